@@ -1,0 +1,34 @@
+# Millrace: `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUT ?= samples/bigbuckbunny.mp4
+OUT ?= out
+PROFILE ?= web-hls
+
+.PHONY: help install transcode test check bench docs lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## put everything into .venv
+
+# uv makes and fills the environment; where it is missing it comes from PyPI into a venv of its own.
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@PYTHON=$(PYTHON) sh .ci/install $(VENV)
+	@touch $@
+
+transcode: install ## INPUT=film.mp4 OUT=out: turn a film into a streaming ladder
+	@$(BIN)/millrace transcode "$(INPUT)" --profile "$(PROFILE)" --out "$(OUT)"
+
+test: install ## every check that CI runs
+	@$(BIN)/python .ci/test
+
+bench: install ## measure, never part of the tests
+	@$(BIN)/python bench/run.py
+
+lock: ## pin every dependency with its hash
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt
+
+clean: ## remove what install and tests made
+	@rm -rf $(VENV) dist build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""One file per command; speaks through the client, or starts programs."""

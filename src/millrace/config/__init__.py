@@ -1,0 +1,1 @@
+"""Settings, read once, frozen and validated; each error is one clear sentence."""

@@ -1,0 +1,1 @@
+"""How a long-lived thing starts, ticks, waits and stops; the clock and back-off."""

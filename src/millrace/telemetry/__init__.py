@@ -1,0 +1,1 @@
+"""Log events and metrics; knows nothing of who calls it."""

@@ -1,0 +1,1 @@
+"""Pages for people, made with the same verbs as the API."""

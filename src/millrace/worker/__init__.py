@@ -1,0 +1,1 @@
+"""Claim, fetch, run, verify, deliver, report; heartbeat; drain."""

@@ -1,0 +1,268 @@
+"""What the farm keeps: jobs, tasks, attempts, nodes, transitions. Frozen values; times are aware datetimes in UTC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from millrace.domain.failures import Failure
+from millrace.domain.order import Priority, Queue
+from millrace.domain.sla import Classification
+from millrace.domain.states import State
+
+Document = Mapping[str, object]
+"""Plain JSON data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt has come. `fraction` goes from 0 to 1, `speed` is media seconds for each wall second."""
+
+    fraction: float = 0.0
+    phase: str = ""  # fetch, probe, encode, verify, deliver
+    frame: int = 0
+    fps: float = 0.0
+    speed: float = 0.0
+    eta_s: float | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One published file. `location` is a path, an `s3://` URL, or a path below the master's API.
+
+    `streams` is plain data about the file's streams; empty for files without any (playlists, WebVTT).
+    """
+
+    name: str
+    location: str
+    sha256: str
+    size: int
+    streams: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be accepted, with its first task.
+
+    Attributes:
+        spec: what the worker needs: input, profile document, output, engine, parameters. Immutable.
+        head_start_ms: taken off the moment of acceptance to give the rank (see :mod:`millrace.domain.order`).
+        due_at: when the job becomes runnable; None for at once.
+        class_id: the requirement class of its task.
+        idempotency_key: with `body_digest`, makes a repeated submission the same job.
+    """
+
+    id: str
+    tenant: str
+    queue: Queue
+    priority: Priority
+    classification: Classification | None
+    labels: Mapping[str, str]
+    profile: str
+    spec: Document
+    max_retries: int
+    timeout_s: float | None
+    class_id: int
+    head_start_ms: int
+    state: State  # pending or queued
+    due_at: datetime | None
+    actor: str
+    idempotency_key: str | None = None
+    body_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it stands."""
+
+    id: str
+    number: int
+    tenant: str
+    queue: Queue
+    priority: Priority
+    classification: Classification | None
+    labels: Mapping[str, str]
+    profile: str
+    spec: Document
+    max_retries: int
+    timeout_s: float | None
+    state: State
+    failure: Failure | None
+    created_at: datetime
+    due_at: datetime | None
+    queued_at: datetime | None  # when it last became runnable
+    started_at: datetime | None  # when a worker first claimed it
+    finished_at: datetime | None
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one worker does under one lease.
+
+    `attempt` grows by one at every claim and never falls: it is the fencing token. `spent` counts attempts that failed
+    on their own, `losses` those whose worker was lost.
+    """
+
+    id: str
+    job_id: str
+    state: State
+    attempt: int
+    spent: int
+    losses: int
+    max_retries: int
+    class_id: int
+    node_id: str | None
+    node_epoch: int | None
+    started: bool  # the engine ran in this attempt, so a resumed task goes back to `processing`
+    claimed_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A task that a node has just been given, with all it needs to run it."""
+
+    task_id: str
+    job_id: str
+    number: int
+    attempt: int
+    profile: str
+    spec: Document
+    timeout_s: float | None
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    HANDED_BACK = "handed_back"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One claim of one task, from the claim to its outcome (None while it runs)."""
+
+    task_id: str
+    attempt: int
+    node_id: str
+    node_name: str
+    claimed_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: Outcome | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One change of a task's state, stored in the same transaction as the change."""
+
+    cursor: str
+    job_id: str
+    number: int
+    task_id: str
+    source: State | None  # None for acceptance
+    target: State
+    at: datetime
+    reason: str
+    attempt: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A guarded change of a task's state, and of its job's with it. The store's one door for states.
+
+    It happens only if the task is in one of `sources`, its attempt is `attempt` (where given) and its node is
+    `node_id` (where given); otherwise nothing changes.
+
+    Attributes:
+        delay_s: for `retrying` and `pending`: becomes due that many seconds from the database's now.
+        outcome: ends the current attempt with this outcome; None leaves it open.
+        release: the node no longer holds the task.
+        spends, loses: counts the attempt against `spent` or `losses`.
+        outputs: what was published; replaces earlier outputs of the job.
+        facts: plain data to keep with the job (probe, plan, proof).
+        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure.
+    """
+
+    task_id: str
+    sources: frozenset[State]
+    target: State
+    reason: str
+    actor: str
+    attempt: int | None = None
+    node_id: str | None = None
+    delay_s: float | None = None
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    release: bool = False
+    spends: bool = False
+    loses: bool = False
+    outputs: tuple[Output, ...] = ()
+    facts: Document | None = None
+    restart: bool = False
+
+
+class NodeState(StrEnum):
+    """Whether a node takes work."""
+
+    READY = "ready"
+    DRAINING = "draining"  # finishes what it has and takes no more
+    LOST = "lost"  # fell silent; its work was taken back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewNode:
+    """A worker that registers. The fingerprint stays over restarts, the boot id does not."""
+
+    id: str  # used only when the fingerprint is new
+    fingerprint: str
+    boot_id: str
+    name: str
+    slots: int
+    labels: Mapping[str, str]
+    facts: Document  # engines, encoders with reasons, cpu, memory, version
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine of the farm. Its lease is judged by the database's clock."""
+
+    id: str
+    fingerprint: str
+    boot_id: str
+    name: str
+    state: NodeState
+    epoch: int
+    slots: int
+    labels: Mapping[str, str]
+    facts: Document
+    registered_at: datetime
+    seen_at: datetime
+    lease_until: datetime
+    holding: int = 0  # tasks under lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a node says of one task in its heartbeat."""
+
+    task_id: str
+    attempt: int
+    paused: bool
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What the store answers to a heartbeat: the node, and every task that it holds by the store's word."""
+
+    node: Node
+    held: tuple[Task, ...] = field(default=())

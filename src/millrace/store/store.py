@@ -1,0 +1,254 @@
+"""What a store keeps and how it may be changed. SQLite and PostgreSQL implement it and pass one conformance suite.
+
+Every method is one transaction, durable when it returns. A store decides nothing: the scheduler reads, decides with the
+pure rules of `domain`, and writes back with guards (:class:`~millrace.domain.records.Move`), so that a decision made on
+what has changed meanwhile changes nothing. Time is the store's own: the database's clock, or the injected one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from millrace.domain.needs import Needs
+from millrace.domain.order import Priority, Queue
+from millrace.domain.records import (
+    Attempt,
+    Beat,
+    Claimed,
+    Document,
+    Job,
+    Move,
+    NewJob,
+    NewNode,
+    Node,
+    NodeState,
+    Output,
+    Report,
+    Task,
+    Transition,
+)
+from millrace.domain.states import State
+
+
+class StoreError(Exception):
+    """The base of what a store raises."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database does not answer, or lost the connection; nothing is known to be changed. Try again later."""
+
+
+class StoreFullError(StoreError):
+    """There is no space left for the database; nothing was changed. Free space and try again."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds this embedded database; the message names its pid."""
+
+
+class SchemaTooNewError(StoreError):
+    """The database was written by a newer Millrace; upgrade this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What became of one job handed to :meth:`Store.add_jobs`.
+
+    `repeated` is True where the idempotency key was known with the same body: `id` and `number` are then the first
+    job's. `conflict` is True where the key was known with another body: nothing was stored.
+    """
+
+    id: str
+    number: int
+    state: State
+    created_at: datetime
+    repeated: bool = False
+    conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs to list; None or empty does not restrict. All conditions hold together."""
+
+    states: frozenset[State] = frozenset()
+    queue: Queue | None = None
+    priority: Priority | None = None
+    tenant: str | None = None
+    profile: str | None = None
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """Jobs, newest first, and the cursor of the next page (None at the end)."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+class Hint(StrEnum):
+    """Why a listener is woken. A hint may be lost or come twice; the truth is in the store."""
+
+    QUEUED = "queued"  # a task of a class became runnable
+    CHANGED = "changed"  # transitions were added
+
+
+Listener = Callable[[Hint, int | None], None]
+"""Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
+
+
+class Store(Protocol):
+    """The farm's records."""
+
+    async def start(self) -> None:
+        """Open the database and bring its schema up to date.
+
+        Raises:
+            StoreBusyError: an embedded database is held by another process.
+            SchemaTooNewError: a newer Millrace wrote it.
+            StoreUnavailableError: it does not answer.
+        """
+
+    async def stop(self) -> None:
+        """Finish what is in flight and close. May be called twice, or without a start."""
+
+    async def ping(self) -> None:
+        """Read one row, or raise :class:`StoreUnavailableError`."""
+
+    async def now(self) -> datetime:
+        """The store's time in UTC."""
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` on every hint, from this process or (PostgreSQL) another; returns the way to stop it."""
+
+    # Jobs ---------------------------------------------------------------------------------------------------------
+
+    async def class_of(self, needs: Needs) -> int:
+        """The number of the requirement class for these needs, made where it is new."""
+
+    async def classes(self, after: int = 0) -> Sequence[tuple[int, Needs]]:
+        """Every requirement class with a number above `after`, in order."""
+
+    async def add_jobs(self, jobs: Sequence[NewJob]) -> Sequence[Added]:
+        """Accept jobs, each with its first task and its first transition; one answer for each, in order."""
+
+    async def job(self, ref: str | int) -> Job | None:
+        """A job by id or by number, with its newest progress."""
+
+    async def jobs(self, only: JobFilter, *, cursor: str | None, limit: int) -> JobPage:
+        """Jobs, newest first.
+
+        Raises:
+            ValueError: the cursor is none of this store's.
+        """
+
+    async def count_jobs(self) -> Mapping[State, int]:
+        """How many jobs stand in each state; states without jobs are left out."""
+
+    async def tasks(self, job_id: str) -> Sequence[Task]:
+        """The tasks of a job, in order."""
+
+    async def task(self, task_id: str) -> Task | None:
+        """One task."""
+
+    async def attempts(self, job_id: str) -> Sequence[Attempt]:
+        """Every attempt of the job's tasks, oldest first."""
+
+    async def outputs(self, job_id: str) -> Sequence[Output]:
+        """What the job has published, by name."""
+
+    async def facts(self, job_id: str) -> Document | None:
+        """What the last move with facts kept with the job."""
+
+    async def transitions(self, job_id: str) -> Sequence[Transition]:
+        """The job's history, oldest first."""
+
+    async def events(self, *, after: str | None, limit: int, job_id: str | None = None) -> Sequence[Transition]:
+        """Transitions after a cursor (None: from the beginning), of all jobs or of one, in an order that never gets
+        an earlier entry later: who has read up to a cursor has missed nothing before it.
+
+        Raises:
+            ValueError: the cursor is none of this store's.
+        """
+
+    async def last_cursor(self) -> str | None:
+        """The cursor of the newest transition; None where there is none."""
+
+    async def delete_finished(self, *, before: datetime, limit: int) -> Sequence[str]:
+        """Delete final jobs that finished before a moment, with all that belongs to them; returns their ids."""
+
+    # Work ---------------------------------------------------------------------------------------------------------
+
+    async def claim(
+        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        """Give the node up to `limit` queued tasks of these classes, lowest rank first, each with its attempt grown
+        by one, state `assigned`. A repeated `request_id` returns the tasks of the first time that the node still holds.
+
+        None where the node's epoch is not this one (it was lost, or registered anew), or it is not `ready`.
+        """
+
+    async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
+        """Make guarded changes of state; for each, whether it happened. Each is atomic by itself.
+
+        A move whose target equals the present state is refused like any other whose guard does not hold.
+
+        Raises:
+            IllegalTransitionError: a move names a source from which its target may not follow; nothing is changed.
+        """
+
+    async def due(self, *, limit: int) -> Sequence[Task]:
+        """Tasks in `pending` or `retrying` whose time has come."""
+
+    async def next_due(self) -> datetime | None:
+        """When the next of them is due."""
+
+    async def orphans(self, *, limit: int) -> Sequence[Task]:
+        """Tasks held under an epoch that is no longer their node's."""
+
+    async def queued_classes(self) -> Mapping[int, datetime]:
+        """For each class with queued tasks, since when its oldest has waited."""
+
+    async def queued(self, class_id: int, *, limit: int) -> Sequence[Task]:
+        """Queued tasks of one class, lowest rank first."""
+
+    # Nodes --------------------------------------------------------------------------------------------------------
+
+    async def register(self, node: NewNode) -> Node:
+        """Add the node, or update the one with this fingerprint. Another boot id, or a node that was lost, gets a new
+        epoch, so that what it held before is orphaned at once. A draining node becomes ready only with a new boot id.
+        """
+
+    async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
+        """Extend the node's lease and keep the progress of its tasks (not in the job's row; reports of attempts that
+        are not the node's are ignored); None where the epoch is not the node's.
+        """
+
+    async def nodes(self) -> Sequence[Node]:
+        """Every node, oldest first."""
+
+    async def node(self, ref: str) -> Node | None:
+        """A node by id or by name."""
+
+    async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
+        """Change a node's state if it is one of `sources`; whether it happened."""
+
+    async def remove_node(self, node_id: str) -> bool:
+        """Forget a node that holds no task; False where it holds one or is unknown. Attempts keep its name."""
+
+    async def expire_leases(self, *, limit: int) -> Sequence[Node]:
+        """Mark nodes whose lease has passed as lost, each with its epoch grown by one; returns them as they now are."""
+
+    # Logs ---------------------------------------------------------------------------------------------------------
+
+    async def append_log(self, task_id: str, attempt: int, *, offset: int, data: bytes) -> int | None:
+        """Append to the log of an attempt and return its new length in bytes.
+
+        Data that begins before the end is taken from there on (a repeated request adds nothing twice); data that
+        begins after the end is refused by returning the present length unchanged. None for an attempt that never was.
+        """
+
+    async def read_log(self, task_id: str, attempt: int, *, offset: int, limit: int) -> bytes | None:
+        """Bytes of the log from an offset; None for an attempt that never was."""

@@ -1,0 +1,157 @@
+"""Jobs, as people submit and read them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from millrace.domain.failures import FailureClass
+from millrace.domain.order import Priority, Queue
+from millrace.domain.records import Outcome
+from millrace.domain.sla import Classification
+from millrace.domain.states import State
+from millrace.wire.v1.base import Document, Labels, Name, Reply, Request
+
+EngineChoice = Literal["auto", "ffmpeg", "gstreamer"]
+
+
+class Parameters(Request):
+    """What a job changes in its profile."""
+
+    duration_s: Annotated[float, msgspec.Meta(gt=0, le=86_400, description="Seconds: the length of the generated test clip, or how much of the input to take.")] | None = None  # fmt: skip
+
+
+class JobRequest(Request):
+    """A piece of work: turn `input` into what `profile` describes, and put it at `output`."""
+
+    input: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, description="A path below an allowed root of the workers, an `http(s)://` or `s3://` URL, or `upload://ID`. Without it a test clip is generated.", examples=["/media/film.mp4"])] | None = None  # fmt: skip
+    profile: Annotated[Name | Document, msgspec.Meta(description="A profile's name, a scenario such as `1080p30-h264`, or a whole profile.", examples=["web-hls"])] | None = None  # fmt: skip
+    scenario: Annotated[str, msgspec.Meta(min_length=1, max_length=64, description="Another word for `profile`, kept for the predecessor's users.", examples=["1080p30-h264"])] | None = None  # fmt: skip
+    output: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, description="A folder below an allowed root, or `s3://bucket/prefix`. Without it the master keeps the output.", examples=["/media/out/film"])] | None = None  # fmt: skip
+    overwrite: bool = False
+    queue: Queue = Queue.DEFAULT
+    priority: Priority = Priority.MEDIUM
+    engine: EngineChoice = "auto"
+    classification: Classification | None = None
+    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "default"
+    parameters: Parameters = Parameters()
+    labels: Labels = {}
+    requires: Annotated[Labels, msgspec.Meta(description="Labels that a node must carry to run the job.")] = {}
+    run_after: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=30 * 86_400)] | None = None
+    max_retries: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+
+
+class FailureView(Reply):
+    """Why a job or an attempt failed, in a sentence that a user can act on."""
+
+    failure_class: FailureClass = msgspec.field(name="class")
+    message: str
+
+
+class ProgressView(Reply):
+    """How far the present attempt has come; `fraction` goes from 0 to 1, `speed` is media seconds for each second."""
+
+    fraction: float
+    phase: str
+    frame: int
+    fps: float
+    speed: float
+    eta_s: float | None
+    updated_at: datetime | None
+
+
+class OutputView(Reply):
+    """One published file: a `path` or `s3://` URL where the job named an output, else a `url` below this API."""
+
+    name: str
+    size: int
+    sha256: str
+    streams: list[Document]
+    path: str | None = None
+    url: str | None = None
+
+
+class AttemptView(Reply):
+    """One claim of the job by one node; `outcome` is null while it runs."""
+
+    attempt: int
+    task: str
+    node: str
+    node_name: str
+    claimed: datetime
+    started: datetime | None
+    ended: datetime | None
+    outcome: Outcome | None
+    failure: FailureView | None
+
+
+class TransitionView(Reply):
+    """One change of state."""
+
+    cursor: str
+    job: str
+    number: int
+    source: State | None = msgspec.field(name="from")
+    target: State = msgspec.field(name="to")
+    at: datetime
+    reason: str
+    attempt: int
+    actor: str
+
+
+class SlaView(Reply):
+    """Whether a finished job's service level was kept, and why."""
+
+    compliant: bool
+    reason: str
+
+
+class JobView(Reply):
+    """A job as it stands in a list."""
+
+    id: str
+    number: int
+    state: State
+    progress: ProgressView
+    queue: Queue
+    priority: Priority
+    profile: str
+    input: str | None
+    output: str | None
+    engine: str
+    classification: Classification | None
+    tenant: str
+    labels: dict[str, str]
+    max_retries: int
+    timeout_s: float | None
+    created: datetime
+    run_after: datetime | None
+    started: datetime | None
+    finished: datetime | None
+    failure: FailureView | None
+    sla: SlaView | None
+
+
+class JobDetail(JobView):
+    """A job with all that is known of it."""
+
+    parameters: Document
+    outputs: list[OutputView]
+    attempts: list[AttemptView]
+    transitions: list[TransitionView]
+    facts: Document | None
+
+
+class JobList(Reply):
+    """A page of jobs, newest first; `next` is the cursor of the next page."""
+
+    jobs: list[JobView]
+    next: str | None
+
+
+class LogView(Reply):
+    """The logs of a job's attempts, in order (the predecessor's shape)."""
+
+    job_id: str
+    logs: str

@@ -1,0 +1,176 @@
+"""What master and worker say to each other. Every write of a worker names node, epoch and attempt."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from millrace.domain.directives import Action
+from millrace.domain.failures import FailureClass
+from millrace.wire.v1.base import Attempt, Count, Document, Fraction, Labels, Name, Reply, Request, Sha256
+
+
+class RegisterRequest(Request):
+    """A worker introduces itself. The fingerprint stays over restarts; the boot id is new with every start."""
+
+    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
+    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
+    name: Name
+    slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    labels: Labels = {}
+    engines: list[Name] = []
+    encoders: Annotated[dict[str, str], msgspec.Meta(max_length=256, description="Each encoder tried, with the reason why it does not work, or an empty text for one that does.")] = {}  # fmt: skip
+    memory_mb: Count = 0
+    facts: Document = {}
+
+
+class RegisterReply(Reply):
+    """The node's id and the terms of its lease."""
+
+    node: str
+    epoch: int
+    lease_ttl_s: float
+    heartbeat_s: float
+
+
+class ClaimRequest(Request):
+    """Ask for work, waiting up to `wait_s` seconds for some. A repeated `request` returns the same tasks."""
+
+    epoch: Count
+    request: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0
+
+
+class TaskView(Reply):
+    """A task that the node now holds, with all it needs."""
+
+    task: str
+    job: str
+    number: int
+    attempt: int
+    profile: str
+    spec: Document
+    timeout_s: float | None
+
+
+class ClaimReply(Reply):
+    """The tasks given; none where the wait ended without work."""
+
+    tasks: list[TaskView]
+
+
+class TaskReport(Request):
+    """One task in a heartbeat."""
+
+    task: str
+    attempt: Attempt
+    paused: bool = False
+    fraction: Fraction = 0.0
+    phase: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    frame: Count = 0
+    fps: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    speed: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    eta_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class HeartbeatRequest(Request):
+    """The node lives, and this is how far its tasks have come."""
+
+    epoch: Count
+    tasks: Annotated[list[TaskReport], msgspec.Meta(max_length=4096)] = []
+
+
+class DirectiveView(Reply):
+    """What to do with one attempt of one task."""
+
+    task: str
+    attempt: int
+    action: Action
+
+
+class HeartbeatReply(Reply):
+    """The lease is extended; what to do now."""
+
+    lease_ttl_s: float
+    drain: bool
+    directives: list[DirectiveView]
+
+
+class Fenced(Request):
+    """What every write about a task carries; with an old attempt it changes nothing and is answered with 409."""
+
+    node: str
+    attempt: Attempt
+
+
+class StartRequest(Fenced):
+    """The inputs are there and the engine starts."""
+
+
+class OutputReport(Request):
+    """One file that was published."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    location: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    sha256: Sha256
+    size: Count
+    streams: list[Document] = []
+
+
+class CompleteRequest(Fenced):
+    """The work is done, checked and published."""
+
+    outputs: Annotated[list[OutputReport], msgspec.Meta(max_length=100_000)] = []
+    facts: Document = {}
+
+
+class FailRequest(Fenced):
+    """The attempt failed."""
+
+    failure_class: FailureClass = msgspec.field(name="class")
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
+
+
+class HandBackRequest(Fenced):
+    """The worker gives the task back unspent: it drains, or has no room for it."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    delay_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+
+
+class Taken(Reply):
+    """The master's answer to a report: where the task stands now."""
+
+    task: str
+    state: str
+
+
+class LogReply(Reply):
+    """How many bytes of the attempt's log the master has."""
+
+    length: int
+
+
+class NodeView(Reply):
+    """A machine of the farm."""
+
+    id: str
+    name: str
+    state: Literal["ready", "draining", "lost"]
+    epoch: int
+    slots: int
+    holding: int
+    labels: dict[str, str]
+    engines: list[str]
+    encoders: dict[str, str]
+    memory_mb: int
+    facts: Document
+    registered: str
+    seen: str
+
+
+class NodeList(Reply):
+    """Every node, oldest first."""
+
+    nodes: list[NodeView]
+    count: int

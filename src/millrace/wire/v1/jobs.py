@@ -18,16 +18,68 @@ EngineChoice = Literal["auto", "ffmpeg", "gstreamer"]
 class Parameters(Request):
     """What a job changes in its profile."""
 
-    duration_s: Annotated[float, msgspec.Meta(gt=0, le=86_400, description="Seconds: the length of the generated test clip, or how much of the input to take.")] | None = None  # fmt: skip
+    duration_s: (
+        Annotated[
+            float,
+            msgspec.Meta(
+                gt=0,
+                le=86_400,
+                description="Seconds: the length of the generated test clip, or how much of the input to take.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class JobRequest(Request):
     """A piece of work: turn `input` into what `profile` describes, and put it at `output`."""
 
-    input: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, description="A path below an allowed root of the workers, an `http(s)://` or `s3://` URL, or `upload://ID`. Without it a test clip is generated.", examples=["/media/film.mp4"])] | None = None  # fmt: skip
-    profile: Annotated[Name | Document, msgspec.Meta(description="A profile's name, a scenario such as `1080p30-h264`, or a whole profile.", examples=["web-hls"])] | None = None  # fmt: skip
-    scenario: Annotated[str, msgspec.Meta(min_length=1, max_length=64, description="Another word for `profile`, kept for the predecessor's users.", examples=["1080p30-h264"])] | None = None  # fmt: skip
-    output: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, description="A folder below an allowed root, or `s3://bucket/prefix`. Without it the master keeps the output.", examples=["/media/out/film"])] | None = None  # fmt: skip
+    input: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=4096,
+                description="A path below an allowed root of the workers, an `http(s)://` or `s3://` URL, or `upload://ID`. Without it a test clip is generated.",
+                examples=["/media/film.mp4"],
+            ),
+        ]
+        | None
+    ) = None
+    profile: (
+        Annotated[
+            Name | Document,
+            msgspec.Meta(
+                description="A profile's name, a scenario such as `1080p30-h264`, or a whole profile.",
+                examples=["web-hls"],
+            ),
+        ]
+        | None
+    ) = None
+    scenario: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=64,
+                description="Another word for `profile`, kept for the predecessor's users.",
+                examples=["1080p30-h264"],
+            ),
+        ]
+        | None
+    ) = None
+    output: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=4096,
+                description="A folder below an allowed root, or `s3://bucket/prefix`. Without it the master keeps the output.",
+                examples=["/media/out/film"],
+            ),
+        ]
+        | None
+    ) = None
     overwrite: bool = False
     queue: Queue = Queue.DEFAULT
     priority: Priority = Priority.MEDIUM

@@ -18,7 +18,13 @@ class RegisterRequest(Request):
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     labels: Labels = {}
     engines: list[Name] = []
-    encoders: Annotated[dict[str, str], msgspec.Meta(max_length=256, description="Each encoder tried, with the reason why it does not work, or an empty text for one that does.")] = {}  # fmt: skip
+    encoders: Annotated[
+        dict[str, str],
+        msgspec.Meta(
+            max_length=256,
+            description="Each encoder tried, with the reason why it does not work, or an empty text for one that does.",
+        ),
+    ] = {}
     memory_mb: Count = 0
     facts: Document = {}
 

@@ -11,6 +11,7 @@ from millrace.client.errors import (
 )
 from millrace.client.failover import Broken, Masters, Send, Wait, exchange
 from millrace.client.http import Terms, headers
+from millrace.client.people import health
 from millrace.client.replies import refusal, result
 from millrace.client.sse import parse
 
@@ -150,8 +151,6 @@ def test_a_refusal_names_the_fields_that_its_detail_leaves_out():
 def test_a_page_of_somebody_else_is_no_traceback():
     error = refusal(Answer(status=500, headers={}, body=b"<html>secret</html>"))
     assert str(error) == "the master answered 500"
-    from millrace.client.people import health
-
     with pytest.raises(RefusedError, match="is this address a Millrace master"):
         result(health(), Answer(status=200, headers={}, body=b"<html>"))
 

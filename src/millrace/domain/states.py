@@ -40,8 +40,19 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
             {_S.PROCESSING, _S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED}
         ),
         _S.PROCESSING: frozenset({_S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED}),
+        # A held task whose worker is lost, or hands it back, stays held.
         _S.PAUSED: frozenset(
-            {_S.PENDING, _S.QUEUED, _S.ASSIGNED, _S.PROCESSING, _S.COMPLETED, _S.FAILED, _S.RETRYING, _S.CANCELED}
+            {
+                _S.PAUSED,
+                _S.PENDING,
+                _S.QUEUED,
+                _S.ASSIGNED,
+                _S.PROCESSING,
+                _S.COMPLETED,
+                _S.FAILED,
+                _S.RETRYING,
+                _S.CANCELED,
+            }
         ),
         _S.RETRYING: frozenset({_S.QUEUED, _S.PAUSED, _S.FAILED, _S.CANCELED}),
         _S.FAILED: frozenset({_S.QUEUED}),

@@ -193,8 +193,6 @@ class Store(Protocol):
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
         """Make guarded changes of state; for each, whether it happened. Each is atomic by itself.
 
-        A move whose target equals the present state is refused like any other whose guard does not hold.
-
         Raises:
             IllegalTransitionError: a move names a source from which its target may not follow; nothing is changed.
         """

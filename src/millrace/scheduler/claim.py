@@ -1,0 +1,53 @@
+"""Give a node work that it can run, or let it wait for some."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from millrace.domain.records import Claimed
+from millrace.scheduler.errors import StaleEpochError
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.offers import Offers
+
+
+async def claim(
+    farm: Farm, offers: Offers, *, node_id: str, epoch: int, request_id: str, limit: int, wait_s: float
+) -> Sequence[Claimed]:
+    """Up to `limit` tasks, at once or within `wait_s` seconds; none where the wait ended without work.
+
+    Raises:
+        StaleEpochError: the node fell silent or registered anew.
+    """
+    deadline = farm.clock.monotonic() + wait_s
+    while True:
+        classes = await offers.classes_for(node_id, epoch)
+        # The node waits before it looks, so that what arrives between the look and the wait is not missed.
+        waiter = farm.waiting.enter(classes)
+        try:
+            tasks = await farm.store.claim(
+                node_id=node_id, epoch=epoch, request_id=request_id, classes=sorted(classes), limit=limit
+            )
+            if tasks is None:
+                if await _is_draining(farm, node_id, epoch):
+                    return ()
+                raise StaleEpochError(f"cannot give work to node {node_id}: its epoch {epoch} is over; register again")
+            if tasks:
+                if len(tasks) == limit:
+                    _cascade(farm, classes)
+                return tasks
+            remaining = deadline - farm.clock.monotonic()
+            if remaining <= 0 or not await farm.clock.wait_event(waiter.woken, remaining):
+                return ()
+        finally:
+            farm.waiting.leave(waiter)
+
+
+def _cascade(farm: Farm, classes: AbstractSet[int]) -> None:
+    """There may be more where this came from: let the next in line look."""
+    for class_id in classes:
+        if farm.waiting.wake(class_id):
+            return
+
+
+async def _is_draining(farm: Farm, node_id: str, epoch: int) -> bool:
+    node = await farm.store.node(node_id)
+    return node is not None and node.epoch == epoch and node.state == "draining"

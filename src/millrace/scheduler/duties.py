@@ -1,0 +1,80 @@
+"""What a master does by itself, again and again. Every duty is idempotent, so any number of masters may run it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from millrace.runtime.service import Service, Services
+from millrace.runtime.ticker import Ticker
+from millrace.scheduler.clean import clean
+from millrace.scheduler.expire import expire_leases, reclaim
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.offers import Offers
+from millrace.scheduler.promote import promote_due
+from millrace.scheduler.reject import reject_impossible
+from millrace.scheduler.wake import listener, wake_for_queued
+
+Complain = Callable[[str, Exception], None]
+"""Called with a duty's name and what went wrong; the duty comes again at its next time."""
+
+Forget = Callable[[Sequence[str]], Awaitable[None]]
+"""Called with the ids of deleted jobs, so that the files kept for them go too."""
+
+
+class Duties(Service):
+    """Expires leases, queues what is due, rejects the impossible, deletes the old, and wakes who waits."""
+
+    def __init__(self, farm: Farm, offers: Offers, *, complain: Complain, forget: Forget) -> None:
+        """Nothing runs before the start."""
+        super().__init__()
+        self._farm = farm
+        self._offers = offers
+        self._complain = complain
+        self._forget = forget
+        self._unlisten: Callable[[], None] = lambda: None
+        self._started_s = 0.0
+        self._tickers = Services(
+            self._ticker("expire_leases", self._expire, 1.0),
+            self._ticker("promote_due", self._promote, 0.5),
+            self._ticker("wake_for_queued", self._wake, 1.0),
+            self._ticker("reject_impossible", self._reject, 5.0),
+            self._ticker("clean", self._clean, 60.0),
+        )
+
+    def _ticker(self, name: str, duty: Callable[[], Awaitable[None]], interval_s: float) -> Ticker:
+        return Ticker(
+            duty,
+            interval_s=interval_s,
+            clock=self._farm.clock,
+            on_error=lambda error: self._complain(name, error),
+            name=name,
+        )
+
+    async def on_start(self) -> None:
+        """Listen to the store and begin."""
+        self._started_s = self._farm.clock.monotonic()
+        self._unlisten = self._farm.store.listen(listener(self._farm, self._offers))
+        await self._tickers.start()
+
+    async def on_stop(self) -> None:
+        """End what runs; whoever waits for work goes home with none."""
+        self._unlisten()
+        await self._tickers.stop()
+
+    async def _expire(self) -> None:
+        # While this master was away, heartbeats went nowhere: every node gets one whole term before it is called lost.
+        if self._farm.clock.monotonic() - self._started_s < self._farm.rules.lease_ttl_s:
+            await reclaim(self._farm)
+        else:
+            await expire_leases(self._farm)
+
+    async def _promote(self) -> None:
+        await promote_due(self._farm)
+
+    async def _wake(self) -> None:
+        await wake_for_queued(self._farm, self._offers)
+
+    async def _reject(self) -> None:
+        await reject_impossible(self._farm)
+
+    async def _clean(self) -> None:
+        if deleted := await clean(self._farm):
+            await self._forget(deleted)

@@ -1,0 +1,45 @@
+"""What every verb of a master works with: the store, chance, the rules' numbers, and who waits for work."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from millrace.domain import ids
+from millrace.domain.order import DEFAULT_AGEING_S
+from millrace.domain.retry import DEFAULT_MAX_RETRIES
+from millrace.runtime.clock import Clock, SystemClock
+from millrace.scheduler.waiting import Bell, WaitingRoom
+from millrace.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The numbers that an operator may set."""
+
+    lease_ttl_s: float = 15.0
+    heartbeat_s: float = 3.0
+    max_retries: int = DEFAULT_MAX_RETRIES
+    ageing_s: int = DEFAULT_AGEING_S
+    reject_after_s: float = 60.0  # how long a task that no known node can run may wait for one that can
+    keep_finished: timedelta | None = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Farm:
+    """One master's hold on the farm. Everything that lasts is in the store."""
+
+    store: Store
+    clock: Clock = field(default_factory=SystemClock)  # for waits; what is kept carries the store's time
+    rules: Rules = field(default_factory=Rules)
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    waiting: WaitingRoom = field(default_factory=WaitingRoom)
+    changes: Bell = field(default_factory=Bell)
+
+    def new_id(self, make: Callable[[int, bytes], str], now: datetime) -> str:
+        """A fresh id of the kind that `make` gives."""
+        return make(int(now.timestamp() * 1000), self.chance.randbytes(10))
+
+    def new_job_id(self, now: datetime) -> str:
+        """A fresh job id."""
+        return self.new_id(ids.job_id, now)

@@ -1,0 +1,39 @@
+"""What a job may name as its input and output. Whether a path lies below an allowed root, each worker decides for itself."""
+
+from urllib.parse import urlsplit
+
+from millrace.scheduler.errors import Finding, InvalidError
+
+INPUT_SCHEMES = ("http", "https", "s3", "upload")
+OUTPUT_SCHEMES = ("s3",)
+
+
+def check_input(location: str | None) -> None:
+    """Pass, or raise :class:`InvalidError`. None is a generated clip."""
+    if location is not None:
+        _check("input", location, INPUT_SCHEMES)
+
+
+def check_output(location: str | None) -> None:
+    """Pass, or raise :class:`InvalidError`. None is kept by the master."""
+    if location is not None:
+        _check("output", location, OUTPUT_SCHEMES)
+
+
+def _check(field: str, location: str, schemes: tuple[str, ...]) -> None:
+    allowed = ("an absolute path", *(f"{scheme}://..." for scheme in schemes))
+    if any(ord(character) < 32 or ord(character) == 127 for character in location):
+        raise InvalidError(Finding(field, "holds a control character", allowed))
+    if location.startswith("/"):
+        if ".." in location.split("/"):
+            raise InvalidError(Finding(field, "a path may not hold `..`", allowed))
+        return
+    scheme, separator, _ = location.partition("://")
+    if not separator or scheme not in schemes:
+        raise InvalidError(Finding(field, f"{location[:80]!r} is neither an absolute path nor an allowed URL", allowed))
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:
+        raise InvalidError(Finding(field, f"is no URL: {error}", allowed)) from error
+    if not parts.netloc:
+        raise InvalidError(Finding(field, "the URL names no host, bucket or upload", allowed))

@@ -1,0 +1,115 @@
+"""Nodes register, beat, drain and leave."""
+
+from collections.abc import Mapping, Sequence
+
+from millrace.domain import ids
+from millrace.domain.directives import Directive, directives, never_arrived
+from millrace.domain.records import Move, NewNode, Node, NodeState, Outcome, Report, Task
+from millrace.domain.states import State
+from millrace.scheduler.errors import ConflictError, NotFoundError, StaleEpochError
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.offers import Offers
+
+
+async def register(
+    farm: Farm,
+    offers: Offers,
+    *,
+    fingerprint: str,
+    boot_id: str,
+    name: str,
+    slots: int,
+    labels: Mapping[str, str],
+    facts: Mapping[str, object],
+) -> Node:
+    """Add a node, or meet it again under its fingerprint; what it held under another boot id is taken back at once."""
+    now = await farm.store.now()
+    node = await farm.store.register(
+        NewNode(
+            id=farm.new_id(ids.node_id, now),
+            fingerprint=fingerprint,
+            boot_id=boot_id,
+            name=name,
+            slots=slots,
+            labels=labels,
+            facts=facts,
+            ttl_s=farm.rules.lease_ttl_s,
+        )
+    )
+    offers.register(node)
+    return node
+
+
+async def heartbeat(
+    farm: Farm, *, node_id: str, epoch: int, reports: Sequence[Report]
+) -> tuple[Node, tuple[Directive, ...]]:
+    """Extend the node's lease and say what it is to do.
+
+    Raises:
+        StaleEpochError: the node fell silent or registered anew.
+    """
+    beat = await farm.store.heartbeat(node_id=node_id, epoch=epoch, ttl_s=farm.rules.lease_ttl_s, reports=reports)
+    if beat is None:
+        raise StaleEpochError(f"cannot extend the lease of node {node_id}: its epoch {epoch} is over; register again")
+    lost = never_arrived(beat.held, reports, beat.node.seen_at)
+    if lost:
+        await farm.store.move([_requeue(task) for task in lost])
+    return beat.node, directives(beat.held, reports)
+
+
+def _requeue(task: Task) -> Move:
+    paused = task.state is State.PAUSED
+    return Move(
+        task_id=task.id,
+        sources=frozenset({task.state}),
+        target=State.PAUSED if paused else State.QUEUED,
+        reason="the worker never received the task",
+        actor="master",
+        attempt=task.attempt,
+        node_id=task.node_id,
+        outcome=Outcome.HANDED_BACK,
+        release=True,
+    )
+
+
+async def find_node(farm: Farm, ref: str) -> Node:
+    """A node by id or name, or :class:`NotFoundError`."""
+    node = await farm.store.node(ref)
+    if node is None:
+        raise NotFoundError(f"there is no node {ref[:64]!r}")
+    return node
+
+
+async def drain(farm: Farm, ref: str) -> Node:
+    """Let the node finish what it has and give it no more. Idempotent.
+
+    Raises:
+        NotFoundError: there is no such node.
+        ConflictError: the node is lost.
+    """
+    return await _change(farm, ref, NodeState.DRAINING, "drain")
+
+
+async def resume(farm: Farm, ref: str) -> Node:
+    """Give a draining node work again. Idempotent. Raises as :func:`drain`."""
+    return await _change(farm, ref, NodeState.READY, "resume")
+
+
+async def _change(farm: Farm, ref: str, target: NodeState, verb: str) -> Node:
+    node = await find_node(farm, ref)
+    changed = await farm.store.set_node_state(node.id, target, sources={NodeState.READY, NodeState.DRAINING})
+    if not changed:
+        raise ConflictError(f"cannot {verb} node {node.name}: it is {node.state}")
+    return await find_node(farm, node.id)
+
+
+async def remove(farm: Farm, ref: str) -> None:
+    """Forget a node that holds no task.
+
+    Raises:
+        NotFoundError: there is no such node.
+        ConflictError: it holds tasks.
+    """
+    node = await find_node(farm, ref)
+    if not await farm.store.remove_node(node.id):
+        raise ConflictError(f"cannot remove node {node.name}: it holds {node.holding} tasks; drain it first")

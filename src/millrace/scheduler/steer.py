@@ -1,0 +1,115 @@
+"""What a person does to a job: cancel, pause, resume, retry. Each is idempotent, and refused where it makes no sense."""
+
+from collections.abc import Callable
+
+from millrace.domain.records import Job, Move, Outcome, Task
+from millrace.domain.states import FINAL, HELD, State
+from millrace.scheduler.errors import ConflictError
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.read import find_job
+
+_TRIES = 16
+"""A decision made on what has changed meanwhile is made anew, this often at the most."""
+
+
+async def _steer(farm: Farm, ref: str, done: Callable[[State], bool], decide: Callable[[Task], Move | None]) -> Job:
+    """Move every task that `decide` gives a move for, until nothing changed between reading and writing."""
+    for _ in range(_TRIES):
+        job = await find_job(farm.store, ref)
+        if done(job.state):
+            return job
+        moves = [move for task in await farm.store.tasks(job.id) if (move := decide(task)) is not None]
+        if all(await farm.store.move(moves)):
+            return await find_job(farm.store, job.id)
+    raise ConflictError(f"cannot change job {ref}: it changes all the time; try again")
+
+
+async def cancel(farm: Farm, ref: str, *, actor: str) -> Job:
+    """End the job as canceled. The worker that runs it stops its engine at the next heartbeat.
+
+    Raises:
+        NotFoundError: there is no such job.
+        ConflictError: it has ended in another way.
+    """
+
+    def decide(task: Task) -> Move | None:
+        if task.state in FINAL:
+            raise ConflictError(f"cannot cancel job {ref}: it is {task.state} already")
+        return Move(
+            task_id=task.id,
+            sources=frozenset({task.state}),
+            target=State.CANCELED,
+            reason="canceled on request",
+            actor=actor,
+            attempt=task.attempt,
+            outcome=Outcome.CANCELED if task.node_id else None,
+            release=True,
+        )
+
+    return await _steer(farm, ref, lambda state: state is State.CANCELED, decide)
+
+
+async def pause(farm: Farm, ref: str, *, actor: str) -> Job:
+    """Hold the job. A running engine is stopped in place and keeps what it has done. Raises as :func:`cancel`."""
+
+    def decide(task: Task) -> Move | None:
+        if task.state in FINAL:
+            raise ConflictError(f"cannot pause job {ref}: it is {task.state}, and only a job that has not ended can be")
+        return Move(
+            task_id=task.id,
+            sources=frozenset({task.state}),
+            target=State.PAUSED,
+            reason="paused on request",
+            actor=actor,
+            attempt=task.attempt,
+        )
+
+    return await _steer(farm, ref, lambda state: state is State.PAUSED, decide)
+
+
+async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
+    """Let a paused job go on, on the worker that holds it or in the queue. Raises as :func:`cancel`."""
+
+    def decide(task: Task) -> Move | None:
+        if task.state is not State.PAUSED:
+            raise ConflictError(f"cannot resume job {ref}: it is {task.state}, not paused")
+        if task.node_id is not None:
+            target = State.PROCESSING if task.started else State.ASSIGNED
+        else:
+            target = State.PENDING if task.due_at is not None else State.QUEUED
+        return Move(
+            task_id=task.id,
+            sources=frozenset({State.PAUSED}),
+            target=target,
+            reason="resumed on request",
+            actor=actor,
+            attempt=task.attempt,
+            # Whether the worker still holds it is part of the guard: it may have been lost since it was read.
+            node_id=task.node_id,
+        )
+
+    return await _steer(farm, ref, lambda state: state in HELD - {State.PAUSED} | {State.QUEUED}, decide)
+
+
+async def retry(farm: Farm, ref: str, *, actor: str) -> Job:
+    """Run a failed, canceled or rejected job again, with its history kept and its retries restored.
+
+    Raises as :func:`cancel`.
+    """
+
+    def decide(task: Task) -> Move | None:
+        if task.state is State.COMPLETED or task.state not in FINAL:
+            raise ConflictError(
+                f"cannot retry job {ref}: it is {task.state}; only a failed, canceled or rejected job can be"
+            )
+        return Move(
+            task_id=task.id,
+            sources=frozenset({task.state}),
+            target=State.QUEUED,
+            reason="retried on request",
+            actor=actor,
+            attempt=task.attempt,
+            restart=True,
+        )
+
+    return await _steer(farm, ref, lambda state: state is State.QUEUED, decide)

@@ -1,0 +1,115 @@
+"""Accept a job: check what is asked, resolve its profile, work out what it needs, store it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.needs import Needs
+from millrace.domain.order import head_start_ms, weight
+from millrace.domain.records import Move, NewJob
+from millrace.domain.states import State
+from millrace.engines import catalogue
+from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.locations import check_input, check_output
+from millrace.store.store import Added
+from millrace.wire.v1.jobs import JobRequest
+
+_CANONICAL = msgspec.json.Encoder(order="sorted")
+DEFAULT_PROFILE = "web-hls"
+DEFAULT_SCENARIO = "720p30-h264"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, for the record."""
+
+    name: str = "api"
+
+
+def _profile(request: JobRequest) -> tuple[str, Mapping[str, object], Needs]:
+    """The profile's name, its document, and what it needs of a node."""
+    if request.profile is not None and request.scenario is not None:
+        raise InvalidError(Finding("scenario", "give either a profile or a scenario, not both"))
+    field = "scenario" if request.scenario is not None else "profile"
+    wanted = request.scenario or request.profile
+    if wanted is None:
+        wanted = DEFAULT_PROFILE if request.input is not None else DEFAULT_SCENARIO
+    try:
+        profile = catalogue.resolve(wanted)
+    except catalogue.UnknownProfileError as error:
+        raise InvalidError(Finding(field, str(error), error.names)) from error
+    except catalogue.ProfileError as error:
+        raise InvalidError(*(Finding(f"{field}.{path}", message) for path, message in error.findings)) from error
+    engine = "gstreamer" if request.engine == "gstreamer" else "ffmpeg"
+    needs = Needs(engine=engine, encoders=catalogue.encoders_of(profile), labels=request.requires)
+    return profile.name, catalogue.to_document(profile), needs
+
+
+async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Added:
+    """Store the job; it is accepted when this returns.
+
+    Raises:
+        InvalidError: the request asks for what cannot be; names each field at fault.
+        KeyReusedError: the idempotency key was used with another body.
+    """
+    check_input(request.input)
+    check_output(request.output)
+    profile_name, profile, needs = _profile(request)
+    now = await farm.store.now()
+    later = request.run_after is not None and request.run_after > now
+    job = NewJob(
+        id=farm.new_job_id(now),
+        tenant=request.tenant,
+        queue=request.queue,
+        priority=request.priority,
+        classification=request.classification,
+        labels=request.labels,
+        profile=profile_name,
+        spec={
+            "input": request.input,
+            "output": request.output,
+            "overwrite": request.overwrite,
+            "engine": needs.engine,
+            "profile": profile,
+            "parameters": msgspec.to_builtins(request.parameters),
+        },
+        max_retries=farm.rules.max_retries if request.max_retries is None else request.max_retries,
+        timeout_s=request.timeout_s,
+        class_id=await farm.store.class_of(needs),
+        head_start_ms=head_start_ms(weight(request.queue, request.priority), farm.rules.ageing_s),
+        state=State.PENDING if later else State.QUEUED,
+        due_at=request.run_after if later else None,
+        actor=caller.name,
+        idempotency_key=idempotency_key,
+        body_digest=hashlib.sha256(_CANONICAL.encode(request)).hexdigest() if idempotency_key else None,
+    )
+    (added,) = await farm.store.add_jobs([job])
+    if added.conflict:
+        raise KeyReusedError(
+            f"cannot accept the job: the idempotency key {idempotency_key!r} was used with another body; "
+            "send the first body again, or take a new key"
+        )
+    if needs.engine == "gstreamer" and not added.repeated:
+        await _reject(farm, added.id)
+        return Added(id=added.id, number=added.number, state=State.REJECTED, created_at=added.created_at)
+    return added
+
+
+async def _reject(farm: Farm, job_id: str) -> None:
+    sentence = "cannot run on GStreamer: this release runs FFmpeg only; submit the job with engine ffmpeg or auto"
+    moves = [
+        Move(
+            task_id=task.id,
+            sources=frozenset({State.QUEUED, State.PENDING}),
+            target=State.REJECTED,
+            reason=sentence,
+            actor="master",
+            failure=Failure(failure_class=FailureClass.CAPABILITY, message=sentence),
+        )
+        for task in await farm.store.tasks(job_id)
+    ]
+    await farm.store.move(moves)

@@ -86,7 +86,7 @@ class JobRequest(Request):
     engine: EngineChoice = "auto"
     classification: Classification | None = None
     tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "default"
-    parameters: Parameters = Parameters()
+    parameters: Parameters = msgspec.field(default_factory=Parameters)
     labels: Labels = {}
     requires: Annotated[Labels, msgspec.Meta(description="Labels that a node must carry to run the job.")] = {}
     run_after: Annotated[datetime, msgspec.Meta(tz=True)] | None = None

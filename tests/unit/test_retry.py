@@ -15,7 +15,7 @@ from millrace.domain.retry import (
     backoff_s,
 )
 
-PERMANENT = ("input", "request", "capability", "output_exists", "output", "timeout")
+PERMANENT = ("input", "request", "capability", "output_exists", "output", "timeout", "canceled")
 
 
 def test_failures_of_the_request_are_final_after_one_attempt() -> None:

@@ -14,7 +14,7 @@ from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, Ou
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.session import connect
 from millrace.client import people
-from millrace.client.transfers import upload_file
+from millrace.client.transfers import upload
 from millrace.domain.order import Priority, Queue
 from millrace.domain.sla import Classification
 from millrace.wire.v1.jobs import JobRequest

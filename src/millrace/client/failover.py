@@ -1,0 +1,141 @@
+"""Which master to ask, and what to do when it does not answer: pure decisions that either transport carries out.
+
+A client stays with a master until it fails, so that what it wrote is read from the same place; then it takes the next
+one. When all have failed in a row it waits with exponential back-off and full jitter before the next round.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from millrace.client.calls import Answer, Call, Repeat
+from millrace.client.errors import UnreachableError
+from millrace.runtime.backoff import Backoff
+
+BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
+LONGEST_RETRY_AFTER_S = 30.0
+_NOT_TAKEN = frozenset({429, 503})
+"""Statuses by which a server says that it has done nothing."""
+_UNKNOWN = frozenset({500, 502, 504})
+"""Statuses after which it is unknown whether anything was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send the call to this master."""
+
+    base: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Wait before the next round."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """No answer came. `sent` is False where nothing can have reached the master."""
+
+    reason: str
+    sent: bool
+
+
+class Masters:
+    """The addresses of the masters, and which of them is asked at present."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        """Addresses such as `http://host:8080`, with or without a path before `/v1`.
+
+        Raises:
+            ValueError: there is none, or one is no http address.
+        """
+        if not addresses:
+            raise ValueError("cannot reach a master: no address is given")
+        self.addresses = tuple(_checked(address) for address in addresses)
+        self._index = 0
+
+    @property
+    def current(self) -> str:
+        """The master to ask."""
+        return self.addresses[self._index]
+
+    def leave(self, base: str) -> None:
+        """Go on to the next master, unless somebody else has left `base` already."""
+        if self.current == base:
+            self._index = (self._index + 1) % len(self.addresses)
+
+
+def exchange(
+    call: Call[object],
+    masters: Masters,
+    *,
+    patience_s: float | None,
+    monotonic: Callable[[], float],
+    draw: Callable[[], float],
+) -> Generator[Send | Wait, Answer | Broken | None, Answer]:
+    """The steps of one call; the driver sends back what each `Send` brought, and None after each `Wait`.
+
+    Args:
+        call: what to ask.
+        masters: whom to ask; shared by all calls of a client.
+        patience_s: how long to go on after a failure; None for ever.
+        monotonic: the clock in seconds.
+        draw: a number in [0, 1), for the jitter.
+
+    Returns:
+        The first answer that stands, of whatever status.
+
+    Raises:
+        UnreachableError: nobody answered in that time, or the call may not be repeated.
+    """
+    started_s = monotonic()
+    tried = 0
+    while True:
+        base = masters.current
+        outcome = yield Send(base=base)
+        if not isinstance(outcome, Answer | Broken):
+            raise TypeError("the driver of an exchange must send back an answer after each Send")
+        if isinstance(outcome, Answer) and outcome.status not in _NOT_TAKEN | _UNKNOWN:
+            return outcome
+        masters.leave(base)
+        if not _may_repeat(call, outcome):
+            return _give_up(call, base, outcome)
+        tried += 1
+        round_over = tried % len(masters.addresses) == 0
+        wait_s = _wait_s(outcome, tried // len(masters.addresses), draw) if round_over else 0.0
+        if patience_s is not None and monotonic() - started_s + wait_s > patience_s:
+            return _give_up(call, base, outcome)
+        if round_over:
+            yield Wait(seconds=wait_s)
+
+
+def _may_repeat(call: Call[object], outcome: Answer | Broken) -> bool:
+    if call.repeat is Repeat.SAFE:
+        return True
+    return not outcome.sent if isinstance(outcome, Broken) else outcome.status in _NOT_TAKEN
+
+
+def _wait_s(outcome: Answer | Broken, rounds: int, draw: Callable[[], float]) -> float:
+    asked = outcome.headers.get("retry-after", "") if isinstance(outcome, Answer) else ""
+    asked_s = min(float(asked), LONGEST_RETRY_AFTER_S) if asked.isdecimal() else 0.0
+    return asked_s + BACKOFF.wait_s(rounds, draw)
+
+
+def _give_up(call: Call[object], base: str, outcome: Answer | Broken) -> Answer:
+    if isinstance(outcome, Answer):
+        return outcome  # its problem says more than "unreachable" would
+    hint = "" if call.repeat is Repeat.SAFE or not outcome.sent else "; it may have been done all the same"
+    raise UnreachableError(f"cannot reach the master at {base}: {outcome.reason}{hint}")
+
+
+def _checked(address: str) -> str:
+    parts = urlsplit(address.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"cannot use {parts.hostname or address!r} as a master: write http://HOST:PORT or https://HOST"
+        )
+    if parts.username or parts.password:
+        raise ValueError(f"cannot use the master at {parts.hostname}: give the key by itself, not in the address")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")

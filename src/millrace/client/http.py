@@ -1,0 +1,89 @@
+"""What the two transports share: terms, headers, and from an httpx2 error to `Broken`."""
+
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import millrace
+from millrace.client.calls import Answer, Call
+from millrace.client.failover import Broken
+from millrace.runtime.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    import httpx2
+
+CONNECT_TIMEOUT_S = 5.0
+LARGEST_REFUSAL_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a client talks.
+
+    Attributes:
+        key: the API key; kept out of every representation.
+        patience_s: how long a call goes on after a failure; None for ever.
+        connect_timeout_s: how long one attempt to connect may take.
+        tls: for `https` masters; None trusts the well-known authorities.
+        user_agent: what the masters see.
+        clock: measures patience.
+        draw: numbers in [0, 1) for the jitter.
+    """
+
+    key: str | None = field(default=None, repr=False)
+    patience_s: float | None = 10.0
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    tls: ssl.SSLContext | None = None
+    user_agent: str = f"millrace/{millrace.__version__}"
+    clock: Clock = field(default_factory=SystemClock)
+    draw: Callable[[], float] = random.random
+
+
+def headers(terms: Terms) -> dict[str, str]:
+    """The headers of every request."""
+    found = {"user-agent": terms.user_agent, "accept": "application/json, application/problem+json;q=0.9, */*;q=0.5"}
+    if terms.key:
+        found["authorization"] = f"Bearer {terms.key}"
+    return found
+
+
+def verification(terms: Terms, addresses: tuple[str, ...]) -> ssl.SSLContext | bool:
+    """What httpx2 is to verify certificates with."""
+    # Loading the authorities takes tens of milliseconds, for nothing where every master is plain http.
+    return terms.tls or any(address.startswith("https:") for address in addresses)
+
+
+def timeout(terms: Terms, call: Call[object]) -> "httpx2.Timeout":
+    """No step of a request waits for ever."""
+    import httpx2  # noqa: PLC0415  see the room's docstring
+
+    return httpx2.Timeout(call.silence_s, connect=terms.connect_timeout_s)
+
+
+def request_headers(call: Call[object], length: int) -> Mapping[str, str]:
+    """The call's own headers; the length is declared, so that a body is never sent in chunks."""
+    if call.method == "GET":
+        return call.headers
+    return {**call.headers, "content-length": str(length)}
+
+
+def answer(response: "httpx2.Response") -> Answer:
+    """A read response as a value."""
+    return Answer(status=response.status_code, headers=response.headers, body=response.content)
+
+
+def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
+    """Why no answer came, in words, and whether anything can have been sent."""
+    import httpx2  # noqa: PLC0415  see the room's docstring
+
+    sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    if isinstance(error, httpx2.ConnectTimeout):
+        return Broken(reason=f"no connection within {terms.connect_timeout_s:g} s", sent=sent)
+    if isinstance(error, httpx2.TimeoutException):
+        return Broken(reason=f"no answer within {call.silence_s:g} s", sent=sent)
+    text = str(error) or type(error).__name__
+    if "refused" in text.lower() or "all connection attempts failed" in text.lower():
+        text = "connection refused; is it running?"
+    return Broken(reason=text, sent=sent)

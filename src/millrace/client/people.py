@@ -1,0 +1,109 @@
+"""The requests that people make: jobs, nodes, profiles, health."""
+
+from collections.abc import Mapping, Sequence
+
+from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
+from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
+from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
+from millrace.wire.v1.work import NodeList, NodeView
+
+
+def submit(request: JobRequest, *, key: str | None = None) -> Call[JobDetail]:
+    """Submit a job. The idempotency key (a new one where None) makes every repetition the same job."""
+    return post("/v1/jobs", JobDetail, request, headers={"idempotency-key": key or new_key()})
+
+
+def jobs(
+    *,
+    states: Sequence[str] = (),
+    only: Mapping[str, str | None] | None = None,
+    labels: Mapping[str, str] | None = None,
+    cursor: str | None = None,
+    limit: int | None = None,
+) -> Call[JobList]:
+    """A page of jobs, newest first; `only` holds further filters such as queue, priority, tenant, profile."""
+    query: dict[str, str | None] = {**(only or {}), "cursor": cursor, "limit": None if limit is None else str(limit)}
+    call = get("/v1/jobs", JobList, query=query)
+    pairs = call.query + tuple(("state", state) for state in states)
+    pairs += tuple(("label", f"{key}={value}") for key, value in (labels or {}).items())
+    return Call(method="GET", path=call.path, read=call.read, query=pairs)
+
+
+def job(ref: str) -> Call[JobDetail]:
+    """One job, by id or number."""
+    return get(f"/v1/jobs/{segment(ref)}", JobDetail)
+
+
+def _verb(ref: str, verb: str, repeat: Repeat) -> Call[JobDetail]:
+    return post(f"/v1/jobs/{segment(ref)}/{verb}", JobDetail, repeat=repeat)
+
+
+def cancel(ref: str) -> Call[JobDetail]:
+    """End a job."""
+    return _verb(ref, "cancel", Repeat.SAFE)
+
+
+def pause(ref: str) -> Call[JobDetail]:
+    """Hold a job."""
+    return _verb(ref, "pause", Repeat.SAFE)
+
+
+def resume(ref: str) -> Call[JobDetail]:
+    """Let a held job go on."""
+    return _verb(ref, "resume", Repeat.SAFE)
+
+
+def retry(ref: str) -> Call[JobDetail]:
+    """Run a job again that failed, was canceled or rejected."""
+    # Sent twice it could start a job again that has failed in between, so it is not repeated blindly.
+    return _verb(ref, "retry", Repeat.UNSENT)
+
+
+def logs(ref: str, *, offset: int = 0, attempt: int | None = None) -> Call[bytes]:
+    """The log of a job from a byte offset; of one attempt, or (None) as the master chooses."""
+    query = (("offset", str(offset)),) + ((("attempt", str(attempt)),) if attempt is not None else ())
+    return Call(method="GET", path=f"/v1/jobs/{segment(ref)}/logs", read=_body, query=query)
+
+
+def nodes() -> Call[NodeList]:
+    """Every node."""
+    return get("/v1/nodes", NodeList)
+
+
+def node(ref: str) -> Call[NodeView]:
+    """One node, by id or name."""
+    return get(f"/v1/nodes/{segment(ref)}", NodeView)
+
+
+def drain_node(ref: str) -> Call[NodeView]:
+    """Let a node finish what it has and take no more."""
+    return post(f"/v1/nodes/{segment(ref)}/drain", NodeView)
+
+
+def resume_node(ref: str) -> Call[NodeView]:
+    """Let a draining node take work again."""
+    return post(f"/v1/nodes/{segment(ref)}/resume", NodeView)
+
+
+def remove_node(ref: str) -> Call[bytes]:
+    """Forget a node that holds nothing."""
+    return Call(method="DELETE", path=f"/v1/nodes/{segment(ref)}", read=_body)
+
+
+def profiles() -> Call[ProfileList]:
+    """The profiles that the master knows by name."""
+    return get("/v1/profiles", ProfileList)
+
+
+def health() -> Call[HealthView]:
+    """Whether the master's store answers."""
+    return get("/health", HealthView)
+
+
+def ready() -> Call[ReadyView]:
+    """Whether the master should get traffic."""
+    return get("/ready", ReadyView)
+
+
+def _body(answer: Answer) -> bytes:
+    return answer.body

@@ -1,0 +1,77 @@
+"""Server-sent events: the parser (WHATWG HTML, section 9.2.6), and the farm's stream of transitions with resumption."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from millrace.client.calls import Answer, Call
+from millrace.client.client import Client
+from millrace.client.errors import InterruptedTransferError
+from millrace.runtime.backoff import Backoff
+from millrace.wire.v1.jobs import TransitionView
+
+SILENCE_S = 60.0
+"""A stream without even a comment for that long is taken for dead; masters send one more often."""
+_BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
+_TRANSITION = msgspec.json.Decoder(TransitionView)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event as it was sent."""
+
+    id: str
+    name: str
+    data: str
+
+
+def parse(lines: Iterable[str]) -> Iterator[Event]:
+    """Events from lines without their line ends. An event is whole only once its empty line has come."""
+    identity, name = "", "message"
+    data: list[str] = []
+    for line in lines:
+        if line == "":
+            if data:
+                yield Event(id=identity, name=name, data="\n".join(data))
+            name, data = "message", []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            data.append(value)
+        elif field == "event":
+            name = value
+        elif field == "id" and "\0" not in value:
+            identity = value
+
+
+def transitions(
+    client: Client, *, after: str | None = None, job: str | None = None, resume: bool = True
+) -> Iterator[TransitionView]:
+    """Every transition after a cursor, of all jobs or of one, without end; a broken stream is taken up where it broke.
+
+    Raises:
+        ClientError: the stream was refused, or no master answered for as long as the client's patience.
+        InterruptedTransferError: it broke and `resume` is False.
+    """
+    failures = 0
+    while True:
+        query = tuple((key, value) for key, value in (("after", after), ("job", job)) if value is not None)
+        call = Call(method="GET", path="/v1/events", read=_nothing, query=query, silence_s=SILENCE_S)
+        try:
+            with client.stream(call) as response:
+                for event in parse(response.iter_lines()):
+                    failures = 0
+                    after = event.id or after
+                    if event.name == "transition":
+                        yield _TRANSITION.decode(event.data)
+        except InterruptedTransferError:
+            if not resume:
+                raise
+        failures += 1
+        client.pause(_BACKOFF.ceiling_s(failures))
+
+
+def _nothing(_: Answer) -> None:
+    return None

@@ -1,0 +1,117 @@
+"""Big bytes between a person and the masters: resumable uploads, resumable downloads."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from millrace.client.calls import Answer, Call, FileSlice, Repeat, get, json_into, post, segment
+from millrace.client.client import Client
+from millrace.client.errors import ConflictError, InterruptedTransferError, RefusedError, UnreachableError
+from millrace.wire.v1.system import UploadRequest, UploadView
+
+PIECE_BYTES = 8 << 20
+TRIES = 5
+"""Failures in a row, without a byte gained, after which a transfer is given up."""
+
+Progress = Callable[[int, int], None]
+"""Told the bytes moved so far and the bytes in all."""
+
+
+def upload(
+    client: Client, path: Path, *, progress: Progress | None = None, piece_bytes: int = PIECE_BYTES
+) -> UploadView:
+    """Send a file to the masters in the manner of tus 1.0; use `upload://ID` as a job's input afterwards.
+
+    Raises:
+        OSError: the file cannot be read.
+        InterruptedTransferError: it broke off again and again without progress.
+        ClientError: a master refused.
+    """
+    size = path.stat().st_size
+    # A repeated creation would leave an empty upload behind, which the masters clean up.
+    view = client.do(post("/v1/uploads", UploadView, UploadRequest(name=path.name, size=size)))
+    failures = 0
+    while view.offset < size:
+        before = view.offset
+        try:
+            view = client.do(_patch(view.id, path, before, min(piece_bytes, size - before)))
+        except (UnreachableError, ConflictError):
+            # The piece may have arrived in part, or wholly with its answer lost: only the master knows.
+            failures += 1
+            if failures >= TRIES:
+                raise InterruptedTransferError(
+                    f"cannot upload {path}: it broke off {failures} times in a row"
+                ) from None
+            client.pause(0.2 * failures)
+            view = client.do(get(f"/v1/uploads/{segment(view.id)}", UploadView))
+        if view.offset > before:
+            failures = 0
+        if progress is not None:
+            progress(view.offset, size)
+    return view
+
+
+def _patch(upload_id: str, path: Path, offset: int, length: int) -> Call[UploadView]:
+    return Call(
+        method="PATCH",
+        path=f"/v1/uploads/{segment(upload_id)}",
+        read=json_into(UploadView),
+        headers={"content-type": "application/offset+octet-stream", "upload-offset": str(offset)},
+        body=FileSlice(path=path, offset=offset, length=length),
+        repeat=Repeat.UNSENT,
+        silence_s=120.0,
+    )
+
+
+def download_output(client: Client, job: str, name: str, target: Path, *, progress: Progress | None = None) -> int:
+    """Fetch one output of a job into `target` (replaced only when whole); returns its size in bytes.
+
+    Raises:
+        InterruptedTransferError: it broke off again and again without progress.
+        ClientError: a master refused, such as NotFoundError.
+        OSError: the target cannot be written.
+    """
+    path = f"/v1/jobs/{segment(job)}/outputs/{'/'.join(segment(part) for part in name.split('/'))}"
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        size = _download(client, path, part, progress)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def _download(client: Client, path: str, part: Path, progress: Progress | None) -> int:
+    failures, have, total = 0, 0, -1
+    while have != total:
+        before = have
+        headers = {"range": f"bytes={have}-"} if have else {}
+        call = Call(method="GET", path=path, read=_nothing, headers=headers, silence_s=60.0)
+        try:
+            with client.stream(call) as response, part.open("ab") as file:
+                if have and response.status_code != 206:
+                    file.truncate(0)
+                    have = before = 0
+                total = have + int(response.headers.get("content-length", -1 - have))
+                for piece in response.iter_bytes():
+                    file.write(piece)
+                    have += len(piece)
+                    if progress is not None:
+                        progress(have, total)
+                if total < 0:
+                    total = have  # the master did not say; the stream's own end has to do
+                file.flush()
+                os.fsync(file.fileno())
+        except InterruptedTransferError:
+            have = part.stat().st_size if part.exists() else 0
+        failures = failures + 1 if have == before else 0
+        if have != total and failures >= TRIES:
+            raise InterruptedTransferError(f"cannot download {path}: it broke off {failures} times in a row")
+        if have > total >= 0:
+            raise RefusedError(f"cannot download {path}: the master sent more than it announced", status=200)
+    return have
+
+
+def _nothing(_: Answer) -> None:
+    return None

@@ -1,0 +1,88 @@
+"""The requests that a worker makes. All of them may be repeated: the attempt number fences them."""
+
+from pathlib import Path
+
+from millrace.client.calls import Answer, Call, FileSlice, json_into, post, segment
+from millrace.wire.v1.jobs import OutputView
+from millrace.wire.v1.work import (
+    ClaimReply,
+    ClaimRequest,
+    CompleteRequest,
+    FailRequest,
+    HandBackRequest,
+    HeartbeatReply,
+    HeartbeatRequest,
+    LogReply,
+    RegisterReply,
+    RegisterRequest,
+    StartRequest,
+    Taken,
+)
+
+CLAIM_SLACK_S = 15.0
+"""How much longer than the long poll itself a claim's reply may take."""
+
+
+def register(request: RegisterRequest) -> Call[RegisterReply]:
+    """Introduce the node."""
+    return post("/v1/nodes", RegisterReply, request)
+
+
+def claim(node: str, request: ClaimRequest) -> Call[ClaimReply]:
+    """Ask for work; the same `request.request` gives the same tasks again."""
+    silence_s = request.wait_s + CLAIM_SLACK_S
+    return post(f"/v1/nodes/{segment(node)}/claim", ClaimReply, request, silence_s=silence_s)
+
+
+def heartbeat(node: str, request: HeartbeatRequest, *, silence_s: float) -> Call[HeartbeatReply]:
+    """Extend the lease and say how far each task is."""
+    return post(f"/v1/nodes/{segment(node)}/heartbeat", HeartbeatReply, request, silence_s=silence_s)
+
+
+def start(task: str, request: StartRequest) -> Call[Taken]:
+    """The engine starts."""
+    return post(f"/v1/tasks/{segment(task)}/start", Taken, request)
+
+
+def complete(task: str, request: CompleteRequest) -> Call[Taken]:
+    """The work is done, checked and published."""
+    return post(f"/v1/tasks/{segment(task)}/complete", Taken, request)
+
+
+def fail(task: str, request: FailRequest) -> Call[Taken]:
+    """The attempt failed."""
+    return post(f"/v1/tasks/{segment(task)}/fail", Taken, request)
+
+
+def hand_back(task: str, request: HandBackRequest) -> Call[Taken]:
+    """Give the task back unspent."""
+    return post(f"/v1/tasks/{segment(task)}/hand-back", Taken, request)
+
+
+def append_log(task: str, *, node: str, attempt: int, offset: int, data: bytes) -> Call[LogReply]:
+    """Append to the attempt's log; a repetition adds nothing twice, because the offset says where the data belongs."""
+    return Call(
+        method="POST",
+        path=f"/v1/tasks/{segment(task)}/log",
+        read=json_into(LogReply),
+        query=(("node", node), ("attempt", str(attempt)), ("offset", str(offset))),
+        headers={"content-type": "application/octet-stream"},
+        body=data,
+    )
+
+
+def put_output(task: str, *, node: str, attempt: int, name: str, path: Path, size: int) -> Call[OutputView]:
+    """Store one output file with the master; a repetition replaces it. `name` may hold slashes."""
+    return Call(
+        method="PUT",
+        path=f"/v1/tasks/{segment(task)}/outputs/{'/'.join(segment(part) for part in name.split('/'))}",
+        read=json_into(OutputView),
+        query=(("node", node), ("attempt", str(attempt))),
+        headers={"content-type": "application/octet-stream"},
+        body=FileSlice(path=path, offset=0, length=size),
+        silence_s=300.0,
+    )
+
+
+def status_only(_: Answer) -> None:
+    """For answers whose body does not matter."""

@@ -1,0 +1,175 @@
+import pytest
+
+from millrace.client.calls import Answer, Call, Repeat, segment
+from millrace.client.errors import (
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    StaleError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from millrace.client.failover import Broken, Masters, Send, Wait, exchange
+from millrace.client.http import Terms, headers
+from millrace.client.people import health
+from millrace.client.replies import refusal, result
+from millrace.client.sse import parse
+
+OK = Answer(status=200, headers={}, body=b"{}")
+BUSY = Answer(status=503, headers={"retry-after": "3"}, body=b"")
+GONE = Broken(reason="connection refused", sent=False)
+SILENT = Broken(reason="no answer", sent=True)
+
+
+def call(repeat=Repeat.SAFE):
+    return Call(method="GET", path="/v1/x", read=lambda answer: answer.status, repeat=repeat)
+
+
+class Driver:
+    """Plays a list of outcomes to an exchange and keeps its steps."""
+
+    def __init__(self, *outcomes, masters=("http://a", "http://b"), repeat=Repeat.SAFE, patience_s=10.0):
+        self.masters = Masters(masters)
+        self.steps = []
+        self.now = 0.0
+        self.outcomes = list(outcomes)
+        self.exchange = exchange(
+            call(repeat), self.masters, patience_s=patience_s, monotonic=lambda: self.now, draw=lambda: 1.0
+        )
+
+    def run(self):
+        reply = None
+        try:
+            while True:
+                step = self.exchange.send(reply)
+                self.steps.append(step)
+                reply = None
+                if isinstance(step, Send):
+                    reply = self.outcomes.pop(0)
+                else:
+                    self.now += step.seconds
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_client_stays_with_the_master_that_answers():
+    driver = Driver(OK)
+    assert driver.run() is OK
+    assert driver.masters.current == "http://a"
+
+
+def test_the_next_master_is_asked_at_once_and_kept():
+    driver = Driver(GONE, OK)
+    assert driver.run() is OK
+    assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
+    assert driver.masters.current == "http://b"
+
+
+def test_it_waits_when_all_have_failed_and_longer_each_round():
+    driver = Driver(GONE, GONE, GONE, GONE, OK)
+    driver.run()
+    waits = [step.seconds for step in driver.steps if isinstance(step, Wait)]
+    assert waits == pytest.approx([0.2, 0.4])
+
+
+def test_patience_ends_with_a_sentence():
+    driver = Driver(*[GONE] * 100, patience_s=5.0)
+    with pytest.raises(UnreachableError, match="cannot reach the master at http://b: connection refused"):
+        driver.run()
+    assert driver.now <= 5.0
+
+
+def test_without_patience_nothing_is_tried_twice_on_one_master():
+    driver = Driver(GONE, masters=["http://a"], patience_s=0.0)
+    with pytest.raises(UnreachableError):
+        driver.run()
+
+
+def test_what_may_have_happened_is_not_repeated_unless_that_is_safe():
+    with pytest.raises(UnreachableError, match="may have been done"):
+        Driver(SILENT, repeat=Repeat.UNSENT).run()
+    assert Driver(GONE, OK, repeat=Repeat.UNSENT).run() is OK
+    assert Driver(BUSY, OK, repeat=Repeat.UNSENT).run() is OK
+    assert Driver(SILENT, OK).run() is OK
+
+
+def test_a_busy_farm_is_given_the_time_that_it_asks_for():
+    driver = Driver(BUSY, OK, masters=["http://a"])
+    driver.run()
+    assert driver.steps[1].seconds >= 3
+
+
+def test_a_busy_answer_is_given_back_when_patience_ends():
+    assert Driver(BUSY, masters=["http://a"], patience_s=1.0).run() is BUSY
+
+
+def test_two_calls_that_fail_together_leave_a_master_once():
+    masters = Masters(["http://a", "http://b", "http://c"])
+    masters.leave("http://a")
+    masters.leave("http://a")
+    assert masters.current == "http://b"
+
+
+@pytest.mark.parametrize("address", ["", "ftp://host", "host:80", "http://", "http://user:secret-key@host"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(ValueError, match="cannot use") as caught:
+        Masters([address])
+    assert "secret-key" not in str(caught.value)
+
+
+def test_no_address_at_all():
+    with pytest.raises(ValueError, match="no address"):
+        Masters([])
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "shape"),
+    [
+        (401, "unauthorized", UnauthorizedError),
+        (403, "forbidden", UnauthorizedError),
+        (404, "not-found", NotFoundError),
+        (409, "stale-attempt", StaleError),
+        (409, "https://millrace.dev/problems/stale-epoch", StaleError),
+        (409, "conflict", ConflictError),
+        (422, "invalid", RefusedError),
+    ],
+)
+def test_each_refusal_has_its_reaction(status, kind, shape):
+    body = b'{"type":"%s","title":"t","status":%d,"detail":"cannot do it"}' % (kind.encode(), status)
+    error = refusal(Answer(status=status, headers={}, body=body))
+    assert type(error) is shape
+    assert str(error) == "cannot do it"
+
+
+def test_a_refusal_names_the_fields_that_its_detail_leaves_out():
+    body = b'{"type":"invalid","title":"t","status":422,"detail":"cannot","errors":[{"field":"queue","message":"is none"}]}'
+    error = refusal(Answer(status=422, headers={}, body=body))
+    assert str(error) == "cannot; queue: is none"
+    assert error.errors[0].field == "queue"
+
+
+def test_a_page_of_somebody_else_is_no_traceback():
+    error = refusal(Answer(status=500, headers={}, body=b"<html>secret</html>"))
+    assert str(error) == "the master answered 500"
+    with pytest.raises(RefusedError, match="is this address a Millrace master"):
+        result(health(), Answer(status=200, headers={}, body=b"<html>"))
+
+
+def test_the_key_is_in_no_representation():
+    terms = Terms(key="mr_secret")
+    assert "mr_secret" not in repr(terms)
+    assert headers(terms)["authorization"] == "Bearer mr_secret"
+
+
+@pytest.mark.parametrize(("text", "part"), [("42", "42"), ("a/b", "a%2Fb"), ("..", "%2E%2E"), ("ü?", "%C3%BC%3F")])
+def test_a_reference_is_one_segment(text, part):
+    assert segment(text) == part
+
+
+def test_events():
+    lines = [": hello", "id: 7", "event: transition", "data: a", "data:b", "", "data: c", "", "data: never ends"]
+    events = list(parse(lines))
+    assert [(event.id, event.name, event.data) for event in events] == [
+        ("7", "transition", "a\nb"),
+        ("7", "message", "c"),
+    ]

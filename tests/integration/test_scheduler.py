@@ -81,6 +81,11 @@ class Rig:
     async def history(self, job_id: str) -> list[str]:
         return [transition.target for transition in await self.farm.store.transitions(job_id)]
 
+    async def until_somebody_waits(self) -> None:
+        while not len(self.farm.waiting):  # noqa: ASYNC110  the store's threads take real time that no clock moves
+            await asyncio.sleep(0)
+        await self.clock.settle()
+
     async def pass_time(self, seconds: float) -> None:
         await self.clock.advance(seconds)
         await promote_due(self.farm)
@@ -392,8 +397,7 @@ async def test_a_job_for_later_waits_for_its_time(rig: Rig) -> None:
 async def test_a_waiting_worker_is_woken_by_a_job_that_it_can_run(rig: Rig) -> None:
     node = await rig.node()
     waiting = asyncio.create_task(rig.claim(node, wait_s=30))
-    await rig.clock.settle()
-    assert len(rig.farm.waiting) == 1
+    await rig.until_somebody_waits()
     job_id = await rig.submit()
     (task,) = await asyncio.wait_for(waiting, 5)
     assert task.job_id == job_id
@@ -403,9 +407,7 @@ async def test_a_waiting_worker_is_woken_by_a_job_that_it_can_run(rig: Rig) -> N
 async def test_a_waiting_worker_goes_home_when_the_time_is_up(rig: Rig) -> None:
     node = await rig.node()
     waiting = asyncio.create_task(rig.claim(node, wait_s=30))
-    while not len(rig.farm.waiting):
-        await asyncio.sleep(0)
-    await rig.clock.settle()
+    await rig.until_somebody_waits()
     await rig.clock.advance(31)
     assert await asyncio.wait_for(waiting, 5) == []
 

@@ -14,7 +14,8 @@ from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, Ou
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.session import connect
 from millrace.client import people
-from millrace.client.transfers import upload
+from millrace.client.client import Client
+from millrace.client.transfers import upload as send
 from millrace.domain.order import Priority, Queue
 from millrace.domain.sla import Classification
 from millrace.wire.v1.jobs import JobRequest
@@ -87,8 +88,7 @@ def submit(
         if upload:
             if source is None:
                 raise CommandError("cannot upload: name the file", code=2)
-            uploaded = upload_file(client, Path(source))
-            request = msgspec.structs.replace(request, input=f"upload://{uploaded.id}")
+            request = msgspec.structs.replace(request, input=f"upload://{_send(client, Path(source))}")
         job = client.do(people.submit(request, key=key))
         if wait:
             from millrace.cli.jobs.watch import follow  # noqa: PLC0415  only --wait draws
@@ -102,6 +102,13 @@ def submit(
         sys.stderr.write(f"{job.failure.message}\n")
     if job.state in {"failed", "rejected", "canceled"}:
         raise typer.Exit(1)
+
+
+def _send(client: Client, path: Path) -> str:
+    try:
+        return send(client, path).id
+    except OSError as error:
+        raise CommandError(f"cannot upload {path}: {error.strerror}", code=2) from error
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

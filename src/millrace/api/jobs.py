@@ -35,16 +35,21 @@ def idempotency_key(call: Call[JobRequest]) -> str | None:
     """The header's value, or None where it is missing."""
     key = call.header("idempotency-key")
     if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
-        raise invalid(FieldError(field="Idempotency-Key", message=f"must be 1 to {_MAX_KEY} printable ASCII characters"))
+        raise invalid(
+            FieldError(field="Idempotency-Key", message=f"must be 1 to {_MAX_KEY} printable ASCII characters")
+        )
     return key
 
 
 async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     """Accept a job. The same key with the same body gives the same job again."""
-    added = await submit(
-        master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call)
-    )
-    return await detail(master, await find_job(master.farm.store, added.id))
+    added = await submit(master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call))
+    job = await find_job(master.farm.store, added.id)
+    if added.repeated:
+        return await detail(master, job)
+    # Nothing has happened to a new job but its acceptance, so most of what a detail reads need not be read.
+    transitions = await master.farm.store.transitions(job.id)
+    return job_detail(job, attempts=(), outputs=(), transitions=transitions, facts=None)
 
 
 async def show_all(master: Master, call: Call[None]) -> JobList:
@@ -89,5 +94,3 @@ async def resume(master: Master, call: Call[None]) -> JobDetail:
 async def retry(master: Master, call: Call[None]) -> JobDetail:
     """Run a job again."""
     return await detail(master, await steer.retry(master.farm, call.path["ref"], actor=call.caller))
-
-

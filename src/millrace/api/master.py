@@ -1,10 +1,14 @@
 """What every handler works with."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import millrace
-from millrace.blobs.blobs import Blobs
+from millrace.api.log_lengths import Lengths
+from millrace.blobs.values import Blobs
+from millrace.domain.states import State
+from millrace.edge.tally import Tally
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 
@@ -25,6 +29,7 @@ class Limits:
     piece_bytes: int = 1 << 30  # of an upload, in one request
     output_bytes: int = 1 << 40
     log_bytes: int = 4 << 20  # in one request
+    health_s: float = 2.0  # how long the store may take to answer before it counts as gone
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +41,12 @@ class Master:
     blobs: Blobs
     limits: Limits = field(default_factory=Limits)
     version: str = millrace.__version__
+    tally: Tally = field(default_factory=Tally)
+    more_metrics: Callable[[], bytes] = bytes
+    description: Callable[[], bytes] = bytes
     stopping: bool = False
+    counted: tuple[float, Mapping[State, int]] | None = None
+    log_lengths: Lengths = field(default_factory=Lengths)
     _long: set[LongReply] = field(default_factory=set)
 
     def enter(self, reply: LongReply) -> None:

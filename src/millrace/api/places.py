@@ -2,6 +2,7 @@
 
 import re
 
+from millrace.blobs.values import BlobKeyInvalid, check_key
 from millrace.domain import ids
 from millrace.edge.refusal import invalid
 from millrace.wire.v1.problems import FieldError
@@ -10,7 +11,6 @@ KEPT = "master:"
 """What the location of an output kept by the master begins with; the rest is its key among the blobs."""
 
 _UPLOAD = re.compile(r"u[0-9a-f]{32}")
-_NAME_BYTES = 900
 
 
 def job_prefix(job_id: str) -> str:
@@ -33,18 +33,12 @@ def check_name(name: str) -> str:
     """The name of an output, with slashes for folders.
 
     Raises:
-        RefusalError: it could leave its folder, or no storage takes it.
+        RefusalError: it could leave its folder, or not every storage takes it.
     """
-    parts = name.split("/")
-    if (
-        any(part in ("", ".", "..") for part in parts)
-        or "\\" in name
-        or not name.isprintable()
-        or len(name.encode()) > _NAME_BYTES
-        or any(len(part.encode()) > 255 for part in parts)
-    ):
-        raise invalid(FieldError(field="name", message="must be a relative path of plain names, without `.` or `..`"))
-    return name
+    try:
+        return check_key(name)
+    except BlobKeyInvalid as error:
+        raise invalid(FieldError(field="name", message=str(error).partition(": ")[2])) from None
 
 
 def upload_prefix(upload_id: str) -> str:

@@ -43,9 +43,7 @@ async def register(master: Master, call: Call[RegisterRequest]) -> RegisterReply
         facts={**body.facts, "engines": body.engines, "encoders": body.encoders, "memory_mb": body.memory_mb},
     )
     rules = master.farm.rules
-    return RegisterReply(
-        node=node.id, epoch=node.epoch, lease_ttl_s=rules.lease_ttl_s, heartbeat_s=rules.heartbeat_s
-    )
+    return RegisterReply(node=node.id, epoch=node.epoch, lease_ttl_s=rules.lease_ttl_s, heartbeat_s=rules.heartbeat_s)
 
 
 class _Parked(Visit):

@@ -14,6 +14,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 B = TypeVar("B")
+D = TypeVar("D")
 _MAX_QUERY_FIELDS = 100
 
 
@@ -87,8 +88,9 @@ class Call(Generic[B]):
             raise invalid(FieldError(field=name, message=f"must be a whole number from {least} to {most}"))
         return int(text)
 
-    def require(self, name: str, value: B | None) -> B:
-        """The value, or a refusal that names the parameter as missing."""
+    def required_integer(self, name: str, *, least: int = 0, most: int = 2**53) -> int:
+        """A whole number among the parameters, or a refusal that names it as missing."""
+        value = self.integer(name, least=least, most=most)
         if value is None:
             raise invalid(FieldError(field=name, message="is missing"))
         return value
@@ -111,6 +113,18 @@ class Call(Generic[B]):
         """
         async for piece in body_pieces(self.receive, self.headers, self.limit):
             yield piece
+
+    def with_body(self, body: D) -> "Call[D]":
+        """The same call with another body."""
+        return Call(
+            scope=self.scope,
+            receive=self.receive,
+            headers=self.headers,
+            path=self.path,
+            caller=self.caller,
+            body=body,
+            limit=self.limit,
+        )
 
     async def gone(self) -> None:
         """Return when the client has hung up. Only after the body was read."""

@@ -70,11 +70,12 @@ class Edge(Generic[C]):
         *,
         keys: Keys,
         explain: Callable[[Exception], RefusalError | None],
+        tally: Tally | None = None,
         served: Callable[[Served], None] = lambda _: None,
         lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     ) -> None:
         """`served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
-        self.tally = Tally()
+        self.tally = tally or Tally()
         self._context = context
         self._keys = keys
         self._explain = explain

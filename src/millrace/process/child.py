@@ -1,0 +1,274 @@
+"""One child, from its start to the last byte of its output."""
+
+import asyncio
+import os
+import secrets
+import signal
+from contextlib import suppress
+
+from millrace.process.launch import spawn
+from millrace.process.output import Outlet, Reader, Splitter, Tail
+from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd
+from millrace.process.values import CannotStop, Exit, Line, Sink, Spec, Usage
+from millrace.runtime.clock import Clock
+
+KILL_PATIENCE_S = 10.0  # how long the kernel may take to end what was killed, before we say that it cannot be
+DRAIN_PATIENCE_S = 1.0  # how long output may keep coming after the whole tree is gone
+SINK_PATIENCE_S = 5.0  # how long the sink may take for the last batch
+_FREEZE_ROUNDS = 400  # looks at the tree, 5 ms apart, until all of it has stopped
+
+
+class Child:
+    """A running child. Made by `start`; `wait` gives how it ended.
+
+    When the child itself ends, what is left of its tree is killed; then the output is read to its end and given to the
+    sink; then `wait` returns. `stop`, `pause` and `resume` reach the whole tree (see `tree` for who belongs to it).
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        clock: Clock,
+        sink: Sink | None,
+        tail_lines: int,
+        tail_chars: int,
+        max_line_bytes: int,
+        buffer_chars: int,
+    ) -> None:
+        """Use `start`."""
+        self.spec = spec
+        self._clock = clock
+        self._tail = Tail(tail_lines, tail_chars)
+        self._began_s = clock.monotonic()
+        token = secrets.token_hex(12)
+        out, out_end = os.pipe()
+        err, err_end = os.pipe()
+        try:
+            self._popen = spawn(spec, token=token, stdout=out_end, stderr=err_end)
+        except BaseException:
+            os.close(out)
+            os.close(err)
+            raise
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        self._tree = Tree(self._popen.pid, token)
+        self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
+        self._readers = (
+            Reader(out, Splitter("stdout", max_line_bytes), self._tail, self._outlet),
+            Reader(err, Splitter("stderr", max_line_bytes), self._tail, self._outlet),
+        )
+        self._paused = False
+        self._collected = False  # from then on the pid may be another's
+        self._kill_at_s: float | None = None
+        self._stop_changed = asyncio.Event()
+        self._life = asyncio.create_task(self._live(), name=f"child {self._popen.pid}")
+
+    @classmethod
+    async def start(
+        cls,
+        spec: Spec,
+        *,
+        clock: Clock,
+        sink: Sink | None = None,
+        tail_lines: int = 200,
+        tail_chars: int = 64 * 1024,
+        max_line_bytes: int = 16 * 1024,
+        buffer_chars: int = 8 * 1024 * 1024,
+    ) -> "Child":
+        """Start it. Raises CannotStart. Must be called on an event loop in the main thread.
+
+        `sink` gets every line, in batches, one call at a time; it may be slow: the child is never held up, but beyond
+        `buffer_chars` of waiting lines the newest are dropped and counted. `tail` keeps the last lines in any case.
+        """
+        return cls(
+            spec,
+            clock=clock,
+            sink=sink,
+            tail_lines=tail_lines,
+            tail_chars=tail_chars,
+            max_line_bytes=max_line_bytes,
+            buffer_chars=buffer_chars,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The pid, which is also the number of its session and group."""
+        return self._popen.pid
+
+    @property
+    def paused(self) -> bool:
+        """Whether the tree is held by `pause`."""
+        return self._paused
+
+    @property
+    def ended(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._life.done()
+
+    def tail(self) -> tuple[Line, ...]:
+        """The last lines of both streams, oldest first; complete once `wait` has returned."""
+        return self._tail.lines()
+
+    async def wait(self) -> Exit:
+        """How it ended. Cancelling this does not touch the child. Raises CannotStop when something survived SIGKILL."""
+        return await asyncio.shield(self._life)
+
+    async def stop(self, grace_s: float = 10.0) -> Exit:
+        """SIGTERM to the whole tree, SIGKILL to what is left after `grace_s`; nothing is left when it returns.
+
+        Works on a paused child. A second call can shorten the grace, never lengthen it. After the end it only tells how
+        the child ended.
+        """
+        kill_at_s = self._clock.monotonic() + max(grace_s, 0.0)
+        if self._kill_at_s is None or kill_at_s < self._kill_at_s:
+            self._kill_at_s = kill_at_s
+            self._stop_changed.set()
+        return await self.wait()
+
+    async def pause(self) -> None:
+        """SIGSTOP the whole tree, and return when every process of it has really stopped."""
+        if self._kill_at_s is not None or self._collected:
+            return
+        self._paused = True
+        for _ in range(_FREEZE_ROUNDS):
+            if not self._paused or self._collected:  # resumed, stopped or ended meanwhile
+                return
+            # Looked at again until nothing moves: what is about to fork does so before its own signal arrives.
+            if all(process.stopped for process in self._tree.members()):
+                return
+            self._tree.signal(signal.SIGSTOP)
+            await self._clock.sleep(0.005)
+
+    async def resume(self) -> None:
+        """SIGCONT the whole tree."""
+        if self._paused and not self._collected:
+            self._paused = False
+            self._tree.signal(signal.SIGCONT)
+
+    def sample(self) -> Usage:
+        """What the tree has used until now; zero processes after the end. Costs about a millisecond, for a heartbeat."""
+        return Usage(cpu_s=0.0, rss_bytes=0, processes=0) if self._collected else self._tree.usage()
+
+    async def _live(self) -> Exit:
+        pidfd = open_pidfd(self.pid)
+        try:
+            await self._until_end_or_stop(pidfd)
+            if self._kill_at_s is not None:
+                await self._ask_to_end()
+            asked = self._kill_at_s is not None
+            strays = await self._kill()
+        except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
+            self._tree.signal(signal.SIGKILL)
+            for reader in self._readers:
+                reader.close()
+            raise
+        finally:
+            if pidfd is not None:
+                os.close(pidfd)
+        await self._drain()
+        result = self._collect(asked=asked, strays=strays)
+        if self._outlet is not None:
+            with suppress(TimeoutError):
+                await self._clock.wait_for(self._outlet.close(), SINK_PATIENCE_S)
+        return result
+
+    async def _until_end_or_stop(self, pidfd: int | None) -> None:
+        """Return when the child has ended (and is not collected yet) or `stop` was called."""
+        loop = asyncio.get_running_loop()
+        if pidfd is not None:
+            changed = self._stop_changed
+            loop.add_reader(pidfd, changed.set)
+            try:
+                while self._kill_at_s is None and not has_ended(pidfd):
+                    changed.clear()
+                    await changed.wait()
+            finally:
+                loop.remove_reader(pidfd)
+            return
+        while self._kill_at_s is None and _peek(self.pid) is None:
+            await self._clock.wait_event(self._stop_changed, 0.02)
+
+    async def _ask_to_end(self) -> None:
+        """TERM, and wait until the whole tree has gone or the grace is over."""
+        self._tree.signal(signal.SIGTERM)
+        # Also when it was stopped by others: a stopped process handles no SIGTERM.
+        self._paused = False
+        members = self._tree.signal(signal.SIGCONT)
+        while members and self._kill_at_s is not None:
+            left_s = self._kill_at_s - self._clock.monotonic()
+            if left_s <= 0:
+                return
+            self._stop_changed.clear()
+            await self._first_end_or_shorter_grace(members, left_s)
+            members = self._tree.members()
+
+    async def _first_end_or_shorter_grace(self, members: list[Process], left_s: float) -> None:
+        end = asyncio.create_task(first_end(members, left_s, self._clock))
+        changed = asyncio.create_task(self._stop_changed.wait())
+        try:
+            await asyncio.wait((end, changed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            end.cancel()
+            changed.cancel()
+            await asyncio.wait((end, changed))
+
+    async def _kill(self) -> int:
+        """KILL until nothing lives; how many processes there were besides the child."""
+        victims: set[tuple[int, int]] = set()
+        give_up_s = self._clock.monotonic() + KILL_PATIENCE_S
+        while members := self._tree.members():
+            victims.update(process.key for process in members if process.pid != self.pid)
+            if self._clock.monotonic() > give_up_s:
+                pids = ", ".join(str(process.pid) for process in members)
+                raise CannotStop(
+                    f"cannot stop {self.spec.argv[0]}: the kernel does not end pid {pids}, although killed"
+                )
+            self._tree.signal(signal.SIGKILL)
+            await first_end(members, 0.5, self._clock)
+        return len(victims)
+
+    async def _drain(self) -> None:
+        with suppress(TimeoutError):
+            await self._clock.wait_for(
+                asyncio.gather(*(reader.ended.wait() for reader in self._readers)), DRAIN_PATIENCE_S
+            )
+        for reader in self._readers:
+            reader.close()
+
+    def _collect(self, *, asked: bool, strays: int) -> Exit:
+        code: int | None
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            # Somebody reaped it before us (SIGCHLD ignored, or a waitpid(-1)): never report that as success.
+            code, number, cpu_s, rss_bytes, dumped = None, None, 0.0, 0, False
+        else:
+            killed = os.WIFSIGNALED(status)
+            code = None if killed else os.WEXITSTATUS(status)
+            number = os.WTERMSIG(status) if killed else None
+            dumped = os.WCOREDUMP(status)
+            cpu_s = usage.ru_utime + usage.ru_stime
+            rss_bytes = usage.ru_maxrss * 1024
+        self._collected = True
+        # Popen must not wait for a pid that is no longer ours.
+        self._popen.returncode = -number if number is not None else code if code is not None else -1
+        return Exit(
+            code=code,
+            signal=number,
+            wall_s=self._clock.monotonic() - self._began_s,
+            cpu_s=cpu_s,
+            max_rss_bytes=rss_bytes,
+            core_dumped=dumped,
+            asked=asked,
+            strays=strays,
+        )
+
+
+def _peek(pid: int) -> bool | None:
+    """Whether a child has ended, without collecting it: None while it runs."""
+    try:
+        return True if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) else None
+    except ChildProcessError:
+        return True

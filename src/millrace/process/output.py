@@ -1,0 +1,204 @@
+"""What a child says: bytes into lines, the last of them kept, all of them handed to a sink that may be slow.
+
+Reading never waits for the sink: a child must not be blocked by whoever looks at it. Memory is bounded everywhere.
+"""
+
+import asyncio
+import os
+import re
+from collections import deque
+from collections.abc import Iterator
+
+from millrace.process.values import Batch, Line, Sink, Stream
+from millrace.telemetry.logs import logger
+
+log = logger("process")
+
+CHUNK_BYTES = 64 * 1024  # the capacity of a pipe on Linux (pipe(7))
+_ENDS = re.compile(rb"\r\n|\n|\r")
+
+
+class Splitter:
+    r"""Cuts a stream of bytes into lines at \n, \r\n and \r, wherever the chunks end."""
+
+    def __init__(self, stream: Stream, max_line_bytes: int) -> None:
+        """Lines longer than `max_line_bytes` come out in pieces."""
+        self._stream = stream
+        self._max = max_line_bytes
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        r"""The lines that are complete now. A \r at the very end waits, because a \n may follow."""
+        data = self._rest + chunk
+        start = 0
+        for end in _ENDS.finditer(data):
+            if end.end() == len(data) and data.endswith(b"\r"):
+                break
+            yield from self._line(data[start : end.start()], transient=end.group() == b"\r")
+            start = end.end()
+        self._rest = data[start:]
+        while len(self._rest) > self._max:
+            piece, self._rest = self._cut(self._rest)
+            yield Line(self._stream, _text(piece), partial=True)
+
+    def finish(self) -> Iterator[Line]:
+        """What stood after the last end of line."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            yield from self._line(rest.removesuffix(b"\r"), transient=rest.endswith(b"\r"))
+
+    def _line(self, data: bytes, *, transient: bool) -> Iterator[Line]:
+        while len(data) > self._max:
+            piece, data = self._cut(data)
+            yield Line(self._stream, _text(piece), partial=True)
+        yield Line(self._stream, _text(data), transient=transient)
+
+    def _cut(self, data: bytes) -> tuple[bytes, bytes]:
+        """Cut at the limit, up to three bytes earlier so as not to tear a UTF-8 character."""
+        at = self._max
+        while at > self._max - 3 and at > 1 and data[at] & 0xC0 == 0x80:
+            at -= 1
+        return data[:at], data[at:]
+
+
+class Tail:
+    """The last lines within a number of lines and of characters, as a terminal would show them."""
+
+    def __init__(self, max_lines: int, max_chars: int) -> None:
+        """Both limits hold at once."""
+        self._lines: deque[Line] = deque()
+        self._chars = 0
+        self._max_lines = max_lines
+        self._max_chars = max_chars
+
+    def add(self, line: Line) -> None:
+        """Append; a transient line before it, of the same stream, is overwritten."""
+        if self._lines and self._lines[-1].transient and self._lines[-1].stream == line.stream:
+            self._chars -= len(self._lines.pop().text)
+        self._lines.append(line)
+        self._chars += len(line.text)
+        while len(self._lines) > self._max_lines or self._chars > self._max_chars:
+            self._chars -= len(self._lines.popleft().text)
+
+    def lines(self) -> tuple[Line, ...]:
+        """Oldest first."""
+        return tuple(self._lines)
+
+
+class Outlet:
+    """Hands lines to the sink in batches, from a buffer that drops the newest lines, and counts them, when it is full."""
+
+    def __init__(self, sink: Sink, max_chars: int) -> None:
+        """Must be made inside a running loop. `max_chars` bounds what waits for the sink."""
+        self._sink = sink
+        self._max_chars = max_chars
+        self._lines: list[Line] = []
+        self._chars = 0
+        self._dropped = 0
+        self._closed = False
+        self._failed = False
+        self._wake = asyncio.Event()
+        self._task = asyncio.create_task(self._deliver(), name="child output")
+
+    def add(self, line: Line) -> None:
+        """Keep the line for the sink; never waits."""
+        size = len(line.text) + 64  # an empty line occupies memory too
+        # After the first loss nothing is taken until the sink has fetched its batch, so that a batch has no holes.
+        if self._dropped or self._chars + size > self._max_chars:
+            self._dropped += 1
+        else:
+            self._lines.append(line)
+            self._chars += size
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Return when the sink has everything. Cancelled: it gets no more."""
+        self._closed = True
+        self._wake.set()
+        try:
+            await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+
+    async def _deliver(self) -> None:
+        lost = 0  # lines that are missing before the next batch
+        while True:
+            if not (self._lines or self._dropped):
+                if self._closed:
+                    break
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = Batch(tuple(self._lines), lost)
+            lost, self._dropped = self._dropped, 0
+            self._lines.clear()
+            self._chars = 0
+            if not await self._hand_over(batch):
+                lost += batch.dropped + len(batch.lines)
+        await self._hand_over(Batch((), lost))
+
+    async def _hand_over(self, batch: Batch) -> bool:
+        if not (batch.lines or batch.dropped):
+            return True
+        try:
+            await self._sink(batch)
+        except Exception as error:  # noqa: BLE001  a broken sink must not disturb the child
+            if not self._failed:
+                log.warning("process.sink_failed", error=repr(error))
+            self._failed = True
+            return False
+        return True
+
+
+class Reader:
+    """Reads one pipe to its end on the event loop and gives each line to the tail and the outlet."""
+
+    def __init__(self, descriptor: int, splitter: Splitter, tail: Tail, outlet: Outlet | None) -> None:
+        """Takes the descriptor over."""
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._splitter = splitter
+        self._tail = tail
+        self._outlet = outlet
+        self.ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self._readable)
+
+    def close(self) -> None:
+        """Take what lies in the pipe now, and read no more; for pipes that a lost process keeps open."""
+        for _ in range(16):  # at most 1 MiB: the writer may still be writing
+            if self.ended.is_set() or not self._readable():
+                break
+        self._end()
+
+    def _readable(self) -> bool:
+        try:
+            chunk = os.read(self._descriptor, CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""
+        for line in self._splitter.feed(chunk):
+            self._give(line)
+        if not chunk:
+            self._end()
+        return bool(chunk)
+
+    def _end(self) -> None:
+        if self.ended.is_set():
+            return
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        for line in self._splitter.finish():
+            self._give(line)
+        self.ended.set()
+
+    def _give(self, line: Line) -> None:
+        self._tail.add(line)
+        if self._outlet is not None:
+            self._outlet.add(line)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,199 @@
+"""Which processes belong to a child, and how to signal them, read from /proc (proc(5)).
+
+A process belongs to the tree when it descends from the child, or is in its session, or was seen in the tree before, or
+carries the child's marker in its environment; the marker finds those that forked twice and called setsid. What escapes:
+a process that does all of this *and* starts with another environment (or hides it by changing its user) before anyone
+looked. Only a cgroup or a PID namespace catches that one.
+"""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace.process.values import Usage
+from millrace.runtime.clock import Clock
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused."""
+
+    pid: int
+    parent: int
+    session: int
+    state: str
+    start_ticks: int
+    cpu_s: float
+    rss_bytes: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What never names another process."""
+        return self.pid, self.start_ticks
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie only waits to be collected."""
+        return self.state not in "ZX"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether SIGSTOP (or a tracer) holds it."""
+        return self.state in "Tt"
+
+
+def read_process(pid: int) -> Process | None:
+    """The process, or None when there is none of this pid."""
+    try:
+        raw = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name stands in parentheses and may hold any byte, so everything is counted from the last one.
+    fields = raw[raw.rindex(b")") + 2 :].split()
+    return Process(
+        pid=pid,
+        state=fields[0].decode(),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+        start_ticks=int(fields[19]),
+        rss_bytes=int(fields[21]) * _PAGE_BYTES,
+    )
+
+
+class Tree:
+    """The processes of one child. The child must stay uncollected while this is used, so that its pid stays its own."""
+
+    def __init__(self, pid: int, token: str) -> None:
+        """`pid` leads its own session; `token` is its marker."""
+        self._pid = pid
+        self._token = token.encode()
+        self._seen: set[tuple[int, int]] = set()
+        self._cleared: set[tuple[int, int]] = set()
+        self._cpu_s: dict[tuple[int, int], float] = {}
+
+    def members(self, *, search: bool = True) -> list[Process]:
+        """All that live. Without `search` the marker is not looked for: three times cheaper, misses fresh strays."""
+        table = {p.pid: p for p in map(read_process, _pids()) if p is not None}
+        own = {pid for pid, p in table.items() if self._pid in (pid, p.session) or p.key in self._seen}
+        if search:
+            own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p)}
+        children: dict[int, list[int]] = {}
+        for process in table.values():
+            children.setdefault(process.parent, []).append(process.pid)
+        queue = list(own)
+        while queue:
+            fresh = [pid for pid in children.get(queue.pop(), ()) if pid not in own]
+            own.update(fresh)
+            queue.extend(fresh)
+        found = [table[pid] for pid in own if table[pid].alive]
+        self._seen.update(process.key for process in found)
+        return found
+
+    def usage(self) -> Usage:
+        """CPU time of all that were ever seen in the tree, memory of those that live."""
+        members = self.members(search=False)
+        self._cpu_s.update((process.key, process.cpu_s) for process in members)
+        return Usage(
+            cpu_s=sum(self._cpu_s.values()),
+            rss_bytes=sum(process.rss_bytes for process in members),
+            processes=len(members),
+        )
+
+    def signal(self, number: signal.Signals) -> list[Process]:
+        """Send to the group at once, and to each member outside it. Gives the members."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # Safe while the child is uncollected: nobody else can have a group of this number.
+            os.killpg(self._pid, number)
+        members = self.members()
+        for process in members:
+            if _group(process.pid) != self._pid:
+                _send(process, number)
+        return members
+
+    def _marked(self, process: Process) -> bool:
+        # The marker passes on at fork, so a process that once had an environment without it never gets it later: only the
+        # child itself does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
+        if process.key in self._cleared:
+            return False
+        try:
+            environment = (_PROC / str(process.pid) / "environ").read_bytes()
+        except OSError:
+            return False
+        if self._token in environment:
+            return True
+        if environment:
+            self._cleared.add(process.key)
+        return False
+
+
+async def first_end(processes: Iterable[Process], timeout_s: float, clock: Clock) -> None:
+    """Return when one of them has ended, or after `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    descriptors: list[int] = []
+    try:
+        for process in processes:
+            descriptor = open_pidfd(process.pid)
+            if descriptor is None:
+                timeout_s = min(timeout_s, 0.02)  # no pidfd: look again soon
+                continue
+            descriptors.append(descriptor)
+            loop.add_reader(descriptor, ended.set)
+        await clock.wait_event(ended, timeout_s)
+    finally:
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends (pidfd_open(2)); None where that is not to be had."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def has_ended(descriptor: int) -> bool:
+    """Whether the process of a pidfd has ended, without waiting."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _pids() -> Iterable[int]:
+    return [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208  twice as fast as iterdir
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Signal exactly this process, never one that got its pid meanwhile."""
+    descriptor = open_pidfd(process.pid)
+    try:
+        now = read_process(process.pid)
+        if now is None or now.key != process.key:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if descriptor is None:
+                os.kill(process.pid, number)
+            else:
+                signal.pidfd_send_signal(descriptor, number)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,0 +1,115 @@
+"""What goes into a child and what comes out of it."""
+
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Stream = Literal["stdout", "stderr"]
+
+
+class CannotStart(Exception):  # noqa: N818  the message begins with these words
+    """The program could not be started; the message says which, why, and what to do."""
+
+
+class CannotStop(Exception):  # noqa: N818  the message begins with these words
+    """Processes are left that even SIGKILL does not end (a disk or driver holds them); the message names their pids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Resource limits (setrlimit(2)) of the child and what it starts; None leaves ours. They can only be lowered."""
+
+    cpu_s: int | None = None
+    address_space_bytes: int | None = None
+    file_size_bytes: int | None = None
+    open_files: int | None = None
+    core_bytes: int | None = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One child to run.
+
+    `argv[0]` is a path, or a name that is looked up in PATH of `env`. `env` is the whole environment: nothing of ours is
+    added but MILLRACE_CHILD, by which strays are found again. `pass_fds` are the only descriptors it inherits besides
+    its output; stdin is empty. `nice` is added to ours (0 to 19).
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    nice: int = 0
+    limits: Limits = field(default_factory=Limits)
+    pass_fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a child ended: `code` (0 to 255) or `signal`, never both.
+
+    `cpu_s` and `max_rss_bytes` come from wait4(2): the CPU time of the child and of all that it waited for, and the
+    largest memory that one of them had. `asked` tells whether `stop` was called before the end. `strays` is how many
+    processes of its tree were still there when the child had ended, and were killed. Both code and signal None: someone
+    else reaped the child, and how it ended is lost.
+    """
+
+    code: int | None
+    signal: int | None
+    wall_s: float
+    cpu_s: float
+    max_rss_bytes: int
+    core_dumped: bool
+    asked: bool
+    strays: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself with code 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.code is not None:
+            return f"exited with code {self.code}"
+        if self.signal is None:
+            return "ended in an unknown way: another part of the system collected its exit status"
+        try:
+            name = signal.Signals(self.signal).name
+        except ValueError:
+            name = "signal"
+        return f"was killed by {name} ({self.signal})" + (", core dumped" if self.core_dumped else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of output without its end; invalid UTF-8 shows as U+FFFD.
+
+    `partial`: the line was longer than the limit, and goes on in the next one of its stream. `transient`: it ended in a
+    lone carriage return, so a terminal would overwrite it (progress displays).
+    """
+
+    stream: Stream
+    text: str
+    partial: bool = False
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines in the order of each stream; `dropped` lines before them were lost because the sink was too slow."""
+
+    lines: tuple[Line, ...]
+    dropped: int = 0
+
+
+Sink = Callable[[Batch], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the whole tree has used so far. `cpu_s` never falls; pages that processes share count once for each."""
+
+    cpu_s: float
+    rss_bytes: int
+    processes: int

@@ -1,0 +1,149 @@
+"""Log events: a stable name and fields, on stderr, as JSON lines or as short text for people.
+
+    log = logger("worker")
+    log.info("worker.task_started", task=task.id, attempt=3)
+    with context(job=42):            # every event inside carries job=42, in this task and those it starts
+        ...
+
+Built on the standard `logging`, so that libraries come out in the same form and pass the same redaction. Nothing is
+set up at import: the composition root calls `configure` once. Event names are `room.what_happened`, and do not change.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+from millrace.telemetry.redact import Redactor
+
+Format = Literal["json", "text"]
+
+ROOT = "millrace"
+
+_context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
+_RESERVED = ("time", "level", "room", "event")
+
+
+class Logger:
+    """The events of one room. Fields are keyword arguments with units in their names (`wait_s`, `size_bytes`)."""
+
+    def __init__(self, room: str) -> None:
+        """Use `logger`."""
+        self._logger = logging.getLogger(f"{ROOT}.{room}")
+
+    def debug(self, event: str, **fields: object) -> None:
+        """For whoever hunts a fault."""
+        self._emit(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something that an operator may want to have seen."""
+        self._emit(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something that the program coped with, and an operator should look at."""
+        self._emit(logging.WARNING, event, fields)
+
+    def error(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
+        """Something that the program could not do. `exc`: its traceback goes into JSON, its last line into text."""
+        self._emit(logging.ERROR, event, fields, exc)
+
+    def _emit(self, level: int, event: str, fields: Mapping[str, object], exc: BaseException | None = None) -> None:
+        if self._logger.isEnabledFor(level):
+            trace = (type(exc), exc, exc.__traceback__) if exc is not None else None
+            extra = {"event": event, "fields": {**_context.get(), **fields}}
+            self._logger.log(level, "%s", event, extra=extra, exc_info=trace)
+
+
+def logger(room: str) -> Logger:
+    """The logger of a room; cheap, made at import."""
+    return Logger(room)
+
+
+@contextmanager
+def context(**fields: object) -> Iterator[None]:
+    """Every event inside the block carries `fields`, also in tasks that are started inside it."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def configure(
+    *, form: Format, level: str = "info", stream: TextIO | None = None, secrets: Iterable[str] = ()
+) -> logging.Handler:
+    """Send all events, and what libraries log, to `stream` (stderr). Called again, it replaces what it had set up.
+
+    `secrets` are values that must never be written, wherever they turn up. Libraries are heard from warnings on.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"cannot log at level {level!r}: use debug, info, warning or error")
+    handler = _Handler(stream if stream is not None else sys.stderr)
+    redactor = Redactor(secrets)
+    handler.setFormatter(_Json(redactor) if form == "json" else _Text(redactor))
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger(ROOT).setLevel(number)
+    return handler
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is the standard library's
+        """A full disk or a closed stderr must not disturb the work, and there is nowhere left to say so."""
+
+
+class _Form(logging.Formatter):
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self.redactor = redactor
+
+    def parts(self, record: logging.LogRecord) -> tuple[str, str, dict[str, object]]:
+        """Room, event and clean fields, also of records that libraries made."""
+        event = getattr(record, "event", None)
+        if event is None:
+            return record.name, "log.message", {"message": self.redactor.text(record.getMessage())}
+        fields: dict[str, object] = getattr(record, "fields", {})
+        room = record.name.removeprefix(f"{ROOT}.")
+        return room, event, {name: self.redactor.value(value, name) for name, value in fields.items()}
+
+
+class _Json(_Form):
+    def format(self, record: logging.LogRecord) -> str:
+        room, event, fields = self.parts(record)
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "room": room,
+            "event": event,
+        }
+        line.update((f"{name}_" if name in _RESERVED else name, value) for name, value in fields.items())
+        if record.exc_info is not None:
+            line["exception"] = self.redactor.text(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class _Text(_Form):
+    def format(self, record: logging.LogRecord) -> str:
+        _, event, fields = self.parts(record)
+        at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        words = [at, f"{record.levelname.lower():7}", event, *(f"{name}={_plain(v)}" for name, v in fields.items())]
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            words.append(f"error={_plain(self.redactor.text(f'{type(error).__name__}: {error}'))}")
+        return " ".join(words)
+
+
+def _plain(value: object) -> str:
+    """A value as people read it; quoted where it has spaces or could break the line or the terminal."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str) and (not text or not text.isprintable() or any(c in text for c in ' ="')):
+        return json.dumps(text, ensure_ascii=not text.isprintable())
+    return text

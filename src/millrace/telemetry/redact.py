@@ -1,0 +1,75 @@
+"""Secrets never reach a log: by the name of a field, by the shape of a text, and by value for those we know."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+MASK = "***"
+
+_NAME = re.compile(
+    r"pass(word|wd|phrase)|secret|token|authorization|cookie|credential|signature|(api|access|private|account|shared)[-_]?key",
+    re.IGNORECASE,
+)
+_WORD = r"[\w.-]*(?:pass(?:word|wd|phrase)|secret|token|credential|signature|(?:api|access|private|account|shared)[-_]?key)[\w.-]*"
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    # scheme://user:password@host and scheme://token@host (RFC 3986 3.2.1). The last @ before the path counts, because
+    # people write passwords that hold one.
+    (re.compile(r"([a-z][a-z0-9+.-]{0,30}://)[^/\s?#]*@", re.IGNORECASE), rf"\1{MASK}@"),
+    # Authorization: Bearer abc, X-API-Key: abc, Cookie: a=b; c=d
+    (
+        re.compile(
+            r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|digest|aws4-hmac-sha256)\s+)?[^\s\"',][^\"'\r\n]*",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"((?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    # password=abc, "api_key": "abc", ?X-Amz-Signature=abc&, --token abc
+    (re.compile(rf"({_WORD}[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s&;,\"'}}]+)", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"(--{_WORD}\s+)[^\s-]\S*", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"([?&](?:sig|key|auth)=)[^&\s\"'#]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
+)
+
+
+class Redactor:
+    """Takes secrets out of whatever is going to be written. Rather too much than too little."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """`secrets` are values known to be secret, such as the API key; very short ones would mask ordinary words."""
+        known = sorted({s for s in secrets if len(s) >= 6}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def text(self, text: str) -> str:
+        """The text with every secret that can be recognised replaced by ***."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        for shape, replacement in _SHAPES:
+            text = shape.sub(replacement, text)
+        return text
+
+    def value(self, value: object, name: str = "") -> object:
+        """The same for the value of a field called `name`, into mappings and sequences; other things become text."""
+        if value is None or isinstance(value, bool | int | float):
+            return (
+                MASK if _NAME.search(name) and isinstance(value, int | float) and not isinstance(value, bool) else value
+            )
+        if _NAME.search(name):
+            return MASK
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self.value(inner, str(key)) for key, inner in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return self._sequence(list(value))
+        return self.text(str(value))
+
+    def _sequence(self, values: list[object]) -> list[object]:
+        """An argument list may hold an option and its secret as two items."""
+        cleaned: list[object] = []
+        for index, value in enumerate(values):
+            before = values[index - 1] if index else None
+            named = isinstance(before, str) and before.startswith("-") and "=" not in before and " " not in before
+            cleaned.append(self.value(value, str(before) if named else ""))
+        return cleaned

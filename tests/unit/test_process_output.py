@@ -1,0 +1,102 @@
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.process.output import Outlet, Splitter, Tail
+from millrace.process.values import Batch, Line
+
+
+def split(data: bytes, cuts=(), limit=1000):
+    splitter, lines, start = Splitter("stdout", limit), [], 0
+    for cut in [*sorted(cuts), len(data)]:
+        lines += splitter.feed(data[start:cut])
+        start = max(start, cut)
+    return lines + list(splitter.finish())
+
+
+def texts(lines):
+    return [line.text for line in lines]
+
+
+def test_every_kind_of_line_end():
+    assert texts(split(b"a\nb\r\nc\rd\n\ne")) == ["a", "b", "c", "d", "", "e"]
+    assert [line.transient for line in split(b"a\nb\r\nc\rd")] == [False, False, True, False]
+
+
+@given(
+    data=st.binary(max_size=60) | st.text("ab\r\nä€😀", max_size=40).map(str.encode), cuts=st.lists(st.integers(0, 60))
+)
+def test_lines_do_not_depend_on_where_chunks_end(data, cuts):
+    cuts = [c for c in cuts if c <= len(data)]
+    assert split(data, cuts) == split(data)
+
+
+@given(data=st.binary(max_size=80), cuts=st.lists(st.integers(0, 80)), limit=st.integers(4, 12))
+def test_over_long_lines_come_in_pieces_and_lose_nothing(data, cuts, limit):
+    lines = split(data.replace(b"\r", b"."), [c for c in cuts if c <= len(data)], limit)
+    joined = "".join(line.text + ("" if line.partial else "\n") for line in lines)
+    assert joined.removesuffix("\n").count("\n") == data.count(b"\n") - data.endswith(b"\n")
+    assert all(len(line.text.encode("utf-8", "replace")) <= 3 * limit for line in lines)
+
+
+@given(text=st.text("aé€😀", min_size=1, max_size=60), limit=st.integers(4, 12))
+def test_a_cut_never_tears_a_character(text, limit):
+    assert "".join(texts(split(text.encode(), limit=limit))) == text
+
+
+def test_the_tail_is_bounded_and_overwrites_progress_like_a_terminal():
+    tail = Tail(3, 100)
+    for number in range(10):
+        tail.add(Line("stdout", f"line {number}"))
+    assert texts(tail.lines()) == ["line 7", "line 8", "line 9"]
+    tail.add(Line("stderr", "frame=1", transient=True))
+    tail.add(Line("stderr", "frame=2", transient=True))
+    tail.add(Line("stderr", "done"))
+    assert texts(tail.lines()) == ["line 8", "line 9", "done"]
+    tail.add(Line("stdout", "x" * 99))
+    assert texts(tail.lines()) == ["x" * 99]
+
+
+def test_a_slow_sink_loses_the_newest_lines_and_is_told_how_many():
+    async def scene():
+        batches: list[Batch] = []
+        gate = asyncio.Event()
+
+        async def sink(batch):
+            batches.append(batch)
+            await gate.wait()
+
+        outlet = Outlet(sink, max_chars=9 * 65 + 66)
+        outlet.add(Line("stdout", "0"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for number in range(1, 100):
+            outlet.add(Line("stdout", str(number)))
+        gate.set()
+        await outlet.close()
+        assert [texts(b.lines) for b in batches] == [["0"], [str(n) for n in range(1, 11)], []]
+        assert [b.dropped for b in batches] == [0, 0, 89]
+
+    asyncio.run(scene())
+
+
+def test_a_sink_that_fails_is_told_what_it_missed():
+    async def scene():
+        batches: list[Batch] = []
+
+        async def sink(batch):
+            if not batches:
+                batches.append(batch)
+                raise OSError("disk full")
+            batches.append(batch)
+
+        outlet = Outlet(sink, max_chars=10_000)
+        outlet.add(Line("stdout", "a"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        outlet.add(Line("stdout", "b"))
+        await outlet.close()
+        assert batches == [Batch((Line("stdout", "a"),), 0), Batch((Line("stdout", "b"),), 1)]
+
+    asyncio.run(scene())

@@ -1,0 +1,130 @@
+"""Whether what was made is what was planned. No finding means proven."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, VideoOutput
+from millrace.domain.media.probe import AudioStream, Probe, VideoStream
+
+CODECS = {"h265": "hevc"}
+AUDIO_SLACK = Fraction(1, 10)
+"""Seconds that an encoder's frames may add to audio: one Opus or AAC frame and its padding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Produced:
+    """Probes of what was made, by the plan's paths, and the size in bytes of every file in the folder."""
+
+    probes: Mapping[str, Probe]
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One difference between plan and output."""
+
+    path: str
+    text: str
+
+
+def check(plan: Plan, produced: Produced) -> tuple[Finding, ...]:
+    """Every difference between the plan and what was made: files, streams, codecs, sizes, frames, times, alignment."""
+    findings: list[Finding] = [
+        Finding(path=path, text="is an empty file") for path, size in sorted(produced.sizes.items()) if size == 0
+    ]
+    for file in plan.files:
+        findings.extend(Finding(path=file.path, text=text) for text in _file(plan, file, produced))
+    findings.extend(_alignment(plan, produced))
+    return tuple(findings)
+
+
+def _file(plan: Plan, file: OutputFile, produced: Produced) -> list[str]:
+    if not produced.sizes.get(file.path) and file.role is not Role.SUBTITLES:
+        return ["is missing or empty"]
+    if file.role is Role.SUBTITLES:
+        return [] if file.path in produced.sizes else ["is missing"]
+    probe = produced.probes.get(file.path)
+    if probe is None:
+        return ["could not be read back"]
+    if file.role is Role.SPRITE:
+        return _sprite(plan, file, probe)
+    wanted_video = 1 if file.video else 0
+    texts = []
+    if len(probe.video) != wanted_video or len(probe.audio) != len(file.audio):
+        texts.append(
+            f"has {len(probe.video)} video and {len(probe.audio)} audio streams; planned: {wanted_video} and {len(file.audio)}"
+        )
+    if len(probe.subtitles) != len(file.subtitles):
+        texts.append(f"has {len(probe.subtitles)} subtitle streams; planned: {len(file.subtitles)}")
+    if file.video and probe.video:
+        texts += _video(plan, file.video, probe.video[0])
+    for wanted, found in zip(file.audio, probe.audio, strict=False):
+        texts += _audio(plan, wanted, found)
+    return texts
+
+
+def _video(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:
+    texts = []
+    codec = CODECS.get(wanted.settings.codec, str(wanted.settings.codec))
+    if found.codec != codec:
+        texts.append(f"has video in {found.codec}; planned: {codec}")
+    if (found.width, found.height) != (wanted.size.width, wanted.size.height):
+        texts.append(f"is {found.width}x{found.height}; planned: {wanted.size.width}x{wanted.size.height}")
+    if found.sar != 1:
+        texts.append(f"has pixels of shape {found.sar}; planned: square")
+    if found.rotation_degrees:
+        texts.append(f"is still turned by {found.rotation_degrees} degrees")
+    if abs(found.frames - wanted.frames) > plan.checks.frame_tolerance:
+        texts.append(f"has {found.frames} frames; planned: {wanted.frames}")
+    length = found.end - found.start
+    if abs(length - plan.duration) > plan.checks.duration_tolerance_s:
+        texts.append(f"has {float(length):.3f} s of video; planned: {float(plan.duration):.3f} s")
+    if found.bit_depth > wanted.settings.bit_depth:
+        texts.append(f"has {found.bit_depth} bits a sample; planned: {wanted.settings.bit_depth}")
+    if found.color.is_hdr:
+        texts.append("is marked HDR; planned: standard dynamic range")
+    return texts
+
+
+def _audio(plan: Plan, wanted: AudioOutput, found: AudioStream) -> list[str]:
+    texts = []
+    if found.codec != wanted.settings.codec:
+        texts.append(f"has audio in {found.codec}; planned: {wanted.settings.codec}")
+    if found.channels != wanted.channels:
+        texts.append(f"has {found.channels} audio channels; planned: {wanted.channels}")
+    if abs(found.duration - wanted.duration) > plan.checks.duration_tolerance_s + AUDIO_SLACK:
+        texts.append(f"has {float(found.duration):.3f} s of audio; planned: {float(wanted.duration):.3f} s")
+    return texts
+
+
+def _sprite(plan: Plan, file: OutputFile, probe: Probe) -> list[str]:
+    sprites = plan.sprites
+    if sprites is None or not probe.video:
+        return [f"{file.path} holds no picture"]
+    wanted = (sprites.size.width * sprites.settings.columns, sprites.size.height * sprites.settings.rows)
+    found = (probe.video[0].width, probe.video[0].height)
+    return [] if found == wanted else [f"is {found[0]}x{found[1]}; planned: {wanted[0]}x{wanted[1]}"]
+
+
+def _alignment(plan: Plan, produced: Produced) -> list[Finding]:
+    """Key frames must stand at every `gop_frames`-th frame from 0 in each rendition, hence at equal times in all."""
+    findings = []
+    for file in plan.files:
+        probe = produced.probes.get(file.path)
+        if file.video is None or probe is None or not probe.video or not plan.packaging.is_segmented:
+            continue
+        found = probe.video[0]
+        half = 1 / file.video.rate / 2
+        wanted = [number / file.video.rate for number in range(0, file.video.frames, file.video.gop_frames)]
+        times = [time - found.start for time in found.keyframes]
+        if len(times) != len(wanted) or any(abs(a - b) > half for a, b in zip(times, wanted, strict=False)):
+            findings.append(
+                Finding(
+                    path=file.path,
+                    text=f"has {len(times)} key frames that are not exactly {file.video.gop_frames} frames apart ({len(wanted)} planned)",
+                )
+            )
+        if abs(found.start) > half:
+            findings.append(Finding(path=file.path, text=f"begins at {float(found.start):.3f} s; planned: 0"))
+    return findings

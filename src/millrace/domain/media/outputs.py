@@ -1,0 +1,132 @@
+"""What will be made, as data: everything that argument lists, the check and the playlists need to know."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from millrace.domain.media.ladder import Size
+from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """A test clip instead of an input: moving bars and a tone."""
+
+    size: Size
+    rate: Fraction
+    duration: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """How the source's pictures become the common picture that every rendition is scaled from.
+
+    The decoder turns the picture upright; then it is deinterlaced (bwdif, one frame per frame), brought to `rate` on an
+    exact grid from time 0 (`frames` pictures), tone-mapped where `tonemap`, and scaled in square pixels.
+    """
+
+    stream: int
+    rate: Fraction
+    frames: int
+    deinterlace: bool = False
+    tonemap: bool = False
+
+
+class Role(StrEnum):
+    """What a file of the output is for."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+    MOVIE = "movie"
+    SUBTITLES = "subtitles"
+    SPRITE = "sprite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoOutput:
+    """One rendition's pictures. `gop_frames` apart, from frame 0, stand the key frames."""
+
+    name: str
+    size: Size
+    rate: Fraction
+    frames: int
+    gop_frames: int
+    settings: VideoSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioOutput:
+    """One audio rendition. `duration` is in seconds from time 0 of the output."""
+
+    name: str
+    stream: int
+    channels: int
+    duration: Fraction
+    settings: AudioSettings
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleOutput:
+    """One subtitle stream: `codec` is FFmpeg's name of what is written, or `copy`."""
+
+    name: str
+    stream: int
+    codec: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """One file (or playlist with its segments) and the streams in it; `path` is relative, with slashes."""
+
+    path: str
+    role: Role
+    video: VideoOutput | None = None
+    audio: tuple[AudioOutput, ...] = ()
+    subtitles: tuple[SubtitleOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sprites:
+    """`count` pictures of `size`, `interval` seconds apart, in grids of columns x rows, one file for each grid."""
+
+    settings: Thumbnails
+    size: Size
+    interval: Fraction
+    count: int
+
+    @property
+    def files(self) -> int:
+        """How many sprite files there are."""
+        return -(-self.count // (self.settings.columns * self.settings.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole output. `duration` is that of the pictures, or of the audio where there are none (seconds).
+
+    `notes` are sentences for a person about what was decided differently from what the profile asks.
+    """
+
+    profile: str
+    packaging: Packaging
+    files: tuple[OutputFile, ...]
+    duration: Fraction
+    checks: Checks
+    segment: Fraction
+    pictures: Pictures | None = None
+    sprites: Sprites | None = None
+    generated: Generated | None = None
+    keep_metadata: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """Frames of the first rendition: what the engine's frame counter runs to. 0 without pictures."""
+        return next((file.video.frames for file in self.files if file.video), 0)
+
+    @property
+    def videos(self) -> tuple[VideoOutput, ...]:
+        """Every rendition with pictures."""
+        return tuple(file.video for file in self.files if file.video)

@@ -1,0 +1,62 @@
+"""The parameters that a job may give beside its profile: each changes one setting of every rendition."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from millrace.domain.failures import FailureClass, Refused
+from millrace.domain.media.profile import Profile
+from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
+
+VIDEO = ("codec", "height", "preset", "crf", "bitrate", "maxrate", "fps")
+"""Parameters that stand for the same key of every rendition's `video`."""
+GENERATED = ("duration_s",)
+ALLOWED = (*VIDEO, *GENERATED)
+LONGEST_S = 3600
+
+
+def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Profile, Fraction | None]:
+    """The profile as changed by the parameters, and the length of a generated clip where one is given (seconds).
+
+    Raises:
+        Refused: class request, naming the parameter and what is allowed.
+    """
+    unknown = sorted(set(parameters) - set(ALLOWED))
+    if unknown:
+        raise Refused(FailureClass.REQUEST, f"Parameter {unknown[0]} is unknown; allowed: {', '.join(ALLOWED)}.")
+    duration = _duration(parameters.get("duration_s"))
+    changes = {key: parameters[key] for key in VIDEO if key in parameters}
+    if not changes:
+        return profile, duration
+    if not profile.renditions:
+        raise Refused(FailureClass.REQUEST, f"Parameter {next(iter(changes))} needs a profile that makes video.")
+    document = to_document(profile)
+    for rendition in document["renditions"]:
+        video = rendition["video"]
+        if "codec" in changes and changes["codec"] != video["codec"]:
+            # Presets and qualities of one codec mean nothing to another.
+            for key in ("preset", "crf", "bit_depth"):
+                video.pop(key, None)
+        if "crf" in changes:
+            video.pop("bitrate", None)
+        if "bitrate" in changes:
+            video.pop("crf", None)
+        video.update(changes)
+    try:
+        changed = profile_from(document)
+    except ProfileError as error:
+        path, text = error.findings[0]
+        raise Refused(FailureClass.REQUEST, f"Parameter {path.rsplit('.', 1)[-1]} {text}.") from error
+    return replace(changed, name=profile.name), duration
+
+
+def _duration(value: object) -> Fraction | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_S:
+        raise Refused(
+            FailureClass.REQUEST,
+            f"Parameter duration_s is {value!r}; allowed: a number of seconds from 0 to {LONGEST_S}.",
+        )
+    return Fraction(str(value))

@@ -1,0 +1,312 @@
+"""From a profile and the facts about a source to a plan, or to a refusal with a sentence. Pure.
+
+Decisions (each is a test):
+- An output starts at time 0: pictures and audio that begin late are padded (first frame repeated, silence), so that
+  renditions in separate files stay in step without edit lists that some players ignore.
+- Pictures always lie on the exact grid of one rate. A variable source is put on the grid of its own shortest common
+  frame distance, at most 60: nothing that a viewer saw is lost, and key frames stay aligned by frame count.
+- Renditions of one plan share one rate, the highest that any of their caps allows: segments must align.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from millrace.domain.failures import FailureClass, Refused
+from millrace.domain.media.ladder import SMALLEST_SIDE, Size, fitted, ladder
+from millrace.domain.media.outputs import (
+    AudioOutput,
+    Generated,
+    OutputFile,
+    Pictures,
+    Plan,
+    Role,
+    Sprites,
+    SubtitleOutput,
+    VideoOutput,
+)
+from millrace.domain.media.parameters import with_parameters
+from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.profile import (
+    AudioCodec,
+    AudioSettings,
+    Hdr,
+    Keep,
+    Packaging,
+    Profile,
+    Subtitles,
+    Thumbnails,
+)
+from millrace.domain.media.rates import FALLBACK_RATE, capped, frames_until
+
+__all__ = ["Plan", "plan", "plan_generated"]
+
+MAX_VARIABLE_RATE = Fraction(60)
+MAX_RATE = Fraction(240)
+SIDECAR = {Packaging.MP4: "mov_text", Packaging.MKV: "subrip", Packaging.WEBM: "webvtt"}
+"""What text subtitles become inside a file; in HLS they become WebVTT files."""
+KEEPABLE = {Packaging.MP4: ("mov_text",), Packaging.WEBM: ("webvtt",)}
+
+
+def plan(profile: Profile, probe: Probe | None, *, parameters: Mapping[str, Any] | None = None) -> Plan:
+    """What to make of the probed source; without one (None), of a generated test clip.
+
+    Raises:
+        Refused: class input or request, with a sentence, for what cannot become a correct output.
+    """
+    if probe is None:
+        return plan_generated(profile, parameters=parameters)
+    wanted, generated_s = with_parameters(profile, parameters or {})
+    if generated_s is not None:
+        raise Refused(
+            FailureClass.REQUEST, "duration_s is the length of a generated clip; leave it out when there is an input."
+        )
+    return _planned(wanted, probe, None)
+
+
+def plan_generated(profile: Profile, *, parameters: Mapping[str, Any] | None = None) -> Plan:
+    """A plan for a generated clip of the profile's size and rate; `duration_s` among the parameters, 10 by default.
+
+    Raises:
+        Refused: class request, for a parameter that makes no sense.
+    """
+    wanted, duration_s = with_parameters(profile, parameters or {})
+    made = wanted.generate
+    frames = max(1, frames_until(Fraction(10) if duration_s is None else duration_s, made.rate))
+    clip = Generated(size=Size(width=made.width, height=made.height), rate=made.rate, duration=frames / made.rate)
+    video = VideoStream(
+        index=0,
+        codec="rawvideo",
+        width=made.width,
+        height=made.height,
+        pix_fmt="yuv420p",
+        frame_rate=made.rate,
+        frames=frames,
+        end=clip.duration,
+    )
+    audio = AudioStream(index=1, codec="pcm_s16le", sample_rate=48_000, channels=1, layout="mono", end=clip.duration)
+    return _planned(wanted, Probe(formats=("lavfi",), duration=clip.duration, video=(video,), audio=(audio,)), clip)
+
+
+def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
+    notes: list[str] = []
+    audio = _audio(profile, probe, notes)
+    pictures: Pictures | None = None
+    videos: tuple[VideoOutput, ...] = ()
+    sprites = None
+    if not profile.packaging.is_audio_only:
+        stream = _picture_stream(profile, probe, notes)
+        pictures = _pictures(profile, probe, stream, notes)
+        if profile.thumbnails:
+            sprites = _sprites(profile.thumbnails, stream, pictures.frames / pictures.rate)
+        else:
+            videos = _videos(profile, stream, pictures, notes)
+    elif not audio:
+        raise Refused(FailureClass.INPUT, "The input has no audio stream, and the profile makes audio only.")
+    subtitles = _subtitles(profile, probe, notes)
+    duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
+    files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
+    return Plan(
+        profile=profile.name,
+        packaging=profile.packaging,
+        files=files,
+        duration=duration,
+        checks=profile.checks,
+        segment=videos[0].gop_frames * _gops_per_segment(profile) / videos[0].rate if videos else profile.segment_s,
+        pictures=pictures,
+        sprites=sprites,
+        generated=clip,
+        keep_metadata=profile.metadata is Keep.KEEP,
+        notes=tuple(notes),
+    )
+
+
+def _picture_stream(profile: Profile, probe: Probe, notes: list[str]) -> VideoStream:
+    if not probe.pictures:
+        what = "only cover art" if probe.video else "no video stream"
+        raise Refused(
+            FailureClass.INPUT, f"The input has {what}, and profile {profile.name} makes video; use profile audio."
+        )
+    stream = max(probe.pictures, key=lambda one: (one.width * one.height, -one.index))
+    if len(probe.pictures) > 1:
+        notes.append(
+            f"The input has {len(probe.pictures)} video streams; the largest one (stream {stream.index}) is used."
+        )
+    if stream.frames < 1:
+        raise Refused(FailureClass.INPUT, "The input's video stream holds no frames.")
+    if min(stream.display_size) < SMALLEST_SIDE:
+        raise Refused(
+            FailureClass.INPUT,
+            f"The input's picture of {stream.width}x{stream.height} is too small; at least {SMALLEST_SIDE} pixels a side are needed.",
+        )
+    if stream.color.is_hdr and profile.hdr is Hdr.REFUSE:
+        raise Refused(
+            FailureClass.REQUEST, "The input is HDR and the profile refuses it; set hdr: tonemap to convert it."
+        )
+    return stream
+
+
+def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[str]) -> Pictures:
+    source = stream.frame_rate or FALLBACK_RATE
+    if stream.is_vfr:
+        source = min(stream.peak_rate or source, MAX_VARIABLE_RATE)
+        notes.append(
+            f"The input's frame rate varies; the output has a constant {_rate_text(source)} frames per second."
+        )
+    caps = [rendition.video.fps for rendition in profile.renditions]
+    cap = None if any(one is None for one in caps) or not caps else max(one for one in caps if one)
+    rate = min(capped(source, cap), MAX_RATE)
+    frames = frames_until(stream.end - probe.start, rate)
+    # One very short frame still is a picture.
+    frames = max(frames, 1)
+    if stream.color.is_hdr:
+        notes.append("The input is HDR; the output is tone-mapped to standard dynamic range (BT.709).")
+    return Pictures(
+        stream=stream.index, rate=rate, frames=frames, deinterlace=stream.interlaced, tonemap=stream.color.is_hdr
+    )
+
+
+def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: list[str]) -> tuple[VideoOutput, ...]:
+    rungs = ladder(stream.display_size, [rendition.video.height for rendition in profile.renditions])
+    made = []
+    for index, size in rungs:
+        rendition = profile.renditions[index]
+        name = rendition.name
+        if rendition.video.height and fitted(stream.display_size, rendition.video.height) is None:
+            name = f"{min(size.width, size.height)}p" if name == f"{rendition.video.height}p" else name
+        made.append(
+            VideoOutput(
+                name=name,
+                size=size,
+                rate=pictures.rate,
+                frames=pictures.frames,
+                gop_frames=max(1, frames_until(profile.gop_s, pictures.rate)),
+                settings=rendition.video,
+            )
+        )
+        if min(size.width, size.height) < SMALLEST_SIDE:
+            raise Refused(
+                FailureClass.INPUT,
+                f"The input's shape leaves {size.width}x{size.height} pixels; that cannot be encoded.",
+            )
+    if len(made) < len(profile.renditions):
+        wide, high = (int(side) for side in stream.display_size)
+        sizes = ", ".join(f"{video.size.width}x{video.size.height}" for video in made)
+        notes.append(f"The input has {wide}x{high} pixels and is never enlarged: made {sizes}.")
+    return tuple(made)
+
+
+def _gops_per_segment(profile: Profile) -> int:
+    return max(1, round(profile.segment_s / profile.gop_s)) if profile.packaging.is_segmented else 1
+
+
+def _audio(profile: Profile, probe: Probe, notes: list[str]) -> tuple[AudioOutput, ...]:
+    if not profile.audio:
+        return ()
+    if not probe.audio:
+        notes.append("The input has no audio; the output has none either.")
+        return ()
+    stream = probe.audio[0]
+    if len(probe.audio) > 1:
+        notes.append(f"The input has {len(probe.audio)} audio streams; the first one (stream {stream.index}) is used.")
+    return tuple(_audio_output(entry, stream, probe, number) for number, entry in enumerate(profile.audio))
+
+
+def _audio_output(settings: AudioSettings, stream: AudioStream, probe: Probe, number: int) -> AudioOutput:
+    channels = min(settings.channels, stream.channels)
+    if settings.codec is AudioCodec.MP3:
+        channels = min(channels, 2)
+    # Layouts of 3, 5 and 7 channels are rare and players disagree on them.
+    channels = {3: 2, 4: 2, 5: 2, 7: 6}.get(channels, channels)
+    return AudioOutput(
+        name=f"audio-{number}",
+        stream=stream.index,
+        channels=channels,
+        duration=stream.end - probe.start,
+        settings=settings,
+        language=stream.language,
+    )
+
+
+def _subtitles(profile: Profile, probe: Probe, notes: list[str]) -> tuple[SubtitleOutput, ...]:
+    kind = profile.packaging
+    if profile.subtitles is Subtitles.DROP or kind.is_audio_only or kind is Packaging.THUMBNAILS:
+        return ()
+    made = []
+    for number, stream in enumerate(probe.subtitles):
+        codec = _kept(kind, stream) if profile.subtitles is Subtitles.KEEP else _converted(kind, stream, notes)
+        if codec is not None:
+            made.append(
+                SubtitleOutput(name=f"subtitles-{number}", stream=stream.index, codec=codec, language=stream.language)
+            )
+    return tuple(made)
+
+
+def _kept(kind: Packaging, stream: SubtitleStream) -> str:
+    if kind is Packaging.MKV or stream.codec in KEEPABLE.get(kind, ()):
+        # Matroska has no mov_text; its text is kept as SubRip.
+        return "subrip" if kind is Packaging.MKV and stream.codec == "mov_text" else "copy"
+    raise Refused(
+        FailureClass.REQUEST,
+        f"Subtitles in {stream.codec} (stream {stream.index}) cannot be kept in {kind}; set subtitles to convert or drop, or packaging to mkv.",
+    )
+
+
+def _converted(kind: Packaging, stream: SubtitleStream, notes: list[str]) -> str | None:
+    if not stream.is_text:
+        notes.append(f"Subtitles in {stream.codec} (stream {stream.index}) are pictures, not text, and are left out.")
+        return None
+    return SIDECAR.get(kind, "webvtt")
+
+
+def _files(
+    profile: Profile,
+    videos: tuple[VideoOutput, ...],
+    audio: tuple[AudioOutput, ...],
+    subtitles: tuple[SubtitleOutput, ...],
+) -> tuple[OutputFile, ...]:
+    kind = profile.packaging
+    if kind.is_segmented:
+        return (
+            *(OutputFile(path=f"{one.name}/index.m3u8", role=Role.VIDEO, video=one) for one in videos),
+            *(OutputFile(path=f"{one.name}/index.m3u8", role=Role.AUDIO, audio=(one,)) for one in audio),
+            *(OutputFile(path=f"{one.name}.vtt", role=Role.SUBTITLES, subtitles=(one,)) for one in subtitles),
+        )
+    if kind.is_audio_only:
+        return (OutputFile(path=f"audio.{kind}", role=Role.AUDIO, audio=audio),)
+    return tuple(
+        OutputFile(
+            path=f"video.{kind}" if len(videos) == 1 else f"{one.name}.{kind}",
+            role=Role.MOVIE,
+            video=one,
+            audio=audio,
+            subtitles=subtitles,
+        )
+        for one in videos
+    )
+
+
+def _sprites(settings: Thumbnails, stream: VideoStream, duration: Fraction) -> Sprites:
+    wide, high = stream.display_size
+    scale = min(Fraction(1), settings.width / wide)
+    size = Size(width=max(2, int(wide * scale / 2) * 2), height=max(2, int(high * scale / 2) * 2))
+    # A picture stands for the interval that it begins, so the last begun interval has one too.
+    count = max(
+        1,
+        -(
+            -duration.numerator
+            * settings.interval_s.denominator
+            // (duration.denominator * settings.interval_s.numerator)
+        ),
+    )
+    return Sprites(settings=settings, size=size, interval=settings.interval_s, count=count)
+
+
+def _sprite_files(sprites: Sprites) -> tuple[OutputFile, ...]:
+    return tuple(
+        OutputFile(path=f"sprite-{number:03d}.jpg", role=Role.SPRITE) for number in range(1, sprites.files + 1)
+    )
+
+
+def _rate_text(rate: Fraction) -> str:
+    return f"{float(rate):.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,118 @@
+"""What is known about a media file: facts only, in exact units."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+
+class Transfer(StrEnum):
+    """Transfer characteristics that need tone mapping (ITU-R BT.2100); any other name is standard dynamic range."""
+
+    PQ = "smpte2084"
+    HLG = "arib-std-b67"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Color:
+    """Colour as declared, in FFmpeg's names; None where the file says nothing."""
+
+    range: str | None = None
+    space: str | None = None
+    transfer: str | None = None
+    primaries: str | None = None
+
+    @property
+    def is_hdr(self) -> bool:
+        """True for PQ and HLG."""
+        return self.transfer in tuple(Transfer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoStream:
+    """One video stream.
+
+    `width` and `height` are coded pixels, before `rotation_degrees` (clockwise, to be applied for display) and `sar`.
+    `frames` counts the packets that are shown; `start` and `end` are seconds on the file's own clock (`end` includes the
+    last frame's duration). `frame_rate` is exact for constant rates and the average for variable ones; `peak_rate` is
+    the rate that would keep nearly every frame of a variable stream.
+    """
+
+    index: int
+    codec: str
+    profile: str | None = None
+    width: int
+    height: int
+    sar: Fraction = Fraction(1)
+    rotation_degrees: int = 0
+    pix_fmt: str | None = None
+    bit_depth: int = 8
+    frame_rate: Fraction | None = None
+    peak_rate: Fraction | None = None
+    time_base: Fraction = Fraction(1, 90000)
+    frames: int = 0
+    start: Fraction = Fraction(0)
+    end: Fraction = Fraction(0)
+    is_vfr: bool = False
+    field_order: str = "progressive"
+    color: Color = field(default_factory=Color)
+    attached_picture: bool = False
+    keyframes: tuple[Fraction, ...] = ()
+    """Times of the key frames in seconds, ascending."""
+
+    @property
+    def interlaced(self) -> bool:
+        """True when the file declares fields."""
+        return self.field_order in ("tt", "bb", "tb", "bt")
+
+    @property
+    def display_size(self) -> tuple[Fraction, Fraction]:
+        """Width and height in square pixels after rotation, not yet rounded."""
+        wide, high = self.width * self.sar, Fraction(self.height)
+        return (high, wide) if self.rotation_degrees in (90, 270) else (wide, high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioStream:
+    """One audio stream; `start` and `end` are seconds on the file's own clock without priming samples."""
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+    layout: str | None = None
+    language: str | None = None
+    start: Fraction = Fraction(0)
+    end: Fraction = Fraction(0)
+
+    @property
+    def duration(self) -> Fraction:
+        """Length in seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleStream:
+    """One subtitle stream: `is_text` tells whether it can be converted to another text format."""
+
+    index: int
+    codec: str
+    is_text: bool
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A whole file. `start` is the earliest time of any stream, `duration` reaches from there to the last end."""
+
+    formats: tuple[str, ...]
+    duration: Fraction
+    start: Fraction = Fraction(0)
+    size_bytes: int | None = None
+    video: tuple[VideoStream, ...] = ()
+    audio: tuple[AudioStream, ...] = ()
+    subtitles: tuple[SubtitleStream, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[VideoStream, ...]:
+        """The video streams that are moving pictures: cover art is none."""
+        return tuple(stream for stream in self.video if not stream.attached_picture)

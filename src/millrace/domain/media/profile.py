@@ -1,0 +1,188 @@
+"""What is wanted: a profile as values. Reading one from data is in `profile_document`."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+
+class VideoCodec(StrEnum):
+    """Video codecs that Millrace makes."""
+
+    H264 = "h264"
+    H265 = "h265"
+    AV1 = "av1"
+    VP9 = "vp9"
+
+
+class AudioCodec(StrEnum):
+    """Audio codecs that Millrace makes."""
+
+    AAC = "aac"
+    OPUS = "opus"
+    MP3 = "mp3"
+    FLAC = "flac"
+
+
+class Packaging(StrEnum):
+    """The form of the output."""
+
+    CMAF = "cmaf"
+    """HLS with fragmented MP4 segments (ISO/IEC 23000-19)."""
+    HLS = "hls"
+    """HLS with MPEG-TS segments."""
+    MP4 = "mp4"
+    MKV = "mkv"
+    WEBM = "webm"
+    M4A = "m4a"
+    MP3 = "mp3"
+    OGG = "ogg"
+    FLAC = "flac"
+    THUMBNAILS = "thumbnails"
+
+    @property
+    def is_segmented(self) -> bool:
+        """True for the forms of HLS."""
+        return self in (Packaging.CMAF, Packaging.HLS)
+
+    @property
+    def is_audio_only(self) -> bool:
+        """True for forms that hold no video."""
+        return self in (Packaging.M4A, Packaging.MP3, Packaging.OGG, Packaging.FLAC)
+
+
+class Keep(StrEnum):
+    """What happens to metadata."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class Subtitles(StrEnum):
+    """What happens to subtitles. `convert` turns text into what the packaging plays and leaves bitmaps out."""
+
+    KEEP = "keep"
+    CONVERT = "convert"
+    DROP = "drop"
+
+
+class Hdr(StrEnum):
+    """What happens to PQ and HLG sources."""
+
+    TONEMAP = "tonemap"
+    REFUSE = "refuse"
+
+
+VIDEO_CODECS = {
+    Packaging.CMAF: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
+    Packaging.HLS: (VideoCodec.H264,),
+    Packaging.MP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1, VideoCodec.VP9),
+    Packaging.MKV: tuple(VideoCodec),
+    Packaging.WEBM: (VideoCodec.AV1, VideoCodec.VP9),
+}
+AUDIO_CODECS = {
+    Packaging.CMAF: (AudioCodec.AAC,),
+    Packaging.HLS: (AudioCodec.AAC,),
+    Packaging.MP4: (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3, AudioCodec.FLAC),
+    Packaging.MKV: tuple(AudioCodec),
+    Packaging.WEBM: (AudioCodec.OPUS,),
+    Packaging.M4A: (AudioCodec.AAC,),
+    Packaging.MP3: (AudioCodec.MP3,),
+    Packaging.OGG: (AudioCodec.OPUS,),
+    Packaging.FLAC: (AudioCodec.FLAC,),
+}
+"""Which codecs a packaging can carry and players of it can play."""
+
+X26X_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+PRESETS: dict[VideoCodec, tuple[str, ...]] = {
+    VideoCodec.H264: X26X_PRESETS,
+    VideoCodec.H265: X26X_PRESETS,
+    VideoCodec.AV1: tuple(str(number) for number in range(14)),
+    VideoCodec.VP9: tuple(str(number) for number in range(9)),
+}
+"""Speed names of each codec: x264 and x265 by word, SVT-AV1 0..13, libvpx `cpu-used` 0..8."""
+DEFAULT_PRESET = {VideoCodec.H264: "veryfast", VideoCodec.H265: "fast", VideoCodec.AV1: "9", VideoCodec.VP9: "5"}
+DEFAULT_CRF = {VideoCodec.H264: 22.0, VideoCodec.H265: 25.0, VideoCodec.AV1: 32.0, VideoCodec.VP9: 32.0}
+MAX_CRF = {VideoCodec.H264: 51, VideoCodec.H265: 51, VideoCodec.AV1: 63, VideoCodec.VP9: 63}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSettings:
+    """How one rendition's pictures are made.
+
+    `height` names the rung (see `ladder`); None keeps the source's size. Exactly one of `crf` and `bitrate_bps` is set;
+    `maxrate_bps` bounds either. `fps` is a cap. `bit_depth` above the encoder's input is never invented.
+    """
+
+    codec: VideoCodec = VideoCodec.H264
+    height: int | None = None
+    preset: str = "veryfast"
+    crf: float | None = None
+    bitrate_bps: int | None = None
+    maxrate_bps: int | None = None
+    fps: Fraction | None = None
+    bit_depth: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendition:
+    """One rung: its name becomes a folder or file name."""
+
+    name: str
+    video: VideoSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioSettings:
+    """How one audio rendition is made. `channels` is a cap: fewer are never turned into more."""
+
+    codec: AudioCodec = AudioCodec.AAC
+    bitrate_bps: int = 128_000
+    channels: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnails:
+    """Pictures of `width` pixels every `interval_s` seconds, in sprites of `columns` x `rows`."""
+
+    interval_s: Fraction = Fraction(5)
+    width: int = 160
+    columns: int = 5
+    rows: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """How far an output may lie from the plan."""
+
+    duration_tolerance_s: Fraction = Fraction(1, 5)
+    frame_tolerance: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """The size and rate of the clip that is made when no input is given."""
+
+    width: int = 1280
+    height: int = 720
+    rate: Fraction = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A whole profile. `segment_s` is the length of a segment (HLS), `gop_s` of a group of pictures (else)."""
+
+    name: str
+    description: str = ""
+    packaging: Packaging
+    renditions: tuple[Rendition, ...] = ()
+    audio: tuple[AudioSettings, ...] = ()
+    subtitles: Subtitles = Subtitles.DROP
+    metadata: Keep = Keep.DROP
+    hdr: Hdr = Hdr.TONEMAP
+    segment_s: Fraction = Fraction(4)
+    gop_s: Fraction = Fraction(4)
+    thumbnails: Thumbnails | None = None
+    checks: Checks = field(default_factory=Checks)
+    generate: Generate = field(default_factory=Generate)

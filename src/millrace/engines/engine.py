@@ -1,0 +1,153 @@
+"""What every engine offers: commands as data, and readers of what the commands say. Nothing here starts anything.
+
+The order of a task: `probe` -> `read_probe` -> (the domain plans) -> `encode` -> `inspect` -> `read_inspection` ->
+(the domain checks) -> `finish`. Whoever runs the commands feeds stdout lines of `encode` to a `progress()` reader.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from millrace.domain.failures import FailureClass
+from millrace.domain.media.check import Produced
+from millrace.domain.media.outputs import Plan
+from millrace.domain.media.probe import Probe
+from millrace.domain.media.profile import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One child to run: a whole argument list, a label for people, and its share (0..1) of the task's work.
+
+    `folders` must exist before the start. Output files never exist before the start: nothing is overwritten.
+    """
+
+    argv: tuple[str, ...]
+    label: str
+    share: float = 1.0
+    folders: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a command ended: its exit status as POSIX gives it (negative: the signal), and all it wrote."""
+
+    exit_status: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an encode is. `speed` is media seconds per second; None where the engine does not know yet."""
+
+    frame: int
+    fps: float | None
+    speed: float | None
+    out_time_s: float | None
+    bitrate_bps: float | None
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a command failed, and a sentence for the user."""
+
+    failure_class: FailureClass
+    message: str
+
+
+class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its name says
+    """What an engine said is a failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        """Keep the failure; its sentence is the message."""
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The output folder: the size in bytes of every file by relative path with slashes, and the bytes of those that
+    `Engine.reads` named (missing files are left out).
+    """
+
+    sizes: Mapping[str, int]
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class ProgressReader(Protocol):
+    """Turns lines of an encode's stdout into progress."""
+
+    def feed(self, line: str) -> Progress | None:
+        """A whole report when `line` completes one."""
+        ...
+
+
+class Engine(Protocol):
+    """One engine, bound to one binary and the encoders that work with it."""
+
+    def probe(self, source: Path) -> Command:
+        """The command that tells everything about a local file."""
+        ...
+
+    def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
+        """The facts.
+
+        Raises:
+            EngineFailure: the file is missing, damaged, truncated or of a kind that is not accepted.
+        """
+        ...
+
+    def encode(self, plan: Plan, source: Path | None, folder: Path) -> tuple[Command, ...]:
+        """The commands, one after another, that make the plan's files in `folder` (empty, existing)."""
+        ...
+
+    def progress(self) -> ProgressReader:
+        """A fresh reader for one encode command."""
+        ...
+
+    def failure(self, exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
+        """Why a command failed. `signalled`: whoever ran it had asked it to end, or it died of a signal."""
+        ...
+
+    def suspicion(self, log_tail: str) -> Failure | None:
+        """A failure that the log confesses although the exit status was 0; None when there is none."""
+        ...
+
+    def inspect(self, plan: Plan, folder: Path) -> tuple[Command, ...]:
+        """The commands that read back what was made; their outcomes go to `read_inspection` in this order."""
+        ...
+
+    def reads(self, plan: Plan) -> tuple[str, ...]:
+        """Relative paths of the small files whose bytes `read_inspection` and `finish` need in the listing."""
+        ...
+
+    def read_inspection(self, plan: Plan, outcomes: Sequence[Outcome], listing: Listing) -> Produced:
+        """What was made, for `millrace.domain.media.check`."""
+        ...
+
+    def finish(self, plan: Plan, listing: Listing) -> Mapping[str, bytes]:
+        """Files still to be written, by relative path: playlists, cue files. Call it once the check has passed."""
+        ...
+
+    def encoder_proof(self, encoder: str) -> Command:
+        """A tiny real encode: exit status 0 proves that the encoder works here."""
+        ...
+
+    def encoders_of(self, profile: Profile) -> frozenset[str]:
+        """Names of the encoders that would be used; each must be among the proven ones."""
+        ...
+
+
+def share_done(progress: Progress, plan: Plan) -> float:
+    """The part (0..1) of one encode that a progress report stands for, by frames where there are pictures."""
+    if progress.ended:
+        return 1.0
+    if plan.frames:
+        return min(1.0, progress.frame / plan.frames)
+    if progress.out_time_s is None or not plan.duration:
+        return 0.0
+    return min(1.0, float(Fraction(progress.out_time_s) / plan.duration))

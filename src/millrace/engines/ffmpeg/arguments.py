@@ -1,0 +1,141 @@
+"""From a plan to whole argument lists. Every list is a golden test."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from millrace.domain.media.outputs import AudioOutput, Generated, OutputFile, Plan, Role, SubtitleOutput
+from millrace.domain.media.profile import Packaging
+from millrace.engines.engine import Command
+from millrace.engines.ffmpeg.codecs import audio_options, seconds, video_options
+from millrace.engines.ffmpeg.encoders import PICTURE, chosen
+from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
+from millrace.engines.ffmpeg.reading import guarded, source
+
+STRICT = ("-xerror", "-err_detect", "explode")
+"""Damage ends the encode: without these FFmpeg conceals it and exits with 0 (measured for truncation and bit rot)."""
+PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
+MUXERS = {
+    Packaging.MP4: ("-f", "mp4", "-movflags", "+faststart"),
+    Packaging.MKV: ("-f", "matroska"),
+    Packaging.WEBM: ("-f", "webm"),
+    Packaging.M4A: ("-f", "ipod", "-movflags", "+faststart"),
+    Packaging.MP3: ("-f", "mp3"),
+    Packaging.OGG: ("-f", "ogg"),
+    Packaging.FLAC: ("-f", "flac"),
+}
+
+
+def encode_commands(
+    binary: Path | str, plan: Plan, path: Path | None, folder: Path, working: Iterable[str] | None
+) -> tuple[Command, ...]:
+    """One process that decodes once and writes every file of the plan into `folder`."""
+    argv = [*guarded(binary), *PROGRESS, "-n", *STRICT, *_input(plan, path)]
+    if plan.pictures:
+        graph = sprite_graph(plan, plan.pictures) if plan.sprites else ladder_graph(plan, plan.pictures)
+        argv += ["-filter_complex", graph]
+    argv += _sprites(plan, folder) if plan.sprites else _files(plan, folder, working)
+    folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
+    return (Command(argv=tuple(argv), label="encode", folders=folders),)
+
+
+def _input(plan: Plan, path: Path | None) -> tuple[str, ...]:
+    if plan.generated is not None:
+        return generated_input(plan.generated)
+    if path is None:
+        raise ValueError("cannot encode without a source: the plan is not for a generated clip")
+    return source(path)
+
+
+def generated_input(clip: Generated) -> tuple[str, ...]:
+    """One input with two streams: moving bars with a clock, and a tone. A graph with both keeps them one input."""
+    length = seconds(clip.duration)
+    return (
+        *("-f", "lavfi", "-i"),
+        f"testsrc2=size={clip.size.width}x{clip.size.height}:rate={clip.rate}:duration={length}[out0];"
+        f"sine=frequency=440:sample_rate=48000:duration={length}[out1]",
+    )
+
+
+def _files(plan: Plan, folder: Path, working: Iterable[str] | None) -> list[str]:
+    argv: list[str] = []
+    pad = 0
+    for file in plan.files:
+        if file.video:
+            encoder = chosen(file.video.settings.codec, working)
+            argv += ["-map", f"[v{pad}]", *video_options(file.video, encoder, plan.packaging)]
+            pad += 1
+        for number, audio in enumerate(file.audio):
+            argv += _audio(audio, number, len(file.audio), chosen(audio.settings.codec, working))
+        for number, subtitles in enumerate(file.subtitles):
+            argv += [
+                "-map",
+                f"0:{subtitles.stream}",
+                f"-c:s:{number}",
+                subtitles.codec,
+                *_language("s", number, subtitles),
+            ]
+        argv += [*_metadata(plan), *_target(plan, file, folder)]
+    return argv
+
+
+def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[str]:
+    options = audio_options(audio, encoder)
+    if count > 1:
+        options = tuple(f"{option}:a:{number}" if option in ("-ac", "-ar") else option for option in options)
+        options = tuple(f"{option}:{number}" if option in ("-c:a", "-b:a") else option for option in options)
+    return [
+        "-map",
+        f"0:{audio.stream}",
+        f"-filter:a:{number}",
+        audio_filter(),
+        *options,
+        *_language("a", number, audio),
+    ]
+
+
+def _language(kind: str, number: int, stream: AudioOutput | SubtitleOutput) -> tuple[str, ...]:
+    return (f"-metadata:s:{kind}:{number}", f"language={stream.language}") if stream.language else ()
+
+
+def _metadata(plan: Plan) -> tuple[str, ...]:
+    # The encoder tag stays: it tells how a file was made and nothing about a person.
+    return (
+        ("-map_metadata", "0", "-map_chapters", "0")
+        if plan.keep_metadata
+        else ("-map_metadata", "-1", "-map_chapters", "-1")
+    )
+
+
+def _target(plan: Plan, file: OutputFile, folder: Path) -> tuple[str, ...]:
+    target = folder / file.path
+    if file.role is Role.SUBTITLES:
+        return ("-f", "webvtt", f"file:{target}")
+    if plan.packaging.is_segmented:
+        return _segments(plan, target)
+    return (*MUXERS[plan.packaging], f"file:{target}")
+
+
+def _segments(plan: Plan, target: Path) -> tuple[str, ...]:
+    cmaf = plan.packaging is Packaging.CMAF
+    kind = (
+        # Times stay as they are: without this each rendition would be moved by its own encoder delay.
+        *("-avoid_negative_ts", "disabled"),
+        *("-hls_segment_type", "fmp4", "-hls_segment_options", "movflags=+cmaf", "-hls_fmp4_init_filename", "init.mp4"),
+    )
+    return (
+        *("-f", "hls", "-hls_time", seconds(plan.segment), "-hls_playlist_type", "vod", "-hls_list_size", "0"),
+        *("-hls_flags", "independent_segments"),
+        *(kind if cmaf else ("-hls_segment_type", "mpegts")),
+        *("-hls_segment_filename", f"file:{_literal(target.parent)}/seg-%05d.{'m4s' if cmaf else 'ts'}"),
+        f"file:{target}",
+    )
+
+
+def _literal(folder: Path) -> str:
+    # The segment name is a pattern; a folder with a per cent sign must not become part of it.
+    return str(folder).replace("%", "%%")
+
+
+def _sprites(plan: Plan, folder: Path) -> list[str]:
+    argv = ["-map", "[v0]", "-c:v", PICTURE, "-q:v", "4", "-fps_mode", "passthrough", *_metadata(plan)]
+    return [*argv, "-f", "image2", "-start_number", "1", f"file:{_literal(folder)}/sprite-%03d.jpg"]

@@ -1,0 +1,86 @@
+"""FFmpeg behind the `Engine` protocol."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from millrace.domain.media.check import Produced
+from millrace.domain.media.outputs import Plan, Role
+from millrace.domain.media.probe import Probe
+from millrace.domain.media.profile import Profile
+from millrace.engines.engine import Command, Failure, Listing, Outcome
+from millrace.engines.ffmpeg import encoders
+from millrace.engines.ffmpeg.arguments import encode_commands
+from millrace.engines.ffmpeg.failure import failure, suspicion
+from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
+from millrace.engines.ffmpeg.progress import FFmpegProgress
+from millrace.engines.packages import files_to_read, finishing_files
+
+
+class FFmpeg:
+    """Argument lists for one FFmpeg binary.
+
+    `working` holds the names of the encoders that were proven on this machine; None means that nothing was tried yet.
+    """
+
+    def __init__(self, binary: Path | str, *, working: frozenset[str] | None = None) -> None:
+        """Bind to a binary; nothing is run."""
+        self.binary = binary
+        self.working = working
+
+    def probe(self, source: Path) -> Command:
+        """See `Engine.probe`."""
+        return probe_command(self.binary, source)
+
+    def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
+        """See `Engine.read_probe`."""
+        return read_probe(stdout, stderr, exit_status)
+
+    def encode(self, plan: Plan, source: Path | None, folder: Path) -> tuple[Command, ...]:
+        """See `Engine.encode`."""
+        return encode_commands(self.binary, plan, source, folder, self.working)
+
+    def progress(self) -> FFmpegProgress:
+        """See `Engine.progress`."""
+        return FFmpegProgress()
+
+    def failure(self, exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
+        """See `Engine.failure`."""
+        return failure(exit_status, log_tail, signalled=signalled)
+
+    def suspicion(self, log_tail: str) -> Failure | None:
+        """See `Engine.suspicion`."""
+        return suspicion(log_tail)
+
+    def inspect(self, plan: Plan, folder: Path) -> tuple[Command, ...]:
+        """See `Engine.inspect`."""
+        paths = _inspected(plan)
+        return tuple(inspection_command(self.binary, folder / path, 1 / len(paths)) for path in paths)
+
+    def reads(self, plan: Plan) -> tuple[str, ...]:
+        """See `Engine.reads`."""
+        return files_to_read(plan)
+
+    def read_inspection(self, plan: Plan, outcomes: Sequence[Outcome], listing: Listing) -> Produced:
+        """See `Engine.read_inspection`."""
+        probes = {
+            path: probe
+            for path, outcome in zip(_inspected(plan), outcomes, strict=True)
+            if (probe := read_back(outcome.stdout, outcome.stderr, outcome.exit_status)) is not None
+        }
+        return Produced(probes=probes, sizes=listing.sizes)
+
+    def finish(self, plan: Plan, listing: Listing) -> Mapping[str, bytes]:
+        """See `Engine.finish`."""
+        return finishing_files(plan, listing)
+
+    def encoder_proof(self, encoder: str) -> Command:
+        """See `Engine.encoder_proof`."""
+        return encoders.proof(self.binary, encoder)
+
+    def encoders_of(self, profile: Profile) -> frozenset[str]:
+        """See `Engine.encoders_of`."""
+        return encoders.encoders_of(profile, self.working)
+
+
+def _inspected(plan: Plan) -> tuple[str, ...]:
+    return tuple(file.path for file in plan.files if file.role is not Role.SUBTITLES)

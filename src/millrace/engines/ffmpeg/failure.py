@@ -1,0 +1,90 @@
+"""From an exit status and a log tail to a failure class and a sentence."""
+
+import re
+
+from millrace.domain.failures import FailureClass
+from millrace.engines.engine import Failure
+from millrace.engines.ffmpeg.signatures import SIGNATURES
+
+CLOSED_BY_SIGNAL = 255
+"""FFmpeg ends with 255 when it was asked to end by SIGINT or SIGTERM, but also when an encoder does not open."""
+SIGNALS = {
+    -25: (FailureClass.DISK, "The output grew over the limit of a file's size on this machine."),
+    -24: (FailureClass.RESOURCE, "The engine used up the CPU time that it was allowed."),
+    -11: (FailureClass.ENGINE, "The engine crashed."),
+    -6: (FailureClass.ENGINE, "The engine crashed."),
+    -4: (FailureClass.CAPABILITY, "The engine uses instructions that this machine's processor does not have."),
+}
+ERRNO = {
+    # FFmpeg 6 and later end with (-errno) & 255; older versions end with 1 for everything.
+    228: (FailureClass.DISK, "The disk is full; free space on this machine."),
+    244: (
+        FailureClass.RESOURCE,
+        "The machine has too little memory for this job; give it more or use a smaller profile.",
+    ),
+    145: (FailureClass.NETWORK, "A connection was refused; check that the server runs."),
+    146: (FailureClass.NETWORK, "A connection was silent for too long."),
+    152: (FailureClass.NETWORK, "A connection broke before the end."),
+    254: (FailureClass.INPUT, "The input does not exist; check its path."),
+    243: (FailureClass.INPUT, "The input does not let itself be read; check its permissions."),
+    183: (FailureClass.INPUT, "The input is damaged or no media file."),
+}
+SHELL_SIGNAL = 128
+CONFESSIONS = re.compile(
+    r"corrupt (?:decoded frame|input packet)|Packet corrupt|partial file|File ended prematurely|Stream ends prematurely"
+    r"|Error during demuxing|error while decoding|No space left on device|misdetection possible|Decoding error"
+)
+"""Lines after which an exit status of 0 is a lie (reference: truncated and rotten inputs, reset connections)."""
+
+
+def failure(exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
+    """Class an ending. What the log says comes first: exit codes differ between versions and often lie."""
+    if signalled and exit_status in (CLOSED_BY_SIGNAL, -15, -2, 0):
+        return Failure(failure_class=FailureClass.CANCELED, message="The engine was asked to end.")
+    if exit_status == -9:
+        # The log of a killed child ends anywhere; nothing in it tells why.
+        return Failure(
+            failure_class=FailureClass.LOST, message="The engine was killed, by a person or for want of memory."
+        )
+    if exit_status in SIGNALS:
+        return _failure(*SIGNALS[exit_status])
+    if known := _known(log_tail):
+        return known
+    if exit_status < 0 or signalled or "Exiting normally, received signal" in log_tail:
+        return Failure(
+            failure_class=FailureClass.LOST, message=f"The engine was ended by a signal (status {exit_status})."
+        )
+    if exit_status in ERRNO:
+        return _failure(*ERRNO[exit_status])
+    last = _last_words(log_tail)
+    return Failure(
+        failure_class=FailureClass.ENGINE,
+        message=f"The engine failed with status {exit_status}" + (f": {last}." if last else " and said nothing."),
+    )
+
+
+def suspicion(log_tail: str) -> Failure | None:
+    """What a log confesses although the engine ended with 0."""
+    if not CONFESSIONS.search(log_tail):
+        return None
+    return _known(log_tail) or _failure(FailureClass.INPUT, "The input could not be read to its end.")
+
+
+def _known(log: str) -> Failure | None:
+    for signature in SIGNATURES:
+        if signature.pattern.search(log):
+            return _failure(signature.failure_class, signature.sentence)
+    return None
+
+
+def _failure(failure_class: FailureClass, sentence: str) -> Failure:
+    return Failure(failure_class=failure_class, message=sentence)
+
+
+def _last_words(log: str) -> str:
+    """The last line that says something, without FFmpeg's `[part @ 0x...]` marks and at most 200 characters."""
+    for line in reversed(log.splitlines()):
+        text = re.sub(r"^(\[[^\]]*\]\s*)+", "", line).strip().rstrip(".")
+        if text and text != "Conversion failed!":
+            return text[:200]
+    return ""

@@ -1,0 +1,67 @@
+"""The filter graph: the source decoded once, each rendition scaled from the one above it (a cascade)."""
+
+from fractions import Fraction
+
+from millrace.domain.media.outputs import Pictures, Plan
+from millrace.engines.ffmpeg.codecs import pixel_format
+
+DEINTERLACE = "bwdif=mode=send_frame:parity=auto:deint=all"
+TONEMAP = (
+    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:p=bt709:r=tv"
+)
+"""PQ or HLG to BT.709: through linear light, 203 cd/m2 as the white of graphics (ITU-R BT.2408)."""
+
+
+def ladder_graph(plan: Plan, pictures: Pictures) -> str:
+    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first."""
+    depths = {video.settings.bit_depth for video in plan.videos}
+    chains = []
+    feed = f"[0:{pictures.stream}]{_upright(pictures)}"
+    for number, video in enumerate(plan.videos):
+        last = number == len(plan.videos) - 1
+        # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay.
+        scale = f"scale={video.size.width}:{video.size.height}:flags=bicubic,setsar=1"
+        form = f"format={pixel_format(video.settings)}"
+        if last:
+            chains.append(f"{feed}{scale},{form}[v{number}]")
+        elif len(depths) == 1:
+            chains.append(f"{feed}{scale},{form},split=2[v{number}][s{number}]")
+        else:
+            chains.append(f"{feed}{scale},split=2[d{number}][s{number}]")
+            chains.append(f"[d{number}]{form}[v{number}]")
+        feed = f"[s{number}]"
+    return ";".join(chains)
+
+
+def sprite_graph(plan: Plan, pictures: Pictures) -> str:
+    """One picture for each interval, set in grids; the last grid is filled up with black."""
+    sprites = plan.sprites
+    if sprites is None:
+        raise ValueError("cannot make sprites from a plan without sprites")
+    settings = sprites.settings
+    return (
+        f"[0:{pictures.stream}]{_cleaned(pictures)}"
+        # The picture at the start of each interval: `fps` would take one from its middle.
+        f"select='isnan(prev_selected_t)+gte(floor(t/{_ratio(sprites.interval)}),floor(prev_selected_t/{_ratio(sprites.interval)})+1)',"
+        f"scale={sprites.size.width}:{sprites.size.height}:flags=area,setsar=1,format=yuvj420p,"
+        f"tile={settings.columns}x{settings.rows}[v0]"
+    )
+
+
+def audio_filter() -> str:
+    """Silence where the sound begins late or has holes, so that it stays in step with the pictures."""
+    return "aresample=async=1:first_pts=0"
+
+
+def _upright(pictures: Pictures) -> str:
+    return f"{_cleaned(pictures)}fps={_ratio(pictures.rate)}:start_time=0,"
+
+
+def _cleaned(pictures: Pictures) -> str:
+    deinterlace = f"{DEINTERLACE}," if pictures.deinterlace else ""
+    return deinterlace + (f"{TONEMAP}," if pictures.tonemap else "")
+
+
+def _ratio(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"

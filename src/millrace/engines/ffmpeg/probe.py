@@ -1,0 +1,185 @@
+"""A probe in one run of FFmpeg: copied packets counted by `framecrc` on stdout, the description of the streams on stderr."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from millrace.domain.failures import FailureClass
+from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.rates import snapped
+from millrace.engines.engine import Command, EngineFailure, Failure
+from millrace.engines.ffmpeg import headers as printed
+from millrace.engines.ffmpeg.cadence import cadence
+from millrace.engines.ffmpeg.failure import failure
+from millrace.engines.ffmpeg.packets import Packets, read_packets
+from millrace.engines.ffmpeg.reading import guarded, picture, playlist, source
+
+MISDETECTED = re.compile(r"detected only with low score of")
+CUT_SHORT = re.compile(
+    r"partial file|File ended prematurely|Packet corrupt \(stream|corrupt input packet|Truncating packet"
+)
+ESTIMATED = "Estimating duration from bitrate"
+SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
+"""A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
+COPY = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-")
+
+
+def probe_command(binary: Path | str, path: Path) -> Command:
+    """Probe an untrusted local file."""
+    return Command(argv=(*guarded(binary), "-copyts", *source(path), *COPY), label="probe")
+
+
+def inspection_command(binary: Path | str, path: Path, share: float) -> Command:
+    """Probe a file that Millrace made: a playlist with its segments, a sprite, or a movie."""
+    options = playlist(path) if path.suffix == ".m3u8" else picture(path) if path.suffix == ".jpg" else source(path)
+    return Command(argv=(*guarded(binary), "-copyts", *options, *COPY), label=f"check {path.name}", share=share)
+
+
+def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
+    """The facts about a source.
+
+    Raises:
+        EngineFailure: class input and a sentence, when the file is missing, damaged, cut short or no real media.
+    """
+    head = printed.read_headers(stderr)
+    if MISDETECTED.search(stderr):
+        raise _refusal("is not a video or audio file of a known kind, whatever its name says")
+    if exit_status != 0:
+        if head.streams and "does not contain any stream" in stderr:
+            raise _refusal("holds neither video nor audio")
+        raise EngineFailure(failure(exit_status, stderr, signalled=exit_status < 0))
+    if CUT_SHORT.search(stderr):
+        raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
+    packets = read_packets(stdout)
+    if any(stream.corrupt for stream in packets.values()):
+        raise _refusal("is damaged: some of its packets are marked as corrupt")
+    found = _assembled(head, packets)
+    if not found.video and not found.audio:
+        raise _refusal("holds neither video nor audio that can be decoded")
+    _reject_short(head, found, stderr)
+    return found
+
+
+def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
+    """The facts about an output; None when it cannot be read."""
+    if exit_status != 0 or CUT_SHORT.search(stderr):
+        return None
+    return _assembled(printed.read_headers(stderr), read_packets(stdout))
+
+
+def _refusal(text: str) -> EngineFailure:
+    return EngineFailure(Failure(failure_class=FailureClass.INPUT, message=f"The input {text}."))
+
+
+def _reject_short(head: printed.Headers, found: Probe, log: str) -> None:
+    if head.declared_s is None or ESTIMATED in log:
+        return
+    missing = head.declared_s - found.duration
+    if missing > SHORT_S and missing > head.declared_s * SHORT_RATIO:
+        raise _refusal(
+            f"is cut short: it declares {float(head.declared_s):.1f} s but holds {float(found.duration):.1f} s"
+        )
+
+
+def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
+    by_input = {head.mapping.get(number, number): stream for number, stream in packets.items()}
+    video: list[VideoStream] = []
+    audio: list[AudioStream] = []
+    subtitles: list[SubtitleStream] = []
+    for header in head.streams:
+        stream = by_input.get(header.index, Packets())
+        if header.kind == "Video" and (picture_stream := _video(header, stream)):
+            video.append(picture_stream)
+        elif header.kind == "Audio" and stream.times and (sound := _audio(header, stream)):
+            audio.append(sound)
+        elif header.kind == "Subtitle":
+            subtitles.append(
+                SubtitleStream(
+                    index=header.index,
+                    codec=header.codec,
+                    is_text=header.codec in printed.TEXT_SUBTITLES,
+                    language=header.language,
+                )
+            )
+    timed: list[VideoStream | AudioStream] = [*(one for one in video if not one.attached_picture), *audio]
+    start = head.start_s if head.start_s is not None else min((one.start for one in timed), default=Fraction(0))
+    end = max((one.end for one in timed), default=start)
+    return Probe(
+        formats=head.formats,
+        start=start,
+        duration=max(end - start, Fraction(0)),
+        video=tuple(video),
+        audio=tuple(audio),
+        subtitles=tuple(subtitles),
+    )
+
+
+def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
+    size = printed.size_of(header)
+    pixel_format, words = printed.pixel_format_of(header)
+    if header.codec == "none" or size is None or pixel_format in (None, "none"):
+        raise _refusal(f"has video in a codec that cannot be decoded (stream {header.index})")
+    if round(header.rotation) % 90:
+        raise _refusal(f"is to be shown turned by {header.rotation:g} degrees; only quarter turns can be done")
+    declared = printed.rate_of(header)
+    beat = cadence(stream.times, stream.time_base, None if declared is None else snapped(declared))
+    base = stream.time_base
+    last = stream.last_duration * base or (1 / beat.rate if beat.rate else Fraction(0))
+    first = min(stream.times, default=0) * base
+    return VideoStream(
+        index=header.index,
+        codec=header.codec,
+        profile=header.profile,
+        width=size[0],
+        height=size[1],
+        sar=printed.sar_of(header),
+        # FFmpeg prints the turn that the matrix makes anticlockwise; what is stored here is the clockwise turn for display.
+        rotation_degrees=-round(header.rotation) % 360,
+        pix_fmt=pixel_format,
+        bit_depth=printed.bit_depth_of(pixel_format),
+        frame_rate=beat.rate,
+        peak_rate=beat.peak,
+        time_base=base,
+        frames=len(stream.times),
+        start=first,
+        end=max(stream.times, default=0) * base + last,
+        is_vfr=beat.is_vfr,
+        field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
+        color=_color(words),
+        attached_picture="(attached pic)" in header.text,
+        keyframes=tuple(time * base for time in sorted(stream.keys)),
+    )
+
+
+def _color(words: list[str]) -> Color:
+    def known(text: str) -> str | None:
+        return None if text in ("unknown", "reserved") else text
+
+    levels = next((word for word in words if word in ("tv", "pc")), None)
+    triple = next((word for word in words if word.count("/") == 2), None)
+    if triple is not None:
+        space, primaries, transfer = triple.split("/")
+        return Color(range=levels, space=known(space), primaries=known(primaries), transfer=known(transfer))
+    # One name stands for all three when they are the same.
+    same = next(
+        (word for word in words if word not in ("tv", "pc", "progressive") and word not in printed.FIELDS), None
+    )
+    return Color(range=levels, space=same, primaries=same, transfer=same)
+
+
+def _audio(header: printed.Header, stream: Packets) -> AudioStream | None:
+    rate = next((int(part.split(" ")[0]) for part in header.parts if re.fullmatch(r"\d+ Hz", part)), None)
+    named = next(((part, count) for part in header.parts[1:] if (count := printed.channels_of(part)) is not None), None)
+    if header.codec == "none" or rate is None or named is None:
+        raise _refusal(f"has audio in a codec that cannot be decoded (stream {header.index})")
+    base = stream.time_base
+    return AudioStream(
+        index=header.index,
+        codec=header.codec,
+        sample_rate=rate,
+        channels=named[1],
+        layout=named[0],
+        language=header.language,
+        start=min(stream.times) * base,
+        end=(max(stream.times) + stream.last_duration) * base,
+    )

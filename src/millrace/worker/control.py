@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
 from millrace.process.child import Child
 from millrace.runtime.clock import Clock
@@ -20,7 +21,6 @@ class Ending(Enum):
     STALE = "stale"  # a report was answered with 409: likewise
     LEASE_LOST = "lease_lost"  # the lease could not be renewed: likewise
     HURRY = "hurry"  # the worker ends now: the task is handed back unspent
-    TIMEOUT = "timeout"  # the job's own time limit passed
 
 
 class Control:
@@ -36,7 +36,7 @@ class Control:
         self._changed = asyncio.Event()
         self._steering = asyncio.Lock()
         self._children: set[Child] = set()
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Future[Any] | None = None
 
     @property
     def paused(self) -> bool:
@@ -48,9 +48,11 @@ class Control:
         """How long an engine may take to end: none where another node may run the task already."""
         return 0.0 if self.ending in (Ending.STALE, Ending.LEASE_LOST, Ending.HURRY) else ENDING_GRACE_S
 
-    def runs_in(self, task: "asyncio.Task[object]") -> None:
-        """Name the asyncio task that :meth:`end` cancels."""
+    def runs_in(self, task: "asyncio.Future[Any]") -> None:
+        """Name the asyncio task that :meth:`end` cancels; at once where the end came earlier."""
         self._task = task
+        if self.ending is not None:
+            task.cancel()
 
     async def pause(self) -> None:
         """Return when nothing of the attempt runs any more; its time limit stands still."""
@@ -99,6 +101,6 @@ class Control:
             await self._clock.wait_event(self._changed, None if self.paused else left_s)
 
 
-def _seen(future: "asyncio.Future[object]") -> None:
+def _seen(future: "asyncio.Future[Any]") -> None:
     if not future.cancelled():
         future.exception()  # whoever waits for the child is told; here it only must not be called unseen

@@ -19,6 +19,8 @@ from millrace.worker.stall import Stall
 
 LARGEST_OUTPUT_CHARS = 256 << 20
 """What a probe may write; the packet list of a long film has tens of megabytes."""
+BUFFER_CHARS = 64 << 20
+"""What may wait for the collector; it takes everything at its next turn on the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,9 @@ class _Collector:
         self.overflowed = False
 
     async def __call__(self, batch: Batch) -> None:
-        if batch.dropped:
+        if batch.dropped and self._follow is None:
+            self.overflowed = True  # facts with holes are worse than none
+        elif batch.dropped:
             self._log.say(f"{batch.dropped} lines of the engine came too fast and were dropped")
         shown = []
         for line in batch.lines:
@@ -121,7 +125,7 @@ async def follow(
     """
     collector = _Collector(log, on_line)
     log.command(command.label, command.argv)
-    ended = await _run(command, collector, engines, control, folder, mark)
+    ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=mark)
     log.say(
         f"{command.label}: {ended}; {ended.wall_s:.2f} s, {ended.cpu_s:.2f} s of CPU, {ended.max_rss_bytes / 1e6:,.0f} MB"
     )
@@ -129,9 +133,7 @@ async def follow(
     return Ended(exit=ended, stdout="", tail=tail)
 
 
-async def collect(
-    command: Command, *, engines: Engines, control: Control, log: AttemptLog, folder: Path
-) -> Outcome:
+async def collect(command: Command, *, engines: Engines, control: Control, log: AttemptLog, folder: Path) -> Outcome:
     """Run a command for what it writes. The log gets only the command line and how it ended.
 
     Raises:
@@ -139,7 +141,7 @@ async def collect(
     """
     collector = _Collector(log, None)
     log.command(command.label, command.argv)
-    ended = await _run(command, collector, engines, control, folder, lambda: None)
+    ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=lambda: None)
     log.say(f"{command.label}: {ended}; {ended.wall_s:.2f} s")
     if collector.overflowed:
         raise TaskFailedError(FailureClass.INPUT, f"cannot {command.label}: its description has no end")
@@ -150,6 +152,7 @@ async def collect(
 async def _run(
     command: Command,
     collector: _Collector,
+    *,
     engines: Engines,
     control: Control,
     folder: Path,
@@ -164,7 +167,7 @@ async def _run(
         limits=engines.limits,
     )
     try:
-        child = await Child.start(spec, clock=engines.clock, sink=collector)
+        child = await Child.start(spec, clock=engines.clock, sink=collector, buffer_chars=BUFFER_CHARS)
     except CannotStart as error:
         raise TaskFailedError(FailureClass.RESOURCE, str(error)) from error
     engines.alive.add(child.pid)
@@ -175,18 +178,13 @@ async def _run(
         engines.alive.remove(child.pid)
 
 
-async def _until_end(
-    child: Child, engines: Engines, control: Control, label: str, mark: Callable[[], object]
-) -> Exit:
+async def _until_end(child: Child, engines: Engines, control: Control, label: str, mark: Callable[[], object]) -> Exit:
     stall = Stall(limit_s=engines.stall_s)
     ending = asyncio.ensure_future(child.wait())
     try:
         if control.paused:  # the pause came while it started
             await child.pause()
-        while True:
-            done, _ = await asyncio.wait((ending,), timeout=0) if ending.done() else await _look_later(ending, engines)
-            if done:
-                return ending.result()
+        while not await _ended_within(ending, engines.stall_s / 4, engines.clock):
             now_s = engines.clock.monotonic()
             if stall.look(now_s, cpu_s=child.sample().cpu_s, mark=mark(), paused=control.paused):
                 await child.stop(control.grace_s)
@@ -194,6 +192,7 @@ async def _until_end(
                     FailureClass.STALLED,
                     f"cannot {label}: the engine neither worked nor made progress for {engines.stall_s:g} s",
                 )
+        return ending.result()
     finally:
         if not ending.done():
             # Nothing of an ended attempt may run on: this holds the cancellation up until the tree is gone.
@@ -203,13 +202,11 @@ async def _until_end(
             ending.exception()
 
 
-async def _look_later(
-    ending: "asyncio.Future[Exit]", engines: Engines
-) -> tuple[set["asyncio.Future[Exit]"], set["asyncio.Future[Exit]"]]:
-    """Wait for the end, or for the next look at the stall clock."""
-    timer = asyncio.ensure_future(engines.clock.sleep(engines.stall_s / 4))
+async def _ended_within(ending: "asyncio.Future[Exit]", seconds: float, clock: Clock) -> bool:
+    """Whether it ended before that time was over."""
+    timer = asyncio.ensure_future(clock.sleep(seconds))
     try:
         await asyncio.wait((ending, timer), return_when=asyncio.FIRST_COMPLETED)
     finally:
         timer.cancel()
-    return ({ending}, set()) if ending.done() else (set(), {ending})
+    return ending.done()

@@ -2,6 +2,8 @@
 
 import errno
 
+from millrace.blobs.publish import DestinationExists
+from millrace.blobs.values import BlobError, BlobKeyInvalid, BlobMissing, BlobsFull, BlobsRefused
 from millrace.client.errors import (
     ClientError,
     InterruptedTransferError,
@@ -54,3 +56,16 @@ def from_client_error(error: ClientError, doing: str) -> TaskFailedError:
     if getattr(error, "status", 0) in (413, 507):
         return TaskFailedError(FailureClass.DISK, f"cannot {doing}: {error}")
     return TaskFailedError(FailureClass.NETWORK, f"cannot {doing}: {error}")
+
+
+def from_blob_error(error: BlobError) -> TaskFailedError:
+    """A failure of an object store or of a destination; the message says what was tried."""
+    if isinstance(error, BlobMissing):
+        return TaskFailedError(FailureClass.INPUT, str(error))
+    if isinstance(error, DestinationExists):
+        return TaskFailedError(FailureClass.OUTPUT_EXISTS, str(error))
+    if isinstance(error, BlobsFull):
+        return TaskFailedError(FailureClass.DISK, str(error))
+    if isinstance(error, BlobsRefused | BlobKeyInvalid):
+        return TaskFailedError(FailureClass.REQUEST, str(error))
+    return TaskFailedError(FailureClass.NETWORK, str(error))

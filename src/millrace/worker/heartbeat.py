@@ -46,9 +46,7 @@ class Listeners:
 class Heartbeat:
     """Beats for one membership at a time."""
 
-    def __init__(
-        self, *, client: Client, board: Board, monotonic: Callable[[], float], listeners: Listeners
-    ) -> None:
+    def __init__(self, *, client: Client, board: Board, monotonic: Callable[[], float], listeners: Listeners) -> None:
         """`client` is used by the heartbeat's thread alone."""
         self._client = client
         self._board = board

@@ -35,7 +35,9 @@ class Roots:
         finally:
             os.close(descriptor)
         if stat.S_ISDIR(facts.st_mode):
-            raise TaskFailedError(FailureClass.INPUT, f"cannot use the input {location}: it is a folder; name a file in it")
+            raise TaskFailedError(
+                FailureClass.INPUT, f"cannot use the input {location}: it is a folder; name a file in it"
+            )
         if not stat.S_ISREG(facts.st_mode):
             raise TaskFailedError(FailureClass.INPUT, f"cannot use the input {location}: it is no regular file")
         if facts.st_size == 0:
@@ -51,7 +53,8 @@ class Roots:
         path = self._allowed(location, "output")
         if path in self._roots:
             raise TaskFailedError(
-                FailureClass.REQUEST, f"cannot use {location} as output: it is an allowed root itself; name a folder below it"
+                FailureClass.REQUEST,
+                f"cannot use {location} as output: it is an allowed root itself; name a folder below it",
             )
         return path
 
@@ -65,7 +68,9 @@ class Roots:
         try:
             path = Path(os.path.realpath(location))
         except OSError as error:
-            raise TaskFailedError(FailureClass.REQUEST, f"cannot use {location!r} as {role}: {error.strerror}") from None
+            raise TaskFailedError(
+                FailureClass.REQUEST, f"cannot use {location!r} as {role}: {error.strerror}"
+            ) from None
         if any(path == root or path.is_relative_to(root) for root in self._roots):
             return path
         allowed = ", ".join(str(root) for root in self._roots) or "none on this worker"

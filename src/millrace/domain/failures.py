@@ -1,25 +1,41 @@
-"""Why work fails: one class for each reaction, each with a sentence for the person who asked for the work."""
+"""The classes a failure can have, and what each one means for the person who asked.
+
+Which classes are worth another attempt is decided in `millrace.domain.retry`; here is only what they mean.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class FailureClass(StrEnum):
-    """What went wrong, named by who can mend it."""
+    """Why an attempt did not end in a checked output. `sentence` tells a user what to do about it."""
 
-    INPUT = "input"  # the input is missing, empty, damaged or no video
-    REQUEST = "request"  # the profile or a parameter asks for what cannot be
-    CAPABILITY = "capability"  # no machine has what the job needs
-    OUTPUT_EXISTS = "output_exists"  # the destination is taken and overwriting was not asked for
-    OUTPUT = "output"  # what was produced does not match the plan
-    ENGINE = "engine"  # the engine failed for no known reason
-    NETWORK = "network"  # a peer refused, timed out or broke off
-    RESOURCE = "resource"  # memory, an encoder session or a device was not to be had
-    DISK = "disk"  # no space in scratch or at the destination
-    STALLED = "stalled"  # the engine made no progress
-    TIMEOUT = "timeout"  # the job's own time limit passed
-    LOST = "lost"  # the worker fell silent or was killed
-    CANCELED = "canceled"  # a person, or the farm on a person's behalf, stopped it
+    INPUT = "input"
+    """The source cannot be read or is damaged: the same bytes fail on every machine."""
+    REQUEST = "request"
+    """The profile, a parameter or a destination asks for what can never work."""
+    CAPABILITY = "capability"
+    """This node lacks an encoder, filter or engine that another node may have."""
+    RESOURCE = "resource"
+    """This node ran out of memory, processes or CPU time for the engine."""
+    DISK = "disk"
+    """A disk of this node (scratch or output) is full, or does not let itself be written."""
+    NETWORK = "network"
+    """A connection was refused, reset, cut short, or a name did not resolve."""
+    STALLED = "stalled"
+    """The engine ran but made no progress."""
+    TIMEOUT = "timeout"
+    """The job's own time limit passed."""
+    LOST = "lost"
+    """The worker or its engine vanished (killed, rebooted, lease expired)."""
+    OUTPUT = "output"
+    """What was made does not match the plan, so it was not published."""
+    ENGINE = "engine"
+    """The engine failed, or its output failed the check, for a reason that no rule here knows."""
+    OUTPUT_EXISTS = "output_exists"
+    """The destination is taken and overwriting was not asked for."""
+    CANCELED = "canceled"
+    """A person, or the farm on a person's behalf, stopped it."""
 
     @property
     def sentence(self) -> str:
@@ -34,10 +50,10 @@ _SENTENCES = {
     FailureClass.RESOURCE: "The machine ran out of memory or processes; run fewer jobs on it or use a smaller profile.",
     FailureClass.DISK: "The machine cannot write its output; free space on the disk or correct its permissions.",
     FailureClass.NETWORK: "A connection failed on the way; check that the address answers.",
-    FailureClass.OUTPUT: "What was made does not match the plan; the job's log has the details.",
     FailureClass.STALLED: "The engine stopped making progress and was ended.",
     FailureClass.TIMEOUT: "The job took longer than its time limit; raise timeout_s or use a faster preset.",
     FailureClass.LOST: "The machine that ran the job vanished before the end.",
+    FailureClass.OUTPUT: "What was made did not pass its checks and was not published; the job's log says which.",
     FailureClass.ENGINE: "The engine failed for an unknown reason; the job's log has its last words.",
     FailureClass.OUTPUT_EXISTS: "The output exists already; choose another one or allow overwriting.",
     FailureClass.CANCELED: "The job was canceled.",
@@ -46,7 +62,7 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt or a job failed; `message` is one sentence that a user can act on."""
+    """Why a command, an attempt or a job failed; `message` is one sentence that a user can act on."""
 
     failure_class: FailureClass
     message: str

@@ -66,6 +66,7 @@ _FAILED: dict[FailureClass, Verdict] = {
     FailureClass.REQUEST: Verdict(compliant=True, reason="external_failure_platform_ok"),
     FailureClass.CAPABILITY: Verdict(compliant=True, reason="external_failure_platform_ok"),
     FailureClass.OUTPUT_EXISTS: Verdict(compliant=True, reason="external_failure_platform_ok"),
+    FailureClass.CANCELED: Verdict(compliant=True, reason="external_failure_platform_ok"),
     FailureClass.NETWORK: Verdict(compliant=True, reason="external_failure_platform_ok"),
     FailureClass.RESOURCE: Verdict(compliant=False, reason="resource_management_failure"),
     FailureClass.DISK: Verdict(compliant=False, reason="resource_management_failure"),

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
-from millrace.domain.failures import FailureClass
+from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
@@ -49,14 +49,6 @@ class Progress:
     out_time_s: float | None
     bitrate_bps: float | None
     ended: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a command failed, and a sentence for the user."""
-
-    failure_class: FailureClass
-    message: str
 
 
 class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its name says

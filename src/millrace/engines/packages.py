@@ -1,6 +1,5 @@
 """What completes an output after the encode: the master playlist, subtitle playlists, the cue file of thumbnails."""
 
-
 from millrace.domain.media.hls import (
     AudioRendition,
     Bandwidth,

@@ -1,22 +1,25 @@
 """Accept a job: check what is asked, resolve its profile, work out what it needs, store it."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.failures import Failure, FailureClass, Refused
+from millrace.domain.media.parameters import with_parameters
+from millrace.domain.media.profile import Profile
+from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.needs import Needs
 from millrace.domain.order import head_start_ms, weight
 from millrace.domain.records import Move, NewJob
 from millrace.domain.states import State
-from millrace.engines import catalogue
+from millrace.engines import profiles
+from millrace.engines.ffmpeg.encoders import candidates_of
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_input, check_output
 from millrace.store.store import Added
-from millrace.wire.v1.jobs import JobRequest
+from millrace.wire.v1.jobs import JobRequest, Parameters
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 DEFAULT_PROFILE = "web-hls"
@@ -30,8 +33,8 @@ class Caller:
     name: str = "api"
 
 
-def _profile(request: JobRequest) -> tuple[str, Mapping[str, object], Needs]:
-    """The profile's name, its document, and what it needs of a node."""
+def _profile(request: JobRequest) -> tuple[Profile, Needs]:
+    """The profile as the job's parameters change it, and what it needs of a node."""
     if request.profile is not None and request.scenario is not None:
         raise InvalidError(Finding("scenario", "give either a profile or a scenario, not both"))
     field = "scenario" if request.scenario is not None else "profile"
@@ -39,14 +42,21 @@ def _profile(request: JobRequest) -> tuple[str, Mapping[str, object], Needs]:
     if wanted is None:
         wanted = DEFAULT_PROFILE if request.input is not None else DEFAULT_SCENARIO
     try:
-        profile = catalogue.resolve(wanted)
-    except catalogue.UnknownProfileError as error:
-        raise InvalidError(Finding(field, str(error), error.names)) from error
-    except catalogue.ProfileError as error:
+        profile = profiles.named(wanted) if isinstance(wanted, str) else profile_from(wanted)
+        profile, _ = with_parameters(profile, given(request.parameters))
+    except profiles.UnknownProfileError as error:
+        raise InvalidError(Finding(field, str(error), profiles.names())) from error
+    except ProfileError as error:
         raise InvalidError(*(Finding(f"{field}.{path}", message) for path, message in error.findings)) from error
+    except Refused as error:
+        raise InvalidError(Finding("parameters", str(error))) from error
     engine = "gstreamer" if request.engine == "gstreamer" else "ffmpeg"
-    needs = Needs(engine=engine, encoders=catalogue.encoders_of(profile), labels=request.requires)
-    return profile.name, catalogue.to_document(profile), needs
+    return profile, Needs(engine=engine, encoders=candidates_of(profile), labels=request.requires)
+
+
+def given(parameters: Parameters) -> dict[str, object]:
+    """The parameters that were given, as plain data."""
+    return {key: value for key, value in msgspec.to_builtins(parameters).items() if value is not None}
 
 
 async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Added:
@@ -58,7 +68,7 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
     """
     check_input(request.input)
     check_output(request.output)
-    profile_name, profile, needs = _profile(request)
+    profile, needs = _profile(request)
     now = await farm.store.now()
     later = request.run_after is not None and request.run_after > now
     job = NewJob(
@@ -68,14 +78,14 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         priority=request.priority,
         classification=request.classification,
         labels=request.labels,
-        profile=profile_name,
+        profile=profile.name,
         spec={
             "input": request.input,
             "output": request.output,
             "overwrite": request.overwrite,
             "engine": needs.engine,
-            "profile": profile,
-            "parameters": msgspec.to_builtins(request.parameters),
+            "profile": to_document(profile),
+            "parameters": given(request.parameters),
         },
         max_retries=farm.rules.max_retries if request.max_retries is None else request.max_retries,
         timeout_s=request.timeout_s,

@@ -54,3 +54,10 @@ def encoders_of(profile: Profile, working: Iterable[str] | None) -> frozenset[st
     names = {chosen(rendition.video.codec, working) for rendition in profile.renditions}
     names |= {chosen(entry.codec, working) for entry in profile.audio}
     return frozenset(names | ({PICTURE} if profile.thumbnails else set()))
+
+
+def candidates_of(profile: Profile) -> tuple[tuple[str, ...], ...]:
+    """For each codec that the profile writes, the encoders that can make it; a node needs one of each."""
+    groups = {VIDEO[rendition.video.codec] for rendition in profile.renditions}
+    groups |= {AUDIO[entry.codec] for entry in profile.audio}
+    return tuple(sorted(groups | ({(PICTURE,)} if profile.thumbnails else set())))

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
 from millrace.domain.media.outputs import Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
-from millrace.engines.engine import Command, Failure, Listing, Outcome
+from millrace.engines.engine import Command, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands
 from millrace.engines.ffmpeg.failure import failure, suspicion

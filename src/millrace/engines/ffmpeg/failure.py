@@ -2,8 +2,7 @@
 
 import re
 
-from millrace.domain.failures import FailureClass
-from millrace.engines.engine import Failure
+from millrace.domain.failures import Failure, FailureClass
 from millrace.engines.ffmpeg.signatures import SIGNATURES
 
 CLOSED_BY_SIGNAL = 255

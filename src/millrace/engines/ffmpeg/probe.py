@@ -4,10 +4,10 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-from millrace.domain.failures import FailureClass
+from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
-from millrace.engines.engine import Command, EngineFailure, Failure
+from millrace.engines.engine import Command, EngineFailure
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure

@@ -15,18 +15,21 @@ from millrace.wire.v1.base import Document, Labels, Name, Reply, Request
 EngineChoice = Literal["auto", "ffmpeg", "gstreamer"]
 
 
-class Parameters(Request):
-    """What a job changes in its profile."""
+_Bitrate = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?[kM]?$", examples=["2500k"])]
 
+
+class Parameters(Request):
+    """What a job changes in its profile, for every rendition."""
+
+    codec: Literal["h264", "h265", "av1", "vp9"] | None = None
+    height: Annotated[int, msgspec.Meta(ge=2, le=8192)] | None = None
+    preset: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
+    crf: Annotated[float, msgspec.Meta(ge=0, le=63)] | None = None
+    bitrate: _Bitrate | None = None
+    maxrate: _Bitrate | None = None
+    fps: Annotated[float, msgspec.Meta(gt=0, le=240)] | None = None
     duration_s: (
-        Annotated[
-            float,
-            msgspec.Meta(
-                gt=0,
-                le=86_400,
-                description="Seconds: the length of the generated test clip, or how much of the input to take.",
-            ),
-        ]
+        Annotated[float, msgspec.Meta(gt=0, le=3600, description="Seconds: the length of a generated test clip.")]
         | None
     ) = None
 

@@ -1,0 +1,34 @@
+"""`millrace nodes list`."""
+
+from millrace.cli import show
+from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, Output, OutputOption
+from millrace.cli.session import connect
+from millrace.client import people
+
+
+def list_nodes(
+    master: MasterOption = DEFAULT_MASTER,
+    key_file: KeyFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the machines of the farm."""
+    with connect(master, key_file) as client:
+        found = client.do(people.nodes())
+    if output is Output.JSON:
+        show.json_document(found)
+        return
+    show.table(
+        ["name", "state", "tasks", "slots", "encoders", "labels"],
+        [
+            [
+                show.escape(node.name),
+                show.styled(node.state),
+                str(node.holding),
+                str(node.slots),
+                ", ".join(sorted(name for name, reason in node.encoders.items() if not reason)),
+                show.escape(", ".join(f"{key}={value}" for key, value in node.labels.items())),
+            ]
+            for node in found.nodes
+        ],
+        empty="No worker has registered yet. Start one with `millrace worker --master URL`.",
+    )

@@ -1,0 +1,42 @@
+"""A client for the master that a command was pointed at, with its key found where keys are kept."""
+
+import os
+from pathlib import Path
+
+from millrace.cli.failure import CommandError
+from millrace.cli.options import DEFAULT_DATA
+from millrace.client.client import Client
+from millrace.client.http import Terms
+
+KEY_VARIABLES = ("MILLRACE_API_KEY", "MASTER_API_KEY", "FFMPEG_RTMP_API_KEY")
+KEY_FILE = "api-key"
+
+
+def connect(master: str, key_file: Path | None) -> Client:
+    """A client; nothing is sent yet.
+
+    Raises:
+        CommandError: the address is none, or the key's file cannot be read.
+    """
+    addresses = [address.strip() for address in master.split(",") if address.strip()]
+    try:
+        return Client(addresses, Terms(key=find_key(key_file)))
+    except ValueError as error:
+        raise CommandError(str(error), code=2) from error
+
+
+def find_key(key_file: Path | None) -> str | None:
+    """The key from the named file, the environment, or the folder of a master that was started here."""
+    if key_file is not None:
+        try:
+            return key_file.read_text().strip()
+        except OSError as error:
+            raise CommandError(f"cannot read the API key from {key_file}: {error.strerror}", code=2) from error
+    for variable in KEY_VARIABLES:
+        if os.environ.get(variable):
+            return os.environ[variable]
+    local = Path(os.environ.get("MILLRACE_DATA", DEFAULT_DATA)) / KEY_FILE
+    try:
+        return local.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,143 @@
+"""Every setting of the programs: its name, its environment variable, its default and what it means.
+
+The dataclasses are the one table: the command line shows the same defaults, and `docs/reference/settings.md` is made
+from it. Settings are read once, at the start of a program, and handed down in slices.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+
+class SettingError(Exception):
+    """A setting's value is of no use; the message names the variable, the value and what would be right."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if not 0 < number < 10**9:
+        raise ValueError("a number of seconds above zero")
+    return number
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("a whole number, not below zero")
+    return number
+
+
+def _port(value: str) -> int:
+    number = int(value)
+    if not 0 <= number < 2**16:
+        raise ValueError("a port from 0 to 65535, 0 for any free one")
+    return number
+
+
+def _paths(value: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in value.split(":") if part)
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _labels(value: str) -> Mapping[str, str]:
+    pairs = [part.partition("=") for part in _words(value)]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise ValueError("labels such as zone=a,gpu=none")
+    return {key: text for key, _, text in pairs}
+
+
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+def _optional_path(value: str) -> Path | None:
+    return Path(value) if value else None
+
+
+def setting(
+    default: Any,
+    env: str,
+    meaning: str,
+    read: Callable[[str], object] = _text,
+    *,
+    aliases: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:
+    """A field that can be set by an environment variable."""
+    metadata = {"env": env, "aliases": aliases, "meaning": meaning, "read": read, "secret": secret}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterSettings:
+    """What a master may be told."""
+
+    data: Path = setting(Path("millrace-data"), "MILLRACE_DATA", "Folder for the embedded database, kept outputs and uploads.", Path)  # fmt: skip
+    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL; empty for SQLite in the data folder.", secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
+    blobs: str = setting("", "MILLRACE_BLOBS", "Where uploads and kept outputs lie: `s3://bucket/prefix`; empty for the data folder.", secret=True)  # fmt: skip
+    host: str = setting("127.0.0.1", "MILLRACE_HOST", "Address to listen on. Any but a loopback address needs TLS.")
+    port: int = setting(8080, "MILLRACE_PORT", "Port to listen on; 0 takes any free one.", _port)
+    tls_certificate: Path | None = setting(None, "MILLRACE_TLS_CERT", "Certificate chain in PEM.", _optional_path)
+    tls_key: Path | None = setting(None, "MILLRACE_TLS_KEY", "Private key in PEM.", _optional_path)
+    plain_http: bool = setting(False, "MILLRACE_PLAIN_HTTP", "Allow listening off loopback without TLS, behind a proxy that ends it: 1.", lambda value: value == "1")  # fmt: skip
+    api_key: str = setting("", "MILLRACE_API_KEY", "The key that callers show; made and stored in the data folder where it is empty.", aliases=("MASTER_API_KEY", "FFMPEG_RTMP_API_KEY"), secret=True)  # fmt: skip
+    lease_ttl_s: float = setting(15.0, "MILLRACE_LEASE_TTL", "Seconds of silence after which a worker counts as lost.", _seconds)  # fmt: skip
+    heartbeat_s: float = setting(3.0, "MILLRACE_HEARTBEAT", "Seconds between a worker's heartbeats.", _seconds)
+    max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
+    ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
+    reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
+    keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever.", _count)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker may be told."""
+
+    masters: tuple[str, ...] = setting((), "MILLRACE_MASTER", "Addresses of the masters, separated by commas.", _words, aliases=("MASTER_URL",))  # fmt: skip
+    api_key: str = setting("", "MILLRACE_API_KEY", "The key to show to the master.", aliases=("MASTER_API_KEY", "FFMPEG_RTMP_API_KEY"), secret=True)  # fmt: skip
+    state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
+    name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
+    slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _count)
+    labels: Mapping[str, str] = setting(_NO_LABELS, "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
+    media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
+    min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip
+    ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
+    stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
+    ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
+
+
+Settings = TypeVar("Settings", bound=MasterSettings | WorkerSettings)
+
+
+def read(kind: type[Settings], environ: Mapping[str, str], **given: object) -> Settings:
+    """The settings from the environment, with what the command line gave on top (None there means: not given).
+
+    Raises:
+        SettingError: a value is of no use.
+    """
+    values: dict[str, Any] = {}
+    for each in fields(kind):
+        if given.get(each.name) is not None:
+            values[each.name] = given[each.name]
+            continue
+        for variable in (each.metadata["env"], *each.metadata["aliases"]):
+            if environ.get(variable):
+                values[each.name] = _parse(each, variable, environ[variable])
+                break
+    return kind(**values)
+
+
+def _parse(each: "Field[Any]", variable: str, text: str) -> object:
+    try:
+        return each.metadata["read"](text)
+    except ValueError as error:
+        shown = "its value" if each.metadata["secret"] else repr(text)
+        raise SettingError(f"cannot use {variable}: {shown} is not {error}") from error

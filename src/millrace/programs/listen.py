@@ -1,0 +1,57 @@
+"""Open the socket that a server listens on, or say in one sentence why that cannot be."""
+
+import errno
+import ipaddress
+import socket
+
+BACKLOG = 2048
+
+
+class ListenError(Exception):
+    """The address cannot be listened on."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound, listening TCP socket; port 0 takes any free one.
+
+    Raises:
+        ListenError: the port is taken, the address is not this machine's, or a privilege is missing.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host}: {error.strerror}; name an address of this machine") from error
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(BACKLOG)
+        opened.setblocking(False)
+    except OSError as error:
+        opened.close()
+        if error.errno == errno.EADDRINUSE:
+            sentence = "another program listens there; choose another port with --port, or 0 for any free one"
+        else:
+            sentence = f"{error.strerror}"
+        raise ListenError(f"cannot listen on {host}:{port}: {sentence}") from error
+    return opened
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def url_of(opened: socket.socket, *, tls: bool) -> str:
+    """The URL by which this machine reaches a listening socket."""
+    host, port = opened.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{shown}:{port}"

@@ -1,0 +1,64 @@
+"""uvicorn as a service: ready when it answers, stopped when its connections are closed, signals left to the program."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from millrace.runtime.service import Service
+
+GRACE_S = 5
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals alone: the program decides what they mean."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer(Service):
+    """Serves an ASGI app on a listening socket, over TLS where a certificate is given."""
+
+    def __init__(self, app: Any, listening: socket.socket, *, certificate: Path | None, key: Path | None) -> None:
+        """The socket becomes the server's and is closed with it."""
+        super().__init__()
+        self._socket = listening
+        self._config = uvicorn.Config(
+            app,
+            http="httptools",
+            loop="asyncio",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        )
+        self._server = _Server(self._config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        """Return when requests are answered."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http server")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise RuntimeError("cannot serve: the server ended before it had started")
+            await asyncio.sleep(0)
+
+    async def on_stop(self) -> None:
+        """Return when every connection is closed."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._server.should_exit = True
+            await task
+        self._socket.close()

@@ -1,0 +1,226 @@
+"""From rows to records. Both databases select the same columns in the same order, documents as JSON text."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.ids import job_of, task_id
+from millrace.domain.needs import Needs, needs_from
+from millrace.domain.order import Priority, Queue
+from millrace.domain.records import (
+    Attempt,
+    Claimed,
+    Document,
+    Job,
+    Node,
+    NodeState,
+    Outcome,
+    Output,
+    Progress,
+    Task,
+    Transition,
+)
+from millrace.domain.sla import Classification
+from millrace.domain.states import State
+
+Row = Sequence[Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_NO_PROGRESS = Progress()
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def to_ms(moment: datetime) -> int:
+    """Whole milliseconds since 1970 in UTC, rounded down."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def to_datetime(ms: int) -> datetime:
+    """The reverse of :func:`to_ms`."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _maybe(ms: int | None) -> datetime | None:
+    return None if ms is None else to_datetime(ms)
+
+
+def to_text(document: object) -> str:
+    """JSON with sorted keys, so that equal documents have one text."""
+    return _encoder.encode(document).decode()
+
+
+def storable(text: str) -> str:
+    """The text as both databases can keep it: engines print NUL bytes and broken UTF-8, PostgreSQL takes neither."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def position_of(task: str) -> tuple[str, int] | None:
+    """The job's id and the position that a task's id names; None where it is no task's id."""
+    position = task.partition(".")[2]
+    if not (position.isascii() and position.isdigit()) or len(position) > 6:
+        return None
+    # A position has one spelling, so that `.01` is not another name of `.1`.
+    return None if position.startswith("0") else (job_of(task), int(position))
+
+
+def cursor_number(cursor: str) -> int:
+    """The number that a cursor names.
+
+    Raises:
+        ValueError: it is none of a store's.
+    """
+    if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > 18:
+        raise ValueError(f"cannot read the cursor {cursor[:40]!r}: take one from an earlier answer, or none")
+    return int(cursor)
+
+
+def document(text: str) -> Document:
+    """A JSON object."""
+    return _decoder.decode(text)
+
+
+def needs(text: str) -> Needs:
+    """The needs of a requirement class."""
+    return needs_from(_decoder.decode(text))
+
+
+def _labels(text: str) -> Mapping[str, str]:
+    return _decoder.decode(text)
+
+
+def _failure(failure_class: str | None, message: str | None) -> Failure | None:
+    if failure_class is None:
+        return None
+    return Failure(failure_class=FailureClass(failure_class), message=message or "")
+
+
+def _progress(row: Row) -> Progress:
+    if row[6] is None:
+        return _NO_PROGRESS
+    fraction, phase, frame, fps, speed, eta_s, updated_at = row
+    return Progress(
+        fraction=fraction,
+        phase=phase,
+        frame=frame,
+        fps=fps,
+        speed=speed,
+        eta_s=eta_s,
+        updated_at=to_datetime(updated_at),
+    )
+
+
+def job(row: Row) -> Job:
+    """A job with its newest progress."""
+    return Job(
+        id=row[0],
+        number=row[1],
+        tenant=row[2],
+        queue=Queue(row[3]),
+        priority=Priority(row[4]),
+        classification=None if row[5] is None else Classification(row[5]),
+        labels=_labels(row[6]),
+        profile=row[7],
+        spec=document(row[8]),
+        max_retries=row[9],
+        timeout_s=row[10],
+        state=State(row[11]),
+        failure=_failure(row[12], row[13]),
+        created_at=to_datetime(row[14]),
+        due_at=_maybe(row[15]),
+        queued_at=_maybe(row[16]),
+        started_at=_maybe(row[17]),
+        finished_at=_maybe(row[18]),
+        progress=_progress(row[19:26]),
+    )
+
+
+def task(row: Row) -> Task:
+    """One task."""
+    return Task(
+        id=row[0],
+        job_id=row[1],
+        state=State(row[2]),
+        attempt=row[3],
+        spent=row[4],
+        losses=row[5],
+        max_retries=row[6],
+        class_id=row[7],
+        node_id=row[8],
+        node_epoch=row[9],
+        started=bool(row[10]),
+        claimed_at=_maybe(row[11]),
+        due_at=_maybe(row[12]),
+    )
+
+
+def claimed(position: int, attempt: int, row: Row) -> Claimed:
+    """A claimed task from the row of its job: id, number, profile, spec, timeout."""
+    return Claimed(
+        task_id=task_id(row[0], position),
+        job_id=row[0],
+        number=row[1],
+        attempt=attempt,
+        profile=row[2],
+        spec=document(row[3]),
+        timeout_s=row[4],
+    )
+
+
+def attempt(row: Row) -> Attempt:
+    """One attempt."""
+    return Attempt(
+        task_id=row[0],
+        attempt=row[1],
+        node_id=row[2],
+        node_name=row[3],
+        claimed_at=to_datetime(row[4]),
+        started_at=_maybe(row[5]),
+        ended_at=_maybe(row[6]),
+        outcome=None if row[7] is None else Outcome(row[7]),
+        failure=_failure(row[8], row[9]),
+    )
+
+
+def output(row: Row) -> Output:
+    """One published file."""
+    return Output(name=row[0], location=row[1], sha256=row[2], size=row[3], streams=tuple(msgspec.json.decode(row[4])))
+
+
+def transition(row: Row) -> Transition:
+    """One change of state; the first column is the cursor."""
+    return Transition(
+        cursor=str(row[0]),
+        job_id=row[1],
+        number=row[2],
+        task_id=task_id(row[1], row[3]),
+        source=None if row[4] is None else State(row[4]),
+        target=State(row[5]),
+        at=to_datetime(row[6]),
+        reason=row[7],
+        attempt=row[8],
+        actor=row[9],
+    )
+
+
+def node(row: Row) -> Node:
+    """One node with the number of tasks that it holds."""
+    return Node(
+        id=row[0],
+        fingerprint=row[1],
+        boot_id=row[2],
+        name=row[3],
+        state=NodeState(row[4]),
+        epoch=row[5],
+        slots=row[6],
+        labels=_labels(row[7]),
+        facts=document(row[8]),
+        registered_at=to_datetime(row[9]),
+        seen_at=to_datetime(row[10]),
+        lease_until=to_datetime(row[11]),
+        holding=row[12],
+    )

@@ -1,0 +1,88 @@
+"""One connection to the embedded database: how it is opened, how named SQL runs on it, what its errors mean."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from millrace.store.queries import load_queries
+from millrace.store.store import StoreError, StoreFullError, StoreUnavailableError
+
+QUERIES = load_queries("millrace.store.sqlite")
+MINIMUM_SQLITE = (3, 51, 3)
+"""Older ones can corrupt a WAL database when two connections checkpoint (https://sqlite.org/wal.html#walresetbug)."""
+
+Rows = list[tuple[Any, ...]]
+
+_PRAGMAS = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -65536",
+)
+
+
+def open_connection(path: Path, *, readonly: bool, vfs: str | None = None) -> apsw.Connection:
+    """Open the file with write-ahead log and, for the writer, a real fsync for every commit.
+
+    Raises:
+        StoreError: the SQLite library is too old to be trusted.
+    """
+    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < MINIMUM_SQLITE:
+        raise StoreError(f"cannot use SQLite {apsw.sqlite_lib_version()}: 3.51.3 or newer is needed; upgrade apsw")
+    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=200)
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+    if not readonly:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
+    """The store's error for SQLite's; None where it is a fault of ours, such as a broken constraint."""
+    if isinstance(error, apsw.FullError):
+        return StoreFullError(f"cannot write to {path}: no space is left; free some and try again")
+    if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError | apsw.CantOpenError | apsw.ReadOnlyError):
+        return StoreUnavailableError(f"cannot use the database {path}: {error}; look at the disk, then start again")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return StoreUnavailableError(f"cannot use the database {path}: another program locks it; close that program")
+    return None
+
+
+class Session:
+    """Named SQL on a connection within one transaction, whose time stands still at `now_ms`."""
+
+    __slots__ = ("_connection", "_sql", "changed", "now_ms", "queued")
+
+    def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
+        self._connection = connection
+        self._sql = sql
+        self.now_ms = now_ms
+        self.changed = False  # whether transitions were added
+        self.queued: set[int] = set()  # classes of tasks that became runnable
+
+    def all(self, name: str, *args: object) -> Rows:
+        """Every row of a named statement."""
+        return self._connection.execute(self._sql[name], args).fetchall()
+
+    def one(self, name: str, *args: object) -> tuple[Any, ...] | None:
+        """The only row of a named statement, or None."""
+        # An unfinished RETURNING would keep the write lock, so all rows are fetched.
+        rows = self._connection.execute(self._sql[name], args).fetchall()
+        return rows[0] if rows else None
+
+    def run(self, name: str, *args: object) -> None:
+        """A named statement without rows."""
+        self._connection.execute(self._sql[name], args)
+
+    def insert(self, name: str, *args: object) -> int:
+        """A named INSERT of one row; returns its number."""
+        self._connection.execute(self._sql[name], args)
+        return self._connection.last_insert_rowid()
+
+    def all_of(self, sql: str, *args: object) -> Rows:
+        """Every row of a statement that was put together from named blocks."""
+        return self._connection.execute(sql, args).fetchall()

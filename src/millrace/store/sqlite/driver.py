@@ -1,0 +1,240 @@
+"""The embedded store. Each method hands a function over a transaction to the writer or to a reader."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from millrace.domain.needs import Needs
+from millrace.domain.records import (
+    Attempt,
+    Beat,
+    Claimed,
+    Document,
+    Job,
+    Move,
+    NewJob,
+    NewNode,
+    Node,
+    NodeState,
+    Output,
+    Report,
+    Task,
+    Transition,
+)
+from millrace.domain.states import State, check_transition
+from millrace.store import rows
+from millrace.store.hints import Listeners
+from millrace.store.sqlite import jobs as job_units
+from millrace.store.sqlite import logs as log_units
+from millrace.store.sqlite import nodes as node_units
+from millrace.store.sqlite import work as work_units
+from millrace.store.sqlite.connection import Session, meaning_of, open_connection
+from millrace.store.sqlite.pidfile import PidFile
+from millrace.store.sqlite.readers import Readers
+from millrace.store.sqlite.schema import migrate
+from millrace.store.sqlite.writer import Writer
+from millrace.store.store import Added, JobFilter, JobPage, Listener, StoreError, StoreUnavailableError
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """A :class:`~millrace.store.store.Store` in one file, for one process."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], datetime], vfs: str | None = None) -> None:
+        """`vfs` names a registered SQLite file layer; None for the system's."""
+        self._path = path
+        self._clock = clock
+        self._vfs = vfs
+        self._listeners = Listeners()
+        self._classes: dict[str, int] = {}
+        self._pidfile: PidFile | None = None
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        if self._writer is not None:
+            return
+        connection = await asyncio.get_running_loop().run_in_executor(None, self._open)
+        self._writer = Writer(connection, self._path, self._now_ms, self._listeners.tell)
+        self._readers = Readers(self._path, self._now_ms, self._vfs)
+
+    def _open(self) -> apsw.Connection:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._pidfile = PidFile.take(self._path)
+        except OSError as error:
+            raise StoreUnavailableError(f"cannot open the database {self._path}: {error}") from error
+        try:
+            connection = open_connection(self._path, readonly=False, vfs=self._vfs)
+            try:
+                migrate(connection, self._now_ms)
+            except BaseException:
+                connection.close()
+                raise
+        except apsw.Error as error:
+            self._release()
+            raise meaning_of(error, self._path) or StoreError(f"cannot open {self._path}: {error}") from error
+        except BaseException:
+            self._release()
+            raise
+        return connection
+
+    def _release(self) -> None:
+        if self._pidfile is not None:
+            self._pidfile.release()
+            self._pidfile = None
+
+    async def stop(self) -> None:
+        writer, readers, self._writer, self._readers = self._writer, self._readers, None, None
+        if readers is not None:
+            await readers.stop()
+        if writer is not None:
+            await writer.stop()
+            self._release()
+
+    async def ping(self) -> None:
+        if self._writer is not None and self._writer.failed is not None:
+            raise self._writer.failed
+        await self._read(lambda session: session.one("ping"))
+
+    async def now(self) -> datetime:
+        return rows.to_datetime(self._now_ms())
+
+    def _now_ms(self) -> int:
+        return rows.to_ms(self._clock())
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        return self._listeners.add(listener)
+
+    async def _write(self, unit: Callable[[Session], T]) -> T:
+        if self._writer is None:
+            raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
+        return await self._writer.submit(unit)
+
+    async def _read(self, query: Callable[[Session], T]) -> T:
+        if self._readers is None:
+            raise StoreUnavailableError(f"cannot read {self._path}: the store is not started")
+        return await self._readers.read(query)
+
+    # Jobs -----------------------------------------------------------------------------------------------------------
+
+    async def class_of(self, needs: Needs) -> int:
+        digest = needs.digest()
+        if digest not in self._classes:
+            self._classes[digest] = await self._write(partial(job_units.class_of, digest=digest, needs=needs))
+        return self._classes[digest]
+
+    async def classes(self, after: int = 0) -> Sequence[tuple[int, Needs]]:
+        return await self._read(lambda session: job_units.classes(session, after))
+
+    async def add_jobs(self, jobs: Sequence[NewJob]) -> Sequence[Added]:
+        return await self._write(lambda session: job_units.add_jobs(session, jobs))
+
+    async def job(self, ref: str | int) -> Job | None:
+        return await self._read(lambda session: job_units.job(session, ref))
+
+    async def jobs(self, only: JobFilter, *, cursor: str | None, limit: int) -> JobPage:
+        below = None if cursor is None else rows.cursor_number(cursor)
+        return await self._read(lambda session: job_units.jobs(session, only, below, limit))
+
+    async def count_jobs(self) -> Mapping[State, int]:
+        return await self._read(job_units.count_jobs)
+
+    async def tasks(self, job_id: str) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.tasks(session, job_id))
+
+    async def task(self, task_id: str) -> Task | None:
+        return await self._read(lambda session: work_units.task(session, task_id))
+
+    async def attempts(self, job_id: str) -> Sequence[Attempt]:
+        return await self._read(lambda session: job_units.attempts(session, job_id))
+
+    async def outputs(self, job_id: str) -> Sequence[Output]:
+        return await self._read(lambda session: job_units.outputs(session, job_id))
+
+    async def facts(self, job_id: str) -> Document | None:
+        return await self._read(lambda session: job_units.facts(session, job_id))
+
+    async def transitions(self, job_id: str) -> Sequence[Transition]:
+        return await self._read(lambda session: job_units.transitions(session, job_id))
+
+    async def events(self, *, after: str | None, limit: int, job_id: str | None = None) -> Sequence[Transition]:
+        seq = 0 if after is None else rows.cursor_number(after)
+        return await self._read(lambda session: job_units.events(session, seq, limit, job_id))
+
+    async def last_cursor(self) -> str | None:
+        return await self._read(job_units.last_cursor)
+
+    async def delete_finished(self, *, before: datetime, limit: int) -> Sequence[str]:
+        return await self._write(lambda session: job_units.delete_finished(session, rows.to_ms(before), limit))
+
+    # Work -----------------------------------------------------------------------------------------------------------
+
+    async def claim(
+        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        unit = partial(
+            work_units.claim, node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        )
+        return await self._write(unit)
+
+    async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
+        for move in moves:
+            for source in move.sources:
+                check_transition(source, move.target)
+        return await self._write(lambda session: work_units.move_all(session, moves))
+
+    async def due(self, *, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.due(session, limit))
+
+    async def next_due(self) -> datetime | None:
+        return await self._read(work_units.next_due)
+
+    async def orphans(self, *, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.orphans(session, limit))
+
+    async def queued_classes(self) -> Mapping[int, datetime]:
+        return await self._read(work_units.queued_classes)
+
+    async def queued(self, class_id: int, *, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.queued(session, class_id, limit))
+
+    # Nodes ----------------------------------------------------------------------------------------------------------
+
+    async def register(self, node: NewNode) -> Node:
+        return await self._write(lambda session: node_units.register(session, node))
+
+    async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
+        return await self._write(lambda session: node_units.heartbeat(session, node_id, epoch, ttl_s, reports))
+
+    async def nodes(self) -> Sequence[Node]:
+        return await self._read(node_units.nodes)
+
+    async def node(self, ref: str) -> Node | None:
+        return await self._read(lambda session: node_units.node(session, ref))
+
+    async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
+        allowed = tuple(sources)
+        return await self._write(lambda session: node_units.set_node_state(session, node_id, target, allowed))
+
+    async def remove_node(self, node_id: str) -> bool:
+        return await self._write(lambda session: node_units.remove_node(session, node_id))
+
+    async def expire_leases(self, *, limit: int) -> Sequence[Node]:
+        return await self._write(lambda session: node_units.expire_leases(session, limit))
+
+    # Logs -----------------------------------------------------------------------------------------------------------
+
+    async def append_log(self, task_id: str, attempt: int, *, offset: int, data: bytes) -> int | None:
+        return await self._write(lambda session: log_units.append_log(session, task_id, attempt, offset, data))
+
+    async def read_log(self, task_id: str, attempt: int, *, offset: int, limit: int) -> bytes | None:
+        return await self._read(lambda session: log_units.read_log(session, task_id, attempt, offset, limit))

@@ -1,0 +1,145 @@
+"""Jobs on SQLite: what each request does within its transaction."""
+
+from collections.abc import Mapping, Sequence
+
+from millrace.domain.needs import Needs
+from millrace.domain.records import Attempt, Document, Job, NewJob, Output, Transition
+from millrace.domain.states import State
+from millrace.store import rows
+from millrace.store.sqlite.connection import QUERIES, Session
+from millrace.store.store import Added, JobFilter, JobPage
+
+_BEYOND = 2**62  # above every number
+
+
+def class_of(session: Session, digest: str, needs: Needs) -> int:
+    session.run("add_class", digest, rows.to_text(needs.to_document()))
+    found = session.one("class_id", digest)
+    if found is None:
+        raise AssertionError("a requirement class vanished within a transaction")
+    return int(found[0])
+
+
+def classes(session: Session, after: int) -> Sequence[tuple[int, Needs]]:
+    return [(number, rows.needs(text)) for number, text in session.all("classes", after)]
+
+
+def add_jobs(session: Session, jobs: Sequence[NewJob]) -> Sequence[Added]:
+    return [_add_job(session, job) for job in jobs]
+
+
+def _add_job(session: Session, job: NewJob) -> Added:
+    if job.idempotency_key is not None:
+        known = session.one("known_key", job.tenant, job.idempotency_key)
+        if known is not None:
+            return _known(known, job)
+    now = session.now_ms
+    due_at = None if job.due_at is None else rows.to_ms(job.due_at)
+    number = session.insert(
+        "add_job", job.id, job.tenant, job.queue.value, job.priority.value,
+        None if job.classification is None else job.classification.value, rows.to_text(job.labels), job.profile,
+        job.max_retries, job.timeout_s, job.state.value, now, due_at,
+    )  # fmt: skip
+    session.run("add_spec", number, rows.to_text(job.spec))
+    rank = now - job.head_start_ms
+    session.run("add_task", number, job.class_id, rank, job.max_retries, job.state.value, now, due_at)
+    session.run("add_transition", number, 1, None, job.state.value, now, "accepted", 0, job.actor)
+    session.changed = True
+    if job.idempotency_key is not None:
+        session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)
+    if job.state is State.QUEUED:
+        session.queued.add(job.class_id)
+    return Added(id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now))
+
+
+def _known(row: rows.Row, job: NewJob) -> Added:
+    digest, known_id, number, state, created_at = row
+    same = digest == (job.body_digest or "")
+    return Added(
+        id=known_id, number=number, state=State(state), created_at=rows.to_datetime(created_at), repeated=same,
+        conflict=not same,
+    )  # fmt: skip
+
+
+def number_of(session: Session, job_id: str) -> int:
+    """The job's number; 0, which is no job's, where it is unknown."""
+    found = session.one("number_of_job", job_id)
+    return 0 if found is None else int(found[0])
+
+
+def job(session: Session, ref: str | int) -> Job | None:
+    number = ref if isinstance(ref, int) else number_of(session, ref)
+    # SQLite integers have 64 bits; a larger number is no job's.
+    row = session.one("job_by_number", number) if 0 < number < _BEYOND else None
+    return None if row is None else rows.job(row)
+
+
+def _conditions(only: JobFilter, first: int) -> tuple[str, list[object]]:
+    """The conditions as SQL with parameters counted from `first`, and their values."""
+    wanted: list[tuple[str, object]] = [
+        ("only_queue", only.queue and only.queue.value),
+        ("only_priority", only.priority and only.priority.value),
+        ("only_tenant", only.tenant),
+        ("only_profile", only.profile),
+        ("only_labels", rows.to_text(only.labels) if only.labels else None),
+    ]
+    present = [(name, value) for name, value in wanted if value is not None]
+    texts = [QUERIES[name].format(value=f"?{index}") for index, (name, _) in enumerate(present, first)]
+    return " ".join(texts), [value for _, value in present]
+
+
+def page_statement(only: JobFilter) -> tuple[str, list[object]]:
+    """The statement for a page of numbers: ?1 is the number to stay below, ?2 the limit; and the further values."""
+    if not only.states:
+        text, values = _conditions(only, 3)
+        return QUERIES["jobs_page"].format(conditions=text), values
+    text, values = _conditions(only, 4)
+    states = rows.to_text(sorted(state.value for state in only.states))
+    return QUERIES["jobs_page_in_states"].format(conditions=text), [states, *values]
+
+
+def jobs(session: Session, only: JobFilter, below: int | None, limit: int) -> JobPage:
+    statement, values = page_statement(only)
+    # One more than asked for tells whether there is a next page.
+    numbers = [row[0] for row in session.all_of(statement, below or _BEYOND, limit + 1, *values)]
+    found = tuple(rows.job(row) for number in numbers[:limit] for row in session.all("job_by_number", number))
+    more = len(numbers) > limit and found
+    return JobPage(jobs=found, next_cursor=str(found[-1].number) if more else None)
+
+
+def count_jobs(session: Session) -> Mapping[State, int]:
+    return {State(state): count for state, count in session.all("count_jobs")}
+
+
+def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
+    return [rows.attempt(row) for row in session.all("attempts", number_of(session, job_id))]
+
+
+def outputs(session: Session, job_id: str) -> Sequence[Output]:
+    return [rows.output(row) for row in session.all("outputs", number_of(session, job_id))]
+
+
+def facts(session: Session, job_id: str) -> Document | None:
+    row = session.one("facts", number_of(session, job_id))
+    return None if row is None else rows.document(row[0])
+
+
+def transitions(session: Session, job_id: str) -> Sequence[Transition]:
+    return [rows.transition(row) for row in session.all("transitions", number_of(session, job_id))]
+
+
+def events(session: Session, after: int, limit: int, job_id: str | None) -> Sequence[Transition]:
+    if job_id is None:
+        found = session.all("events", after, limit)
+    else:
+        found = session.all("events_of_job", after, limit, number_of(session, job_id))
+    return [rows.transition(row) for row in found]
+
+
+def last_cursor(session: Session) -> str | None:
+    row = session.one("last_cursor")
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def delete_finished(session: Session, before_ms: int, limit: int) -> Sequence[str]:
+    return [row[0] for row in session.all("delete_finished", before_ms, limit)]

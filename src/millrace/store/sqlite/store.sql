@@ -1,0 +1,17 @@
+-- The database itself.
+
+-- name: ping
+SELECT 1
+
+-- name: make_migrations
+CREATE TABLE IF NOT EXISTS schema_migrations (
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
+)
+
+-- name: applied_migrations
+SELECT version FROM schema_migrations ORDER BY version
+
+-- name: note_migration
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (?1, ?2, ?3)

@@ -1,0 +1,125 @@
+"""Claims and moves on SQLite: what each request does within its transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from heapq import merge
+from itertools import islice
+
+from millrace.domain.records import Claimed, Move, Task
+from millrace.domain.states import HELD, State
+from millrace.store import rows
+from millrace.store.sqlite.connection import Session
+
+
+def claim(
+    session: Session, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+) -> Sequence[Claimed] | None:
+    node = session.one("claim_node", node_id, epoch)
+    if node is None:
+        return None
+    repeated = session.all("claim_repeated", node_id, request_id)
+    if repeated:
+        return [_claimed(session, job, position, attempt) for job, position, attempt in repeated]
+    given = []
+    # The head of each class, merged; within the writer's transaction nobody can take one in between.
+    heads = (session.all("claim_next", class_id, limit) for class_id in dict.fromkeys(classes))
+    for _, job, position in islice(merge(*heads), limit):
+        row = session.one("claim_task", job, position, node_id, epoch, request_id, session.now_ms)
+        if row is None:
+            raise AssertionError("a queued task vanished within a transaction")
+        attempt = row[0]
+        session.run("claim_attempt", job, position, attempt, node_id, node[0], request_id, session.now_ms)
+        session.run("claim_job", job, session.now_ms)
+        session.run("add_transition", job, position, "queued", "assigned", session.now_ms, "claimed", attempt, node_id)
+        session.changed = True
+        given.append(_claimed(session, job, position, attempt))
+    return given
+
+
+def _claimed(session: Session, job: int, position: int, attempt: int) -> Claimed:
+    row = session.one("claimed", job)
+    if row is None:
+        raise AssertionError("a task without a job")
+    return rows.claimed(position, attempt, row)
+
+
+def move_all(session: Session, moves: Sequence[Move]) -> Sequence[bool]:
+    return [_move(session, move) for move in moves]
+
+
+def _move(session: Session, move: Move) -> bool:
+    key = rows.position_of(move.task_id)
+    found = None if key is None else session.one("move_find", *key)
+    if key is None or found is None:
+        return False
+    job, source, attempt, node_id, class_id = found
+    position, target, now = key[1], move.target, session.now_ms
+    release = move.release or target not in HELD
+    if (
+        source not in move.sources
+        or (move.attempt is not None and move.attempt != attempt)
+        or (move.node_id is not None and move.node_id != node_id)
+        # A task runs only on a node.
+        or (target in (State.ASSIGNED, State.PROCESSING) and (release or node_id is None))
+    ):
+        return False
+    due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
+    session.run(
+        "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart
+    )  # fmt: skip
+    failure_class = None if move.failure is None else move.failure.failure_class.value
+    failure_message = None if move.failure is None else rows.storable(move.failure.message)
+    session.run("move_job", job, target.value, now, due_at, failure_class, failure_message, move.restart)
+    session.run(
+        "add_transition", job, position, source, target.value, now, rows.storable(move.reason), attempt, move.actor
+    )  # fmt: skip
+    session.changed = True
+    if target is State.PROCESSING:
+        session.run("start_attempt", job, position, attempt, now)
+    if move.outcome is not None:
+        session.run("end_attempt", job, position, attempt, now, move.outcome.value, failure_class, failure_message)
+    _keep_results(session, job, move)
+    if target is State.QUEUED:
+        session.queued.add(class_id)
+    return True
+
+
+def _keep_results(session: Session, job: int, move: Move) -> None:
+    if move.outputs:
+        session.run("delete_outputs", job)
+        for output in move.outputs:
+            streams = rows.to_text(output.streams)
+            session.run("add_output", job, output.name, output.location, output.sha256, output.size, streams)
+    if move.facts is not None:
+        session.run("keep_facts", job, rows.to_text(move.facts))
+
+
+def tasks(session: Session, job_id: str) -> Sequence[Task]:
+    return [rows.task(row) for row in session.all("tasks", job_id)]
+
+
+def task(session: Session, task_id: str) -> Task | None:
+    key = rows.position_of(task_id)
+    row = None if key is None else session.one("task", *key)
+    return None if row is None else rows.task(row)
+
+
+def due(session: Session, limit: int) -> Sequence[Task]:
+    return [rows.task(row) for row in session.all("due", session.now_ms, limit)]
+
+
+def next_due(session: Session) -> datetime | None:
+    row = session.one("next_due")
+    return None if row is None or row[0] is None else rows.to_datetime(row[0])
+
+
+def orphans(session: Session, limit: int) -> Sequence[Task]:
+    return [rows.task(row) for row in session.all("orphans", limit)]
+
+
+def queued_classes(session: Session) -> Mapping[int, datetime]:
+    return {number: rows.to_datetime(since) for number, since in session.all("queued_classes") if since is not None}
+
+
+def queued(session: Session, class_id: int, limit: int) -> Sequence[Task]:
+    return [rows.task(row) for row in session.all("queued", class_id, limit)]

@@ -1,0 +1,83 @@
+"""Records to feed a store with, shared by the tests of the contract."""
+
+import itertools
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from millrace.domain import ids
+from millrace.domain.needs import Needs
+from millrace.domain.order import Priority, Queue
+from millrace.domain.records import Move, NewJob, NewNode, Outcome
+from millrace.domain.states import State, sources_of
+from millrace.store.store import Store
+
+_count = itertools.count(1)
+NEEDS = Needs(encoders=(("libx264",),))
+GPU_NEEDS = Needs(encoders=(("h264_nvenc",),))
+
+
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def a_job(class_id: int, **changes: object) -> NewJob:
+    job = NewJob(
+        id=ids.job_id(1_767_225_600_000 + next(_count), os.urandom(10)),
+        tenant="acme",
+        queue=Queue.DEFAULT,
+        priority=Priority.MEDIUM,
+        classification=None,
+        labels={"team": "video"},
+        profile="web-hls",
+        spec={"input": {"path": "in.mp4"}, "width": 640},
+        max_retries=3,
+        timeout_s=12.5,
+        class_id=class_id,
+        head_start_ms=0,
+        state=State.QUEUED,
+        due_at=None,
+        actor="key:test",
+    )
+    return replace(job, **changes)  # type: ignore[arg-type]
+
+
+def a_node(**changes: object) -> NewNode:
+    number = next(_count)
+    node = NewNode(
+        id=ids.node_id(1_767_225_600_000 + number, os.urandom(10)),
+        fingerprint=f"fingerprint-{number}",
+        boot_id="boot-1",
+        name=f"worker-{number}",
+        slots=4,
+        labels={"zone": "a"},
+        facts={"engines": {"ffmpeg": "9.0.2"}},
+        ttl_s=30.0,
+    )
+    return replace(node, **changes)  # type: ignore[arg-type]
+
+
+def a_move(task_id: str, target: State, **changes: object) -> Move:
+    move = Move(task_id=task_id, sources=sources_of(target), target=target, reason="for a test", actor="test")
+    return replace(move, **changes)  # type: ignore[arg-type]
+
+
+async def queue_jobs(store: Store, count: int, **changes: object) -> list[str]:
+    """Add queued jobs and return their tasks' ids."""
+    class_id = await store.class_of(NEEDS)
+    changes.setdefault("class_id", class_id)
+    added = await store.add_jobs([a_job(**changes) for _ in range(count)])  # type: ignore[arg-type]
+    return [f"{one.id}.1" for one in added]
+
+
+def completes(task_id: str, attempt: int, **changes: object) -> Move:
+    return a_move(task_id, State.COMPLETED, attempt=attempt, outcome=Outcome.COMPLETED, release=True, **changes)

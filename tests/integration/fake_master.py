@@ -98,7 +98,9 @@ class FakeMaster:
     def wait(self, condition, what="the condition"):
         with self.changed:
             if not self.changed.wait_for(condition, PATIENCE_S):
-                raise AssertionError(f"{what} did not come; tasks: {list(self.tasks.values())}; calls: {self.calls[-20:]}")
+                raise AssertionError(
+                    f"{what} did not come; tasks: {list(self.tasks.values())}; calls: {self.calls[-20:]}"
+                )
 
     async def until(self, condition, what="the condition"):
         await asyncio.to_thread(self.wait, condition, what)
@@ -186,12 +188,18 @@ class FakeMaster:
     async def _register(self, request):
         body = await _read(request, work.RegisterRequest)
         with self.changed:
-            node = self.nodes.setdefault(body.fingerprint, {"id": f"n{len(self.nodes) + 1:032x}", "epoch": 0, "boot": ""})
+            node = self.nodes.setdefault(
+                body.fingerprint, {"id": f"n{len(self.nodes) + 1:032x}", "epoch": 0, "boot": ""}
+            )
             if node["boot"] != body.boot_id or node.pop("lost", False):
                 node.update(boot=body.boot_id, epoch=node["epoch"] + 1)
             node["request"] = body
             self.changed.notify_all()
-        return _json(work.RegisterReply(node=node["id"], epoch=node["epoch"], lease_ttl_s=self.ttl_s, heartbeat_s=self.heartbeat_s))
+        return _json(
+            work.RegisterReply(
+                node=node["id"], epoch=node["epoch"], lease_ttl_s=self.ttl_s, heartbeat_s=self.heartbeat_s
+            )
+        )
 
     def _node(self, request, epoch):
         node = next((n for n in self.nodes.values() if n["id"] == request.path_params["node"]), None)

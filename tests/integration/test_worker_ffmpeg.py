@@ -13,7 +13,14 @@ def spec(profile="128x72p", **fields):
     document = {
         "name": "tiny", "packaging": "mp4", "renditions": [{"video": {"codec": "h264", "height": 72, "preset": "ultrafast"}}],
     }  # fmt: skip
-    base = {"input": None, "output": None, "overwrite": False, "engine": "ffmpeg", "profile": document, "parameters": {}}
+    base = {
+        "input": None,
+        "output": None,
+        "overwrite": False,
+        "engine": "ffmpeg",
+        "profile": document,
+        "parameters": {},
+    }
     return {**base, **fields}
 
 

@@ -51,6 +51,8 @@ class WorkerTerms:
         state: the folder that makes it the same node after a restart.
         scratch: the folder where attempts work; nobody else's.
         roots: folders (or single files) that inputs and outputs by path must lie in.
+        outputs: single folders that an output may become, beside those below the roots.
+        proofs: where proven encoders are remembered; None for the state folder.
         engines: what to run jobs with.
         slots: tasks at the same time.
         labels, facts: told to the master.
@@ -70,6 +72,8 @@ class WorkerTerms:
     state: Path
     scratch: Path
     roots: Sequence[Path] = ()
+    outputs: Sequence[Path] = ()
+    proofs: Path | None = None
     engines: Sequence[EngineSource] = ()
     slots: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -196,7 +200,7 @@ class Worker(Service):
 
     async def _prove(self) -> tuple[Proven, ...]:
         environment = self._engines().environment
-        cache = self._terms.state / "proofs.json"
+        cache = self._terms.proofs or self._terms.state / "proofs.json"
         return tuple(
             [
                 await prove(source, cache=cache, environment=environment, clock=self._clock, folder=self._scratch.path)
@@ -223,7 +227,7 @@ class Worker(Service):
         }
         if terms.open_store is not None:
             remote["s3"] = ObjectFetch(terms.open_store, clock=self._clock, draw=self._draw)
-        self._roots = Roots(terms.roots)
+        self._roots = Roots(terms.roots, terms.outputs)
         means = Means(
             client=self._client,
             engines={one.name: one.engine for one in proven},

@@ -67,15 +67,20 @@ def transcode_now(order: Order, *, as_json: bool) -> int:
     if ended.interrupted is not None:
         return 128 + ended.interrupted
     log = None if ended.job.state == "completed" else _keep_log(ended)
-    tell(Summary.of(ended.job, Path(os.path.abspath(order.out)), log), as_json=as_json)
+    tell(Summary.of(ended.job, _absolute(order.out), log), as_json=as_json)
     return 0 if ended.job.state == "completed" else 1
+
+
+def _absolute(path: Path) -> Path:
+    """The path from the root, with its links as the user wrote them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links that are part of the user's name
 
 
 def _request(order: Order) -> JobRequest:
     return JobRequest(
-        input=os.path.abspath(order.source) if order.source is not None else None,
+        input=str(_absolute(order.source)) if order.source is not None else None,
         profile=profile_or_document(order.profile) if order.profile else None,
-        output=os.path.abspath(order.out),
+        output=str(_absolute(order.out)),
         overwrite=order.overwrite,
         parameters=Parameters(duration_s=order.duration_s),
         max_retries=0,
@@ -85,7 +90,7 @@ def _request(order: Order) -> JobRequest:
 @contextmanager
 def _folders(out: Path) -> Iterator[tuple[Path, Path]]:
     """A private folder for the database, and one for the media beside the output, so that publishing is a rename."""
-    target = Path(os.path.abspath(out))
+    target = _absolute(out)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.millrace-", dir=target.parent))

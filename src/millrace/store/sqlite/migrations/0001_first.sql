@@ -144,7 +144,7 @@ CREATE TABLE transitions (
     OR (source = 'queued' AND target IN ('assigned', 'paused', 'canceled', 'rejected'))
     OR (source = 'assigned' AND target IN ('queued', 'processing', 'paused', 'retrying', 'completed', 'failed', 'canceled'))
     OR (source = 'processing' AND target IN ('queued', 'paused', 'retrying', 'completed', 'failed', 'canceled'))
-    OR (source = 'paused' AND target IN ('pending', 'queued', 'assigned', 'processing', 'retrying', 'completed', 'failed', 'canceled'))
+    OR (source = 'paused' AND target IN ('pending', 'queued', 'assigned', 'processing', 'paused', 'retrying', 'completed', 'failed', 'canceled'))
     OR (source = 'retrying' AND target IN ('queued', 'paused', 'failed', 'canceled'))
     OR (source = 'failed' AND target IN ('queued'))
     OR (source = 'canceled' AND target IN ('queued'))

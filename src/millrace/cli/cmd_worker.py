@@ -64,8 +64,8 @@ def worker(
     run(program, ready=ready, workers=lambda: (program.worker,))
 
 
-def _labels(given: list[str]) -> dict[str, str]:
+def _labels(given: list[str]) -> tuple[tuple[str, str], ...]:
     pairs = [text.partition("=") for text in given]
     if not all(key and equals for key, equals, _ in pairs):
         raise CommandError("cannot use --label: write it as KEY=VALUE", code=2)
-    return {key: value for key, _, value in pairs}
+    return tuple((key, value) for key, _, value in pairs)

@@ -114,7 +114,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         roots=settings.media_roots,
         engines=(ffmpeg_source(ffmpeg_binary(settings.ffmpeg)),),
         slots=settings.slots,
-        labels=settings.labels,
+        labels=dict(settings.labels),
         memory_mb=psutil.virtual_memory().total // MEGABYTE,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,

@@ -33,6 +33,8 @@ class Metric:
 
 METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_jobs_submitted_total", kind="counter", help="Jobs accepted.", labels=("queue",)),
+    Metric(name="millrace_jobs", kind="gauge", help="Jobs by state.", labels=("state",)),
+    Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(name="millrace_tasks", kind="gauge", help="Tasks by state.", labels=("state",)),
     Metric(
         name="millrace_tasks_ended_total", kind="counter", help="Attempts that ended, by outcome.", labels=("outcome",)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -87,7 +88,7 @@ async def _drain(workers: Sequence[Worker], request: StopRequest) -> None:
         await drained
 
 
-async def _first(work: "asyncio.Future[object] | asyncio.Task[None]", event: Awaitable[object]) -> bool:
+async def _first(work: "asyncio.Future[Any]", event: Awaitable[object]) -> bool:
     """Wait for either; whether the event came while the work was not done."""
     waiting = asyncio.ensure_future(event)
     await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)

@@ -24,6 +24,9 @@ transcode: install ## INPUT=film.mp4 OUT=out: turn a film into a streaming ladde
 test: install ## every check that CI runs
 	@$(BIN)/python .ci/test
 
+docs: install ## make the reference pages from the code
+	@$(BIN)/python docs/generate.py
+
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py
 

@@ -1,1 +1,1 @@
-"""Claim, fetch, run, verify, deliver, report; heartbeat; drain."""
+"""What a machine of the farm does: claim, fetch, run, verify, deliver, report; heartbeat; drain."""

@@ -1,0 +1,54 @@
+"""`make bench`: measure, print, and keep the figures in docs/benchmarks.md. Never part of the tests.
+
+Usage: python bench/run.py [overhead] [ladder] [queue] [--runs N]; without names, everything.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench import media  # noqa: E402  the root has to be on the path first
+
+SECTIONS: dict[str, Callable[[Path, int], str]] = {
+    "overhead": media.overhead,
+    "ladder": media.ladder,
+}
+
+
+def machine() -> str:
+    """What the figures were measured on, without a name or an address."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    """Run the sections that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=[])
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    for name in given.sections or SECTIONS:
+        with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+            text = SECTIONS[name](Path(folder), given.runs)
+        print(text, flush=True)
+        keep = ROOT / "docs" / "benchmarks" / f"{name}.md"
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        keep.write_text(f"{text}\nMeasured on {machine()}.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Bring checked outputs to where the job wants them: a folder, an object store, or the master."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from millrace.client import work
+from millrace.client.async_client import AsyncClient
+from millrace.client.errors import ClientError, StaleError
+from millrace.domain.failures import FailureClass
+from millrace.wire.v1.work import OutputReport
+from millrace.worker.control import Control
+from millrace.worker.failure import TaskFailedError, from_client_error
+
+MANIFEST = ".millrace.json"
+"""Says which job made a folder, so that a second attempt of it may replace what a first one published and could not report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One file of the output, with its digest; `streams` describe it where it is media."""
+
+    name: str
+    size: int
+    sha256: str
+    streams: Sequence[Mapping[str, object]] = ()
+
+    def reported(self, location: str) -> OutputReport:
+        """As the master is told."""
+        return OutputReport(
+            name=self.name,
+            location=location,
+            sha256=self.sha256,
+            size=self.size,
+            streams=[dict(stream) for stream in self.streams],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What to deliver and for whom."""
+
+    job: str
+    task: str
+    node: str
+    attempt: int
+    folder: Path
+    products: Sequence[Product]
+    overwrite: bool
+
+
+class Destination(Protocol):
+    """A place for outputs."""
+
+    async def check(self, job: str, *, overwrite: bool) -> None:
+        """Refuse early what `publish` would refuse. Raises TaskFailedError."""
+        ...
+
+    async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
+        """Put everything there, all or nothing. Raises TaskFailedError; StaleError where the attempt is over."""
+        ...
+
+
+async def digests(folder: Path, sizes: Mapping[str, int], control: Control) -> dict[str, str]:
+    """The SHA-256 of each file by its relative name."""
+    found = {}
+    for name in sizes:
+        await control.gate()
+        found[name] = await asyncio.to_thread(_digest, folder / name)
+    return found
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest(delivery: Delivery) -> bytes:
+    """The text of the manifest."""
+    document = {
+        "job": delivery.job,
+        "attempt": delivery.attempt,
+        "outputs": [{"name": one.name, "size": one.size, "sha256": one.sha256} for one in delivery.products],
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def made_by(text: bytes, job: str) -> bool:
+    """Whether a manifest says that this job made the output."""
+    try:
+        return bool(json.loads(text)["job"] == job)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def taken(location: str) -> TaskFailedError:
+    """The refusal of a destination that holds something."""
+    return TaskFailedError(
+        FailureClass.OUTPUT_EXISTS,
+        f"cannot write the output to {location}: it exists already; name another or allow overwriting",
+    )
+
+
+class MasterDestination:
+    """The master keeps the files; they are replaced as a whole when the attempt completes."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        """`client` speaks to the masters."""
+        self._client = client
+
+    async def check(self, job: str, *, overwrite: bool) -> None:
+        """The master always has a place."""
+
+    async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
+        """Send each file; the master shows none of them before the attempt is reported complete."""
+        reports = []
+        for product in delivery.products:
+            await control.gate()
+            call = work.put_output(
+                delivery.task,
+                node=delivery.node,
+                attempt=delivery.attempt,
+                name=product.name,
+                path=delivery.folder / product.name,
+                size=product.size,
+            )
+            try:
+                view = await self._client.do(call, patience_s=120.0)
+            except StaleError:
+                raise
+            except ClientError as error:
+                raise from_client_error(error, f"send {product.name} to the master") from error
+            if (view.sha256, view.size) != (product.sha256, product.size):
+                raise TaskFailedError(
+                    FailureClass.NETWORK, f"cannot send {product.name} to the master: it arrived with another content"
+                )
+            reports.append(product.reported(view.url or view.path or product.name))
+        return reports

@@ -1,0 +1,28 @@
+"""Whether there is room to work."""
+
+import shutil
+from pathlib import Path
+
+from millrace.worker.failure import HandBackError
+
+RETRY_LATER_S = 30.0
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that an unprivileged process can still write there."""
+    return shutil.disk_usage(folder).free
+
+
+def check_room(folder: Path, *, at_least_bytes: int, needed_bytes: int = 0) -> None:
+    """Pass, or raise :class:`HandBackError`: the threshold must still be kept once `needed_bytes` are written."""
+    free = free_bytes(folder)
+    if free - needed_bytes < at_least_bytes:
+        raise HandBackError(
+            f"there is too little room in {folder}: {_mb(free)} free, "
+            f"{_mb(at_least_bytes + needed_bytes)} needed; free some space or lower the threshold",
+            delay_s=RETRY_LATER_S,
+        )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

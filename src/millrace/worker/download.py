@@ -1,0 +1,107 @@
+"""Download with resumption: bytes come from a source that can begin anywhere, and go to a file."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from millrace.domain.failures import FailureClass
+from millrace.runtime.backoff import Backoff
+from millrace.runtime.clock import Clock
+from millrace.worker.disk import check_room
+from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.fetch import Fetching, shown
+
+BACKOFF = Backoff(base_s=0.5, cap_s=15.0)
+
+
+class BrokenOffError(Exception):
+    """The source broke off; the message says how. What came before counts, and it may be asked again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A source opened: bytes from `offset` (0 where it cannot begin elsewhere), `total` in all where it says so."""
+
+    offset: int
+    total: int | None
+    pieces: AsyncIterator[bytes]
+
+
+Source = Callable[[int], AbstractAsyncContextManager[Opened]]
+"""Opens at an offset. Raises BrokenOffError, or TaskFailedError for what another try does not mend."""
+
+
+async def download(fetching: Fetching, source: Source, *, clock: Clock, draw: Callable[[], float]) -> None:
+    """Fill the target file.
+
+    Raises:
+        TaskFailedError: class `network` where the source broke off too often or was too slow, `input` where it is too
+            long, `disk` where it could not be written.
+        HandBackError: there is no room for it.
+    """
+    try:
+        await clock.wait_for(_repeat(fetching, source, clock, draw), fetching.limits.deadline_s)
+    except TimeoutError:
+        raise TaskFailedError(
+            FailureClass.NETWORK,
+            f"cannot fetch {shown(fetching.location)}: it took longer than {fetching.limits.deadline_s:g} s",
+        ) from None
+    except OSError as error:
+        raise from_os_error(error, f"fetch {shown(fetching.location)}") from error
+
+
+async def _repeat(fetching: Fetching, source: Source, clock: Clock, draw: Callable[[], float]) -> None:
+    have, failures = 0, 0
+    with fetching.target.open("wb") as file:
+        while True:
+            before = have
+            try:
+                async with source(have) as opened:
+                    have = await _pour(fetching, opened, file.fileno())
+                    if opened.total is None or have >= opened.total:
+                        return
+                    reason = f"the connection ended after {have} of {opened.total} bytes"
+            except BrokenOffError as error:
+                have = os.lseek(file.fileno(), 0, os.SEEK_END)
+                reason = str(error)
+            failures = 1 if have > before else failures + 1
+            if failures >= fetching.limits.tries:
+                raise TaskFailedError(
+                    FailureClass.NETWORK, f"cannot fetch {shown(fetching.location)}: {reason}; tried {failures} times"
+                )
+            await clock.sleep(BACKOFF.wait_s(failures, draw))
+
+
+async def _pour(fetching: Fetching, opened: Opened, descriptor: int) -> int:
+    """Append what comes until its end; the length of the file then."""
+    have = opened.offset
+    os.ftruncate(descriptor, have)
+    os.lseek(descriptor, have, os.SEEK_SET)
+    _check(fetching, opened.total or 0, to_come=max(0, (opened.total or 0) - have))
+    async for piece in opened.pieces:
+        await fetching.control.gate()
+        have += len(piece)
+        _check(fetching, have, to_come=0)
+        # Off the event loop: a slow disk must not hold up everything else.
+        await asyncio.to_thread(_write, descriptor, piece)
+        fetching.told(have, opened.total)
+    return have
+
+
+def _check(fetching: Fetching, size: int, *, to_come: int) -> None:
+    limits = fetching.limits
+    if size > limits.largest_bytes:
+        raise TaskFailedError(
+            FailureClass.INPUT,
+            f"cannot fetch {shown(fetching.location)}: it is longer than {limits.largest_bytes / 1e9:,.1f} GB",
+        )
+    if to_come:
+        check_room(fetching.target.parent, at_least_bytes=limits.keep_free_bytes, needed_bytes=to_come)
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(descriptor, view) :]

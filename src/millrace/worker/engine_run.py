@@ -1,0 +1,212 @@
+"""Run one command of an engine as a child: log it, follow it, steer it, notice when it stalls."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from millrace.domain.failures import FailureClass
+from millrace.engines.engine import Command, Outcome
+from millrace.process.child import Child
+from millrace.process.values import Batch, CannotStart, Exit, Limits, Spec
+from millrace.runtime.clock import Clock
+from millrace.worker.attempt_log import AttemptLog
+from millrace.worker.control import Control
+from millrace.worker.engines_alive import EnginesAlive
+from millrace.worker.failure import TaskFailedError
+from millrace.worker.stall import Stall
+
+LARGEST_OUTPUT_CHARS = 256 << 20
+"""What a probe may write; the packet list of a long film has tens of megabytes."""
+BUFFER_CHARS = 64 << 20
+"""What may wait for the collector; it takes everything at its next turn on the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """How engines are run on this machine.
+
+    Attributes:
+        clock: measures stalls.
+        alive: where running engines are noted.
+        environment: the whole environment of a child, besides TMPDIR.
+        stall_s: seconds without progress and without CPU time after which an engine is ended.
+        nice: added to our own niceness.
+        limits: resource limits of each child.
+    """
+
+    clock: Clock
+    alive: EnginesAlive
+    environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath, "LC_ALL": "C.UTF-8"})
+    stall_s: float = 120.0
+    nice: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command ended. `tail` is the end of its log."""
+
+    exit: Exit
+    stdout: str
+    tail: str
+
+    @property
+    def exit_status(self) -> int:
+        """As POSIX gives it: negative for a signal; -1 where it is unknown."""
+        if self.exit.code is not None:
+            return self.exit.code
+        return -self.exit.signal if self.exit.signal is not None else -1
+
+
+class _Collector:
+    """Takes the child's lines: stderr goes to the log, stdout to whoever follows, or is kept."""
+
+    def __init__(self, log: AttemptLog, follow: Callable[[str], None] | None) -> None:
+        self._log = log
+        self._follow = follow
+        self._kept: list[str] = []
+        self._errors: list[str] = []
+        self._chars = 0
+        self.overflowed = False
+
+    async def __call__(self, batch: Batch) -> None:
+        if batch.dropped and self._follow is None:
+            self.overflowed = True  # facts with holes are worse than none
+        elif batch.dropped:
+            self._log.say(f"{batch.dropped} lines of the engine came too fast and were dropped")
+        shown = []
+        for line in batch.lines:
+            end = "" if line.partial else "\n"
+            if line.stream == "stderr":
+                if not line.transient:
+                    shown.append(line.text + end)
+                if self._follow is None:
+                    self._keep(self._errors, line.text + end)
+            elif self._follow is not None:
+                self._follow(line.text)
+            else:
+                self._keep(self._kept, line.text + end)
+        if self._follow is not None and shown:
+            self._log.write("".join(shown))
+
+    def _keep(self, where: list[str], text: str) -> None:
+        self._chars += len(text)
+        self.overflowed = self.overflowed or self._chars > LARGEST_OUTPUT_CHARS
+        if not self.overflowed:
+            where.append(text)
+
+    @property
+    def stdout(self) -> str:
+        return "".join(self._kept)
+
+    @property
+    def stderr(self) -> str:
+        return "".join(self._errors)
+
+
+async def follow(
+    command: Command,
+    *,
+    engines: Engines,
+    control: Control,
+    log: AttemptLog,
+    folder: Path,
+    on_line: Callable[[str], None],
+    mark: Callable[[], object],
+) -> Ended:
+    """Run a long command. Each line of its stdout goes to `on_line`, its stderr into the log.
+
+    `mark` gives anything that changes when there is progress.
+
+    Raises:
+        TaskFailedError: class `stalled`, or `resource` where it could not be started.
+    """
+    collector = _Collector(log, on_line)
+    log.command(command.label, command.argv)
+    ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=mark)
+    log.say(
+        f"{command.label}: {ended}; {ended.wall_s:.2f} s, {ended.cpu_s:.2f} s of CPU, {ended.max_rss_bytes / 1e6:,.0f} MB"
+    )
+    tail = log.tail()
+    return Ended(exit=ended, stdout="", tail=tail)
+
+
+async def collect(command: Command, *, engines: Engines, control: Control, log: AttemptLog, folder: Path) -> Outcome:
+    """Run a command for what it writes. The log gets only the command line and how it ended.
+
+    Raises:
+        TaskFailedError: class `stalled`; `resource` where it could not be started; `input` where it wrote without end.
+    """
+    collector = _Collector(log, None)
+    log.command(command.label, command.argv)
+    ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=lambda: None)
+    log.say(f"{command.label}: {ended}; {ended.wall_s:.2f} s")
+    if collector.overflowed:
+        raise TaskFailedError(FailureClass.INPUT, f"cannot {command.label}: its description has no end")
+    status = ended.code if ended.code is not None else -(ended.signal or 1)
+    return Outcome(exit_status=status, stdout=collector.stdout, stderr=collector.stderr)
+
+
+async def _run(
+    command: Command,
+    collector: _Collector,
+    *,
+    engines: Engines,
+    control: Control,
+    folder: Path,
+    mark: Callable[[], object],
+) -> Exit:
+    await control.gate()
+    spec = Spec(
+        argv=command.argv,
+        cwd=folder,
+        env={**engines.environment, "TMPDIR": str(folder)},
+        nice=engines.nice,
+        limits=engines.limits,
+    )
+    try:
+        child = await Child.start(spec, clock=engines.clock, sink=collector, buffer_chars=BUFFER_CHARS)
+    except CannotStart as error:
+        raise TaskFailedError(FailureClass.RESOURCE, str(error)) from error
+    engines.alive.add(child.pid)
+    try:
+        with control.holding(child):
+            return await _until_end(child, engines, control, command.label, mark)
+    finally:
+        engines.alive.remove(child.pid)
+
+
+async def _until_end(child: Child, engines: Engines, control: Control, label: str, mark: Callable[[], object]) -> Exit:
+    stall = Stall(limit_s=engines.stall_s)
+    ending = asyncio.ensure_future(child.wait())
+    try:
+        if control.paused:  # the pause came while it started
+            await child.pause()
+        while not await _ended_within(ending, engines.stall_s / 4, engines.clock):
+            now_s = engines.clock.monotonic()
+            if stall.look(now_s, cpu_s=child.sample().cpu_s, mark=mark(), paused=control.paused):
+                await child.stop(control.grace_s)
+                raise TaskFailedError(
+                    FailureClass.STALLED,
+                    f"cannot {label}: the engine neither worked nor made progress for {engines.stall_s:g} s",
+                )
+        return ending.result()
+    finally:
+        if not ending.done():
+            # Nothing of an ended attempt may run on: this holds the cancellation up until the tree is gone.
+            await asyncio.shield(child.stop(control.grace_s))
+            await asyncio.wait((ending,))
+        if not ending.cancelled():
+            ending.exception()
+
+
+async def _ended_within(ending: "asyncio.Future[Exit]", seconds: float, clock: Clock) -> bool:
+    """Whether it ended before that time was over."""
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((ending, timer), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+    return ending.done()

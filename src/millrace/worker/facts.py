@@ -1,0 +1,109 @@
+"""Probes and plans as plain data: what the master keeps with a job and shows to people."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from fractions import Fraction
+from pathlib import PurePosixPath
+
+from millrace.domain.media.outputs import Plan
+from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+
+Document = dict[str, object]
+
+
+def plain(value: object) -> object:
+    """Any value of the domain as JSON data; fractions as text such as `30000/1001`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: plain(inner) for key, inner in asdict(value).items()}
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def of_probe(probe: Probe) -> Document:
+    """A source as people want to see it."""
+    return {
+        "formats": list(probe.formats),
+        "duration_s": round(float(probe.duration), 3),
+        "size": probe.size_bytes,
+        "streams": streams(probe),
+    }
+
+
+def streams(probe: Probe) -> list[Document]:
+    """Every stream of a file, video first."""
+    return [
+        *(_video(stream) for stream in probe.video),
+        *(_audio(stream) for stream in probe.audio),
+        *(_subtitles(stream) for stream in probe.subtitles),
+    ]
+
+
+def of_plan(plan: Plan) -> Document:
+    """What was planned."""
+    return {
+        "packaging": str(plan.packaging),
+        "duration_s": round(float(plan.duration), 3),
+        "frames": plan.frames,
+        "files": [plain(file) for file in plan.files],
+        "notes": list(plan.notes),
+    }
+
+
+def rendition_facts(name: str, probe: Probe, sizes: Mapping[str, int]) -> list[Document]:
+    """The streams of one output, with the size of the rendition in bytes and its average bit rate.
+
+    A playlist stands for the segments beside it, so their sizes count.
+    """
+    size = _rendition_size(name, sizes)
+    duration = float(probe.duration)
+    bitrate = round(size * 8 / duration) if duration > 0 else None
+    return [{**stream, "size": size, "bitrate": bitrate} for stream in streams(probe)]
+
+
+def _rendition_size(name: str, sizes: Mapping[str, int]) -> int:
+    path = PurePosixPath(name)
+    if path.suffix != ".m3u8":
+        return sizes.get(name, 0)
+    return sum(size for other, size in sizes.items() if PurePosixPath(other).parent == path.parent)
+
+
+def _video(stream: VideoStream) -> Document:
+    rate = stream.frame_rate
+    return {
+        "type": "video",
+        "codec": stream.codec,
+        "width": stream.width,
+        "height": stream.height,
+        "frames": stream.frames,
+        "frame_rate": None if rate is None else str(rate),
+        "fps": None if rate is None else round(float(rate), 3),
+        "duration_s": round(float(stream.end - stream.start), 3),
+        "pix_fmt": stream.pix_fmt,
+        "bit_depth": stream.bit_depth,
+        "rotation_degrees": stream.rotation_degrees,
+        "variable_frame_rate": stream.is_vfr,
+        "hdr": stream.color.is_hdr,
+    }
+
+
+def _audio(stream: AudioStream) -> Document:
+    return {
+        "type": "audio",
+        "codec": stream.codec,
+        "sample_rate": stream.sample_rate,
+        "channels": stream.channels,
+        "layout": stream.layout,
+        "language": stream.language,
+        "duration_s": round(float(stream.duration), 3),
+    }
+
+
+def _subtitles(stream: SubtitleStream) -> Document:
+    return {"type": "subtitles", "codec": stream.codec, "language": stream.language}

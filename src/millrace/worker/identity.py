@@ -1,0 +1,117 @@
+"""Who this worker is: a fingerprint that stays with its state folder, and a boot id that is new with every start."""
+
+import fcntl
+import os
+import re
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_FINGERPRINT = re.compile(r"[A-Za-z0-9._:-]{8,128}")
+
+
+class StateBusyError(Exception):
+    """Another worker uses the state folder; the message names its pid."""
+
+
+class StateUnusableError(Exception):
+    """The state folder cannot be written or holds what is none of ours; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The two names under which a master knows this worker."""
+
+    fingerprint: str
+    boot_id: str
+
+
+class StateFolder:
+    """The worker's own folder, held by one worker at a time. The hold ends with the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is touched before :meth:`open`."""
+        self.path = path
+        self._lock: int | None = None
+
+    def open(self) -> Identity:
+        """Take hold of the folder, made where missing, and read or invent the fingerprint.
+
+        Raises:
+            StateBusyError: another worker holds it.
+            StateUnusableError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateUnusableError(f"cannot use the state folder {self.path}: {error.strerror}") from error
+        try:
+            self._hold(descriptor)
+            identity = Identity(fingerprint=self._fingerprint(), boot_id=uuid.uuid4().hex)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
+        return identity
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _hold(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise StateBusyError(
+                f"cannot start a worker on {self.path}: the worker with pid {pid} uses it; "
+                "stop that one, or give this one a state folder of its own"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def _fingerprint(self) -> str:
+        path = self.path / "fingerprint"
+        try:
+            known = path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            known = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateUnusableError(f"cannot read {path}: {error}; remove it to become a new node") from error
+        if _FINGERPRINT.fullmatch(known):
+            return known
+        if known:
+            raise StateUnusableError(f"cannot use {path}: it holds no fingerprint; remove it to become a new node")
+        return _keep(path, uuid.uuid4().hex)
+
+
+def _keep(path: Path, text: str) -> str:
+    """Write a file that is there whole or not at all, also after a power cut."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise StateUnusableError(f"cannot write {path}: {error.strerror}") from error
+    return text

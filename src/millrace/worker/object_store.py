@@ -1,0 +1,139 @@
+"""Inputs from and outputs to `s3://bucket/...`."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from millrace.blobs.values import BlobError, BlobMissing, Blobs, BlobsUnavailable
+from millrace.domain.failures import FailureClass
+from millrace.runtime.clock import Clock
+from millrace.wire.v1.work import OutputReport
+from millrace.worker.control import Control
+from millrace.worker.deliver import Delivery, Product, made_by, manifest, taken
+from millrace.worker.download import BrokenOffError, Opened, download
+from millrace.worker.failure import TaskFailedError, from_blob_error
+from millrace.worker.fetch import Fetching
+
+MANIFEST = "millrace.json"
+_ENTRIES = (".vtt", "index.m3u8", ".m3u8")
+"""What players open first is stored last, after everything that it names."""
+
+OpenStore = Callable[[str], Blobs]
+"""Opens `s3://bucket/prefix` with this worker's keys. Raises BlobError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A bucket and what follows it."""
+
+    bucket: str
+    path: str
+
+
+def place_of(location: str) -> Place:
+    """The parts of an `s3://` location.
+
+    Raises:
+        TaskFailedError: class `request`. Options such as another endpoint are not the job's to choose: this worker's
+            keys must not be offered to a server of the job's own.
+    """
+    bucket, _, path = location.removeprefix("s3://").partition("/")
+    path = path.strip("/")
+    if not bucket or "@" in bucket or "?" in location or "#" in location:
+        raise TaskFailedError(
+            FailureClass.REQUEST, f"cannot use {location.partition('?')[0]!r}: write s3://bucket/path"
+        )
+    return Place(bucket=bucket, path=path)
+
+
+class ObjectFetch:
+    """Fetches one object."""
+
+    def __init__(self, open_store: OpenStore, *, clock: Clock, draw: Callable[[], float]) -> None:
+        """`open_store` opens a bucket."""
+        self._open = open_store
+        self._clock = clock
+        self._draw = draw
+
+    async def __call__(self, fetching: Fetching) -> None:
+        """Fill the target; see `download` for what it raises."""
+        place = place_of(fetching.location)
+        if not place.path:
+            raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no object")
+
+        @asynccontextmanager
+        async def source(offset: int) -> AsyncIterator[Opened]:
+            try:
+                store = self._open(f"s3://{place.bucket}")
+                total = (await store.stat(place.path)).size_bytes
+                yield Opened(offset=offset, total=total, pieces=store.get(place.path, start=offset))
+            except BlobsUnavailable as error:
+                raise BrokenOffError(str(error)) from error
+            except BlobError as error:
+                raise from_blob_error(error) from error
+
+        await download(fetching, source, clock=self._clock, draw=self._draw)
+
+
+class ObjectDestination:
+    """A prefix in a bucket. Objects appear one by one, each whole, the playlists last; the manifest comes first and says
+    whose they are, so that a later attempt of the same job may go on where one was killed.
+    """
+
+    def __init__(self, open_store: OpenStore, location: str) -> None:
+        """Judges the location. Raises TaskFailedError."""
+        place = place_of(location)
+        self._location = f"s3://{place.bucket}/{place.path}".rstrip("/")
+        self._open = open_store
+
+    async def check(self, job: str, *, overwrite: bool) -> None:
+        """Refuse a prefix that holds anything but an earlier attempt of the same job."""
+        try:
+            store = self._open(self._location)
+            if overwrite or await _made_by(store, job):
+                return
+            async for _ in store.list():
+                raise taken(self._location)
+        except BlobError as error:
+            raise from_blob_error(error) from error
+
+    async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
+        """Store every file, then remove what an overwritten output had besides."""
+        await self.check(delivery.job, overwrite=delivery.overwrite)
+        try:
+            store = self._open(self._location)
+            await store.put(MANIFEST, _once(manifest(delivery)))
+            reports = []
+            for product in sorted(delivery.products, key=_order):
+                await control.gate()
+                stored = await store.put(product.name, delivery.folder / product.name, size_bytes=product.size)
+                if stored.sha256 != product.sha256:
+                    raise TaskFailedError(
+                        FailureClass.DISK, f"cannot store {product.name}: it changed after it was checked"
+                    )
+                reports.append(product.reported(f"{self._location}/{product.name}"))
+            names = {product.name for product in delivery.products} | {MANIFEST}
+            for key in [blob.key async for blob in store.list()]:
+                if key not in names:
+                    await store.delete(key)
+        except BlobError as error:
+            raise from_blob_error(error) from error
+        return reports
+
+
+async def _made_by(store: Blobs, job: str) -> bool:
+    try:
+        return made_by(b"".join([chunk async for chunk in store.get(MANIFEST, end=1 << 20)]), job)
+    except BlobMissing:
+        return False
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _order(product: Product) -> tuple[int, str]:
+    for rank, ending in enumerate(_ENTRIES, start=1):
+        if product.name.endswith(ending):
+            return rank, product.name
+    return 0, product.name

@@ -1,0 +1,160 @@
+"""Which encoders really work on this machine: each by a tiny real encode, remembered until the binary or a driver changes."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace.engines.engine import Command, Engine
+from millrace.process.child import Child
+from millrace.process.values import CannotStart, Spec
+from millrace.runtime.clock import Clock
+from millrace.telemetry.logs import logger
+
+log = logger("worker")
+
+PROOF_TIMEOUT_S = 30.0
+AT_ONCE = 4
+_DRIVER_FACTS = (
+    Path("/proc/driver/nvidia/version"),
+    Path("/sys/module/i915/version"),
+    Path("/sys/module/amdgpu/version"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSource:
+    """An engine before it is known what works.
+
+    Attributes:
+        name: as jobs name it.
+        binary: the program; proofs hold as long as it stays the same file.
+        encoders: which encoders to try.
+        bind: makes the engine for the encoders that work.
+    """
+
+    name: str
+    binary: Path
+    encoders: tuple[str, ...]
+    bind: Callable[[frozenset[str] | None], Engine]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """An engine with what was found: for each encoder the reason why it does not work, or an empty text."""
+
+    name: str
+    engine: Engine
+    reasons: Mapping[str, str]
+
+    @property
+    def working(self) -> frozenset[str]:
+        """The encoders that work."""
+        return frozenset(encoder for encoder, reason in self.reasons.items() if not reason)
+
+
+async def prove(
+    source: EngineSource, *, cache: Path, environment: Mapping[str, str], clock: Clock, folder: Path
+) -> Proven:
+    """Try each encoder that the cache does not know, several at once. `folder` is where the trials may write.
+
+    An engine whose binary is missing proves nothing, each encoder with that reason.
+    """
+    key = _key(source.binary)
+    known = _read(cache, key)
+    unknown = [encoder for encoder in source.encoders if encoder not in known]
+    if unknown:
+        engine = source.bind(None)
+        turns = asyncio.Semaphore(min(AT_ONCE, os.cpu_count() or 1))
+
+        async def trial(encoder: str) -> tuple[str, Verdict]:
+            async with turns:
+                return encoder, await _try(engine.encoder_proof(encoder), environment, clock, folder)
+
+        fresh = dict(await asyncio.gather(*map(trial, unknown)))
+        _write(cache, key, {**known, **{name: verdict.reason for name, verdict in fresh.items() if verdict.lasting}})
+        known = {**known, **{name: verdict.reason for name, verdict in fresh.items()}}
+        for encoder, verdict in fresh.items():
+            log.info(
+                "worker.encoder_tried",
+                engine=source.name,
+                encoder=encoder,
+                works=not verdict.reason,
+                reason=verdict.reason,
+            )
+    reasons = {encoder: known[encoder] for encoder in source.encoders}
+    working = frozenset(encoder for encoder, reason in reasons.items() if not reason)
+    return Proven(name=source.name, engine=source.bind(working), reasons=reasons)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Why an encoder does not work (empty: it does), and whether that will be so the next time."""
+
+    reason: str
+    lasting: bool = True
+
+
+async def _try(command: Command, environment: Mapping[str, str], clock: Clock, folder: Path) -> Verdict:
+    try:
+        child = await Child.start(Spec(argv=command.argv, cwd=folder, env=environment), clock=clock)
+    except CannotStart as error:
+        return Verdict(reason=str(error), lasting=False)
+    try:
+        ended = await clock.wait_for(child.wait(), PROOF_TIMEOUT_S)
+    except TimeoutError:
+        return Verdict(reason=f"the trial took longer than {PROOF_TIMEOUT_S:g} s", lasting=False)
+    finally:
+        await asyncio.shield(child.stop(0.0))
+    if ended.ok:
+        return Verdict(reason="")
+    last = next((line.text.strip() for line in reversed(child.tail()) if line.text.strip()), "")
+    # Whoever was killed proves nothing about the encoder.
+    return Verdict(reason=f"{last[:300]} ({ended})" if last else str(ended), lasting=ended.code is not None)
+
+
+def _key(binary: Path) -> str:
+    """Changes when the binary or a graphics driver does."""
+    parts = [str(binary)]
+    try:
+        facts = binary.stat()
+        parts += [str(facts.st_size), str(facts.st_mtime_ns)]
+    except OSError:
+        parts.append("missing")
+    for path in _DRIVER_FACTS:
+        with suppress(OSError):
+            parts.append(path.read_text(encoding="utf-8", errors="replace"))
+    # Devices that come and go with containers.
+    parts += sorted(str(path) for pattern in ("nvidia*", "dri/render*") for path in Path("/dev").glob(pattern))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _read(cache: Path, key: str) -> dict[str, str]:
+    try:
+        document = json.loads(cache.read_text(encoding="utf-8"))
+        found = document["proofs"][key]
+        return {str(encoder): str(reason) for encoder, reason in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _write(cache: Path, key: str, known: Mapping[str, str]) -> None:
+    """Keep what was found, beside what is known of other binaries. A cache that cannot be written costs only time."""
+    try:
+        others = json.loads(cache.read_text(encoding="utf-8"))["proofs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        others = {}
+    kept = dict(list(others.items())[-7:]) if isinstance(others, dict) else {}
+    part = cache.with_name(cache.name + ".part")
+    with suppress(OSError):
+        part.write_text(json.dumps({"proofs": {**kept, key: known}}, indent=1), encoding="utf-8")
+        part.replace(cache)
+
+
+def all_reasons(proven: Iterable[Proven]) -> dict[str, str]:
+    """The reasons of every engine together, as the master is told them."""
+    return {encoder: reason for one in proven for encoder, reason in one.reasons.items()}

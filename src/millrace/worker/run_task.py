@@ -1,0 +1,225 @@
+"""Run one claimed task and tell the master how it ended, whatever happens."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace.client import work
+from millrace.client.calls import Call
+from millrace.client.errors import ClientError, RefusedError, StaleError, UnreachableError
+from millrace.domain.failures import Failure, FailureClass
+from millrace.runtime.backoff import Backoff
+from millrace.runtime.clock import Clock
+from millrace.telemetry.logs import context, logger
+from millrace.wire.v1.work import CompleteRequest, FailRequest, HandBackRequest, Taken, TaskReport, TaskView
+from millrace.worker.attempt import Attempt, Means
+from millrace.worker.attempt_log import AttemptLog
+from millrace.worker.board import Board
+from millrace.worker.control import Control, Ending
+from millrace.worker.failure import HandBackError, TaskFailedError, from_client_error, from_os_error
+from millrace.worker.scratch import Scratch
+
+log = logger("worker")
+
+HURRY_PATIENCE_S = 5.0
+"""How long a worker that must end at once tries to hand its tasks back."""
+HURRIED = "the worker was told to end at once"
+REPORT_BACKOFF = Backoff(base_s=0.5, cap_s=10.0)
+
+Ended = CompleteRequest | FailRequest | HandBackRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """Runs tasks for one node.
+
+    Attributes:
+        means: what attempts work with.
+        board: where the heartbeat looks.
+        scratch: where attempts work.
+        clock, draw: for limits and back-off.
+        default_timeout_s: the time limit of jobs that name none; None for no limit.
+    """
+
+    means: Means
+    board: Board
+    scratch: Scratch
+    clock: Clock
+    draw: Callable[[], float]
+    default_timeout_s: float | None = None
+
+    async def run(self, task: TaskView, node: str, control: Control) -> HandBackError | None:
+        """Run it to its end and report; a hand-back is also given to the caller, who may want to claim less.
+
+        Returns normally also when the attempt was ended from outside: `control.ending` says why.
+        """
+        self.board.put(TaskReport(task=task.task, attempt=task.attempt))
+        try:
+            with context(task=task.task, attempt=task.attempt):
+                return await self._run(task, node, control)
+        finally:
+            self.board.drop(task.task, task.attempt)
+
+    async def _run(self, task: TaskView, node: str, control: Control) -> HandBackError | None:
+        log.info("worker.task_started", profile=task.profile)
+        try:
+            async with self.scratch.attempt(task.task, task.attempt) as folder:
+                attempt_log = AttemptLog(folder / "attempt.log", clock=self.clock)
+                try:
+                    return await self._logged(task, node, control, attempt_log, folder)
+                finally:
+                    attempt_log.close()
+        except OSError as error:
+            failure = from_os_error(error, f"work in {self.scratch.path}").failure
+            await self._report(task, _failed(node, task, failure))
+        return None
+
+    async def _logged(
+        self, task: TaskView, node: str, control: Control, attempt_log: AttemptLog, folder: Path
+    ) -> HandBackError | None:
+        async def send(offset: int, data: bytes) -> int:
+            call = work.append_log(task.task, node=node, attempt=task.attempt, offset=offset, data=data)
+            return (await self.means.client.do(call, patience_s=None)).length
+
+        shipping = asyncio.create_task(attempt_log.ship(send), name=f"log {task.task}")
+        try:
+            ended, handed = await self._ended(task, node, control, attempt_log, folder)
+            if ended is not None:
+                await self._finish(task, control, attempt_log, ended)
+            return handed
+        finally:
+            shipping.cancel()
+            await asyncio.wait((shipping,))
+
+    async def _finish(self, task: TaskView, control: Control, attempt_log: AttemptLog, ended: Ended) -> None:
+        """Everything that the attempt said, then how it ended. A lost lease ends this too."""
+        if control.ending is None:
+            closing = asyncio.ensure_future(self._flush_and_report(task, attempt_log, ended))
+            control.runs_in(closing)
+            await asyncio.wait((closing,))
+            if not closing.cancelled():
+                closing.result()
+                return
+        # Told to end at once, with the work done or not: the report is still owed, but not waited for without end.
+        if control.ending is Ending.HURRY:
+            try:
+                await self.clock.wait_for(self._flush_and_report(task, attempt_log, ended), HURRY_PATIENCE_S)
+            except TimeoutError:
+                log.warning("worker.not_reported", reason="no master answered in time")
+
+    async def _flush_and_report(self, task: TaskView, attempt_log: AttemptLog, ended: Ended) -> None:
+        await attempt_log.flush()
+        await self._report(task, ended)
+
+    async def _ended(
+        self, task: TaskView, node: str, control: Control, attempt_log: AttemptLog, folder: Path
+    ) -> tuple[Ended | None, HandBackError | None]:
+        """How the attempt ended, as a report; None where nothing may be reported any more."""
+
+        def report(fields: Mapping[str, object]) -> None:
+            self.board.change(task.task, task.attempt, **fields)
+
+        attempt = Attempt(
+            task=task, node=node, means=self.means, control=control, log=attempt_log, report=report, folder=folder
+        )
+        try:
+            return await self._within_limit(task, control, attempt.run()), None
+        except HandBackError as error:
+            attempt_log.say(f"handed back: {error.reason}")
+            return _handed_back(node, task, error.reason, error.delay_s), error
+        except StaleError as error:
+            log.warning("worker.attempt_stale", reason=str(error))
+            control.end(Ending.STALE)
+            return None, None
+        except asyncio.CancelledError:
+            if control.ending is None:
+                raise
+            log.info("worker.attempt_ended", why=control.ending.value)
+            hurried = control.ending is Ending.HURRY
+            return (_handed_back(node, task, HURRIED, 0.0) if hurried else None), None
+        except Exception as error:  # noqa: BLE001  a fault of ours must end the attempt, not the worker
+            failure = _explained(error)
+        attempt_log.say(f"failed ({failure.failure_class}): {failure.message}")
+        return _failed(node, task, failure), None
+
+    async def _within_limit(
+        self, task: TaskView, control: Control, running: Awaitable[CompleteRequest]
+    ) -> CompleteRequest:
+        """The result, or a failure of class `timeout` once the stopwatch passes the job's limit."""
+        limit_s = task.timeout_s if task.timeout_s is not None else self.default_timeout_s
+        body = asyncio.ensure_future(running)
+        control.runs_in(body)
+        limit = asyncio.ensure_future(control.until_elapsed(limit_s)) if limit_s is not None else None
+        try:
+            await asyncio.wait((body, *((limit,) if limit else ())), return_when=asyncio.FIRST_COMPLETED)
+            if not body.done():
+                body.cancel()
+                await asyncio.wait((body,))
+                raise TaskFailedError(
+                    FailureClass.TIMEOUT,
+                    f"cannot finish within {limit_s:g} s: the job's time limit passed; raise timeout_s or use a faster preset",
+                )
+            return body.result()
+        finally:
+            for pending in (body, limit):
+                if pending is not None and not pending.done():
+                    pending.cancel()
+                    await asyncio.wait((pending,))
+
+    async def _report(self, task: TaskView, ended: Ended) -> None:
+        """Tell the master until it answers. Cancelled from outside when the lease is lost."""
+        failures = 0
+        while True:
+            try:
+                taken = await self.means.client.do(_call(task, ended), patience_s=None)
+            except StaleError as error:
+                log.warning("worker.report_stale", reason=str(error))
+                return
+            except (RefusedError, UnreachableError) as error:
+                if isinstance(error, RefusedError) and error.status < 500:
+                    # It will never be taken as it is; the attempt is ended by a report that says so, if any is.
+                    log.error("worker.report_refused", reason=str(error))  # noqa: TRY400  the reason is all there is
+                    if isinstance(ended, FailRequest):
+                        return
+                    failure = Failure(
+                        failure_class=FailureClass.ENGINE, message=f"cannot report the result: {error}"[:4000]
+                    )
+                    ended = _failed(ended.node, task, failure)
+                failures += 1
+                await self.clock.sleep(REPORT_BACKOFF.wait_s(failures, self.draw))
+            else:
+                log.info("worker.task_ended", state=taken.state)
+                return
+
+
+def _explained(error: Exception) -> Failure:
+    """What the user is told of an error that ended the attempt."""
+    if isinstance(error, TaskFailedError):
+        return error.failure
+    if isinstance(error, ClientError):
+        return from_client_error(error, "run the task").failure
+    if isinstance(error, OSError):
+        return from_os_error(error, "run the task").failure
+    log.error("worker.attempt_broke", exc=error)
+    return Failure(
+        failure_class=FailureClass.ENGINE,
+        message=f"cannot run the task: the worker itself is at fault ({type(error).__name__}: {error})",
+    )
+
+
+def _call(task: TaskView, ended: Ended) -> Call[Taken]:
+    if isinstance(ended, CompleteRequest):
+        return work.complete(task.task, ended)
+    if isinstance(ended, FailRequest):
+        return work.fail(task.task, ended)
+    return work.hand_back(task.task, ended)
+
+
+def _failed(node: str, task: TaskView, failure: Failure) -> FailRequest:
+    message = failure.message[:4000] or failure.failure_class.value
+    return FailRequest(node=node, attempt=task.attempt, failure_class=failure.failure_class, message=message)
+
+
+def _handed_back(node: str, task: TaskView, reason: str, delay_s: float) -> HandBackRequest:
+    return HandBackRequest(node=node, attempt=task.attempt, reason=reason[:1000], delay_s=delay_s)

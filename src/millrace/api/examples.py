@@ -1,6 +1,5 @@
 """An example of each request and reply that people meet first. Tests decode every one into its shape."""
 
-
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import problems, system, work
 

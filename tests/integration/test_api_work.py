@@ -22,14 +22,27 @@ async def test_a_job_goes_through_all_its_states(rig: Rig) -> None:
     reply = await rig.post(f"/v1/nodes/{node.id}/heartbeat", beat)
     assert (reply["directives"], reply["drain"]) == ([], False)
     assert (await rig.get("/v1/jobs/1"))["progress"]["fraction"] == 0.5
-    output = {"name": "a.mp4", "location": "/media/out/a.mp4", "sha256": "0" * 64, "size": 5, "streams": [{"codec": "h264"}]}
+    output = {
+        "name": "a.mp4",
+        "location": "/media/out/a.mp4",
+        "sha256": "0" * 64,
+        "size": 5,
+        "streams": [{"codec": "h264"}],
+    }
     done = await node.report("complete", task, outputs=[output], facts={"duration_s": 60.0})
     assert done == {"task": task["task"], "state": "completed"}
     shown = await rig.get(f"/v1/jobs/{job['id']}")
     assert shown["state"] == "completed"
     assert [one["to"] for one in shown["transitions"]] == ["queued", "assigned", "processing", "completed"]
     assert shown["outputs"] == [
-        {"name": "a.mp4", "path": "/media/out/a.mp4", "url": None, "sha256": "0" * 64, "size": 5, "streams": [{"codec": "h264"}]}
+        {
+            "name": "a.mp4",
+            "path": "/media/out/a.mp4",
+            "url": None,
+            "sha256": "0" * 64,
+            "size": 5,
+            "streams": [{"codec": "h264"}],
+        }
     ]
     assert (shown["attempts"][0]["outcome"], shown["attempts"][0]["node_name"]) == ("completed", "one")
     assert shown["sla"] == {"compliant": True, "reason": "compliant"}
@@ -129,7 +142,9 @@ async def test_an_output_cannot_leave_its_folder(rig: Rig) -> None:
     node = await rig.register()
     (task,) = await node.claim()
     for name in ("%2e%2e/x", "..%2F..%2Fx", "a//b", ".", "a/%2e", "a%5Cb", "%00", "a%0Ab", "x" * 300):
-        response = await rig.call("PUT", f"/v1/tasks/{task['task']}/outputs/{name}?node={node.id}&attempt=1", content=b"x")
+        response = await rig.call(
+            "PUT", f"/v1/tasks/{task['task']}/outputs/{name}?node={node.id}&attempt=1", content=b"x"
+        )
         assert response.status_code in (400, 404), name
 
 

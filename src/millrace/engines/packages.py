@@ -1,5 +1,6 @@
 """What completes an output after the encode: the master playlist, subtitle playlists, the cue file of thumbnails."""
 
+from fractions import Fraction
 
 from millrace.domain.media.hls import (
     AudioRendition,
@@ -30,6 +31,19 @@ def files_to_read(plan: Plan) -> tuple[str, ...]:
     first = "init.mp4" if plan.packaging is Packaging.CMAF else "seg-00000.ts"
     streams = [file.path for file in plan.files if file.role is not Role.SUBTITLES]
     return tuple(path for stream in streams for path in (stream, _beside(stream, first)))
+
+
+def segments_of(plan: Plan, listing: Listing) -> dict[str, tuple[tuple[str, Fraction], ...]]:
+    """The segments that each playlist names, by the playlist's path: (path, seconds). Unreadable playlists have none."""
+    found = {}
+    for file in plan.files:
+        if plan.packaging.is_segmented and file.role is not Role.SUBTITLES:
+            try:
+                playlist = parse_media_playlist(listing.contents.get(file.path, b"").decode())
+            except ValueError:
+                continue
+            found[file.path] = tuple((_beside(file.path, one.uri), one.duration) for one in playlist.segments)
+    return found
 
 
 def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:

@@ -67,7 +67,9 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:  # PyYAML's signature
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[object, object]:  # PyYAML's signature
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         if len(set(map(str, keys))) != len(keys):
             raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)

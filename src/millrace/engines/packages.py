@@ -30,7 +30,8 @@ def files_to_read(plan: Plan) -> tuple[str, ...]:
         return ()
     first = "init.mp4" if plan.packaging is Packaging.CMAF else "seg-00000.ts"
     streams = [file.path for file in plan.files if file.role is not Role.SUBTITLES]
-    return tuple(path for stream in streams for path in (stream, _beside(stream, first)))
+    texts = [file.path for file in plan.files if file.role is Role.SUBTITLES and plan.origin]
+    return (*(path for stream in streams for path in (stream, _beside(stream, first))), *texts)
 
 
 def segments_of(plan: Plan, listing: Listing) -> dict[str, tuple[tuple[str, Fraction], ...]]:
@@ -87,6 +88,8 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
     for file in plan.files:
         if file.role is Role.SUBTITLES:
             uri = file.path.removesuffix(".vtt") + ".m3u8"
+            if plan.origin:
+                made[file.path] = _mapped(_content(listing, file.path), plan)
             made[uri] = single_file_playlist(file.path.rpartition("/")[2], plan.duration).encode()
             entry_language = file.subtitles[0].language
             subtitles.append(
@@ -94,6 +97,12 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
             )
     made[MASTER] = master_playlist(variants, audio, subtitles).encode()
     return made
+
+
+def _mapped(cues: bytes, plan: Plan) -> bytes:
+    """WebVTT whose time 0 is the beginning of the segments (RFC 8216 3.5)."""
+    stamp = f"WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{int(plan.origin * 90_000)},LOCAL:00:00:00.000\n"
+    return cues.replace(b"WEBVTT\n", stamp.encode(), 1)
 
 
 def _measured(plan: Plan, file: OutputFile, listing: Listing) -> tuple[Bandwidth, str]:

@@ -98,8 +98,8 @@ def _audio(plan: Plan, wanted: AudioOutput, found: AudioStream) -> list[str]:
         texts.append(f"has audio in {found.codec}; planned: {wanted.settings.codec}")
     if found.channels != wanted.channels:
         texts.append(f"has {found.channels} audio channels; planned: {wanted.channels}")
-    if abs(found.start) > AUDIO_SLACK:
-        texts.append(f"has audio that begins at {float(found.start):.3f} s; planned: 0")
+    if abs(found.start - plan.origin) > AUDIO_SLACK:
+        texts.append(f"has audio that begins at {float(found.start):.3f} s; planned: {float(plan.origin):g}")
     if abs(found.duration - wanted.duration) > plan.checks.duration_tolerance_s + AUDIO_SLACK:
         texts.append(f"has {float(found.duration):.3f} s of audio; planned: {float(wanted.duration):.3f} s")
     return texts
@@ -123,7 +123,7 @@ def _alignment(plan: Plan, produced: Produced) -> list[Finding]:
             continue
         found = probe.video[0]
         half = 1 / file.video.rate / 2
-        wanted = [number / file.video.rate for number in range(0, file.video.frames, file.video.gop_frames)]
+        wanted = [number / file.video.rate for number in range(0, found.frames, file.video.gop_frames)]
         times = [time - found.start for time in found.keyframes]
         if len(times) != len(wanted) or any(abs(a - b) > half for a, b in zip(times, wanted, strict=False)):
             findings.append(
@@ -132,8 +132,9 @@ def _alignment(plan: Plan, produced: Produced) -> list[Finding]:
                     text=f"has {len(times)} key frames that are not exactly {file.video.gop_frames} frames apart ({len(wanted)} planned)",
                 )
             )
-        if abs(found.start) > half:
-            findings.append(Finding(path=file.path, text=f"begins at {float(found.start):.3f} s; planned: 0"))
+        if abs(found.start - plan.origin) > half:
+            text = f"begins at {float(found.start):.3f} s; planned: {float(plan.origin):g}"
+            findings.append(Finding(path=file.path, text=text))
     return findings
 
 

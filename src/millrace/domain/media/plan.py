@@ -1,7 +1,7 @@
 """From a profile and the facts about a source to a plan, or to a refusal with a sentence. Pure.
 
 Decisions (each is a test):
-- An output starts at time 0: pictures and audio that begin late are padded (first frame repeated, silence), so that
+- Pictures and audio of an output begin together: what begins late is padded (first frame repeated, silence), so that
   renditions in separate files stay in step without edit lists that some players ignore.
 - Pictures always lie on the exact grid of one rate. A variable source is put on the grid of its own shortest common
   frame distance, at most 60: nothing that a viewer saw is lost, and key frames stay aligned by frame count.
@@ -103,7 +103,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
         pictures = _pictures(profile, probe, stream, notes)
         checks = _checks(profile, stream, probe.start, pictures.rate)
         if profile.thumbnails:
-            sprites = _sprites(profile.thumbnails, stream, pictures.frames / pictures.rate)
+            sprites = _sprites(profile.thumbnails, stream, pictures)
         else:
             videos = _videos(profile, stream, pictures, notes)
     elif not audio:
@@ -309,20 +309,14 @@ def _files(
     )
 
 
-def _sprites(settings: Thumbnails, stream: VideoStream, duration: Fraction) -> Sprites:
+def _sprites(settings: Thumbnails, stream: VideoStream, pictures: Pictures) -> Sprites:
     wide, high = stream.display_size
     scale = min(Fraction(1), settings.width / wide)
     size = Size(width=max(2, int(wide * scale / 2) * 2), height=max(2, int(high * scale / 2) * 2))
-    # A picture stands for the interval that it begins, so the last begun interval has one too.
-    count = max(
-        1,
-        -(
-            -duration.numerator
-            * settings.interval_s.denominator
-            // (duration.denominator * settings.interval_s.numerator)
-        ),
-    )
-    return Sprites(settings=settings, size=size, interval=settings.interval_s, count=count)
+    interval = max(settings.interval_s, 1 / pictures.rate)
+    # An interval has a picture when a frame begins in it; the last frame tells how many there are.
+    last_frame_s = (pictures.frames - 1) / pictures.rate
+    return Sprites(settings=settings, size=size, interval=interval, count=int(last_frame_s / interval) + 1)
 
 
 def _sprite_files(sprites: Sprites) -> tuple[OutputFile, ...]:

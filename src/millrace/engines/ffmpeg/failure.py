@@ -32,7 +32,7 @@ ERRNO = {
 }
 CONFESSIONS = re.compile(
     r"corrupt (?:decoded frame|input packet)|Packet corrupt|partial file|File ended prematurely|Stream ends prematurely"
-    r"|Error during demuxing|error while decoding|No space left on device|misdetection possible|Decoding error"
+    r"|Error during demuxing|error while decoding|No space left on device|misdetection possible|Decoding error|already exists\. Exiting"
 )
 """Lines after which an exit status of 0 is a lie (reference: truncated and rotten inputs, reset connections)."""
 

@@ -64,7 +64,10 @@ def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
     """The facts about an output; None when it cannot be read."""
     if exit_status != 0 or CUT_SHORT.search(stderr):
         return None
-    return _assembled(printed.read_headers(stderr), read_packets(stdout))
+    try:
+        return _assembled(printed.read_headers(stderr), read_packets(stdout))
+    except EngineFailure:
+        return None
 
 
 def _refusal(text: str) -> EngineFailure:

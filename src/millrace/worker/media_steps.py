@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from millrace.domain.failures import FailureClass, Refused
+from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.check import Finding, check
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
-from millrace.engines.engine import Command, Engine, EngineFailure, Failure, Listing, Outcome, Progress, share_done
+from millrace.engines.engine import Command, Engine, EngineFailure, Listing, Outcome, Progress, share_done
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, collect, follow

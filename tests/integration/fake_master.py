@@ -5,7 +5,9 @@ protocol tests need no store and no scheduler.
 """
 
 import asyncio
+import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -98,7 +100,9 @@ class FakeMaster:
     def wait(self, condition, what="the condition"):
         with self.changed:
             if not self.changed.wait_for(condition, PATIENCE_S):
-                raise AssertionError(f"{what} did not come; tasks: {list(self.tasks.values())}; calls: {self.calls[-20:]}")
+                raise AssertionError(
+                    f"{what} did not come; tasks: {list(self.tasks.values())}; calls: {self.calls[-20:]}"
+                )
 
     async def until(self, condition, what="the condition"):
         await asyncio.to_thread(self.wait, condition, what)
@@ -118,18 +122,13 @@ class FakeMaster:
         async def main():
             self._loop = asyncio.get_running_loop()
             self._work = asyncio.Event()
-            config = uvicorn.Config(
-                self._faulty(self._app()), host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none"
-            )
+            config = uvicorn.Config(self._faulty(self._app()), log_level="critical", lifespan="off", ws="none")
             self._server = uvicorn.Server(config)
-            self._server.install_signal_handlers = lambda: None
-            serving = asyncio.create_task(self._server.serve())
-            while not self._server.started:
-                await asyncio.sleep(0.005)
-            port = self._server.servers[0].sockets[0].getsockname()[1]
-            self.url = f"http://127.0.0.1:{port}"
+            listener = socket.create_server(("127.0.0.1", 0))  # from here on connections wait in its queue
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             ready.set()
-            await serving
+            await self._server._serve([listener])
+            listener.close()
 
         asyncio.run(main())
 
@@ -159,7 +158,7 @@ class FakeMaster:
 
         async def wrapped(scope, receive, send):
             if scope["type"] != "http":
-                return await app(scope, receive, send)
+                return
             call = f"{scope['method']} {scope['path']}"
             with self.changed:
                 self.calls.append(call)
@@ -170,28 +169,35 @@ class FakeMaster:
                 pass
 
             if dict(scope["headers"]).get(b"authorization") != f"Bearer {KEY}".encode():
-                return await _problem(401, "unauthorized", "the key is wrong")(scope, receive, send)
-            if fault == "lost-reply":
-                await app(scope, receive, nowhere)
-            elif fault is not None and fault.isdecimal():
-                return await _problem(int(fault), "unavailable", "to order")(scope, receive, send)
-            elif fault is None:
-                return await app(scope, receive, send)
-            # A body that is shorter than announced: the client sees the connection break.
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
-            await send({"type": "http.response.body", "body": b"{", "more_body": False})
+                fault = "401"
+            if fault is None:
+                await app(scope, receive, send)
+            elif fault.isdecimal():
+                await _problem(int(fault), "to-order", "to order")(scope, receive, send)
+            else:
+                if fault == "lost-reply":
+                    await app(scope, receive, nowhere)
+                # A body that is shorter than announced: the client sees the connection break.
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
+                await send({"type": "http.response.body", "body": b"{", "more_body": False})
 
         return wrapped
 
     async def _register(self, request):
         body = await _read(request, work.RegisterRequest)
         with self.changed:
-            node = self.nodes.setdefault(body.fingerprint, {"id": f"n{len(self.nodes) + 1:032x}", "epoch": 0, "boot": ""})
+            node = self.nodes.setdefault(
+                body.fingerprint, {"id": f"n{len(self.nodes) + 1:032x}", "epoch": 0, "boot": ""}
+            )
             if node["boot"] != body.boot_id or node.pop("lost", False):
                 node.update(boot=body.boot_id, epoch=node["epoch"] + 1)
             node["request"] = body
             self.changed.notify_all()
-        return _json(work.RegisterReply(node=node["id"], epoch=node["epoch"], lease_ttl_s=self.ttl_s, heartbeat_s=self.heartbeat_s))
+        return _json(
+            work.RegisterReply(
+                node=node["id"], epoch=node["epoch"], lease_ttl_s=self.ttl_s, heartbeat_s=self.heartbeat_s
+            )
+        )
 
     def _node(self, request, epoch):
         node = next((n for n in self.nodes.values() if n["id"] == request.path_params["node"]), None)
@@ -210,10 +216,8 @@ class FakeMaster:
             if given or left <= 0 or self._server.should_exit:
                 return _json(work.ClaimReply(tasks=given))
             self._work.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), min(left, 0.2))
-            except TimeoutError:
-                pass
 
     def _give(self, body, node):
         given = []

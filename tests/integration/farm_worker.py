@@ -30,7 +30,13 @@ async def running(master, folder, engines, *, urls=None, clock=None, **terms):
     clock = clock or SystemClock()
     rules = Terms(key=KEY, clock=clock, draw=random.Random(1).random)
     urls = urls or [master.url]
-    defaults = {"name": "w1", "state": folder / "state", "scratch": folder / "scratch", "keep_free_bytes": 0, "claim_wait_s": 5.0}
+    defaults = {
+        "name": "w1",
+        "state": folder / "state",
+        "scratch": folder / "scratch",
+        "keep_free_bytes": 0,
+        "claim_wait_s": 5.0,
+    }
     async with AsyncClient(urls, rules) as client:
         heart = Client(urls, rules)
         worker = Worker(

@@ -121,6 +121,11 @@ class Worker(Service):
         """Return when the worker drains and nothing runs any more."""
         await self._drained.wait()
 
+    async def wait_idle(self) -> None:
+        """Return when nothing runs here at this moment."""
+        while self._held:
+            await asyncio.wait([held.running for held in self._held.values()])
+
     async def on_start(self) -> None:
         """Take the folders, prove the encoders, register, and begin to claim."""
         self._reset()
@@ -197,8 +202,7 @@ class Worker(Service):
             empties = empties + 1 if early and not tasks else 0
             if empties and self._membership is not None:
                 await self._claims.rest(empties, self._closed)
-        while self._held:
-            await asyncio.wait([held.running for held in self._held.values()])
+        await self.wait_idle()
         self._drained.set()
 
     async def _ask(self, free: int) -> list[TaskView]:

@@ -51,9 +51,9 @@ def overhead(folder: Path, runs: int) -> str:
 def _plain_arguments(source: Path, target: Path) -> list[list[str]]:
     from millrace.domain.media.plan import plan
     from millrace.engines import profiles
-    from millrace.engines.ffmpeg.engine import FfmpegEngine
+    from millrace.engines.ffmpeg.engine import FFmpeg
 
-    engine = FfmpegEngine(Path(FFMPEG))
+    engine = FFmpeg(Path(FFMPEG))
     command = engine.probe(source)
     done = subprocess.run(command.argv, capture_output=True, text=True, check=True)
     facts = engine.read_probe(done.stdout, done.stderr, done.returncode)

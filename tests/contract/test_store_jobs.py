@@ -185,7 +185,7 @@ def test_a_cursor_stays_good_when_its_job_is_deleted(farm: Any) -> None:
         (task,) = await queue_jobs(farm.store, 1)
         await farm.store.move([a_move(task, State.CANCELED)])
         events = await farm.events(2)
-        farm.advance(1)
+        await farm.advance(1)
         before = await farm.store.now() + timedelta(seconds=60)
         assert list(await farm.store.delete_finished(before=before, limit=10)) == [events[0].job_id]
         (fresh,) = await queue_jobs(farm.store, 1)

@@ -248,9 +248,9 @@ def test_delayed_tasks_are_due_when_their_time_has_come(farm: Any) -> None:
         await _claim(farm, node, "r")
         await farm.store.move([a_move(task, State.RETRYING, delay_s=20.0)])
         assert (await farm.store.task(task)).due_at == await farm.store.next_due()
-        farm.advance(50)
+        await farm.advance(50)
         assert [one.id for one in await farm.store.due(limit=10)] == [task]
-        farm.advance(60)
+        await farm.advance(60)
         assert [one.id for one in await farm.store.due(limit=10)] == [task, f"{later.id}.1"]
         assert [one.id for one in await farm.store.due(limit=1)] == [task]
         await farm.store.move([a_move(task, State.QUEUED)])
@@ -264,7 +264,7 @@ def test_queued_classes_say_since_when_the_oldest_waits(farm: Any) -> None:
         cpu, gpu = await farm.store.class_of(NEEDS), await farm.store.class_of(GPU_NEEDS)
         assert await farm.store.queued_classes() == {}
         (first,) = await farm.store.add_jobs([a_job(gpu)])
-        farm.advance(5)
+        await farm.advance(5)
         (second,) = await farm.store.add_jobs([a_job(gpu, head_start_ms=10**8)])
         assert await farm.store.queued_classes() == {gpu: first.created_at}
         assert [one.job_id for one in await farm.store.queued(gpu, limit=9)] == [second.id, first.id]
@@ -304,15 +304,15 @@ def test_a_silent_node_is_lost_and_its_tasks_are_orphans(farm: Any) -> None:
         new = a_node(ttl_s=30.0)
         node = await farm.store.register(new)
         await _claim(farm, node, "r")
-        farm.advance(20)
+        await farm.advance(20)
         assert list(await farm.store.expire_leases(limit=10)) == []
         beat = await farm.store.heartbeat(node_id=node.id, epoch=1, ttl_s=30.0, reports=[])
         assert [one.id for one in beat.held] == [task]
         assert (beat.node.holding, beat.node.state) == (1, NodeState.READY)
-        farm.advance(20)
+        await farm.advance(20)
         assert list(await farm.store.expire_leases(limit=10)) == []
         assert list(await farm.store.orphans(limit=10)) == []
-        farm.advance(11)
+        await farm.advance(11)
         (lost,) = await farm.store.expire_leases(limit=10)
         assert (lost.id, lost.state, lost.epoch) == (node.id, NodeState.LOST, 2)
         assert list(await farm.store.expire_leases(limit=10)) == []

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from millrace.store.open import open_store
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.order import Priority, Queue
@@ -27,6 +26,7 @@ from millrace.scheduler.read import find_job
 from millrace.scheduler.reject import reject_impossible
 from millrace.scheduler.submit import Caller, submit
 from millrace.scheduler.wake import listener
+from millrace.store.open import open_store
 from millrace.wire.v1.jobs import JobRequest
 
 ENCODERS = {"libx264": "", "aac": "", "libx265": "", "libsvtav1": "no such encoder"}

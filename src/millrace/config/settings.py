@@ -7,7 +7,6 @@ from it. Settings are read once, at the start of a program, and handed down in s
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 
@@ -48,14 +47,14 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _labels(value: str) -> Mapping[str, str]:
+Labels = tuple[tuple[str, str], ...]
+
+
+def _labels(value: str) -> Labels:
     pairs = [part.partition("=") for part in _words(value)]
     if not all(key and equals for key, equals, _ in pairs):
         raise ValueError("labels such as zone=a,gpu=none")
-    return {key: text for key, _, text in pairs}
-
-
-_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+    return tuple((key, text) for key, _, text in pairs)
 
 
 def _optional_path(value: str) -> Path | None:
@@ -106,7 +105,7 @@ class WorkerSettings:
     state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
     name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
     slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _count)
-    labels: Mapping[str, str] = setting(_NO_LABELS, "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
+    labels: Labels = setting((), "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip

@@ -1,20 +1,24 @@
 """A master, put together: store, blobs, verbs, duties, server. Everything concrete is built here."""
 
-import random
-import ssl
+import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from millrace.api.app import build_app
-from millrace.blobs.blobs import Blobs
-from millrace.blobs.open import open_blobs
+from millrace.api.places import job_prefix
+from millrace.blobs.location import open_blobs
+from millrace.blobs.values import BlobError, Blobs
 from millrace.config.settings import MasterSettings, SettingError
+from millrace.edge.keys import Key, Keys
 from millrace.programs import api_key
 from millrace.programs.listen import is_loopback, listen, url_of
 from millrace.programs.server import HttpServer
-from millrace.runtime.service import Service, Services
+from millrace.runtime.clock import SystemClock
+from millrace.runtime.service import Service
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
@@ -25,4 +29,121 @@ from millrace.telemetry.logs import logger
 log = logger("master")
 DATABASE = "millrace.db"
 BLOBS = "blobs"
-SECOND_S = 1
+
+
+class _StoreService(Service):
+    """The store under the contract of services."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+
+    async def on_start(self) -> None:
+        await self._store.start()
+
+    async def on_stop(self) -> None:
+        await self._store.stop()
+
+
+class MasterProgram(Service):
+    """Ready when it answers requests; `url` and `key` are how to reach it then."""
+
+    def __init__(self, settings: MasterSettings) -> None:
+        """Checks the settings; nothing is opened yet.
+
+        Raises:
+            SettingError: the settings would open the farm to the network without protection.
+        """
+        super().__init__()
+        _refuse_unprotected(settings)
+        self._settings = settings
+        self._parts = AsyncExitStack()
+        self.url = ""
+        self.key = settings.api_key
+        self.key_file: Path | None = None
+
+    async def on_start(self) -> None:
+        """Open the store, begin the duties, serve.
+
+        Raises:
+            StoreError: the store cannot be opened.
+            ListenError: the port cannot be listened on.
+            BlobError: the place for uploads and outputs cannot be used.
+        """
+        settings = self._settings
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = open_store(settings.store or settings.data / DATABASE)
+        blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
+        farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
+        offers = Offers(store)
+        duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
+        # The store comes first: it holds the lock on the data folder, and a second master ends here.
+        await self._parts.enter_async_context(_StoreService(store))
+        self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
+        if made:
+            log.info("master.key_made", file=str(self.key_file))
+        app = build_app(farm, offers, blobs, Keys([Key(secret=self.key)], now_s=time.time))
+        await self._parts.enter_async_context(duties)
+        socket = listen(settings.host, settings.port)
+        tls = settings.tls_certificate is not None
+        self.url = url_of(socket, tls=tls)
+        server = HttpServer(
+            app, socket, certificate=settings.tls_certificate, key=settings.tls_key, before_stop=app.stop
+        )
+        await self._parts.enter_async_context(server)
+        log.info("master.ready", url=self.url, store=_place(settings.store) or str(settings.data / DATABASE))
+
+    async def on_stop(self) -> None:
+        """Stop serving, end the duties, close the store."""
+        await self._parts.aclose()
+
+
+def _rules(settings: MasterSettings) -> Rules:
+    return Rules(
+        lease_ttl_s=settings.lease_ttl_s,
+        heartbeat_s=settings.heartbeat_s,
+        max_retries=settings.max_retries,
+        ageing_s=settings.ageing_s,
+        reject_after_s=settings.reject_after_s,
+        keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
+    )
+
+
+def _refuse_unprotected(settings: MasterSettings) -> None:
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise SettingError("cannot serve TLS: give both a certificate and its key")
+    if settings.heartbeat_s * 2 > settings.lease_ttl_s:
+        raise SettingError("cannot keep leases: the lease must last at least two heartbeats")
+    if is_loopback(settings.host) or settings.tls_certificate is not None:
+        return
+    if not settings.plain_http:
+        raise SettingError(
+            f"cannot listen on {settings.host}: keys would cross the network in the clear; give --tls-cert and --tls-key, "
+            "or --plain-http where a proxy in front ends TLS"
+        )
+    log.warning("master.plain_http", host=settings.host, why="keys cross the network in the clear")
+
+
+def _complain(duty: str, error: Exception) -> None:
+    log.warning("master.duty_failed", duty=duty, reason=str(error))
+
+
+def _place(store: str) -> str:
+    """The database's place without user and password."""
+    parts = urlsplit(store)
+    return f"{parts.scheme}://{parts.hostname}{parts.path}" if store else ""
+
+
+class _Forgetter:
+    """Deletes what the master kept for jobs that are gone."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def __call__(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            try:
+                async for info in self._blobs.list(job_prefix(job_id)):
+                    await self._blobs.delete(info.key)
+            except BlobError as error:
+                log.warning("master.outputs_not_deleted", job=job_id, reason=str(error))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,18 @@ class _Server(uvicorn.Server):
 class HttpServer(Service):
     """Serves an ASGI app on a listening socket, over TLS where a certificate is given."""
 
-    def __init__(self, app: Any, listening: socket.socket, *, certificate: Path | None, key: Path | None) -> None:
-        """The socket becomes the server's and is closed with it."""
+    def __init__(
+        self,
+        app: Any,
+        listening: socket.socket,
+        *,
+        certificate: Path | None,
+        key: Path | None,
+        before_stop: Callable[[], None],
+    ) -> None:
+        """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end."""
         super().__init__()
+        self._before_stop = before_stop
         self._socket = listening
         self._config = uvicorn.Config(
             app,
@@ -59,6 +68,7 @@ class HttpServer(Service):
         """Return when every connection is closed."""
         task, self._task = self._task, None
         if task is not None:
+            self._before_stop()
             self._server.should_exit = True
             await task
         self._socket.close()

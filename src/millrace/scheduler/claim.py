@@ -7,16 +7,28 @@ from millrace.domain.records import Claimed
 from millrace.scheduler.errors import StaleEpochError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
+from millrace.scheduler.waiting import Visit
 
 
 async def claim(
-    farm: Farm, offers: Offers, *, node_id: str, epoch: int, request_id: str, limit: int, wait_s: float
+    farm: Farm,
+    offers: Offers,
+    *,
+    node_id: str,
+    epoch: int,
+    request_id: str,
+    limit: int,
+    wait_s: float,
+    visit: Visit | None = None,
 ) -> Sequence[Claimed]:
     """Up to `limit` tasks, at once or within `wait_s` seconds; none where the wait ended without work.
+
+    `visit` lets somebody else end the wait; what was given by then is given all the same.
 
     Raises:
         StaleEpochError: the node fell silent or registered anew.
     """
+    visit = visit or Visit()
     deadline = farm.clock.monotonic() + wait_s
     while True:
         classes = await offers.classes_for(node_id, epoch)
@@ -35,7 +47,10 @@ async def claim(
                     _cascade(farm, classes)
                 return tasks
             remaining = deadline - farm.clock.monotonic()
-            if remaining <= 0 or not await farm.clock.wait_event(waiter.woken, remaining):
+            if remaining <= 0 or visit.over:
+                return ()
+            visit.begin(waiter)
+            if not await farm.clock.wait_event(waiter.woken, remaining) or visit.over:
                 return ()
         finally:
             farm.waiting.leave(waiter)

@@ -11,7 +11,8 @@ _POLL_S = 2.0
 
 
 async def follow(farm: Farm, *, after: str | None, job_id: str | None = None) -> AsyncIterator[Transition | None]:
-    """Every transition after a cursor, without end; None now and then, so that the reader can tell silence from death.
+    """Every transition after a cursor, without end; None whenever a look found nothing new, so that the reader can
+    leave, and tell silence from death.
 
     Raises:
         ValueError: the cursor is none of the store's.
@@ -24,5 +25,6 @@ async def follow(farm: Farm, *, after: str | None, job_id: str | None = None) ->
         for transition in found:
             cursor = transition.cursor
             yield transition
-        if not found and not await farm.clock.wait_event(ring, _POLL_S):
+        if not found:
+            await farm.clock.wait_event(ring, _POLL_S)
             yield None

@@ -41,16 +41,18 @@ async def register(
 
 
 async def heartbeat(
-    farm: Farm, *, node_id: str, epoch: int, reports: Sequence[Report]
+    farm: Farm, *, node_id: str, epoch: int, reports: Sequence[Report] | None
 ) -> tuple[Node, tuple[Directive, ...]]:
-    """Extend the node's lease and say what it is to do.
+    """Extend the node's lease and say what it is to do. `reports` None says nothing about its tasks, so nothing follows.
 
     Raises:
         StaleEpochError: the node fell silent or registered anew.
     """
-    beat = await farm.store.heartbeat(node_id=node_id, epoch=epoch, ttl_s=farm.rules.lease_ttl_s, reports=reports)
+    beat = await farm.store.heartbeat(node_id=node_id, epoch=epoch, ttl_s=farm.rules.lease_ttl_s, reports=reports or ())
     if beat is None:
         raise StaleEpochError(f"cannot extend the lease of node {node_id}: its epoch {epoch} is over; register again")
+    if reports is None:
+        return beat.node, ()
     lost = never_arrived(beat.held, reports, beat.node.seen_at)
     if lost:
         await farm.store.move([_requeue(task) for task in lost])

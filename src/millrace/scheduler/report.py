@@ -36,6 +36,17 @@ async def _settle(farm: Farm, move: Move, outcome: Outcome | None) -> State:
     )
 
 
+async def check_holder(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> Task:
+    """The task, if this attempt of it is the node's at present. Raises as :func:`start`."""
+    task = await _task(farm, task_id)
+    if task.node_id != node_id or task.attempt != attempt:
+        raise StaleAttemptError(
+            f"cannot take anything for attempt {attempt} of {task_id}: the task is {task.state} in attempt "
+            f"{task.attempt}; stop the engine and drop the work"
+        )
+    return task
+
+
 async def start(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> State:
     """The engine runs.
 

@@ -8,6 +8,7 @@ from millrace.scheduler.errors import ConflictError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.read import find_job
 
+RETRIED = "retried on request"
 _TRIES = 16
 """A decision made on what has changed meanwhile is made anew, this often at the most."""
 
@@ -106,7 +107,7 @@ async def retry(farm: Farm, ref: str, *, actor: str) -> Job:
             task_id=task.id,
             sources=frozenset({task.state}),
             target=State.QUEUED,
-            reason="retried on request",
+            reason=RETRIED,
             actor=actor,
             attempt=task.attempt,
             restart=True,

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 
@@ -21,6 +22,7 @@ from millrace.scheduler.locations import check_input, check_output
 from millrace.store.store import Added
 from millrace.wire.v1.jobs import JobRequest, Parameters
 
+_FARTHEST = timedelta(days=3660)
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 DEFAULT_PROFILE = "web-hls"
 DEFAULT_SCENARIO = "720p30-h264"
@@ -70,6 +72,8 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
     check_output(request.output)
     profile, needs = _profile(request)
     now = await farm.store.now()
+    if request.run_after is not None and request.run_after - now > _FARTHEST:
+        raise InvalidError(Finding("run_after", "lies more than ten years ahead"))
     later = request.run_after is not None and request.run_after > now
     job = NewJob(
         id=farm.new_job_id(now),
@@ -86,6 +90,7 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
             "engine": needs.engine,
             "profile": to_document(profile),
             "parameters": given(request.parameters),
+            "run_after": request.run_after.isoformat() if request.run_after else None,
         },
         max_retries=farm.rules.max_retries if request.max_retries is None else request.max_retries,
         timeout_s=request.timeout_s,

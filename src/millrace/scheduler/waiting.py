@@ -17,6 +17,25 @@ class Waiter:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Visit:
+    """One claim's stay, from its first look to its last. Ended early, the claim goes home with no work."""
+
+    def __init__(self) -> None:
+        """It goes on until somebody ends it."""
+        self.over = False
+        self._waiter: Waiter | None = None
+
+    def begin(self, waiter: Waiter) -> None:
+        """The claim looked, found nothing, and is about to wait (again)."""
+        self._waiter = waiter
+
+    def end(self) -> None:
+        """Nobody waits for the answer any more: the client hung up, or the master stops."""
+        self.over = True
+        if self._waiter is not None:
+            self._waiter.woken.set()
+
+
 class WaitingRoom:
     """Parked claims of this master, first come, first woken."""
 

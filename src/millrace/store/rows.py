@@ -224,3 +224,11 @@ def node(row: Row) -> Node:
         lease_until=to_datetime(row[11]),
         holding=row[12],
     )
+
+
+def cut(chunks: Sequence[Row], offset: int, limit: int) -> bytes:
+    """`limit` bytes from `offset` out of chunks that follow each other."""
+    if not chunks:
+        return b""
+    skipped = offset - chunks[0][0]
+    return b"".join(data for _, data in chunks)[skipped : skipped + limit]

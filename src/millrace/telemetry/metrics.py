@@ -33,6 +33,8 @@ class Metric:
 
 METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_jobs_submitted_total", kind="counter", help="Jobs accepted.", labels=("queue",)),
+    Metric(name="millrace_jobs", kind="gauge", help="Jobs by state.", labels=("state",)),
+    Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(name="millrace_tasks", kind="gauge", help="Tasks by state.", labels=("state",)),
     Metric(
         name="millrace_tasks_ended_total", kind="counter", help="Attempts that ended, by outcome.", labels=("outcome",)
@@ -103,12 +105,12 @@ class Metrics:
                     row.name, row.help, row.labels, registry=self._registry, buckets=row.buckets
                 )
 
-    def add(self, name: str, amount: float = 1, **labels: str) -> None:
+    def add(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Raise a counter."""
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
 
-    def set(self, name: str, value: float, **labels: str) -> None:
+    def set(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
@@ -120,13 +122,13 @@ class Metrics:
         for key, value in values.items():
             gauge.labels(**{label: key}).set(value)
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Put a value into a histogram."""
         histogram = self._histograms[name]
         (histogram.labels(**labels) if labels else histogram).observe(value)
 
     @contextmanager
-    def timed(self, name: str, clock: Clock, **labels: str) -> Iterator[None]:
+    def timed(self, name: str, clock: Clock, /, **labels: str) -> Iterator[None]:
         """Put the seconds that the block takes into a histogram, whether it succeeds or fails."""
         began_s = clock.monotonic()
         try:

@@ -48,7 +48,7 @@ def equip(
     }
     if terms.open_store is not None:
         remote["s3"] = ObjectFetch(terms.open_store, clock=clock, draw=draw)
-    roots = Roots(terms.roots)
+    roots = Roots(terms.roots, terms.outputs)
     running = Engines(clock=clock, alive=alive, stall_s=terms.stall_s, nice=terms.nice)
     if terms.environment is not None:
         running = replace(running, environment=terms.environment)
@@ -67,7 +67,7 @@ async def prove_all(
     terms: WorkerTerms, environment: Mapping[str, str], *, clock: Clock, folder: Path
 ) -> Sequence[Proven]:
     """Try the encoders of every engine; `folder` is where the trials may write."""
-    cache = terms.state / PROOFS
+    cache = terms.proofs or terms.state / PROOFS
     return await asyncio.gather(
         *(prove(source, cache=cache, environment=environment, clock=clock, folder=folder) for source in terms.engines)
     )

@@ -12,9 +12,13 @@ from millrace.worker.failure import TaskFailedError
 class Roots:
     """The folders (or single files) that inputs and outputs by path must lie in."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        """Each root is resolved once, so that what a link below it points to later cannot widen it."""
+    def __init__(self, roots: Sequence[Path], places: Sequence[Path] = ()) -> None:
+        """Each root is resolved once, so that what a link below it points to later cannot widen it.
+
+        `places` are single folders that an output may become; what lies below or beside them is not allowed by that.
+        """
         self._roots = tuple(Path(os.path.realpath(root)) for root in roots)
+        self._places = frozenset(Path(os.path.realpath(place)) for place in places)
 
     def input(self, location: str) -> Path:
         """The real path of a non-empty regular file.
@@ -50,6 +54,8 @@ class Roots:
         Raises:
             TaskFailedError: class `request` for a path that is not allowed.
         """
+        if (place := Path(os.path.realpath(location))) in self._places:
+            return place
         path = self._allowed(location, "output")
         if path in self._roots:
             raise TaskFailedError(

@@ -18,6 +18,8 @@ class WorkerTerms:
         state: the folder that makes it the same node after a restart.
         scratch: the folder where attempts work; nobody else's.
         roots: folders (or single files) that inputs and outputs by path must lie in.
+        outputs: single folders that an output may become, beside those below the roots.
+        proofs: the file where proven encoders are remembered; None for one in the state folder.
         engines: what to run jobs with.
         slots: tasks at the same time.
         labels, facts: told to the master.
@@ -37,6 +39,8 @@ class WorkerTerms:
     state: Path
     scratch: Path
     roots: Sequence[Path] = ()
+    outputs: Sequence[Path] = ()
+    proofs: Path | None = None
     engines: Sequence[EngineSource] = ()
     slots: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -29,10 +29,10 @@ def probe_command(binary: Path | str, path: Path) -> Command:
     return Command(argv=(*guarded(binary), "-copyts", *source(path), *COPY), label="probe")
 
 
-def inspection_command(binary: Path | str, path: Path, share: float) -> Command:
-    """Probe a file that Millrace made: a playlist with its segments, a sprite, or a movie."""
-    options = playlist(path) if path.suffix == ".m3u8" else picture(path) if path.suffix == ".jpg" else source(path)
-    return Command(argv=(*guarded(binary), "-copyts", *options, *COPY), label=f"check {path.name}", share=share)
+def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
+    """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
+    options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
+    return Command(argv=(*guarded(binary), "-copyts", *options, *COPY), label=f"check {path}", share=share, cwd=folder)
 
 
 def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
@@ -64,7 +64,10 @@ def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
     """The facts about an output; None when it cannot be read."""
     if exit_status != 0 or CUT_SHORT.search(stderr):
         return None
-    return _assembled(printed.read_headers(stderr), read_packets(stdout))
+    try:
+        return _assembled(printed.read_headers(stderr), read_packets(stdout))
+    except EngineFailure:
+        return None
 
 
 def _refusal(text: str) -> EngineFailure:
@@ -144,6 +147,7 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         start=first,
         end=max(stream.times, default=0) * base + last,
         is_vfr=beat.is_vfr,
+        exact_times=not stream.guessed,
         field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
         color=_color(words),
         attached_picture="(attached pic)" in header.text,

@@ -27,6 +27,7 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State, check_transition
+from millrace.runtime.clock import Clock
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import jobs as job_units
@@ -46,7 +47,7 @@ T = TypeVar("T")
 class SqliteStore:
     """A :class:`~millrace.store.store.Store` in one file, for one process."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], datetime], vfs: str | None = None) -> None:
+    def __init__(self, path: Path, *, clock: Clock, vfs: str | None = None) -> None:
         """`vfs` names a registered SQLite file layer; None for the system's."""
         self._path = path
         self._clock = clock
@@ -109,7 +110,7 @@ class SqliteStore:
         return rows.to_datetime(self._now_ms())
 
     def _now_ms(self) -> int:
-        return rows.to_ms(self._clock())
+        return rows.to_ms(self._clock.now())
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)

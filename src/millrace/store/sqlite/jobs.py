@@ -6,6 +6,7 @@ from millrace.domain.needs import Needs
 from millrace.domain.records import Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
 from millrace.store import rows
+from millrace.store.pages import page_statement
 from millrace.store.sqlite.connection import QUERIES, Session
 from millrace.store.store import Added, JobFilter, JobPage
 
@@ -74,35 +75,11 @@ def job(session: Session, ref: str | int) -> Job | None:
     return None if row is None else rows.job(row)
 
 
-def _conditions(only: JobFilter, first: int) -> tuple[str, list[object]]:
-    """The conditions as SQL with parameters counted from `first`, and their values."""
-    wanted: list[tuple[str, object]] = [
-        ("only_queue", only.queue and only.queue.value),
-        ("only_priority", only.priority and only.priority.value),
-        ("only_tenant", only.tenant),
-        ("only_profile", only.profile),
-        ("only_labels", rows.to_text(only.labels) if only.labels else None),
-    ]
-    present = [(name, value) for name, value in wanted if value is not None]
-    texts = [QUERIES[name].format(value=f"?{index}") for index, (name, _) in enumerate(present, first)]
-    return " ".join(texts), [value for _, value in present]
-
-
-def page_statement(only: JobFilter) -> tuple[str, list[object]]:
-    """The statement for a page of numbers: ?1 is the number to stay below, ?2 the limit; and the further values."""
-    if not only.states:
-        text, values = _conditions(only, 3)
-        return QUERIES["jobs_page"].format(conditions=text), values
-    text, values = _conditions(only, 4)
-    states = rows.to_text(sorted(state.value for state in only.states))
-    return QUERIES["jobs_page_in_states"].format(conditions=text), [states, *values]
-
-
 def jobs(session: Session, only: JobFilter, below: int | None, limit: int) -> JobPage:
-    statement, values = page_statement(only)
+    statement, values = page_statement(QUERIES, "?", only)
     # One more than asked for tells whether there is a next page.
     numbers = [row[0] for row in session.all_of(statement, below or _BEYOND, limit + 1, *values)]
-    found = tuple(rows.job(row) for number in numbers[:limit] for row in session.all("job_by_number", number))
+    found = tuple(rows.job(row) for row in session.all("jobs_by_numbers", rows.to_text(numbers[:limit])))
     more = len(numbers) > limit and found
     return JobPage(jobs=found, next_cursor=str(found[-1].number) if more else None)
 

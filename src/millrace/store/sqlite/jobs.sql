@@ -9,30 +9,6 @@ SELECT id FROM requirement_classes WHERE digest = ?1
 -- name: add_class
 INSERT INTO requirement_classes (digest, needs) VALUES (?1, ?2) ON CONFLICT (digest) DO NOTHING
 
--- name: known_key
-SELECT k.body_digest, j.id, j.number, j.state, j.created_at
-FROM idempotency_keys k JOIN jobs j ON j.number = k.job
-WHERE k.tenant = ?1 AND k.key = ?2
-
--- name: add_key
-INSERT INTO idempotency_keys (tenant, key, body_digest, job) VALUES (?1, ?2, ?3, ?4)
-
--- name: add_job
-INSERT INTO jobs (id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s, state,
-  created_at, due_at, queued_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, CASE WHEN ?10 = 'queued' THEN ?11 END)
-
--- name: add_spec
-INSERT INTO job_specs (job, spec) VALUES (?1, ?2)
-
--- name: add_task
-INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at)
-VALUES (?1, 1, ?2, ?3, ?4, ?5, CASE WHEN ?5 = 'queued' THEN ?6 END, ?7)
-
--- name: add_transition
-INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-
 -- name: job_by_number
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
@@ -42,6 +18,16 @@ JOIN job_specs s ON s.job = j.number
 LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
 LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
 WHERE j.number = ?1
+
+-- name: jobs_by_numbers
+SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
+  j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
+  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+FROM jobs j
+JOIN job_specs s ON s.job = j.number
+LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
+LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
+WHERE j.number IN (SELECT value FROM json_each(?1)) ORDER BY j.number DESC
 
 -- name: number_of_job
 SELECT number FROM jobs WHERE id = ?1

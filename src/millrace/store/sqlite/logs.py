@@ -28,12 +28,4 @@ def read_log(session: Session, task_id: str, attempt: int, offset: int, limit: i
     if key is None:
         return None
     chunks = session.all("read_log", *key, attempt, offset, offset + limit)
-    return cut(chunks, offset, limit)
-
-
-def cut(chunks: rows.Row, offset: int, limit: int) -> bytes:
-    """`limit` bytes from `offset` out of chunks that follow each other."""
-    if not chunks:
-        return b""
-    skipped = offset - chunks[0][0]
-    return b"".join(data for _, data in chunks)[skipped : skipped + limit]
+    return rows.cut(chunks, offset, limit)

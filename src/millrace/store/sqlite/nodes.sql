@@ -17,25 +17,6 @@ RETURNING id
 INSERT INTO node_facts (node_id, labels, facts) VALUES (?1, ?2, ?3)
 ON CONFLICT (node_id) DO UPDATE SET labels = excluded.labels, facts = excluded.facts
 
--- name: heartbeat
-UPDATE nodes SET seen_at = ?3, lease_until = ?4 WHERE id = ?1 AND epoch = ?2 AND state <> 'lost' RETURNING id
-
--- name: keep_progress
--- Ignored unless the attempt is the node's.
-INSERT INTO progress (job, position, attempt, fraction, phase, frame, fps, speed, eta_s, updated_at)
-SELECT t.job, t.position, t.attempt, ?6, ?7, ?8, ?9, ?10, ?11, ?12
-FROM jobs j JOIN tasks t ON t.job = j.number
-WHERE j.id = ?1 AND t.position = ?2 AND t.attempt = ?3 AND t.node_id = ?4 AND t.node_epoch = ?5
-ON CONFLICT (job, position) DO UPDATE SET
-  attempt = excluded.attempt, fraction = excluded.fraction, phase = excluded.phase, frame = excluded.frame,
-  fps = excluded.fps, speed = excluded.speed, eta_s = excluded.eta_s, updated_at = excluded.updated_at
-
--- name: held
-SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at
-FROM tasks t JOIN jobs j ON j.number = t.job
-WHERE t.node_id = ?1 AND t.node_epoch = ?2 ORDER BY t.job, t.position
-
 -- name: nodes
 SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
   n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id)

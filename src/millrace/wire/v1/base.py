@@ -7,15 +7,15 @@ import msgspec
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Labels = Annotated[
     dict[
-        Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9._/-]+$")],
+        Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9._/-]+$(?!\n)")],
         Annotated[str, msgspec.Meta(max_length=200)],
     ],
     msgspec.Meta(max_length=64),
 ]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Attempt = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Document = dict[str, object]
 
 

@@ -15,7 +15,7 @@ from millrace.wire.v1.base import Document, Labels, Name, Reply, Request
 EngineChoice = Literal["auto", "ffmpeg", "gstreamer"]
 
 
-_Bitrate = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?[kM]?$", examples=["2500k"])]
+_Bitrate = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?[kM]?$(?!\n)", examples=["2500k"])]
 
 
 class Parameters(Request):
@@ -88,7 +88,7 @@ class JobRequest(Request):
     priority: Priority = Priority.MEDIUM
     engine: EngineChoice = "auto"
     classification: Classification | None = None
-    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "default"
+    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")] = "default"
     parameters: Parameters = msgspec.field(default_factory=Parameters)
     labels: Labels = {}
     requires: Annotated[Labels, msgspec.Meta(description="Labels that a node must carry to run the job.")] = {}

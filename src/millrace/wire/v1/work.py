@@ -12,8 +12,8 @@ from millrace.wire.v1.base import Attempt, Count, Document, Fraction, Labels, Na
 class RegisterRequest(Request):
     """A worker introduces itself. The fingerprint stays over restarts; the boot id is new with every start."""
 
-    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
-    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
+    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
+    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
     name: Name
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     labels: Labels = {}
@@ -42,7 +42,7 @@ class ClaimRequest(Request):
     """Ask for work, waiting up to `wait_s` seconds for some. A repeated `request` returns the same tasks."""
 
     epoch: Count
-    request: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+    request: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$(?!\n)")]
     limit: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0
 

@@ -1,0 +1,86 @@
+"""The API as one ASGI application."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from millrace.api.explain import explain
+from millrace.api.master import Limits, Master
+from millrace.api.table import TABLE
+from millrace.blobs.values import Blobs
+from millrace.edge.call import Answer, Call, Receive, Scope, Send
+from millrace.edge.keys import Keys
+from millrace.edge.route import Route
+from millrace.edge.server import Edge, Served
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.offers import Offers
+from millrace.telemetry.logs import logger
+
+log = logger("api")
+
+
+def write_access_log(served: Served) -> None:
+    """One event for each answer that is worth a line; no query and no header, for they may hold secrets."""
+    log.info(
+        "api.request",
+        request_id=served.request_id,
+        method=served.method,
+        path=served.path,
+        status=served.status,
+        seconds=round(served.seconds, 6),
+        caller=served.caller,
+        client=served.client,
+    )
+
+
+class App:
+    """The ASGI application of one master. Call `stop` before the server stops, so that long polls and streams end."""
+
+    def __init__(self, edge: Edge[Master], master: Master) -> None:
+        """Use `build_app`."""
+        self._edge = edge
+        self.master = master
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._edge(scope, receive, send)
+
+    def stop(self) -> None:
+        """End every parked claim and every stream of events; `/ready` says no from now on. May be called twice."""
+        self.master.stop()
+
+
+def build_app(
+    farm: Farm,
+    offers: Offers,
+    blobs: Blobs,
+    keys: Keys,
+    *,
+    pages: Sequence[Route[Master]] = (),
+    lost: Callable[[Call[None]], Answer | None] = lambda _: None,
+    limits: Limits | None = None,
+    served: Callable[[Served], None] = write_access_log,
+    more_metrics: Callable[[], bytes] = bytes,
+) -> App:
+    """Everything that a master answers.
+
+    Args:
+        farm: the verbs' hold on the farm.
+        offers: which node can run what; the same that `Duties` has.
+        blobs: where uploads and kept outputs lie.
+        keys: who may call.
+        pages: further routes, such as the pages of `web`.
+        lost: may show a stranger the way to log in.
+        limits: sizes of bodies.
+        served: hears of every answer worth a line in the access log.
+        more_metrics: the rest of the metrics in Prometheus' text form, without those in `api.metrics.SERVED`.
+    """
+    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), more_metrics=more_metrics)
+    master.description = cache(lambda: _document(master.version))
+    edge = Edge((*TABLE, *pages), master, keys=keys, explain=explain, tally=master.tally, served=served, lost=lost)
+    return App(edge, master)
+
+
+def _document(version: str) -> bytes:
+    from millrace.api.openapi import document  # noqa: PLC0415  nobody waits for it at the start
+
+    return document(version)

@@ -1,0 +1,96 @@
+"""Jobs: submit, list, show, steer."""
+
+import asyncio
+
+from millrace.api.master import Master
+from millrace.api.query import choice, labels
+from millrace.api.views import job_detail, job_view
+from millrace.domain.order import Priority, Queue
+from millrace.domain.records import Job
+from millrace.domain.states import State
+from millrace.edge.call import Call
+from millrace.edge.refusal import invalid
+from millrace.scheduler import steer
+from millrace.scheduler.read import find_job
+from millrace.scheduler.submit import Caller, submit
+from millrace.store.store import JobFilter
+from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
+from millrace.wire.v1.problems import FieldError
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 500
+_MAX_KEY = 255
+
+
+async def detail(master: Master, job: Job) -> JobDetail:
+    """A job with all that is known of it."""
+    store = master.farm.store
+    attempts, outputs, transitions, facts = await asyncio.gather(
+        store.attempts(job.id), store.outputs(job.id), store.transitions(job.id), store.facts(job.id)
+    )
+    return job_detail(job, attempts=attempts, outputs=outputs, transitions=transitions, facts=facts)
+
+
+def idempotency_key(call: Call[JobRequest]) -> str | None:
+    """The header's value, or None where it is missing."""
+    key = call.header("idempotency-key")
+    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        raise invalid(
+            FieldError(field="Idempotency-Key", message=f"must be 1 to {_MAX_KEY} printable ASCII characters")
+        )
+    return key
+
+
+async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
+    """Accept a job. The same key with the same body gives the same job again."""
+    added = await submit(master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call))
+    job = await find_job(master.farm.store, added.id)
+    if added.repeated:
+        return await detail(master, job)
+    # Nothing has happened to a new job but its acceptance, so most of what a detail reads need not be read.
+    transitions = await master.farm.store.transitions(job.id)
+    return job_detail(job, attempts=(), outputs=(), transitions=transitions, facts=None)
+
+
+async def show_all(master: Master, call: Call[None]) -> JobList:
+    """A page of jobs, newest first."""
+    call.only("state", "queue", "priority", "tenant", "profile", "label", "cursor", "limit")
+    only = JobFilter(
+        states=frozenset(choice("state", name, State) for name in call.query.get("state", [])),
+        queue=choice("queue", call.one("queue"), Queue),
+        priority=choice("priority", call.one("priority"), Priority),
+        tenant=call.one("tenant"),
+        profile=call.one("profile"),
+        labels=labels(call.query.get("label", [])) or None,
+    )
+    limit = call.integer("limit", least=1, most=MAX_LIMIT) or DEFAULT_LIMIT
+    try:
+        page = await master.farm.store.jobs(only, cursor=call.one("cursor"), limit=limit)
+    except ValueError:
+        raise invalid(FieldError(field="cursor", message="is no cursor that this API gave")) from None
+    return JobList(jobs=[job_view(job) for job in page.jobs], next=page.next_cursor)
+
+
+async def show(master: Master, call: Call[None]) -> JobDetail:
+    """One job, by id or number."""
+    return await detail(master, await find_job(master.farm.store, call.path["ref"]))
+
+
+async def cancel(master: Master, call: Call[None]) -> JobDetail:
+    """End a job."""
+    return await detail(master, await steer.cancel(master.farm, call.path["ref"], actor=call.caller))
+
+
+async def pause(master: Master, call: Call[None]) -> JobDetail:
+    """Hold a job."""
+    return await detail(master, await steer.pause(master.farm, call.path["ref"], actor=call.caller))
+
+
+async def resume(master: Master, call: Call[None]) -> JobDetail:
+    """Let a held job go on."""
+    return await detail(master, await steer.resume(master.farm, call.path["ref"], actor=call.caller))
+
+
+async def retry(master: Master, call: Call[None]) -> JobDetail:
+    """Run a job again."""
+    return await detail(master, await steer.retry(master.farm, call.path["ref"], actor=call.caller))

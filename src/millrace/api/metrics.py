@@ -1,0 +1,67 @@
+"""What `/metrics` says (Prometheus text exposition format 0.0.4).
+
+Written by hand, because the counts of requests are kept where they cost least, and nobody should wait 60 ms for a
+library at every start of a master. Names and sentences are those of the one table in `telemetry`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from millrace.edge.tally import BOUNDS_S, Row
+from millrace.telemetry.metrics import METRICS
+
+MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+SERVED = frozenset(
+    {
+        "millrace_jobs",
+        "millrace_nodes",
+        "millrace_waiting_claims",
+        "millrace_http_requests_total",
+        "millrace_http_request_seconds",
+    }
+)
+"""What this room answers for; whoever renders the rest of the table leaves these out."""
+
+_TABLE = {metric.name: metric for metric in METRICS}
+
+
+def gauge(name: str, values: Mapping[str, float], label: str = "") -> Iterator[str]:
+    """A gauge with one label, or (no label) with a single value under the empty key."""
+    yield from _head(name)
+    for key, value in values.items():
+        yield f"{name}{_labels({label: key} if label else {})} {value:g}"
+
+
+def requests(rows: Iterable[Row]) -> Iterator[str]:
+    """Counts by route, method and status, and durations by route."""
+    rows = list(rows)
+    yield from _head("millrace_http_requests_total")
+    for row in rows:
+        labels = {"route": row.route, "method": row.method, "status": str(row.status)}
+        yield f"millrace_http_requests_total{_labels(labels)} {row.buckets[-1]}"
+    yield from _head("millrace_http_request_seconds")
+    by_route: dict[str, tuple[list[int], float]] = {}
+    for row in rows:
+        counts, seconds = by_route.get(row.route, ([0] * len(row.buckets), 0.0))
+        by_route[row.route] = [a + b for a, b in zip(counts, row.buckets, strict=True)], seconds + row.seconds
+    for route, (counts, seconds) in by_route.items():
+        for bound, count in zip([*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"], counts, strict=True):
+            yield f"millrace_http_request_seconds_bucket{_labels({'route': route, 'le': bound})} {count}"
+        yield f"millrace_http_request_seconds_sum{_labels({'route': route})} {seconds:.9g}"
+        yield f"millrace_http_request_seconds_count{_labels({'route': route})} {counts[-1]}"
+
+
+def _head(name: str) -> Iterator[str]:
+    metric = _TABLE[name]
+    yield f"# HELP {name} {metric.help}"
+    yield f"# TYPE {name} {metric.kind}"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    pairs = (f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return "{" + ",".join(pairs) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

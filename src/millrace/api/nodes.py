@@ -1,0 +1,34 @@
+"""Nodes, as people see and steer them."""
+
+from millrace.api.master import Master
+from millrace.api.views import node_view
+from millrace.edge.call import Call
+from millrace.scheduler import nodes
+from millrace.wire.v1.work import NodeList, NodeView
+
+
+async def show_all(master: Master, call: Call[None]) -> NodeList:
+    """Every node, oldest first."""
+    call.only()
+    found = await master.farm.store.nodes()
+    return NodeList(nodes=[node_view(node) for node in found], count=len(found))
+
+
+async def show(master: Master, call: Call[None]) -> NodeView:
+    """One node, by id or name."""
+    return node_view(await nodes.find_node(master.farm, call.path["ref"]))
+
+
+async def drain(master: Master, call: Call[None]) -> NodeView:
+    """Let a node finish what it has and take no more."""
+    return node_view(await nodes.drain(master.farm, call.path["ref"]))
+
+
+async def resume(master: Master, call: Call[None]) -> NodeView:
+    """Let a draining node take work again."""
+    return node_view(await nodes.resume(master.farm, call.path["ref"]))
+
+
+async def remove(master: Master, call: Call[None]) -> None:
+    """Forget a node that holds nothing."""
+    await nodes.remove(master.farm, call.path["ref"])

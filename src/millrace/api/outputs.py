@@ -1,0 +1,151 @@
+"""Outputs that the master keeps: workers put them, people fetch them."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from urllib.parse import quote
+
+from millrace.api.master import Master
+from millrace.api.places import KEPT, check_name, is_kept, output_key
+from millrace.api.ranges import range_of
+from millrace.api.views import output_url
+from millrace.blobs.values import CHUNK_BYTES, BlobMissing
+from millrace.domain import ids
+from millrace.domain.records import Output
+from millrace.edge.call import Call, Stream, declared_length
+from millrace.edge.refusal import RefusalError, invalid, not_found
+from millrace.scheduler.read import find_job
+from millrace.scheduler.report import check_holder
+from millrace.wire.v1.jobs import OutputView
+from millrace.wire.v1.problems import FieldError
+from millrace.wire.v1.work import OutputReport
+
+_MEDIA = {
+    "m3u8": "application/vnd.apple.mpegurl",
+    "mpd": "application/dash+xml",
+    "mp4": "video/mp4",
+    "m4s": "video/iso.segment",
+    "m4a": "audio/mp4",
+    "ts": "video/mp2t",
+    "webm": "video/webm",
+    "mkv": "video/x-matroska",
+    "vtt": "text/vtt; charset=utf-8",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+}
+
+
+async def put(master: Master, call: Call[None]) -> OutputView:
+    """Keep one output of a running attempt. Nobody can read it before the attempt is recorded as completed."""
+    call.only("node", "attempt")
+    task = call.path["task"]
+    attempt = call.required_integer("attempt", least=1, most=2**31)
+    name = check_name(call.path["name"])
+    await check_holder(master.farm, task, node_id=call.one("node") or "", attempt=attempt)
+    size = declared_length(call.headers)
+    stored = await master.blobs.put(output_key(task, attempt, name), large(call.pieces()), size_bytes=size)
+    return OutputView(
+        name=name,
+        size=stored.size_bytes,
+        sha256=stored.sha256,
+        streams=[],
+        url=output_url(ids.job_of(task), name),
+    )
+
+
+async def recorded(master: Master, task: str, attempt: int, reports: Sequence[OutputReport]) -> tuple[Output, ...]:
+    """The outputs as they are recorded. Those that the master keeps must really be there, whole.
+
+    Raises:
+        RefusalError: a kept output never arrived, or its size is another one.
+    """
+    found = []
+    job_id = ids.job_of(task)
+    for index, one in enumerate(reports):
+        output = Output(
+            name=one.name, location=one.location, sha256=one.sha256, size=one.size, streams=tuple(one.streams)
+        )
+        if one.location == output_url(job_id, one.name):
+            key = output_key(task, attempt, check_name(one.name))
+            await _check_arrived(master, key, one, index)
+            output = replace(output, location=KEPT + key)
+        elif is_kept(one.location):
+            raise invalid(FieldError(field=f"outputs[{index}].location", message="is no place that a worker may name"))
+        found.append(output)
+    return tuple(found)
+
+
+async def _check_arrived(master: Master, key: str, report: OutputReport, index: int) -> None:
+    try:
+        size = (await master.blobs.stat(key)).size_bytes
+    except BlobMissing:
+        raise invalid(
+            FieldError(field=f"outputs[{index}].location", message="never arrived here in this attempt"), status=422
+        ) from None
+    if size != report.size:
+        raise invalid(FieldError(field=f"outputs[{index}].size", message=f"is not {size}, as stored"), status=422)
+
+
+async def get(master: Master, call: Call[None]) -> Stream:
+    """One recorded output of a job, whole or a range of it."""
+    job = await find_job(master.farm.store, call.path["ref"])
+    name = call.path["name"]
+    output = next((one for one in await master.farm.store.outputs(job.id) if one.name == name), None)
+    if output is None:
+        raise not_found(f"there is no output {name[:200]!r} of job {job.number}")
+    if not is_kept(output.location):
+        raise RefusalError(409, "conflict", f"cannot send it: the job delivered it to {output.location}")
+    key = output.location.removeprefix(KEPT)
+    try:
+        return blob_stream(master, key, await _size(master, key), call, etag=output.sha256, media=media_of(name))
+    except BlobMissing:
+        raise not_found(f"the output {name[:200]!r} of job {job.number} was deleted") from None
+
+
+async def _size(master: Master, key: str) -> int:
+    return (await master.blobs.stat(key)).size_bytes
+
+
+async def large(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of about a megabyte: every piece that is stored costs a change of threads."""
+    held, size = [], 0
+    async for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def media_of(name: str) -> str:
+    """The content type of a file by its name. Nothing that a browser would run: anything else is just bytes."""
+    return _MEDIA.get(name.rpartition(".")[2].lower(), "application/octet-stream")
+
+
+def blob_stream(master: Master, key: str, size: int, call: Call[None], *, etag: str, media: str) -> Stream:
+    """A blob as a reply, or the range of it that was asked for."""
+    headers = file_headers(key.rpartition("/")[2], etag)
+    unchanged = call.header("if-range") in (None, f'"{etag}"')
+    part = range_of(call.header("range"), size) if unchanged else None
+    if part is None:
+        return Stream(pieces=master.blobs.get(key), length=size, media=media, headers=headers)
+    start, end = part
+    return Stream(
+        pieces=master.blobs.get(key, start=start, end=end),
+        status=206,
+        length=end - start,
+        media=media,
+        headers=(*headers, ("content-range", f"bytes {start}-{end - 1}/{size}")),
+    )
+
+
+def file_headers(name: str, etag: str) -> tuple[tuple[str, str], ...]:
+    """What goes with a file that somebody else made: it may be shown and saved, and never run as a page of ours."""
+    return (
+        ("accept-ranges", "bytes"),
+        ("etag", f'"{etag}"'),
+        ("content-disposition", f"inline; filename*=UTF-8''{quote(name, safe='')}"),
+        ("content-security-policy", "default-src 'none'; sandbox"),
+    )

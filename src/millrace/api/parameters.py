@@ -1,0 +1,83 @@
+"""The parameters in queries and headers, as the description shows them."""
+
+from millrace.api.jobs import DEFAULT_LIMIT, MAX_LIMIT
+from millrace.domain.order import Priority, Queue
+from millrace.domain.states import State
+from millrace.edge.route import Param
+
+TEXT = {"type": "string"}
+NUMBER = {"type": "integer", "minimum": 0}
+
+FILTERS = (
+    Param(
+        name="state",
+        text="Only jobs in this state.",
+        schema={"type": "string", "enum": [*State]},
+        repeatable=True,
+        example="processing",
+    ),
+    Param(name="queue", text="Only jobs of this queue.", schema={"type": "string", "enum": [*Queue]}),
+    Param(name="priority", text="Only jobs of this priority.", schema={"type": "string", "enum": [*Priority]}),
+    Param(name="tenant", text="Only jobs of this tenant.", schema=TEXT),
+    Param(name="profile", text="Only jobs with this profile.", schema=TEXT, example="web-hls"),
+    Param(
+        name="label",
+        text="Only jobs with this label, as `key:value`.",
+        schema=TEXT,
+        repeatable=True,
+        example="show:news",
+    ),
+    Param(name="cursor", text="`next` of the page before.", schema=TEXT),
+    Param(
+        name="limit",
+        text="Jobs in a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+)
+IDEMPOTENCY = (
+    Param(
+        name="Idempotency-Key",
+        where="header",
+        text="Makes a repeated submission the same job.",
+        schema={"type": "string", "maxLength": 255},
+        example="film-42-v1",
+    ),
+)
+LOG = (
+    Param(
+        name="attempt",
+        text="Only this attempt's log; all of them, one after the other, without it.",
+        schema={"type": "integer", "minimum": 1},
+    ),
+    Param(name="offset", text="Begin at this byte.", schema=NUMBER),
+)
+FENCE = (
+    Param(name="node", text="The node that holds the task.", schema=TEXT, required=True),
+    Param(name="attempt", text="The attempt that it holds.", schema={"type": "integer", "minimum": 1}, required=True),
+)
+OFFSET = (Param(name="offset", text="Where in the log the data begins, in bytes.", schema=NUMBER, required=True),)
+RANGE = (Param(name="Range", where="header", text="One range of bytes.", schema=TEXT, example="bytes=0-1023"),)
+FOLLOW = (
+    Param(
+        name="after",
+        text="A cursor: what comes after it; `beginning` for all that is kept. Without it, a job's stream has all its transitions, and the stream of all jobs those to come.",
+        schema=TEXT,
+    ),
+    Param(name="job", text="Only this job, by id or number.", schema=TEXT, example="42"),
+    Param(
+        name="Last-Event-ID",
+        where="header",
+        text="The cursor as browsers send it when they connect again.",
+        schema=TEXT,
+    ),
+)
+PIECE = (
+    Param(
+        name="Upload-Offset",
+        where="header",
+        text="How many bytes have arrived; the piece begins there.",
+        schema=NUMBER,
+        required=True,
+        example=0,
+    ),
+)

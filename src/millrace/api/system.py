@@ -1,0 +1,62 @@
+"""Whether it works, what it does, what it offers."""
+
+from collections import Counter
+
+from millrace.api.master import Master
+from millrace.api.metrics import MEDIA, gauge, requests
+from millrace.domain.records import NodeState
+from millrace.domain.states import State
+from millrace.edge.call import Answer, Call
+from millrace.edge.refusal import RefusalError
+from millrace.store.store import StoreError
+from millrace.wire.v1.system import HealthView, ReadyView
+
+_COUNTED_FOR_S = 5.0
+"""Counting a million jobs takes a while, and a scraper or two must not make the master do it all the time."""
+
+
+async def health(master: Master, _: Call[None]) -> HealthView:
+    """Whether the store answers."""
+    await _ask_store(master)
+    return HealthView(status="healthy", store="answers", version=master.version)
+
+
+async def ready(master: Master, _: Call[None]) -> ReadyView:
+    """Whether this master should get traffic."""
+    if master.stopping:
+        raise RefusalError(503, "not-ready", "cannot take traffic: this master is stopping")
+    await _ask_store(master)
+    return ReadyView(ready=True, reason="the store answers")
+
+
+async def _ask_store(master: Master) -> None:
+    try:
+        await master.farm.clock.wait_for(master.farm.store.ping(), master.limits.health_s)
+    except TimeoutError:
+        why = f"the database has not answered for {master.limits.health_s:g} s"
+    except StoreError as error:
+        why = f"the database does not answer ({type(error).__name__.removesuffix('Error')})"
+    else:
+        return
+    raise RefusalError(503, "unhealthy", f"cannot work: {why}", headers={"retry-after": "2"})
+
+
+async def metrics(master: Master, _: Call[None]) -> Answer:
+    """Counts and durations for Prometheus."""
+    now_s = master.farm.clock.monotonic()
+    if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
+        master.counted = (now_s, await master.farm.store.count_jobs())
+    nodes = Counter(node.state for node in await master.farm.store.nodes())
+    lines = [
+        *gauge("millrace_jobs", {state: master.counted[1].get(state, 0) for state in State}, "state"),
+        *gauge("millrace_nodes", {state: nodes.get(state, 0) for state in NodeState}, "state"),
+        *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
+        *requests(master.tally.rows()),
+    ]
+    body = "\n".join(lines).encode() + b"\n" + master.more_metrics()
+    return Answer(body=body, media=MEDIA)
+
+
+async def openapi(master: Master, _: Call[None]) -> Answer:
+    """This API, as OpenAPI 3.1."""
+    return Answer(body=master.description(), media="application/json")

@@ -1,0 +1,118 @@
+"""The whole surface, readable at a glance: method, path, who may, which handler, what goes in, what comes out.
+
+Every route may also refuse with 400, 401, 403, 405, 415, 429, 500 and 503; `also` names what else a route refuses with.
+"""
+
+from typing import Any
+
+from millrace.api import aliases, events, jobs, logs, nodes, outputs, profiles, system, tasks, uploads
+from millrace.api.master import Limits, Master
+from millrace.api.parameters import FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
+from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
+from millrace.wire.v1 import jobs as j
+from millrace.wire.v1 import system as s
+from millrace.wire.v1 import work as w
+from millrace.wire.v1.base import Document
+
+OPEN, READ, OPERATE, WORK = Access.OPEN, Access.READ, Access.OPERATE, Access.WORK
+JSON, OPTIONAL_JSON, RAW = Body.JSON, Body.OPTIONAL_JSON, Body.RAW
+
+COMPLETION_LIMIT = 64 << 20
+"""A long film in short segments and many renditions has tens of thousands of outputs."""
+
+
+def R(  # noqa: N802  a row's name is short, so that the rows can be read
+    method: str,
+    path: str,
+    access: Access,
+    handler: Handler[Master],
+    summary: str,
+    *,
+    takes: object = None,
+    gives: object = None,
+    body: Body | None = None,
+    also: tuple[int, ...] = (),
+    **more: Any,
+) -> Route[Master]:
+    """One row."""
+    kind = body or (Body.NONE if takes is None else JSON)
+    return Route(
+        method=method,
+        path=path,
+        access=access,
+        handler=handler,
+        summary=summary,
+        body=kind,
+        request=takes,
+        reply=gives,
+        statuses=also,
+        **more,
+    )
+
+
+# fmt: off
+TABLE: tuple[Route[Master], ...] = (
+    # Jobs, for people
+    R("POST", "/v1/jobs", OPERATE, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY),
+    R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
+    R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
+    R("POST", "/v1/jobs/{ref}/cancel", OPERATE, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409)),
+    R("POST", "/v1/jobs/{ref}/pause", OPERATE, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409)),
+    R("POST", "/v1/jobs/{ref}/resume", OPERATE, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409)),
+    R("POST", "/v1/jobs/{ref}/retry", OPERATE, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409)),
+    R("GET", "/v1/jobs/{ref}/logs", READ, logs.show, "Read a job's logs, while they grow and after the end.", media="text/plain", also=(404,), params=LOG),
+    R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
+    R("GET", "/v1/events", READ, events.stream, "Follow every transition, as server-sent events.", media=events.MEDIA, also=(404,), params=FOLLOW),
+
+    # Nodes, for people
+    R("GET", "/v1/nodes", READ, nodes.show_all, "List nodes, oldest first.", gives=w.NodeList),
+    R("GET", "/v1/nodes/{ref}", READ, nodes.show, "Show a node, by id or name.", gives=w.NodeView, also=(404,)),
+    R("DELETE", "/v1/nodes/{ref}", OPERATE, nodes.remove, "Forget a node that holds nothing.", status=204, also=(404, 409)),
+    R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409)),
+    R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409)),
+
+    # The worker protocol
+    R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507)),
+    R("POST", "/v1/nodes/{ref}/claim", WORK, tasks.claim, "Claim tasks, waiting for some.", takes=w.ClaimRequest, gives=w.ClaimReply, also=(409,), quiet=True),
+    R("POST", "/v1/nodes/{ref}/heartbeat", WORK, tasks.heartbeat, "Extend the lease and report progress.", takes=w.HeartbeatRequest, gives=w.HeartbeatReply, also=(409, 413), quiet=True),
+    R("POST", "/v1/tasks/{task}/start", WORK, tasks.start, "Report that the engine runs.", takes=w.StartRequest, gives=w.Taken, also=(404, 409), quiet=True),
+    R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs.", takes=w.CompleteRequest, gives=w.Taken, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
+    R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt.", takes=w.FailRequest, gives=w.Taken, also=(404, 409), quiet=True),
+    R("POST", "/v1/tasks/{task}/hand-back", WORK, tasks.hand_back, "Give a task back unspent.", takes=w.HandBackRequest, gives=w.Taken, also=(404, 409), quiet=True),
+    R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes),
+    R("PUT", "/v1/tasks/{task}/outputs/{name*}", WORK, outputs.put, "Store an output with the master.", body=RAW, gives=j.OutputView, also=(404, 409, 413, 507), params=FENCE, limit=Limits().output_bytes),
+
+    # Uploads
+    R("POST", "/v1/uploads", OPERATE, uploads.create, "Begin an upload.", takes=s.UploadRequest, gives=s.UploadView, status=201, also=(413, 507)),
+    R("GET", "/v1/uploads/{id}", READ, uploads.show, "Show how much of an upload has arrived.", gives=s.UploadView, also=(404,)),
+    R("PATCH", "/v1/uploads/{id}", OPERATE, uploads.append, "Send the next piece of an upload.", body=RAW, gives=s.UploadView, also=(404, 409, 413, 507), params=PIECE, limit=Limits().piece_bytes),
+    R("GET", "/v1/uploads/{id}/content", READ, uploads.content, "Fetch a whole upload.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
+    R("DELETE", "/v1/uploads/{id}", OPERATE, uploads.delete, "Forget an upload.", status=204, also=(404,)),
+
+    # Profiles
+    R("GET", "/v1/profiles", READ, profiles.show_all, "List the built-in profiles.", gives=s.ProfileList),
+    R("POST", "/v1/profiles/check", READ, profiles.check, "Check a profile; it is stored nowhere.", takes=Document, gives=s.ProfileView, also=(413, 422)),
+    R("GET", "/v1/profiles/{name}", READ, profiles.show, "Show a profile, or what a scenario's name stands for.", gives=s.ProfileView, also=(404,)),
+
+    # The system
+    R("GET", "/health", OPEN, system.health, "Whether the store answers.", gives=s.HealthView, quiet=True),
+    R("GET", "/ready", OPEN, system.ready, "Whether this master should get traffic.", gives=s.ReadyView, quiet=True),
+    R("GET", "/metrics", READ, system.metrics, "Counts and durations for Prometheus.", media="text/plain", quiet=True),
+    R("GET", "/v1/openapi.json", READ, system.openapi, "This description.", media="application/json"),
+
+    # The predecessor's paths
+    R("POST", "/jobs", OPERATE, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True),
+    R("GET", "/jobs", READ, aliases.list_jobs, "List jobs, newest first.", gives=aliases.CountedJobs, params=FILTERS, alias=True),
+    R("GET", "/jobs/{ref}", READ, jobs.show, "Show a job.", gives=j.JobDetail, also=(404,), alias=True),
+    R("POST", "/jobs/{ref}/cancel", OPERATE, aliases.cancel, "End a job.", gives=aliases.Steered, also=(404, 409), alias=True),
+    R("POST", "/jobs/{ref}/pause", OPERATE, aliases.pause, "Hold a job.", gives=aliases.Steered, also=(404, 409), alias=True),
+    R("POST", "/jobs/{ref}/resume", OPERATE, aliases.resume, "Let a held job go on.", gives=aliases.Steered, also=(404, 409), alias=True),
+    R("POST", "/jobs/{ref}/retry", OPERATE, aliases.retry, "Run a job again.", gives=aliases.Steered, also=(404, 409), alias=True),
+    R("GET", "/jobs/{ref}/logs", READ, aliases.logs, "Read a job's logs.", gives=j.LogView, also=(404,), alias=True),
+    R("GET", "/nodes", READ, nodes.show_all, "List nodes.", gives=w.NodeList, alias=True),
+    R("POST", "/nodes/register", WORK, aliases.register, "Register a worker.", body=RAW, gives=w.NodeView, status=201, also=(413, 507), limit=JSON_LIMIT, alias=True),
+    R("GET", "/nodes/{ref}", READ, nodes.show, "Show a node.", gives=w.NodeView, also=(404,), alias=True),
+    R("DELETE", "/nodes/{ref}", OPERATE, aliases.remove, "Forget a node that holds nothing.", gives=aliases.RemovedNode, also=(404, 409), alias=True),
+    R("POST", "/nodes/{ref}/heartbeat", WORK, aliases.heartbeat, "Say that a node lives.", takes=w.HeartbeatRequest, body=OPTIONAL_JSON, gives=w.HeartbeatReply, also=(404, 409, 413), quiet=True, alias=True),
+)
+# fmt: on

@@ -1,0 +1,195 @@
+"""Uploads that can be resumed, in the manner of tus 1.0 (https://tus.io/protocols/resumable-upload).
+
+Each piece becomes one blob, named by its offset and published whole or not at all; what has arrived is the chain of
+pieces from 0 on. So any master can take any piece, and a master that dies loses only the piece in its hands.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from millrace.api.master import Master
+from millrace.api.outputs import file_headers, large
+from millrace.api.places import is_upload_id, new_upload_id, upload_prefix
+from millrace.api.ranges import range_of
+from millrace.blobs.values import BlobIncomplete, BlobMissing
+from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
+from millrace.edge.refusal import RefusalError, invalid, not_found, too_large
+from millrace.wire.v1.problems import FieldError
+from millrace.wire.v1.system import UploadRequest, UploadView
+
+TUS = ("tus-resumable", "1.0.0")
+PIECE_MEDIA = "application/offset+octet-stream"
+_CARD = "upload.json"
+_DIGITS = 16
+
+
+class Card(msgspec.Struct, kw_only=True):
+    """What was announced; the first blob of an upload."""
+
+    name: str
+    size: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An upload as it stands: its card, and the pieces that follow each other from 0 on, as (offset, size)."""
+
+    id: str
+    card: Card
+    pieces: tuple[tuple[int, int], ...]
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have arrived."""
+        return sum(self.pieces[-1]) if self.pieces else 0
+
+    def view(self) -> UploadView:
+        """As it goes out."""
+        return UploadView(id=self.id, name=self.card.name, size=self.card.size, offset=self.offset)
+
+
+async def create(master: Master, call: Call[UploadRequest]) -> Answer:
+    """A file is going to come."""
+    if call.body.size > master.limits.upload_bytes:
+        raise invalid(FieldError(field="size", message=f"is above the limit of {master.limits.upload_bytes} bytes"))
+    now = await master.farm.store.now()
+    upload_id = master.farm.new_id(new_upload_id, now)
+    card = Card(name=call.body.name, size=call.body.size, created=now)
+    await master.blobs.put(upload_prefix(upload_id) + _CARD, _once(msgspec.json.encode(card)))
+    return _answer(Upload(id=upload_id, card=card, pieces=()), status=201)
+
+
+async def show(master: Master, call: Call[None]) -> Answer:
+    """How much has arrived; for HEAD, the headers alone."""
+    return _answer(await _find(master, call.path["id"]))
+
+
+async def append(master: Master, call: Call[None]) -> Answer:
+    """The next piece."""
+    if (call.header("content-type") or "").partition(";")[0].strip().lower() != PIECE_MEDIA:
+        raise RefusalError(
+            415, "unsupported-media-type", f"cannot take the piece: its Content-Type must be {PIECE_MEDIA}",
+            headers={"connection": "close"},
+        )  # fmt: skip
+    text = call.header("upload-offset") or ""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise invalid(FieldError(field="Upload-Offset", message="must be the number of bytes that have arrived"))
+    upload = await _find(master, call.path["id"])
+    if int(text) != upload.offset:
+        raise RefusalError(
+            409, "conflict", f"cannot take the piece: {upload.offset} bytes have arrived, and it begins at {text}",
+            headers={"upload-offset": str(upload.offset), "connection": "close"},
+        )  # fmt: skip
+    room = upload.card.size - upload.offset
+    length = declared_length(call.headers)
+    if length is not None and length > room:
+        raise too_large(room)
+    if length == 0:
+        return _answer(upload)
+    key = f"{upload_prefix(upload.id)}{upload.offset:0{_DIGITS}d}"
+    try:
+        stored = await master.blobs.put(key, large(_within(call.pieces(), room)), size_bytes=length)
+    except BlobIncomplete:
+        raise ClientGoneError from None
+    if stored.size_bytes == 0:
+        await master.blobs.delete(key)  # an empty piece would be mistaken for the first of two at this offset
+    whole = Upload(id=upload.id, card=upload.card, pieces=(*upload.pieces, (upload.offset, stored.size_bytes)))
+    return _answer(whole)
+
+
+async def content(master: Master, call: Call[None]) -> Stream:
+    """The whole file, or a range of it, once all has arrived."""
+    upload = await _find(master, call.path["id"])
+    if upload.offset != upload.card.size:
+        raise RefusalError(409, "conflict", f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived")
+    part = range_of(call.header("range"), upload.card.size)
+    start, end = part or (0, upload.card.size)
+    headers = file_headers(upload.card.name, upload.id)
+    if part is not None:
+        headers = (*headers, ("content-range", f"bytes {start}-{end - 1}/{upload.card.size}"))
+    return Stream(
+        pieces=_slices(master, upload, start, end),
+        status=200 if part is None else 206,
+        length=end - start,
+        headers=headers,
+    )
+
+
+async def delete(master: Master, call: Call[None]) -> None:
+    """Forget it."""
+    upload = await _find(master, call.path["id"])
+    await delete_upload(master, upload.id)
+
+
+async def delete_upload(master: Master, upload_id: str) -> None:
+    """Remove all pieces and at last the card, so that what was begun can be found and ended."""
+    prefix = upload_prefix(upload_id)
+    keys = [blob.key async for blob in master.blobs.list(prefix)]
+    for key in sorted(keys, key=lambda key: key.endswith(_CARD)):
+        await master.blobs.delete(key)
+
+
+async def _find(master: Master, upload_id: str) -> Upload:
+    if is_upload_id(upload_id):
+        prefix = upload_prefix(upload_id)
+        try:
+            raw = b"".join([piece async for piece in master.blobs.get(prefix + _CARD)])
+        except BlobMissing:
+            pass
+        else:
+            sizes = {
+                int(name): blob.size_bytes
+                async for blob in master.blobs.list(prefix)
+                if (name := blob.key.removeprefix(prefix)).isdigit()
+            }
+            return Upload(id=upload_id, card=msgspec.json.decode(raw, type=Card), pieces=chain(sizes))
+    raise not_found(f"there is no upload {upload_id[:64]!r}")
+
+
+def chain(sizes: dict[int, int]) -> tuple[tuple[int, int], ...]:
+    """The pieces that follow each other without a gap from 0 on. Pure."""
+    found, offset = [], 0
+    while sizes.get(offset, 0) > 0:
+        found.append((offset, sizes[offset]))
+        offset += sizes[offset]
+    return tuple(found)
+
+
+async def _slices(master: Master, upload: Upload, start: int, end: int) -> AsyncIterator[bytes]:
+    for offset, size in upload.pieces:
+        first, last = max(start - offset, 0), min(end - offset, size)
+        if first < last:
+            async for piece in master.blobs.get(
+                f"{upload_prefix(upload.id)}{offset:0{_DIGITS}d}", start=first, end=last
+            ):
+                yield piece
+
+
+async def _within(pieces: AsyncIterator[bytes], room: int) -> AsyncIterator[bytes]:
+    total = 0
+    async for piece in pieces:
+        total += len(piece)
+        if total > room:
+            raise too_large(room)
+        yield piece
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _answer(upload: Upload, *, status: int = 200) -> Answer:
+    return Answer(
+        status=status,
+        body=msgspec.json.encode(upload.view()),
+        headers=(
+            TUS,
+            ("upload-offset", str(upload.offset)),
+            ("upload-length", str(upload.card.size)),
+            ("location", f"/v1/uploads/{upload.id}"),
+        ),
+    )

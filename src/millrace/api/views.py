@@ -1,0 +1,184 @@
+"""From records to the shapes that go out. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+from millrace.api.places import is_kept
+from millrace.domain.failures import Failure
+from millrace.domain.records import Attempt, Claimed, Document, Job, Node, Output, Progress, Transition
+from millrace.scheduler.service_level import media_duration_s, verdict
+from millrace.wire.v1.jobs import (
+    AttemptView,
+    FailureView,
+    JobDetail,
+    JobView,
+    OutputView,
+    ProgressView,
+    SlaView,
+    TransitionView,
+)
+from millrace.wire.v1.work import NodeView, TaskView
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def failure_view(failure: Failure | None) -> FailureView | None:
+    """Class and sentence."""
+    return None if failure is None else FailureView(failure_class=failure.failure_class, message=failure.message)
+
+
+def _progress(progress: Progress) -> ProgressView:
+    return ProgressView(
+        fraction=progress.fraction,
+        phase=progress.phase,
+        frame=progress.frame,
+        fps=progress.fps,
+        speed=progress.speed,
+        eta_s=progress.eta_s,
+        updated_at=progress.updated_at,
+    )
+
+
+def job_view(job: Job) -> JobView:
+    """A job as lists show it. The service level needs the media's length, which only the detail reads."""
+    return JobView(**_fields(job), sla=None)  # type: ignore[arg-type]  # the fields stand below, one by one
+
+
+def _fields(job: Job) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "number": job.number,
+        "state": job.state,
+        "progress": _progress(job.progress),
+        "queue": job.queue,
+        "priority": job.priority,
+        "profile": job.profile,
+        "input": _text(job.spec.get("input")),
+        "output": _text(job.spec.get("output")),
+        "engine": _text(job.spec.get("engine")) or "ffmpeg",
+        "classification": job.classification,
+        "tenant": job.tenant,
+        "labels": dict(job.labels),
+        "max_retries": job.max_retries,
+        "timeout_s": job.timeout_s,
+        "created": job.created_at,
+        "run_after": _moment(job.spec.get("run_after")),
+        "started": job.started_at,
+        "finished": job.finished_at,
+        "failure": failure_view(job.failure),
+    }
+
+
+def job_detail(
+    job: Job,
+    *,
+    attempts: Sequence[Attempt],
+    outputs: Sequence[Output],
+    transitions: Sequence[Transition],
+    facts: Document | None,
+) -> JobDetail:
+    """A job with all that is known of it."""
+    judged = verdict(job, media_duration_s(facts))
+    parameters = job.spec.get("parameters")
+    return JobDetail(
+        **_fields(job),  # type: ignore[arg-type]  # the fields stand above, one by one
+        sla=None if judged is None else SlaView(compliant=judged.compliant, reason=judged.reason),
+        parameters=dict(parameters) if isinstance(parameters, dict) else {},
+        outputs=[output_view(job.id, output) for output in outputs],
+        attempts=[attempt_view(attempt) for attempt in attempts],
+        transitions=[transition_view(transition) for transition in transitions],
+        facts=None if facts is None else dict(facts),
+    )
+
+
+def output_view(job_id: str, output: Output) -> OutputView:
+    """Where a file lies: a path or an `s3://` URL, or below this API where the master keeps it."""
+    kept = is_kept(output.location)
+    return OutputView(
+        name=output.name,
+        size=output.size,
+        sha256=output.sha256,
+        streams=[dict(stream) for stream in output.streams],
+        path=None if kept else output.location,
+        url=output_url(job_id, output.name) if kept else None,
+    )
+
+
+def output_url(job_id: str, name: str) -> str:
+    """The address of a kept output below this API."""
+    return f"/v1/jobs/{job_id}/outputs/{quote(name)}"
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """One claim by one node."""
+    return AttemptView(
+        attempt=attempt.attempt,
+        task=attempt.task_id,
+        node=attempt.node_id,
+        node_name=attempt.node_name,
+        claimed=attempt.claimed_at,
+        started=attempt.started_at,
+        ended=attempt.ended_at,
+        outcome=attempt.outcome,
+        failure=failure_view(attempt.failure),
+    )
+
+
+def transition_view(transition: Transition) -> TransitionView:
+    """One change of state."""
+    return TransitionView(
+        cursor=transition.cursor,
+        job=transition.job_id,
+        number=transition.number,
+        source=transition.source,
+        target=transition.target,
+        at=transition.at,
+        reason=transition.reason,
+        attempt=transition.attempt,
+        actor=transition.actor,
+    )
+
+
+def task_view(task: Claimed) -> TaskView:
+    """What a worker needs to run a task."""
+    return TaskView(
+        task=task.task_id,
+        job=task.job_id,
+        number=task.number,
+        attempt=task.attempt,
+        profile=task.profile,
+        spec=task.spec,  # type: ignore[arg-type]  # only encoded, so any mapping will do
+        timeout_s=task.timeout_s,
+    )
+
+
+OFFERED = ("engines", "encoders", "memory_mb")
+"""What a node says of itself that has a field of its own; the store keeps it among the facts."""
+
+
+def node_view(node: Node) -> NodeView:
+    """A machine of the farm."""
+    engines, encoders, memory_mb = (node.facts.get(name) for name in OFFERED)
+    return NodeView(
+        id=node.id,
+        name=node.name,
+        state=node.state.value,
+        epoch=node.epoch,
+        slots=node.slots,
+        holding=node.holding,
+        labels=dict(node.labels),
+        engines=[str(name) for name in engines] if isinstance(engines, list) else [],
+        encoders={str(name): str(why) for name, why in encoders.items()} if isinstance(encoders, dict) else {},
+        memory_mb=memory_mb if isinstance(memory_mb, int) else 0,
+        facts={name: value for name, value in node.facts.items() if name not in OFFERED},
+        registered=node.registered_at.isoformat(),
+        seen=node.seen_at.isoformat(),
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    """A moment as the job's immutable part keeps it."""
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

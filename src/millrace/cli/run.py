@@ -1,0 +1,103 @@
+"""Run a program until it is asked to end: what `up`, `master` and `worker` share."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from millrace.blobs.values import BlobError
+from millrace.cli.failure import CommandError
+from millrace.client.errors import ClientError
+from millrace.programs.listen import ListenError
+from millrace.runtime.notify import Notifier
+from millrace.runtime.service import Service
+from millrace.runtime.signals import StopRequest, stop_signals
+from millrace.store.store import StoreError
+from millrace.telemetry import logs
+from millrace.worker.identity import StateBusyError, StateUnusableError
+from millrace.worker.worker import Worker
+
+EXPECTED = (StoreError, ListenError, BlobError, ClientError, StateBusyError, StateUnusableError, OSError)
+"""What may go wrong with a program through no fault of its own; each carries a sentence."""
+
+
+def configure_logs(*, secrets: Sequence[str] = ()) -> None:
+    """Send events to stderr: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
+    form = os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
+    level = os.environ.get("MILLRACE_LOG_LEVEL", "info")
+    if form not in {"text", "json"}:
+        raise CommandError(f"cannot use MILLRACE_LOG: {form!r} is neither text nor json", code=2)
+    try:
+        logs.configure(
+            form="text" if form == "text" else "json", level=level, secrets=[text for text in secrets if text]
+        )
+    except ValueError as error:
+        raise CommandError(f"cannot use MILLRACE_LOG_LEVEL: {error}", code=2) from error
+
+
+def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
+    """Start, say so, wait for a signal, let the workers finish, stop.
+
+    The first SIGTERM or SIGINT drains the workers, the second hands back at once what they hold.
+
+    Raises:
+        CommandError: the program cannot start.
+    """
+    try:
+        asyncio.run(_run(program, ready, workers))
+    except EXPECTED as error:
+        raise CommandError(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" {error.filename}" if error.filename else ""
+        return f"cannot start: {error.strerror}{where}"
+    return str(error)
+
+
+async def _run(program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
+    notifier = Notifier(os.environ)
+    async with stop_signals() as request:
+        starting = asyncio.create_task(program.start())
+        if await _first(starting, request.drain.wait()):
+            await program.stop()
+            await asyncio.gather(starting, return_exceptions=True)
+            return
+        try:
+            await starting
+            ready()
+            notifier.ready()
+            await request.drain.wait()
+            notifier.stopping()
+            await _drain(workers(), request)
+        finally:
+            await program.stop()
+
+
+async def _drain(workers: Sequence[Worker], request: StopRequest) -> None:
+    for worker in workers:
+        worker.drain()
+    drained = asyncio.gather(*(worker.wait_drained() for worker in workers))
+    if await _first(drained, request.hurry.wait()):
+        for worker in workers:
+            worker.hurry()
+        await drained
+
+
+async def _first(work: "asyncio.Future[Any]", event: Awaitable[object]) -> bool:
+    """Wait for either; whether the event came while the work was not done."""
+    waiting = asyncio.ensure_future(event)
+    await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return not work.done()
+
+
+def say(document: object, *, as_json: bool, text: str) -> None:
+    """Tell on stdout that the program is ready."""
+    line = msgspec.json.encode(document).decode() if as_json else text
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,150 @@
+"""What a user is told at the end of `transcode`: a table, or one JSON document."""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from millrace.cli import show
+from millrace.wire.v1.jobs import JobDetail, OutputView
+
+ENTRY_POINTS = ("master.m3u8", "thumbnails.vtt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One rendition as it came out. `speed` is seconds of media made for each second of the whole job."""
+
+    name: str
+    type: str
+    codec: str
+    size: int
+    bitrate: int | None
+    duration_s: float
+    speed: float | None
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    fps: float | None = None
+    channels: int | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """All that is told of the job."""
+
+    state: str
+    out: Path
+    entry: Path | None
+    failure: dict[str, str] | None
+    log: Path | None
+    seconds: float
+    notes: list[str]
+    renditions: list[Row]
+    files: int
+    size: int
+
+    @classmethod
+    def of(cls, job: JobDetail, out: Path, log: Path | None) -> Self:
+        """From the job as the master tells it."""
+        seconds = (job.finished - job.started).total_seconds() if job.finished and job.started else 0.0
+        return cls(
+            state=job.state,
+            out=out,
+            entry=_entry(job, out),
+            failure={"class": job.failure.failure_class, "message": job.failure.message} if job.failure else None,
+            log=log,
+            seconds=round(seconds, 3),
+            notes=_notes(job),
+            renditions=[row for output in job.outputs for row in _rows(output, seconds)],
+            files=len(job.outputs),
+            size=sum(output.size for output in job.outputs),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return plain | {
+            "renditions": [{k: v for k, v in asdict(row).items() if v is not None} for row in self.renditions]
+        }
+
+
+def _notes(job: JobDetail) -> list[str]:
+    plan = (job.facts or {}).get("plan")
+    notes = plan.get("notes") if isinstance(plan, dict) else None
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _entry(job: JobDetail, out: Path) -> Path | None:
+    """The file that a player opens: the top playlist, or the only file with streams."""
+    names = [output.name for output in job.outputs]
+    for name in ENTRY_POINTS:
+        if name in names:
+            return out / name
+    media = [output.name for output in job.outputs if output.streams]
+    return out / media[0] if media else None
+
+
+def _rows(output: OutputView, seconds: float) -> list[Row]:
+    rows = []
+    for stream in output.streams:
+        facts: dict[str, Any] = dict(stream)
+        duration_s = float(facts.get("duration_s") or 0.0)
+        kept = {key: facts.get(key) for key in ("width", "height", "frames", "fps", "channels", "language")}
+        rows.append(
+            Row(
+                name=output.name,
+                type=str(facts.get("type", "")),
+                codec=str(facts.get("codec", "")),
+                size=int(facts.get("size") or output.size),
+                bitrate=facts.get("bitrate"),
+                duration_s=duration_s,
+                speed=round(duration_s / seconds, 2) if seconds else None,
+                **kept,
+            )
+        )
+    return rows
+
+
+def tell(summary: Summary, *, as_json: bool) -> None:
+    """Print it: the result on stdout, why it failed on stderr."""
+    if as_json:
+        show.json_document(summary.document())
+    elif summary.state == "completed":
+        _table(summary)
+    if summary.failure is not None:
+        sys.stderr.write(f"millrace: {summary.failure['message']}\n")
+        if summary.log is not None:
+            sys.stderr.write(f"  The log is in {summary.log}\n")
+
+
+def _table(summary: Summary) -> None:
+    show.table(
+        ["rendition", "resolution", "codec", "bitrate", "frames", "size", "speed"],
+        [_cells(row) for row in summary.renditions],
+        empty="There are no renditions.",
+    )
+    print()
+    for note in summary.notes:
+        print(f"Note: {note}")
+    total = f"{summary.files} files, {show.size(summary.size)}, in {show.span(summary.seconds)}"
+    print(f"Done: {total}. {'Play' if summary.entry else 'Look at'} {summary.entry or summary.out}")
+
+
+def _cells(row: Row) -> list[str]:
+    path = PurePosixPath(row.name)
+    name = str(path.parent) if path.suffix == ".m3u8" and str(path.parent) != "." else row.name
+    if row.type == "video":
+        shape = f"{row.width}x{row.height}" + (f" {row.fps:g} fps" if row.fps else "")
+    else:
+        shape = f"{row.channels} channels" if row.channels else ""
+    return [
+        name,
+        shape,
+        row.codec,
+        f"{row.bitrate / 1000:.0f} kbit/s" if row.bitrate else "",
+        str(row.frames) if row.frames else "",
+        show.size(row.size),
+        f"{row.speed:g}x" if row.speed else "",
+    ]

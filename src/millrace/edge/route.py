@@ -1,0 +1,80 @@
+"""A route as data: what a table of the whole surface is made of."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from millrace.edge.call import Call
+
+C = TypeVar("C")
+
+JSON_LIMIT = 1 << 20
+"""Bytes of a JSON body, where the route says nothing else."""
+
+
+class Access(StrEnum):
+    """Who may use a route."""
+
+    OPEN = "open"  # anybody, without a key
+    READ = "read"  # see jobs, nodes, logs and outputs
+    OPERATE = "operate"  # submit and steer jobs, upload, drain nodes
+    WORK = "work"  # be a node: claim, report, deliver
+
+
+class Body(StrEnum):
+    """What a route expects as its body."""
+
+    NONE = "none"  # ignored
+    JSON = "json"  # decoded into the request type
+    OPTIONAL_JSON = "optional-json"  # as JSON; an empty body is None
+    RAW = "raw"  # the handler reads it piece by piece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """One parameter in the query or a header."""
+
+    name: str
+    text: str
+    where: str = "query"
+    schema: Mapping[str, object] | None = None
+    repeatable: bool = False
+    required: bool = False
+    example: object = None
+
+
+Handler = Callable[[C, Call[Any]], Awaitable[object]]
+"""Decode (done), one verb, encode (comes): gets what the server works with and the call, gives the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Generic[C]):
+    """One method on one path.
+
+    Attributes:
+        path: segments; `{name}` is one segment, `{name*}` as the last takes all that is left.
+        request: the type of the JSON body; with `body` RAW, nothing is decoded.
+        reply: the type of the JSON reply; None where the handler gives an `Answer` or a `Stream`.
+        media: the content type of a reply that is not JSON.
+        statuses: what the route refuses with, beside those that every route may give.
+        quiet: a success is too frequent to be worth a line in the access log.
+        alias: a path of the predecessor; answered, but not advertised.
+    """
+
+    method: str
+    path: str
+    access: Access
+    handler: Handler[C]
+    summary: str
+    body: Body = Body.NONE
+    request: object = None
+    reply: object = None
+    status: int = 200
+    statuses: tuple[int, ...] = ()
+    params: tuple[Param, ...] = ()
+    media: str = "application/json"
+    limit: int = JSON_LIMIT
+    quiet: bool = False
+    alias: bool = False
+    tag: str = ""

@@ -1,0 +1,301 @@
+"""The ASGI application over a table of routes: find, check the key, decode, handle, encode, and count.
+
+It is written without a framework because the workers' routes are hot: a router of regular expressions and a stack of
+middleware cost more than the verb behind them (docs/decisions/0010-http.md has the measurement).
+"""
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from millrace.edge.call import Answer, Call, ClientGoneError, Message, Receive, Scope, Send, Stream, whole_body
+from millrace.edge.decode import decoder
+from millrace.edge.keys import Keys, forbidden, is_foreign, stranger
+from millrace.edge.refusal import PROBLEM_CONTENT_TYPE, RefusalError, not_found
+from millrace.edge.route import Access, Body, Handler, Route
+from millrace.edge.tally import Tally
+from millrace.edge.tree import Tree
+
+C = TypeVar("C")
+log = logging.getLogger("millrace.edge")
+
+_UNROUTED = "(none)"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_JSON = b"application/json"
+_SECURITY = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One request that was answered, for the access log. Holds no secret and no query."""
+
+    request_id: str
+    method: str
+    route: str
+    path: str
+    status: int
+    seconds: float
+    caller: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready(Generic[C]):
+    """A route with all that can be worked out before the first request."""
+
+    method: str
+    path: str
+    access: Access
+    handler: Handler[C]
+    body: Body
+    decode: Callable[[bytes], Any] | None
+    status: int
+    limit: int
+    quiet: bool
+
+
+class Edge(Generic[C]):
+    """An ASGI application. Handlers get `context`; `explain` turns their errors into refusals (None: a fault of ours)."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route[C]],
+        context: C,
+        *,
+        keys: Keys,
+        explain: Callable[[Exception], RefusalError | None],
+        tally: Tally | None = None,
+        served: Callable[[Served], None] = lambda _: None,
+        lost: Callable[[Call[None]], Answer | None] = lambda _: None,
+    ) -> None:
+        """`served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
+        self.tally = tally or Tally()
+        self._context = context
+        self._keys = keys
+        self._explain = explain
+        self._served = served
+        self._lost = lost
+        self._tree: Tree[_Ready[C]] = Tree()
+        self._prefix = os.urandom(6).hex()
+        self._count = 0
+        for route in routes:
+            self._tree.add(route.method, route.path, _ready(route))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        sender = _Sender(send, head=scope["method"] == "HEAD")
+        headers = dict(scope["headers"])
+        sender.request_id = headers.get(b"x-request-id", b"")
+        if not _is_plain(sender.request_id):
+            self._count += 1
+            sender.request_id = b"%s-%x" % (self._prefix.encode(), self._count)
+        route: _Ready[C] | None = None
+        call: Call[Any] | None = None
+        try:
+            route, call = self._admit(scope, headers, receive)
+            if route.decode is not None:
+                call.body = await _decoded(route, receive, headers)
+            await sender.reply(route.status, await route.handler(self._context, call))
+        except ClientGoneError:
+            sender.status = 499  # nginx's number for it; nobody reads the answer
+        except Exception as error:  # noqa: BLE001  the last line of defence: every fault becomes a problem or a log line
+            await self._refuse(error, sender, scope, headers, receive)
+        seconds = time.perf_counter() - began
+        template = route.path if route is not None else _UNROUTED
+        self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
+        if route is None or not route.quiet or sender.status >= 400:
+            client = scope.get("client")
+            self._served(
+                Served(
+                    request_id=sender.request_id.decode("latin-1"),
+                    method=scope["method"],
+                    route=template,
+                    path=scope["path"],
+                    status=sender.status,
+                    seconds=seconds,
+                    caller=call.caller if call is not None else "",
+                    client=client[0] if client else "",
+                )
+            )
+
+    def _admit(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> tuple[_Ready[C], Call[Any]]:
+        """The route, and the call as far as it is known before its body; or a refusal."""
+        raw = scope.get("raw_path")
+        path = raw.decode("latin-1") if raw is not None else scope["path"]
+        found = self._tree.find(path)
+        method = scope["method"]
+        route = None
+        if found is not None:
+            route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
+        caller = "nobody"
+        if route is None or route.access is not Access.OPEN:
+            # A stranger does not even learn which paths there are.
+            known = self._keys.identify(headers)
+            if known is None:
+                raise stranger()
+            if route is not None and route.access not in known.key.grants:
+                raise forbidden(route.access)
+            if known.by_cookie and method not in _SAFE_METHODS and is_foreign(headers):
+                raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
+            caller = known.key.name
+        if found is None:
+            raise not_found(f"there is nothing at {path[:200]}; /v1/openapi.json lists what there is")
+        if route is None:
+            allowed = sorted({*found[0], *(["HEAD"] if "GET" in found[0] else [])})
+            raise RefusalError(
+                405,
+                "method-not-allowed",
+                f"cannot {method[:16]} this path; it answers {', '.join(allowed)}",
+                headers={"allow": ", ".join(allowed)},
+            )
+        return route, Call(
+            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit
+        )
+
+    async def _refuse(
+        self, error: Exception, sender: "_Sender", scope: Scope, headers: dict[bytes, bytes], receive: Receive
+    ) -> None:
+        refusal = error if isinstance(error, RefusalError) else self._explain(error)
+        if refusal is None:
+            log.error(
+                "request %s: %s %s failed", sender.request_id.decode("latin-1"), scope["method"], scope["path"],
+                exc_info=error,
+            )  # fmt: skip
+            refusal = RefusalError(
+                500,
+                "internal",
+                "cannot answer: something is wrong inside this server; its log has more under request id "
+                + sender.request_id.decode("latin-1"),
+            )
+        if sender.started:
+            return  # too late for a problem: the broken-off body tells the client
+        answer = None
+        if refusal.status in (401, 404):
+            call: Call[None] = Call(
+                scope=scope, receive=receive, headers=headers, path={}, caller="", body=None, limit=0
+            )
+            answer = self._lost(call) if refusal.status == 401 else None
+        if answer is None:
+            answer = Answer(
+                status=refusal.status,
+                body=refusal.body(),
+                media=PROBLEM_CONTENT_TYPE,
+                headers=tuple(refusal.headers.items()),
+            )
+        await sender.reply(refusal.status, answer)
+
+
+class _Sender:
+    """Writes one reply."""
+
+    __slots__ = ("_head", "_send", "request_id", "started", "status")
+
+    def __init__(self, send: Send, *, head: bool) -> None:
+        self._send = send
+        self._head = head
+        self.request_id = b""
+        self.started = False
+        self.status = 500
+
+    async def reply(self, status: int, reply: object) -> None:
+        if isinstance(reply, Stream):
+            await self._stream(reply)
+            return
+        if isinstance(reply, Answer):
+            await self._whole(reply.status, reply.body, reply.media.encode(), _encoded(reply.headers))
+            return
+        await self._whole(status, b"" if reply is None else _encode(reply), _JSON, ())
+
+    async def _whole(self, status: int, body: bytes, media: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        head = [(b"x-request-id", self.request_id), *_SECURITY, *headers]
+        if status != 204:
+            head += ((b"content-type", media), (b"content-length", b"%d" % len(body)))
+        await self._start(status, head)
+        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+
+    async def _stream(self, stream: Stream) -> None:
+        head = [
+            (b"x-request-id", self.request_id),
+            *_SECURITY,
+            *_encoded(stream.headers),
+            (b"content-type", stream.media.encode()),
+        ]
+        if stream.length is not None:
+            head.append((b"content-length", b"%d" % stream.length))
+        pieces = stream.pieces
+        try:
+            await self._start(stream.status, head)
+            if not self._head:
+                async for piece in pieces:
+                    await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            close: Callable[[], Awaitable[None]] | None = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.started = True
+        message: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        await self._send(message)
+
+
+def _ready(route: Route[C]) -> _Ready[C]:
+    decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
+    return _Ready(
+        route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet
+    )  # fmt: skip
+
+
+async def _decoded(route: _Ready[C], receive: Receive, headers: dict[bytes, bytes]) -> Any:
+    media = headers.get(b"content-type", b"")
+    if media != _JSON and media.partition(b";")[0].strip().lower() != _JSON:
+        length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
+        if media or length != b"0":
+            raise RefusalError(
+                415, "unsupported-media-type", "cannot read the body: its Content-Type must be application/json",
+                headers={"accept": "application/json", "connection": "close"},
+            )  # fmt: skip
+    body = await whole_body(receive, headers, route.limit)
+    if not body and route.body is Body.OPTIONAL_JSON:
+        return None
+    return route.decode(body) if route.decode is not None else None
+
+
+def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers)
+
+
+def _is_plain(request_id: bytes) -> bool:
+    return 0 < len(request_id) <= 64 and request_id.replace(b"-", b"").isalnum()
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _known_method(method: str) -> str:
+    return method if method in _METHODS else "OTHER"
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

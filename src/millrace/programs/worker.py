@@ -1,0 +1,134 @@
+"""A worker, put together: engines, clients, places. Everything concrete is built here."""
+
+import os
+import random
+import shutil
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psutil
+
+from millrace.blobs.location import open_blobs
+from millrace.blobs.values import Blobs
+from millrace.client.async_client import AsyncClient
+from millrace.client.client import Client
+from millrace.client.http import Terms
+from millrace.config.settings import SettingError, WorkerSettings
+from millrace.engines.ffmpeg import encoders
+from millrace.engines.ffmpeg.engine import FFmpeg
+from millrace.runtime.clock import SystemClock
+from millrace.runtime.service import Service
+from millrace.worker.proofs import EngineSource
+from millrace.worker.worker import Worker, WorkerTerms
+
+MEGABYTE = 10**6
+
+
+def ffmpeg_binary(given: Path | None) -> Path:
+    """The FFmpeg to run: the one that was named, or the one that comes with the package.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if given is not None:
+        found = shutil.which(given)
+        if found is None:
+            raise SettingError(
+                f"cannot run {given}: there is no such program; name an FFmpeg or leave the setting empty"
+            )
+        return Path(found)
+    import imageio_ffmpeg  # noqa: PLC0415  only where its FFmpeg is used
+
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise SettingError("cannot find FFmpeg: the package has none for this platform; set MILLRACE_FFMPEG") from error
+
+
+def ffmpeg_source(binary: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:
+    """FFmpeg with the encoders to try."""
+    return EngineSource(
+        name="ffmpeg",
+        binary=binary,
+        encoders=tuple(wanted),
+        bind=lambda working: FFmpeg(binary, working=working),
+    )
+
+
+def _open_store(location: str) -> Blobs:
+    return open_blobs(location, environ=os.environ)
+
+
+class WorkerProgram(Service):
+    """Ready when a master knows the node. :attr:`worker` drains and hurries."""
+
+    def __init__(self, settings: WorkerSettings, terms: WorkerTerms | None = None) -> None:
+        """`terms` replaces what the settings would give.
+
+        Raises:
+            SettingError: there is no master, or no FFmpeg.
+        """
+        super().__init__()
+        if not settings.masters:
+            raise SettingError("cannot work: name a master with --master URL")
+        if not settings.slots:
+            raise SettingError("cannot work: a worker needs at least one slot")
+        self._settings = settings
+        self._parts = AsyncExitStack()
+        tls = _trust(settings.ca)
+        chance = random.SystemRandom()
+        call_terms = Terms(key=settings.api_key or None, tls=tls)
+        try:
+            self._client = AsyncClient(settings.masters, call_terms)
+            self._heart = Client(settings.masters, call_terms)
+        except ValueError as error:
+            raise SettingError(str(error)) from error
+        self.worker = Worker(
+            terms or worker_terms(settings),
+            client=self._client,
+            heart=self._heart,
+            clock=SystemClock(),
+            draw=chance.random,
+        )
+
+    async def on_start(self) -> None:
+        """Prove the encoders and register."""
+        self._parts.push_async_callback(self._client.close)
+        self._parts.callback(self._heart.close)
+        await self._parts.enter_async_context(self.worker)
+
+    async def on_stop(self) -> None:
+        """Hand everything back and let go."""
+        await self._parts.aclose()
+
+
+def worker_terms(settings: WorkerSettings) -> WorkerTerms:
+    """What the settings make of a worker."""
+    # Engines run in folders of their own, so no path may depend on where the worker was started.
+    state = settings.state.absolute()
+    return WorkerTerms(
+        name=settings.name or socket.gethostname(),
+        state=state,
+        scratch=state / "scratch",
+        roots=settings.media_roots,
+        engines=(ffmpeg_source(ffmpeg_binary(settings.ffmpeg)),),
+        slots=settings.slots,
+        labels=dict(settings.labels),
+        memory_mb=psutil.virtual_memory().total // MEGABYTE,
+        facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
+        keep_free_bytes=settings.min_free_mb * MEGABYTE,
+        stall_s=settings.stall_s,
+        open_store=_open_store,
+    )
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext | None:
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(f"cannot use the certificate authority {ca}: {error}") from error

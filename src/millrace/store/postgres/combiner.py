@@ -1,0 +1,68 @@
+"""Many requests of one verb in one statement: what arrives while a batch is under way makes up the next one."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from millrace.store.store import StoreFullError, StoreUnavailableError
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+MAX_BATCH = 128
+
+
+class Combiner(Generic[Request, Answer]):
+    """One batch at a time, so that one connection serves all the callers of a verb."""
+
+    def __init__(self, run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]]) -> None:
+        """`run` answers a batch, one answer for each request in order."""
+        self._run = run
+        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Request) -> Answer:
+        """The answer to one request; errors are those of `run`."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work(), name="store-combiner")
+        return await future
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not self._waiting and (self._worker is None or self._worker.done())
+
+    async def drain(self) -> None:
+        """Return when what was submitted is answered."""
+        if self._worker is not None:
+            await asyncio.wait((self._worker,))
+
+    async def _work(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            try:
+                answers = await self._run([request for request, _ in batch])
+            except Exception as error:  # noqa: BLE001  it belongs to the callers
+                await self._fail(batch, error)
+            else:
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    if not future.done():
+                        future.set_result(answer)
+
+    async def _fail(self, batch: Sequence[tuple[Request, "asyncio.Future[Answer]"]], error: Exception) -> None:
+        """One bad request must not fail its neighbours: each is tried alone, unless no request can succeed."""
+        hopeless = isinstance(error, StoreUnavailableError | StoreFullError)
+        for request, future in batch:
+            if future.done():
+                continue
+            if hopeless or len(batch) == 1:
+                future.set_exception(error)
+                continue
+            try:
+                (answer,) = await self._run([request])
+            except Exception as alone:  # noqa: BLE001  it belongs to the caller
+                future.set_exception(alone)
+            else:
+                future.set_result(answer)

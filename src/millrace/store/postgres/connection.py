@@ -1,0 +1,179 @@
+"""Connections to PostgreSQL: how they are set up, how named SQL runs on them, what their errors mean."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg
+
+from millrace.store.queries import load_queries
+from millrace.store.store import StoreError, StoreFullError, StoreUnavailableError
+
+T = TypeVar("T")
+QUERIES = load_queries("millrace.store.postgres")
+POOL_SIZE = 8
+TIMEOUT_S = 30.0
+"""For connecting, and for each answer as this side counts; PostgreSQL gives a statement up one second earlier."""
+
+_TRIES = 4
+
+_SETTINGS = {
+    "application_name": "millrace",
+    "synchronous_commit": "on",
+    "statement_timeout": str(int((TIMEOUT_S - 1) * 1000)),
+    "idle_in_transaction_session_timeout": "30000",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    # Every statement here is meant to walk an index, and arrays of unknown length mislead the planner: with statistics
+    # that lag behind (a table just filled) it would rather hash a million rows.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,  # shut down, crashed, not ready yet, canceled by the time limit
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby after a fail-over
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+
+
+class AgainError(Exception):
+    """The transaction met a rival in a way that only a new one can see right."""
+
+
+_AGAIN = (AgainError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+def meaning_of(error: BaseException) -> StoreError | None:
+    """The store's error for one of PostgreSQL or the network; None for any other."""
+    if isinstance(error, asyncpg.DiskFullError):
+        return StoreFullError("cannot write: PostgreSQL has no space left; free some and try again")
+    if isinstance(error, _UNAVAILABLE):
+        reason = str(error) or type(error).__name__
+        return StoreUnavailableError(f"cannot reach PostgreSQL: {reason}; check that it runs and accepts this address")
+    if isinstance(error, asyncpg.PostgresError | AgainError):
+        return StoreError(f"cannot write: PostgreSQL says {error}")
+    return None
+
+
+class Session:
+    """Named SQL on a connection."""
+
+    __slots__ = ("_connection", "changed", "now_ms", "queued")
+
+    def __init__(self, connection: Any, now_ms: int) -> None:
+        self._connection = connection
+        self.now_ms = now_ms
+        self.changed = False  # whether transitions were added
+        self.queued: set[int] = set()  # classes of tasks that became runnable
+
+    async def all(self, name: str, *args: object) -> list[Any]:
+        """Every row of a named statement."""
+        return list(await self._connection.fetch(QUERIES[name], *args))
+
+    async def one(self, name: str, *args: object) -> Any:
+        """The first row of a named statement, or None."""
+        return await self._connection.fetchrow(QUERIES[name], *args)
+
+    async def run(self, name: str, *args: object) -> None:
+        """A named statement whose rows do not matter."""
+        await self._connection.fetch(QUERIES[name], *args)
+
+    async def all_of(self, sql: str, *args: object) -> list[Any]:
+        """Every row of a statement that was put together from named blocks."""
+        return list(await self._connection.fetch(sql, *args))
+
+
+async def connect(url: str) -> Any:
+    """One connection outside the pool.
+
+    Raises:
+        StoreUnavailableError: there is no answer.
+    """
+    try:
+        return await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S, server_settings=_SETTINGS)
+    except (asyncpg.PostgresError, *_UNAVAILABLE) as error:
+        raise meaning_of(error) or StoreError(str(error)) from error
+
+
+class Database:
+    """A small pool. Coalescing makes a few connections enough for many requests."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str) -> "Database":
+        """Connect, and see that a commit will be durable.
+
+        Raises:
+            StoreError: the server answers commits before they are durable.
+            StoreUnavailableError: there is no answer.
+        """
+
+        async def keep(_: Any) -> None:
+            """Sessions set nothing, so there is nothing to reset."""
+
+        try:
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=POOL_SIZE, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S,
+                server_settings=_SETTINGS, reset=keep,
+            )  # fmt: skip
+        except (asyncpg.PostgresError, ValueError, *_UNAVAILABLE) as error:
+            raise meaning_of(error) or StoreUnavailableError(f"cannot reach PostgreSQL: {error}") from error
+        database = cls(pool)
+        try:
+            await _check_durability(pool)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Wait for what runs, then disconnect; at most a few seconds."""
+        try:
+            await asyncio.wait_for(self._pool.close(), 5.0)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def read(self, query: Callable[[Session], Awaitable[T]]) -> T:
+        """Run a query; each of its statements sees what is committed when it begins."""
+        try:
+            async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
+                return await query(Session(connection, 0))
+        except Exception as error:
+            raise meaning_of(error) or error from error
+
+    async def transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
+        """Run a unit in one transaction, again where it lost to a rival; returns when the commit is durable."""
+        for tried in range(1, _TRIES + 1):
+            try:
+                return await self._transact(unit)
+            except _AGAIN as error:
+                if tried == _TRIES:
+                    raise meaning_of(error) or error from error
+            except Exception as error:
+                raise meaning_of(error) or error from error
+        raise AssertionError("unreachable")
+
+    async def _transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
+        async with self._pool.acquire(timeout=TIMEOUT_S) as connection, connection.transaction():
+            session = Session(connection, await connection.fetchval(QUERIES["now"]))
+            return await unit(session), session
+
+
+async def _check_durability(pool: Any) -> None:
+    async with pool.acquire(timeout=TIMEOUT_S) as connection:
+        setting = await connection.fetchval("SHOW synchronous_commit")
+    if setting not in ("on", "remote_apply"):
+        raise StoreError(f"cannot use this PostgreSQL: synchronous_commit is {setting}; set it to on")

@@ -1,0 +1,243 @@
+"""The shared store. The verbs that come often are coalesced; the others are one transaction each."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import asyncpg
+
+from millrace.domain.needs import Needs
+from millrace.domain.records import (
+    Attempt,
+    Beat,
+    Claimed,
+    Document,
+    Job,
+    Move,
+    NewJob,
+    NewNode,
+    Node,
+    NodeState,
+    Output,
+    Report,
+    Task,
+    Transition,
+)
+from millrace.domain.states import State, check_transition
+from millrace.runtime.clock import Clock
+from millrace.store import rows
+from millrace.store.hints import Listeners
+from millrace.store.postgres import jobs as job_units
+from millrace.store.postgres import logs as log_units
+from millrace.store.postgres import nodes as node_units
+from millrace.store.postgres import work as work_units
+from millrace.store.postgres.claims import Claim
+from millrace.store.postgres.connection import Database, Session, connect, meaning_of
+from millrace.store.postgres.moves import rounds
+from millrace.store.postgres.nodes import Heartbeat
+from millrace.store.postgres.notices import Notices
+from millrace.store.postgres.schema import migrate
+from millrace.store.postgres.verbs import Verbs
+from millrace.store.store import Added, JobFilter, JobPage, Listener, StoreUnavailableError
+
+T = TypeVar("T")
+_EVENT_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+
+
+class PostgresStore:
+    """A :class:`~millrace.store.store.Store` for any number of masters."""
+
+    def __init__(self, url: str, *, clock: Clock) -> None:
+        self._url = url
+        self._clock = clock
+        self._listeners = Listeners()
+        self._classes: dict[str, int] = {}
+        self._database: Database | None = None
+        self._notices: Notices | None = None
+        self._verbs: Verbs | None = None
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        if self._database is not None:
+            return
+        connection = await connect(self._url)
+        try:
+            await migrate(connection)
+        except asyncpg.PostgresError as error:
+            raise meaning_of(error) or error from error
+        finally:
+            connection.terminate()
+        database = await Database.open(self._url)
+        notices = Notices(self._url, database, self._clock, self._listeners)
+        try:
+            await notices.start()
+        except BaseException:
+            await database.close()
+            raise
+        self._database, self._notices, self._verbs = database, notices, Verbs(database, notices.tell)
+
+    async def stop(self) -> None:
+        database, notices, verbs = self._database, self._notices, self._verbs
+        self._database = self._notices = self._verbs = None
+        if verbs is not None:
+            await verbs.drain()
+        if notices is not None:
+            await notices.stop()
+        if database is not None:
+            await database.close()
+
+    async def ping(self) -> None:
+        await self._read(lambda session: session.one("ping"))
+
+    async def now(self) -> datetime:
+        row = await self._read(lambda session: session.one("now"))
+        return rows.to_datetime(row[0])
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        return self._listeners.add(listener)
+
+    def _running(self) -> Verbs:
+        if self._verbs is None:
+            raise StoreUnavailableError("cannot use PostgreSQL: the store is not started")
+        return self._verbs
+
+    async def _write(self, unit: Callable[[Session], Awaitable[T]]) -> T:
+        return await self._running().write(unit)
+
+    async def _read(self, query: Callable[[Session], Awaitable[T]]) -> T:
+        if self._database is None:
+            raise StoreUnavailableError("cannot use PostgreSQL: the store is not started")
+        return await self._database.read(query)
+
+    # Jobs -----------------------------------------------------------------------------------------------------------
+
+    async def class_of(self, needs: Needs) -> int:
+        digest = needs.digest()
+        if digest not in self._classes:
+            self._classes[digest] = await self._write(partial(job_units.class_of, digest=digest, needs=needs))
+        return self._classes[digest]
+
+    async def classes(self, after: int = 0) -> Sequence[tuple[int, Needs]]:
+        return await self._read(lambda session: job_units.classes(session, after))
+
+    async def add_jobs(self, jobs: Sequence[NewJob]) -> Sequence[Added]:
+        return await self._running().add_jobs.submit(jobs)
+
+    async def job(self, ref: str | int) -> Job | None:
+        return await self._read(lambda session: job_units.job(session, ref))
+
+    async def jobs(self, only: JobFilter, *, cursor: str | None, limit: int) -> JobPage:
+        below = None if cursor is None else rows.cursor_number(cursor)
+        return await self._read(lambda session: job_units.jobs(session, only, below, limit))
+
+    async def count_jobs(self) -> Mapping[State, int]:
+        return await self._read(job_units.count_jobs)
+
+    async def tasks(self, job_id: str) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.tasks(session, job_id))
+
+    async def task(self, task_id: str) -> Task | None:
+        return await self._read(lambda session: work_units.task(session, task_id))
+
+    async def attempts(self, job_id: str) -> Sequence[Attempt]:
+        return await self._read(lambda session: job_units.attempts(session, job_id))
+
+    async def outputs(self, job_id: str) -> Sequence[Output]:
+        return await self._read(lambda session: job_units.outputs(session, job_id))
+
+    async def facts(self, job_id: str) -> Document | None:
+        return await self._read(lambda session: job_units.facts(session, job_id))
+
+    async def transitions(self, job_id: str) -> Sequence[Transition]:
+        return await self._read(lambda session: job_units.transitions(session, job_id))
+
+    async def events(self, *, after: str | None, limit: int, job_id: str | None = None) -> Sequence[Transition]:
+        place = (0, 0) if after is None else _event_cursor(after)
+        return await self._read(lambda session: job_units.events(session, place, limit, job_id))
+
+    async def last_cursor(self) -> str | None:
+        return await self._read(job_units.last_cursor)
+
+    async def delete_finished(self, *, before: datetime, limit: int) -> Sequence[str]:
+        return await self._write(lambda session: job_units.delete_finished(session, rows.to_ms(before), limit))
+
+    # Work -----------------------------------------------------------------------------------------------------------
+
+    async def claim(
+        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        asked = Claim(node_id=node_id, epoch=epoch, request_id=request_id, limit=limit)
+        return await self._running().claims(tuple(sorted(set(classes)))).submit(asked)
+
+    async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
+        for move in moves:
+            for source in move.sources:
+                check_transition(source, move.target)
+                verbs = self._running()
+        answers = [False] * len(moves)
+        # Moves of one job in one call follow each other; all others go together.
+        for places in rounds(moves):
+            done = await asyncio.gather(*(verbs.moves.submit(moves[place]) for place in places))
+            for place, happened in zip(places, done, strict=True):
+                answers[place] = happened
+        return answers
+
+    async def due(self, *, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.due(session, limit))
+
+    async def next_due(self) -> datetime | None:
+        return await self._read(work_units.next_due)
+
+    async def orphans(self, *, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.orphans(session, limit))
+
+    async def queued_classes(self) -> Mapping[int, datetime]:
+        return await self._read(work_units.queued_classes)
+
+    async def queued(self, class_id: int, *, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.queued(session, class_id, limit))
+
+    # Nodes ----------------------------------------------------------------------------------------------------------
+
+    async def register(self, node: NewNode) -> Node:
+        return await self._write(lambda session: node_units.register(session, node))
+
+    async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
+        beat = Heartbeat(node_id=node_id, epoch=epoch, ttl_s=ttl_s, reports=reports)
+        return await self._running().heartbeats.submit(beat)
+
+    async def nodes(self) -> Sequence[Node]:
+        return await self._read(node_units.nodes)
+
+    async def node(self, ref: str) -> Node | None:
+        return await self._read(lambda session: node_units.node(session, ref))
+
+    async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
+        allowed = tuple(sources)
+        return await self._write(lambda session: node_units.set_node_state(session, node_id, target, allowed))
+
+    async def remove_node(self, node_id: str) -> bool:
+        return await self._write(lambda session: node_units.remove_node(session, node_id))
+
+    async def expire_leases(self, *, limit: int) -> Sequence[Node]:
+        return await self._write(lambda session: node_units.expire_leases(session, limit))
+
+    # Logs -----------------------------------------------------------------------------------------------------------
+
+    async def append_log(self, task_id: str, attempt: int, *, offset: int, data: bytes) -> int | None:
+        return await self._write(lambda session: log_units.append_log(session, task_id, attempt, offset, data))
+
+    async def read_log(self, task_id: str, attempt: int, *, offset: int, limit: int) -> bytes | None:
+        return await self._read(lambda session: log_units.read_log(session, task_id, attempt, offset, limit))
+
+
+def _event_cursor(cursor: str) -> tuple[int, int]:
+    """The transaction and the number that a cursor of events names."""
+    found = _EVENT_CURSOR.fullmatch(cursor)
+    if found is None:
+        raise ValueError(f"cannot read the cursor {cursor[:40]!r}: take one from an earlier answer, or none")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,115 @@
+-- Jobs: accepting, reading, listing, cleaning. Every job is read with the columns of rows.job, in that order.
+
+-- name: classes
+SELECT id, needs FROM requirement_classes WHERE id > $1 ORDER BY id
+
+-- name: class_id
+SELECT id FROM requirement_classes WHERE digest = $1
+
+-- name: add_class
+INSERT INTO requirement_classes (digest, needs) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING
+
+-- name: job_by_number
+SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
+  j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
+  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+FROM jobs j
+JOIN job_specs s ON s.job = j.number
+LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
+LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
+WHERE j.number = $1
+
+-- name: jobs_by_numbers
+SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
+  j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
+  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+FROM jobs j
+JOIN job_specs s ON s.job = j.number
+LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
+LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
+WHERE j.number = ANY ($1::bigint[]) ORDER BY j.number DESC
+
+-- name: number_of_job
+SELECT number FROM jobs WHERE id = $1
+
+-- name: jobs_page
+SELECT number FROM jobs WHERE number < $1 {conditions} ORDER BY number DESC LIMIT $2
+
+-- name: jobs_page_in_states
+-- Top N of each state by its index, merged: many finished jobs cost nothing to who asks for the few running ones.
+SELECT j.number FROM jsonb_array_elements_text($3::text::jsonb) AS wanted (value) CROSS JOIN LATERAL (
+  SELECT number FROM jobs WHERE state = wanted.value AND number < $1 {conditions} ORDER BY number DESC LIMIT $2) j
+ORDER BY j.number DESC LIMIT $2
+
+-- name: only_queue
+AND queue = {value}
+
+-- name: only_priority
+AND priority = {value}
+
+-- name: only_tenant
+AND tenant = {value}
+
+-- name: only_profile
+AND profile = {value}
+
+-- name: only_labels
+AND labels @> {value}::text::jsonb
+
+-- name: count_jobs
+SELECT state, count(*) FROM jobs GROUP BY state
+
+-- name: attempts
+SELECT j.id || '.' || a.position, a.attempt, a.node_id, a.node_name, a.claimed_at, a.started_at, a.ended_at, a.outcome,
+  a.failure_class, a.failure_message
+FROM attempts a JOIN jobs j ON j.number = a.job
+WHERE a.job = $1 ORDER BY a.claimed_at, a.position, a.attempt
+
+-- name: outputs
+SELECT name, location, sha256, size, streams FROM outputs WHERE job = $1 ORDER BY name
+
+-- name: facts
+SELECT facts FROM job_facts WHERE job = $1
+
+-- name: transitions
+SELECT x.xid::text || '-' || x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.attempt, x.actor
+FROM transitions x JOIN jobs j ON j.number = x.job
+WHERE x.job = $1 ORDER BY x.seq
+
+-- name: events
+-- Sequence numbers commit out of order, so the cursor is (transaction, number) and only rows older than every running
+-- transaction are shown: nothing can appear before what was read.
+SELECT x.xid::text || '-' || x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.attempt, x.actor
+FROM transitions x JOIN jobs j ON j.number = x.job
+WHERE (x.xid, x.seq) > ($1::text::xid8, $2) AND x.xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY x.xid, x.seq LIMIT $3
+
+-- name: events_of_job
+SELECT x.xid::text || '-' || x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.attempt, x.actor
+FROM transitions x JOIN jobs j ON j.number = x.job
+WHERE (x.xid, x.seq) > ($1::text::xid8, $2) AND x.xid < pg_snapshot_xmin(pg_current_snapshot()) AND x.job = $4
+ORDER BY x.xid, x.seq LIMIT $3
+
+-- name: last_cursor
+SELECT xid::text || '-' || seq FROM transitions WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY xid DESC, seq DESC LIMIT 1
+
+-- name: delete_finished
+-- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this.
+WITH old AS MATERIALIZED (
+  SELECT number FROM jobs WHERE finished_at < $1 ORDER BY finished_at, number LIMIT $2),
+held AS MATERIALIZED (
+  SELECT t.job FROM old JOIN tasks t ON t.job = old.number
+  WHERE t.state IN ('completed', 'failed', 'canceled', 'rejected')
+  ORDER BY t.job, t.position FOR UPDATE OF t SKIP LOCKED),
+gone AS (DELETE FROM jobs j USING held WHERE j.number = held.job AND j.finished_at < $1 RETURNING j.number, j.id),
+d1 AS (DELETE FROM job_specs x USING gone WHERE x.job = gone.number),
+d2 AS (DELETE FROM job_facts x USING gone WHERE x.job = gone.number),
+d3 AS (DELETE FROM idempotency_keys x USING gone WHERE x.job = gone.number),
+d4 AS (DELETE FROM tasks x USING gone WHERE x.job = gone.number),
+d5 AS (DELETE FROM attempts x USING gone WHERE x.job = gone.number),
+d6 AS (DELETE FROM progress x USING gone WHERE x.job = gone.number),
+d7 AS (DELETE FROM outputs x USING gone WHERE x.job = gone.number),
+d8 AS (DELETE FROM transitions x USING gone WHERE x.job = gone.number),
+d9 AS (DELETE FROM log_chunks x USING gone WHERE x.job = gone.number)
+SELECT id FROM gone

@@ -1,0 +1,17 @@
+-- The database itself.
+
+-- name: ping
+SELECT 1
+
+-- name: make_migrations
+CREATE TABLE IF NOT EXISTS schema_migrations (
+  version integer PRIMARY KEY,
+  name text NOT NULL,
+  applied_at bigint NOT NULL
+)
+
+-- name: applied_migrations
+SELECT version FROM schema_migrations ORDER BY version
+
+-- name: note_migration
+INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, now_ms())

@@ -1,0 +1,69 @@
+"""The verbs that come often, each with its combiner, and the way of a single transaction for the others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from millrace.domain.records import Beat, Claimed, Move, NewJob
+from millrace.store.postgres.claims import Claim, claim_all
+from millrace.store.postgres.combiner import Combiner
+from millrace.store.postgres.connection import Database, Session
+from millrace.store.postgres.jobs import add_jobs
+from millrace.store.postgres.moves import move_alone, move_batch
+from millrace.store.postgres.nodes import Heartbeat, heartbeats
+from millrace.store.store import Added
+
+T = TypeVar("T")
+ClaimCombiner = Combiner[Claim, Sequence[Claimed] | None]
+
+
+class Verbs:
+    """What runs on a started store; `tell` hears of every commit that queued or changed something."""
+
+    def __init__(self, database: Database, tell: Callable[[bool, Iterable[int]], None]) -> None:
+        self._database = database
+        self._tell = tell
+        self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs)
+        self.moves = Combiner[Move, bool](self._move)
+        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats)
+        self._claims: dict[tuple[int, ...], ClaimCombiner] = {}
+
+    def claims(self, classes: tuple[int, ...]) -> ClaimCombiner:
+        """The combiner for nodes that can run exactly these classes: their claims are one statement."""
+        combiner = self._claims.get(classes)
+        if combiner is None:
+            # Signatures come and go with the farm's nodes; those at rest are forgotten.
+            self._claims = {known: busy for known, busy in self._claims.items() if not busy.idle}
+            combiner = self._claims[classes] = ClaimCombiner(partial(self._claim, classes))
+        return combiner
+
+    async def drain(self) -> None:
+        """Return when everything that was asked is answered."""
+        claims = [combiner.drain() for combiner in self._claims.values()]
+        await asyncio.gather(self.add_jobs.drain(), self.moves.drain(), self.heartbeats.drain(), *claims)
+
+    async def write(self, unit: Callable[[Session], Awaitable[T]]) -> T:
+        """Run a unit in a transaction of its own."""
+        result, session = await self._database.transact(unit)
+        if session.changed or session.queued:
+            self._tell(session.changed, session.queued)
+        return result
+
+    async def _add_jobs(self, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added]]:
+        return await self.write(lambda session: add_jobs(session, calls))
+
+    async def _claim(self, classes: tuple[int, ...], claims: Sequence[Claim]) -> Sequence[Sequence[Claimed] | None]:
+        return await self.write(lambda session: claim_all(session, classes, claims))
+
+    async def _heartbeats(self, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:
+        return await self.write(lambda session: heartbeats(session, beats))
+
+    async def _move(self, moves: Sequence[Move]) -> Sequence[bool]:
+        if len(moves) == 1:
+            return [await self.write(lambda session: move_alone(session, moves[0]))]
+        answers = await self.write(lambda session: move_batch(session, moves))
+        return [
+            await self.write(partial(move_alone, move=move)) if happened is None else happened
+            for move, happened in zip(moves, answers, strict=True)
+        ]

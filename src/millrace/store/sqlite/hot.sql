@@ -1,0 +1,123 @@
+-- The four hot verbs (add_jobs, claim, move, heartbeat), in small steps: the writer thread runs them one after another in
+-- its transaction, where a step costs microseconds. PostgreSQL's file of this name has one statement for a whole batch
+-- instead, because there each step is a round trip; the names in these two files differ by design.
+
+-- name: known_key
+SELECT k.body_digest, j.id, j.number, j.state, j.created_at
+FROM idempotency_keys k JOIN jobs j ON j.number = k.job
+WHERE k.tenant = ?1 AND k.key = ?2
+
+-- name: add_key
+INSERT INTO idempotency_keys (tenant, key, body_digest, job) VALUES (?1, ?2, ?3, ?4)
+
+-- name: add_job
+INSERT INTO jobs (id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s, state,
+  created_at, due_at, queued_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, CASE WHEN ?10 = 'queued' THEN ?11 END)
+
+-- name: add_spec
+INSERT INTO job_specs (job, spec) VALUES (?1, ?2)
+
+-- name: add_task
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at)
+VALUES (?1, 1, ?2, ?3, ?4, ?5, CASE WHEN ?5 = 'queued' THEN ?6 END, ?7)
+
+-- name: add_transition
+INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+
+-- name: claim_next
+-- The head of one class. The index holds only queued tasks and all the columns, so a claim reads what it takes.
+SELECT rank, job, position FROM tasks INDEXED BY tasks_queued
+WHERE state = 'queued' AND class_id = ?1 ORDER BY rank, job, position LIMIT ?2
+
+-- name: claim_node
+SELECT name FROM nodes WHERE id = ?1 AND epoch = ?2 AND state = 'ready'
+
+-- name: claim_repeated
+SELECT job, position, attempt FROM tasks WHERE node_id = ?1 AND claim_request = ?2 ORDER BY rank, job, position
+
+-- name: claim_task
+UPDATE tasks SET state = 'assigned', attempt = attempt + 1, node_id = ?3, node_epoch = ?4, claim_request = ?5,
+  started = 0, claimed_at = ?6
+WHERE job = ?1 AND position = ?2 AND state = 'queued'
+RETURNING attempt
+
+-- name: claim_attempt
+INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+
+-- name: claim_job
+UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE number = ?1
+
+-- name: claimed
+SELECT j.id, j.number, j.profile, s.spec, j.timeout_s
+FROM jobs j JOIN job_specs s ON s.job = j.number WHERE j.number = ?1
+
+-- name: move_find
+SELECT t.job, t.state, t.attempt, t.node_id, t.class_id
+FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = ?1 AND t.position = ?2
+
+-- name: move_task
+-- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart
+UPDATE tasks SET
+  state = ?3,
+  node_id = CASE WHEN ?6 THEN NULL ELSE node_id END,
+  node_epoch = CASE WHEN ?6 THEN NULL ELSE node_epoch END,
+  claim_request = CASE WHEN ?6 THEN NULL ELSE claim_request END,
+  claimed_at = CASE WHEN ?6 THEN NULL ELSE claimed_at END,
+  started = CASE WHEN ?3 = 'processing' THEN 1 WHEN ?6 THEN 0 ELSE started END,
+  queued_at = CASE WHEN ?3 = 'queued' THEN ?4 ELSE queued_at END,
+  due_at = CASE WHEN ?3 IN ('pending', 'retrying', 'paused') THEN coalesce(?5, due_at) END,
+  spent = CASE WHEN ?9 THEN 0 ELSE spent + ?7 END,
+  losses = CASE WHEN ?9 THEN 0 ELSE losses + ?8 END
+WHERE job = ?1 AND position = ?2
+
+-- name: move_job
+-- ?2 target, ?3 now, ?4 when due, ?5 and ?6 the failure, ?7 restart
+UPDATE jobs SET
+  state = ?2,
+  failure_class = CASE WHEN ?5 IS NOT NULL THEN ?5
+    WHEN ?7 OR ?2 IN ('completed', 'failed', 'canceled', 'rejected') THEN NULL ELSE failure_class END,
+  failure_message = CASE WHEN ?5 IS NOT NULL THEN ?6
+    WHEN ?7 OR ?2 IN ('completed', 'failed', 'canceled', 'rejected') THEN NULL ELSE failure_message END,
+  due_at = coalesce(?4, due_at),
+  queued_at = CASE WHEN ?2 = 'queued' THEN ?3 ELSE queued_at END,
+  finished_at = CASE WHEN ?2 IN ('completed', 'failed', 'canceled', 'rejected') THEN ?3 END
+WHERE number = ?1
+
+-- name: start_attempt
+UPDATE attempts SET started_at = ?4
+WHERE job = ?1 AND position = ?2 AND attempt = ?3 AND started_at IS NULL AND outcome IS NULL
+
+-- name: end_attempt
+UPDATE attempts SET ended_at = ?4, outcome = ?5, failure_class = ?6, failure_message = ?7
+WHERE job = ?1 AND position = ?2 AND attempt = ?3 AND outcome IS NULL
+
+-- name: delete_outputs
+DELETE FROM outputs WHERE job = ?1
+
+-- name: add_output
+INSERT INTO outputs (job, name, location, sha256, size, streams) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+
+-- name: keep_facts
+INSERT INTO job_facts (job, facts) VALUES (?1, ?2) ON CONFLICT (job) DO UPDATE SET facts = excluded.facts
+
+-- name: heartbeat
+UPDATE nodes SET seen_at = ?3, lease_until = ?4 WHERE id = ?1 AND epoch = ?2 AND state <> 'lost' RETURNING id
+
+-- name: keep_progress
+-- Ignored unless the attempt is the node's.
+INSERT INTO progress (job, position, attempt, fraction, phase, frame, fps, speed, eta_s, updated_at)
+SELECT t.job, t.position, t.attempt, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+FROM jobs j JOIN tasks t ON t.job = j.number
+WHERE j.id = ?1 AND t.position = ?2 AND t.attempt = ?3 AND t.node_id = ?4 AND t.node_epoch = ?5
+ON CONFLICT (job, position) DO UPDATE SET
+  attempt = excluded.attempt, fraction = excluded.fraction, phase = excluded.phase, frame = excluded.frame,
+  fps = excluded.fps, speed = excluded.speed, eta_s = excluded.eta_s, updated_at = excluded.updated_at
+
+-- name: held
+SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
+  t.node_epoch, t.started, t.claimed_at, t.due_at
+FROM tasks t JOIN jobs j ON j.number = t.job
+WHERE t.node_id = ?1 AND t.node_epoch = ?2 ORDER BY t.job, t.position

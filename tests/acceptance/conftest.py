@@ -1,0 +1,38 @@
+"""The built wheel, and a user with an empty home."""
+
+import fcntl
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from outside import ROOT, Shell
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but the unpacked wheel; built once for all test processes."""
+    shared = tmp_path_factory.getbasetemp().parent
+    site = shared / "site"
+    with (shared / "wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not site.exists():
+            built = shared / "wheel"
+            subprocess.run(
+                [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)],
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+            )
+            (path,) = built.glob("*.whl")
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(site)
+    return site
+
+
+@pytest.fixture
+def shell(wheel: Path, tmp_path: Path) -> Shell:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Shell(wheel, home)

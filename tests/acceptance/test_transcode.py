@@ -1,0 +1,130 @@
+"""One command turns a real file into a streaming ladder."""
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from outside import SAMPLE, Shell
+
+LADDER = """
+name: tiny
+description: Two small renditions, quick to make.
+packaging: cmaf
+renditions:
+  - video: {codec: h264, height: 144, preset: ultrafast}
+  - video: {codec: h264, height: 96, preset: ultrafast}
+audio:
+  - {codec: aac, bitrate: 64k, channels: 2}
+"""
+
+
+@pytest.fixture
+def tiny(shell: Shell) -> Path:
+    profile = shell.home / "tiny.yaml"
+    profile.write_text(LADDER)
+    return profile
+
+
+def test_the_sample_becomes_a_ladder_that_is_described_in_one_json_document(shell: Shell) -> None:
+    out = shell.home / "out"
+    done = shell.run("transcode", SAMPLE, "--profile", "web-hls", "--out", out, "--json")
+    assert done.code == 0, done.err
+    document = done.json()
+    assert document["state"] == "completed"
+    assert [rendition["height"] for rendition in document["renditions"]] == [720, 480, 360]  # never upscaled to 1080
+    assert {rendition["frames"] for rendition in document["renditions"]} == {132}
+    master = (out / "master.m3u8").read_text()
+    variants = re.findall(r"#EXT-X-STREAM-INF:(.*)\n(.*)", master)
+    assert len(variants) == 3
+    for attributes, playlist in variants:
+        assert re.search(r'CODECS="avc1\.[0-9a-f]{6},mp4a\.40\.2"', attributes, re.IGNORECASE)
+        assert "FRAME-RATE=25.000" in attributes
+        assert int(re.search(r"BANDWIDTH=(\d+)", attributes)[1]) > 100_000
+        assert "#EXT-X-ENDLIST" in (out / playlist).read_text()
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".out")]
+
+
+def test_the_end_is_a_table_that_people_can_read(shell: Shell, tiny: Path) -> None:
+    done = shell.run("transcode", SAMPLE, "--profile", tiny, "--out", "out")
+    assert done.code == 0, done.err
+    for word in ("256x144", "h264", "132", "master.m3u8"):
+        assert word in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("missing.mp4", None), ("empty.mp4", b""), ("text.mp4", b"this is no video\n" * 100)],
+)
+def test_an_input_that_is_no_video_ends_in_one_sentence(
+    shell: Shell, tiny: Path, name: str, content: bytes | None
+) -> None:
+    source = shell.home / name
+    if content is not None:
+        source.write_bytes(content)
+    done = shell.run("transcode", source, "--profile", tiny, "--out", "out")
+    assert done.code == 1
+    assert name in done.err or "input" in done.err.lower()
+    assert not (shell.home / "out").exists()
+
+
+def test_a_truncated_file_never_becomes_an_output(shell: Shell, tiny: Path) -> None:
+    source = shell.home / "cut.mp4"
+    source.write_bytes(SAMPLE.read_bytes()[: SAMPLE.stat().st_size * 6 // 10])
+    done = shell.run("transcode", source, "--profile", tiny, "--out", "out", "--json")
+    assert done.code == 1
+    assert done.json()["failure"]["class"] == "input"
+    assert not (shell.home / "out").exists()
+
+
+def test_an_output_that_exists_is_refused_and_untouched_unless_overwriting(shell: Shell, tiny: Path) -> None:
+    out = shell.home / "out"
+    out.mkdir()
+    (out / "precious.txt").write_text("keep me")
+    done = shell.run("transcode", SAMPLE, "--profile", tiny, "--out", out)
+    assert done.code == 1
+    assert "--overwrite" in done.err
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+    done = shell.run("transcode", SAMPLE, "--profile", tiny, "--out", out, "--overwrite")
+    assert done.code == 0, done.err
+    assert not (out / "precious.txt").exists()
+    assert (out / "master.m3u8").exists()
+
+
+def test_wrong_usage_is_2(shell: Shell) -> None:
+    for arguments in (
+        ["transcode"],
+        ["transcode", SAMPLE, "--profile", "web-hsl", "--out", "out"],
+        ["transcode", SAMPLE, "--profile", "no/such.yaml", "--out", "out"],
+        ["transcode", SAMPLE, "--frobnicate"],
+        ["frobnicate"],
+    ):
+        done = shell.run(*arguments)
+        assert done.code == 2, (arguments, done)
+        assert done.err.strip()
+
+
+def test_interrupting_leaves_no_child_and_no_output(shell: Shell) -> None:
+    process = shell.start("transcode", SAMPLE, "--profile", "4K30-h265", "--out", "out")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "encode" in line:
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert [child for child in family if child.is_running()] == []
+    assert not (shell.home / "out").exists()
+    assert [path.name for path in shell.home.iterdir() if "out" in path.name] == []
+
+
+def test_a_generated_clip_needs_no_input(shell: Shell) -> None:
+    done = shell.run("transcode", "--profile", "360p24-h264", "--duration", "1", "--out", "clip", "--json")
+    assert done.code == 0, done.err
+    (rendition,) = json.loads(done.out)["renditions"]
+    assert (rendition["width"], rendition["height"], rendition["frames"]) == (640, 360, 24)

@@ -65,6 +65,7 @@ def test_pictures_that_begin_late_are_padded() -> None:
         (probe(attached_picture=True), "cover art"),
         (probe(frames=0), "no frames"),
         (probe(width=8, height=8), "too small"),
+        (probe(width=16, height=4000), "long and thin"),
     ],
 )
 def test_what_cannot_be_video_is_refused(source: Probe, words: str) -> None:
@@ -141,8 +142,8 @@ def test_a_generated_clip() -> None:
 
 
 @given(
-    width=st.integers(16, 4096),
-    height=st.integers(16, 4096),
+    width=st.integers(128, 4096),
+    height=st.integers(128, 4096),
     rate=st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60), Fraction(7)]),
     frames=st.integers(1, 5000),
     rotation=st.sampled_from([0, 90, 180, 270]),

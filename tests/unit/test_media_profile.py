@@ -21,7 +21,10 @@ GOOD: dict[str, Any] = {
 def findings(**changes: Any) -> dict[str, str]:
     with pytest.raises(ProfileError) as error:
         profile_from({**GOOD, **changes})
-    return dict(error.value.findings)
+    found: dict[str, str] = {}
+    for path, text in error.value.findings:
+        found[path] = f"{found.get(path, '')} {text}"
+    return found
 
 
 def video(**settings: Any) -> list[dict[str, Any]]:

@@ -172,15 +172,19 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
 
 def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: list[str]) -> tuple[VideoOutput, ...]:
     heights = [rendition.video.height for rendition in profile.renditions]
-    rungs = ladder(stream.display_size, heights)
+    # Encoders refuse slivers: a rung that would be one is left out.
+    rungs = [
+        (index, size)
+        for index, size in ladder(stream.display_size, heights)
+        if min(size.width, size.height) >= SMALLEST_SIDE
+    ]
+    if not rungs:
+        raise Refused(
+            FailureClass.INPUT, "The input's picture is so long and thin that no rendition of it can be encoded."
+        )
     gop_frames = max(1, frames_until(profile.gop_s, pictures.rate))
     made = []
     for index, size in rungs:
-        if min(size.width, size.height) < SMALLEST_SIDE:
-            raise Refused(
-                FailureClass.INPUT,
-                f"The input's shape leaves {size.width}x{size.height} pixels; that cannot be encoded.",
-            )
         made.append(
             VideoOutput(
                 name=_rung_name(profile.renditions[index], stream, size),

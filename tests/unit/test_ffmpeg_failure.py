@@ -104,3 +104,14 @@ def test_a_clean_log_raises_no_suspicion() -> None:
 def test_every_class_has_a_sentence() -> None:
     for one in FailureClass:
         assert one.sentence.endswith(".")
+
+
+def test_a_films_title_is_no_message() -> None:
+    log = """Input #0, mov,mp4, from 'file:/films/No space left on device.mp4':
+  Metadata:
+    title           : partial file
+    comment         : corrupt decoded frame
+[libx264 @ 0x1] kb/s:1472.42
+"""
+    assert suspicion(log) is None
+    assert failure(77, log, signalled=False).failure_class is FailureClass.ENGINE

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.domain.failures import FailureClass, Refused
-from millrace.domain.media.check import Produced, check
+from millrace.domain.media.check import Produced, cause, check
 from millrace.domain.media.plan import plan, plan_generated
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.engines.profiles import named
@@ -221,7 +221,9 @@ def test_missing_and_empty_files_are_found() -> None:
     wanted, produced = proven()
     empty = replace(produced, sizes={**produced.sizes, "360p/seg-0.m4s": 0})
     assert {finding.path for finding in check(wanted, empty)} == {"360p/seg-0.m4s", "360p/index.m3u8"}
-    assert check(wanted, Produced(probes={}, sizes={}))
+    assert cause(check(wanted, empty)) is FailureClass.DISK
+    nothing = check(wanted, Produced(probes={}, sizes={}))
+    assert cause(nothing) is FailureClass.OUTPUT
     unread = replace(produced, probes={})
     assert any("could not be read back" in finding.text for finding in check(wanted, unread))
 

@@ -21,7 +21,7 @@ class ProfileError(Exception):
 
 
 class DocumentReader:
-    """Walks one mapping: each `take_*` consumes a key, `done` reports those that nobody asked for."""
+    """Walks one mapping: each reading names a key, and `done` reports the keys that nobody asked for."""
 
     def __init__(self, document: object, path: str, findings: list[tuple[str, str]]) -> None:
         self.path = path

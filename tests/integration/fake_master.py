@@ -5,7 +5,9 @@ protocol tests need no store and no scheduler.
 """
 
 import asyncio
+import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from millrace.wire.v1 import problems, work
 from millrace.wire.v1.jobs import OutputView
 
 KEY = "mr_test_key_0123456789"
-PATIENCE_S = 30.0
+PATIENCE_S = 10.0
 
 
 @dataclass
@@ -120,18 +122,13 @@ class FakeMaster:
         async def main():
             self._loop = asyncio.get_running_loop()
             self._work = asyncio.Event()
-            config = uvicorn.Config(
-                self._faulty(self._app()), host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none"
-            )
+            config = uvicorn.Config(self._faulty(self._app()), log_level="critical", lifespan="off", ws="none")
             self._server = uvicorn.Server(config)
-            self._server.install_signal_handlers = lambda: None
-            serving = asyncio.create_task(self._server.serve())
-            while not self._server.started:
-                await asyncio.sleep(0.005)
-            port = self._server.servers[0].sockets[0].getsockname()[1]
-            self.url = f"http://127.0.0.1:{port}"
+            listener = socket.create_server(("127.0.0.1", 0))  # from here on connections wait in its queue
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             ready.set()
-            await serving
+            await self._server._serve([listener])
+            listener.close()
 
         asyncio.run(main())
 
@@ -161,7 +158,7 @@ class FakeMaster:
 
         async def wrapped(scope, receive, send):
             if scope["type"] != "http":
-                return await app(scope, receive, send)
+                return
             call = f"{scope['method']} {scope['path']}"
             with self.changed:
                 self.calls.append(call)
@@ -172,16 +169,17 @@ class FakeMaster:
                 pass
 
             if dict(scope["headers"]).get(b"authorization") != f"Bearer {KEY}".encode():
-                return await _problem(401, "unauthorized", "the key is wrong")(scope, receive, send)
-            if fault == "lost-reply":
-                await app(scope, receive, nowhere)
-            elif fault is not None and fault.isdecimal():
-                return await _problem(int(fault), "unavailable", "to order")(scope, receive, send)
-            elif fault is None:
-                return await app(scope, receive, send)
-            # A body that is shorter than announced: the client sees the connection break.
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
-            await send({"type": "http.response.body", "body": b"{", "more_body": False})
+                fault = "401"
+            if fault is None:
+                await app(scope, receive, send)
+            elif fault.isdecimal():
+                await _problem(int(fault), "to-order", "to order")(scope, receive, send)
+            else:
+                if fault == "lost-reply":
+                    await app(scope, receive, nowhere)
+                # A body that is shorter than announced: the client sees the connection break.
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
+                await send({"type": "http.response.body", "body": b"{", "more_body": False})
 
         return wrapped
 
@@ -218,10 +216,8 @@ class FakeMaster:
             if given or left <= 0 or self._server.should_exit:
                 return _json(work.ClaimReply(tasks=given))
             self._work.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), min(left, 0.2))
-            except TimeoutError:
-                pass
 
     def _give(self, body, node):
         given = []

@@ -94,7 +94,7 @@ class Rig:
 @asynccontextmanager
 async def rig_in(folder: Path) -> AsyncIterator[Rig]:
     clock = VirtualClock()
-    store = open_store(folder / "farm.db", clock=clock.now)
+    store = open_store(folder / "farm.db", clock=clock)
     await store.start()
     try:
         yield Rig(Farm(store=store, clock=clock, chance=random.Random(1)), clock)

@@ -5,9 +5,6 @@ import asyncio
 from fake_master import FakeMaster
 from farm_worker import ffmpeg_source, running
 
-from millrace.domain.media.profile_document import to_document
-from millrace.engines.profiles import named
-
 
 def spec(profile="128x72p", **fields):
     document = {
@@ -27,7 +24,7 @@ def spec(profile="128x72p", **fields):
 def test_a_generated_clip_is_delivered_to_a_folder(tmp_path):
     async def scenario():
         with FakeMaster() as master:
-            async with running(master, tmp_path, [ffmpeg_source()], roots=[tmp_path / "media"]) as worker:
+            async with running(master, tmp_path, [ffmpeg_source()], roots=[tmp_path / "media"]):
                 out = tmp_path / "media" / "out"
                 task = master.add(spec(output=str(out), parameters={"duration_s": 1}))
                 await master.until(lambda: task.state in ("completed", "failed"))

@@ -1,6 +1,7 @@
 """From records to the shapes that go out. Pure."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from urllib.parse import quote
 
 from millrace.api.places import is_kept
@@ -64,7 +65,7 @@ def _fields(job: Job) -> dict[str, object]:
         "max_retries": job.max_retries,
         "timeout_s": job.timeout_s,
         "created": job.created_at,
-        "run_after": job.due_at,
+        "run_after": _moment(job.spec.get("run_after")),
         "started": job.started_at,
         "finished": job.finished_at,
         "failure": failure_view(job.failure),
@@ -176,3 +177,8 @@ def node_view(node: Node) -> NodeView:
         registered=node.registered_at.isoformat(),
         seen=node.seen_at.isoformat(),
     )
+
+
+def _moment(text: object) -> datetime | None:
+    """A moment as the job's immutable part keeps it."""
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

@@ -50,16 +50,24 @@ def options(
     """Turn video into other video, on as many machines as you have."""
 
 
+def _sentence(error: Exception) -> str:
+    """What is wrong; of a refusal with findings, each on a line of its own with what would be right."""
+    if not isinstance(error, RefusedError) or not error.errors:
+        return str(error)
+    lines = [
+        f"  {finding.field}: {finding.message}"
+        + (f" (allowed: {', '.join(finding.allowed)})" if finding.allowed else "")
+        for finding in error.errors
+    ]
+    return "\n".join(["the master refuses this:", *lines])
+
+
 def main() -> None:
     """Run the command that the arguments name."""
     try:
         app()
     except (CommandError, SettingError, ClientError) as error:
-        sys.stderr.write(f"millrace: {error}\n")
-        if isinstance(error, RefusedError):
-            for finding in error.errors:
-                allowed = f" (allowed: {', '.join(finding.allowed)})" if finding.allowed else ""
-                sys.stderr.write(f"  {finding.field}: {finding.message}{allowed}\n")
+        sys.stderr.write(f"millrace: {_sentence(error)}\n")
         sys.exit(error.code if isinstance(error, CommandError) else 2 if isinstance(error, SettingError) else 1)
     except BrokenPipeError:
         # The reader of our output has gone: nothing is left to say, and nobody to say it to.

@@ -9,6 +9,8 @@ import msgspec
 from millrace.cli.options import Output
 from millrace.wire.v1.jobs import JobDetail, JobView
 
+UNWRAPPED = 400
+
 _STYLES = {
     "completed": "green",
     "failed": "red",
@@ -40,7 +42,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) 
     from rich.console import Console  # noqa: PLC0415  rich takes as long to import as some commands take in all
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    # A pipe has no width; what it is given must not be wrapped to that of some terminal.
+    console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column, justify="right" if column in {"#", "%", "size", "slots", "tasks"} else "left")

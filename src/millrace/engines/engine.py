@@ -21,12 +21,13 @@ from millrace.domain.media.profile import Profile
 class Command:
     """One child to run: a whole argument list, a label for people, and its share (0..1) of the task's work.
 
-    `folders` must exist before the start. Output files never exist before the start: nothing is overwritten.
+    `cwd` is the working directory to start in (None: any), and `folders` must exist before the start. Output files never exist before the start: nothing is overwritten.
     """
 
     argv: tuple[str, ...]
     label: str
     share: float = 1.0
+    cwd: Path | None = None
     folders: tuple[Path, ...] = ()
 
 

@@ -1,5 +1,7 @@
 """What completes an output after the encode: the master playlist, subtitle playlists, the cue file of thumbnails."""
 
+from fractions import Fraction
+
 from millrace.domain.media.hls import (
     AudioRendition,
     Bandwidth,
@@ -28,7 +30,21 @@ def files_to_read(plan: Plan) -> tuple[str, ...]:
         return ()
     first = "init.mp4" if plan.packaging is Packaging.CMAF else "seg-00000.ts"
     streams = [file.path for file in plan.files if file.role is not Role.SUBTITLES]
-    return tuple(path for stream in streams for path in (stream, _beside(stream, first)))
+    texts = [file.path for file in plan.files if file.role is Role.SUBTITLES and plan.origin]
+    return (*(path for stream in streams for path in (stream, _beside(stream, first))), *texts)
+
+
+def segments_of(plan: Plan, listing: Listing) -> dict[str, tuple[tuple[str, Fraction], ...]]:
+    """The segments that each playlist names, by the playlist's path: (path, seconds). Unreadable playlists have none."""
+    found = {}
+    for file in plan.files:
+        if plan.packaging.is_segmented and file.role is not Role.SUBTITLES:
+            try:
+                playlist = parse_media_playlist(listing.contents.get(file.path, b"").decode())
+            except ValueError:
+                continue
+            found[file.path] = tuple((_beside(file.path, one.uri), one.duration) for one in playlist.segments)
+    return found
 
 
 def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
@@ -72,6 +88,8 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
     for file in plan.files:
         if file.role is Role.SUBTITLES:
             uri = file.path.removesuffix(".vtt") + ".m3u8"
+            if plan.origin:
+                made[file.path] = _mapped(_content(listing, file.path), plan)
             made[uri] = single_file_playlist(file.path.rpartition("/")[2], plan.duration).encode()
             entry_language = file.subtitles[0].language
             subtitles.append(
@@ -79,6 +97,12 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
             )
     made[MASTER] = master_playlist(variants, audio, subtitles).encode()
     return made
+
+
+def _mapped(cues: bytes, plan: Plan) -> bytes:
+    """WebVTT whose time 0 is the beginning of the segments (RFC 8216 3.5)."""
+    stamp = f"WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{int(plan.origin * 90_000)},LOCAL:00:00:00.000\n"
+    return cues.replace(b"WEBVTT\n", stamp.encode(), 1)
 
 
 def _measured(plan: Plan, file: OutputFile, listing: Listing) -> tuple[Bandwidth, str]:

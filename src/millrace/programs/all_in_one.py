@@ -27,7 +27,7 @@ class AllInOne(Service):
         super().__init__()
         self._master = MasterProgram(master)
         self._settings = worker
-        self._data = master.data
+        self._data = master.data.absolute()
         self._count = count
         self._shape = shape
         self._parts = AsyncExitStack()

@@ -107,10 +107,12 @@ class WorkerProgram(Service):
 
 def worker_terms(settings: WorkerSettings) -> WorkerTerms:
     """What the settings make of a worker."""
+    # Engines run in folders of their own, so no path may depend on where the worker was started.
+    state = settings.state.absolute()
     return WorkerTerms(
         name=settings.name or socket.gethostname(),
-        state=settings.state,
-        scratch=settings.state / "scratch",
+        state=state,
+        scratch=state / "scratch",
         roots=settings.media_roots,
         engines=(ffmpeg_source(ffmpeg_binary(settings.ffmpeg)),),
         slots=settings.slots,

@@ -90,6 +90,7 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
             "engine": needs.engine,
             "profile": to_document(profile),
             "parameters": given(request.parameters),
+            "run_after": request.run_after.isoformat() if request.run_after else None,
         },
         max_retries=farm.rules.max_retries if request.max_retries is None else request.max_retries,
         timeout_s=request.timeout_s,

@@ -105,12 +105,12 @@ class Metrics:
                     row.name, row.help, row.labels, registry=self._registry, buckets=row.buckets
                 )
 
-    def add(self, name: str, amount: float = 1, **labels: str) -> None:
+    def add(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Raise a counter."""
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
 
-    def set(self, name: str, value: float, **labels: str) -> None:
+    def set(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
@@ -122,13 +122,13 @@ class Metrics:
         for key, value in values.items():
             gauge.labels(**{label: key}).set(value)
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Put a value into a histogram."""
         histogram = self._histograms[name]
         (histogram.labels(**labels) if labels else histogram).observe(value)
 
     @contextmanager
-    def timed(self, name: str, clock: Clock, **labels: str) -> Iterator[None]:
+    def timed(self, name: str, clock: Clock, /, **labels: str) -> Iterator[None]:
         """Put the seconds that the block takes into a histogram, whether it succeeds or fails."""
         began_s = clock.monotonic()
         try:

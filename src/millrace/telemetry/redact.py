@@ -23,7 +23,11 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{MASK}",
     ),
     (re.compile(r"((?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"\b(bearer)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (
+        re.compile(r"\b(Basic)\s+[A-Za-z0-9+/]{8,}={0,2}"),
+        rf"\1 {MASK}",
+    ),  # as HTTP writes it: "basic profile" is a codec's
     # password=abc, "api_key": "abc", ?X-Amz-Signature=abc&, --token abc
     (re.compile(rf"({_WORD}[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s&;,\"'}}]+)", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(rf"(--{_WORD}\s+)[^\s-]\S*", re.IGNORECASE), rf"\1{MASK}"),

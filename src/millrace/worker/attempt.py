@@ -72,11 +72,12 @@ class Means:
     Attributes:
         client: speaks to the masters.
         engines: by name, each bound to the encoders that work.
-        proofs: for each engine the encoders tried, with reasons.
         running: how children are run.
         fetcher, limits: how inputs come.
         destination: from a job's output to the place that it means. Raises TaskFailedError.
-        confirm: ask the master once more whether the attempt is still ours; raises CancelledError through `Control`.
+        holds: whether the lease surely holds at this moment.
+        confirm: returns when the master has said after the call that the node lives; where the attempt is no longer
+            ours, it is cancelled by then.
         keep_free_bytes: room that must stay free in the scratch folder.
     """
 
@@ -86,6 +87,7 @@ class Means:
     fetcher: Fetcher
     limits: FetchLimits
     destination: Callable[[str | None], Destination]
+    holds: Callable[[], bool]
     confirm: Callable[[], Awaitable[None]]
     keep_free_bytes: int
 
@@ -110,6 +112,9 @@ class Attempt:
             HandBackError: this worker cannot do it now.
             StaleError: the attempt is no longer ours.
         """
+        if not self.means.holds():
+            # Given by a master that had not heard from us for long: nothing starts before it has.
+            await self.means.confirm()
         job = job_of(self.task.spec)
         self.log.say(f"job {self.task.number}, attempt {self.task.attempt}, profile {self.task.profile}")
         engine = self._engine(job.engine)

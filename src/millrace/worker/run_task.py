@@ -85,6 +85,9 @@ class Runner:
         shipping = asyncio.create_task(attempt_log.ship(send), name=f"log {task.task}")
         try:
             ended, handed = await self._ended(task, node, control, attempt_log, folder)
+            if not self.means.holds() and control.ending is not Ending.HURRY:
+                # What failed may have failed because the guard of the lease killed the engine.
+                control.end(Ending.LEASE_LOST)
             if ended is not None:
                 await self._finish(task, control, attempt_log, ended)
             return handed

@@ -1,96 +1,38 @@
 """The worker: a service that takes work from masters and runs it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 
-import millrace
-from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
-from millrace.client.errors import ClientError, NotFoundError, StaleError, UnauthorizedError
+from millrace.client.errors import ClientError, NotFoundError, StaleError
 from millrace.domain.directives import Action
-from millrace.runtime.backoff import Backoff
 from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
 from millrace.telemetry.logs import logger
-from millrace.wire.v1.work import HeartbeatReply, RegisterRequest, TaskView
+from millrace.wire.v1.work import HeartbeatReply, TaskView
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
-from millrace.worker.deliver import Destination, MasterDestination
-from millrace.worker.deliver_folder import FolderDestination
-from millrace.worker.engine_run import Engines
 from millrace.worker.engines_alive import EnginesAlive
+from millrace.worker.equipment import Equipment, equip, prove_all
 from millrace.worker.failure import HandBackError
-from millrace.worker.fetch import Fetcher, FetchLimits, RemoteFetch
-from millrace.worker.fetch_http import HttpFetch
-from millrace.worker.fetch_upload import UploadFetch
 from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
-from millrace.worker.identity import StateFolder
-from millrace.worker.lease import Lease
-from millrace.worker.object_store import ObjectDestination, ObjectFetch, OpenStore
-from millrace.worker.proofs import EngineSource, Proven, all_reasons, prove
-from millrace.worker.roots import Roots
+from millrace.worker.identity import Identity, StateFolder
+from millrace.worker.proofs import Proven
+from millrace.worker.register import Registrar
 from millrace.worker.run_task import Runner
 from millrace.worker.scratch import Scratch
+from millrace.worker.terms import WorkerTerms
+
+__all__ = ["Worker", "WorkerTerms"]
 
 log = logger("worker")
 
-REGISTER_BACKOFF = Backoff(base_s=0.5, cap_s=15.0)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerTerms:
-    """What a worker is and may do. All explicit: composition roots decide.
-
-    Attributes:
-        name: what people call the node.
-        state: the folder that makes it the same node after a restart.
-        scratch: the folder where attempts work; nobody else's.
-        roots: folders (or single files) that inputs and outputs by path must lie in.
-        outputs: single folders that an output may become, beside those below the roots.
-        proofs: where proven encoders are remembered; None for the state folder.
-        engines: what to run jobs with.
-        slots: tasks at the same time.
-        labels, facts: told to the master.
-        memory_mb: offered to jobs that ask for some.
-        keep_free_bytes: room that must stay free in the scratch folder; below it work is handed back.
-        environment: of every engine; None for a bare one.
-        stall_s: how long an engine may stand still.
-        nice: niceness of engines.
-        claim_wait_s: how long a claim waits for work.
-        timeout_s: time limit of jobs that name none.
-        allow_private_inputs: `http(s)` inputs may lie on private networks.
-        fetch: limits of fetches.
-        open_store: opens `s3://` with this worker's keys; None where it has none.
-    """
-
-    name: str
-    state: Path
-    scratch: Path
-    roots: Sequence[Path] = ()
-    outputs: Sequence[Path] = ()
-    proofs: Path | None = None
-    engines: Sequence[EngineSource] = ()
-    slots: int = 1
-    labels: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, object] = field(default_factory=dict)
-    memory_mb: int = 0
-    keep_free_bytes: int = 500_000_000
-    environment: Mapping[str, str] | None = None
-    stall_s: float = 120.0
-    nice: int = 0
-    claim_wait_s: float = 20.0
-    timeout_s: float | None = None
-    allow_private_inputs: bool = True
-    fetch: FetchLimits = field(default_factory=FetchLimits)
-    open_store: OpenStore | None = None
-
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Held:
     """A task that runs here."""
 
@@ -104,12 +46,13 @@ class Worker(Service):
 
     `start` returns when the encoders are proven and a master knows the node; `stop` when everything was handed back and
     nothing runs. `drain` lets it finish what it has, `wait_drained` tells when that is; `hurry` hands everything back.
+    All of it happens on one event loop, in the main thread (see `process`); only the heartbeat has threads.
     """
 
     def __init__(
         self, terms: WorkerTerms, *, client: AsyncClient, heart: Client, clock: Clock, draw: Callable[[], float]
     ) -> None:
-        """`heart` is used by the heartbeat's thread alone; the clients stay the caller's to close."""
+        """`heart` is used by the heartbeat's thread alone; both clients stay the caller's to close."""
         super().__init__()
         self._terms = terms
         self._client = client
@@ -128,17 +71,23 @@ class Worker(Service):
             ),
         )
         self._claims = Claims(client=client, clock=clock, draw=draw, wait_s=terms.claim_wait_s)
-        self._http: HttpFetch | None = None
+        self._registrar = Registrar(client=client, clock=clock, draw=draw)
         self._held: dict[str, _Held] = {}
-        self._steering: set[asyncio.Task[None]] = set()
-        self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
-        self._membership: Membership | None = None
+        self._resting = 0
         self._reset()
 
     def _reset(self) -> None:
-        self._draining = asyncio.Event()  # by our own wish: never taken back
-        self._closed = asyncio.Event()  # no claims now: we drain, or the master told us to
+        self._membership: Membership | None = None
+        self._identity: Identity | None = None
+        self._equipment: Equipment | None = None
+        self._runner: Runner | None = None
+        self._proven: Sequence[Proven] = ()
+        self._claiming: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
         self._told_to_drain = False
+        self._draining = asyncio.Event()  # by our own wish: never taken back
+        self._closed = asyncio.Event()  # no claims now: we drain, or the master told us to, or the membership is over
         self._changed = asyncio.Event()  # something that the claim loop waits for may have happened
         self._drained = asyncio.Event()
 
@@ -147,7 +96,7 @@ class Worker(Service):
 
     @property
     def node(self) -> str | None:
-        """The node's id, once a master has given it one."""
+        """The node's id, while it is a member of the farm."""
         return self._membership.node if self._membership else None
 
     @property
@@ -166,12 +115,16 @@ class Worker(Service):
     def hurry(self) -> None:
         """Drain, and hand back at once what runs; no attempt is spent."""
         self.drain()
-        for held in self._held.values():
-            held.control.end(Ending.HURRY)
+        self._end_all(Ending.HURRY)
 
     async def wait_drained(self) -> None:
         """Return when the worker drains and nothing runs any more."""
         await self._drained.wait()
+
+    async def wait_idle(self) -> None:
+        """Return when nothing runs here at this moment."""
+        while self._held:
+            await asyncio.wait([held.running for held in self._held.values()])
 
     async def on_start(self) -> None:
         """Take the folders, prove the encoders, register, and begin to claim."""
@@ -179,8 +132,12 @@ class Worker(Service):
         self._loop = asyncio.get_running_loop()
         self._identity = self._state.open()
         await asyncio.to_thread(self._scratch.prepare)
-        self._proven = await self._prove()
-        self._runner = self._make_runner(self._proven)
+        equipment = equip(self._terms, self._client, self._alive, clock=self._clock, draw=self._draw)
+        self._equipment = equipment
+        self._proven = await prove_all(
+            self._terms, equipment.running.environment, clock=self._clock, folder=self._scratch.path
+        )
+        self._runner = self._make_runner(equipment)
         self._heart.start()
         await self._register()
         self._claiming = asyncio.create_task(self._claim(), name="claims")
@@ -188,55 +145,28 @@ class Worker(Service):
     async def on_stop(self) -> None:
         """Hand everything back, end the threads, let go of the folders."""
         self.hurry()
-        claiming = getattr(self, "_claiming", None)
-        if claiming is not None:
-            await asyncio.wait((claiming,))
+        if self._claiming is not None:
+            await asyncio.wait((self._claiming,))
+        for task in self._background:
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
         await asyncio.to_thread(self._heart.stop)
-        if self._http is not None:
-            await self._http.close()
+        if self._equipment is not None:
+            await self._equipment.close()
         self._state.close()
 
-    # Start ----------------------------------------------------------------------------------------------------------
-
-    async def _prove(self) -> tuple[Proven, ...]:
-        environment = self._engines().environment
-        cache = self._terms.proofs or self._terms.state / "proofs.json"
-        return tuple(
-            [
-                await prove(source, cache=cache, environment=environment, clock=self._clock, folder=self._scratch.path)
-                for source in self._terms.engines
-            ]
-        )
-
-    def _engines(self) -> Engines:
-        terms = self._terms
-        bare = Engines(clock=self._clock, alive=self._alive, stall_s=terms.stall_s, nice=terms.nice)
-        if terms.environment is None:
-            return bare
-        return Engines(
-            clock=self._clock, alive=self._alive, stall_s=terms.stall_s, nice=terms.nice, environment=terms.environment
-        )
-
-    def _make_runner(self, proven: Sequence[Proven]) -> Runner:
-        terms = self._terms
-        self._http = HttpFetch(clock=self._clock, draw=self._draw, allow_private=terms.allow_private_inputs)
-        remote: dict[str, RemoteFetch] = {
-            "http": self._http,
-            "https": self._http,
-            "upload": UploadFetch(self._client, clock=self._clock, draw=self._draw),
-        }
-        if terms.open_store is not None:
-            remote["s3"] = ObjectFetch(terms.open_store, clock=self._clock, draw=self._draw)
-        self._roots = Roots(terms.roots, terms.outputs)
+    def _make_runner(self, equipment: Equipment) -> Runner:
         means = Means(
             client=self._client,
-            engines={one.name: one.engine for one in proven},
-            running=self._engines(),
-            fetcher=Fetcher(self._roots, remote),
-            limits=terms.fetch,
-            destination=self._destination,
+            engines={one.name: one.engine for one in self._proven},
+            running=equipment.running,
+            fetcher=equipment.fetcher,
+            limits=self._terms.fetch,
+            destination=equipment.destination,
+            holds=self._heart.holds,
             confirm=self._confirm,
-            keep_free_bytes=terms.keep_free_bytes,
+            keep_free_bytes=self._terms.keep_free_bytes,
         )
         return Runner(
             means=means,
@@ -244,116 +174,108 @@ class Worker(Service):
             scratch=self._scratch,
             clock=self._clock,
             draw=self._draw,
-            default_timeout_s=terms.timeout_s,
+            default_timeout_s=self._terms.timeout_s,
         )
-
-    def _destination(self, output: str | None) -> Destination:
-        if output is None:
-            return MasterDestination(self._client)
-        if output.startswith("s3://") and self._terms.open_store is not None:
-            return ObjectDestination(self._terms.open_store, output)
-        return FolderDestination(self._roots.output(output))
-
-    async def _register(self) -> None:
-        """Become a member, however long no master answers. Raises UnauthorizedError or another refusal."""
-        terms = self._terms
-        request = RegisterRequest(
-            fingerprint=self._identity.fingerprint,
-            boot_id=self._identity.boot_id,
-            name=terms.name,
-            slots=terms.slots,
-            labels=dict(terms.labels),
-            engines=[one.name for one in self._proven],
-            encoders=all_reasons(self._proven),
-            memory_mb=terms.memory_mb,
-            facts={"version": millrace.__version__, **terms.facts},
-        )
-        sent_s = self._clock.monotonic()
-        # The patience of a single call would hide when the answered request was sent, so each try is a call.
-        failures = 0
-        while True:
-            try:
-                sent_s = self._clock.monotonic()
-                reply = await self._client.do(work.register(request), patience_s=0.0)
-                break
-            except UnauthorizedError:
-                raise
-            except ClientError as error:
-                if getattr(error, "status", 500) < 500:
-                    raise
-                failures += 1
-                log.warning("worker.not_registered", reason=str(error))
-                await self._clock.sleep(REGISTER_BACKOFF.wait_s(failures, self._draw))
-        self._membership = Membership(node=reply.node, epoch=reply.epoch, interval_s=reply.heartbeat_s)
-        self._heart.join(self._membership, Lease(sent_s=sent_s, ttl_s=reply.lease_ttl_s))
-        log.info("worker.registered", node=reply.node, epoch=reply.epoch, lease_s=reply.lease_ttl_s)
 
     # Claims ---------------------------------------------------------------------------------------------------------
 
+    async def _register(self) -> None:
+        if self._identity is None:
+            raise RuntimeError("cannot register before the state folder is open")
+        self._membership, lease = await self._registrar.register(self._terms, self._identity, self._proven)
+        self._heart.join(self._membership, lease)
+
     async def _claim(self) -> None:
+        """Take work for every free slot until the worker drains, and wait for the end of what runs."""
         empties = 0
         while not self._draining.is_set():
             self._changed.clear()
-            free = self._terms.slots - len(self._held)
+            free = self._terms.slots - len(self._held) - self._resting
             if free <= 0 or self._closed.is_set():
                 await self._changed.wait()
                 continue
             began_s = self._clock.monotonic()
-            try:
-                tasks = await self._ask(free)
-            except ClientError as error:
-                log.warning("worker.claim_refused", reason=str(error))
-                tasks = []
+            tasks = await self._ask(free)
             for task in tasks:
                 self._begin(task)
             early = self._clock.monotonic() - began_s < self._terms.claim_wait_s / 2
-            empties = empties + 1 if not tasks and early else 0
-            if empties:
+            empties = empties + 1 if early and not tasks else 0
+            if empties and self._membership is not None:
                 await self._claims.rest(empties, self._closed)
-        if self._held:
-            await asyncio.wait([held.running for held in self._held.values()])
+        await self.wait_idle()
         self._drained.set()
 
     async def _ask(self, free: int) -> list[TaskView]:
         membership = self._membership
-        if membership is None:
-            await self._register()
-            return []
         try:
+            if membership is None:
+                await self._register_unless_draining()
+                return []
             return await self._claims.take(membership, free, self._closed)
         except (StaleError, NotFoundError) as error:
-            self._lose_membership(membership, str(error))
-            return []
+            if membership is not None:
+                self._lose_membership(membership, str(error))
+        except ClientError as error:
+            log.warning("worker.claim_refused", reason=str(error))
+            if membership is None:
+                await self._claims.rest(10, self._draining)
+        return []
+
+    async def _register_unless_draining(self) -> None:
+        registering = asyncio.create_task(self._register())
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait((registering, draining), return_when=asyncio.FIRST_COMPLETED)
+            if registering.done():
+                registering.result()
+        finally:
+            registering.cancel()
+            draining.cancel()
+            await asyncio.wait((registering, draining))
 
     def _begin(self, task: TaskView) -> None:
-        membership = self._membership
-        if membership is None or task.task in self._held:
-            # The same task under an older attempt is still being ended here; the master takes the new one back by
-            # itself, because no heartbeat will name it.
-            log.warning("worker.task_not_begun", task=task.task, attempt=task.attempt)
-            return
+        membership, runner = self._membership, self._runner
+        if membership is None or runner is None:
+            return  # the master takes it back with the epoch under which it was given
+        before = self._held.get(task.task)
         control = Control(self._clock)
-        running = asyncio.create_task(self._run(task, membership.node, control), name=f"task {task.task}")
-        self._held[task.task] = _Held(view=task, control=control, running=running)
+        running = asyncio.create_task(
+            self._run(runner, task, membership.node, control, before), name=f"task {task.task} attempt {task.attempt}"
+        )
+        self._held[task.task] = _Held(task, control, running)
         if self._draining.is_set():
             control.end(Ending.HURRY)
 
-    async def _run(self, task: TaskView, node: str, control: Control) -> None:
+    async def _run(self, runner: Runner, task: TaskView, node: str, control: Control, before: _Held | None) -> None:
         handed: HandBackError | None = None
         try:
-            handed = await self._runner.run(task, node, control)
+            if before is not None:
+                # The same task came back before its older attempt had ended here; two of them never run together.
+                await asyncio.wait((before.running,))
+            handed = await runner.run(task, node, control)
         except Exception as error:  # noqa: BLE001  one task must not end the worker
             log.error("worker.task_broke", exc=error, task=task.task)  # noqa: TRY400  it takes the error itself
         finally:
-            if handed is not None and handed.delay_s > 0:
-                await self._rest(handed)
-            self._held.pop(task.task, None)
+            if self._held.get(task.task) is not None and self._held[task.task].control is control:
+                del self._held[task.task]
+            if handed is not None and handed.delay_s > 0 and not self._draining.is_set():
+                self._spawn(self._rest(handed))
             self._changed.set()
 
     async def _rest(self, handed: HandBackError) -> None:
-        """Keep the slot for a while: the next task would only be handed back for the same reason."""
+        """Leave a slot empty for a while: the next task would only be handed back for the same reason."""
         log.warning("worker.slot_rests", reason=handed.reason, seconds=handed.delay_s)
-        await self._clock.wait_event(self._draining, handed.delay_s)
+        self._resting += 1
+        try:
+            await self._clock.wait_event(self._draining, handed.delay_s)
+        finally:
+            self._resting -= 1
+            self._changed.set()
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     # What the heartbeat hears ---------------------------------------------------------------------------------------
 
@@ -364,7 +286,7 @@ class Worker(Service):
         self._from_thread(self._lose_membership, membership, "a heartbeat was rejected")
 
     def _heard_expiry(self) -> None:
-        # In the guard's thread, because the event loop may hang: that may be why the lease was lost.
+        # Here, in the guard's thread, because the event loop may hang: that may be why the lease was lost.
         self._alive.kill_all()
         self._from_thread(self._end_all, Ending.LEASE_LOST)
 
@@ -382,28 +304,27 @@ class Worker(Service):
             if directive.action is Action.CANCEL:
                 held.control.end(Ending.CANCELED)
             else:
-                self._steer(held, pause=directive.action is Action.PAUSE)
+                self._spawn(self._steer(held, pause=directive.action is Action.PAUSE))
         self._obey_drain(wanted=reply.drain)
         for asked_s, future in self._confirmations:
             if asked_s <= sent_s and not future.done():
                 future.set_result(None)
 
-    def _steer(self, held: _Held, *, pause: bool) -> None:
-        async def steer() -> None:
-            await (held.control.pause() if pause else held.control.resume())
-            self._board.change(held.view.task, held.view.attempt, paused=held.control.paused)
-            self._heart.ask()
-
-        task = asyncio.create_task(steer(), name=f"steer {held.view.task}")
-        self._steering.add(task)
-        task.add_done_callback(self._steering.discard)
+    async def _steer(self, held: _Held, *, pause: bool) -> None:
+        await (held.control.pause() if pause else held.control.resume())
+        self._board.change(held.view.task, held.view.attempt, paused=held.control.paused)
+        log.info("worker.paused" if pause else "worker.resumed", task=held.view.task)
+        self._heart.ask()
 
     def _obey_drain(self, *, wanted: bool) -> None:
-        if wanted == self._told_to_drain or self._draining.is_set():
+        if wanted == self._told_to_drain:
             return
-        self._told_to_drain = wanted
         log.info("worker.told_to_drain" if wanted else "worker.told_to_resume")
-        if wanted:
+        self._told_to_drain = wanted
+        self._open_or_close()
+
+    def _open_or_close(self) -> None:
+        if self._told_to_drain or self._draining.is_set():
             self._closed.set()
         else:
             self._closed.clear()
@@ -416,23 +337,24 @@ class Worker(Service):
         log.warning("worker.membership_lost", node=membership.node, epoch=membership.epoch, reason=reason)
         self._membership = None
         self._end_all(Ending.LEASE_LOST)
-        self._closed.set()  # ends a claim that is under way
+        # A claim that is under way listens to the old event, and ends; the next one listens to the new.
+        self._closed.set()
         self._closed = asyncio.Event()
-        self._changed.set()
+        self._open_or_close()
 
     def _end_all(self, ending: Ending) -> None:
-        for held in self._held.values():
+        for held in list(self._held.values()):
             held.control.end(ending)
 
     async def _confirm(self) -> None:
-        """Return once a heartbeat that was sent after this call was answered; directives were obeyed by then."""
+        """Return once a heartbeat that was sent after this call was answered; its directives were obeyed by then."""
         future = self._loop.create_future()
         entry = (self._clock.monotonic(), future)
         self._confirmations.append(entry)
         try:
             self._heart.ask()
             await future
-            # A directive that came with the answer cancels us here, before anything becomes visible.
+            # A directive that came with the answer cancels the caller here, before anything becomes visible.
             await asyncio.sleep(0)
         finally:
             self._confirmations.remove(entry)

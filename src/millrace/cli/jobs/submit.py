@@ -25,7 +25,7 @@ def submit(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A path as the workers see it, or an http(s)://, s3:// or upload:// URL. Without it a test clip is made.",
+            help="A path (as the workers see it), or an http(s)://, s3:// or upload:// URL. Without it a test clip is made.",
             metavar="[INPUT]",
         ),
     ] = None,
@@ -63,10 +63,10 @@ def submit(
 ) -> None:
     """Submit a job and print what became of it."""
     document: dict[str, object] = {
-        "input": source,
+        "input": source if upload else _absolute(source),
         "profile": profile_or_document(profile) if profile else None,
         "scenario": scenario,
-        "output": destination,
+        "output": _absolute(destination),
         "overwrite": overwrite,
         "queue": queue,
         "priority": priority,
@@ -109,6 +109,13 @@ def _send(client: Client, path: Path) -> str:
         return send(client, path).id
     except OSError as error:
         raise CommandError(f"cannot upload {path}: {error.strerror}", code=2) from error
+
+
+def _absolute(location: str | None) -> str | None:
+    """A path as the user's shell means it, from the root; URLs as they are."""
+    if location is None or "://" in location or location.startswith("-"):
+        return location
+    return str(Path(location).absolute())
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Whether what was made is what was planned. No finding means proven."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
+from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, VideoOutput
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 
@@ -14,28 +15,42 @@ AUDIO_SLACK = Fraction(1, 10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Produced:
-    """Probes of what was made, by the plan's paths, and the size in bytes of every file in the folder."""
+    """Probes of what was made by the plan's paths, the size in bytes of every file in the folder, and for each playlist
+    its segments: paths within the folder and lengths in seconds.
+    """
 
     probes: Mapping[str, Probe]
     sizes: Mapping[str, int]
+    segments: Mapping[str, tuple[tuple[str, Fraction], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One difference between plan and output."""
+    """One difference between plan and output. `failure_class` is what it points to when nothing worse is found."""
 
     path: str
     text: str
+    failure_class: FailureClass = FailureClass.OUTPUT
+
+
+def cause(findings: Sequence[Finding]) -> FailureClass:
+    """What the findings point to: an empty file is a full disk, on which FFmpeg's HLS muxer ends with 0 (measured)."""
+    classes = {finding.failure_class for finding in findings}
+    return FailureClass.DISK if FailureClass.DISK in classes else FailureClass.OUTPUT
 
 
 def check(plan: Plan, produced: Produced) -> tuple[Finding, ...]:
     """Every difference between the plan and what was made: files, streams, codecs, sizes, frames, times, alignment."""
     findings: list[Finding] = [
-        Finding(path=path, text="is an empty file") for path, size in sorted(produced.sizes.items()) if size == 0
+        Finding(path=path, text="is an empty file", failure_class=FailureClass.DISK)
+        for path, size in sorted(produced.sizes.items())
+        if size == 0
     ]
     for file in plan.files:
         findings.extend(Finding(path=file.path, text=text) for text in _file(plan, file, produced))
-    findings.extend(_alignment(plan, produced))
+    if plan.packaging.is_segmented:
+        findings.extend(_alignment(plan, produced))
+        findings.extend(_segments(plan, produced))
     return tuple(findings)
 
 
@@ -93,6 +108,8 @@ def _audio(plan: Plan, wanted: AudioOutput, found: AudioStream) -> list[str]:
         texts.append(f"has audio in {found.codec}; planned: {wanted.settings.codec}")
     if found.channels != wanted.channels:
         texts.append(f"has {found.channels} audio channels; planned: {wanted.channels}")
+    if abs(found.start - plan.origin) > AUDIO_SLACK:
+        texts.append(f"has audio that begins at {float(found.start):.3f} s; planned: {float(plan.origin):g}")
     if abs(found.duration - wanted.duration) > plan.checks.duration_tolerance_s + AUDIO_SLACK:
         texts.append(f"has {float(found.duration):.3f} s of audio; planned: {float(wanted.duration):.3f} s")
     return texts
@@ -112,11 +129,11 @@ def _alignment(plan: Plan, produced: Produced) -> list[Finding]:
     findings = []
     for file in plan.files:
         probe = produced.probes.get(file.path)
-        if file.video is None or probe is None or not probe.video or not plan.packaging.is_segmented:
+        if file.video is None or probe is None or not probe.video:
             continue
         found = probe.video[0]
         half = 1 / file.video.rate / 2
-        wanted = [number / file.video.rate for number in range(0, file.video.frames, file.video.gop_frames)]
+        wanted = [number / file.video.rate for number in range(0, found.frames, file.video.gop_frames)]
         times = [time - found.start for time in found.keyframes]
         if len(times) != len(wanted) or any(abs(a - b) > half for a, b in zip(times, wanted, strict=False)):
             findings.append(
@@ -125,6 +142,33 @@ def _alignment(plan: Plan, produced: Produced) -> list[Finding]:
                     text=f"has {len(times)} key frames that are not exactly {file.video.gop_frames} frames apart ({len(wanted)} planned)",
                 )
             )
-        if abs(found.start) > half:
-            findings.append(Finding(path=file.path, text=f"begins at {float(found.start):.3f} s; planned: 0"))
+        if abs(found.start - plan.origin) > half:
+            text = f"begins at {float(found.start):.3f} s; planned: {float(plan.origin):g}"
+            findings.append(Finding(path=file.path, text=text))
+    return findings
+
+
+def _segments(plan: Plan, produced: Produced) -> list[Finding]:
+    """Every segment that a playlist names must be there, and video renditions must change segments together."""
+    findings = []
+    first: tuple[Fraction, ...] | None = None
+    for file in plan.files:
+        if file.role not in (Role.VIDEO, Role.AUDIO):
+            continue
+        segments = produced.segments.get(file.path, ())
+        if not segments:
+            findings.append(Finding(path=file.path, text="names no segments"))
+        findings.extend(
+            Finding(path=file.path, text=f"names {path}, which is missing or empty")
+            for path, _ in segments
+            if not produced.sizes.get(path)
+        )
+        if file.video is None:
+            continue
+        lengths = tuple(length for _, length in segments)
+        half = 1 / file.video.rate / 2
+        if first is None:
+            first = lengths
+        elif len(lengths) != len(first) or any(abs(a - b) > half for a, b in zip(lengths, first, strict=True)):
+            findings.append(Finding(path=file.path, text="has segments of other lengths than the first rendition"))
     return findings

@@ -7,6 +7,11 @@ from fractions import Fraction
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings
 
+SEGMENT_ORIGIN = Fraction(10)
+"""Seconds on their own clock at which segments begin, as usual in HLS: players show it as 0."""
+TRANSPORT_DELAY = Fraction(7, 5)
+"""What FFmpeg's MPEG-TS muxer adds, so that the clock reference can run ahead (`-muxdelay`, `-muxpreload`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
@@ -120,6 +125,13 @@ class Plan:
     generated: Generated | None = None
     keep_metadata: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> Fraction:
+        """The time on the output's own clock at which it begins."""
+        if not self.packaging.is_segmented:
+            return Fraction(0)
+        return SEGMENT_ORIGIN + (TRANSPORT_DELAY if self.packaging is Packaging.HLS else 0)
 
     @property
     def frames(self) -> int:

@@ -1,7 +1,7 @@
 """From a profile and the facts about a source to a plan, or to a refusal with a sentence. Pure.
 
 Decisions (each is a test):
-- An output starts at time 0: pictures and audio that begin late are padded (first frame repeated, silence), so that
+- Pictures and audio of an output begin together: what begins late is padded (first frame repeated, silence), so that
   renditions in separate files stay in step without edit lists that some players ignore.
 - Pictures always lie on the exact grid of one rate. A variable source is put on the grid of its own shortest common
   frame distance, at most 60: nothing that a viewer saw is lost, and key frames stay aligned by frame count.
@@ -9,6 +9,7 @@ Decisions (each is a test):
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,15 +27,14 @@ from millrace.domain.media.outputs import (
     VideoOutput,
 )
 from millrace.domain.media.parameters import with_parameters
-from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.plan_tracks import audio_tracks, subtitle_tracks
+from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile import (
-    AudioCodec,
-    AudioSettings,
+    Checks,
     Hdr,
     Keep,
-    Packaging,
     Profile,
-    Subtitles,
+    Rendition,
     Thumbnails,
 )
 from millrace.domain.media.rates import FALLBACK_RATE, capped, frames_until
@@ -43,9 +43,6 @@ __all__ = ["Plan", "plan", "plan_generated"]
 
 MAX_VARIABLE_RATE = Fraction(60)
 MAX_RATE = Fraction(240)
-SIDECAR = {Packaging.MP4: "mov_text", Packaging.MKV: "subrip", Packaging.WEBM: "webvtt"}
-"""What text subtitles become inside a file; in HLS they become WebVTT files."""
-KEEPABLE = {Packaging.MP4: ("mov_text",), Packaging.WEBM: ("webvtt",)}
 
 
 def plan(profile: Profile, probe: Probe | None, *, parameters: Mapping[str, Any] | None = None) -> Plan:
@@ -90,20 +87,22 @@ def plan_generated(profile: Profile, *, parameters: Mapping[str, Any] | None = N
 
 def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
     notes: list[str] = []
-    audio = _audio(profile, probe, notes)
+    audio = audio_tracks(profile, probe, notes)
     pictures: Pictures | None = None
     videos: tuple[VideoOutput, ...] = ()
-    sprites = None
+    sprites: Sprites | None = None
+    checks = profile.checks
     if not profile.packaging.is_audio_only:
         stream = _picture_stream(profile, probe, notes)
         pictures = _pictures(profile, probe, stream, notes)
+        checks = _checks(profile, stream, probe.start, pictures.rate)
         if profile.thumbnails:
-            sprites = _sprites(profile.thumbnails, stream, pictures.frames / pictures.rate)
+            sprites = _sprites(profile.thumbnails, stream, pictures)
         else:
             videos = _videos(profile, stream, pictures, notes)
     elif not audio:
         raise Refused(FailureClass.INPUT, "The input has no audio stream, and the profile makes audio only.")
-    subtitles = _subtitles(profile, probe, notes)
+    subtitles = subtitle_tracks(profile, probe, notes)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
     return Plan(
@@ -111,7 +110,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
         packaging=profile.packaging,
         files=files,
         duration=duration,
-        checks=profile.checks,
+        checks=checks,
         segment=videos[0].gop_frames * _gops_per_segment(profile) / videos[0].rate if videos else profile.segment_s,
         pictures=pictures,
         sprites=sprites,
@@ -150,13 +149,12 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
     source = stream.frame_rate or FALLBACK_RATE
     if stream.is_vfr:
         source = min(stream.peak_rate or source, MAX_VARIABLE_RATE)
-        notes.append(
-            f"The input's frame rate varies; the output has a constant {_rate_text(source)} frames per second."
-        )
     caps = [rendition.video.fps for rendition in profile.renditions]
     cap = None if any(one is None for one in caps) or not caps else max(one for one in caps if one)
     rate = min(capped(source, cap), MAX_RATE)
     frames = frames_until(stream.end - probe.start, rate)
+    if stream.is_vfr and not profile.thumbnails:
+        notes.append(f"The input's frame rate varies; the output has a constant {_rate_text(rate)} frames per second.")
     # One very short frame still is a picture.
     frames = max(frames, 1)
     if stream.color.is_hdr:
@@ -167,96 +165,60 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
 
 
 def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: list[str]) -> tuple[VideoOutput, ...]:
-    rungs = ladder(stream.display_size, [rendition.video.height for rendition in profile.renditions])
+    heights = [rendition.video.height for rendition in profile.renditions]
+    # Encoders refuse slivers: a rung that would be one is left out.
+    rungs = [
+        (index, size)
+        for index, size in ladder(stream.display_size, heights)
+        if min(size.width, size.height) >= SMALLEST_SIDE
+    ]
+    if not rungs:
+        raise Refused(
+            FailureClass.INPUT, "The input's picture is so long and thin that no rendition of it can be encoded."
+        )
+    gop_frames = max(1, frames_until(profile.gop_s, pictures.rate))
     made = []
     for index, size in rungs:
-        rendition = profile.renditions[index]
-        name = rendition.name
-        if rendition.video.height and fitted(stream.display_size, rendition.video.height) is None:
-            name = f"{min(size.width, size.height)}p" if name == f"{rendition.video.height}p" else name
         made.append(
             VideoOutput(
-                name=name,
+                name=_rung_name(profile.renditions[index], stream, size),
                 size=size,
                 rate=pictures.rate,
                 frames=pictures.frames,
-                gop_frames=max(1, frames_until(profile.gop_s, pictures.rate)),
-                settings=rendition.video,
+                gop_frames=gop_frames,
+                settings=profile.renditions[index].video,
             )
         )
-        if min(size.width, size.height) < SMALLEST_SIDE:
-            raise Refused(
-                FailureClass.INPUT,
-                f"The input's shape leaves {size.width}x{size.height} pixels; that cannot be encoded.",
-            )
-    if len(made) < len(profile.renditions):
+    if any(fitted(stream.display_size, height) is None for height in heights):
         wide, high = (int(side) for side in stream.display_size)
         sizes = ", ".join(f"{video.size.width}x{video.size.height}" for video in made)
         notes.append(f"The input has {wide}x{high} pixels and is never enlarged: made {sizes}.")
     return tuple(made)
 
 
+def _rung_name(rendition: Rendition, stream: VideoStream, size: Size) -> str:
+    """A rung made smaller than its name says is named by what it is, unless the profile's author chose the name."""
+    height = rendition.video.height
+    if height is None or rendition.name != f"{height}p" or fitted(stream.display_size, height):
+        return rendition.name
+    return f"{min(size.width, size.height)}p"
+
+
+def _checks(profile: Profile, stream: VideoStream, start: Fraction, rate: Fraction) -> Checks:
+    """The profile's tolerances, wider where the source's own times leave the number of frames open.
+
+    Some containers (AVI) keep no presentation times, and a length that ends between two places of the grid may be
+    rounded either way.
+    """
+    slack = 0 if stream.exact_times else 2
+    length = (stream.end - start) * rate
+    if abs(length - round(length)) > Fraction(1, 4):
+        slack += 1
+    return replace(profile.checks, frame_tolerance=profile.checks.frame_tolerance + slack)
+
+
 def _gops_per_segment(profile: Profile) -> int:
     return max(1, round(profile.segment_s / profile.gop_s)) if profile.packaging.is_segmented else 1
-
-
-def _audio(profile: Profile, probe: Probe, notes: list[str]) -> tuple[AudioOutput, ...]:
-    if not profile.audio:
-        return ()
-    if not probe.audio:
-        notes.append("The input has no audio; the output has none either.")
-        return ()
-    stream = probe.audio[0]
-    if len(probe.audio) > 1:
-        notes.append(f"The input has {len(probe.audio)} audio streams; the first one (stream {stream.index}) is used.")
-    return tuple(_audio_output(entry, stream, probe, number) for number, entry in enumerate(profile.audio))
-
-
-def _audio_output(settings: AudioSettings, stream: AudioStream, probe: Probe, number: int) -> AudioOutput:
-    channels = min(settings.channels, stream.channels)
-    if settings.codec is AudioCodec.MP3:
-        channels = min(channels, 2)
-    # Layouts of 3, 5 and 7 channels are rare and players disagree on them.
-    channels = {3: 2, 4: 2, 5: 2, 7: 6}.get(channels, channels)
-    return AudioOutput(
-        name=f"audio-{number}",
-        stream=stream.index,
-        channels=channels,
-        duration=stream.end - probe.start,
-        settings=settings,
-        language=stream.language,
-    )
-
-
-def _subtitles(profile: Profile, probe: Probe, notes: list[str]) -> tuple[SubtitleOutput, ...]:
-    kind = profile.packaging
-    if profile.subtitles is Subtitles.DROP or kind.is_audio_only or kind is Packaging.THUMBNAILS:
-        return ()
-    made = []
-    for number, stream in enumerate(probe.subtitles):
-        codec = _kept(kind, stream) if profile.subtitles is Subtitles.KEEP else _converted(kind, stream, notes)
-        if codec is not None:
-            made.append(
-                SubtitleOutput(name=f"subtitles-{number}", stream=stream.index, codec=codec, language=stream.language)
-            )
-    return tuple(made)
-
-
-def _kept(kind: Packaging, stream: SubtitleStream) -> str:
-    if kind is Packaging.MKV or stream.codec in KEEPABLE.get(kind, ()):
-        # Matroska has no mov_text; its text is kept as SubRip.
-        return "subrip" if kind is Packaging.MKV and stream.codec == "mov_text" else "copy"
-    raise Refused(
-        FailureClass.REQUEST,
-        f"Subtitles in {stream.codec} (stream {stream.index}) cannot be kept in {kind}; set subtitles to convert or drop, or packaging to mkv.",
-    )
-
-
-def _converted(kind: Packaging, stream: SubtitleStream, notes: list[str]) -> str | None:
-    if not stream.is_text:
-        notes.append(f"Subtitles in {stream.codec} (stream {stream.index}) are pictures, not text, and are left out.")
-        return None
-    return SIDECAR.get(kind, "webvtt")
 
 
 def _files(
@@ -286,20 +248,14 @@ def _files(
     )
 
 
-def _sprites(settings: Thumbnails, stream: VideoStream, duration: Fraction) -> Sprites:
+def _sprites(settings: Thumbnails, stream: VideoStream, pictures: Pictures) -> Sprites:
     wide, high = stream.display_size
     scale = min(Fraction(1), settings.width / wide)
     size = Size(width=max(2, int(wide * scale / 2) * 2), height=max(2, int(high * scale / 2) * 2))
-    # A picture stands for the interval that it begins, so the last begun interval has one too.
-    count = max(
-        1,
-        -(
-            -duration.numerator
-            * settings.interval_s.denominator
-            // (duration.denominator * settings.interval_s.numerator)
-        ),
-    )
-    return Sprites(settings=settings, size=size, interval=settings.interval_s, count=count)
+    interval = max(settings.interval_s, 1 / pictures.rate)
+    # An interval has a picture when a frame begins in it; the last frame tells how many there are.
+    last_frame_s = (pictures.frames - 1) / pictures.rate
+    return Sprites(settings=settings, size=size, interval=interval, count=int(last_frame_s / interval) + 1)
 
 
 def _sprite_files(sprites: Sprites) -> tuple[OutputFile, ...]:

@@ -34,7 +34,8 @@ class VideoStream:
     `width` and `height` are coded pixels, before `rotation_degrees` (clockwise, to be applied for display) and `sar`.
     `frames` counts the packets that are shown; `start` and `end` are seconds on the file's own clock (`end` includes the
     last frame's duration). `frame_rate` is exact for constant rates and the average for variable ones; `peak_rate` is
-    the rate that would keep nearly every frame of a variable stream.
+    the rate that would keep nearly every frame of a variable stream. `exact_times` is False where the container keeps no
+    presentation times (AVI with B-frames), so that counts may be off by the decoder's delay.
     """
 
     index: int
@@ -53,6 +54,7 @@ class VideoStream:
     start: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
     is_vfr: bool = False
+    exact_times: bool = True
     field_order: str = "progressive"
     color: Color = field(default_factory=Color)
     attached_picture: bool = False

@@ -12,7 +12,9 @@ def thumbnails_vtt(sprites: Sprites, paths: tuple[str, ...], duration: Fraction)
     cues = ["WEBVTT\n"]
     for number in range(sprites.count):
         row, column = divmod(number % per_sprite, columns)
-        start, end = number * sprites.interval, min((number + 1) * sprites.interval, duration)
+        start = number * sprites.interval
+        # The last picture stands until the end.
+        end = duration if number == sprites.count - 1 else start + sprites.interval
         cues.append(
             f"{_time(start)} --> {_time(end)}\n{paths[number // per_sprite]}#xywh={column * wide},{row * high},{wide},{high}\n"
         )

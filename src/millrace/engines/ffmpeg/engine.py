@@ -14,7 +14,7 @@ from millrace.engines.ffmpeg.arguments import encode_commands
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
-from millrace.engines.packages import files_to_read, finishing_files
+from millrace.engines.packages import files_to_read, finishing_files, segments_of
 
 
 class FFmpeg:
@@ -55,7 +55,7 @@ class FFmpeg:
     def inspect(self, plan: Plan, folder: Path) -> tuple[Command, ...]:
         """See `Engine.inspect`."""
         paths = _inspected(plan)
-        return tuple(inspection_command(self.binary, folder / path, 1 / len(paths)) for path in paths)
+        return tuple(inspection_command(self.binary, path, folder, 1 / len(paths)) for path in paths)
 
     def reads(self, plan: Plan) -> tuple[str, ...]:
         """See `Engine.reads`."""
@@ -68,7 +68,7 @@ class FFmpeg:
             for path, outcome in zip(_inspected(plan), outcomes, strict=True)
             if (probe := read_back(outcome.stdout, outcome.stderr, outcome.exit_status)) is not None
         }
-        return Produced(probes=probes, sizes=listing.sizes)
+        return Produced(probes=probes, sizes=listing.sizes, segments=segments_of(plan, listing))
 
     def finish(self, plan: Plan, listing: Listing) -> Mapping[str, bytes]:
         """See `Engine.finish`."""

@@ -5,9 +5,10 @@ import re
 from millrace.domain.failures import Failure, FailureClass
 from millrace.engines.ffmpeg.signatures import SIGNATURES
 
-CLOSED_BY_SIGNAL = 255
-"""FFmpeg ends with 255 when it was asked to end by SIGINT or SIGTERM, but also when an encoder does not open."""
+ASKED_TO_END = (255, 0, -15, -2, -9)
+"""FFmpeg ends with 255 after SIGINT or SIGTERM (but also when an encoder does not open), and may end with 0."""
 SIGNALS = {
+    -9: (FailureClass.LOST, "The engine was killed, by a person or for want of memory."),
     -25: (FailureClass.DISK, "The output grew over the limit of a file's size on this machine."),
     -24: (FailureClass.RESOURCE, "The engine used up the CPU time that it was allowed."),
     -11: (FailureClass.ENGINE, "The engine crashed."),
@@ -28,45 +29,47 @@ ERRNO = {
     243: (FailureClass.INPUT, "The input does not let itself be read; check its permissions."),
     183: (FailureClass.INPUT, "The input is damaged or no media file."),
 }
-SHELL_SIGNAL = 128
 CONFESSIONS = re.compile(
     r"corrupt (?:decoded frame|input packet)|Packet corrupt|partial file|File ended prematurely|Stream ends prematurely"
-    r"|Error during demuxing|error while decoding|No space left on device|misdetection possible|Decoding error"
+    r"|Error during demuxing|error while decoding|No space left on device|misdetection possible|Decoding error|already exists\. Exiting"
 )
 """Lines after which an exit status of 0 is a lie (reference: truncated and rotten inputs, reset connections)."""
 
 
 def failure(exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
-    """Class an ending. What the log says comes first: exit codes differ between versions and often lie."""
-    if signalled and exit_status in (CLOSED_BY_SIGNAL, -15, -2, 0):
-        return Failure(failure_class=FailureClass.CANCELED, message="The engine was asked to end.")
-    if exit_status == -9:
-        # The log of a killed child ends anywhere; nothing in it tells why.
-        return Failure(
-            failure_class=FailureClass.LOST, message="The engine was killed, by a person or for want of memory."
-        )
+    """Class an ending. What the log says comes before the exit status: statuses differ between versions and often lie."""
+    if signalled and exit_status in ASKED_TO_END:
+        return _failure(FailureClass.CANCELED, "The engine was asked to end.")
     if exit_status in SIGNALS:
+        # The log of a killed child ends anywhere; nothing in it tells why.
         return _failure(*SIGNALS[exit_status])
-    if known := _known(log_tail):
-        return known
-    if exit_status < 0 or signalled or "Exiting normally, received signal" in log_tail:
-        return Failure(
-            failure_class=FailureClass.LOST, message=f"The engine was ended by a signal (status {exit_status})."
-        )
+    log = messages(log_tail)
+    return _known(log) or _by_status(exit_status, log)
+
+
+def messages(log: str) -> str:
+    """The log without the descriptions of inputs and outputs: titles and names in them must not look like messages."""
+    return "\n".join(line for line in log.splitlines() if not line.startswith((" ", "Input #", "Output #")))
+
+
+def _by_status(exit_status: int, log_tail: str) -> Failure:
     if exit_status in ERRNO:
         return _failure(*ERRNO[exit_status])
+    if exit_status < 0 or exit_status == ASKED_TO_END[0] or "received signal" in log_tail:
+        return _failure(FailureClass.LOST, f"The engine was ended by a signal (status {exit_status}).")
     last = _last_words(log_tail)
-    return Failure(
-        failure_class=FailureClass.ENGINE,
-        message=f"The engine failed with status {exit_status}" + (f": {last}." if last else " and said nothing."),
+    return _failure(
+        FailureClass.ENGINE,
+        f"The engine failed with status {exit_status}" + (f": {last}." if last else " and said nothing."),
     )
 
 
 def suspicion(log_tail: str) -> Failure | None:
     """What a log confesses although the engine ended with 0."""
-    if not CONFESSIONS.search(log_tail):
+    log = messages(log_tail)
+    if not CONFESSIONS.search(log):
         return None
-    return _known(log_tail) or _failure(FailureClass.INPUT, "The input could not be read to its end.")
+    return _known(log) or _failure(FailureClass.INPUT, "The input could not be read to its end.")
 
 
 def _known(log: str) -> Failure | None:

@@ -44,8 +44,9 @@ class Header:
     @property
     def profile(self) -> str | None:
         """The codec's profile, such as Main 10."""
-        match = re.match(r"\S+ \(([^/]*?)\)", self.parts[0])
-        return match[1] if match else None
+        words = re.findall(r"\(([^()/]*)\)", self.parts[0])
+        # The decoder's name stands in brackets too where it is not the codec's own.
+        return next((word for word in words if not word.startswith("lib")), None)
 
     @property
     def text(self) -> str:

@@ -9,13 +9,17 @@ UNKNOWN_TIME = -(2**63)
 
 @dataclass(slots=True)
 class Packets:
-    """One stream's packets in ticks of `time_base`: presentation times, the key frames among them, the last end."""
+    """One stream's packets in ticks of `time_base`: presentation times, the key frames among them, the last one's length.
+
+    `corrupt` counts packets that the demuxer marked, `guessed` those without a presentation time of their own.
+    """
 
     time_base: Fraction = Fraction(1, 90000)
     times: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     last_duration: int = 0
     corrupt: int = 0
+    guessed: int = 0
     _latest: int = 0
 
     def add(self, dts: int, pts: int, duration: int, flags: int) -> None:
@@ -25,6 +29,7 @@ class Packets:
         if flags & DISCARD:
             return
         time = dts if pts == UNKNOWN_TIME else pts
+        self.guessed += pts == UNKNOWN_TIME
         if not self.times or time >= self._latest:
             self._latest = time
             self.last_duration = duration

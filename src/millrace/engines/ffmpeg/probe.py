@@ -10,7 +10,7 @@ from millrace.domain.media.rates import snapped
 from millrace.engines.engine import Command, EngineFailure
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
-from millrace.engines.ffmpeg.failure import failure
+from millrace.engines.ffmpeg.failure import failure, messages
 from millrace.engines.ffmpeg.packets import Packets, read_packets
 from millrace.engines.ffmpeg.reading import guarded, picture, playlist, source
 
@@ -29,10 +29,10 @@ def probe_command(binary: Path | str, path: Path) -> Command:
     return Command(argv=(*guarded(binary), "-copyts", *source(path), *COPY), label="probe")
 
 
-def inspection_command(binary: Path | str, path: Path, share: float) -> Command:
-    """Probe a file that Millrace made: a playlist with its segments, a sprite, or a movie."""
-    options = playlist(path) if path.suffix == ".m3u8" else picture(path) if path.suffix == ".jpg" else source(path)
-    return Command(argv=(*guarded(binary), "-copyts", *options, *COPY), label=f"check {path.name}", share=share)
+def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
+    """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
+    options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
+    return Command(argv=(*guarded(binary), "-copyts", *options, *COPY), label=f"check {path}", share=share, cwd=folder)
 
 
 def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
@@ -42,13 +42,14 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         EngineFailure: class input and a sentence, when the file is missing, damaged, cut short or no real media.
     """
     head = printed.read_headers(stderr)
-    if MISDETECTED.search(stderr):
+    log = messages(stderr)
+    if MISDETECTED.search(log):
         raise _refusal("is not a video or audio file of a known kind, whatever its name says")
     if exit_status != 0:
-        if head.streams and "does not contain any stream" in stderr:
+        if head.streams and "does not contain any stream" in log:
             raise _refusal("holds neither video nor audio")
         raise EngineFailure(failure(exit_status, stderr, signalled=exit_status < 0))
-    if CUT_SHORT.search(stderr):
+    if CUT_SHORT.search(log):
         raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
     packets = read_packets(stdout)
     if any(stream.corrupt for stream in packets.values()):
@@ -56,15 +57,18 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     found = _assembled(head, packets)
     if not found.video and not found.audio:
         raise _refusal("holds neither video nor audio that can be decoded")
-    _reject_short(head, found, stderr)
+    _reject_short(head, found, log)
     return found
 
 
 def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
     """The facts about an output; None when it cannot be read."""
-    if exit_status != 0 or CUT_SHORT.search(stderr):
+    if exit_status != 0 or CUT_SHORT.search(messages(stderr)):
         return None
-    return _assembled(printed.read_headers(stderr), read_packets(stdout))
+    try:
+        return _assembled(printed.read_headers(stderr), read_packets(stdout))
+    except EngineFailure:
+        return None
 
 
 def _refusal(text: str) -> EngineFailure:
@@ -144,6 +148,7 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         start=first,
         end=max(stream.times, default=0) * base + last,
         is_vfr=beat.is_vfr,
+        exact_times=not stream.guessed,
         field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
         color=_color(words),
         attached_picture="(attached pic)" in header.text,

@@ -15,12 +15,12 @@ def guarded(binary: Path | str) -> tuple[str, ...]:
     return (str(binary), "-nostdin", "-hide_banner", "-nostats")
 
 
-def source(path: Path) -> tuple[str, ...]:
+def source(path: Path | str) -> tuple[str, ...]:
     """Input options for an untrusted local file. `file:` makes names that begin with `-` or hold `:` harmless."""
     return ("-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS), "-i", f"file:{path}")
 
 
-def playlist(path: Path) -> tuple[str, ...]:
+def playlist(path: str) -> tuple[str, ...]:
     """Input options for a playlist that Millrace itself made."""
     return (
         "-protocol_whitelist",
@@ -34,6 +34,6 @@ def playlist(path: Path) -> tuple[str, ...]:
     )
 
 
-def picture(path: Path) -> tuple[str, ...]:
+def picture(path: str) -> tuple[str, ...]:
     """Input options for a still picture that Millrace itself made; the name is taken literally."""
     return ("-protocol_whitelist", "file", "-f", "image2", "-pattern_type", "none", "-i", f"file:{path}")

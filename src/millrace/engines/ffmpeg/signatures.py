@@ -36,6 +36,12 @@ _NETWORK = FailureClass.NETWORK
 _LOST = FailureClass.LOST
 
 SIGNATURES = (
+    # FFmpeg 9.0.2 ends with 0 after this one.
+    _row(
+        FailureClass.OUTPUT_EXISTS,
+        "A file of the output exists already; the engine never replaces one.",
+        r"already exists\. Exiting",
+    ),
     _row(_DISK, "The disk is full; free space on this machine.", r"No space left on device", r"Disk quota exceeded"),
     _row(
         _RESOURCE,

@@ -26,7 +26,7 @@ SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t
   t.node_epoch, t.started, t.claimed_at, t.due_at
 FROM tasks t JOIN jobs j ON j.number = t.job LEFT JOIN nodes n ON n.id = t.node_id
 WHERE t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)
-ORDER BY t.job, t.position LIMIT $1
+ORDER BY t.claimed_at, t.job, t.position LIMIT $1
 
 -- name: queued_classes
 -- One step into the index for each class, however many tasks wait.

@@ -24,9 +24,9 @@ SELECT min(due_at) FROM tasks WHERE state IN ('pending', 'retrying') AND due_at 
 -- The node is missing where it was removed: then nobody will ever speak for the task.
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
   t.node_epoch, t.started, t.claimed_at, t.due_at
-FROM tasks t JOIN jobs j ON j.number = t.job LEFT JOIN nodes n ON n.id = t.node_id
+FROM tasks t INDEXED BY tasks_held JOIN jobs j ON j.number = t.job LEFT JOIN nodes n ON n.id = t.node_id
 WHERE t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)
-ORDER BY t.job, t.position LIMIT ?1
+ORDER BY t.claimed_at, t.job, t.position LIMIT ?1
 
 -- name: queued_classes
 -- One step into the index for each class, however many tasks wait.

@@ -1,0 +1,73 @@
+"""What a worker works with, put together from its terms: engines with proven encoders, ways in, ways out."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from millrace.client.async_client import AsyncClient
+from millrace.runtime.clock import Clock
+from millrace.worker.deliver import Destination, MasterDestination
+from millrace.worker.deliver_folder import FolderDestination
+from millrace.worker.engine_run import Engines
+from millrace.worker.engines_alive import EnginesAlive
+from millrace.worker.fetch import Fetcher, RemoteFetch
+from millrace.worker.fetch_http import HttpFetch
+from millrace.worker.fetch_upload import UploadFetch
+from millrace.worker.object_store import ObjectDestination, ObjectFetch
+from millrace.worker.proofs import Proven, prove
+from millrace.worker.roots import Roots
+from millrace.worker.terms import WorkerTerms
+
+PROOFS = "proofs.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """Made once for a worker's life. `http` is closed at its end."""
+
+    running: Engines
+    fetcher: Fetcher
+    destination: Callable[[str | None], Destination]
+    http: HttpFetch
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self.http.close()
+
+
+def equip(
+    terms: WorkerTerms, client: AsyncClient, alive: EnginesAlive, *, clock: Clock, draw: Callable[[], float]
+) -> Equipment:
+    """Put it together; nothing is started or opened."""
+    http = HttpFetch(clock=clock, draw=draw, allow_private=terms.allow_private_inputs)
+    remote: dict[str, RemoteFetch] = {
+        "http": http,
+        "https": http,
+        "upload": UploadFetch(client, clock=clock, draw=draw),
+    }
+    if terms.open_store is not None:
+        remote["s3"] = ObjectFetch(terms.open_store, clock=clock, draw=draw)
+    roots = Roots(terms.roots, terms.outputs)
+    running = Engines(clock=clock, alive=alive, stall_s=terms.stall_s, nice=terms.nice)
+    if terms.environment is not None:
+        running = replace(running, environment=terms.environment)
+
+    def destination(output: str | None) -> Destination:
+        if output is None:
+            return MasterDestination(client)
+        if output.startswith("s3://") and terms.open_store is not None:
+            return ObjectDestination(terms.open_store, output)
+        return FolderDestination(roots.output(output))
+
+    return Equipment(running=running, fetcher=Fetcher(roots, remote), destination=destination, http=http)
+
+
+async def prove_all(
+    terms: WorkerTerms, environment: Mapping[str, str], *, clock: Clock, folder: Path
+) -> Sequence[Proven]:
+    """Try the encoders of every engine; `folder` is where the trials may write."""
+    cache = terms.proofs or terms.state / PROOFS
+    return await asyncio.gather(
+        *(prove(source, cache=cache, environment=environment, clock=clock, folder=folder) for source in terms.engines)
+    )

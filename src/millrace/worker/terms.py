@@ -1,0 +1,57 @@
+"""What a worker is and may do, as one value."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from millrace.worker.fetch import FetchLimits
+from millrace.worker.object_store import OpenStore
+from millrace.worker.proofs import EngineSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTerms:
+    """All explicit: composition roots decide.
+
+    Attributes:
+        name: what people call the node.
+        state: the folder that makes it the same node after a restart.
+        scratch: the folder where attempts work; nobody else's.
+        roots: folders (or single files) that inputs and outputs by path must lie in.
+        outputs: single folders that an output may become, beside those below the roots.
+        proofs: the file where proven encoders are remembered; None for one in the state folder.
+        engines: what to run jobs with.
+        slots: tasks at the same time.
+        labels, facts: told to the master.
+        memory_mb: offered to jobs that ask for some.
+        keep_free_bytes: room that must stay free in the scratch folder; below it work is handed back.
+        environment: of every engine; None for a bare one.
+        stall_s: how long an engine may stand still.
+        nice: added to the niceness of engines.
+        claim_wait_s: how long a claim waits for work.
+        timeout_s: time limit of jobs that name none.
+        allow_private_inputs: `http(s)` inputs may lie on private networks.
+        fetch: limits of fetches.
+        open_store: opens `s3://` with this worker's keys; None where it has none.
+    """
+
+    name: str
+    state: Path
+    scratch: Path
+    roots: Sequence[Path] = ()
+    outputs: Sequence[Path] = ()
+    proofs: Path | None = None
+    engines: Sequence[EngineSource] = ()
+    slots: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    memory_mb: int = 0
+    keep_free_bytes: int = 500_000_000
+    environment: Mapping[str, str] | None = None
+    stall_s: float = 120.0
+    nice: int = 0
+    claim_wait_s: float = 20.0
+    timeout_s: float | None = None
+    allow_private_inputs: bool = True
+    fetch: FetchLimits = field(default_factory=FetchLimits)
+    open_store: OpenStore | None = None

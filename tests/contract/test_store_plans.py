@@ -1,0 +1,117 @@
+"""EXPLAIN: the hot statements walk their index in both databases, also with a long history."""
+
+import re
+from typing import Any
+
+import asyncpg
+import pytest
+from store_samples import NEEDS, a_job
+
+from millrace.domain.order import Queue
+from millrace.domain.states import State
+from millrace.store.pages import page_statement
+from millrace.store.postgres.connection import _SETTINGS
+from millrace.store.queries import load_queries
+from millrace.store.sqlite.connection import open_connection
+from millrace.store.store import JobFilter
+
+SQLITE = load_queries("millrace.store.sqlite")
+POSTGRES = load_queries("millrace.store.postgres")
+
+
+@pytest.fixture
+def explain(farm: Any) -> Any:
+    """Gives the plan of a statement as text."""
+    farm.run(_fill(farm.store))
+
+    def sqlite(sql: str, *args: object) -> str:
+        connection = open_connection(farm.path, readonly=True)
+        try:
+            return "\n".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, args))
+        finally:
+            connection.close()
+
+    async def postgres(sql: str, *args: object) -> str:
+        connection = await asyncpg.connect(farm.url, server_settings=_SETTINGS)
+        try:
+            return "\n".join(row[0] for row in await connection.fetch("EXPLAIN " + sql, *args))
+        finally:
+            await connection.close()
+
+    return sqlite if farm.kind == "sqlite" else lambda sql, *args: farm.run(postgres(sql, *args))
+
+
+async def _fill(store: Any) -> None:
+    class_id = await store.class_of(NEEDS)
+    await store.add_jobs([a_job(class_id) for _ in range(50)])
+
+
+def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> None:
+    if farm.kind == "sqlite":
+        plan = explain(SQLITE["claim_next"], 1, 4)
+        assert plan == "SEARCH tasks USING COVERING INDEX tasks_queued (class_id=?)"
+        return
+    plan = explain(POSTGRES["claim"], [1, 2], 4, [0] * 4, ["n"] * 4, [1] * 4, ["name"] * 4, ["r"] * 4, 0)
+    assert "Index Scan using tasks_queued on tasks q" in plan or "Index Only Scan using tasks_queued on tasks q" in plan
+    assert "Index Cond: (class_id = c.class_id)" in plan
+    assert "Seq Scan" not in plan
+    # The head of each class comes out of the index in order; the only sort is that of the merged heads.
+    assert not re.search(r"Sort.*\n.*\n.*tasks_queued", plan)
+
+
+def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None:
+    if farm.kind == "sqlite":
+        names: dict[str, tuple[object, ...]] = {
+            "move_find": ("j", 1),
+            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False),
+            "move_job": (1, "paused", 0, None, None, None, False),
+            "heartbeat": ("n", 1, 0, 0),
+            "claim_repeated": ("n", "r"),
+            "held": ("n", 1),
+            "due": (0, 10),
+            "orphans": (10,),
+            "queued_classes": (),
+            "add_transition": (1, 1, None, "queued", 0, "", 0, ""),
+        }
+        for name, args in names.items():
+            for line in explain(SQLITE[name], *args).splitlines():
+                # Only the tables of classes and (through an index of the running tasks) of orphans are walked whole.
+                if line.startswith("SCAN"):
+                    assert line.startswith(("SCAN c", "SCAN t USING INDEX tasks_held")), (name, line)
+        return
+    columns: list[list[object]] = [
+        [0], ["j"], [1], ["queued"], ["paused"], [1], ["n"], [False], [0], [None], [None], [None], ["r"], ["a"], [0], [0]
+    ]  # fmt: skip
+    for wait in ("", "SKIP LOCKED"):
+        assert "Seq Scan" not in explain(POSTGRES["move"].format(wait=wait), *columns, 0, [False])
+    assert "Seq Scan" not in explain(POSTGRES["heartbeats"], [0], ["n"], [1], [1], 0)
+    assert "tasks_held" in explain(POSTGRES["held"], ["n"])
+    assert "tasks_due" in explain(POSTGRES["due"], 10)
+    assert "tasks_held" in explain(POSTGRES["orphans"], 10)
+    assert "tasks_waiting" in explain(POSTGRES["queued_classes"])
+
+
+@pytest.mark.parametrize(
+    ("only", "index"),
+    [
+        (JobFilter(), "PRIMARY KEY|jobs_pkey"),
+        (JobFilter(states=frozenset({State.QUEUED, State.FAILED})), "jobs_by_state"),
+        (JobFilter(tenant="acme", queue=Queue.LIVE), "jobs_by_tenant"),
+    ],
+)
+def test_lists_walk_an_index_that_fits_the_filter(farm: Any, explain: Any, only: JobFilter, index: str) -> None:
+    mark, queries = ("?", SQLITE) if farm.kind == "sqlite" else ("$", POSTGRES)
+    statement, values = page_statement(queries, mark, only)
+    assert re.search(index, explain(statement, 10**9, 10, *values))
+
+
+def test_events_and_cleaning_walk_an_index(farm: Any, explain: Any) -> None:
+    if farm.kind == "sqlite":
+        assert "PRIMARY KEY (rowid>?)" in explain(SQLITE["events"], 0, 10)
+        assert "jobs_finished" in explain(SQLITE["delete_finished"], 0, 10)
+        assert "SCAN" not in explain(SQLITE["delete_finished"], 0, 10)
+    else:
+        assert "transitions_pkey" in explain(POSTGRES["events"], "0", 0, 10)
+        plan = explain(POSTGRES["delete_finished"], 0, 10)
+        assert "jobs_finished" in plan
+        assert "Seq Scan" not in plan

@@ -1,0 +1,236 @@
+"""The schemas of both databases: migrations, the CHECKs against the domain's table, the names of the SQL blocks."""
+
+import asyncio
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import apsw
+import asyncpg
+import pytest
+
+from millrace.domain.records import NodeState, Outcome
+from millrace.domain.states import FINAL, HELD, TRANSITIONS, State
+from millrace.store import migrate
+from millrace.store.open import open_store
+from millrace.store.queries import load_queries, parse
+from millrace.store.store import SchemaTooNewError
+
+PACKAGES = {"sqlite": "millrace.store.sqlite", "postgres": "millrace.store.postgres"}
+ROOT = Path(migrate.__file__).parent
+
+
+def _blocks(kind: str, name: str) -> set[str]:
+    return set(parse((ROOT / kind / name).read_text(encoding="utf-8")))
+
+
+def _files(kind: str) -> set[str]:
+    return {path.name for path in (ROOT / kind).glob("*.sql")}
+
+
+def test_both_databases_have_the_same_named_statements() -> None:
+    assert _files("sqlite") == _files("postgres")
+    for name in _files("sqlite") - {"hot.sql"}:
+        assert _blocks("sqlite", name) == _blocks("postgres", name), name
+
+
+def test_every_named_statement_is_used() -> None:
+    for kind, package in PACKAGES.items():
+        code = "".join(path.read_text(encoding="utf-8") for path in [*(ROOT / kind).glob("*.py"), ROOT / "pages.py"])
+        unused = {name for name in load_queries(package) if f'"{name}"' not in code}
+        assert not unused, kind
+
+
+def test_both_databases_have_the_same_migrations() -> None:
+    found = [[(one.version, one.name) for one in migrate.load_migrations(package)] for package in PACKAGES.values()]
+    assert found[0] == found[1]
+    assert found[0][0][0] == 1
+
+
+def test_statements_are_split_at_semicolons_that_end_a_line() -> None:
+    text = "-- a comment; with one\nCREATE TABLE a (\n  b TEXT DEFAULT ';x'\n);\n\nCREATE TABLE c (d);  \n"
+    assert migrate.split_statements(text) == ("CREATE TABLE a (\n  b TEXT DEFAULT ';x'\n)", "CREATE TABLE c (d)")
+
+
+@pytest.mark.parametrize("text", ["SELECT 1;", "-- name: a\nSELECT 1\n-- name: a\nSELECT 2"])
+def test_misnamed_blocks_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="cannot read SQL blocks"):
+        parse(text)
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_the_words_of_the_schema_are_those_of_the_domain(kind: str) -> None:
+    text = "\n".join(migrate.load_migrations(PACKAGES[kind])[0].statements)
+
+    def words(pattern: str) -> list[set[str]]:
+        return [set(re.findall(r"'(\w+)'", found)) for found in re.findall(pattern, text)]
+
+    assert words(r"CHECK \(state IN \((.*?)\)\)") == [set(State), set(State), set(NodeState)]
+    assert words(r"CHECK \(\(finished_at IS NOT NULL\) = \(state IN \((.*?)\)\)\)") == [set(FINAL)]
+    assert words(r"CHECK \(node_id IS NULL OR state IN \((.*?)\)\)") == [set(HELD)]
+    assert words(r"CHECK \(outcome IN \((.*?)\)\)") == [set(Outcome)]
+    rule = r"source = '(\w+)' AND target IN \((.*?)\)"
+    stored = {State(source): set(re.findall(r"'(\w+)'", targets)) for source, targets in re.findall(rule, text)}
+    assert stored == {source: set(targets) for source, targets in TRANSITIONS.items() if targets}
+
+
+class _Kill(BaseException):
+    """Stands for a SIGKILL: nothing catches it, and the connection is dropped without a word."""
+
+
+class SqliteTarget:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def dump(self) -> list[Any]:
+        connection = apsw.Connection(str(self.path))
+        found = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+        found += connection.execute("SELECT version, name FROM schema_migrations").fetchall()
+        connection.close()
+        return found
+
+    async def start_and_die(self, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+        """Start with a kill before the statement number `at`; whether it struck."""
+        from millrace.store.sqlite import driver  # noqa: PLC0415  only for this kind
+
+        seen = itertools.count()
+        real = driver.migrate
+
+        def dying(connection: apsw.Connection, now_ms: Any) -> None:
+            def strike(*_: object) -> bool:
+                if next(seen) == at:
+                    raise _Kill
+                return True
+
+            connection.exec_trace = strike
+            real(connection, now_ms)
+            connection.exec_trace = None
+
+        monkeypatch.setattr(driver, "migrate", dying)
+        try:
+            return await _start(str(self.path))
+        finally:
+            monkeypatch.setattr(driver, "migrate", real)
+
+    @property
+    def url(self) -> str:
+        return str(self.path)
+
+    async def execute(self, sql: str) -> None:
+        connection = apsw.Connection(str(self.path))
+        connection.execute(sql)
+        connection.close()
+
+
+class PostgresTarget:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def dump(self) -> list[Any]:
+        connection = await asyncpg.connect(self.url)
+        found: list[Any] = await connection.fetch(
+            "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
+        )
+        found += await connection.fetch("SELECT conname FROM pg_constraint ORDER BY 1")
+        found += await connection.fetch("SELECT version, name FROM schema_migrations")
+        await connection.close()
+        return found
+
+    async def start_and_die(self, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+        from millrace.store.postgres import driver  # noqa: PLC0415  only for this kind
+
+        seen = itertools.count()
+        real = driver.migrate
+
+        async def dying(connection: Any) -> None:
+            for name in ("execute", "fetch"):
+                monkeypatch.setattr(type(connection), name, _striking(getattr(type(connection), name), seen, at))
+            try:
+                await real(connection)
+            finally:
+                monkeypatch.undo()
+
+        monkeypatch.setattr(driver, "migrate", dying)
+        try:
+            return await _start(self.url)
+        finally:
+            monkeypatch.setattr(driver, "migrate", real)
+
+    async def execute(self, sql: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        await connection.execute(sql)
+        await connection.close()
+
+
+def _striking(real: Any, seen: Any, at: int) -> Any:
+    async def call(self: Any, *args: Any, **options: Any) -> Any:
+        if next(seen) == at:
+            self.terminate()
+            raise _Kill
+        return await real(self, *args, **options)
+
+    return call
+
+
+async def _start(url: str) -> bool:
+    store = open_store(url)
+    try:
+        await store.start()
+    except _Kill:
+        return True
+    except asyncpg.InterfaceError:  # the transaction that was struck finds its connection gone
+        return True
+    await store.stop()
+    return False
+
+
+@pytest.fixture(params=PACKAGES)
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if request.param == "sqlite":
+        return SqliteTarget(tmp_path / "farm.db")
+    return PostgresTarget(request.getfixturevalue("new_database")())
+
+
+def test_a_kill_at_any_statement_of_a_migration_leaves_it_resumable(
+    target: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with asyncio.Runner() as runner:
+        strikes = 0
+        while True:
+            # A patch of its own for each start, as each undoes all of it.
+            with pytest.MonkeyPatch.context() as patch:
+                if not runner.run(target.start_and_die(strikes, patch)):
+                    break
+            strikes += 1
+        assert strikes > 20
+        whole = runner.run(target.dump())
+        if isinstance(target, SqliteTarget):
+            fresh: Any = SqliteTarget(tmp_path / "fresh.db")
+        else:
+            fresh = PostgresTarget(request.getfixturevalue("new_database")())
+        assert runner.run(_start(fresh.url)) is False
+        assert runner.run(fresh.dump()) == whole
+
+
+def test_a_newer_schema_is_refused(target: Any) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(_start(target.url))
+        runner.run(target.execute("INSERT INTO schema_migrations (version, name, applied_at) VALUES (99, 'next', 0)"))
+        store = open_store(target.url)
+        with pytest.raises(SchemaTooNewError, match="upgrade Millrace"):
+            runner.run(store.start())
+        runner.run(store.stop())
+
+
+def test_masters_that_start_at_once_migrate_once(new_database: Any) -> None:
+    url = new_database()
+
+    async def work() -> None:
+        stores = [open_store(url) for _ in range(3)]
+        await asyncio.gather(*(store.start() for store in stores))
+        await asyncio.gather(*(store.ping() for store in stores))
+        for store in stores:
+            await store.stop()
+
+    asyncio.run(work())

@@ -1,0 +1,583 @@
+"""The worker against a fake master and a fake engine: what it does when messages are lost, late, stale or unwelcome."""
+
+import asyncio
+import os
+import select
+from pathlib import Path
+
+import pytest
+from fake_engine import FakeEngine, spec
+from fake_master import FakeMaster
+from farm_worker import running
+
+from millrace.process.tree import read_process
+from millrace.worker.identity import StateBusyError
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def farm(scenario, tmp_path, **terms):
+    """Run `scenario(master, worker, engine)` with a started worker."""
+
+    async def main():
+        ttl_s, heartbeat_s = terms.pop("ttl_s", 15.0), terms.pop("heartbeat_s", 0.1)
+        with FakeMaster(ttl_s=ttl_s, heartbeat_s=heartbeat_s) as master:
+            engine = FakeEngine(tmp_path / "engine")
+            async with running(master, tmp_path, [engine.source()], roots=[tmp_path / "media"], **terms) as worker:
+                await scenario(master, worker, engine)
+        assert_clean(tmp_path)
+
+    (tmp_path / "media").mkdir()
+    asyncio.run(main())
+
+
+def assert_clean(tmp_path):
+    assert list((tmp_path / "scratch" / "attempts").iterdir()) == []
+    assert list((tmp_path / "scratch" / "engines").iterdir()) == []
+
+
+async def gone(pid):
+    """Wait for the end of a process."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, ended.set)
+    await asyncio.wait_for(ended.wait(), 30)
+    asyncio.get_running_loop().remove_reader(descriptor)
+    os.close(descriptor)
+
+
+def test_a_task_runs_and_its_output_is_kept_by_the_master(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        await engine.begun()
+        await master.until(lambda: task.state == "processing")
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+        assert master.stored[(task.id, "video.mp4")] == b"video"
+        assert [(one.name, one.size) for one in task.outputs] == [("video.mp4", 5)]
+        assert task.facts["plan"]["frames"] == 30
+        assert any(report.fraction > 0.9 for report in task.reports) or task.reports
+        assert "engine speaks: begin" in task.log
+        assert "encode: exited with code 0" in task.log
+
+    farm(scenario, tmp_path)
+
+
+def test_the_whole_log_is_there_before_the_end_is_reported(tmp_path):
+    async def scenario(master, worker, engine):
+        lost = iter(["lost-reply", "lost-request", "503"])
+        master.fault = lambda call: next(lost, None) if call.endswith("/log") else None
+        task = master.add(spec())
+        await engine.begun()
+        engine.tell("lines")
+        assert await engine.heard() == "done"
+        engine.tell("fail")
+        await master.until(lambda: task.state == "failed")
+        wanted = [f"engine line {number}" for number in range(2000)]
+        assert [line for line in task.log.splitlines() if line.startswith("engine line")] == wanted
+        assert task.log.splitlines()[-1].endswith(task.failure[1])
+
+    farm(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["lost-reply", "lost-request", "503"])
+@pytest.mark.parametrize("path", ["/v1/nodes", "/claim", "/start", "/outputs/video.mp4", "/complete"])
+def test_a_message_that_is_lost_is_repeated_and_changes_nothing(tmp_path, path, fault):
+    async def main():
+        with FakeMaster(heartbeat_s=0.1) as master:
+            faults = [fault, fault]
+            master.fault = lambda call: faults.pop() if call.endswith(path) and faults and (
+                path != "/claim" or any(task.state == "queued" for task in master.tasks.values())
+            ) else None  # fmt: skip
+            task = master.add(spec())
+            engine = FakeEngine(tmp_path / "engine")
+            async with running(master, tmp_path, [engine.source()]):
+                await engine.begun()
+                engine.tell("finish")
+                await master.until(lambda: task.state == "completed" and not faults)
+            assert (task.attempt, engine.encoded) == (1, 1)
+
+    asyncio.run(main())
+
+
+def test_a_failure_is_reported_with_its_class(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        await engine.begun()
+        engine.tell("fail")
+        await master.until(lambda: task.state == "failed")
+        assert task.failure == ("engine", "The engine ended with 3: ['engine speaks: broken']")
+
+    farm(scenario, tmp_path)
+
+
+def test_an_output_that_is_not_as_planned_fails_and_is_not_published(tmp_path):
+    async def scenario(master, worker, engine):
+        engine.findings = True
+        task = master.add(spec())
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "failed")
+        assert task.failure[0] == "output"
+        assert "has 25 frames; planned: 30" in task.failure[1]
+        assert master.stored == {}
+
+    farm(scenario, tmp_path)
+
+
+def test_cancel_ends_the_engine_and_reports_nothing(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        master.change(task, state="canceled")
+        await gone(pid)
+        await worker.wait_idle()
+        assert task.state == "canceled"
+        assert master.count("/fail") + master.count("/hand-back") + master.count("/complete") == 0
+
+    farm(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/start", "/complete", "/outputs/video.mp4"])
+def test_a_stale_answer_ends_the_attempt_and_nothing_more_is_said(tmp_path, path):
+    async def scenario(master, worker, engine):
+        stolen = []
+
+        def fault(call):
+            if call.endswith(path) and not stolen:
+                stolen.append(call)
+                task.attempt += 1  # another worker has it
+                task.node = "n-other"
+
+        master.fault = fault
+        task = master.add(spec())
+        if path != "/start":
+            await engine.begun()
+            engine.tell("finish")
+        await master.until(lambda: bool(stolen))
+        await worker.wait_idle()
+        assert task.state in ("assigned", "processing")
+        assert master.count("/fail") + master.count("/hand-back") == 0
+
+    farm(scenario, tmp_path)
+
+
+def test_pause_stops_the_process_and_resume_lets_it_go_on(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        master.change(task, state="paused", paused=True)
+        await master.until(lambda: task.reports and task.reports[-1].paused)
+        assert read_process(pid).stopped
+        master.change(task, state="processing", paused=False)
+        await master.until(lambda: not task.reports[-1].paused)
+        assert not read_process(pid).stopped
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+
+    farm(scenario, tmp_path)
+
+
+def test_a_paused_task_can_be_canceled(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        master.change(task, state="paused", paused=True)
+        await master.until(lambda: task.reports and task.reports[-1].paused)
+        master.change(task, state="canceled", paused=False)
+        await gone(pid)
+
+    farm(scenario, tmp_path)
+
+
+def test_drain_finishes_what_runs_and_takes_no_more(tmp_path):
+    async def scenario(master, worker, engine):
+        first = master.add(spec())
+        await engine.begun()
+        worker.drain()
+        second = master.add(spec())
+        engine.tell("finish")
+        await worker.wait_drained()
+        assert (first.state, second.state) == ("completed", "queued")
+
+    farm(scenario, tmp_path)
+
+
+def test_drain_ends_a_long_poll_at_once(tmp_path):
+    async def scenario(master, worker, engine):
+        await master.until(lambda: master.count("/claim") > 0)
+        worker.drain()
+        await asyncio.wait_for(worker.wait_drained(), 4)
+
+    farm(scenario, tmp_path, claim_wait_s=60.0)
+
+
+def test_hurry_hands_back_at_once_without_an_attempt(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        worker.drain()
+        worker.hurry()
+        await worker.wait_drained()
+        assert task.state == "handed_back"
+        await gone(pid)
+
+    farm(scenario, tmp_path)
+
+
+def test_hurry_does_not_wait_for_a_master_that_is_gone(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        master.fault = lambda _: "lost-request"
+        worker.hurry()
+        await asyncio.wait_for(worker.wait_drained(), 20)
+        await gone(pid)
+        assert task.state == "processing"
+
+    farm(scenario, tmp_path)
+
+
+def test_a_master_may_drain_and_resume_a_worker(tmp_path):
+    async def scenario(master, worker, engine):
+        master.drain = True
+        await master.until(lambda: master.beats > 2)
+        beats = master.beats
+        task = master.add(spec())
+        await master.until(lambda: master.beats > beats + 2)
+        assert task.state == "queued"
+        master.drain = False
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+
+    farm(scenario, tmp_path, claim_wait_s=0.2)
+
+
+def test_work_is_handed_back_below_the_disk_threshold(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        await master.until(lambda: task.state == "handed_back")
+        assert "too little room" in task.reason
+        assert engine.encoded == 0
+
+    farm(scenario, tmp_path, keep_free_bytes=1 << 60)
+
+
+def test_an_engine_is_dead_before_the_lease_can_be_given_away(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        await master.until(lambda: bool(task.reports))
+        silent_since = asyncio.get_running_loop().time()
+        master.fault = lambda call: "lost-request"
+        await gone(pid)
+        assert asyncio.get_running_loop().time() - silent_since < 2.0
+        await worker.wait_idle()
+        assert task.state == "processing"
+        master.fault = lambda call: None
+        master.change(task, state="queued")
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+        assert task.attempt == 2
+
+    farm(scenario, tmp_path, ttl_s=2.0, heartbeat_s=0.2)
+
+
+def test_the_lease_is_guarded_while_the_event_loop_hangs(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        await master.until(lambda: bool(task.reports))
+        descriptor = os.pidfd_open(pid)
+        master.fault = lambda call: "lost-request"
+        # The whole loop stands still here: only the threads of the heartbeat can end the engine.
+        ended = select.select([descriptor], [], [], 10)[0]
+        os.close(descriptor)
+        assert ended
+        await worker.wait_idle()
+        assert master.count("/fail") == 0
+
+    farm(scenario, tmp_path, ttl_s=1.5, heartbeat_s=0.2)
+
+
+def test_heartbeats_come_while_the_event_loop_hangs(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        beats = master.beats
+        master.wait(lambda: master.beats > beats + 3)  # blocks the loop of the worker
+        assert read_process(pid).alive
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+
+    farm(scenario, tmp_path)
+
+
+def test_a_worker_whose_epoch_is_over_ends_its_work_and_registers_anew(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        with master.changed:
+            for node in master.nodes.values():
+                node["lost"] = True
+            task.state, task.node = "queued", None
+        await gone(pid)
+        await master.until(lambda: task.attempt == 2)
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+        assert [node["epoch"] for node in master.nodes.values()] == [2]
+        assert master.count("/fail") == 0
+
+    farm(scenario, tmp_path)
+
+
+def test_the_next_master_is_asked_when_one_is_dead(tmp_path):
+    async def main():
+        with FakeMaster(heartbeat_s=0.1) as dead:
+            dead_url = dead.url
+        with FakeMaster(heartbeat_s=0.1) as master:
+            engine = FakeEngine(tmp_path / "engine")
+            task = master.add(spec())
+            async with running(master, tmp_path, [engine.source()], urls=[dead_url, master.url]):
+                await engine.begun()
+                engine.tell("finish")
+                await master.until(lambda: task.state == "completed")
+
+    asyncio.run(main())
+
+
+def test_the_same_node_after_a_restart_with_another_boot(tmp_path):
+    async def main():
+        with FakeMaster() as master:
+            engine = FakeEngine(tmp_path / "engine")
+            boots = []
+            for _ in range(2):
+                async with running(master, tmp_path, [engine.source()]):
+                    (node,) = master.nodes.values()
+                    boots.append(node["boot"])
+            assert len(set(boots)) == 2
+            assert (tmp_path / "engine" / "proofs").read_text() == "libx264\n"
+
+    asyncio.run(main())
+
+
+def test_two_workers_do_not_share_a_state_folder(tmp_path):
+    async def scenario(master, worker, engine):
+        with pytest.raises(StateBusyError, match=f"pid {os.getpid()} uses it"):
+            async with running(master, tmp_path, [engine.source()]):
+                pass
+
+    farm(scenario, tmp_path)
+
+
+def test_a_job_without_progress_and_without_cpu_is_ended(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        await engine.begun()
+        await master.until(lambda: task.state == "failed")
+        assert task.failure[0] == "stalled"
+
+    farm(scenario, tmp_path, stall_s=0.8)
+
+
+def test_a_job_that_computes_is_not_stalled_and_ends_at_its_time_limit(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec(), timeout_s=2.5)
+        pid = await engine.begun()
+        engine.tell("spin")
+        await master.until(lambda: task.state == "failed")
+        assert task.failure[0] == "timeout"
+        await gone(pid)
+
+    farm(scenario, tmp_path, stall_s=0.8)
+
+
+def test_the_reasons_of_encoders_reach_the_master(tmp_path):
+    async def main():
+        with FakeMaster() as master:
+            engine = FakeEngine(tmp_path / "engine")
+            async with running(master, tmp_path, [engine.source(("libx264", "broken"))]):
+                (node,) = master.nodes.values()
+                assert node["request"].encoders == {"libx264": "", "broken": "no such device (exited with code 1)"}
+
+    asyncio.run(main())
+
+
+def test_several_slots_run_at_the_same_time(tmp_path):
+    async def main():
+        with FakeMaster(heartbeat_s=0.1) as master:
+            engine = FakeEngine(tmp_path / "engine")
+            tasks = [master.add(spec()) for _ in range(3)]
+            async with running(master, tmp_path, [engine.source()], slots=2) as worker:
+                await master.until(lambda: [task.state for task in tasks] == ["processing", "processing", "queued"])
+                assert worker.holding == 2
+
+    asyncio.run(main())
+    assert_clean(tmp_path)
+
+
+def test_inputs_that_are_not_allowed_start_nothing(tmp_path):
+    media = tmp_path / "media"
+    outside = tmp_path / "secret.mp4"
+    outside.write_text("video")
+
+    def prepare():
+        (media / "link.mp4").symlink_to(outside)
+        (media / "empty.mp4").touch()
+        (media / "folder").mkdir()
+        os.mkfifo(media / "fifo")
+
+    cases = {
+        str(outside): "request",
+        "link": "request",
+        f"{media}/../secret.mp4": "request",
+        "file:///etc/passwd": "request",
+        "concat:/etc/passwd": "request",
+        "-i": "request",
+        "relative.mp4": "request",
+        "ftp://host/film.mp4": "request",
+        "s3://bucket/film.mp4": "capability",
+        "gone": "input",
+        "empty": "input",
+        "folder": "input",
+        "fifo": "input",
+    }
+    short = {"link": "link.mp4", "gone": "gone.mp4", "empty": "empty.mp4", "folder": "folder", "fifo": "fifo"}
+
+    async def scenario(master, worker, engine):
+        prepare()
+        for location, wanted in cases.items():
+            path = str(media / short[location]) if location in short else location
+            task = master.add(spec(input=path))
+            await master.until(lambda task=task: task.state == "failed", location)
+            assert task.failure[0] == wanted, (location, task.failure)
+            assert task.failure[1].startswith("cannot ")
+            assert "probe" not in task.log
+        assert engine.encoded == 0
+
+    farm(scenario, tmp_path)
+
+
+def test_outputs_that_are_not_allowed_start_nothing(tmp_path):
+    media = tmp_path / "media"
+
+    async def scenario(master, worker, engine):
+        taken = media / "taken"
+        taken.mkdir()
+        (taken / "film.mp4").write_text("precious")
+        (media / "out").symlink_to(tmp_path)
+        cases = {
+            str(tmp_path / "elsewhere"): "request", str(media): "request", f"{media}/../x": "request", "-o": "request",
+            str(media / "out" / "x"): "request", str(taken): "output_exists", "ftp://host/x": "request",
+        }  # fmt: skip
+        for location, wanted in cases.items():
+            task = master.add(spec(output=location))
+            await master.until(lambda task=task: task.state == "failed", location)
+            assert task.failure[0] == wanted, (location, task.failure)
+        assert engine.encoded == 0
+        assert (taken / "film.mp4").read_text() == "precious"
+
+    farm(scenario, tmp_path)
+
+
+def test_overwriting_replaces_the_whole_folder(tmp_path):
+    out = tmp_path / "media" / "out"
+
+    async def scenario(master, worker, engine):
+        out.mkdir()
+        (out / "old.ts").write_text("old")
+        task = master.add(spec(output=str(out), overwrite=True))
+        await engine.begun()
+        assert (out / "old.ts").exists()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+        assert sorted(path.name for path in out.iterdir()) == [".millrace.json", "video.mp4"]
+
+    farm(scenario, tmp_path)
+
+
+def test_a_second_attempt_may_replace_what_the_first_published_and_could_not_report(tmp_path):
+    out = tmp_path / "media" / "out"
+
+    async def scenario(master, worker, engine):
+        master.fault = lambda call: "lost-request" if call.endswith("/complete") else None
+        task = master.add(spec(output=str(out)))
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: master.count("/complete") > 0)
+        assert (out / "video.mp4").exists()
+        with master.changed:
+            for node in master.nodes.values():
+                node["lost"] = True
+            task.state, task.node = "queued", None
+        await master.until(lambda: task.attempt == 2)
+        master.fault = lambda call: None
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+        other = master.add(spec(output=str(out)))
+        await master.until(lambda: other.state == "failed")
+        assert other.failure[0] == "output_exists"
+
+    farm(scenario, tmp_path)
+
+
+def test_a_text_named_mp4_is_a_bad_input(tmp_path):
+    async def scenario(master, worker, engine):
+        path = tmp_path / "media" / "film.mp4"
+        path.write_text("hello")
+        task = master.add(spec(input=str(path), parameters={}))
+        await master.until(lambda: task.state == "failed")
+        assert task.failure == ("input", "The input is no video.")
+
+    farm(scenario, tmp_path)
+
+
+def test_a_nonsense_spec_fails_as_a_request(tmp_path):
+    async def scenario(master, worker, engine):
+        for broken in (
+            {"profile": None},
+            {"profile": {"name": "x", "packaging": "zip"}},
+            {"input": 7},
+            {"engine": "gstreamer"},
+        ):
+            task = master.add(spec(**broken))
+            await master.until(lambda task=task: task.state == "failed")
+            assert task.failure[0] in ("request", "capability"), broken
+            assert "worker itself" not in task.failure[1]
+
+    farm(scenario, tmp_path)
+
+
+def test_an_upload_is_fetched_over_broken_connections(tmp_path):
+    async def scenario(master, worker, engine):
+        master.uploads["u1"] = b"video" * 1000
+        master.upload_cut = [100, 0, 2000]
+        task = master.add(spec(input="upload://u1", parameters={}))
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed", "the end")
+        assert master.count("/content") == 4
+        missing = master.add(spec(input="upload://u2", parameters={}))
+        await master.until(lambda: missing.state == "failed")
+        assert missing.failure[0] == "input"
+
+    farm(scenario, tmp_path)
+
+
+def test_a_folder_left_by_a_crash_is_cleaned_at_the_start(tmp_path):
+    left = tmp_path / "scratch" / "attempts" / "j1.1.1"
+    left.mkdir(parents=True)
+    (left / "half.mp4").write_text("half")
+
+    async def scenario(master, worker, engine):
+        assert not left.exists()
+
+    farm(scenario, tmp_path)
+    assert Path(tmp_path / "scratch").exists()

@@ -1,0 +1,140 @@
+import contextlib
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.domain.media.profile import Packaging, VideoCodec
+from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
+from millrace.engines.profiles import UnknownProfileError, named, names, parsed
+
+GOOD: dict[str, Any] = {
+    "name": "mine",
+    "packaging": "cmaf",
+    "renditions": [{"video": {"codec": "h264", "height": 720, "crf": 22}}],
+    "audio": [{"codec": "aac", "bitrate": "128k", "channels": 2}],
+}
+
+
+def findings(**changes: Any) -> dict[str, str]:
+    with pytest.raises(ProfileError) as error:
+        profile_from({**GOOD, **changes})
+    found: dict[str, str] = {}
+    for path, text in error.value.findings:
+        found[path] = f"{found.get(path, '')} {text}"
+    return found
+
+
+def video(**settings: Any) -> list[dict[str, Any]]:
+    return [{"video": {"codec": "h264", **settings}}]
+
+
+def test_a_good_one() -> None:
+    profile = profile_from(GOOD)
+    assert profile.renditions[0].name == "720p"
+    assert profile.renditions[0].video.codec is VideoCodec.H264
+    assert profile.audio[0].bitrate_bps == 128_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "words"),
+    [
+        ({"renditions": video(crf=math.nan)}, "renditions[0].video.crf", "0 to 51"),
+        ({"renditions": video(crf=-1)}, "renditions[0].video.crf", "0 to 51"),
+        ({"renditions": video(crf=True)}, "renditions[0].video.crf", "0 to 51"),
+        ({"renditions": video(height=10**9)}, "renditions[0].video.height", "16 to 8640"),
+        ({"renditions": video(height=720.5)}, "renditions[0].video.height", "whole number"),
+        ({"renditions": video(preset="warp9")}, "renditions[0].video.preset", "veryfast"),
+        ({"renditions": video(colour="red")}, "renditions[0].video.colour", "unknown"),
+        ({"renditions": video(crf=20, bitrate="1M")}, "renditions[0].video.crf", "exclude"),
+        ({"renditions": video(bitrate="fast")}, "renditions[0].video.bitrate", "5M"),
+        ({"renditions": video(bitrate="2M", maxrate="1M")}, "renditions[0].video.maxrate", "below"),
+        ({"renditions": video(bit_depth=10)}, "renditions[0].video.bit_depth", "8"),
+        ({"renditions": video(fps="0/0")}, "renditions[0].video.fps", "30000/1001"),
+        ({"renditions": [{"video": {"codec": "vp9"}}]}, "renditions[0].video.codec", "h264"),
+        ({"renditions": []}, "renditions", "at least one"),
+        ({"renditions": {}}, "renditions", "list"),
+        ({"renditions": [3]}, "renditions[0]", "mapping"),
+        ({"renditions": [{"name": "../x", "video": {}}]}, "renditions[0].name", "letters"),
+        ({"renditions": video(height=720) * 2}, "renditions", "two entries"),
+        ({"audio": "loud"}, "audio", "none"),
+        ({"audio": [{"codec": "opus"}]}, "audio[0].codec", "aac"),
+        ({"audio": [{"channels": 99}]}, "audio[0].channels", "1 to 8"),
+        ({"packaging": "avi"}, "packaging", "cmaf"),
+        ({"packaging": None}, "packaging", "missing"),
+        ({"packaging": "m4a"}, "renditions", "no video"),
+        ({"name": "a b"}, "name", "letters"),
+        ({"name": None}, "name", "letters"),
+        ({"segment_s": 0}, "segment_s", "0.5 to 30"),
+        ({"segment_s": math.inf}, "segment_s", "0.5 to 30"),
+        ({"gop_s": 3}, "gop_s", "without a rest"),
+        ({"subtitles": "burn"}, "subtitles", "keep, convert, drop"),
+        ({"extra": 1}, "extra", "unknown"),
+        ({"checks": {"frame_tolerance": -1}}, "checks.frame_tolerance", "0 to 1000"),
+        ({"thumbnails": {}}, "thumbnails", "only for"),
+    ],
+)  # fmt: skip
+def test_each_mistake_names_its_path_and_what_is_allowed(changes: Any, path: str, words: str) -> None:
+    found = findings(**changes)
+    assert path in found
+    assert words in found[path]
+
+
+def test_all_mistakes_come_at_once() -> None:
+    assert set(findings(nonsense=1, subtitles=3, renditions=video(crf=99, preset=0))) == {
+        "nonsense", "subtitles", "renditions[0].video.crf", "renditions[0].video.preset",
+    }  # fmt: skip
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(key=st.sampled_from([*GOOD, "subtitles", "checks", "generate", "thumbnails", "gop_s", "hdr"]), value=JSON)
+def test_nothing_but_a_profile_error_comes_out(key: str, value: Any) -> None:
+    with contextlib.suppress(ProfileError):
+        assert profile_from({**GOOD, key: value}).name
+
+
+@pytest.mark.parametrize("name", [*names(), "1080p30-h264", "4K60-h265", "720p60-vp9", "2160p24-av1"])
+def test_documents_come_back_as_they_went(name: str) -> None:
+    profile = named(name)
+    assert profile_from(to_document(profile)) == profile
+
+
+def test_the_built_in_ones() -> None:
+    assert names() == ("audio", "av1", "mp4-h264", "mp4-h265", "thumbnails", "web-hls")
+    assert [rung.video.height for rung in named("web-hls").renditions] == [1080, 720, 480, 360]
+
+
+def test_a_scenario_is_a_profile_by_its_parts() -> None:
+    profile = named("4K60-h265")
+    assert profile.renditions[0].video.codec is VideoCodec.H265
+    assert (profile.generate.width, profile.generate.height, profile.generate.rate) == (3840, 2160, Fraction(60))
+    assert named("720p60-vp9").packaging is Packaging.WEBM
+
+
+@pytest.mark.parametrize("name", ["1080p0-h264", "99999p30-h264", "1080p500-h264", "1080p30-mpeg2", "1081p30-h264", ""])
+def test_absurd_scenarios_are_no_profiles(name: str) -> None:
+    with pytest.raises(UnknownProfileError):
+        named(name)
+
+
+def test_a_miss_suggests_a_near_name() -> None:
+    with pytest.raises(UnknownProfileError, match=r"did you mean web-hls\?"):
+        named("webhls")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name: [", "- a", "a: &x [1]\nb: *x", "name: a\nname: b", "!!python/object:os.system {}", "\x00", "x" * 300_000],
+)
+def test_bad_yaml_is_a_profile_error(text: str) -> None:
+    with pytest.raises(ProfileError):
+        parsed(text)

@@ -1,0 +1,164 @@
+import io
+import json
+import logging
+
+import pytest
+
+from millrace.telemetry.logs import configure, context, logger
+from millrace.telemetry.redact import MASK, Redactor
+
+log = logger("room")
+SECRET = "s3cr3t-value-9"
+
+
+@pytest.fixture
+def stream():
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    yield stream
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def one(stream) -> dict:
+    return json.loads(stream.getvalue())
+
+
+def test_an_event_is_one_json_line_with_its_name_and_fields(stream):
+    configure(form="json", stream=stream)
+    with context(job=42):
+        log.info("room.thing_happened", size_bytes=7, note="two\nlines", level="mine")
+    line = one(stream)
+    assert stream.getvalue().count("\n") == 1
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "info", "room": "room", "event": "room.thing_happened", "job": 42, "size_bytes": 7, "note": "two\nlines", "level_": "mine"}  # fmt: skip
+
+
+def test_text_is_short_and_cannot_be_forged(stream):
+    configure(form="text", stream=stream)
+    log.warning("room.odd", path="a b", forged="x\n12:00:00 error room.fake", escape="\x1b[2J", count=3)
+    line = stream.getvalue()
+    assert line.count("\n") == 1
+    assert "\x1b" not in line
+    assert ' room.odd path="a b" ' in line
+    assert " count=3" in line
+
+
+def test_levels_and_a_second_configuration(stream):
+    configure(form="json", stream=io.StringIO())
+    configure(form="json", level="warning", stream=stream)
+    log.info("room.quiet")
+    log.warning("room.loud")
+    assert one(stream)["event"] == "room.loud"
+    with pytest.raises(ValueError, match="cannot log at level 'loud'"):
+        configure(form="json", level="loud")
+
+
+def test_an_exception_is_a_trace_in_json_and_a_sentence_in_text(stream):
+    def fail():
+        try:
+            open_it()
+        except OSError as error:
+            log.error("room.failed", exc=error)  # noqa: TRY400  it takes the error itself
+
+    def open_it():
+        raise OSError(f"refused: password={SECRET}")
+
+    configure(form="json", stream=stream, secrets=[SECRET])
+    fail()
+    assert "Traceback" in one(stream)["exception"]
+    assert SECRET not in stream.getvalue()
+    stream.truncate(stream.seek(0))
+    configure(form="text", stream=stream)
+    fail()
+    assert "Traceback" not in stream.getvalue()
+    assert 'error="OSError: refused: password=***"' in stream.getvalue()
+
+
+def test_libraries_come_out_in_the_same_form_and_redacted(stream):
+    configure(form="json", stream=stream)
+    logging.getLogger("httpcore").warning("GET %s", f"http://u:{SECRET}@h/x?token={SECRET}&a=1")
+    line = one(stream)
+    assert (line["room"], line["event"]) == ("httpcore", "log.message")
+    assert line["message"] == "GET http://***@h/x?token=***&a=1"
+
+
+def test_a_broken_stream_does_not_disturb(stream):
+    stream.close()
+    configure(form="json", stream=stream)
+    log.error("room.unheard")
+
+
+LEAKS = [
+    f"Authorization: Bearer {SECRET}",
+    f"authorization: Basic {SECRET}==",
+    "sent Basic dXNlcjpzM2NyM3QtdmFsdWUtOQ==",
+    f'{{"Authorization": "Bearer {SECRET}"}}',
+    f"X-API-Key: {SECRET}",
+    f"api_key={SECRET}",
+    f'"apiKey": "{SECRET}"',
+    f"MILLRACE_API_KEY={SECRET} x",
+    f"AWS_SECRET_ACCESS_KEY={SECRET}",
+    f"https://host/p?X-Amz-Signature={SECRET}&x=1",
+    f"https://host/p?x=1&sig={SECRET}",
+    f"rtmp://user:{SECRET}@host/live",
+    f"rtmp://user:p@ss{SECRET}@host/live",
+    f"--api-key {SECRET} --other",
+    f"--password={SECRET}",
+    f"Cookie: session={SECRET}; other=1",
+    f"password: '{SECRET} with spaces'",
+    f"srt://h:1?passphrase={SECRET}",
+    f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("text", LEAKS)
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_shape_of_a_secret_gets_through(stream, text, form):
+    configure(form=form, stream=stream)
+    with context(where=text):
+        log.info("room.a", note=text, inner={"deep": [text]}, thing=OSError(text))
+    logging.getLogger("lib").warning(text)
+    assert stream.getvalue().count("\n") == 2
+    assert SECRET not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "api_key",
+        "apiKey",
+        "X-API-Key",
+        "Authorization",
+        "Set-Cookie",
+        "db_passwd",
+        "access_key_id",
+        "token",
+        "secret",
+    ],
+)
+def test_a_field_is_secret_by_its_name_at_any_depth(name):
+    redactor = Redactor()
+    assert redactor.value(SECRET, name) == MASK
+    assert redactor.value({"a": [{name: SECRET}]}) == {"a": [{name: MASK}]}
+    assert redactor.value({name: {"inner": SECRET}}) == {name: MASK}
+
+
+def test_an_option_hides_the_item_after_it():
+    assert Redactor().value(["x", "--api-key", SECRET, "--out", "o"]) == ["x", "--api-key", MASK, "--out", "o"]
+
+
+def test_known_secrets_are_masked_anywhere_and_ordinary_words_stay():
+    assert Redactor([SECRET, "ab"]).text(f"x{SECRET}y ab") == f"x{MASK}y ab"
+    for text in (
+        "key frames=30",
+        "keyint=48:min-keyint=48",
+        "a@b.example",
+        "http://h/a@b",
+        "blob key a/b.mp4",
+        "basic profile",
+    ):
+        assert Redactor().text(text) == text
+    assert Redactor().value("films/a.mp4", "key") == "films/a.mp4"

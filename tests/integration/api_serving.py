@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +22,8 @@ from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
 from millrace.store.store import Store
+from millrace.web.pages import routes
+from millrace.web.session import lost
 
 KEY = "test-key-of-the-api"
 ENCODERS = {"libx264": "", "aac": ""}
@@ -53,7 +56,7 @@ class Rig:
 
     async def register(self, name: str = "one") -> "Node":
         body = {
-            "fingerprint": f"print-{name}",
+            "fingerprint": f"print-{name.encode().hex()}",
             "boot_id": "boot-0001",
             "name": name,
             "slots": 4,
@@ -91,7 +94,11 @@ class Node:
 
 @asynccontextmanager
 async def master(
-    folder: Path, *, wrap: Callable[[Store], Store] = lambda store: store, keys: Keys | None = None
+    folder: Path,
+    *,
+    wrap: Callable[[Store], Store] = lambda store: store,
+    keys: Keys | None = None,
+    with_pages: bool = False,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
     store = wrap(open_store(folder / "farm.db"))
     await store.start()
@@ -101,13 +108,9 @@ async def master(
 
     async def forget(_: object) -> None: ...
 
-    app = build_app(
-        farm,
-        offers,
-        LocalBlobs(folder / "blobs"),
-        keys or Keys([Key(secret=KEY)], now_s=time.time),
-        served=log.append,
-    )
+    keys = keys or Keys([Key(secret=KEY)], now_s=time.time)
+    pages = routes(keys) if with_pages else ()
+    app = build_app(farm, offers, LocalBlobs(folder / "blobs"), keys, pages=pages, lost=lost, served=log.append)
     try:
         async with Duties(farm, offers, complain=lambda name, error: print(name, error), forget=forget):
             yield app, farm, log
@@ -125,10 +128,6 @@ async def serving(folder: Path, **more: Any) -> AsyncIterator[Rig]:
             transport=transport, base_url="http://master", headers={"x-api-key": KEY}
         ) as client:
             yield Rig(app, farm, client, log)
-
-
-class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None: ...
 
 
 @asynccontextmanager
@@ -172,9 +171,12 @@ def on_server(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return _decorated(listening, test)
 
 
-def _decorated(serve: Callable[..., Any], test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    import inspect
+def on_pages(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an async test with a `Rig` in process that has the pages too."""
+    return _decorated(functools.partial(serving, with_pages=True), test)
 
+
+def _decorated(serve: Callable[..., Any], test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(tmp_path: Path, **arguments: Any) -> None:
         _run(serve, test, tmp_path, arguments)

@@ -29,6 +29,7 @@ class Answer:
     body: bytes = b""
     status: int = 200
     media: str = "application/json"
+    cache: str = "no-store"
     headers: tuple[tuple[str, str], ...] = ()
 
 

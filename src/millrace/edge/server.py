@@ -27,7 +27,8 @@ log = logging.getLogger("millrace.edge")
 _UNROUTED = "(none)"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = b"application/json"
-_SECURITY = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_SNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -185,11 +186,10 @@ class Edge(Generic[C]):
         if sender.started:
             return  # too late for a problem: the broken-off body tells the client
         answer = None
-        if refusal.status in (401, 404):
-            call: Call[None] = Call(
-                scope=scope, receive=receive, headers=headers, path={}, caller="", body=None, limit=0
+        if refusal.status == 401:
+            answer = self._lost(
+                Call(scope=scope, receive=receive, headers=headers, path={}, caller="", body=None, limit=0)
             )
-            answer = self._lost(call) if refusal.status == 401 else None
         if answer is None:
             answer = Answer(
                 status=refusal.status,
@@ -217,12 +217,13 @@ class _Sender:
             await self._stream(reply)
             return
         if isinstance(reply, Answer):
-            await self._whole(reply.status, reply.body, reply.media.encode(), _encoded(reply.headers))
+            headers = ((b"cache-control", reply.cache.encode()), *_encoded(reply.headers))
+            await self._whole(reply.status, reply.body, reply.media.encode(), headers)
             return
-        await self._whole(status, b"" if reply is None else _encode(reply), _JSON, ())
+        await self._whole(status, b"" if reply is None else _encode(reply), _JSON, (_NO_STORE,))
 
     async def _whole(self, status: int, body: bytes, media: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        head = [(b"x-request-id", self.request_id), *_SECURITY, *headers]
+        head = [(b"x-request-id", self.request_id), _SNIFF, *headers]
         if status != 204:
             head += ((b"content-type", media), (b"content-length", b"%d" % len(body)))
         await self._start(status, head)
@@ -231,7 +232,8 @@ class _Sender:
     async def _stream(self, stream: Stream) -> None:
         head = [
             (b"x-request-id", self.request_id),
-            *_SECURITY,
+            _SNIFF,
+            _NO_STORE,
             *_encoded(stream.headers),
             (b"content-type", stream.media.encode()),
         ]

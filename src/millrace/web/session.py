@@ -1,0 +1,77 @@
+"""Log in with the API key; a signed cookie that scripts cannot read stands for it afterwards."""
+
+from urllib.parse import parse_qs, quote
+
+from millrace.api.master import Master
+from millrace.edge.call import Answer, Call
+from millrace.edge.keys import SESSION_COOKIE, SESSION_S, Keys, is_foreign
+from millrace.edge.refusal import RefusalError
+from millrace.web.render import page
+
+_FLAGS = "; Path=/; HttpOnly; SameSite=Strict"
+
+
+class Session:
+    """The form, and what it does."""
+
+    def __init__(self, keys: Keys) -> None:
+        """`keys` are those of the API."""
+        self._keys = keys
+
+    async def form(self, master: Master, call: Call[None]) -> Answer:
+        """Ask for the key."""
+        return _form(master, _within(call.one("next")), wrong=False)
+
+    async def log_in(self, master: Master, call: Call[None]) -> Answer:
+        """Begin a session, or ask again."""
+        _refuse_foreign(call)
+        raw = b"".join([piece async for piece in call.pieces()])
+        fields = parse_qs(raw.decode("ascii", "replace"), max_num_fields=8, errors="replace")
+        key = self._keys.named((fields.get("key") or [""])[0].strip())
+        target = _within((fields.get("next") or [""])[0])
+        if key is None:
+            return _form(master, target, wrong=True)
+        cookie = f"{SESSION_COOKIE}={self._keys.session(key)}; Max-Age={SESSION_S}{_FLAGS}{_secure(call)}"
+        return Answer(status=303, headers=(("location", target), ("set-cookie", cookie)))
+
+    async def log_out(self, _: Master, call: Call[None]) -> Answer:
+        """End the session in this browser."""
+        _refuse_foreign(call)
+        cookie = f"{SESSION_COOKIE}=; Max-Age=0{_FLAGS}{_secure(call)}"
+        return Answer(status=303, headers=(("location", "/login"), ("set-cookie", cookie)))
+
+
+def lost(call: Call[None]) -> Answer | None:
+    """Show a person without a session the way to the form; programs get their bare 401."""
+    path: str = call.scope["path"]
+    wants_page = "text/html" in (call.header("accept") or "")
+    if call.scope["method"] != "GET" or not wants_page or not (path == "/" or path.startswith("/ui/")):
+        return None
+    return Answer(status=303, headers=(("location", f"/login?next={quote(path)}"),))
+
+
+def _form(master: Master, target: str, *, wrong: bool) -> Answer:
+    values = {"next": target, "wrong": wrong, "version": master.version}
+    return page("login.html", values, status=401 if wrong else 200)
+
+
+def _within(target: str | None) -> str:
+    # Browsers take both `//host` and a slash with a backslash behind it for the address of another server.
+    if (
+        target
+        and target.startswith("/")
+        and target[1:2] not in ("/", "\\")
+        and target.isprintable()
+        and target.isascii()
+    ):
+        return target
+    return "/"
+
+
+def _refuse_foreign(call: Call[None]) -> None:
+    if is_foreign(call.headers):
+        raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
+
+
+def _secure(call: Call[None]) -> str:
+    return "; Secure" if call.scope.get("scheme") == "https" else ""

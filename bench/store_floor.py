@@ -163,6 +163,7 @@ def sqlite_floor(folder: Path, seconds: float) -> tuple[float, float]:
         return CALLERS
 
     inserted = rate(insert)
+    connection.execute("INSERT INTO job (state, class, attempt, spec) SELECT 'queued', 1, 0, '{}' FROM job")
     pairs = rate(pair)
     connection.close()
     return inserted, pairs

@@ -235,7 +235,7 @@ def twins(tmp_path: Path, new_database: Any) -> Iterator[Twins]:
 
 def test_random_steps_give_equal_answers(twins: Twins) -> None:
     bounded = settings(
-        max_examples=40,
+        max_examples=20,
         stateful_step_count=25,
         deadline=None,
         database=None,

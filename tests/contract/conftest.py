@@ -1,7 +1,9 @@
 """A store of each kind, started and empty, for the tests of the contract."""
 
 import asyncio
+import contextlib
 import itertools
+import tempfile
 import warnings
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -114,12 +116,15 @@ def _start_server(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def postgres_url(testrun_uid: str) -> Iterator[str]:
     """The server of this session, as the URL of its maintenance database."""
-    base = tmp_path_factory.getbasetemp()
-    server = _start_server((base if worker_id == "master" else base.parent) / "postgres")
+    # Not below pytest's folder: each pytest that starts on this machine closes that folder to other users, and where the
+    # tests run as root the server runs as another user.
+    server = _start_server(Path(tempfile.gettempdir()) / f"millrace-tests-{testrun_uid}")
     yield server.get_uri()
     server.cleanup()
+    with contextlib.suppress(OSError):  # not empty while other workers use it
+        server.pgdata.parent.rmdir()
 
 
 @pytest.fixture

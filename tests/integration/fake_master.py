@@ -23,7 +23,7 @@ from millrace.wire.v1 import problems, work
 from millrace.wire.v1.jobs import OutputView
 
 KEY = "mr_test_key_0123456789"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass

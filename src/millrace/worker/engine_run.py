@@ -161,7 +161,7 @@ async def _run(
     await control.gate()
     spec = Spec(
         argv=command.argv,
-        cwd=folder,
+        cwd=command.cwd or folder,
         env={**engines.environment, "TMPDIR": str(folder)},
         nice=engines.nice,
         limits=engines.limits,

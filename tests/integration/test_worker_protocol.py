@@ -563,6 +563,7 @@ def test_an_upload_is_fetched_over_broken_connections(tmp_path):
         engine.tell("finish")
         await master.until(lambda: task.state == "completed", "the end")
         assert master.count("/content") == 4
+        assert master.asked == [None, "bytes=100-", "bytes=100-", "bytes=2100-"]
         missing = master.add(spec(input="upload://u2", parameters={}))
         await master.until(lambda: missing.state == "failed")
         assert missing.failure[0] == "input"

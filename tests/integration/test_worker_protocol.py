@@ -10,6 +10,7 @@ from fake_engine import FakeEngine, spec
 from fake_master import FakeMaster
 from farm_worker import running
 
+from millrace.client.errors import UnauthorizedError
 from millrace.process.tree import read_process
 from millrace.worker.identity import StateBusyError
 
@@ -190,6 +191,35 @@ def test_a_paused_task_can_be_canceled(tmp_path):
         await gone(pid)
 
     farm(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["drain", "hurry"])
+def test_a_paused_task_does_not_hold_the_end_of_a_worker_up(tmp_path, verb):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        master.change(task, state="paused", paused=True)
+        await master.until(lambda: task.reports and task.reports[-1].paused)
+        getattr(worker, verb)()
+        await worker.wait_drained()
+        await gone(pid)
+        assert task.state == "handed_back"
+
+    farm(scenario, tmp_path)
+
+
+def test_a_worker_with_a_wrong_key_does_not_start(tmp_path):
+    async def main():
+        with FakeMaster() as master:
+            master.fault = lambda _: "401"
+            with pytest.raises(UnauthorizedError):
+                async with running(master, tmp_path, [FakeEngine(tmp_path / "engine").source()]):
+                    pass
+            master.fault = lambda _: None
+            async with running(master, tmp_path, [FakeEngine(tmp_path / "engine").source()]) as worker:
+                assert worker.node
+
+    asyncio.run(main())
 
 
 def test_drain_finishes_what_runs_and_takes_no_more(tmp_path):

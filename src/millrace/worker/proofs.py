@@ -101,7 +101,7 @@ class Verdict:
 
 async def _try(command: Command, environment: Mapping[str, str], clock: Clock, folder: Path) -> Verdict:
     try:
-        child = await Child.start(Spec(argv=command.argv, cwd=folder, env=environment), clock=clock)
+        child = await Child.start(Spec(argv=command.argv, cwd=command.cwd or folder, env=environment), clock=clock)
     except CannotStart as error:
         return Verdict(reason=str(error), lasting=False)
     try:

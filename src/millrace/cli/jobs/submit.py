@@ -28,7 +28,9 @@ from millrace.wire.v1.jobs import JobRequest
 @click.option("--upload", is_flag=True, help="Send the file INPUT of this machine to the master.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at the destination.")
 @click.option("--queue", type=Word(Queue), default=Queue.DEFAULT.value, show_default=True, help="What the job is for.")
-@click.option("--priority", type=Word(Priority), default=Priority.MEDIUM.value, show_default=True, help="How urgent it is.")
+@click.option(
+    "--priority", type=Word(Priority), default=Priority.MEDIUM.value, show_default=True, help="How urgent it is."
+)
 @click.option(
     "--engine",
     type=click.Choice(["auto", "ffmpeg", "gstreamer"]),

@@ -112,7 +112,7 @@ async def master(
     pages = routes(keys) if with_pages else ()
     app = build_app(farm, offers, LocalBlobs(folder / "blobs"), keys, pages=pages, lost=lost, served=log.append)
     try:
-        async with Duties(farm, offers, complain=lambda name, error: print(name, error), forget=forget):
+        async with Duties(farm, offers, complain=print, forget=forget):
             yield app, farm, log
     finally:
         app.stop()
@@ -138,7 +138,7 @@ async def listening(folder: Path, **more: Any) -> AsyncIterator[Rig]:
             config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http="httptools")
             server = uvicorn.Server(config)
             task = asyncio.create_task(server._serve([opened]))
-            while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+            while not server.started:
                 await asyncio.sleep(0)
             base = f"http://127.0.0.1:{opened.getsockname()[1]}"
             try:

@@ -23,7 +23,7 @@ from millrace.wire.v1 import problems, work
 from millrace.wire.v1.jobs import OutputView
 
 KEY = "mr_test_key_0123456789"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass
@@ -62,6 +62,9 @@ class FakeMaster:
         self.drain = False
         self.uploads: dict[str, bytes] = {}
         self.upload_cut: list[int] = []  # lengths after which a download breaks off
+        self.asked: list[str | None] = []
+        self.events: list[list[str]] = []  # what each stream sends before it ends
+        self.followed: list[dict] = []
         self.parts: dict[str, bytearray] = {}
         self.stored: dict[tuple[str, str], bytes] = {}
         self.fault: Callable[[str], str | None] = lambda _: None
@@ -147,6 +150,8 @@ class FakeMaster:
                 post("/v1/tasks/{task}/hand-back", self._hand_back),
                 post("/v1/tasks/{task}/log", self._log),
                 Route("/v1/tasks/{task}/outputs/{name:path}", self._output, methods=["PUT"]),
+                Route("/v1/jobs/{job}/outputs/{name:path}", self._kept, methods=["GET"]),
+                Route("/v1/events", self._events, methods=["GET"]),
                 post("/v1/uploads", self._new_upload),
                 Route("/v1/uploads/{id}", self._upload, methods=["GET", "PATCH"]),
                 Route("/v1/uploads/{id}/content", self._content, methods=["GET"]),
@@ -319,6 +324,17 @@ class FakeMaster:
         digest = hashlib.sha256(data).hexdigest()
         return _json(OutputView(name=name, size=len(data), sha256=digest, streams=[], url=f"/v1/jobs/x/outputs/{name}"))
 
+    async def _kept(self, request):
+        data = self.stored.get((request.path_params["job"], request.path_params["name"]))
+        if data is None:
+            return _problem(404, "not-found", "there is no such output")
+        self.asked.append(request.headers.get("range"))
+        return ranged(request, data, self.upload_cut)
+
+    async def _events(self, request):
+        self.followed.append(dict(request.query_params))
+        return Response("".join(self.events.pop(0) if self.events else []), media_type="text/event-stream")
+
     async def _new_upload(self, request):
         body = msgspec.json.decode(await request.body())
         with self.changed:
@@ -345,6 +361,7 @@ class FakeMaster:
         data = self.uploads.get(request.path_params["id"])
         if data is None:
             return _problem(404, "not-found", "there is no such upload")
+        self.asked.append(request.headers.get("range"))
         return ranged(request, data, self.upload_cut)
 
 

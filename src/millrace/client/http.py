@@ -43,7 +43,12 @@ class Terms:
 
 def headers(terms: Terms) -> dict[str, str]:
     """The headers of every request."""
-    found = {"user-agent": terms.user_agent, "accept": "application/json, application/problem+json;q=0.9, */*;q=0.5"}
+    found = {
+        "user-agent": terms.user_agent,
+        "accept": "application/json, application/problem+json;q=0.9, */*;q=0.5",
+        # Offsets of transfers that are taken up again count the bytes as they are.
+        "accept-encoding": "identity",
+    }
     if terms.key:
         found["authorization"] = f"Bearer {terms.key}"
     return found

@@ -94,7 +94,7 @@ def _download(client: Client, path: str, part: Path, progress: Progress | None) 
                     file.truncate(0)
                     have = before = 0
                 total = have + int(response.headers.get("content-length", -1 - have))
-                for piece in response.iter_bytes():
+                for piece in response.iter_raw():
                     file.write(piece)
                     have += len(piece)
                     if progress is not None:

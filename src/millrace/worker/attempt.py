@@ -162,7 +162,7 @@ class Attempt:
 
         def told(have: int, total: int | None) -> None:
             if total:
-                self.report({"fraction": ENCODE_FROM * have / total})
+                self.report({"fraction": ENCODE_FROM * min(1.0, have / total)})
 
         path = await self.means.fetcher.fetch(
             Fetching(
@@ -177,12 +177,14 @@ class Attempt:
         return path
 
     def _told(self, began_s: float) -> Callable[[float, Progress], None]:
-        def told(done: float, progress: Progress) -> None:
+        def told(share: float, progress: Progress) -> None:
+            # A report out of bounds would be refused together with the whole heartbeat, and cost the node its lease.
+            done = min(1.0, max(0.0, share))
             elapsed_s = self.control.stopwatch.elapsed_s - began_s
             self.report(
                 {
-                    "fraction": ENCODE_FROM + (ENCODE_TO - ENCODE_FROM) * min(1.0, done),
-                    "frame": progress.frame,
+                    "fraction": ENCODE_FROM + (ENCODE_TO - ENCODE_FROM) * done,
+                    "frame": max(0, progress.frame),
                     "fps": max(0.0, progress.fps or 0.0),
                     "speed": max(0.0, progress.speed or 0.0),
                     # The first reports say more of the start than of the work.

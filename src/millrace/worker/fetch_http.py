@@ -182,6 +182,7 @@ def _opened(response: "httpx2.Response", wanted: int) -> Opened:
         if found is None or int(found[1]) != wanted:
             raise BrokenOffError("the server answered with another range than was asked for")
         total = int(found[2]) if found[2] != "*" else None
-        return Opened(offset=wanted, total=total, pieces=response.aiter_bytes(1 << 18))
+        return Opened(offset=wanted, total=total, pieces=response.aiter_raw())
     total = int(length) if length.isdecimal() else None
-    return Opened(offset=0, total=total, pieces=response.aiter_bytes(1 << 18))
+    # Raw pieces, as they come: gathered into larger ones, those before a break would be lost with it.
+    return Opened(offset=0, total=total, pieces=response.aiter_raw())

@@ -42,7 +42,7 @@ class UploadFetch:
                     begins = offset if response.status_code == 206 else 0
                     length = response.headers.get("content-length", "")
                     total = begins + int(length) if length.isdecimal() else None
-                    yield Opened(offset=begins, total=total, pieces=response.aiter_bytes(1 << 18))
+                    yield Opened(offset=begins, total=total, pieces=response.aiter_raw())
             except (InterruptedTransferError, UnreachableError) as error:
                 raise BrokenOffError(str(error)) from None
             except ClientError as error:

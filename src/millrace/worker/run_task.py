@@ -24,7 +24,7 @@ log = logger("worker")
 
 HURRY_PATIENCE_S = 5.0
 """How long a worker that must end at once tries to hand its tasks back."""
-HURRIED = "the worker was told to end at once"
+HURRIED = "the worker ends and did not wait for the task"
 REPORT_BACKOFF = Backoff(base_s=0.5, cap_s=10.0)
 
 Ended = CompleteRequest | FailRequest | HandBackRequest

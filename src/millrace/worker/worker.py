@@ -105,12 +105,15 @@ class Worker(Service):
         return len(self._held)
 
     def drain(self) -> None:
-        """Take no more work. What runs goes on."""
+        """Take no more work. What runs goes on; what is paused goes back, because nobody knows when it would end."""
         if not self._draining.is_set():
             log.info("worker.draining", holding=len(self._held))
         self._draining.set()
         self._closed.set()
         self._changed.set()
+        for held in list(self._held.values()):
+            if held.control.paused:
+                held.control.end(Ending.HURRY)
 
     def hurry(self) -> None:
         """Drain, and hand back at once what runs; no attempt is spent."""
@@ -315,6 +318,8 @@ class Worker(Service):
         self._board.change(held.view.task, held.view.attempt, paused=held.control.paused)
         log.info("worker.paused" if pause else "worker.resumed", task=held.view.task)
         self._heart.ask()
+        if pause and self._draining.is_set():
+            held.control.end(Ending.HURRY)
 
     def _obey_drain(self, *, wanted: bool) -> None:
         if wanted == self._told_to_drain:

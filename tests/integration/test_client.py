@@ -1,0 +1,116 @@
+"""The two transports against a real server: refusals, transfers, events, and what never shows."""
+
+import asyncio
+import contextlib
+
+import pytest
+from fake_master import KEY, FakeMaster
+
+from millrace.client.async_client import AsyncClient
+from millrace.client.calls import get
+from millrace.client.client import Client
+from millrace.client.errors import (
+    InterruptedTransferError,
+    NotFoundError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from millrace.client.http import Terms
+from millrace.client.sse import transitions
+from millrace.client.transfers import download_output, upload
+from millrace.wire.v1.system import UploadView
+
+TRANSITION = '{{"cursor":"{0}","job":"j1","number":1,"from":"queued","to":"assigned","at":"2026-01-01T00:00:00Z","reason":"r","attempt":1,"actor":"n"}}'
+
+
+@contextlib.contextmanager
+def speaking(*, key=KEY, urls=None, patience_s=5.0):
+    waits = []
+    with (
+        FakeMaster() as master,
+        Client(urls or [master.url], Terms(key=key, patience_s=patience_s), wait=waits.append) as client,
+    ):
+        yield master, client, waits
+
+
+def test_a_wrong_key_is_refused_and_never_shown():
+    with speaking(key="mr_secret") as (_, client, _), pytest.raises(UnauthorizedError) as caught:
+        client.do(get("/v1/uploads/u1", UploadView))
+    assert "mr_secret" not in repr(caught.value)
+    assert "mr_secret" not in repr(vars(client))
+
+
+def test_a_master_that_is_busy_for_a_moment():
+    with speaking() as (master, client, waits):
+        faults = ["503", "503"]
+        master.fault = lambda _: faults.pop() if faults else None
+        with pytest.raises(NotFoundError):
+            client.do(get("/v1/nothing", UploadView))
+        assert len(waits) == 2
+
+
+def test_a_master_that_is_gone(tmp_path):
+    with FakeMaster() as gone:
+        url = gone.url
+    with speaking(urls=[url], patience_s=0.0) as (_, client, _), pytest.raises(UnreachableError, match="is it running"):
+        client.do(get("/v1/x", UploadView))
+
+    async def main():
+        async with AsyncClient([url], Terms(key=KEY, patience_s=0.0)) as client:
+            await client.do(get("/v1/x", UploadView))
+
+    with pytest.raises(UnreachableError, match="cannot reach the master at http://127"):
+        asyncio.run(main())
+
+
+def test_an_upload_goes_on_after_broken_connections(tmp_path):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(bytes(range(250)) * 100)
+    seen = []
+    with speaking() as (master, client, _):
+        faults = ["lost-reply", None, "lost-request", "503", None]
+        master.fault = lambda call: faults.pop(0) if call.startswith("PATCH") and faults else None
+        view = upload(client, film, progress=lambda have, total: seen.append((have, total)), piece_bytes=5000)
+        assert master.uploads[view.id] == film.read_bytes()
+        assert seen[-1] == (25_000, 25_000)
+        empty = tmp_path / "empty"
+        empty.touch()
+        assert upload(client, empty).size == 0
+
+
+def test_an_upload_that_never_gets_through_ends(tmp_path):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"x" * 100)
+    with speaking() as (master, client, _):
+        master.fault = lambda call: "lost-request" if call.startswith("PATCH") else None
+        with pytest.raises(InterruptedTransferError, match="broke off 5 times"):
+            upload(client, film)
+
+
+def test_a_download_goes_on_and_appears_whole(tmp_path):
+    target = tmp_path / "out.mp4"
+    with speaking() as (master, client, _):
+        master.stored[("1", "a/film.mp4")] = data = bytes(range(256)) * 100
+        master.upload_cut = [100, 0, 5000]
+        assert download_output(client, "1", "a/film.mp4", target) == len(data)
+        assert target.read_bytes() == data
+        assert master.asked == [None, "bytes=100-", "bytes=100-", "bytes=5100-"]
+        with pytest.raises(NotFoundError):
+            download_output(client, "1", "gone", target)
+        master.upload_cut = [0] * 10
+        with pytest.raises(InterruptedTransferError):
+            download_output(client, "1", "a/film.mp4", target)
+    assert target.read_bytes() == data
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4"]
+
+
+def test_events_go_on_where_the_stream_broke():
+    with speaking() as (master, client, _):
+        master.events = [
+            [f"id: {n}\nevent: transition\ndata: {TRANSITION.format(n)}\n\n" for n in (1, 2)],
+            [f": hello\n\nid: 3\nevent: transition\ndata: {TRANSITION.format(3)}\n\n"],
+        ]
+        found = transitions(client, after="0", job="j1")
+        assert [next(found).cursor for _ in range(3)] == ["1", "2", "3"]
+        found.close()
+        assert [query["after"] for query in master.followed] == ["0", "2"]

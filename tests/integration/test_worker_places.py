@@ -1,0 +1,311 @@
+"""Where inputs come from and outputs go to, with real servers, folders and processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import threading
+
+import pytest
+import uvicorn
+from fake_master import ranged
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from millrace.blobs.local import LocalBlobs
+from millrace.runtime.clock import SystemClock, VirtualClock
+from millrace.worker.control import Control
+from millrace.worker.deliver import Delivery, Product
+from millrace.worker.engines_alive import EnginesAlive, end_leftovers, start_ticks
+from millrace.worker.failure import HandBackError, TaskFailedError
+from millrace.worker.fetch import Fetching, FetchLimits
+from millrace.worker.fetch_http import HttpFetch
+from millrace.worker.identity import StateFolder, StateUnusableError
+from millrace.worker.object_store import ObjectDestination, ObjectFetch
+from millrace.worker.scratch import Scratch
+
+FILM = bytes(range(256)) * 2000
+
+
+@contextlib.contextmanager
+def served(*routes):
+    """A web server in a thread; gives its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(Starlette(routes=list(routes)), log_level="critical", lifespan="off", ws="none")
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+        listener.close()
+
+
+class Films:
+    def __init__(self):
+        self.asked = []
+        self.cut = []
+        self.tag = '"one"'
+        self.status = []
+
+    def film(self, request):
+        self.asked.append(request.headers.get("range"))
+        if self.status:
+            return Response(b"", status_code=self.status.pop(0))
+        if request.headers.get("if-range", self.tag) != self.tag:
+            request = type("Whole", (), {"headers": {}})()
+        response = ranged(request, FILM, self.cut)
+        response.headers["etag"] = self.tag
+        return response
+
+    def hop(self, request):
+        left = int(request.path_params["left"])
+        return RedirectResponse(f"/hop/{left - 1}" if left else "/film.mp4?signature=secret")
+
+    def away(self, request):
+        return RedirectResponse("file:///etc/passwd")
+
+    def routes(self):
+        return [Route("/film.mp4", self.film), Route("/hop/{left}", self.hop), Route("/away", self.away)]
+
+
+def fetched(tmp_path, path, films, *, limits=None, **terms):
+    """Fetch `path` from a server of films; the bytes."""
+
+    async def main(url):
+        clock = SystemClock()
+        fetch = HttpFetch(clock=clock, draw=lambda: 0.0, **terms)
+        target = tmp_path / "input"
+        try:
+            await fetch(
+                Fetching(
+                    location=url + path if path.startswith("/") else path, target=target,
+                    limits=limits or FetchLimits(silence_s=5.0), control=Control(clock), told=lambda *_: None,
+                )
+            )  # fmt: skip
+        finally:
+            await fetch.close()
+        return target.read_bytes()
+
+    with served(*films.routes()) as url:
+        return asyncio.run(main(url))
+
+
+def test_a_film_by_http(tmp_path):
+    assert fetched(tmp_path, "/film.mp4", Films()) == FILM
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(tmp_path):
+    films = Films()
+    films.cut = [1000, 0, 200_000]
+    assert fetched(tmp_path, "/film.mp4", films) == FILM
+    assert films.asked == [None, "bytes=1000-", "bytes=1000-", "bytes=201000-"]
+
+
+def test_a_film_that_changed_meanwhile_is_not_mixed(tmp_path):
+    films = Films()
+    films.cut = [1000]
+    film = films.film
+
+    def changing(request):
+        response = film(request)
+        films.tag = '"two"'
+        return response
+
+    films.film = changing
+    assert fetched(tmp_path, "/film.mp4", films) == FILM
+    assert films.asked == [None, "bytes=1000-"]
+
+
+def test_a_server_that_breaks_off_always_is_given_up(tmp_path):
+    films = Films()
+    films.cut = [0] * 10
+    with pytest.raises(TaskFailedError, match="tried 4 times") as caught:
+        fetched(tmp_path, "/film.mp4", films)
+    assert caught.value.failure.failure_class == "network"
+
+
+def test_a_server_that_recovers(tmp_path):
+    films = Films()
+    films.status = [503, 429]
+    assert fetched(tmp_path, "/film.mp4", films) == FILM
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_server_that_says_no(tmp_path, status):
+    films = Films()
+    films.status = [status]
+    with pytest.raises(TaskFailedError, match=f"answered {status}") as caught:
+        fetched(tmp_path, "/film.mp4?signature=secret", films)
+    assert caught.value.failure.failure_class == "input"
+    assert "secret" not in str(caught.value)
+
+
+def test_redirects_are_followed_a_few_times(tmp_path):
+    assert fetched(tmp_path, "/hop/4", Films()) == FILM
+    with pytest.raises(TaskFailedError, match="more than 5 redirects"):
+        fetched(tmp_path, "/hop/5", Films())
+
+
+def test_a_redirect_out_of_http_is_refused(tmp_path):
+    with pytest.raises(TaskFailedError, match="is no http address"):
+        fetched(tmp_path, "/away", Films())
+
+
+def test_a_film_over_the_limit_is_refused(tmp_path):
+    with pytest.raises(TaskFailedError, match="it is longer than"):
+        fetched(tmp_path, "/film.mp4", Films(), limits=FetchLimits(largest_bytes=1000, silence_s=5.0))
+
+
+def test_a_film_without_room_for_it_goes_back(tmp_path):
+    with pytest.raises(HandBackError, match="too little room"):
+        fetched(tmp_path, "/film.mp4", Films(), limits=FetchLimits(keep_free_bytes=1 << 60, silence_s=5.0))
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1%eth0", "::ffff:169.254.169.254", "::"]
+)
+def test_addresses_that_inputs_never_come_from(tmp_path, address):
+    async def resolve(host, port):
+        return [address]
+
+    with pytest.raises(TaskFailedError, match="may not come from"):
+        fetched(tmp_path, "http://innocent.example/film.mp4", Films(), resolve=resolve)
+
+
+def test_private_addresses_can_be_forbidden(tmp_path):
+    with pytest.raises(TaskFailedError, match="may not come from"):
+        fetched(tmp_path, "/film.mp4", Films(), allow_private=False)
+
+
+def test_a_slow_fetch_ends_at_its_deadline(tmp_path):
+    async def main():
+        clock = VirtualClock(auto_advance=True)
+
+        async def never(host, port):
+            await asyncio.Event().wait()
+
+        fetch = HttpFetch(clock=clock, draw=lambda: 0.0, resolve=never)
+        with pytest.raises(TaskFailedError, match="longer than 60 s"):
+            await fetch(
+                Fetching(
+                    location="http://host/x", target=tmp_path / "x", limits=FetchLimits(deadline_s=60.0),
+                    control=Control(clock), told=lambda *_: None,
+                )
+            )  # fmt: skip
+
+    asyncio.run(main())
+
+
+def delivery(folder, *, job="j1", names=("master.m3u8", "a/index.m3u8", "a/1.m4s"), overwrite=False):
+    products = []
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+        import hashlib
+
+        products.append(Product(name=name, size=len(name), sha256=hashlib.sha256(name.encode()).hexdigest()))
+    return Delivery(
+        job=job, task=f"{job}.1", node="n1", attempt=1, folder=folder, products=products, overwrite=overwrite
+    )
+
+
+def bucket(tmp_path):
+    """Object stores in folders: `s3://bucket/prefix` is a folder, which keeps the same contract."""
+    return lambda location: LocalBlobs(tmp_path / "s3" / location.removeprefix("s3://"))
+
+
+def test_an_output_in_an_object_store(tmp_path):
+    async def main():
+        control = Control(SystemClock())
+        place = ObjectDestination(bucket(tmp_path), "s3://films/one")
+        await place.check("j1", overwrite=False)
+        reports = await place.publish(delivery(tmp_path / "out"), control)
+        assert [report.location for report in reports] == [
+            "s3://films/one/a/1.m4s", "s3://films/one/a/index.m3u8", "s3://films/one/master.m3u8",
+        ]  # fmt: skip
+        kept = tmp_path / "s3" / "films" / "one"
+        assert (kept / "a" / "1.m4s").read_text() == "a/1.m4s"
+        assert json.loads((kept / "millrace.json").read_text())["job"] == "j1"
+        await place.check("j1", overwrite=False)
+        with pytest.raises(TaskFailedError, match="exists already"):
+            await place.check("j2", overwrite=False)
+        with pytest.raises(TaskFailedError, match="exists already"):
+            await place.publish(delivery(tmp_path / "out", job="j2"), control)
+        await place.publish(delivery(tmp_path / "out", job="j2", names=("b.mp4",), overwrite=True), control)
+        assert sorted(path.name for path in kept.rglob("*") if path.is_file()) == ["b.mp4", "millrace.json"]
+
+    asyncio.run(main())
+
+
+def test_an_input_from_an_object_store(tmp_path):
+    async def main():
+        clock = SystemClock()
+        await bucket(tmp_path)("s3://films").put("a/film.mp4", _once(FILM))
+        fetch = ObjectFetch(bucket(tmp_path), clock=clock, draw=random.Random(1).random)
+        terms = {
+            "target": tmp_path / "input",
+            "limits": FetchLimits(),
+            "control": Control(clock),
+            "told": lambda *_: None,
+        }
+        await fetch(Fetching(location="s3://films/a/film.mp4", **terms))
+        assert (tmp_path / "input").read_bytes() == FILM
+        with pytest.raises(TaskFailedError) as caught:
+            await fetch(Fetching(location="s3://films/gone.mp4", **terms))
+        assert caught.value.failure.failure_class == "input"
+
+    asyncio.run(main())
+
+
+async def _once(data):
+    yield data
+
+
+def test_engines_that_a_crashed_worker_left_are_ended_and_others_are_not(tmp_path):
+    scratch = Scratch(tmp_path / "scratch")
+    scratch.prepare()
+    ours = os.posix_spawn("/bin/sleep", ["sleep", "60"], {}, setpgroup=0)
+    other = os.posix_spawn("/bin/sleep", ["sleep", "60"], {}, setpgroup=0)
+    try:
+        EnginesAlive(scratch.engines).add(ours)
+        # The pid of the note belongs to somebody else by now: the start time tells.
+        stale = {"pid": other, "start_ticks": start_ticks(other) - 1}
+        (scratch.engines / "stale.json").write_text(json.dumps(stale))
+        (scratch.engines / "torn.json").write_text('{"pid"')
+        assert end_leftovers(scratch.engines) == 1
+        assert os.waitstatus_to_exitcode(os.waitpid(ours, 0)[1]) == -signal.SIGKILL
+        assert os.waitpid(other, os.WNOHANG) == (0, 0)
+        assert list(scratch.engines.iterdir()) == []
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+
+
+def test_a_fingerprint_stays_and_a_boot_does_not(tmp_path):
+    with StateFolder(tmp_path / "state") as folder:
+        first = folder.open()
+    with StateFolder(tmp_path / "state") as folder:
+        second = folder.open()
+    assert first.fingerprint == second.fingerprint
+    assert first.boot_id != second.boot_id
+
+
+def test_a_fingerprint_that_is_none_is_not_guessed_around(tmp_path):
+    (tmp_path / "fingerprint").write_text("x\n")
+    with pytest.raises(StateUnusableError, match="remove it to become a new node"):
+        StateFolder(tmp_path).open()
+
+
+def test_a_state_folder_that_is_a_file(tmp_path):
+    (tmp_path / "state").write_text("x")
+    with pytest.raises(StateUnusableError, match="cannot use the state folder"):
+        StateFolder(tmp_path / "state").open()

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from millrace.api.app import App, build_app
 from millrace.blobs.local import LocalBlobs
 from millrace.edge.keys import Key, Keys
 from millrace.edge.server import Served
+from millrace.runtime.clock import SystemClock
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
@@ -26,7 +28,14 @@ from millrace.web.pages import routes
 from millrace.web.session import lost
 
 KEY = "test-key-of-the-api"
+time_passed = [timedelta()]
+"""Added to the time of the store; each master begins at the machine's."""
 ENCODERS = {"libx264": "", "aac": ""}
+
+
+class _ShiftedClock(SystemClock):
+    def now(self) -> datetime:
+        return super().now() + time_passed[0]
 
 
 class Rig:
@@ -100,7 +109,8 @@ async def master(
     keys: Keys | None = None,
     with_pages: bool = False,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
-    store = wrap(open_store(folder / "farm.db"))
+    store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
+    time_passed[0] = timedelta()
     await store.start()
     farm = Farm(store)
     offers = Offers(store)

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import httpx2
-from api_serving import KEY, Rig, on_master, on_server
+from api_serving import KEY, Rig, on_master, on_server, time_passed
+
+from millrace.domain.directives import UNSEEN_GRACE
 
 
 def field_of(response: httpx2.Response) -> str:
@@ -197,6 +200,7 @@ async def test_an_empty_heartbeat_never_takes_work_away(rig: Rig) -> None:
     await rig.submit()
     node = await rig.register()
     (task,) = await node.claim()
+    time_passed[0] = UNSEEN_GRACE + timedelta(seconds=1)
     assert (await rig.call("POST", f"/nodes/{node.id}/heartbeat")).status_code == 200
     assert (await node.report("start", task))["state"] == "processing"
 

@@ -112,7 +112,9 @@ def forbidden(access: Access) -> RefusalError:
 
 def is_foreign(headers: Mapping[bytes, bytes]) -> bool:
     """Whether a browser says that another site made it send this request."""
-    if headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
-        return True
+    # Browsers name the relation themselves where the connection is trustworthy; a proxy that changes Host spoils the other.
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
     origin = headers.get(b"origin")
     return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")

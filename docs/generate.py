@@ -1,11 +1,9 @@
 """Make the pages of docs/reference/ from the code. `--check` writes nothing and fails where a page is stale."""
 
 import dataclasses
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +61,25 @@ def settings() -> str:
 
 def commands() -> str:
     """The help of every command."""
-    import typer
+    import click
 
     from millrace.cli.main import app
 
-    root: Any = typer.main.get_command(app)
     parts = [MADE + "# Commands\n"]
-    for path, command in _walk(root, ("millrace",)):
-        shown = io.StringIO()
-        with redirect_stdout(shown), suppress(SystemExit):
-            command.main(args=["--help"], prog_name=" ".join(path), standalone_mode=False, terminal_width=100)
-        parts.append(f"{'#' * min(len(path) + 1, 4)} {' '.join(path)}\n\n```\n{shown.getvalue().rstrip()}\n```\n")
+    for path, command in _walk(app, ("millrace",)):
+        context = click.Context(
+            command, info_name=" ".join(path), terminal_width=100, help_option_names=["-h", "--help"]
+        )
+        parts.append(
+            f"{'#' * min(len(path) + 1, 4)} {' '.join(path)}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+        )
     return "\n".join(parts)
 
 
 def _walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from _walk(inner, (*path, name))
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        yield from _walk(command.get_command(None, name), (*path, name))
 
 
 def profiles() -> str:

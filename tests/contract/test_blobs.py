@@ -6,12 +6,14 @@ import os
 import secrets
 
 import pytest
-from conftest import S3_KEY, S3_SECRET
 
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobIncomplete, BlobKeyInvalid, BlobMissing, Stored
 
-KEYS = {"AWS_ACCESS_KEY_ID": S3_KEY, "AWS_SECRET_ACCESS_KEY": S3_SECRET}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test-key",
+    "AWS_SECRET_ACCESS_KEY": "test-secret-value",
+}  # those of the fixture `s3_endpoint`
 BIG = os.urandom(1024) * (20 * 1024)  # 20 MiB: more than one part of a multipart upload
 
 

@@ -323,7 +323,7 @@ def test_no_event_appears_before_one_that_was_read(url: str) -> None:
         assert await store.last_cursor() == start
         await transaction.commit()
         await slow.close()
-        while len(found := await store.events(after=start, limit=10)) < 2:  # noqa: ASYNC110  nothing tells it
+        while len(found := await store.events(after=start, limit=10)) < 2:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
         assert [event.reason for event in found] == ["slow", "for a test"]
         await store.stop()
@@ -333,7 +333,7 @@ def test_no_event_appears_before_one_that_was_read(url: str) -> None:
 
 async def _settled(store: Any) -> str:
     """The cursor of the second event, once no transaction elsewhere holds it back."""
-    while len(found := await store.events(after=None, limit=10)) < 2:  # noqa: ASYNC110  nothing tells it
+    while len(found := await store.events(after=None, limit=10)) < 2:
         await asyncio.sleep(0)  # one turn of the loop, no waiting
     return str(found[-1].cursor)
 
@@ -354,7 +354,7 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str) -> None:
 
         # The first move makes the others wait for one batch; that batch passes the locked task by.
         pending = [asyncio.create_task(move(task)) for task in (tasks[1], tasks[0], tasks[2])]
-        while (await store.count_jobs()).get(State.CANCELED, 0) < 2:  # noqa: ASYNC110  nothing tells it
+        while (await store.count_jobs()).get(State.CANCELED, 0) < 2:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
         assert not pending[1].done()
         await transaction.commit()

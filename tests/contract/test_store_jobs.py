@@ -1,5 +1,6 @@
 """Jobs by every store: accepting, reading, listing, events, cleaning."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -97,6 +98,17 @@ def test_the_same_key_and_body_give_the_same_job(farm: Any) -> None:
         (foreign,) = await farm.store.add_jobs([elsewhere])
         assert (foreign.repeated, foreign.conflict, foreign.id) == (False, False, elsewhere.id)
         assert await farm.store.count_jobs() == {State.QUEUED: 2}
+
+    farm.run(work())
+
+
+def test_one_key_sent_many_times_at_once_is_one_job(farm: Any) -> None:
+    async def work() -> None:
+        job = a_job(await farm.store.class_of(NEEDS), idempotency_key="k", body_digest="d")
+        answers = [one[0] for one in await asyncio.gather(*(farm.store.add_jobs([job]) for _ in range(9)))]
+        assert {answer.id for answer in answers} == {job.id}
+        assert sum(not answer.repeated for answer in answers) == 1
+        assert await farm.store.count_jobs() == {State.QUEUED: 1}
 
     farm.run(work())
 

@@ -92,7 +92,7 @@ class SqliteTarget:
 
     async def start_and_die(self, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
         """Start with a kill before the statement number `at`; whether it struck."""
-        from millrace.store.sqlite import driver  # noqa: PLC0415  only for this kind
+        from millrace.store.sqlite import driver
 
         seen = itertools.count()
         real = driver.migrate
@@ -138,7 +138,7 @@ class PostgresTarget:
         return found
 
     async def start_and_die(self, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-        from millrace.store.postgres import driver  # noqa: PLC0415  only for this kind
+        from millrace.store.postgres import driver
 
         seen = itertools.count()
         real = driver.migrate

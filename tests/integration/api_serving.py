@@ -139,7 +139,7 @@ async def listening(folder: Path, **more: Any) -> AsyncIterator[Rig]:
             config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http="httptools")
             server = uvicorn.Server(config)
             task = asyncio.create_task(server._serve([opened]))
-            while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+            while not server.started:
                 await asyncio.sleep(0)
             base = f"http://127.0.0.1:{opened.getsockname()[1]}"
             try:

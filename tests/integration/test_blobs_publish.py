@@ -195,6 +195,15 @@ def test_a_kill_at_every_step_of_a_put_shows_all_or_nothing(tmp_path):
     assert len(public) == 1
 
 
+def test_the_next_publication_mends_what_a_crash_left(tmp_path):
+    folder(tmp_path / ".millrace-old-out-0123456789ab", "old")
+    folder(tmp_path / ".millrace-part-out-0123456789ab" / "content", "half")
+    with pytest.raises(DestinationExists):
+        publish.publish(folder(tmp_path / "work", "new"), tmp_path / "out")
+    assert content(tmp_path / "out")["master.m3u8"] == "old"
+    assert names(tmp_path) == ["out", "work"]
+
+
 def test_a_put_killed_half_way_leaves_no_public_name(tmp_path):
     read, write = os.pipe()
     pid = os.fork()

@@ -82,7 +82,7 @@ class Rig:
         return [transition.target for transition in await self.farm.store.transitions(job_id)]
 
     async def until_somebody_waits(self) -> None:
-        while not len(self.farm.waiting):  # noqa: ASYNC110  the store's threads take real time that no clock moves
+        while not len(self.farm.waiting):
             await asyncio.sleep(0)
         await self.clock.settle()
 

@@ -211,7 +211,7 @@ def delivery(folder, *, job="j1", names=("master.m3u8", "a/index.m3u8", "a/1.m4s
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
-        import hashlib  # noqa: PLC0415
+        import hashlib
 
         products.append(Product(name=name, size=len(name), sha256=hashlib.sha256(name.encode()).hexdigest()))
     return Delivery(

@@ -45,9 +45,38 @@ CLIPS: dict[str, tuple[str, ...]] = {
         ),
     ),
     "late_audio.mp4": (*BARS, "-itsoffset", "0.5", *TONE, "-map", "0", "-map", "1", *FAST, "-c:a", "aac"),
+    "late_video.mkv": (
+        *(
+            "-itsoffset",
+            "0.5",
+            *BARS,
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=d=2.5",
+            "-map",
+            "0",
+            "-map",
+            "1",
+            *FAST,
+            "-c:a",
+            "aac",
+        ),
+    ),
     "transport.ts": (*BARS, *TONE, *FAST, "-bf", "2", "-c:a", "aac"),
     "hdr.mp4": (
         *BARS,
+        *("-vf", "zscale=tin=bt709:pin=bt709:min=bt709:t=smpte2084:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"),
+        *(
+            "-c:v",
+            "libx265",
+            "-x265-params",
+            "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc",
+        ),
+        *("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"),
+    ),
+    "grey_hdr.mp4": (
+        *("-f", "lavfi", "-i", "color=0x808080:s=64x64:r=25:d=0.2"),
         *("-vf", "zscale=tin=bt709:pin=bt709:min=bt709:t=smpte2084:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"),
         *(
             "-c:v",

@@ -31,7 +31,7 @@ def one(packaging: str = "mp4", **changes: Any) -> Any:
     "name",
     [
         "plain.mp4", "anamorphic.mp4", "odd.mkv", "variable.mp4", "ten_bit.mp4", "ntsc.mp4", "interlaced.mp4", "surround.mkv",
-        "late_audio.mp4", "transport.ts", "hdr.mp4", "turned.mp4", "subtitled.mkv", "covered.mp4", "no_presentation_times.avi",
+        "late_audio.mp4", "late_video.mkv", "transport.ts", "hdr.mp4", "turned.mp4", "subtitled.mkv", "covered.mp4", "no_presentation_times.avi",
     ],
 )  # fmt: skip
 def test_a_ladder_of_it_is_proven(bench: Any, clips: Any, tmp_path: Any, name: str) -> None:
@@ -130,10 +130,28 @@ def test_surround_becomes_stereo_or_stays(bench: Any, clips: Any, tmp_path: Any)
     assert surround.produced.probes["video.mp4"].audio[0].channels == 6
 
 
+def combing(path: Any) -> int:
+    """How much the rows of a picture differ from the mean of their neighbours: what fields shot apart look like."""
+    width, height = 128, 72
+    luma = pixels(path, width, height, 1.0)
+    rows = [luma[number * width : (number + 1) * width] for number in range(height)]
+    triples = zip(rows, rows[1:], rows[2:], strict=False)
+    return sum(abs(2 * b - a - c) for above, here, below in triples for a, b, c in zip(above, here, below, strict=True))
+
+
 def test_fields_are_deinterlaced(bench: Any, clips: Any, tmp_path: Any) -> None:
     made = bench.make(one(), clips("interlaced.mp4"), tmp_path)
-    assert made.plan.pictures.deinterlace
+    assert made.findings == ()
     assert not made.produced.probes["video.mp4"].video[0].interlaced
+    assert combing(tmp_path / "video.mp4") < 0.8 * combing(clips("interlaced.mp4"))
+
+
+def test_late_pictures_begin_with_the_sound(bench: Any, clips: Any, tmp_path: Any) -> None:
+    made = bench.make(one(), clips("late_video.mkv"), tmp_path)
+    assert made.findings == ()
+    # Half a second of the first picture stands before the 50 of the source.
+    assert made.produced.probes["video.mp4"].video[0].frames == 50 + 13
+    assert made.produced.probes["video.mp4"].video[0].start == 0
 
 
 def test_ten_bits_become_eight_or_stay(bench: Any, clips: Any, tmp_path: Any) -> None:
@@ -150,6 +168,8 @@ def test_hdr_is_tone_mapped_or_refused(bench: Any, clips: Any, tmp_path: Any) ->
     assert made.probe.video[0].color.is_hdr
     color = made.produced.probes["video.mp4"].video[0].color
     assert (color.transfer, color.primaries, color.range) == ("bt709", "bt709", "tv")
+    bench.make(one(), clips("grey_hdr.mp4"), tmp_path / "grey")
+    assert pixels(tmp_path / "grey" / "video.mp4", 1, 1)[0] == pytest.approx(128, abs=8)
     with pytest.raises(Refused) as refusal:
         bench.make(one(hdr="refuse"), clips("hdr.mp4"), tmp_path / "refused")
     assert refusal.value.failure_class is FailureClass.REQUEST

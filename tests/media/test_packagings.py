@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from millrace.domain.media.plan import plan
 from millrace.domain.media.profile_document import profile_from
+from millrace.engines.engine import share_done
 from millrace.engines.ffmpeg.encoders import ALL
 from millrace.engines.profiles import named
 
@@ -93,9 +95,6 @@ def test_an_encoder_that_is_not_there_is_not_proven(bench: Any) -> None:
 
 
 def test_progress_is_read_while_it_runs(bench: Any, clips: Any, tmp_path: Any) -> None:
-    from millrace.domain.media.plan import plan
-    from millrace.engines.engine import share_done
-
     wanted = plan(named("mp4-h264"), bench.probe(clips("ntsc.mp4")))
     (command,) = bench.engine.encode(wanted, clips("ntsc.mp4"), tmp_path)
     reader = bench.engine.progress()

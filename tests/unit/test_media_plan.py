@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.domain.failures import FailureClass, Refused
-from millrace.domain.media.check import Produced, check
+from millrace.domain.media.check import Produced, cause, check
 from millrace.domain.media.plan import plan, plan_generated
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.engines.profiles import named
@@ -65,6 +65,7 @@ def test_pictures_that_begin_late_are_padded() -> None:
         (probe(attached_picture=True), "cover art"),
         (probe(frames=0), "no frames"),
         (probe(width=8, height=8), "too small"),
+        (probe(width=16, height=4000), "long and thin"),
     ],
 )
 def test_what_cannot_be_video_is_refused(source: Probe, words: str) -> None:
@@ -141,8 +142,8 @@ def test_a_generated_clip() -> None:
 
 
 @given(
-    width=st.integers(16, 4096),
-    height=st.integers(16, 4096),
+    width=st.integers(128, 4096),
+    height=st.integers(128, 4096),
     rate=st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60), Fraction(7)]),
     frames=st.integers(1, 5000),
     rotation=st.sampled_from([0, 90, 180, 270]),
@@ -220,7 +221,9 @@ def test_missing_and_empty_files_are_found() -> None:
     wanted, produced = proven()
     empty = replace(produced, sizes={**produced.sizes, "360p/seg-0.m4s": 0})
     assert {finding.path for finding in check(wanted, empty)} == {"360p/seg-0.m4s", "360p/index.m3u8"}
-    assert check(wanted, Produced(probes={}, sizes={}))
+    assert cause(check(wanted, empty)) is FailureClass.DISK
+    nothing = check(wanted, Produced(probes={}, sizes={}))
+    assert cause(nothing) is FailureClass.OUTPUT
     unread = replace(produced, probes={})
     assert any("could not be read back" in finding.text for finding in check(wanted, unread))
 

@@ -1,3 +1,4 @@
+import contextlib
 import math
 from fractions import Fraction
 from typing import Any
@@ -21,7 +22,10 @@ GOOD: dict[str, Any] = {
 def findings(**changes: Any) -> dict[str, str]:
     with pytest.raises(ProfileError) as error:
         profile_from({**GOOD, **changes})
-    return dict(error.value.findings)
+    found: dict[str, str] = {}
+    for path, text in error.value.findings:
+        found[path] = f"{found.get(path, '')} {text}"
+    return found
 
 
 def video(**settings: Any) -> list[dict[str, Any]]:
@@ -94,10 +98,8 @@ JSON = st.recursive(
 
 @given(key=st.sampled_from([*GOOD, "subtitles", "checks", "generate", "thumbnails", "gop_s", "hdr"]), value=JSON)
 def test_nothing_but_a_profile_error_comes_out(key: str, value: Any) -> None:
-    try:
-        profile_from({**GOOD, key: value})
-    except ProfileError as error:
-        assert error.findings
+    with contextlib.suppress(ProfileError):
+        assert profile_from({**GOOD, key: value}).name
 
 
 @pytest.mark.parametrize("name", [*names(), "1080p30-h264", "4K60-h265", "720p60-vp9", "2160p24-av1"])

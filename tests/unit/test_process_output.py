@@ -1,5 +1,6 @@
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,12 @@ def test_every_kind_of_line_end():
 def test_lines_do_not_depend_on_where_chunks_end(data, cuts):
     cuts = [c for c in cuts if c <= len(data)]
     assert split(data, cuts) == split(data)
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_a_line_end_that_is_torn_apart_is_still_one(cut):
+    data = b"a\r\nb\rc\r\n"
+    assert split(data, [cut]) == split(data)
 
 
 @given(data=st.binary(max_size=80), cuts=st.lists(st.integers(0, 80)), limit=st.integers(4, 12))

@@ -60,7 +60,7 @@ def test_an_exception_is_a_trace_in_json_and_a_sentence_in_text(stream):
         try:
             open_it()
         except OSError as error:
-            log.failure("room.failed", error)
+            log.error("room.failed", exc=error)  # noqa: TRY400  it takes the error itself
 
     def open_it():
         raise OSError(f"refused: password={SECRET}")

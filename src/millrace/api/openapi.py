@@ -1,12 +1,15 @@
 """The OpenAPI 3.1 description, made from the table of routes and the wire's shapes."""
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+import millrace
 from millrace.api.examples import EXAMPLES
 from millrace.api.master import Master
 from millrace.api.table import TABLE
@@ -26,7 +29,7 @@ def describe(version: str) -> dict[str, Any]:
     routes = [route for route in TABLE if not route.alias]
     shapes = [shape for route in routes for shape in (route.request, route.reply) if shape is not None]
     shapes = [*dict.fromkeys([*shapes, Problem])]
-    found, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+    found, components = msgspec.json.schema_components(shapes, schema_hook=_anything, ref_template=_REF)
     schemas = dict(zip(shapes, found, strict=True))
     for shape, example in EXAMPLES.items():
         if shape.__name__ in components:
@@ -49,6 +52,13 @@ def describe(version: str) -> dict[str, Any]:
             },
         },
     }  # fmt: skip
+
+
+def _anything(shape: type) -> dict[str, Any]:
+    """The schema of a value inside a plain document."""
+    if shape is object:
+        return {"description": "Any JSON value."}
+    raise NotImplementedError
 
 
 def document(version: str) -> bytes:
@@ -122,3 +132,7 @@ def _responses(route: Route[Master], schemas: Mapping[object, Any]) -> dict[str,
     for status in sorted({*EVERYWHERE, *route.statuses, *((415,) if route.body is Body.JSON else ())}):
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": refusal}
     return responses
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(document(millrace.__version__))

@@ -2,33 +2,35 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+
+from millrace.cli.options import PATH, data_option, json_option, port_option
 
 
+@click.command()
+@data_option
+@click.option("--store", help="A postgresql:// URL; without it, SQLite in the data folder.")
+@click.option("--blobs", help="s3://bucket/prefix for uploads and outputs; without it, the data folder.")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@port_option
+@click.option("--tls-cert", "tls_certificate", type=PATH, help="Certificate chain in PEM.")
+@click.option("--tls-key", type=PATH, help="Private key in PEM.")
+@click.option("--plain-http", is_flag=True, help="Listen off loopback without TLS, behind a proxy that ends it.")
+@json_option
 def master(
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder for everything that is kept. [millrace-data]")
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", help="A postgresql:// URL; without it, SQLite in the data folder.")
-    ] = None,
-    blobs: Annotated[
-        str | None,
-        typer.Option("--blobs", help="s3://bucket/prefix for uploads and outputs; without it, the data folder."),
-    ] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one. [8080]")] = None,
-    tls_certificate: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate chain in PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Private key in PEM.")] = None,
-    plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="Listen off loopback without TLS, behind a proxy that ends it.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Say in one JSON line when it is ready.")] = False,
+    data: Path | None,
+    store: str | None,
+    blobs: str | None,
+    host: str | None,
+    port: int | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    plain_http: bool,
+    as_json: bool,
 ) -> None:
     """Run a master: it keeps jobs and gives them to workers. Any number may share one PostgreSQL."""
-    from millrace.cli.run import configure_logs, run, say  # noqa: PLC0415  the programs are imported when they run
+    from millrace.cli.run import configure_logs, run, say  # noqa: PLC0415  not needed for --help
     from millrace.config.settings import MasterSettings, read  # noqa: PLC0415
     from millrace.programs.master import MasterProgram  # noqa: PLC0415
 

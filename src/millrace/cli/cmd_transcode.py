@@ -1,32 +1,38 @@
 """`millrace transcode`."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+
+from millrace.cli.options import PATH
 
 
+@click.command()
+@click.argument("source", metavar="[INPUT]", required=False, type=PATH)
+@click.option(
+    "--profile", "-p", help="A profile's name, a scenario such as 1080p30-h264, or a YAML file.  [default: web-hls]"
+)
+@click.option("--out", type=PATH, default=Path("out"), show_default=True, help="Folder for the result.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in that folder.")
+@click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
+@click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@click.option("--verbose", is_flag=True, help="Print what the programs log.")
 def transcode(
-    source: Annotated[
-        Path | None, typer.Argument(help="The film. Without it a test clip is generated.", metavar="[INPUT]")
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            "--profile", "-p", help="A profile's name, a scenario such as 1080p30-h264, or a YAML file. [web-hls]"
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the result.")] = Path("out"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in that folder.")] = False,
-    duration: Annotated[
-        float | None, typer.Option("--duration", help="Seconds of the generated test clip.", metavar="SECONDS")
-    ] = None,
-    ffmpeg: Annotated[Path | None, typer.Option("--ffmpeg", help="An FFmpeg of the system.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Print what the programs log.")] = False,
-) -> None:
-    """Turn a film into other video, here and now: a farm of one master and one worker, for one job."""
-    from millrace.cli.transcode.run import Order, transcode_now  # noqa: PLC0415  imported when it runs
+    source: Path | None,
+    profile: str | None,
+    out: Path,
+    overwrite: bool,
+    duration: float | None,
+    ffmpeg: Path | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Turn a film into other video, here and now: a farm of one master and one worker, for one job.
+
+    INPUT is the film; without it a test clip is generated. Exit codes: 0 done, 1 the job failed, 2 wrong usage.
+    """
+    from millrace.cli.transcode.run import Order, transcode_now  # noqa: PLC0415  not needed for --help
 
     order = Order(
         source=source,
@@ -37,6 +43,4 @@ def transcode(
         ffmpeg=ffmpeg,
         verbose=verbose,
     )
-    code = transcode_now(order, as_json=as_json)
-    if code:
-        raise typer.Exit(code)
+    return transcode_now(order, as_json=as_json)

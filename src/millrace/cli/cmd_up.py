@@ -2,36 +2,27 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from millrace.cli.failure import CommandError
+from millrace.cli.options import data_option, json_option, media_root_option, port_option
 
 
-def up(
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder for everything that is kept. [millrace-data]")
-    ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one. [8080]")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="How many workers.")] = 1,
-    media_root: Annotated[
-        list[Path] | None,
-        typer.Option("--media-root", help="Folder that inputs and outputs by path must lie under; repeatable."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Say in one JSON line when it is ready.")] = False,
-) -> None:
+@click.command()
+@data_option
+@port_option
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="How many workers.")
+@media_root_option
+@json_option
+def up(data: Path | None, port: int | None, workers: int, media_roots: tuple[Path, ...], as_json: bool) -> None:
     """Run a whole farm on this machine: a master, workers, and a status page."""
-    from millrace.cli.run import configure_logs, run, say  # noqa: PLC0415  the programs are imported when they run
+    from millrace.cli.run import check_roots, configure_logs, run, say  # noqa: PLC0415  not needed for --help
     from millrace.config.settings import MasterSettings, WorkerSettings, read  # noqa: PLC0415
     from millrace.programs.all_in_one import AllInOne  # noqa: PLC0415
 
     master = read(MasterSettings, os.environ, data=data, port=port)
-    roots = tuple(media_root) if media_root else None
-    worker = read(WorkerSettings, os.environ, media_roots=roots, masters=("http://later",))
-    for root in worker.media_roots:
-        if not root.is_dir():
-            raise CommandError(f"cannot use the media root {root}: there is no such folder", code=2)
+    worker = read(WorkerSettings, os.environ, media_roots=media_roots or None, masters=("http://later",))
+    check_roots(worker.media_roots)
     configure_logs(secrets=[master.api_key])
     farm = AllInOne(master, worker, count=workers)
 

@@ -1,57 +1,80 @@
 """The command line: one tree of commands, and one place where errors become sentences and exit codes."""
 
+import gc
 import sys
-from typing import Annotated
 
-import typer
+import click
 
 import millrace
-from millrace.cli import jobs, nodes, profiles
-from millrace.cli.cmd_master import master
-from millrace.cli.cmd_transcode import transcode
-from millrace.cli.cmd_up import up
-from millrace.cli.cmd_worker import worker
 from millrace.cli.failure import CommandError
-from millrace.client.errors import ClientError, RefusedError
-from millrace.config.settings import SettingError
-
-# Plain help: it costs no import of rich, and reads well in a pipe and in the reference.
-app = typer.Typer(
-    name="millrace",
-    help="Turn video into other video, on as many machines as you have.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(transcode)
-app.command()(up)
-app.command()(master)
-app.command()(worker)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(nodes.app, name="nodes")
-app.add_typer(profiles.app, name="profiles")
+from millrace.cli.tree import LazyGroup
 
 INTERRUPTED = 130
 
+app = LazyGroup(
+    name="millrace",
+    help="Turn video into other video, on as many machines as you have.",
+    commands={
+        "transcode": ("millrace.cli.cmd_transcode:transcode", "Turn a film into other video, here and now."),
+        "up": ("millrace.cli.cmd_up:up", "Run a whole farm on this machine."),
+        "master": ("millrace.cli.cmd_master:master", "Run a master: it keeps jobs and gives them to workers."),
+        "worker": ("millrace.cli.cmd_worker:worker", "Run a worker: it asks masters for work and does it."),
+        "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
+        "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
+        "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),
+        "completion": (
+            "millrace.cli.cmd_completion:completion",
+            "Print the script that completes commands in a shell.",
+        ),
+    },
+)
+click.version_option(millrace.__version__, prog_name="millrace", message="%(prog)s %(version)s")(app)
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"millrace {millrace.__version__}")
-        raise typer.Exit
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    # Most objects made while modules are imported live as long as the program: looking through them for garbage again
+    # and again takes a sixth of the start. `transcode` and the servers turn the collector on once they are up.
+    gc.disable()
+    try:
+        code = app.main(prog_name="millrace", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone: nothing is left to say, and nobody to say it to.
+        sys.stderr.close()
+        code = 0
+    except Exception as error:  # noqa: BLE001  what the rooms raise for users is sorted out in one place
+        code = _tell(error)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Turn video into other video, on as many machines as you have."""
+def _tell(error: Exception) -> int:
+    """Say in a sentence what went wrong and give the exit code; what is none of the known kinds is raised again."""
+    if isinstance(error, CommandError):
+        sys.stderr.write(f"millrace: {error}\n")
+        return error.code
+    from millrace.client.errors import ClientError  # noqa: PLC0415  most commands end well and never need them
+    from millrace.config.settings import SettingError  # noqa: PLC0415
+
+    if isinstance(error, SettingError):
+        sys.stderr.write(f"millrace: {error}\n")
+        return 2
+    if isinstance(error, ClientError):
+        sys.stderr.write(f"millrace: {_sentence(error)}\n")
+        return 1
+    raise error
 
 
 def _sentence(error: Exception) -> str:
     """What is wrong; of a refusal with findings, each on a line of its own with what would be right."""
+    from millrace.client.errors import RefusedError  # noqa: PLC0415
+
     if not isinstance(error, RefusedError) or not error.errors:
         return str(error)
     lines = [
@@ -60,21 +83,6 @@ def _sentence(error: Exception) -> str:
         for finding in error.errors
     ]
     return "\n".join(["the master refuses this:", *lines])
-
-
-def main() -> None:
-    """Run the command that the arguments name."""
-    try:
-        app()
-    except (CommandError, SettingError, ClientError) as error:
-        sys.stderr.write(f"millrace: {_sentence(error)}\n")
-        sys.exit(error.code if isinstance(error, CommandError) else 2 if isinstance(error, SettingError) else 1)
-    except BrokenPipeError:
-        # The reader of our output has gone: nothing is left to say, and nobody to say it to.
-        sys.stderr.close()
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

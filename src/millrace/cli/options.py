@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
 
 class Output(StrEnum):
@@ -14,33 +14,71 @@ class Output(StrEnum):
     JSON = "json"
 
 
-MasterOption = Annotated[
-    str,
-    typer.Option(
-        "--master",
-        envvar=["MILLRACE_MASTER", "MASTER_URL"],
-        help="Address of the master; several, separated by commas, are tried in turn.",
-        metavar="URL[,URL...]",
-    ),
-]
-KeyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--api-key-file",
-        help="File that holds the API key. Without it, MILLRACE_API_KEY or the data folder's key is used.",
-        dir_okay=False,
-    ),
-]
-DataOption = Annotated[
-    Path,
-    typer.Option("--data", envvar="MILLRACE_DATA", help="Folder of a master on this machine.", file_okay=False),
-]
-OutputOption = Annotated[
-    Output,
-    typer.Option("--output", "-o", envvar="MILLRACE_OUTPUT", help="How to show the result.", case_sensitive=False),
-]
-JobArgument = Annotated[str, typer.Argument(help="The job's number, such as 42, or its id.", metavar="JOB")]
-NodeArgument = Annotated[str, typer.Argument(help="The node's name or its id.", metavar="NODE")]
+class Word(click.Choice[str]):
+    """One of an enumeration's words, spelled as everywhere else."""
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        """`words` are the choices; the command gets a member."""
+        super().__init__([word.value for word in words], case_sensitive=False)
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The member that the text names."""
+        return self._words(super().convert(value, param, ctx))
+
 
 DEFAULT_MASTER = "http://127.0.0.1:8080"
 DEFAULT_DATA = Path("millrace-data")
+
+PATH = click.Path(path_type=Path)
+LOCAL_FILE = click.Path(path_type=Path, dir_okay=False)
+
+master_option = click.option(
+    "--master",
+    envvar=["MILLRACE_MASTER", "MASTER_URL"],
+    default=DEFAULT_MASTER,
+    show_default=True,
+    metavar="URL[,URL...]",
+    help="Address of the master; several, separated by commas, are tried in turn.",
+)
+key_file_option = click.option(
+    "--api-key-file",
+    "key_file",
+    type=LOCAL_FILE,
+    help="File that holds the API key. Without it, MILLRACE_API_KEY or the data folder's key is used.",
+)
+output_option = click.option(
+    "--output",
+    "-o",
+    type=Word(Output),
+    envvar="MILLRACE_OUTPUT",
+    default=Output.TABLE.value,
+    show_default=True,
+    help="How to show the result.",
+)
+job_argument = click.argument("job", metavar="JOB")
+node_argument = click.argument("node", metavar="NODE")
+json_option = click.option("--json", "as_json", is_flag=True, help="Say in one JSON line when it is ready.")
+data_option = click.option("--data", type=PATH, help="Folder for everything that is kept.  [default: millrace-data]")
+port_option = click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any free one.  [default: 8080]"
+)
+media_root_option = click.option(
+    "--media-root",
+    "media_roots",
+    type=PATH,
+    multiple=True,
+    help="Folder that inputs and outputs by path must lie under; repeatable.",
+)
+
+
+def pairs(option: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """`KEY=VALUE` options as pairs.
+
+    Raises:
+        click.BadParameter: one has another form.
+    """
+    found = [text.partition("=") for text in given]
+    if not all(key and equals for key, equals, _ in found):
+        raise click.BadParameter("write it as KEY=VALUE", param_hint=option)
+    return tuple((key, value) for key, _, value in found)

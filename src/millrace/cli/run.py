@@ -1,9 +1,11 @@
 """Run a program until it is asked to end: what `up`, `master` and `worker` share."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +40,13 @@ def configure_logs(*, secrets: Sequence[str] = ()) -> None:
         raise CommandError(f"cannot use MILLRACE_LOG_LEVEL: {error}", code=2) from error
 
 
+def check_roots(roots: Sequence[Path]) -> None:
+    """Pass, or raise CommandError for a media root that is no folder."""
+    for root in roots:
+        if not root.is_dir():
+            raise CommandError(f"cannot use the media root {root}: there is no such folder", code=2)
+
+
 def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
     """Start, say so, wait for a signal, let the workers finish, stop.
 
@@ -69,6 +78,7 @@ async def _run(program: Service, ready: Callable[[], None], workers: Callable[[]
             return
         try:
             await starting
+            collect_garbage()
             ready()
             notifier.ready()
             await request.drain.wait()
@@ -94,6 +104,12 @@ async def _first(work: "asyncio.Future[Any]", event: Awaitable[object]) -> bool:
     await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     return not work.done()
+
+
+def collect_garbage() -> None:
+    """The start is over (see `main`): what was made until now stays for good, what comes is looked after."""
+    gc.freeze()
+    gc.enable()
 
 
 def say(document: object, *, as_json: bool, text: str) -> None:

@@ -46,8 +46,7 @@ class Clock(Protocol):
             await asyncio.wait((work, timer), return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-            if not work.done():
-                work.cancel()
+            work.cancel()
             await asyncio.wait((work, timer))
         if work.cancelled() and not timer.cancelled():
             raise TimeoutError

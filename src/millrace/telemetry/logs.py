@@ -47,12 +47,8 @@ class Logger:
         """Something that the program coped with, and an operator should look at."""
         self._emit(logging.WARNING, event, fields)
 
-    def error(self, event: str, **fields: object) -> None:
-        """Something that the program could not do."""
-        self._emit(logging.ERROR, event, fields)
-
-    def failure(self, event: str, exc: BaseException, /, **fields: object) -> None:
-        """The same, with the exception: its traceback goes into JSON, its last line into text."""
+    def error(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
+        """Something that the program could not do. `exc`: its traceback goes into JSON, its last line into text."""
         self._emit(logging.ERROR, event, fields, exc)
 
     def _emit(self, level: int, event: str, fields: Mapping[str, object], exc: BaseException | None = None) -> None:

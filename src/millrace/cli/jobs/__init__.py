@@ -1,21 +1,21 @@
 """`millrace jobs`: one file per command."""
 
-import typer
+from millrace.cli.tree import LazyGroup
 
-from millrace.cli.jobs.list import list_jobs
-from millrace.cli.jobs.logs import logs
-from millrace.cli.jobs.show import show
-from millrace.cli.jobs.steer import cancel, pause, resume, retry
-from millrace.cli.jobs.submit import submit
-from millrace.cli.jobs.watch import watch
+_HERE = "millrace.cli.jobs"
 
-app = typer.Typer(no_args_is_help=True, help="Submit jobs, look at them, and steer them.")
-app.command("submit")(submit)
-app.command("list")(list_jobs)
-app.command("show")(show)
-app.command("logs")(logs)
-app.command("watch")(watch)
-app.command("cancel")(cancel)
-app.command("pause")(pause)
-app.command("resume")(resume)
-app.command("retry")(retry)
+app = LazyGroup(
+    name="jobs",
+    help="Submit jobs, look at them, and steer them.",
+    commands={
+        "submit": (f"{_HERE}.submit:submit", "Submit a job and print what became of it."),
+        "list": (f"{_HERE}.list:list_jobs", "List jobs, newest first."),
+        "show": (f"{_HERE}.show:show", "Show a job: state, progress, attempts, outputs, and why it failed."),
+        "logs": (f"{_HERE}.logs:logs", "Print the engine's log of a job."),
+        "watch": (f"{_HERE}.watch:watch", "Follow a job to its end."),
+        "cancel": (f"{_HERE}.steer:cancel", "End a job."),
+        "pause": (f"{_HERE}.steer:pause", "Hold a job."),
+        "resume": (f"{_HERE}.steer:resume", "Let a paused job go on."),
+        "retry": (f"{_HERE}.steer:retry", "Run a failed, canceled or rejected job again."),
+    },
+)

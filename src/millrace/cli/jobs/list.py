@@ -1,33 +1,44 @@
 """`millrace jobs list`."""
 
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from millrace.cli import show
-from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, Output, OutputOption
+from millrace.cli.options import Output, Word, key_file_option, master_option, output_option
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.domain.order import Priority, Queue
 from millrace.domain.states import State
 
 
+@click.command()
+@click.option("--state", type=Word(State), multiple=True, help="Only jobs in this state; repeatable.")
+@click.option("--queue", type=Word(Queue), help="Only jobs of this queue.")
+@click.option("--priority", type=Word(Priority), help="Only jobs of this priority.")
+@click.option("--profile", help="Only jobs with this profile.")
+@click.option("--tenant", help="Only jobs of this tenant.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at the most.")
+@click.option("--cursor", help="Where the page before ended.")
+@master_option
+@key_file_option
+@output_option
 def list_jobs(
-    state: Annotated[list[State] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
-    queue: Annotated[Queue | None, typer.Option(help="Only jobs of this queue.")] = None,
-    priority: Annotated[Priority | None, typer.Option(help="Only jobs of this priority.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Only jobs with this profile.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only jobs of this tenant.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at the most.", min=1, max=500)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
+    state: tuple[State, ...],
+    queue: Queue | None,
+    priority: Priority | None,
+    profile: str | None,
+    tenant: str | None,
+    limit: int,
+    cursor: str | None,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
     """List jobs, newest first."""
     only = {"queue": queue, "priority": priority, "profile": profile, "tenant": tenant}
     with connect(master, key_file) as client:
-        page = client.do(people.jobs(states=state or (), only=only, cursor=cursor, limit=limit))
+        page = client.do(people.jobs(states=state, only=only, cursor=cursor, limit=limit))
     if output is Output.JSON:
         show.json_document(page)
         return

@@ -1,11 +1,12 @@
 """`millrace jobs logs`."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
-from millrace.cli.options import DEFAULT_MASTER, JobArgument, KeyFileOption, MasterOption
+from millrace.cli import show
+from millrace.cli.options import Output, job_argument, key_file_option, master_option, output_option
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.client import Client
@@ -14,15 +15,32 @@ from millrace.domain.states import FINAL
 _POLL_S = 0.5
 
 
+@click.command()
+@job_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt; without it, all of them.")
+@master_option
+@key_file_option
+@output_option
 def logs(
-    job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    attempt: Annotated[int | None, typer.Option(help="Only this attempt; without it, all of them.", min=1)] = None,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
+    job: str,
+    follow: bool,
+    attempt: int | None,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
-    """Print the engine's log of a job, of every attempt, as it is or as it grows."""
+    """Print the engine's log of a job, of every attempt, as it is or as it grows.
+
+    As JSON it is one document, printed once the log is whole: with --follow, at the job's end.
+    """
     with connect(master, key_file) as client:
+        if output is Output.JSON:
+            while follow and client.do(people.job(job)).state not in FINAL:
+                client.pause(_POLL_S)
+            text = client.do(people.logs(job, attempt=attempt))
+            show.json_document({"job": job, "log": text.decode(errors="replace")})
+            return
         offset = _print_from(client, job, 0, attempt)
         while follow:
             ended = client.do(people.job(job)).state in FINAL

@@ -3,14 +3,13 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
+import click
 import msgspec
-import typer
 
 from millrace.cli import show
 from millrace.cli.failure import CommandError
-from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, Output, OutputOption
+from millrace.cli.options import Output, Word, key_file_option, master_option, output_option, pairs
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.session import connect
 from millrace.client import people
@@ -21,47 +20,73 @@ from millrace.domain.sla import Classification
 from millrace.wire.v1.jobs import JobRequest
 
 
+@click.command()
+@click.argument("source", metavar="[INPUT]", required=False)
+@click.option("--profile", "-p", help="A profile's name, a scenario, or a YAML file.")
+@click.option("--scenario", help="A scenario such as 1080p30-h264.")
+@click.option("--to", "destination", help="Folder or s3:// prefix for the output; without it the master keeps it.")
+@click.option("--upload", is_flag=True, help="Send the file INPUT of this machine to the master.")
+@click.option("--overwrite", is_flag=True, help="Replace what is at the destination.")
+@click.option("--queue", type=Word(Queue), default=Queue.DEFAULT.value, show_default=True, help="What the job is for.")
+@click.option(
+    "--priority", type=Word(Priority), default=Priority.MEDIUM.value, show_default=True, help="How urgent it is."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "ffmpeg", "gstreamer"]),
+    default="auto",
+    show_default=True,
+    help="What runs it.",
+)
+@click.option("--classification", type=Word(Classification), help="What its service level is judged by.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label for the job; repeatable.")
+@click.option("--require", multiple=True, metavar="KEY=VALUE", help="A label that the node must carry; repeatable.")
+@click.option(
+    "--set",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A change of the profile, such as crf=20; repeatable.",
+)
+@click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
+@click.option("--run-after", type=click.DateTime(), help="Not before this moment (local time).")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Seconds that the job may run.")
+@click.option("--max-retries", type=int, help="Attempts beyond the first.")
+@click.option("--tenant", default="default", show_default=True, help="Whose job it is.")
+@click.option("--idempotency-key", "key", help="Repeating it gives the same job.")
+@click.option("--wait", is_flag=True, help="Follow the job to its end; exit 1 if it fails.")
+@master_option
+@key_file_option
+@output_option
 def submit(
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            help="A path (as the workers see it), or an http(s)://, s3:// or upload:// URL. Without it a test clip is made.",
-            metavar="[INPUT]",
-        ),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="A profile's name, a scenario, or a YAML file.")
-    ] = None,
-    scenario: Annotated[str | None, typer.Option(help="A scenario such as 1080p30-h264.")] = None,
-    destination: Annotated[
-        str | None, typer.Option("--to", help="Folder or s3:// prefix for the output; without it the master keeps it.")
-    ] = None,
-    upload: Annotated[
-        bool, typer.Option("--upload", help="Send the file INPUT of this machine to the master.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at the destination.")] = False,
-    queue: Annotated[Queue, typer.Option(help="What the job is for.")] = Queue.DEFAULT,
-    priority: Annotated[Priority, typer.Option(help="How urgent it is among those.")] = Priority.MEDIUM,
-    engine: Annotated[str, typer.Option(help="auto, ffmpeg or gstreamer.")] = "auto",
-    classification: Annotated[Classification | None, typer.Option(help="What its service level is judged by.")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="A label for the job; repeatable.", metavar="KEY=VALUE")
-    ] = None,
-    require: Annotated[
-        list[str] | None, typer.Option(help="A label that the node must carry; repeatable.", metavar="KEY=VALUE")
-    ] = None,
-    duration: Annotated[float | None, typer.Option(help="Seconds to make or to take.", metavar="SECONDS")] = None,
-    run_after: Annotated[datetime | None, typer.Option(help="Not before this moment (local time).")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds that the job may run.", metavar="SECONDS")] = None,
-    max_retries: Annotated[int | None, typer.Option(help="Attempts beyond the first.")] = None,
-    tenant: Annotated[str, typer.Option(help="Whose job it is.")] = "default",
-    key: Annotated[str | None, typer.Option("--idempotency-key", help="Repeating it gives the same job.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit 1 if it fails.")] = False,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Submit a job and print what became of it."""
+    source: str | None,
+    profile: str | None,
+    scenario: str | None,
+    destination: str | None,
+    upload: bool,
+    overwrite: bool,
+    queue: Queue,
+    priority: Priority,
+    engine: str,
+    classification: Classification | None,
+    label: tuple[str, ...],
+    require: tuple[str, ...],
+    parameters: tuple[str, ...],
+    duration: float | None,
+    run_after: datetime | None,
+    timeout: float | None,
+    max_retries: int | None,
+    tenant: str,
+    key: str | None,
+    wait: bool,
+    master: str,
+    key_file: Path | None,
+    output: Output,
+) -> int:
+    """Submit a job and print what became of it.
+
+    INPUT is a path as the workers see it, or an http(s)://, s3:// or upload:// URL; without it a test clip is made.
+    """
     document: dict[str, object] = {
         "input": source if upload else _absolute(source),
         "profile": profile_or_document(profile) if profile else None,
@@ -73,15 +98,16 @@ def submit(
         "engine": engine,
         "classification": classification,
         "tenant": tenant,
-        "labels": _pairs("--label", label),
-        "requires": _pairs("--require", require),
-        "parameters": {"duration_s": duration},
+        "labels": dict(pairs("--label", label)),
+        "requires": dict(pairs("--require", require)),
+        "parameters": {"duration_s": duration, **dict(pairs("--set", parameters))},
         "run_after": run_after.astimezone() if run_after else None,
         "timeout_s": timeout,
         "max_retries": max_retries,
     }
     try:
-        request = msgspec.convert(document, JobRequest)
+        # What --set gives is text; the shape says which of it is a number.
+        request = msgspec.convert(document, JobRequest, strict=False)
     except msgspec.ValidationError as error:
         raise CommandError(f"cannot submit: {error}", code=2) from error
     with connect(master, key_file) as client:
@@ -100,8 +126,7 @@ def submit(
         print(f"job {job.number} is {job.state} ({job.id})")
     if job.failure is not None:
         sys.stderr.write(f"{job.failure.message}\n")
-    if job.state in {"failed", "rejected", "canceled"}:
-        raise typer.Exit(1)
+    return 1 if job.state in {"failed", "rejected", "canceled"} else 0
 
 
 def _send(client: Client, path: Path) -> str:
@@ -116,11 +141,3 @@ def _absolute(location: str | None) -> str | None:
     if location is None or "://" in location or location.startswith("-"):
         return location
     return str(Path(location).absolute())
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given or ()]
-    for key, equals, _ in pairs:
-        if not key or not equals:
-            raise CommandError(f"cannot use {option}: write it as KEY=VALUE", code=2)
-    return {key: value for key, _, value in pairs}

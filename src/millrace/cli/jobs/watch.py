@@ -1,11 +1,11 @@
 """`millrace jobs watch`."""
 
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from millrace.cli import show
-from millrace.cli.options import DEFAULT_MASTER, JobArgument, KeyFileOption, MasterOption, Output, OutputOption
+from millrace.cli.options import Output, job_argument, key_file_option, master_option, output_option
 from millrace.cli.progress import Bars
 from millrace.cli.session import connect
 from millrace.client import people
@@ -16,19 +16,26 @@ from millrace.wire.v1.jobs import JobDetail
 _POLL_S = 0.5
 
 
+@click.command()
+@job_argument
+@click.option("--quiet", "-q", is_flag=True, help="Draw nothing.")
+@master_option
+@key_file_option
+@output_option
 def watch(
-    job: JobArgument,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Draw nothing.")] = False,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+    job: str,
+    quiet: bool,
+    master: str,
+    key_file: Path | None,
+    output: Output,
+) -> int:
     """Follow a job to its end; exit 0 if it completed, 1 if not."""
     with connect(master, key_file) as client:
         found = follow(client, job, quiet=quiet or output is Output.JSON)
     show.job_record(found, output)
     if found.state != "completed":
-        raise typer.Exit(1)
+        return 1
+    return 0
 
 
 def follow(client: Client, ref: str, *, quiet: bool, poll_s: float = _POLL_S) -> JobDetail:

@@ -1,14 +1,17 @@
 """`millrace nodes`: one file per command."""
 
-import typer
+from millrace.cli.tree import LazyGroup
 
-from millrace.cli.nodes.list import list_nodes
-from millrace.cli.nodes.show import show
-from millrace.cli.nodes.steer import drain, remove, resume
+_HERE = "millrace.cli.nodes"
 
-app = typer.Typer(no_args_is_help=True, help="Look at the machines of the farm, and take them in and out of work.")
-app.command("list")(list_nodes)
-app.command("show")(show)
-app.command("drain")(drain)
-app.command("resume")(resume)
-app.command("remove")(remove)
+app = LazyGroup(
+    name="nodes",
+    help="Look at the machines of the farm, and take them in and out of work.",
+    commands={
+        "list": (f"{_HERE}.list:list_nodes", "List the machines of the farm."),
+        "show": (f"{_HERE}.show:show", "Show a machine: what it offers, and what does not work there."),
+        "drain": (f"{_HERE}.steer:drain", "Let a node finish what it has and give it no more."),
+        "resume": (f"{_HERE}.steer:resume", "Give a draining node work again."),
+        "remove": (f"{_HERE}.steer:remove", "Forget a node that holds no task."),
+    },
+)

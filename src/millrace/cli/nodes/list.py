@@ -1,15 +1,23 @@
 """`millrace nodes list`."""
 
+from pathlib import Path
+
+import click
+
 from millrace.cli import show
-from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, Output, OutputOption
+from millrace.cli.options import Output, key_file_option, master_option, output_option
 from millrace.cli.session import connect
 from millrace.client import people
 
 
+@click.command()
+@master_option
+@key_file_option
+@output_option
 def list_nodes(
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
     """List the machines of the farm."""
     with connect(master, key_file) as client:

@@ -1,16 +1,25 @@
 """`millrace nodes show`."""
 
+from pathlib import Path
+
+import click
+
 from millrace.cli import show as shown
-from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, NodeArgument, Output, OutputOption
+from millrace.cli.options import Output, key_file_option, master_option, node_argument, output_option
 from millrace.cli.session import connect
 from millrace.client import people
 
 
+@click.command()
+@node_argument
+@master_option
+@key_file_option
+@output_option
 def show(
-    node: NodeArgument,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
+    node: str,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
     """Show a machine: what it offers, and for each encoder that does not work, why."""
     with connect(master, key_file) as client:

@@ -1,14 +1,18 @@
 """`millrace nodes drain`, `resume` and `remove`."""
 
+from pathlib import Path
+
+import click
+
 from millrace.cli import show
-from millrace.cli.options import DEFAULT_MASTER, KeyFileOption, MasterOption, NodeArgument, Output, OutputOption
+from millrace.cli.options import Output, key_file_option, master_option, node_argument, output_option
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.calls import Call
 from millrace.wire.v1.work import NodeView
 
 
-def _steer(call: Call[NodeView], master: str, key_file: KeyFileOption, output: Output) -> None:
+def _steer(call: Call[NodeView], master: str, key_file: Path | None, output: Output) -> None:
     with connect(master, key_file) as client:
         found = client.do(call)
     if output is Output.JSON:
@@ -17,31 +21,46 @@ def _steer(call: Call[NodeView], master: str, key_file: KeyFileOption, output: O
         print(f"node {found.name} is {found.state} and holds {found.holding} tasks")
 
 
+@click.command()
+@node_argument
+@master_option
+@key_file_option
+@output_option
 def drain(
-    node: NodeArgument,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
+    node: str,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
     """Let a node finish what it has and give it no more."""
     _steer(people.drain_node(node), master, key_file, output)
 
 
+@click.command()
+@node_argument
+@master_option
+@key_file_option
+@output_option
 def resume(
-    node: NodeArgument,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
+    node: str,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
     """Give a draining node work again."""
     _steer(people.resume_node(node), master, key_file, output)
 
 
+@click.command()
+@node_argument
+@master_option
+@key_file_option
+@output_option
 def remove(
-    node: NodeArgument,
-    master: MasterOption = DEFAULT_MASTER,
-    key_file: KeyFileOption = None,
-    output: OutputOption = Output.TABLE,
+    node: str,
+    master: str,
+    key_file: Path | None,
+    output: Output,
 ) -> None:
     """Forget a node that holds no task."""
     with connect(master, key_file) as client:

@@ -1,12 +1,15 @@
 """`millrace profiles`: one file per command."""
 
-import typer
+from millrace.cli.tree import LazyGroup
 
-from millrace.cli.profiles.check import check
-from millrace.cli.profiles.list import list_profiles
-from millrace.cli.profiles.show import show
+_HERE = "millrace.cli.profiles"
 
-app = typer.Typer(no_args_is_help=True, help="Look at the profiles that come with Millrace, and check your own.")
-app.command("list")(list_profiles)
-app.command("show")(show)
-app.command("check")(check)
+app = LazyGroup(
+    name="profiles",
+    help="Look at the profiles that come with Millrace, and check your own.",
+    commands={
+        "list": (f"{_HERE}.list:list_profiles", "List the profiles that come with Millrace."),
+        "show": (f"{_HERE}.show:show", "Print a profile as YAML."),
+        "check": (f"{_HERE}.check:check", "Check a profile file; print every fault at once."),
+    },
+)

@@ -1,19 +1,18 @@
 """`millrace profiles check`."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, OutputOption
+from millrace.cli.options import PATH, Output, output_option
 from millrace.cli.profiles.load import read_profile
 
 
-def check(
-    file: Annotated[Path, typer.Argument(help="A profile in YAML.")],
-    output: OutputOption = Output.TABLE,
-) -> None:
+@click.command()
+@click.argument("file", type=PATH)
+@output_option
+def check(file: Path, output: Output) -> None:
     """Check a profile file; print every fault at once, or what the profile is."""
     from millrace.domain.media.profile_document import to_document  # noqa: PLC0415
 

@@ -1,10 +1,14 @@
 """`millrace profiles list`."""
 
+import click
+
 from millrace.cli import show
-from millrace.cli.options import Output, OutputOption
+from millrace.cli.options import Output, output_option
 
 
-def list_profiles(output: OutputOption = Output.TABLE) -> None:
+@click.command()
+@output_option
+def list_profiles(output: Output) -> None:
     """List the profiles that come with Millrace."""
     from millrace.domain.media.profile_document import to_document  # noqa: PLC0415
     from millrace.domain.media.scenario import FORM  # noqa: PLC0415

@@ -1,19 +1,20 @@
 """`millrace profiles show`."""
 
-from typing import Annotated
-
-import typer
+import click
 
 from millrace.cli import show as shown
 from millrace.cli.failure import CommandError
-from millrace.cli.options import Output, OutputOption
+from millrace.cli.options import Output, output_option
 
 
-def show(
-    name: Annotated[str, typer.Argument(help="A profile's name, or a scenario such as 1080p30-h264.")],
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Print a profile as YAML, ready to be changed and given back with --profile FILE."""
+@click.command()
+@click.argument("name")
+@output_option
+def show(name: str, output: Output) -> None:
+    """Print a profile as YAML, ready to be changed and given back with --profile FILE.
+
+    NAME is a profile's name, or a scenario such as 1080p30-h264.
+    """
     import yaml  # noqa: PLC0415  only this command writes YAML
 
     from millrace.domain.media.profile_document import to_document  # noqa: PLC0415

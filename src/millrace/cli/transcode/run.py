@@ -14,6 +14,7 @@ from pathlib import Path
 from millrace.cli.failure import CommandError
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.progress import Bars
+from millrace.cli.run import collect_garbage
 from millrace.cli.transcode.summary import Summary, tell
 from millrace.client import people
 from millrace.client.async_client import AsyncClient
@@ -121,6 +122,7 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
     farm = AllInOne(master, WorkerSettings(masters=("http://later",), ffmpeg=order.ffmpeg), count=1, shape=shape)
     heard: list[signal.Signals] = []
     async with stop_signals(heard.append) as stop, farm:
+        collect_garbage()
         client = AsyncClient([farm.master.url], Terms(key=farm.master.key))
         try:
             job = await _follow(client, request, stop.drain, draw=draw)

@@ -1,9 +1,10 @@
 """Whether what was made is what was planned. No finding means proven."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, VideoOutput
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 
@@ -25,16 +26,25 @@ class Produced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One difference between plan and output."""
+    """One difference between plan and output. `failure_class` is what it points to when nothing worse is found."""
 
     path: str
     text: str
+    failure_class: FailureClass = FailureClass.OUTPUT
+
+
+def cause(findings: Sequence[Finding]) -> FailureClass:
+    """What the findings point to: an empty file is a full disk, on which FFmpeg's HLS muxer ends with 0 (measured)."""
+    classes = {finding.failure_class for finding in findings}
+    return FailureClass.DISK if FailureClass.DISK in classes else FailureClass.OUTPUT
 
 
 def check(plan: Plan, produced: Produced) -> tuple[Finding, ...]:
     """Every difference between the plan and what was made: files, streams, codecs, sizes, frames, times, alignment."""
     findings: list[Finding] = [
-        Finding(path=path, text="is an empty file") for path, size in sorted(produced.sizes.items()) if size == 0
+        Finding(path=path, text="is an empty file", failure_class=FailureClass.DISK)
+        for path, size in sorted(produced.sizes.items())
+        if size == 0
     ]
     for file in plan.files:
         findings.extend(Finding(path=file.path, text=text) for text in _file(plan, file, produced))

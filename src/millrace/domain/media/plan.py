@@ -27,17 +27,14 @@ from millrace.domain.media.outputs import (
     VideoOutput,
 )
 from millrace.domain.media.parameters import with_parameters
-from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.plan_tracks import audio_tracks, subtitle_tracks
+from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile import (
-    AudioCodec,
-    AudioSettings,
     Checks,
     Hdr,
     Keep,
-    Packaging,
     Profile,
     Rendition,
-    Subtitles,
     Thumbnails,
 )
 from millrace.domain.media.rates import FALLBACK_RATE, capped, frames_until
@@ -46,9 +43,6 @@ __all__ = ["Plan", "plan", "plan_generated"]
 
 MAX_VARIABLE_RATE = Fraction(60)
 MAX_RATE = Fraction(240)
-SIDECAR = {Packaging.MP4: "mov_text", Packaging.MKV: "subrip", Packaging.WEBM: "webvtt"}
-"""What text subtitles become inside a file; in HLS they become WebVTT files."""
-KEEPABLE = {Packaging.MP4: ("mov_text",), Packaging.WEBM: ("webvtt",)}
 
 
 def plan(profile: Profile, probe: Probe | None, *, parameters: Mapping[str, Any] | None = None) -> Plan:
@@ -93,7 +87,7 @@ def plan_generated(profile: Profile, *, parameters: Mapping[str, Any] | None = N
 
 def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
     notes: list[str] = []
-    audio = _audio(profile, probe, notes)
+    audio = audio_tracks(profile, probe, notes)
     pictures: Pictures | None = None
     videos: tuple[VideoOutput, ...] = ()
     sprites: Sprites | None = None
@@ -108,7 +102,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
             videos = _videos(profile, stream, pictures, notes)
     elif not audio:
         raise Refused(FailureClass.INPUT, "The input has no audio stream, and the profile makes audio only.")
-    subtitles = _subtitles(profile, probe, notes)
+    subtitles = subtitle_tracks(profile, probe, notes)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
     return Plan(
@@ -172,15 +166,19 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
 
 def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: list[str]) -> tuple[VideoOutput, ...]:
     heights = [rendition.video.height for rendition in profile.renditions]
-    rungs = ladder(stream.display_size, heights)
+    # Encoders refuse slivers: a rung that would be one is left out.
+    rungs = [
+        (index, size)
+        for index, size in ladder(stream.display_size, heights)
+        if min(size.width, size.height) >= SMALLEST_SIDE
+    ]
+    if not rungs:
+        raise Refused(
+            FailureClass.INPUT, "The input's picture is so long and thin that no rendition of it can be encoded."
+        )
     gop_frames = max(1, frames_until(profile.gop_s, pictures.rate))
     made = []
     for index, size in rungs:
-        if min(size.width, size.height) < SMALLEST_SIDE:
-            raise Refused(
-                FailureClass.INPUT,
-                f"The input's shape leaves {size.width}x{size.height} pixels; that cannot be encoded.",
-            )
         made.append(
             VideoOutput(
                 name=_rung_name(profile.renditions[index], stream, size),
@@ -221,65 +219,6 @@ def _checks(profile: Profile, stream: VideoStream, start: Fraction, rate: Fracti
 
 def _gops_per_segment(profile: Profile) -> int:
     return max(1, round(profile.segment_s / profile.gop_s)) if profile.packaging.is_segmented else 1
-
-
-def _audio(profile: Profile, probe: Probe, notes: list[str]) -> tuple[AudioOutput, ...]:
-    if not profile.audio:
-        return ()
-    if not probe.audio:
-        notes.append("The input has no audio; the output has none either.")
-        return ()
-    stream = probe.audio[0]
-    if len(probe.audio) > 1:
-        notes.append(f"The input has {len(probe.audio)} audio streams; the first one (stream {stream.index}) is used.")
-    return tuple(_audio_output(entry, stream, probe, number) for number, entry in enumerate(profile.audio))
-
-
-def _audio_output(settings: AudioSettings, stream: AudioStream, probe: Probe, number: int) -> AudioOutput:
-    channels = min(settings.channels, stream.channels)
-    if settings.codec is AudioCodec.MP3:
-        channels = min(channels, 2)
-    # Layouts of 3, 5 and 7 channels are rare and players disagree on them.
-    channels = {3: 2, 4: 2, 5: 2, 7: 6}.get(channels, channels)
-    return AudioOutput(
-        name=f"audio-{number}",
-        stream=stream.index,
-        channels=channels,
-        duration=stream.end - probe.start,
-        settings=settings,
-        language=stream.language,
-    )
-
-
-def _subtitles(profile: Profile, probe: Probe, notes: list[str]) -> tuple[SubtitleOutput, ...]:
-    kind = profile.packaging
-    if profile.subtitles is Subtitles.DROP or kind.is_audio_only or kind is Packaging.THUMBNAILS:
-        return ()
-    made = []
-    for number, stream in enumerate(probe.subtitles):
-        codec = _kept(kind, stream) if profile.subtitles is Subtitles.KEEP else _converted(kind, stream, notes)
-        if codec is not None:
-            made.append(
-                SubtitleOutput(name=f"subtitles-{number}", stream=stream.index, codec=codec, language=stream.language)
-            )
-    return tuple(made)
-
-
-def _kept(kind: Packaging, stream: SubtitleStream) -> str:
-    if kind is Packaging.MKV or stream.codec in KEEPABLE.get(kind, ()):
-        # Matroska has no mov_text; its text is kept as SubRip.
-        return "subrip" if kind is Packaging.MKV and stream.codec == "mov_text" else "copy"
-    raise Refused(
-        FailureClass.REQUEST,
-        f"Subtitles in {stream.codec} (stream {stream.index}) cannot be kept in {kind}; set subtitles to convert or drop, or packaging to mkv.",
-    )
-
-
-def _converted(kind: Packaging, stream: SubtitleStream, notes: list[str]) -> str | None:
-    if not stream.is_text:
-        notes.append(f"Subtitles in {stream.codec} (stream {stream.index}) are pictures, not text, and are left out.")
-        return None
-    return SIDECAR.get(kind, "webvtt")
 
 
 def _files(

@@ -1,11 +1,11 @@
 """Profiles from plain data and back. Reading is strict: every finding is reported at once, each with its path."""
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from millrace.domain.media.document_reader import DocumentReader, ProfileError, kind_of, shown
 from millrace.domain.media.profile import (
     AUDIO_CODECS,
     DEFAULT_CRF,
@@ -28,123 +28,9 @@ from millrace.domain.media.profile import (
     VideoSettings,
 )
 
+__all__ = ["ProfileError", "profile_from", "to_document"]
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([kKmM]?)\Z")
-RATIO = re.compile(r"(\d{1,9})/(\d{1,9})\Z")
-MULTIPLES = {"": 1, "k": 1000, "m": 1_000_000}
-
-
-class ProfileError(Exception):
-    """A profile cannot be used. `findings` are (path, what is wrong and what is allowed)."""
-
-    def __init__(self, findings: Sequence[tuple[str, str]]) -> None:
-        """Keep every finding; the message joins them."""
-        self.findings = tuple(findings)
-        super().__init__("cannot use this profile: " + "; ".join(f"{path} {text}" for path, text in findings))
-
-
-class _Reader:
-    """Walks one mapping: each `take_*` consumes a key, `done` reports those that nobody asked for."""
-
-    def __init__(self, document: object, path: str, findings: list[tuple[str, str]]) -> None:
-        self.path = path
-        self.findings = findings
-        self.document: dict[str, Any] = {}
-        self.known: set[str] = set()
-        if isinstance(document, Mapping):
-            self.document = {str(key): value for key, value in document.items()}
-        else:
-            self.findings.append((path or "profile", f"must be a mapping, not {_kind(document)}"))
-
-    def at(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
-
-    def report(self, key: str, text: str) -> None:
-        self.findings.append((self.at(key), text))
-
-    def raw(self, key: str, default: object = None) -> Any:  # anything can stand in a document
-        self.known.add(key)
-        value = self.document.get(key)
-        return default if value is None else value
-
-    def has(self, key: str) -> bool:
-        return self.document.get(key) is not None
-
-    def word(self, key: str, allowed: Iterable[str], default: str) -> str:
-        value, words = self.raw(key, default), tuple(allowed)
-        # A YAML writer says `preset: 9` and means the word.
-        text = str(value) if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else ""
-        if text not in words:
-            self.report(key, f"is {_shown(value)}; allowed: {', '.join(words)}")
-            return default
-        return text
-
-    def text(self, key: str, default: str, limit: int = 500) -> str:
-        value = self.raw(key, default)
-        if not isinstance(value, str) or len(value) > limit:
-            self.report(key, f"must be a text of at most {limit} characters, not {_kind(value)}")
-            return default
-        return value
-
-    def number(self, key: str, low: float, high: float, default: Any) -> Any:
-        value = self.raw(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self.report(key, f"must be a number from {low:g} to {high:g}, not {_shown(value)}")
-            return default
-        if not low <= value <= high:
-            self.report(key, f"is {value:g}; allowed: {low:g} to {high:g}")
-            return default
-        return value
-
-    def whole(self, key: str, low: int, high: int, default: Any) -> Any:
-        value = self.number(key, low, high, default)
-        if isinstance(value, float):
-            self.report(key, f"must be a whole number from {low} to {high}, not {value:g}")
-            return default
-        return value
-
-    def seconds(self, key: str, low: float, high: float, default: Fraction) -> Fraction:
-        value = self.number(key, low, high, None)
-        return default if value is None else Fraction(str(value))
-
-    def rate(self, key: str, default: Fraction | None) -> Fraction | None:
-        """Frames per second: a number or an exact ratio such as 30000/1001."""
-        value = self.raw(key)
-        if isinstance(value, str) and (match := RATIO.match(value)) and int(match[2]):
-            exact = Fraction(int(match[1]), int(match[2]))
-            if 1 <= exact <= 240:
-                return exact
-        elif isinstance(value, str) or value is None:
-            if value is None:
-                return default
-        else:
-            found = self.number(key, 1, 240, None)
-            return default if found is None else Fraction(str(found)).limit_denominator(1001)
-        self.report(key, f'is {_shown(value)}; allowed: 1 to 240, or an exact ratio such as "30000/1001"')
-        return default
-
-    def bits_per_second(self, key: str, low: int, high: int, default: Any) -> Any:
-        value = self.raw(key)
-        if value is None:
-            return default
-        amount: float | None = None
-        if isinstance(value, str) and (match := AMOUNT.match(value)):
-            amount = float(match[1]) * MULTIPLES[match[2].lower()]
-        elif isinstance(value, int) and not isinstance(value, bool):
-            amount = value
-        if amount is None or not low <= amount <= high:
-            self.report(
-                key, f'is {_shown(value)}; allowed: bits per second from {low} to {high}, such as "128k" or "5M"'
-            )
-            return default
-        return int(amount)
-
-    def done(self) -> None:
-        for key in self.document:
-            if key not in self.known:
-                self.report(key, f"is unknown; allowed: {', '.join(sorted(self.known))}")
 
 
 def profile_from(document: Mapping[str, Any]) -> Profile:
@@ -154,10 +40,10 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
         ProfileError: with every finding, its path (`renditions[0].video.crf`) and the allowed values.
     """
     findings: list[tuple[str, str]] = []
-    root = _Reader(document, "", findings)
+    root = DocumentReader(document, "", findings)
     name = root.raw("name")
     if not isinstance(name, str) or not NAME.match(name):
-        root.report("name", f"is {_shown(name)}; allowed: 1 to 64 letters, digits, dots, dashes and underscores")
+        root.report("name", f"is {shown(name)}; allowed: 1 to 64 letters, digits, dots, dashes and underscores")
         name = "unnamed"
     packaging = Packaging(root.word("packaging", Packaging, Packaging.MP4))
     if not root.has("packaging"):
@@ -185,7 +71,7 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
     return profile
 
 
-def _whole(root: _Reader, profile: Profile) -> None:
+def _whole(root: DocumentReader, profile: Profile) -> None:
     """Rules that no single key can break."""
     kind = profile.packaging
     if kind.is_audio_only and profile.renditions:
@@ -207,29 +93,29 @@ def _whole(root: _Reader, profile: Profile) -> None:
             root.report("gop_s", "must go into segment_s without a rest, so that segments begin with a key frame")
 
 
-def _renditions(root: _Reader, packaging: Packaging) -> tuple[Rendition, ...]:
+def _renditions(root: DocumentReader, packaging: Packaging) -> tuple[Rendition, ...]:
     entries = root.raw("renditions", [])
     if not isinstance(entries, list):
-        root.report("renditions", f"must be a list, not {_kind(entries)}")
+        root.report("renditions", f"must be a list, not {kind_of(entries)}")
         return ()
     if len(entries) > 12:
         root.report("renditions", f"has {len(entries)} entries; allowed: at most 12")
         return ()
     found = []
     for number, entry in enumerate(entries):
-        reader = _Reader(entry, f"renditions[{number}]", root.findings)
-        video = _video(_Reader(reader.raw("video", {}), reader.at("video"), root.findings), packaging)
+        reader = DocumentReader(entry, f"renditions[{number}]", root.findings)
+        video = _video(DocumentReader(reader.raw("video", {}), reader.at("video"), root.findings), packaging)
         default = f"{video.height}p" if video.height else "source"
         name = reader.raw("name", default)
         if not isinstance(name, str) or not NAME.match(name):
-            reader.report("name", f"is {_shown(name)}; allowed: letters, digits, dots, dashes and underscores")
+            reader.report("name", f"is {shown(name)}; allowed: letters, digits, dots, dashes and underscores")
             name = default
         reader.done()
         found.append(Rendition(name=name, video=video))
     return tuple(found)
 
 
-def _video(reader: _Reader, packaging: Packaging) -> VideoSettings:
+def _video(reader: DocumentReader, packaging: Packaging) -> VideoSettings:
     codec = VideoCodec(reader.word("codec", VIDEO_CODECS.get(packaging, tuple(VideoCodec)), _first_codec(packaging)))
     crf = reader.number("crf", 0, MAX_CRF[codec], None)
     bitrate = reader.bits_per_second("bitrate", 10_000, 400_000_000, None)
@@ -261,17 +147,17 @@ def _first_codec(packaging: Packaging) -> VideoCodec:
     return VIDEO_CODECS.get(packaging, (VideoCodec.H264,))[0]
 
 
-def _audio(root: _Reader, packaging: Packaging) -> tuple[AudioSettings, ...]:
+def _audio(root: DocumentReader, packaging: Packaging) -> tuple[AudioSettings, ...]:
     entries = root.raw("audio", "none")
     if entries == "none":
         return ()
     if not isinstance(entries, list) or len(entries) > 8:
-        root.report("audio", f'must be "none" or a list of at most 8 entries, not {_kind(entries)}')
+        root.report("audio", f'must be "none" or a list of at most 8 entries, not {kind_of(entries)}')
         return ()
     codecs = AUDIO_CODECS.get(packaging, tuple(AudioCodec))
     found = []
     for number, entry in enumerate(entries):
-        reader = _Reader(entry, f"audio[{number}]", root.findings)
+        reader = DocumentReader(entry, f"audio[{number}]", root.findings)
         found.append(
             AudioSettings(
                 codec=AudioCodec(reader.word("codec", codecs, codecs[0])),
@@ -283,13 +169,13 @@ def _audio(root: _Reader, packaging: Packaging) -> tuple[AudioSettings, ...]:
     return tuple(found)
 
 
-def _thumbnails(root: _Reader, packaging: Packaging) -> Thumbnails | None:
+def _thumbnails(root: DocumentReader, packaging: Packaging) -> Thumbnails | None:
     entry = root.raw("thumbnails")
     if packaging is not Packaging.THUMBNAILS:
         if entry is not None:
             root.report("thumbnails", "is only for packaging: thumbnails")
         return None
-    reader = _Reader({} if entry is None else entry, "thumbnails", root.findings)
+    reader = DocumentReader({} if entry is None else entry, "thumbnails", root.findings)
     found = Thumbnails(
         interval_s=reader.seconds("interval_s", 0.1, 3600, Fraction(5)),
         width=reader.whole("width", 16, 1920, 160),
@@ -300,8 +186,8 @@ def _thumbnails(root: _Reader, packaging: Packaging) -> Thumbnails | None:
     return found
 
 
-def _checks(root: _Reader) -> Checks:
-    reader = _Reader(root.raw("checks", {}), "checks", root.findings)
+def _checks(root: DocumentReader) -> Checks:
+    reader = DocumentReader(root.raw("checks", {}), "checks", root.findings)
     found = Checks(
         duration_tolerance_s=reader.seconds("duration_tolerance_s", 0, 60, Checks().duration_tolerance_s),
         frame_tolerance=reader.whole("frame_tolerance", 0, 1000, 0),
@@ -310,8 +196,8 @@ def _checks(root: _Reader) -> Checks:
     return found
 
 
-def _generate(root: _Reader) -> Generate:
-    reader = _Reader(root.raw("generate", {}), "generate", root.findings)
+def _generate(root: DocumentReader) -> Generate:
+    reader = DocumentReader(root.raw("generate", {}), "generate", root.findings)
     usual = Generate()
     found = Generate(
         width=reader.whole("width", 16, 8192, usual.width),
@@ -379,18 +265,3 @@ def _plain(value: Fraction) -> int | float:
 
 def _ratio(value: Fraction) -> int | str:
     return int(value) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
-
-
-_KINDS: tuple[tuple[type, str], ...] = (
-    (bool, "true or false"), (int, "a number"), (float, "a number"), (str, "a text"), (list, "a list"), (Mapping, "a mapping"),
-)  # fmt: skip
-
-
-def _kind(value: object) -> str:
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), "nothing")
-
-
-def _shown(value: object) -> str:
-    describe: Callable[[object], str] = repr if isinstance(value, str | int | float) else _kind
-    shown = describe(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

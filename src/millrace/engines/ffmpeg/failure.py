@@ -43,7 +43,13 @@ def failure(exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
     if exit_status in SIGNALS:
         # The log of a killed child ends anywhere; nothing in it tells why.
         return _failure(*SIGNALS[exit_status])
-    return _known(log_tail) or _by_status(exit_status, log_tail)
+    log = messages(log_tail)
+    return _known(log) or _by_status(exit_status, log)
+
+
+def messages(log: str) -> str:
+    """The log without the descriptions of inputs and outputs: titles and names in them must not look like messages."""
+    return "\n".join(line for line in log.splitlines() if not line.startswith((" ", "Input #", "Output #")))
 
 
 def _by_status(exit_status: int, log_tail: str) -> Failure:
@@ -60,9 +66,10 @@ def _by_status(exit_status: int, log_tail: str) -> Failure:
 
 def suspicion(log_tail: str) -> Failure | None:
     """What a log confesses although the engine ended with 0."""
-    if not CONFESSIONS.search(log_tail):
+    log = messages(log_tail)
+    if not CONFESSIONS.search(log):
         return None
-    return _known(log_tail) or _failure(FailureClass.INPUT, "The input could not be read to its end.")
+    return _known(log) or _failure(FailureClass.INPUT, "The input could not be read to its end.")
 
 
 def _known(log: str) -> Failure | None:

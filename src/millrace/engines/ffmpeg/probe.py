@@ -10,7 +10,7 @@ from millrace.domain.media.rates import snapped
 from millrace.engines.engine import Command, EngineFailure
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
-from millrace.engines.ffmpeg.failure import failure
+from millrace.engines.ffmpeg.failure import failure, messages
 from millrace.engines.ffmpeg.packets import Packets, read_packets
 from millrace.engines.ffmpeg.reading import guarded, picture, playlist, source
 
@@ -42,13 +42,14 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         EngineFailure: class input and a sentence, when the file is missing, damaged, cut short or no real media.
     """
     head = printed.read_headers(stderr)
-    if MISDETECTED.search(stderr):
+    log = messages(stderr)
+    if MISDETECTED.search(log):
         raise _refusal("is not a video or audio file of a known kind, whatever its name says")
     if exit_status != 0:
-        if head.streams and "does not contain any stream" in stderr:
+        if head.streams and "does not contain any stream" in log:
             raise _refusal("holds neither video nor audio")
         raise EngineFailure(failure(exit_status, stderr, signalled=exit_status < 0))
-    if CUT_SHORT.search(stderr):
+    if CUT_SHORT.search(log):
         raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
     packets = read_packets(stdout)
     if any(stream.corrupt for stream in packets.values()):
@@ -56,13 +57,13 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     found = _assembled(head, packets)
     if not found.video and not found.audio:
         raise _refusal("holds neither video nor audio that can be decoded")
-    _reject_short(head, found, stderr)
+    _reject_short(head, found, log)
     return found
 
 
 def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
     """The facts about an output; None when it cannot be read."""
-    if exit_status != 0 or CUT_SHORT.search(stderr):
+    if exit_status != 0 or CUT_SHORT.search(messages(stderr)):
         return None
     try:
         return _assembled(printed.read_headers(stderr), read_packets(stdout))

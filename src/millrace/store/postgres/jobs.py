@@ -27,21 +27,41 @@ async def classes(session: Session, after: int) -> Sequence[tuple[int, Needs]]:
 async def add_jobs(session: Session, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added]]:
     """Several calls at once."""
     jobs = [job for call in calls for job in call]
-    numbers = [row[0] for row in await session.all("new_numbers", len(jobs))]
-    numbered = list(zip(numbers, jobs, strict=True))
-    repeated = await _add_keys(session, numbered)
-    fresh = [(number, job) for number, job in numbered if number not in repeated]
-    if fresh:
-        await session.run("add_jobs", *_columns(session.now_ms, fresh), session.now_ms)
+    known = await _known_keys(session, jobs)
+    places = _first_of_each_key([(place, job) for place, job in enumerate(jobs) if _key(job) not in known])
+    numbers = [row[0] for row in await session.all("new_numbers", len(places))] if places else []
+    lost = await _add_keys(session, [(number, jobs[place]) for number, place in zip(numbers, places, strict=True)])
+    new = {place: number for number, place in zip(numbers, places, strict=True) if number not in lost}
+    if new:
+        columns = _columns(session.now_ms, [(number, jobs[place]) for place, number in new.items()])
+        await session.run("add_jobs", *columns, session.now_ms)
         session.changed = True
-        session.queued.update(job.class_id for _, job in fresh if job.state is State.QUEUED)
-    known = await _known_keys(session, [job for number, job in numbered if number in repeated])
-    answers = iter([_answer(session.now_ms, number, job, known, number in repeated) for number, job in numbered])
+        session.queued.update(jobs[place].class_id for place in new if jobs[place].state is State.QUEUED)
+    late = [job for place, job in enumerate(jobs) if place not in new and _key(job) not in known]
+    known |= await _known_keys(session, late)
+    if any(_key(job) not in known for job in late):
+        raise AgainError("a job was deleted while its idempotency key was looked up")
+    answers = iter([_answer(session.now_ms, new.get(place), job, known) for place, job in enumerate(jobs)])
     return [[next(answers) for _ in call] for call in calls]
 
 
+def _key(job: NewJob) -> tuple[str, str | None]:
+    return (job.tenant, job.idempotency_key)
+
+
+def _first_of_each_key(placed: Sequence[tuple[int, NewJob]]) -> list[int]:
+    """The places of jobs without a key, and of the first with each key: the others will find that one known."""
+    seen: set[tuple[str, str | None]] = set()
+    first = []
+    for place, job in placed:
+        if job.idempotency_key is None or _key(job) not in seen:
+            first.append(place)
+        seen.add(_key(job))
+    return first
+
+
 async def _add_keys(session: Session, numbered: Sequence[tuple[int, NewJob]]) -> set[int]:
-    """Claim the idempotency keys; returns the numbers whose key was known."""
+    """Claim the idempotency keys; returns the numbers whose key a rival has claimed meanwhile."""
     keyed = [
         (job.tenant, job.idempotency_key, job.body_digest or "", number)
         for number, job in numbered
@@ -53,20 +73,18 @@ async def _add_keys(session: Session, numbered: Sequence[tuple[int, NewJob]]) ->
     return {key[3] for key in keyed} - {row[0] for row in added}
 
 
-async def _known_keys(session: Session, jobs: Sequence[NewJob]) -> dict[tuple[str, str], Any]:
-    if not jobs:
+async def _known_keys(session: Session, jobs: Sequence[NewJob]) -> dict[tuple[str, str | None], Any]:
+    keyed = [_key(job) for job in jobs if job.idempotency_key is not None]
+    if not keyed:
         return {}
-    tenants, keys = [job.tenant for job in jobs], [job.idempotency_key or "" for job in jobs]
-    known = {(row[0], row[1]): row[2:] for row in await session.all("known_keys", tenants, keys)}
-    if any((job.tenant, job.idempotency_key) not in known for job in jobs):
-        raise AgainError("a job was deleted while its idempotency key was looked up")
-    return known
+    found = await session.all("known_keys", *map(list, zip(*keyed, strict=True)))
+    return {(row[0], row[1]): row[2:] for row in found}
 
 
-def _answer(now_ms: int, number: int, job: NewJob, known: Mapping[tuple[str, str], Any], repeated: bool) -> Added:
-    if not repeated:
+def _answer(now_ms: int, number: int | None, job: NewJob, known: Mapping[tuple[str, str | None], Any]) -> Added:
+    if number is not None:
         return Added(id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now_ms))
-    digest, known_id, known_number, state, created_at = known[(job.tenant, job.idempotency_key or "")]
+    digest, known_id, known_number, state, created_at = known[_key(job)]
     same = digest == (job.body_digest or "")
     return Added(
         id=known_id, number=known_number, state=State(state), created_at=rows.to_datetime(created_at), repeated=same,

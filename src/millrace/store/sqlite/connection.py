@@ -1,5 +1,6 @@
 """One connection to the embedded database: how it is opened, how named SQL runs on it, what its errors mean."""
 
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
 class Session:
     """Named SQL on a connection within one transaction, whose time stands still at `now_ms`."""
 
-    __slots__ = ("_connection", "_sql", "changed", "now_ms", "queued")
+    __slots__ = ("_connection", "_sql", "changed", "dry", "heads", "now_ms", "queued")
 
     def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
         self._connection = connection
@@ -63,6 +64,8 @@ class Session:
         self.now_ms = now_ms
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
+        self.heads: dict[int, deque[tuple[int, int, int, int]]] = {}  # what claims have read of each class
+        self.dry: set[int] = set()  # classes of which there is no more than was read
 
     def all(self, name: str, *args: object) -> Rows:
         """Every row of a named statement."""
@@ -77,6 +80,18 @@ class Session:
     def run(self, name: str, *args: object) -> None:
         """A named statement without rows."""
         self._connection.execute(self._sql[name], args)
+
+    def changed_rows(self, name: str, *args: object) -> int:
+        """How many rows a named statement without RETURNING changed."""
+        self._connection.execute(self._sql[name], args)
+        return self._connection.changes()
+
+    def queue(self, class_id: int) -> None:
+        """Note that a task of this class became runnable."""
+        self.queued.add(class_id)
+        # A claim later in this transaction reads the class anew.
+        self.heads.pop(class_id, None)
+        self.dry.discard(class_id)
 
     def insert(self, name: str, *args: object) -> int:
         """A named INSERT of one row; returns its number."""

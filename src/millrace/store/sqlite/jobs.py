@@ -49,7 +49,7 @@ def _add_job(session: Session, job: NewJob) -> Added:
     if job.idempotency_key is not None:
         session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)
     if job.state is State.QUEUED:
-        session.queued.add(job.class_id)
+        session.queue(job.class_id)
     return Added(id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now))
 
 

@@ -1,14 +1,16 @@
 """Claims and moves on SQLite: what each request does within its transaction."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from heapq import merge
-from itertools import islice
 
 from millrace.domain.records import Claimed, Move, Task
 from millrace.domain.states import HELD, State
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
+
+_HEAD = 32
+"""Tasks read from the head of a class at once."""
 
 
 def claim(
@@ -17,30 +19,46 @@ def claim(
     node = session.one("claim_node", node_id, epoch)
     if node is None:
         return None
-    repeated = session.all("claim_repeated", node_id, request_id)
+    repeated = sorted(session.all("claim_repeated", node_id, request_id))
     if repeated:
-        return [_claimed(session, job, position, attempt) for job, position, attempt in repeated]
-    given = []
-    # The head of each class, merged; within the writer's transaction nobody can take one in between.
-    heads = (session.all("claim_next", class_id, limit) for class_id in dict.fromkeys(classes))
-    for _, job, position in islice(merge(*heads), limit):
-        row = session.one("claim_task", job, position, node_id, epoch, request_id, session.now_ms)
-        if row is None:
-            raise AssertionError("a queued task vanished within a transaction")
-        attempt = row[0]
-        session.run("claim_attempt", job, position, attempt, node_id, node[0], request_id, session.now_ms)
-        session.run("claim_job", job, session.now_ms)
-        session.run("add_transition", job, position, "queued", "assigned", session.now_ms, "claimed", attempt, node_id)
+        return [_claimed(session, job, position, attempt) for _, job, position, attempt in repeated]
+    given: list[Claimed] = []
+    now = session.now_ms
+    while len(given) < limit and (head := _take_head(session, classes, limit - len(given))) is not None:
+        _, job, position, attempt = head
+        if not session.changed_rows("claim_task", job, position, attempt, node_id, epoch, request_id, now):
+            continue  # another request of this transaction moved it after its class was read
+        attempt += 1
+        session.run("claim_attempt", job, position, attempt, node_id, node[0], request_id, now)
+        session.run("claim_job", job, now)
+        session.run("add_transition", job, position, "queued", "assigned", now, "claimed", attempt, node_id)
         session.changed = True
         given.append(_claimed(session, job, position, attempt))
     return given
 
 
+def _take_head(session: Session, classes: Sequence[int], wanted: int) -> tuple[int, int, int, int] | None:
+    """The task of lowest rank among the classes' heads, which are read once for many claims of a transaction.
+
+    What becomes runnable meanwhile makes `Session.queue` forget its class's head.
+    """
+    best: deque[tuple[int, int, int, int]] | None = None
+    for class_id in classes:
+        head = session.heads.get(class_id)
+        if head is None or not (head or class_id in session.dry):
+            rows_ = session.all("claim_next", class_id, max(wanted, _HEAD))
+            head = session.heads[class_id] = deque(rows_)
+            if len(rows_) < max(wanted, _HEAD):
+                session.dry.add(class_id)
+        if head and (best is None or head[0] < best[0]):
+            best = head
+    return None if best is None else best.popleft()
+
+
 def _claimed(session: Session, job: int, position: int, attempt: int) -> Claimed:
-    row = session.one("claimed", job)
-    if row is None:
-        raise AssertionError("a task without a job")
-    return rows.claimed(position, attempt, row)
+    ((job_id, number, profile, timeout_s),) = session.all("claimed_job", job)
+    ((spec,),) = session.all("claimed_spec", job)
+    return rows.claimed(position, attempt, (job_id, number, profile, spec, timeout_s))
 
 
 def move_all(session: Session, moves: Sequence[Move]) -> Sequence[bool]:
@@ -49,11 +67,14 @@ def move_all(session: Session, moves: Sequence[Move]) -> Sequence[bool]:
 
 def _move(session: Session, move: Move) -> bool:
     key = rows.position_of(move.task_id)
-    found = None if key is None else session.one("move_find", *key)
-    if key is None or found is None:
+    numbered = None if key is None else session.one("number_of_job", key[0])
+    if key is None or numbered is None:
         return False
-    job, source, attempt, node_id, class_id = found
-    position, target, now = key[1], move.target, session.now_ms
+    job, position, target, now = numbered[0], key[1], move.target, session.now_ms
+    found = session.one("move_find", job, position)
+    if found is None:
+        return False
+    source, attempt, node_id, class_id = found
     release = move.release or target not in HELD
     if (
         source not in move.sources
@@ -80,7 +101,7 @@ def _move(session: Session, move: Move) -> bool:
         session.run("end_attempt", job, position, attempt, now, move.outcome.value, failure_class, failure_message)
     _keep_results(session, job, move)
     if target is State.QUEUED:
-        session.queued.add(class_id)
+        session.queue(class_id)
     return True
 
 

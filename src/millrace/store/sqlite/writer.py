@@ -19,8 +19,8 @@ T = TypeVar("T")
 Unit = Callable[[Session], Any]
 """What one request does within a transaction. It may run twice: its first transaction may have been rolled back."""
 
-MAX_BATCH = 256
-"""Bounds how long the first request of a batch waits for the last."""
+MAX_BATCH = 32
+"""Small enough that the loop serves the callers of one batch while the disk works on the next."""
 
 _Entry = tuple[Unit, "asyncio.Future[Any]"]
 _Answer = tuple["asyncio.Future[Any]", Any, BaseException | None]
@@ -45,6 +45,7 @@ class Writer:
         self._waiting: deque[_Entry] = deque()
         self._wake = threading.Condition(threading.Lock())
         self._closing = False
+        self._waking = False
         self._failed: StoreUnavailableError | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -57,12 +58,19 @@ class Writer:
     async def submit(self, unit: Callable[[Session], T]) -> T:
         """Run a unit in the next batch; returns when it is on the disk."""
         future: asyncio.Future[T] = self._loop.create_future()
-        with self._wake:
-            if self._closing:
-                raise StoreUnavailableError("cannot write: the store is stopped")
-            self._waiting.append((unit, future))
-            self._wake.notify()
+        if self._closing:
+            raise StoreUnavailableError("cannot write: the store is stopped")
+        self._waiting.append((unit, future))
+        if not self._waking:
+            # After all callbacks that are ready now, so that callers who were answered together come back together.
+            self._waking = True
+            self._loop.call_soon(self._wake_thread)
         return await future
+
+    def _wake_thread(self) -> None:
+        self._waking = False
+        with self._wake:
+            self._wake.notify()
 
     async def stop(self) -> None:
         """Write what waits, then end the thread and close the connection."""

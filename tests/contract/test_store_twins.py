@@ -1,0 +1,247 @@
+"""The same random steps into SQLite and PostgreSQL give the same answers."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
+
+from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.records import NodeState, Outcome, Output, Progress, Report
+from millrace.domain.states import State
+from millrace.runtime.clock import VirtualClock
+from millrace.store.open import open_store
+from millrace.store.store import JobFilter
+
+_TABLES = (
+    "requirement_classes, jobs, job_specs, job_facts, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
+    " nodes, node_facts, log_chunks"
+)
+_PICK = st.integers(0, 5)
+_CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)
+_HOUR_S = 3600.0
+
+
+def plain(value: Any) -> Any:
+    """The answer without what may differ: cursors, and moments beyond whether there is one."""
+    if isinstance(value, datetime):
+        return "a moment"
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value) if "cursor" not in one.name}
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value
+
+
+class Twins:
+    """Both stores on one loop, emptied for each run of the machine."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.runs = 0
+        self.runner = asyncio.Runner()
+        self.postgres = open_store(url)
+        self.runner.run(self.postgres.start())
+
+    def begin(self) -> None:
+        self.runs += 1
+        self.clock = VirtualClock()
+        self.sqlite = open_store(self.folder / f"{self.runs}.db", clock=self.clock)
+        self.runner.run(self.sqlite.start())
+        self.runner.run(self._execute(f"TRUNCATE {_TABLES} RESTART IDENTITY"))
+        self.postgres._classes.clear()  # type: ignore[attr-defined]
+        for needs in (NEEDS, GPU_NEEDS):
+            self.both("class_of", needs)
+
+    def end(self) -> None:
+        self.runner.run(self.sqlite.stop())
+
+    async def _execute(self, sql: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        await connection.execute(sql)
+        await connection.close()
+
+    def both(self, verb: str, *args: Any, **options: Any) -> Any:
+        """Ask both; the answers are equal. Time passes by a moment, so that ranks differ."""
+        self.clock.step_wall(0.001)
+        stores = (self.sqlite, self.postgres)
+        answers = [self.runner.run(getattr(store, verb)(*args, **options)) for store in stores]
+        assert plain(answers[0]) == plain(answers[1]), verb
+        return answers[0]
+
+
+class Machine(RuleBasedStateMachine):
+    twins: Twins
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twins.begin()
+        self.jobs: list[str] = []
+        self.nodes: list[Any] = []
+        self.given: list[tuple[str, int]] = []
+
+    def teardown(self) -> None:
+        try:
+            self._all_is_equal()
+        finally:
+            self.twins.end()
+
+    def _task(self, pick: int) -> str:
+        return f"{self.jobs[pick % len(self.jobs)]}.1" if self.jobs else "none.1"
+
+    def _node(self, pick: int) -> Any:
+        if not self.nodes:
+            self.register(0, "a")
+        return self.nodes[pick % len(self.nodes)]
+
+    @rule(
+        class_id=st.integers(1, 2),
+        weight=st.integers(0, 3),
+        pending=st.booleans(),
+        key=st.sampled_from([None, None, "k", "l"]),
+        digest=st.sampled_from(["d", "e"]),
+    )
+    def add(self, class_id: int, weight: int, pending: bool, key: str | None, digest: str) -> None:
+        # Head starts are hours apart, so that the order does not hang on the two clocks.
+        job = a_job(
+            class_id,
+            head_start_ms=int(weight * _HOUR_S * 1000),
+            state=State.PENDING if pending else State.QUEUED,
+            idempotency_key=key,
+            body_digest=digest,
+        )
+        (added,) = self.twins.both("add_jobs", [job])
+        if added.id == job.id:
+            self.jobs.append(job.id)
+
+    @rule(pick=_PICK, boot=st.sampled_from("ab"))
+    def register(self, pick: int, boot: str) -> None:
+        new = a_node(fingerprint=f"f{pick % 2}", boot_id=boot, ttl_s=_HOUR_S, id=f"n{pick % 2}", name=f"w{pick % 2}")
+        node = self.twins.both("register", new)
+        self.nodes = [*(one for one in self.nodes if one.id != node.id), node]
+
+    @rule(pick=_PICK, request=st.integers(0, 3), classes=_CLASSES, limit=st.integers(1, 3), stale=st.booleans())
+    def claim(self, pick: int, request: int, classes: list[int], limit: int, stale: bool) -> None:
+        node = self._node(pick)
+        epoch = node.epoch - stale
+        found = self.twins.both(
+            "claim", node_id=node.id, epoch=epoch, request_id=f"r{request}", classes=classes, limit=limit
+        )
+        self.given += [(one.task_id, one.attempt) for one in found or ()]
+
+    @rule(
+        pick=_PICK,
+        goal=st.sampled_from(State),
+        outcome=st.sampled_from([None, *Outcome]),
+        fails=st.booleans(),
+        flags=st.tuples(*[st.booleans()] * 4),
+        delay_s=st.sampled_from([None, 0.0, _HOUR_S]),
+        attempt=st.sampled_from([None, None, 1, 2]),
+        results=st.booleans(),
+    )
+    def move(
+        self,
+        pick: int,
+        goal: State,
+        outcome: Outcome | None,
+        fails: bool,
+        flags: tuple[bool, ...],
+        delay_s: float | None,
+        attempt: int | None,
+        results: bool,
+    ) -> None:
+        release, spends, loses, restart = flags
+        output = Output(name="o", location="/o", sha256="00", size=pick, streams=({"n": pick},))
+        move = a_move(
+            self._task(pick),
+            goal,
+            outcome=outcome,
+            failure=Failure(failure_class=FailureClass.ENGINE, message="broke") if fails else None,
+            release=release,
+            spends=spends,
+            loses=loses,
+            restart=restart,
+            delay_s=delay_s,
+            attempt=attempt,
+            outputs=(output,) if results else (),
+            facts={"n": pick} if results else None,
+        )
+        self.twins.both("move", [move])
+
+    @rule(pick=_PICK, stale=st.booleans())
+    def heartbeat(self, pick: int, stale: bool) -> None:
+        node = self._node(pick)
+        reports = [
+            Report(task_id=task, attempt=attempt, paused=False, progress=Progress(fraction=pick / 8, phase="encode"))
+            for task, attempt in self.given
+        ]
+        self.twins.both("heartbeat", node_id=node.id, epoch=node.epoch - stale, ttl_s=_HOUR_S, reports=reports)
+
+    @rule(pick=_PICK, goal=st.sampled_from(NodeState))
+    def set_node_state(self, pick: int, goal: NodeState) -> None:
+        self.twins.both("set_node_state", self._node(pick).id, goal, sources=list(NodeState))
+
+    @rule(pick=_PICK)
+    def remove_node(self, pick: int) -> None:
+        node = self._node(pick)
+        if self.twins.both("remove_node", node.id):
+            self.nodes.remove(node)
+
+    @rule(pick=_PICK, attempt=st.integers(1, 2), offset=st.integers(0, 6), data=st.binary(max_size=6))
+    def log(self, pick: int, attempt: int, offset: int, data: bytes) -> None:
+        self.twins.both("append_log", self._task(pick), attempt, offset=offset, data=data)
+        self.twins.both("read_log", self._task(pick), attempt, offset=offset, limit=5)
+
+    @rule(
+        states=st.frozensets(st.sampled_from(State), max_size=3),
+        labels=st.sampled_from([None, {"team": "video"}, {"team": "x"}]),
+        limit=st.integers(1, 4),
+    )
+    def list_jobs(self, states: frozenset[State], labels: dict[str, str] | None, limit: int) -> None:
+        self.twins.both("jobs", JobFilter(states=states, labels=labels), cursor=None, limit=limit)
+
+    @invariant()
+    def the_counts_are_equal(self) -> None:
+        self.twins.both("count_jobs")
+        self.twins.both("queued_classes")
+
+    def _all_is_equal(self) -> None:
+        both = self.twins.both
+        both("nodes")
+        both("orphans", limit=99)
+        for job in self.jobs:
+            for verb in ("job", "tasks", "attempts", "outputs", "facts", "transitions"):
+                both(verb, job)
+
+
+@pytest.fixture
+def twins(tmp_path: Path, new_database: Any) -> Iterator[Twins]:
+    twins = Twins(tmp_path, new_database())
+    yield twins
+    twins.runner.run(twins.postgres.stop())
+    twins.runner.close()
+
+
+def test_random_steps_give_equal_answers(twins: Twins) -> None:
+    bounded = settings(
+        max_examples=20,
+        stateful_step_count=25,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    machine = type("TwinMachine", (Machine,), {"twins": twins})
+    run_state_machine_as_test(machine, settings=bounded)

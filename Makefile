@@ -18,8 +18,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@PYTHON=$(PYTHON) sh .ci/install $(VENV)
 	@touch $@
 
-transcode: install ## INPUT=film.mp4 OUT=out: turn a film into a streaming ladder
-	@$(BIN)/millrace transcode "$(INPUT)" --profile "$(PROFILE)" --out "$(OUT)"
+transcode: install ## INPUT=film.mp4 OUT=out [PROFILE=web-hls] [OVERWRITE=1]: turn a film into a streaming ladder
+	@$(BIN)/millrace transcode "$(INPUT)" --profile "$(PROFILE)" --out "$(OUT)" $(if $(OVERWRITE),--overwrite)
 
 test: install ## every check that CI runs
 	@$(BIN)/python .ci/test

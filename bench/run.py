@@ -9,6 +9,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench import media  # noqa: E402  the root has to be on the path first
 
+PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS: dict[str, Callable[[Path, int], str]] = {
     "overhead": media.overhead,
     "ladder": media.ladder,
@@ -35,6 +37,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
 
 
+def keep(section: str, text: str) -> None:
+    """Replace a section's last figures in the page that keeps them."""
+    begin, end = f"<!-- {section} -->\n", f"<!-- end of {section} -->\n"
+    page = PAGE.read_text()
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2] if rest else ""
+    PAGE.write_text(f"{before if rest else page + chr(10)}{begin}{text}{end}{after}")
+
+
 def main() -> None:
     """Run the sections that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -45,9 +56,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
             text = SECTIONS[name](Path(folder), given.runs)
         print(text, flush=True)
-        keep = ROOT / "docs" / "benchmarks" / f"{name}.md"
-        keep.parent.mkdir(parents=True, exist_ok=True)
-        keep.write_text(f"{text}\nMeasured on {machine()}.\n")
+        keep(name, f"{text}\nMeasured on {datetime.now(UTC):%Y-%m-%d}, on {machine()}.\n")
 
 
 if __name__ == "__main__":

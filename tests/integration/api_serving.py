@@ -109,7 +109,7 @@ async def master(
         served=log.append,
     )
     try:
-        async with Duties(farm, offers, complain=lambda name, error: print(name, error), forget=forget):
+        async with Duties(farm, offers, complain=print, forget=forget):
             yield app, farm, log
     finally:
         app.stop()

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ log = logger("worker")
 
 PROOF_TIMEOUT_S = 30.0
 AT_ONCE = 4
+_WHO = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\]\s*")
+"""Which part of FFmpeg speaks, with an address that is another one at every start."""
 _DRIVER_FACTS = (
     Path("/proc/driver/nvidia/version"),
     Path("/sys/module/i915/version"),
@@ -112,9 +115,10 @@ async def _try(command: Command, environment: Mapping[str, str], clock: Clock, f
         await asyncio.shield(child.stop(0.0))
     if ended.ok:
         return Verdict(reason="")
-    last = next((line.text.strip() for line in reversed(child.tail()) if line.text.strip()), "")
+    # What went wrong comes first; what follows only tells who else gave up because of it.
+    first = next((text for line in child.tail() if (text := _WHO.sub("", line.text).strip())), "")
     # Whoever was killed proves nothing about the encoder.
-    return Verdict(reason=f"{last[:300]} ({ended})" if last else str(ended), lasting=ended.code is not None)
+    return Verdict(reason=f"{first[:300]} ({ended})" if first else str(ended), lasting=ended.code is not None)
 
 
 def _key(binary: Path) -> str:

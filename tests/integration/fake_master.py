@@ -159,7 +159,9 @@ class FakeMaster:
         )
 
     def _faulty(self, app):
-        """`fault(path)` may say: lost-request (nothing is done), lost-reply (done, not answered), or a status."""
+        """`fault(path)` may say: lost-request (nothing is done), lost-reply (done, not answered), held-reply
+        (done, and silent until the client goes), or a status.
+        """
 
         async def wrapped(scope, receive, send):
             if scope["type"] != "http":
@@ -180,8 +182,12 @@ class FakeMaster:
             elif fault.isdecimal():
                 await _problem(int(fault), "to-order", "to order")(scope, receive, send)
             else:
-                if fault == "lost-reply":
+                if fault in ("lost-reply", "held-reply"):
                     await app(scope, receive, nowhere)
+                if fault == "held-reply":
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    return
                 # A body that is shorter than announced: the client sees the connection break.
                 await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
                 await send({"type": "http.response.body", "body": b"{", "more_body": False})

@@ -54,6 +54,7 @@ class Films:
         self.cut = []
         self.tag = '"one"'
         self.status = []
+        self.data = FILM
 
     def film(self, request):
         self.asked.append(request.headers.get("range"))
@@ -61,7 +62,7 @@ class Films:
             return Response(b"", status_code=self.status.pop(0))
         if request.headers.get("if-range", self.tag) != self.tag:
             request = type("Whole", (), {"headers": {}})()
-        response = ranged(request, FILM, self.cut)
+        response = ranged(request, self.data, self.cut)
         response.headers["etag"] = self.tag
         return response
 
@@ -116,11 +117,11 @@ def test_a_film_that_changed_meanwhile_is_not_mixed(tmp_path):
 
     def changing(request):
         response = film(request)
-        films.tag = '"two"'
+        films.tag, films.data = '"two"', FILM[::-1]
         return response
 
     films.film = changing
-    assert fetched(tmp_path, "/film.mp4", films) == FILM
+    assert fetched(tmp_path, "/film.mp4", films) == FILM[::-1]
     assert films.asked == [None, "bytes=1000-"]
 
 

@@ -244,6 +244,69 @@ def test_drain_ends_a_long_poll_at_once(tmp_path):
     farm(scenario, tmp_path, claim_wait_s=60.0)
 
 
+def test_what_an_interrupted_claim_was_given_goes_back(tmp_path):
+    async def scenario(master, worker, engine):
+        master.fault = lambda call: "held-reply" if call.endswith("/claim") and master.count("/claim") == 2 else None
+        await master.until(lambda: master.count("/claim") == 1)
+        first = master.add(spec())
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: first.state == "completed" and master.count("/claim") == 2)
+        second = master.add(spec())
+        await master.until(lambda: second.state == "assigned")
+        worker.drain()
+        await worker.wait_drained()
+        assert second.state == "handed_back"
+        assert engine.encoded == 1
+
+    farm(scenario, tmp_path)
+
+
+def test_nothing_is_published_under_an_attempt_that_was_given_away(tmp_path):
+    out = tmp_path / "media" / "out"
+
+    async def scenario(master, worker, engine):
+        task = master.add(spec(output=str(out)))
+        await engine.begun()
+        master.change(task, attempt=2, node="n-other")  # and the next heartbeat is far away
+        engine.tell("finish")
+        await worker.wait_idle()
+        assert not out.exists()
+        assert master.count("/complete") + master.count("/fail") == 0
+
+    farm(scenario, tmp_path, heartbeat_s=60.0, ttl_s=300.0)
+
+
+def test_an_output_that_appears_meanwhile_is_not_replaced(tmp_path):
+    out = tmp_path / "media" / "out"
+
+    async def scenario(master, worker, engine):
+        task = master.add(spec(output=str(out)))
+        await engine.begun()
+        out.mkdir()
+        (out / "precious").write_text("precious")
+        engine.tell("finish")
+        await master.until(lambda: task.state == "failed")
+        assert task.failure[0] == "output_exists"
+        assert [path.name for path in out.iterdir()] == ["precious"]
+
+    farm(scenario, tmp_path)
+
+
+def test_a_failure_that_comes_after_the_lease_is_not_reported(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        await engine.begun()
+        # The lease has passed, and the event loop sees the engine's end before the guard has spoken.
+        object.__setattr__(worker._runner.means, "holds", lambda: False)
+        engine.tell("fail")
+        await worker.wait_idle()
+        assert task.state == "processing"
+        assert master.count("/fail") == 0
+
+    farm(scenario, tmp_path)
+
+
 def test_hurry_hands_back_at_once_without_an_attempt(tmp_path):
     async def scenario(master, worker, engine):
         task = master.add(spec())

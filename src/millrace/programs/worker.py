@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import psutil
-
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import Blobs
 from millrace.client.async_client import AsyncClient
@@ -117,7 +115,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         engines=(ffmpeg_source(ffmpeg_binary(settings.ffmpeg)),),
         slots=settings.slots,
         labels=dict(settings.labels),
-        memory_mb=psutil.virtual_memory().total // MEGABYTE,
+        memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,

@@ -65,8 +65,6 @@ class Roots:
         return path
 
     def _allowed(self, location: str, role: str) -> Path:
-        if location.startswith("-"):
-            raise TaskFailedError(FailureClass.REQUEST, f"cannot use {location!r} as {role}: it begins with a dash")
         if "\0" in location or not location.startswith("/"):
             raise TaskFailedError(FailureClass.REQUEST, f"cannot use {location!r} as {role}: write an absolute path")
         if ".." in location.split("/"):

@@ -59,7 +59,6 @@ def build_app(
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
     served: Callable[[Served], None] = write_access_log,
-    more_metrics: Callable[[], bytes] = bytes,
 ) -> App:
     """Everything that a master answers.
 
@@ -72,9 +71,8 @@ def build_app(
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
         served: hears of every answer worth a line in the access log.
-        more_metrics: the rest of the metrics in Prometheus' text form, without those in `api.metrics.SERVED`.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), more_metrics=more_metrics)
+    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits())
     master.description = cache(lambda: _document(master.version))
     edge = Edge((*TABLE, *pages), master, keys=keys, explain=explain, tally=master.tally, served=served, lost=lost)
     return App(edge, master)

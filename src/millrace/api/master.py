@@ -42,7 +42,6 @@ class Master:
     limits: Limits = field(default_factory=Limits)
     version: str = millrace.__version__
     tally: Tally = field(default_factory=Tally)
-    more_metrics: Callable[[], bytes] = bytes
     description: Callable[[], bytes] = bytes
     stopping: bool = False
     counted: tuple[float, Mapping[State, int]] | None = None

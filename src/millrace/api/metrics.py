@@ -10,17 +10,6 @@ from millrace.edge.tally import BOUNDS_S, Row
 from millrace.telemetry.metrics import METRICS
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
-SERVED = frozenset(
-    {
-        "millrace_jobs",
-        "millrace_nodes",
-        "millrace_waiting_claims",
-        "millrace_http_requests_total",
-        "millrace_http_request_seconds",
-    }
-)
-"""What this room answers for; whoever renders the rest of the table leaves these out."""
-
 _TABLE = {metric.name: metric for metric in METRICS}
 
 

@@ -53,7 +53,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
         *requests(master.tally.rows()),
     ]
-    body = "\n".join(lines).encode() + b"\n" + master.more_metrics()
+    body = "\n".join(lines).encode() + b"\n"
     return Answer(body=body, media=MEDIA)
 
 

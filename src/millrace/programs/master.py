@@ -25,6 +25,8 @@ from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
 from millrace.store.store import Store
 from millrace.telemetry.logs import logger
+from millrace.web.pages import routes
+from millrace.web.session import lost
 
 log = logger("master")
 DATABASE = "millrace.db"
@@ -82,7 +84,8 @@ class MasterProgram(Service):
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
         if made:
             log.info("master.key_made", file=str(self.key_file))
-        app = build_app(farm, offers, blobs, Keys([Key(secret=self.key)], now_s=time.time))
+        keys = Keys([Key(secret=self.key)], now_s=time.time)
+        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost)
         await self._parts.enter_async_context(duties)
         socket = listen(settings.host, settings.port)
         tls = settings.tls_certificate is not None

@@ -74,6 +74,8 @@ class HttpServer(Service):
             log_config=None,
             access_log=False,
             server_header=False,
+            # X-Forwarded-For is what anybody may write.
+            proxy_headers=False,
             date_header=False,
             timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=certificate,

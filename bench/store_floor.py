@@ -55,8 +55,12 @@ def a_job(class_id: int) -> NewJob:
     )
 
 
-async def together(seconds: float, step: Callable[[int], Awaitable[int]]) -> float:
-    """How many a second `step` does, called again and again by each of the callers."""
+Rate = tuple[float, float]
+"""How many a second, and microseconds of this process's CPU for each."""
+
+
+async def together(seconds: float, step: Callable[[int], Awaitable[int]]) -> Rate:
+    """What `step` does, called again and again by each of the callers."""
     done = 0
     end = time.perf_counter() + seconds
 
@@ -66,12 +70,12 @@ async def together(seconds: float, step: Callable[[int], Awaitable[int]]) -> flo
             gained = await step(number)  # first: `done += await` would add to a value read before the wait
             done += gained
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(caller(number) for number in range(CALLERS)))
-    return done / (time.perf_counter() - start)
+    return done / (time.perf_counter() - start), (time.process_time() - cpu) / max(done, 1) * 1e6
 
 
-async def store_rates(store: Store, seconds: float) -> tuple[float, float]:
+async def store_rates(store: Store, seconds: float) -> tuple[Rate, Rate]:
     """Accepted jobs a second, and claim+complete pairs a second."""
     class_id = await store.class_of(CLASS_NEEDS)
     nodes = [
@@ -116,10 +120,12 @@ async def store_rates(store: Store, seconds: float) -> tuple[float, float]:
         (happened,) = await store.move([move])
         return int(happened)
 
+    os.sync()  # what made the history is not to be written during the measurement
     accepted = await together(seconds, add)
     # Enough that the queue does not run dry, whatever was just accepted.
     while (await store.count_jobs()).get(State.QUEUED, 0) < 12_000 * seconds:
         await store.add_jobs([a_job(class_id) for _ in range(1000)])
+    os.sync()
     pairs = await together(seconds, pair)
     return accepted, pairs
 
@@ -246,9 +252,10 @@ async def postgres_history(url: str, count: int) -> None:
     await connection.close()
 
 
-def show(name: str, rates: tuple[float, float], floor: tuple[float, float]) -> None:
-    for what, rate, least in zip(("accepted", "claim+complete"), rates, floor, strict=True):
-        print(f"{name:34} {what:15} {rate:9,.0f}/s   floor {least:9,.0f}/s   ratio {rate / least:5.2f}", flush=True)
+def show(name: str, rates: tuple[Rate, Rate], floor: tuple[float, float]) -> None:
+    for what, (rate, cpu_us), least in zip(("accepted", "claim+complete"), rates, floor, strict=True):
+        line = f"{name:34} {what:15} {rate:9,.0f}/s   CPU {cpu_us:4,.0f} us   floor {least:9,.0f}/s   ratio {rate / least:5.2f}"
+        print(line, flush=True)
 
 
 async def bench_sqlite(options: argparse.Namespace) -> None:

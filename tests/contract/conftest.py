@@ -24,6 +24,13 @@ AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + {shift}'
 """
 
 
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
 class Farm(Protocol):
     """One kind of store on one loop: `run` drives a coroutine, `advance` lets the store's time pass."""
 
@@ -94,12 +101,7 @@ class PostgresFarm(OneLoop):
 
     async def advance(self, seconds: float) -> None:
         self.shift_ms += round(seconds * 1000)
-        await self.execute(_SHIFT.format(shift=self.shift_ms))
-
-    async def execute(self, sql: str) -> None:
-        connection = await asyncpg.connect(self.url)
-        await connection.execute(sql)
-        await connection.close()
+        await _execute(self.url, _SHIFT.format(shift=self.shift_ms))
 
     def another(self) -> Store:
         return open_store(self.url, clock=SystemClock())
@@ -121,6 +123,8 @@ def postgres_url(testrun_uid: str) -> Iterator[str]:
     # Not below pytest's folder: each pytest that starts on this machine closes that folder to other users, and where the
     # tests run as root the server runs as another user.
     server = _start_server(Path(tempfile.gettempdir()) / f"millrace-tests-{testrun_uid}")
+    # Tests kill clients, never the machine, so the server need not wait for the disk.
+    asyncio.run(_execute(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
     yield server.get_uri()
     server.cleanup()
     with contextlib.suppress(OSError):  # not empty while other workers use it
@@ -132,20 +136,15 @@ def new_database(postgres_url: str, worker_id: str) -> Iterator[Any]:
     """Makes empty databases, and drops them in the end."""
     made: list[str] = []
 
-    async def execute(sql: str) -> None:
-        connection = await asyncpg.connect(postgres_url)
-        await connection.execute(sql)
-        await connection.close()
-
     def make() -> str:
         name = f"farm_{worker_id}_{next(_database)}"
-        asyncio.run(execute(f"CREATE DATABASE {name}"))
+        asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
         made.append(name)
         return postgres_url.replace("/postgres?", f"/{name}?")
 
     yield make
     for name in made:
-        asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
+        asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

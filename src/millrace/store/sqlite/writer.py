@@ -19,8 +19,8 @@ T = TypeVar("T")
 Unit = Callable[[Session], Any]
 """What one request does within a transaction. It may run twice: its first transaction may have been rolled back."""
 
-MAX_BATCH = 32
-"""Small enough that the loop serves the callers of one batch while the disk works on the next."""
+MAX_BATCH = 256
+"""Bounds how long the first request of a batch waits for the last; large, because a slow disk makes long queues."""
 
 _Entry = tuple[Unit, "asyncio.Future[Any]"]
 _Answer = tuple["asyncio.Future[Any]", Any, BaseException | None]

@@ -131,6 +131,8 @@ def words_of(line: str) -> list[str] | None:
 
 def fault(words: list[str]) -> str:
     """Why the command line would be refused; nothing where it parses."""
+    if words and words[0].endswith("-completion"):
+        return ""  # typer obeys it while it parses
     command: Any = typer.main.get_command(app)
     context = None
     while words or not hasattr(command, "commands"):

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import click
 import pytest
-import typer
 
 import millrace
 from millrace.api.table import TABLE
@@ -44,19 +43,23 @@ def test_every_page_of_the_reference_is_fresh() -> None:
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
 
 
-def commands(command: Any, path: str = "millrace") -> Iterator[tuple[str, Any]]:
+def commands(command: click.Command, path: str = "millrace") -> Iterator[tuple[str, click.Command]]:
     yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, f"{path} {name}")
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, f"{path} {name}")
 
 
 def test_every_command_and_option_is_documented_and_says_what_it_does() -> None:
     page = (REFERENCE / "commands.md").read_text()
-    for path, command in commands(typer.main.get_command(app)):
+    for path, command in commands(app):
         assert f"# {path}\n" in page
         assert command.help, path
         for option in command.params:
-            assert getattr(option, "help", None), f"{path} {option.name}"
+            assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{path} {option.name}"
 
 
 def variables_of_the_code() -> set[str]:
@@ -131,23 +134,20 @@ def words_of(line: str) -> list[str] | None:
 
 def fault(words: list[str]) -> str:
     """Why the command line would be refused; nothing where it parses."""
-    if words and words[0].endswith("-completion"):
-        return ""  # typer obeys it while it parses
-    command: Any = typer.main.get_command(app)
+    command: click.Command | None = app
     context = None
-    while words or not hasattr(command, "commands"):
+    while command is not None and (words or not isinstance(command, click.Group)):
         try:
             context = command.make_context(command.name, list(words), parent=context)
-        except Exception as error:  # noqa: BLE001  whichever click typer brings with it
-            return "" if type(error).__name__ == "Exit" else str(error) or type(error).__name__
-        inner = getattr(command, "commands", None)
-        if inner is None:
+        except click.exceptions.Exit:
+            return ""
+        except click.ClickException as error:
+            return error.format_message()
+        if not isinstance(command, click.Group):
             return ""
         words = [*context._protected_args, *context.args]
-        if words and words[0] not in inner:
-            return f"there is no command {words[0]}"
-        if words:
-            command, words = inner[words[0]], words[1:]
+        if words and (command := command.get_command(context, name := words.pop(0))) is None:
+            return f"there is no command {name}"
     return ""
 
 

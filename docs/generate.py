@@ -10,6 +10,23 @@ from typing import Any
 HERE = Path(__file__).resolve().parent / "reference"
 MADE = "<!-- Made from the code by `make docs`; change the code, not this page. -->\n\n"
 
+ELSEWHERE = (
+    ("MILLRACE_MASTER", "The master that `jobs` and `nodes` speak to; `--master` comes first."),
+    ("MILLRACE_OUTPUT", "How `jobs`, `nodes` and `profiles` show what they found: `table` or `json`."),
+    ("MILLRACE_LOG", "The form of log lines: `text` or `json`; without it, text on a terminal and JSON elsewhere."),
+    ("MILLRACE_LOG_LEVEL", "The least level of log lines: `debug`, `info`, `warning` or `error`."),
+    ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
+    ("AWS_ACCESS_KEY_ID", "Key of the object store, for a master with `--blobs` and a worker with `s3://` jobs."),
+    ("AWS_SECRET_ACCESS_KEY", "The secret that belongs to it."),
+    ("AWS_SESSION_TOKEN", "The token of a temporary key."),
+    ("AWS_ENDPOINT_URL", "Address of an object store that is not Amazon's."),
+    ("AWS_REGION", "Region of the bucket; without it, `us-east-1`."),
+    ("XDG_CACHE_HOME", "Where `transcode` remembers which encoders work; without it, `~/.cache`."),
+    ("XDG_STATE_HOME", "Where `transcode` keeps the log of a job that failed; without it, `~/.local/state`."),
+    ("NOTIFY_SOCKET", "Set by systemd; `up`, `master` and `worker` say there that they are ready, and that they stop."),
+)
+"""Variables that no settings class reads; a test compares the names with those in the code."""
+
 
 def states() -> str:
     """The diagram of states, as Mermaid, and the table behind it."""
@@ -52,11 +69,29 @@ def settings() -> str:
         parts += [f"## {title}\n", "| variable | default | meaning |", "|---|---|---|"]
         for each in dataclasses.fields(kind):
             names = ", ".join(f"`{name}`" for name in (each.metadata["env"], *each.metadata["aliases"]))
-            default = "" if each.default in ("", (), None) or isinstance(each.default, dict) else str(each.default)
-            shown = f"`{default}`" if default and default != "{}" else ""
-            parts.append(f"| {names} | {shown} | {each.metadata['meaning']} |")
+            parts.append(f"| {names} | {_default(each.default)} | {each.metadata['meaning']} |")
         parts.append("")
-    return "\n".join(parts)
+    parts += ["## Beside them\n", "| variable | meaning |", "|---|---|"]
+    parts += [f"| `{name}` | {meaning} |" for name, meaning in ELSEWHERE]
+    return "\n".join([*parts, ""])
+
+
+def _default(value: object) -> str:
+    """A default as its variable would be written; nothing for what is empty."""
+    if value in ("", (), None, False):
+        return ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+EXIT_CODES = """Every command ends with one of these codes, and says why in one sentence on stderr:
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the job failed, or the command could not do it |
+| 2 | wrong usage: an option, a setting, or a profile that makes no sense |
+| 128 + N | `transcode`: ended by signal N, and nothing is left behind (Ctrl-C gives 130) |
+"""
 
 
 def commands() -> str:
@@ -65,7 +100,7 @@ def commands() -> str:
 
     from millrace.cli.main import app
 
-    parts = [MADE + "# Commands\n"]
+    parts = [MADE + "# Commands\n", EXIT_CODES]
     for path, command in _walk(app, ("millrace",)):
         context = click.Context(
             command, info_name=" ".join(path), terminal_width=100, help_option_names=["-h", "--help"]
@@ -98,11 +133,131 @@ def profiles() -> str:
     return "\n".join(parts)
 
 
+def failures() -> str:
+    """Every failure class, what follows it, and the sentence for the user."""
+    import inspect
+
+    from millrace.domain.failures import FailureClass
+    from millrace.domain.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, MAX_LOSSES, TRANSIENT
+
+    meanings = _member_docs(inspect.getsource(FailureClass))
+    rows = [
+        f"| `{one}` | {meanings[one.name]} | {'yes' if one in TRANSIENT else ''} | {one.sentence} |"
+        for one in FailureClass
+    ]
+    return "\n".join(
+        [
+            MADE + "# Failure classes\n",
+            "An attempt that ends without a checked output has one of these classes. It stands in `failure.class` of the",
+            "job, with `failure.message`: the sentence below, or a more exact one where more is known.\n",
+            "Tried again means: up to `max_retries` further attempts, each after a random wait that grows from at most",
+            f"{BACKOFF_BASE_S:g} to at most {BACKOFF_CAP_S:g} seconds. `{FailureClass.LOST}` spends none of them, and is final at the",
+            f"{MAX_LOSSES}th lost worker.\n",
+            "| class | meaning | tried again | what a user reads |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _member_docs(source: str) -> dict[str, str]:
+    """The text below each member of an enumeration."""
+    import ast
+    from itertools import pairwise
+
+    (found,) = ast.parse(source).body
+    lines = found.body if isinstance(found, ast.ClassDef) else []
+    return {
+        name.targets[0].id: " ".join(ast.literal_eval(text.value).split())
+        for name, text in pairwise(lines)
+        if isinstance(name, ast.Assign) and isinstance(name.targets[0], ast.Name) and isinstance(text, ast.Expr)
+    }
+
+
+def metrics() -> str:
+    """Every metric of the one table, and whether a master serves it."""
+    from millrace.api.metrics import SERVED
+    from millrace.telemetry.metrics import METRICS
+
+    def table(wanted: bool) -> list[str]:
+        rows = [
+            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+            for one in METRICS
+            if (one.name in SERVED) is wanted
+        ]
+        return ["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows, ""]
+
+    return "\n".join(
+        [
+            MADE + "# Metrics\n",
+            "A master serves these at `/metrics`, in the text format of Prometheus, to whoever shows the API key.",
+            "`millrace_jobs` is counted anew at most every five seconds.\n",
+            *table(True),
+            "## Named, and served by no program yet\n",
+            "These names are reserved for what they say; a scrape of this release does not show them.\n",
+            *table(False),
+        ]
+    )
+
+
+def api() -> str:
+    """Every route with its access rule."""
+    from millrace.api.table import TABLE
+    from millrace.edge.route import Access
+
+    opens = {
+        Access.OPEN: "anybody, without a key",
+        Access.READ: "see jobs, nodes, logs and outputs",
+        Access.OPERATE: "submit and steer jobs, upload, drain nodes",
+        Access.WORK: "be a worker: claim, report, deliver",
+    }
+
+    def table(alias: bool) -> list[str]:
+        rows = [
+            f"| `{one.method} {one.path.replace('*}', '}')}` | {one.access} | {one.summary} |"
+            for one in TABLE
+            if one.alias is alias
+        ]
+        return ["| route | access | what it does |", "|---|---|---|", *rows, ""]
+
+    return "\n".join(
+        [
+            MADE + "# HTTP API\n",
+            "A caller shows the API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. A refusal is",
+            "`application/problem+json` (RFC 9457): the last part of `type` is for programs, `detail` for people, and `errors`",
+            "names the fields at fault with what is allowed. [openapi.json](openapi.json) has every shape, with examples; a",
+            "master serves it at `/v1/openapi.json`.\n",
+            "| access | opens |",
+            "|---|---|",
+            *(f"| {access} | {opens[access]} |" for access in Access),
+            "",
+            "The API key of a master opens all of them.\n",
+            *table(False),
+            "## The paths of FFmpeg-RTMP\n",
+            "They answer for its clients; new ones take those above.\n",
+            *table(True),
+        ]
+    )
+
+
+def openapi() -> str:
+    """The description that a master serves."""
+    import millrace
+    from millrace.api.openapi import document
+
+    return document(millrace.__version__).decode()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "states.md": states,
     "settings.md": settings,
     "commands.md": commands,
     "profiles.md": profiles,
+    "failures.md": failures,
+    "metrics.md": metrics,
+    "api.md": api,
+    "openapi.json": openapi,
 }
 
 
@@ -117,6 +272,7 @@ def main(arguments: list[str]) -> int:
             if not page.exists() or page.read_text() != text:
                 stale.append(name)
         else:
+            HERE.mkdir(exist_ok=True)
             page.write_text(text)
     if stale:
         print(f"stale: {', '.join(stale)}; run `make docs`")

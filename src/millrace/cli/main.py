@@ -65,7 +65,7 @@ def _sentence(error: Exception) -> str:
 def main() -> None:
     """Run the command that the arguments name."""
     try:
-        app()
+        app(prog_name="millrace")
     except (CommandError, SettingError, ClientError) as error:
         sys.stderr.write(f"millrace: {_sentence(error)}\n")
         sys.exit(error.code if isinstance(error, CommandError) else 2 if isinstance(error, SettingError) else 1)

@@ -23,7 +23,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 PATIENCE_S = 120
 FINAL = {"completed", "failed", "canceled", "rejected"}
 
-LONG = {"scenario": "360p24-h264", "parameters": {"duration_s": 30}}
+LONG = {"scenario": "360p24-h264", "parameters": {"duration_s": 24}}
 """A job that encodes for some seconds, long enough to be caught at it."""
 SHORT = {"scenario": "144p10-h264", "parameters": {"duration_s": 1, "preset": "ultrafast"}}
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from outside import ROOT, Shell
+from outside import ROOT, Shell, cut, small
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +36,12 @@ def shell(wheel: Path, tmp_path: Path) -> Shell:
     home = tmp_path / "home"
     home.mkdir()
     return Shell(wheel, home)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `clip.mp4` (1 s of the sample at its own size) and `small.mp4` (128x72, one second)."""
+    folder = tmp_path_factory.mktemp("clips")
+    cut(folder / "clip.mp4")
+    small(folder / "small.mp4")
+    return folder

@@ -119,11 +119,26 @@ def _bring(source: Path, part: Path) -> None:
         source.rename(part)
     else:
         if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, part, symlinks=True)
+            _copy_tree(source, part)
         else:
             shutil.copy2(source, part, follow_symlinks=False)
         _sync_tree(part)
     sync_folder(part.parent)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder and end at the first failure, with that failure.
+
+    `shutil.copytree` would go on to the end, and its Error has lost the number that tells a full disk from a broken one.
+    """
+    target.mkdir()
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _copy_tree(source / entry.name, target / entry.name)
+            else:
+                shutil.copy2(entry.path, target / entry.name, follow_symlinks=False)
+    shutil.copystat(source, target)
 
 
 def _place(part: Path, destination: Path, *, overwrite: bool) -> None:

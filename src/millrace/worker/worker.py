@@ -341,6 +341,9 @@ class Worker(Service):
             return
         log.warning("worker.membership_lost", node=membership.node, epoch=membership.epoch, reason=reason)
         self._membership = None
+        # An order to drain ends with the membership: who obeyed it for ever would never register again. Where it still
+        # stands, the first heartbeat of the next membership says so.
+        self._told_to_drain = False
         self._end_all(Ending.LEASE_LOST)
         # A claim that is under way listens to the old event, and ends; the next one listens to the new.
         self._closed.set()

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,27 +176,22 @@ def _member_docs(source: str) -> dict[str, str]:
 
 
 def metrics() -> str:
-    """Every metric of the one table, and whether a master serves it."""
-    from millrace.api.metrics import SERVED
+    """Every metric of the one table."""
     from millrace.telemetry.metrics import METRICS
 
-    def table(wanted: bool) -> list[str]:
-        rows = [
-            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
-            for one in METRICS
-            if (one.name in SERVED) is wanted
-        ]
-        return ["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows, ""]
-
+    rows = [
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+        for one in METRICS
+    ]
     return "\n".join(
         [
             MADE + "# Metrics\n",
             "A master serves these at `/metrics`, in the text format of Prometheus, to whoever shows the API key.",
             "`millrace_jobs` is counted anew at most every five seconds.\n",
-            *table(True),
-            "## Named, and served by no program yet\n",
-            "These names are reserved for what they say; a scrape of this release does not show them.\n",
-            *table(False),
+            "| metric | kind | labels | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
         ]
     )
 
@@ -204,7 +199,9 @@ def metrics() -> str:
 def api() -> str:
     """Every route with its access rule."""
     from millrace.api.table import TABLE
-    from millrace.edge.route import Access
+    from millrace.edge.keys import Key, Keys
+    from millrace.edge.route import Access, Route
+    from millrace.web import pages
 
     opens = {
         Access.OPEN: "anybody, without a key",
@@ -213,14 +210,11 @@ def api() -> str:
         Access.WORK: "be a worker: claim, report, deliver",
     }
 
-    def table(alias: bool) -> list[str]:
-        rows = [
-            f"| `{one.method} {one.path.replace('*}', '}')}` | {one.access} | {one.summary} |"
-            for one in TABLE
-            if one.alias is alias
-        ]
+    def table(routes: Iterable[Route[Any]]) -> list[str]:
+        rows = [f"| `{one.method} {one.path.replace('*}', '}')}` | {one.access} | {one.summary} |" for one in routes]
         return ["| route | access | what it does |", "|---|---|---|", *rows, ""]
 
+    shown = pages.routes(Keys([Key(secret="of no server")], now_s=lambda: 0.0))  # noqa: S106  it opens nothing
     return "\n".join(
         [
             MADE + "# HTTP API\n",
@@ -233,10 +227,13 @@ def api() -> str:
             *(f"| {access} | {opens[access]} |" for access in Access),
             "",
             "The API key of a master opens all of them.\n",
-            *table(False),
+            *table(one for one in TABLE if not one.alias),
+            "## The status page\n",
+            "For browsers. `/login` takes the API key and gives a cookie that stands for it.\n",
+            *table(shown),
             "## The paths of FFmpeg-RTMP\n",
             "They answer for its clients; new ones take those above.\n",
-            *table(True),
+            *table(one for one in TABLE if one.alias),
         ]
     )
 

@@ -1,6 +1,6 @@
 """The whole surface, readable at a glance: method, path, who may, which handler, what goes in, what comes out.
 
-Every route may also refuse with 400, 401, 403, 405, 415, 429, 500 and 503; `also` names what else a route refuses with.
+Every route may also refuse with 400, 401, 403, 405, 415, 500 and 503; `also` names what else a route refuses with.
 """
 
 from typing import Any

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from millrace.api.places import is_kept
 from millrace.domain.failures import Failure
 from millrace.domain.records import Attempt, Claimed, Document, Job, Node, Output, Progress, Transition
+from millrace.domain.states import State
 from millrace.scheduler.service_level import media_duration_s, verdict
 from millrace.wire.v1.jobs import (
     AttemptView,
@@ -20,6 +21,9 @@ from millrace.wire.v1.jobs import (
 )
 from millrace.wire.v1.work import NodeView, TaskView
 
+_WITH_FAILURE = frozenset({State.FAILED, State.REJECTED, State.RETRYING})
+"""States in which a job's failure is news; while another attempt runs it belongs to the attempt that failed."""
+
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
@@ -30,14 +34,16 @@ def failure_view(failure: Failure | None) -> FailureView | None:
     return None if failure is None else FailureView(failure_class=failure.failure_class, message=failure.message)
 
 
-def _progress(progress: Progress) -> ProgressView:
+def _progress(progress: Progress, state: State) -> ProgressView:
+    # The last heartbeat came before the end, and nobody tells how far a job came that is done.
+    done = state is State.COMPLETED
     return ProgressView(
-        fraction=progress.fraction,
-        phase=progress.phase,
+        fraction=1.0 if done else progress.fraction,
+        phase="" if done else progress.phase,
         frame=progress.frame,
         fps=progress.fps,
         speed=progress.speed,
-        eta_s=progress.eta_s,
+        eta_s=None if done else progress.eta_s,
         updated_at=progress.updated_at,
     )
 
@@ -52,7 +58,7 @@ def _fields(job: Job) -> dict[str, object]:
         "id": job.id,
         "number": job.number,
         "state": job.state,
-        "progress": _progress(job.progress),
+        "progress": _progress(job.progress, job.state),
         "queue": job.queue,
         "priority": job.priority,
         "profile": job.profile,
@@ -68,7 +74,7 @@ def _fields(job: Job) -> dict[str, object]:
         "run_after": _moment(job.spec.get("run_after")),
         "started": job.started_at,
         "finished": job.finished_at,
-        "failure": failure_view(job.failure),
+        "failure": failure_view(job.failure if job.state in _WITH_FAILURE else None),
     }
 
 

@@ -1,10 +1,15 @@
 """Options that several commands share, each spelled once."""
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 
 class Output(StrEnum):
@@ -47,6 +52,36 @@ key_file_option = click.option(
     type=LOCAL_FILE,
     help="File that holds the API key. Without it, MILLRACE_API_KEY or the data folder's key is used.",
 )
+ca_option = click.option(
+    "--ca",
+    type=LOCAL_FILE,
+    envvar="MILLRACE_CA",
+    help="Certificate authority of the master in PEM.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which farm a command speaks to, and what it needs for that."""
+
+    masters: str
+    key_file: Path | None
+    ca: Path | None
+
+
+def target_options(command: Callable[..., T]) -> Callable[..., T]:
+    """The options of every command that asks a master; it gets them as `target`."""
+
+    @master_option
+    @key_file_option
+    @ca_option
+    @functools.wraps(command)
+    def with_target(*, master: str, key_file: Path | None, ca: Path | None, **others: Any) -> T:
+        return command(target=Target(master, key_file, ca), **others)
+
+    return with_target
+
+
 output_option = click.option(
     "--output",
     "-o",

@@ -4,23 +4,23 @@ import os
 from pathlib import Path
 
 from millrace.cli.failure import CommandError
-from millrace.cli.options import DEFAULT_DATA
+from millrace.cli.options import DEFAULT_DATA, Target
 from millrace.client.client import Client
-from millrace.client.http import Terms
+from millrace.client.http import Terms, trust
 
 KEY_VARIABLES = ("MILLRACE_API_KEY", "MASTER_API_KEY", "FFMPEG_RTMP_API_KEY")
 KEY_FILE = "api-key"
 
 
-def connect(master: str, key_file: Path | None) -> Client:
+def connect(target: Target) -> Client:
     """A client; nothing is sent yet.
 
     Raises:
-        CommandError: the address is none, or the key's file cannot be read.
+        CommandError: the address is none, or the key's or the authority's file cannot be read.
     """
-    addresses = [address.strip() for address in master.split(",") if address.strip()]
+    addresses = [address.strip() for address in target.masters.split(",") if address.strip()]
     try:
-        return Client(addresses, Terms(key=find_key(key_file)))
+        return Client(addresses, Terms(key=find_key(target.key_file), tls=trust(target.ca)))
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
 

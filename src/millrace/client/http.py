@@ -4,6 +4,7 @@ import random
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import millrace
@@ -52,6 +53,21 @@ def headers(terms: Terms) -> dict[str, str]:
     if terms.key:
         found["authorization"] = f"Bearer {terms.key}"
     return found
+
+
+def trust(ca: Path | None) -> ssl.SSLContext | None:
+    """Trust this certificate authority (a file in PEM) and no other; None for the well-known ones.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no certificate.
+    """
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # an ssl.SSLError too
+        reason = error.strerror or error
+        raise ValueError(f"cannot use the certificate authority {ca}: {reason}") from error
 
 
 def verification(terms: Terms, addresses: tuple[str, ...]) -> ssl.SSLContext | bool:

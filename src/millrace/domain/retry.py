@@ -1,8 +1,7 @@
 """What follows a failed attempt: pure decisions, from the class of the failure and what has been spent.
 
 Failures of the request are final after one attempt. Failures of the platform are tried again with exponential
-back-off and full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), on another node
-where there is one. The loss of a worker is no fault of the job and does not spend its retries, but a job that loses
+back-off and full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). The loss of a worker is no fault of the job and does not spend its retries, but a job that loses
 worker after worker ends too.
 """
 

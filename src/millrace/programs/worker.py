@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ from millrace.blobs.location import open_blobs
 from millrace.blobs.values import Blobs
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
-from millrace.client.http import Terms
+from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.engine import FFmpeg
@@ -76,10 +75,9 @@ class WorkerProgram(Service):
             raise SettingError("cannot work: a worker needs at least one slot")
         self._settings = settings
         self._parts = AsyncExitStack()
-        tls = _trust(settings.ca)
         chance = random.SystemRandom()
-        call_terms = Terms(key=settings.api_key or None, tls=tls)
         try:
+            call_terms = Terms(key=settings.api_key or None, tls=trust(settings.ca))
             self._client = AsyncClient(settings.masters, call_terms)
             self._heart = Client(settings.masters, call_terms)
         except ValueError as error:
@@ -121,12 +119,3 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         stall_s=settings.stall_s,
         open_store=_open_store,
     )
-
-
-def _trust(ca: Path | None) -> ssl.SSLContext | None:
-    if ca is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingError(f"cannot use the certificate authority {ca}: {error}") from error

@@ -1,11 +1,10 @@
 """`millrace jobs list`."""
 
-from pathlib import Path
 
 import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, Word, key_file_option, master_option, output_option
+from millrace.cli.options import Output, Target, Word, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.domain.order import Priority, Queue
@@ -20,8 +19,7 @@ from millrace.domain.states import State
 @click.option("--tenant", help="Only jobs of this tenant.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at the most.")
 @click.option("--cursor", help="Where the page before ended.")
-@master_option
-@key_file_option
+@target_options
 @output_option
 def list_jobs(
     state: tuple[State, ...],
@@ -31,13 +29,12 @@ def list_jobs(
     tenant: str | None,
     limit: int,
     cursor: str | None,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """List jobs, newest first."""
     only = {"queue": queue, "priority": priority, "profile": profile, "tenant": tenant}
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         page = client.do(people.jobs(states=state, only=only, cursor=cursor, limit=limit))
     if output is Output.JSON:
         show.json_document(page)

@@ -1,12 +1,11 @@
 """`millrace jobs logs`."""
 
 import sys
-from pathlib import Path
 
 import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, job_argument, key_file_option, master_option, output_option
+from millrace.cli.options import Output, Target, job_argument, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.client import Client
@@ -19,22 +18,20 @@ _POLL_S = 0.5
 @job_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt; without it, all of them.")
-@master_option
-@key_file_option
+@target_options
 @output_option
 def logs(
     job: str,
     follow: bool,
     attempt: int | None,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """Print the engine's log of a job, of every attempt, as it is or as it grows.
 
     As JSON it is one document, printed once the log is whole: with --follow, at the job's end.
     """
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         if output is Output.JSON:
             while follow and client.do(people.job(job)).state not in FINAL:
                 client.pause(_POLL_S)

@@ -1,5 +1,6 @@
 """`millrace jobs submit`."""
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 
 from millrace.cli import show
 from millrace.cli.failure import CommandError
-from millrace.cli.options import Output, Word, key_file_option, master_option, output_option, pairs
+from millrace.cli.options import Output, Target, Word, output_option, pairs, target_options
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.session import connect
 from millrace.client import people
@@ -55,8 +56,7 @@ from millrace.wire.v1.jobs import JobRequest
 @click.option("--tenant", default="default", show_default=True, help="Whose job it is.")
 @click.option("--idempotency-key", "key", help="Repeating it gives the same job.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end; exit 1 if it fails.")
-@master_option
-@key_file_option
+@target_options
 @output_option
 def submit(
     source: str | None,
@@ -79,8 +79,7 @@ def submit(
     tenant: str,
     key: str | None,
     wait: bool,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> int:
     """Submit a job and print what became of it.
@@ -110,7 +109,7 @@ def submit(
         request = msgspec.convert(document, JobRequest, strict=False)
     except msgspec.ValidationError as error:
         raise CommandError(f"cannot submit: {error}", code=2) from error
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         if upload:
             if source is None:
                 raise CommandError("cannot upload: name the file", code=2)
@@ -140,4 +139,4 @@ def _absolute(location: str | None) -> str | None:
     """A path as the user's shell means it, from the root; URLs as they are."""
     if location is None or "://" in location or location.startswith("-"):
         return location
-    return str(Path(location).absolute())
+    return os.path.abspath(location)  # noqa: PTH100  `..` goes, links stay as the user named them

@@ -1,11 +1,10 @@
 """`millrace jobs watch`."""
 
-from pathlib import Path
 
 import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, job_argument, key_file_option, master_option, output_option
+from millrace.cli.options import Output, Target, job_argument, output_option, target_options
 from millrace.cli.progress import Bars
 from millrace.cli.session import connect
 from millrace.client import people
@@ -19,18 +18,16 @@ _POLL_S = 0.5
 @click.command()
 @job_argument
 @click.option("--quiet", "-q", is_flag=True, help="Draw nothing.")
-@master_option
-@key_file_option
+@target_options
 @output_option
 def watch(
     job: str,
     quiet: bool,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> int:
     """Follow a job to its end; exit 0 if it completed, 1 if not."""
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         found = follow(client, job, quiet=quiet or output is Output.JSON)
     show.job_record(found, output)
     if found.state != "completed":

@@ -1,26 +1,23 @@
 """`millrace nodes list`."""
 
-from pathlib import Path
 
 import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, key_file_option, master_option, output_option
+from millrace.cli.options import Output, Target, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 
 
 @click.command()
-@master_option
-@key_file_option
+@target_options
 @output_option
 def list_nodes(
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """List the machines of the farm."""
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         found = client.do(people.nodes())
     if output is Output.JSON:
         show.json_document(found)

@@ -1,28 +1,26 @@
 """`millrace nodes show`."""
 
-from pathlib import Path
+from datetime import datetime
 
 import click
 
 from millrace.cli import show as shown
-from millrace.cli.options import Output, key_file_option, master_option, node_argument, output_option
+from millrace.cli.options import Output, Target, node_argument, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 
 
 @click.command()
 @node_argument
-@master_option
-@key_file_option
+@target_options
 @output_option
 def show(
     node: str,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """Show a machine: what it offers, and for each encoder that does not work, why."""
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         found = client.do(people.node(node))
     if output is Output.JSON:
         shown.json_document(found)
@@ -35,8 +33,8 @@ def show(
             ("labels", shown.escape(", ".join(f"{key}={value}" for key, value in found.labels.items()))),
             ("engines", ", ".join(found.engines)),
             ("memory", f"{found.memory_mb} MB"),
-            ("registered", found.registered),
-            ("last seen", found.seen),
+            ("registered", shown.moment(datetime.fromisoformat(found.registered))),
+            ("last seen", shown.moment(datetime.fromisoformat(found.seen))),
         ]
     )
     print()

@@ -1,19 +1,18 @@
 """`millrace nodes drain`, `resume` and `remove`."""
 
-from pathlib import Path
 
 import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, key_file_option, master_option, node_argument, output_option
+from millrace.cli.options import Output, Target, node_argument, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.calls import Call
 from millrace.wire.v1.work import NodeView
 
 
-def _steer(call: Call[NodeView], master: str, key_file: Path | None, output: Output) -> None:
-    with connect(master, key_file) as client:
+def _steer(call: Call[NodeView], target: Target, output: Output) -> None:
+    with connect(target) as client:
         found = client.do(call)
     if output is Output.JSON:
         show.json_document(found)
@@ -23,47 +22,41 @@ def _steer(call: Call[NodeView], master: str, key_file: Path | None, output: Out
 
 @click.command()
 @node_argument
-@master_option
-@key_file_option
+@target_options
 @output_option
 def drain(
     node: str,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """Let a node finish what it has and give it no more."""
-    _steer(people.drain_node(node), master, key_file, output)
+    _steer(people.drain_node(node), target, output)
 
 
 @click.command()
 @node_argument
-@master_option
-@key_file_option
+@target_options
 @output_option
 def resume(
     node: str,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """Give a draining node work again."""
-    _steer(people.resume_node(node), master, key_file, output)
+    _steer(people.resume_node(node), target, output)
 
 
 @click.command()
 @node_argument
-@master_option
-@key_file_option
+@target_options
 @output_option
 def remove(
     node: str,
-    master: str,
-    key_file: Path | None,
+    target: Target,
     output: Output,
 ) -> None:
     """Forget a node that holds no task."""
-    with connect(master, key_file) as client:
+    with connect(target) as client:
         client.do(people.remove_node(node))
     if output is Output.JSON:
         show.json_document({"removed": node})

@@ -114,7 +114,7 @@ def tell(summary: Summary, *, as_json: bool) -> None:
     elif summary.state == "completed":
         _table(summary)
     if summary.failure is not None:
-        hint = " Give --overwrite to replace it." if summary.failure["class"] == "output_exists" else ""
+        hint = " (--overwrite)" if summary.failure["class"] == "output_exists" else ""
         sys.stderr.write(f"millrace: {summary.failure['message']}{hint}\n")
         if summary.log is not None:
             sys.stderr.write(f"  The log is in {summary.log}\n")
@@ -123,17 +123,22 @@ def tell(summary: Summary, *, as_json: bool) -> None:
 def _table(summary: Summary) -> None:
     show.table(
         ["rendition", "resolution", "codec", "bitrate", "frames", "size", "speed"],
-        [_cells(row) for row in summary.renditions],
+        [
+            _cells(row, first=number == 0 or row.name != summary.renditions[number - 1].name)
+            for number, row in enumerate(summary.renditions)
+        ],
         empty="There are no renditions.",
     )
     print()
     for note in summary.notes:
         print(f"Note: {note}")
-    total = f"{summary.files} files, {show.size(summary.size)}, in {show.span(summary.seconds)}"
+    files = "1 file" if summary.files == 1 else f"{summary.files} files"
+    total = f"{files}, {show.size(summary.size)}, in {show.span(summary.seconds)}"
     print(f"Done: {total}. {'Play' if summary.entry else 'Look at'} {summary.entry or summary.out}")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, *, first: bool) -> list[str]:
+    """What the table shows of a stream; size and bit rate are the file's, and stand beside its first stream only."""
     path = PurePosixPath(row.name)
     name = str(path.parent) if path.suffix == ".m3u8" and str(path.parent) != "." else row.name
     if row.type == "video":
@@ -141,11 +146,11 @@ def _cells(row: Row) -> list[str]:
     else:
         shape = f"{row.channels} channels" if row.channels else ""
     return [
-        name,
+        name if first else "",
         shape,
         row.codec,
-        f"{row.bitrate / 1000:.0f} kbit/s" if row.bitrate else "",
+        f"{row.bitrate / 1000:.0f} kbit/s" if row.bitrate and first else "",
         str(row.frames) if row.frames else "",
-        show.size(row.size),
+        show.size(row.size) if first else "",
         f"{row.speed:g}x" if row.speed else "",
     ]

@@ -132,6 +132,16 @@ async def test_profiles_are_listed_shown_and_checked(rig: Rig) -> None:
 
 
 @on_master
+async def test_uploads_that_nobody_came_back_for_are_removed_and_younger_ones_stay(rig: Rig) -> None:
+    view = await rig.post("/v1/uploads", {"name": "film.mp4", "size": 4}, status=201)
+    now = await rig.farm.store.now()
+    assert await rig.app.expire_uploads(before=now - timedelta(hours=1)) == 0
+    assert (await rig.call("GET", f"/v1/uploads/{view['id']}")).status_code == 200
+    assert await rig.app.expire_uploads(before=now + timedelta(seconds=1)) == 1
+    assert (await rig.call("GET", f"/v1/uploads/{view['id']}")).status_code == 404
+
+
+@on_master
 async def test_an_upload_is_resumed_where_it_broke(rig: Rig) -> None:
     data = bytes(range(256)) * 40
     view = await rig.post("/v1/uploads", {"name": "film.mp4", "size": len(data)}, status=201)

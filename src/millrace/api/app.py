@@ -1,8 +1,10 @@
 """The API as one ASGI application."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cache
 
+from millrace.api import uploads
 from millrace.api.explain import explain
 from millrace.api.master import Limits, Master
 from millrace.api.table import TABLE
@@ -43,6 +45,10 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         await self._edge(scope, receive, send)
+
+    async def expire_uploads(self, *, before: datetime) -> int:
+        """Remove uploads that were begun before a moment; returns how many."""
+        return await uploads.expire(self.master, before=before)
 
     def stop(self) -> None:
         """End every parked claim and every stream of events; `/ready` says no from now on. May be called twice."""

@@ -1,6 +1,7 @@
 """Where big bytes lie among the blobs. One place, so that what is written is found, and what is deleted is gone."""
 
 import re
+from datetime import UTC, datetime
 
 from millrace.blobs.values import BlobKeyInvalid, check_key
 from millrace.domain import ids
@@ -9,6 +10,9 @@ from millrace.wire.v1.problems import FieldError
 
 KEPT = "master:"
 """What the location of an output kept by the master begins with; the rest is its key among the blobs."""
+
+UPLOADS = "uploads"
+"""The folder of all uploads."""
 
 _UPLOAD = re.compile(r"u[0-9a-f]{32}")
 
@@ -43,7 +47,12 @@ def check_name(name: str) -> str:
 
 def upload_prefix(upload_id: str) -> str:
     """Where an upload's pieces lie."""
-    return f"uploads/{upload_id}/"
+    return f"{UPLOADS}/{upload_id}/"
+
+
+def begun_at(upload_id: str) -> datetime:
+    """When an upload was begun, as its id tells."""
+    return datetime.fromtimestamp(int(upload_id[1:13], 16) / 1000, tz=UTC)
 
 
 def is_upload_id(text: str) -> bool:

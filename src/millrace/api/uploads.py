@@ -12,7 +12,7 @@ import msgspec
 
 from millrace.api.master import Master
 from millrace.api.outputs import file_headers, large
-from millrace.api.places import is_upload_id, new_upload_id, upload_prefix
+from millrace.api.places import UPLOADS, begun_at, is_upload_id, new_upload_id, upload_prefix
 from millrace.api.ranges import range_of
 from millrace.blobs.values import BlobIncomplete, BlobMissing
 from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
@@ -131,6 +131,18 @@ async def delete_upload(master: Master, upload_id: str) -> None:
     keys = [blob.key async for blob in master.blobs.list(prefix)]
     for key in sorted(keys, key=lambda key: key.endswith(_CARD)):
         await master.blobs.delete(key)
+
+
+async def expire(master: Master, *, before: datetime) -> int:
+    """Remove uploads that were begun before a moment, finished or not; returns how many. Any master may do it."""
+    old = {
+        upload_id
+        async for blob in master.blobs.list(UPLOADS)
+        if is_upload_id(upload_id := blob.key.split("/")[1]) and begun_at(upload_id) < before
+    }
+    for upload_id in old:
+        await delete_upload(master, upload_id)
+    return len(old)
 
 
 async def _find(master: Master, upload_id: str) -> Upload:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from millrace.api.app import build_app
+from millrace.api.app import App, build_app
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
@@ -19,6 +19,7 @@ from millrace.programs.listen import is_loopback, listen, url_of
 from millrace.programs.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
+from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
@@ -31,6 +32,7 @@ from millrace.web.session import lost
 log = logger("master")
 DATABASE = "millrace.db"
 BLOBS = "blobs"
+UPLOAD_SWEEP_S = 3600.0
 
 
 class _StoreService(Service):
@@ -87,6 +89,8 @@ class MasterProgram(Service):
         keys = Keys([Key(secret=self.key)], now_s=time.time)
         app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost)
         await self._parts.enter_async_context(duties)
+        if settings.keep_uploads_days:
+            await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
         socket = listen(settings.host, settings.port)
         tls = settings.tls_certificate is not None
         self.url = url_of(socket, tls=tls)
@@ -125,6 +129,21 @@ def _refuse_unprotected(settings: MasterSettings) -> None:
             "or --plain-http where a proxy in front ends TLS"
         )
     log.warning("master.plain_http", host=settings.host, why="keys cross the network in the clear")
+
+
+def _upload_sweep(app: App, farm: Farm, keep: timedelta) -> Ticker:
+    async def sweep() -> None:
+        if count := await app.expire_uploads(before=await farm.store.now() - keep):
+            log.info("master.uploads_expired", count=count)
+
+    return Ticker(
+        sweep,
+        interval_s=UPLOAD_SWEEP_S,
+        clock=farm.clock,
+        on_error=lambda error: _complain("expire_uploads", error),
+        name="expire_uploads",
+        immediately=False,
+    )
 
 
 def _complain(duty: str, error: Exception) -> None:

@@ -1,6 +1,5 @@
 """`millrace jobs list`."""
 
-
 import click
 
 from millrace.cli import show

@@ -1,6 +1,5 @@
 """`millrace jobs show`."""
 
-
 import click
 
 from millrace.cli.options import Output, Target, job_argument, output_option, target_options

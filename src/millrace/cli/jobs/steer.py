@@ -1,6 +1,5 @@
 """`millrace jobs cancel`, `pause`, `resume` and `retry`: one shape, four verbs."""
 
-
 import click
 
 from millrace.cli import show

@@ -1,6 +1,5 @@
 """`millrace jobs watch`."""
 
-
 import click
 
 from millrace.cli import show

@@ -1,6 +1,5 @@
 """`millrace nodes list`."""
 
-
 import click
 
 from millrace.cli import show

@@ -1,6 +1,5 @@
 """`millrace nodes drain`, `resume` and `remove`."""
 
-
 import click
 
 from millrace.cli import show

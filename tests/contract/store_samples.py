@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from millrace.domain import ids
 from millrace.domain.needs import Needs

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from msgspec import Struct
+from msgspec.structs import fields
 from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 
 from millrace.domain.failures import Failure, FailureClass
@@ -34,7 +35,7 @@ def plain(value: Any) -> Any:
     """The answer without what may differ: cursors, and moments beyond whether there is one."""
     if isinstance(value, datetime):
         return "a moment"
-    if is_dataclass(value):
+    if isinstance(value, Struct):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value) if "cursor" not in one.name}
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}

@@ -1,10 +1,10 @@
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.check import Produced, cause, check

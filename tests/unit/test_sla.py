@@ -1,9 +1,9 @@
 """The service-level table, row by row."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue

@@ -1,8 +1,9 @@
 """What every handler works with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 import millrace
 from millrace.api.log_lengths import Lengths
@@ -21,8 +22,7 @@ class LongReply(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Sizes in bytes beyond which a body is refused before it is read."""
 
     upload_bytes: int = 1 << 40
@@ -32,8 +32,7 @@ class Limits:
     health_s: float = 2.0  # how long the store may take to answer before it counts as gone
 
 
-@dataclass(slots=True, eq=False)
-class Master:
+class Master(Struct, eq=False):
     """One master's hold on the farm, as its API sees it."""
 
     farm: Farm

@@ -1,8 +1,9 @@
 """Outputs that the master keeps: workers put them, people fetch them."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from millrace.api.master import Master
 from millrace.api.places import KEPT, check_name, is_kept, output_key

@@ -5,10 +5,10 @@ pieces from 0 on. So any master can take any piece, and a master that dies loses
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from msgspec import Struct
 
 from millrace.api.master import Master
 from millrace.api.outputs import file_headers, large
@@ -34,8 +34,7 @@ class Card(msgspec.Struct, kw_only=True):
     created: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(Struct, frozen=True, kw_only=True):
     """An upload as it stands: its card, and the pieces that follow each other from 0 on, as (offset, size)."""
 
     id: str

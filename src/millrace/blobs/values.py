@@ -2,10 +2,11 @@
 
 import unicodedata
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 CHUNK_BYTES = 1024 * 1024
 MAX_KEY_BYTES = 900  # S3 allows 1024 with the prefix
@@ -41,16 +42,14 @@ class BlobsRefused(BlobError):  # noqa: N818
     """The store forbids it, or its address is wrong; a person must change something."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """What was written: its size and the SHA-256 of its bytes, in hexadecimal."""
 
     size_bytes: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlobInfo:
+class BlobInfo(Struct, frozen=True, kw_only=True):
     """One blob as the store lists it. `modified` is aware, by the clock of the store."""
 
     key: str

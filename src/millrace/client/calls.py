@@ -2,13 +2,13 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Struct, field
 
 T = TypeVar("T")
 
@@ -23,8 +23,7 @@ class Repeat(Enum):
     UNSENT = "unsent"  # only where the connection could not be made, so nothing can have happened
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSlice:
+class FileSlice(Struct, frozen=True, kw_only=True):
     """Bytes of a file as a request's body: `length` bytes from `offset`. Each try opens it anew."""
 
     path: Path
@@ -32,8 +31,7 @@ class FileSlice:
     length: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A master's reply, whole."""
 
     status: int
@@ -41,8 +39,7 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class Call(Struct, Generic[T], frozen=True, kw_only=True):
     """One request. `read` turns a successful answer into the result; `silence_s` bounds the wait for the next byte."""
 
     method: str

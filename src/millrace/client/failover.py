@@ -5,8 +5,9 @@ one. When all have failed in a row it waits with exponential back-off and full j
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from millrace.client.calls import Answer, Call, Repeat
 from millrace.client.errors import UnreachableError
@@ -20,22 +21,19 @@ _UNKNOWN = frozenset({500, 502, 504})
 """Statuses after which it is unknown whether anything was done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(Struct, frozen=True, kw_only=True):
     """Send the call to this master."""
 
     base: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Struct, frozen=True, kw_only=True):
     """Wait before the next round."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class Broken(Struct, frozen=True, kw_only=True):
     """No answer came. `sent` is False where nothing can have reached the master."""
 
     reason: str

@@ -1,9 +1,9 @@
 """Server-sent events: the parser (WHATWG HTML, section 9.2.6), and the farm's stream of transitions with resumption."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from millrace.client.calls import Answer, Call
 from millrace.client.client import Client
@@ -17,8 +17,7 @@ _BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 _TRANSITION = msgspec.json.Decoder(TransitionView)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """One event as it was sent."""
 
     id: str

@@ -1,9 +1,10 @@
 """What a master tells a worker in answer to a heartbeat: pure comparison of what the store says with what the node says."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from millrace.domain.records import Report, Task
 from millrace.domain.states import State
@@ -20,8 +21,7 @@ class Action(StrEnum):
     CANCEL = "cancel"  # stop the engine; the attempt is no longer this node's
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(Struct, frozen=True):
     """An action on one attempt of one task."""
 
     task_id: str

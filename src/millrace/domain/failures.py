@@ -3,8 +3,9 @@
 Which classes are worth another attempt is decided in `millrace.domain.retry`; here is only what they mean.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class FailureClass(StrEnum):
@@ -60,8 +61,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why a command, an attempt or a job failed; `message` is one sentence that a user can act on."""
 
     failure_class: FailureClass

@@ -7,11 +7,11 @@ never scans a task that it could not run.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Struct, frozen=True, kw_only=True):
     """What a task needs: an engine, one working encoder for each codec, labels, memory.
 
     `encoders` holds, for each codec that the task writes, the acceptable encoders, in order of preference.
@@ -52,8 +52,7 @@ def needs_from(document: Mapping[str, object]) -> Needs:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """What a node offers: engines, encoders proven by a real encode, labels, memory."""
 
     engines: frozenset[str]

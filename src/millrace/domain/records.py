@@ -1,9 +1,10 @@
 """What the farm keeps: jobs, tasks, attempts, nodes, transitions. Frozen values; times are aware datetimes in UTC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from millrace.domain.failures import Failure
 from millrace.domain.order import Priority, Queue
@@ -14,8 +15,7 @@ Document = Mapping[str, object]
 """Plain JSON data."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far an attempt has come. `fraction` goes from 0 to 1, `speed` is media seconds for each wall second."""
 
     fraction: float = 0.0
@@ -27,8 +27,7 @@ class Progress:
     updated_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(Struct, frozen=True, kw_only=True):
     """One published file. `location` is a path, an `s3://` URL, or a path below the master's API.
 
     `streams` is plain data about the file's streams; empty for files without any (playlists, WebVTT).
@@ -41,8 +40,7 @@ class Output:
     streams: tuple[Document, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+class NewJob(Struct, frozen=True, kw_only=True):
     """A job to be accepted, with its first task.
 
     Attributes:
@@ -72,8 +70,7 @@ class NewJob:
     body_digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """A job as it stands."""
 
     id: str
@@ -97,8 +94,7 @@ class Job:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """What one worker does under one lease.
 
     `attempt` grows by one at every claim and never falls: it is the fencing token. `spent` counts attempts that failed
@@ -120,8 +116,7 @@ class Task:
     due_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Struct, frozen=True, kw_only=True):
     """A task that a node has just been given, with all it needs to run it."""
 
     task_id: str
@@ -143,8 +138,7 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One claim of one task, from the claim to its outcome (None while it runs)."""
 
     task_id: str
@@ -158,8 +152,7 @@ class Attempt:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class Transition(Struct, frozen=True, kw_only=True):
     """One change of a task's state, stored in the same transaction as the change."""
 
     cursor: str
@@ -174,8 +167,7 @@ class Transition:
     actor: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(Struct, frozen=True, kw_only=True):
     """A guarded change of a task's state, and of its job's with it. The store's one door for states.
 
     It happens only if the task is in one of `sources`, its attempt is `attempt` (where given) and its node is
@@ -217,8 +209,7 @@ class NodeState(StrEnum):
     LOST = "lost"  # fell silent; its work was taken back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewNode:
+class NewNode(Struct, frozen=True, kw_only=True):
     """A worker that registers. The fingerprint stays over restarts, the boot id does not."""
 
     id: str  # used only when the fingerprint is new
@@ -231,8 +222,7 @@ class NewNode:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """A machine of the farm. Its lease is judged by the database's clock."""
 
     id: str
@@ -250,8 +240,7 @@ class Node:
     holding: int = 0  # tasks under lease
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """What a node says of one task in its heartbeat."""
 
     task_id: str
@@ -260,8 +249,7 @@ class Report:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class Beat(Struct, frozen=True, kw_only=True):
     """What the store answers to a heartbeat: the node, and every task that it holds by the store's word."""
 
     node: Node

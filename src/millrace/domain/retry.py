@@ -5,7 +5,7 @@ back-off and full jitter (https://aws.amazon.com/blogs/architecture/exponential-
 worker after worker ends too.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
 
@@ -28,15 +28,13 @@ TRANSIENT = frozenset(
 """Classes that another attempt, later or elsewhere, may mend."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Try again after `delay_s` seconds."""
 
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """The failure is final; `reason` says why no further attempt is made."""
 
     reason: str

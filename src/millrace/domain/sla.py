@@ -4,9 +4,10 @@ The table is that of the predecessor, with its three faults mended: the prefix t
 case, an unclassified failure is not called compliant, and the time to start is judged too.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
@@ -27,8 +28,7 @@ class Classification(StrEnum):
     DEBUG = "debug"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(Struct, frozen=True, kw_only=True):
     """How one finished job was served; durations are wall time."""
 
     state: State
@@ -42,8 +42,7 @@ class Served:
     processing_time: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether the service level was kept, and why."""
 
     compliant: bool

@@ -1,9 +1,10 @@
 """One request, as a handler sees it, and what a handler may answer besides a plain shape."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
+
+from msgspec import Struct, field
 
 from millrace.edge.refusal import RefusalError, invalid, too_large
 from millrace.wire.v1.problems import FieldError
@@ -22,8 +23,7 @@ class ClientGoneError(Exception):
     """The client hung up before its request was whole; nobody is left to answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A whole reply that is not the route's plain shape."""
 
     body: bytes = b""
@@ -33,8 +33,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(Struct, frozen=True, kw_only=True):
     """A reply in pieces. `length` is its size in bytes where that is known."""
 
     pieces: AsyncIterator[bytes]
@@ -44,8 +43,7 @@ class Stream:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Call(Generic[B]):
+class Call(Struct, Generic[B], kw_only=True):
     """A request whose key was checked and whose body (where the route has a JSON one) was decoded."""
 
     scope: Scope

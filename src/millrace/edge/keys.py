@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from msgspec import Struct
+
 from millrace.edge.refusal import RefusalError
 from millrace.edge.route import Access
 
@@ -22,8 +24,7 @@ class Key:
     grants: frozenset[Access] = ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks. `by_cookie`: a browser asks, and might do so on behalf of another site."""
 
     key: Key

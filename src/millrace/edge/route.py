@@ -1,9 +1,10 @@
 """A route as data: what a table of the whole surface is made of."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from millrace.edge.call import Call
 
@@ -31,8 +32,7 @@ class Body(StrEnum):
     RAW = "raw"  # the handler reads it piece by piece
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Param:
+class Param(Struct, frozen=True, kw_only=True):
     """One parameter in the query or a header."""
 
     name: str
@@ -48,8 +48,7 @@ Handler = Callable[[C, Call[Any]], Awaitable[object]]
 """Decode (done), one verb, encode (comes): gets what the server works with and the call, gives the reply."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route(Generic[C]):
+class Route(Struct, Generic[C], frozen=True, kw_only=True):
     """One method on one path.
 
     Attributes:

@@ -8,10 +8,10 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from millrace.edge.call import Answer, Call, ClientGoneError, Message, Receive, Scope, Send, Stream, whole_body
 from millrace.edge.decode import decoder
@@ -32,8 +32,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(Struct, frozen=True, kw_only=True):
     """One request that was answered, for the access log. Holds no secret and no query."""
 
     request_id: str
@@ -46,8 +45,7 @@ class Served:
     client: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready(Generic[C]):
+class _Ready(Struct, Generic[C], frozen=True):
     """A route with all that can be worked out before the first request."""
 
     method: str

@@ -5,10 +5,11 @@ The order of a task: `probe` -> `read_probe` -> (the domain plans) -> `encode` -
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
@@ -17,8 +18,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """One child to run: a whole argument list, a label for people, and its share (0..1) of the task's work.
 
     `cwd` is the working directory to start in (None: any), and `folders` must exist before the start. Output files never exist before the start: nothing is overwritten.
@@ -31,8 +31,7 @@ class Command:
     folders: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How a command ended: its exit status as POSIX gives it (negative: the signal), and all it wrote."""
 
     exit_status: int
@@ -40,8 +39,7 @@ class Outcome:
     stderr: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far an encode is. `speed` is media seconds per second; None where the engine does not know yet."""
 
     frame: int
@@ -61,8 +59,7 @@ class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its na
         self.failure = failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(Struct, frozen=True, kw_only=True):
     """The output folder: the size in bytes of every file by relative path with slashes, and the bytes of those that
     `Engine.reads` named (missing files are left out).
     """

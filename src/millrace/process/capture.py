@@ -1,14 +1,13 @@
 """Run a short program to its end and keep what it said."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from millrace.process.child import Child
 from millrace.process.values import Batch, Exit, Spec
 from millrace.runtime.clock import Clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Captured:
+class Captured(Struct, frozen=True, kw_only=True):
     """How it ended and its output as text, lines joined by newlines.
 
     `cut`: there was more output than the limit, and the newest of it is missing.

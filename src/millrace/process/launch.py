@@ -18,8 +18,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.process.values import CannotStart, Limits, Spec
 
@@ -35,8 +36,7 @@ _OPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Tools(Struct, frozen=True, kw_only=True):
     """Where the programs are that set up a child; None where missing or too old."""
 
     setpriv: str | None

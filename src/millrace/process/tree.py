@@ -12,8 +12,9 @@ import os
 import select
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
@@ -23,8 +24,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(Struct, frozen=True, kw_only=True):
     """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused."""
 
     pid: int

@@ -2,9 +2,10 @@
 
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 Stream = Literal["stdout", "stderr"]
 
@@ -17,8 +18,7 @@ class CannotStop(Exception):  # noqa: N818  the message begins with these words
     """Processes are left that even SIGKILL does not end (a disk or driver holds them); the message names their pids."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Resource limits (setrlimit(2)) of the child and what it starts; None leaves ours. They can only be lowered."""
 
     cpu_s: int | None = None
@@ -28,8 +28,7 @@ class Limits:
     core_bytes: int | None = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(Struct, frozen=True, kw_only=True):
     """One child to run.
 
     `argv[0]` is a path, or a name that is looked up in PATH of `env`. `env` is the whole environment: nothing of ours is
@@ -45,8 +44,7 @@ class Spec:
     pass_fds: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
+class Exit(Struct, frozen=True, kw_only=True):
     """How a child ended: `code` (0 to 255) or `signal`, never both.
 
     `cpu_s` and `max_rss_bytes` come from wait4(2): the CPU time of the child and of all that it waited for, and the
@@ -81,8 +79,7 @@ class Exit:
         return f"was killed by {name} ({self.signal})" + (", core dumped" if self.core_dumped else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line of output without its end; invalid UTF-8 shows as U+FFFD.
 
     `partial`: the line was longer than the limit, and goes on in the next one of its stream. `transient`: it ended in a
@@ -95,8 +92,7 @@ class Line:
     transient: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Lines in the order of each stream; `dropped` lines before them were lost because the sink was too slow."""
 
     lines: tuple[Line, ...]
@@ -106,8 +102,7 @@ class Batch:
 Sink = Callable[[Batch], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What the whole tree has used so far. `cpu_s` never falls; pages that processes share count once for each."""
 
     cpu_s: float

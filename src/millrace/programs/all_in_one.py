@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+import msgspec
+
 from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.programs.master import MasterProgram
 from millrace.programs.worker import WorkerProgram, worker_terms
@@ -55,7 +57,7 @@ class AllInOne(Service):
                 state=self._data / f"worker-{number}",
                 name=f"{name}-{number}" if self._count > 1 else name,
             )
-            terms = dataclasses.replace(worker_terms(settings), proofs=self._data / "proofs.json")
+            terms = msgspec.structs.replace(worker_terms(settings), proofs=self._data / "proofs.json")
             program = WorkerProgram(settings, self._shape(terms))
             await self._parts.enter_async_context(program)
             self._programs.append(program)

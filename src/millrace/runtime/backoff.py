@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Backoff(Struct, frozen=True, kw_only=True):
     """Exponential back-off with full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015).
 
     The ceiling after failure n (the first is 1) is `base_s * factor**(n - 1)`, at most `cap_s`; the wait is drawn

@@ -1,10 +1,9 @@
 """Why a verb refuses: one type for each reaction of the caller."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What is wrong with one field of a request, and what would be right."""
 
     field: str

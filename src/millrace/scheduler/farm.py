@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from millrace.domain import ids
 from millrace.domain.order import DEFAULT_AGEING_S
@@ -13,8 +14,7 @@ from millrace.scheduler.waiting import Bell, WaitingRoom
 from millrace.store.store import Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Struct, frozen=True, kw_only=True):
     """The numbers that an operator may set."""
 
     lease_ttl_s: float = 15.0
@@ -25,8 +25,7 @@ class Rules:
     keep_finished: timedelta | None = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Farm:
+class Farm(Struct, frozen=True):
     """One master's hold on the farm. Everything that lasts is in the store."""
 
     store: Store

@@ -1,10 +1,10 @@
 """Accept a job: check what is asked, resolve its profile, work out what it needs, store it."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
+from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.parameters import with_parameters
@@ -28,8 +28,7 @@ DEFAULT_PROFILE = "web-hls"
 DEFAULT_SCENARIO = "720p30-h264"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks, for the record."""
 
     name: str = "api"

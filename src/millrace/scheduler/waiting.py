@@ -6,11 +6,11 @@ asked for wakes the next, so that a herd never runs for one task (the wake-one c
 
 import asyncio
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(eq=False, slots=True)
-class Waiter:
+class Waiter(Struct, eq=False):
     """One parked claim: the requirement classes that its node satisfies, and the event that ends the wait."""
 
     classes: AbstractSet[int]

@@ -6,17 +6,17 @@ leaves the database as it was before that migration, and the next start resumes 
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from msgspec import Struct
 
 from millrace.store.store import SchemaTooNewError
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+class Migration(Struct, frozen=True, kw_only=True):
     """One step of the schema. `version` counts from 1 without a gap."""
 
     version: int

@@ -6,10 +6,11 @@ what has changed meanwhile changes nothing. Time is the store's own: the databas
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
@@ -52,8 +53,7 @@ class SchemaTooNewError(StoreError):
     """The database was written by a newer Millrace; upgrade this one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
+class Added(Struct, frozen=True, kw_only=True):
     """What became of one job handed to :meth:`Store.add_jobs`.
 
     `repeated` is True where the idempotency key was known with the same body: `id` and `number` are then the first
@@ -68,8 +68,7 @@ class Added:
     conflict: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
+class JobFilter(Struct, frozen=True, kw_only=True):
     """Which jobs to list; None or empty does not restrict. All conditions hold together."""
 
     states: frozenset[State] = frozenset()
@@ -80,8 +79,7 @@ class JobFilter:
     labels: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobPage:
+class JobPage(Struct, frozen=True, kw_only=True):
     """Jobs, newest first, and the cursor of the next page (None at the end)."""
 
     jobs: tuple[Job, ...]

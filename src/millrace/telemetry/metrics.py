@@ -1,13 +1,13 @@
 """The one table of what Millrace measures, for Prometheus. What is served is made from it, and docs are tested against it."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Kind = Literal["counter", "gauge", "histogram"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class Metric(Struct, frozen=True, kw_only=True):
     """One row of the table. `help` is the sentence that Prometheus and the docs show."""
 
     name: str

@@ -1,8 +1,9 @@
 """One attempt of one task, from its input to its published output: the order of the steps."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
@@ -29,8 +30,7 @@ Report = Callable[[Mapping[str, object]], None]
 """Changes fields of the task's report in the next heartbeat."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """What the master says is to be done."""
 
     input: str | None
@@ -65,8 +65,7 @@ def _text(spec: Mapping[str, object], name: str) -> str | None:
     return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(Struct, frozen=True, kw_only=True):
     """What every attempt of a worker works with.
 
     Attributes:
@@ -92,8 +91,7 @@ class Means:
     keep_free_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """Runs once. `folder` is the attempt's private scratch folder, `node` the name under which it is reported."""
 
     task: TaskView

@@ -3,7 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
@@ -22,8 +23,7 @@ LAST_CLAIM_PATIENCE_S = 3.0
 EMPTY_BACKOFF = Backoff(base_s=0.5, cap_s=10.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class Claims(Struct, frozen=True, kw_only=True):
     """Claims for one node.
 
     Attributes:

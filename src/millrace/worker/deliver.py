@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
@@ -20,8 +21,7 @@ MANIFEST = ".millrace.json"
 """Says which job made a folder, so that a second attempt of it may replace what a first one published and could not report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class Product(Struct, frozen=True, kw_only=True):
     """One file of the output, with its digest; `streams` describe it where it is media."""
 
     name: str
@@ -40,8 +40,7 @@ class Product:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """What to deliver and for whom."""
 
     job: str

@@ -4,7 +4,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
 from millrace.runtime.backoff import Backoff
@@ -20,8 +21,7 @@ class BrokenOffError(Exception):
     """The source broke off; the message says how. What came before counts, and it may be asked again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(Struct, frozen=True, kw_only=True):
     """A source opened: bytes from `offset` (0 where it cannot begin elsewhere), `total` in all where it says so."""
 
     offset: int

@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from millrace.domain.failures import FailureClass
 from millrace.engines.engine import Command, Outcome
@@ -23,8 +24,7 @@ BUFFER_CHARS = 64 << 20
 """What may wait for the collector; it takes everything at its next turn on the event loop."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
+class Engines(Struct, frozen=True, kw_only=True):
     """How engines are run on this machine.
 
     Attributes:
@@ -44,8 +44,7 @@ class Engines:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """How a command ended. `tail` is the end of its log."""
 
     exit: Exit

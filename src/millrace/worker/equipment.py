@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client.async_client import AsyncClient
 from millrace.runtime.clock import Clock
@@ -22,8 +24,7 @@ from millrace.worker.terms import WorkerTerms
 PROOFS = "proofs.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Equipment:
+class Equipment(Struct, frozen=True, kw_only=True):
     """Made once for a worker's life. `http` is closed at its end."""
 
     running: Engines

@@ -1,9 +1,11 @@
 """Probes and plans as plain data: what the master keeps with a job and shows to people."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import PurePosixPath
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
@@ -13,7 +15,7 @@ Document = dict[str, object]
 
 def plain(value: object) -> object:
     """Any value of the domain as JSON data; fractions as text such as `30000/1001`."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Struct):
         return {key: plain(inner) for key, inner in asdict(value).items()}
     if isinstance(value, Fraction):
         return str(value)

@@ -1,9 +1,10 @@
 """Bring the input of a task to where an engine can read it: a real file below an allowed root, or in the scratch folder."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
 from millrace.worker.control import Control
@@ -16,8 +17,7 @@ Told = Callable[[int, int | None], None]
 """Told the bytes fetched so far and the bytes in all, where known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchLimits:
+class FetchLimits(Struct, frozen=True, kw_only=True):
     """What a fetch may take.
 
     Attributes:
@@ -66,8 +66,7 @@ def shown(location: str) -> str:
         return location.partition("://")[0] + "://..."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetching:
+class Fetching(Struct, frozen=True, kw_only=True):
     """One fetch: what to fetch, where to put it, and whom to ask and tell on the way."""
 
     location: str

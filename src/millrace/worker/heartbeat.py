@@ -6,7 +6,8 @@ request does: a connection may hang for longer than the lease lasts.
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.client import Client
@@ -19,8 +20,7 @@ from millrace.worker.lease import Lease
 log = logger("worker")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class Membership(Struct, frozen=True, kw_only=True):
     """What a registration gave: the node's id and epoch, and how often to beat."""
 
     node: str
@@ -28,8 +28,7 @@ class Membership:
     interval_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listeners:
+class Listeners(Struct, frozen=True, kw_only=True):
     """Whom to tell; each is called in a thread of this module and must return at once.
 
     Attributes:

@@ -5,9 +5,10 @@ import os
 import re
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from msgspec import Struct
 
 _FINGERPRINT = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
@@ -20,8 +21,7 @@ class StateUnusableError(Exception):
     """The state folder cannot be written or holds what is none of ours; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(Struct, frozen=True, kw_only=True):
     """The two names under which a master knows this worker."""
 
     fingerprint: str

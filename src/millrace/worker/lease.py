@@ -1,13 +1,12 @@
 """How long the node's lease surely holds, on this machine's monotonic clock. Pure."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 MARGIN_PART = 0.2
 LEAST_MARGIN_S = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(Struct, frozen=True, kw_only=True):
     """The terms of a master, as of the moment when the request that it answered was *sent*.
 
     The master counts from when it received the request, which is later; so whoever counts from the sending is through

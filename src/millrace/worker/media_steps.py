@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.check import Finding, check
@@ -24,16 +25,14 @@ Told = Callable[[float, Progress], None]
 """Told the part (0..1) of all encode commands that is done, and the newest report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """What an attempt made and proved: probes by relative path, and the size of every file in the folder."""
 
     probes: Mapping[str, Probe]
     sizes: Mapping[str, int]
 
 
-@dataclass(slots=True, kw_only=True)
-class MediaSteps:
+class MediaSteps(Struct, kw_only=True):
     """One attempt's use of one engine. `folder` is the attempt's own, `out` the folder of its outputs."""
 
     engine: Engine

@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.blobs.values import BlobError, BlobMissing, Blobs, BlobsUnavailable
 from millrace.domain.failures import FailureClass
@@ -22,8 +23,7 @@ OpenStore = Callable[[str], Blobs]
 """Opens `s3://bucket/prefix` with this worker's keys. Raises BlobError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """A bucket and what follows it."""
 
     bucket: str

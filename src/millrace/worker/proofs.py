@@ -7,8 +7,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.engines.engine import Command, Engine
 from millrace.process.child import Child
@@ -29,8 +30,7 @@ _DRIVER_FACTS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSource:
+class EngineSource(Struct, frozen=True, kw_only=True):
     """An engine before it is known what works.
 
     Attributes:
@@ -46,8 +46,7 @@ class EngineSource:
     bind: Callable[[frozenset[str] | None], Engine]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proven:
+class Proven(Struct, frozen=True, kw_only=True):
     """An engine with what was found: for each encoder the reason why it does not work, or an empty text."""
 
     name: str
@@ -94,8 +93,7 @@ async def prove(
     return Proven(name=source.name, engine=source.bind(working), reasons=reasons)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """Why an encoder does not work (empty: it does), and whether that will be so the next time."""
 
     reason: str

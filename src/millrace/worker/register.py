@@ -1,7 +1,8 @@
 """Become a node of the farm, however long no master answers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 import millrace
 from millrace.client import work
@@ -22,8 +23,7 @@ log = logger("worker")
 BACKOFF = Backoff(base_s=0.2, cap_s=15.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registrar:
+class Registrar(Struct, frozen=True, kw_only=True):
     """Registers one worker; `clock` and `draw` time the repeats."""
 
     client: AsyncClient

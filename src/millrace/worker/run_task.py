@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.calls import Call
@@ -30,8 +31,7 @@ REPORT_BACKOFF = Backoff(base_s=0.5, cap_s=10.0)
 Ended = CompleteRequest | FailRequest | HandBackRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
+class Runner(Struct, frozen=True, kw_only=True):
     """Runs tasks for one node.
 
     Attributes:

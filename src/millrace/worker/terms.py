@@ -1,16 +1,16 @@
 """What a worker is and may do, as one value."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
 from millrace.worker.proofs import EngineSource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerTerms:
+class WorkerTerms(Struct, frozen=True, kw_only=True):
     """All explicit: composition roots decide.
 
     Attributes:

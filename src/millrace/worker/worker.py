@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
@@ -32,8 +33,7 @@ __all__ = ["Worker", "WorkerTerms"]
 log = logger("worker")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Held:
+class _Held(Struct, frozen=True, eq=False):
     """A task that runs here."""
 
     view: TaskView

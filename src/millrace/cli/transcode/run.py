@@ -1,15 +1,16 @@
 """One job on an embedded farm, from the order to the exit code."""
 
 import asyncio
-import dataclasses
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct
 
 from millrace.cli.failure import CommandError
 from millrace.cli.profiles.load import profile_or_document
@@ -35,8 +36,7 @@ CANCEL_PATIENCE_S = 30.0
 LOG_FOLDER = "millrace/logs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
     source: Path | None
@@ -48,8 +48,7 @@ class Order:
     verbose: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
+class _Ended(Struct, frozen=True, kw_only=True):
     job: JobDetail
     log: bytes
     interrupted: signal.Signals | None
@@ -109,7 +108,7 @@ def _folders(out: Path) -> Iterator[tuple[Path, Path]]:
 
 async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Path, *, draw: bool) -> _Ended:
     def shape(terms: WorkerTerms) -> WorkerTerms:
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             terms,
             engines=(ffmpeg_source(ffmpeg_binary(order.ffmpeg)),),
             roots=() if request.input is None else (Path(request.input),),

@@ -1,9 +1,11 @@
 """What a user is told at the end of `transcode`: a table, or one JSON document."""
 
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from millrace.cli import show
 from millrace.wire.v1.jobs import JobDetail, OutputView
@@ -11,8 +13,7 @@ from millrace.wire.v1.jobs import JobDetail, OutputView
 ENTRY_POINTS = ("master.m3u8", "thumbnails.vtt")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One rendition as it came out. `speed` is seconds of media made for each second of the whole job."""
 
     name: str
@@ -30,8 +31,7 @@ class Row:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(Struct, frozen=True, kw_only=True):
     """All that is told of the job."""
 
     state: str

@@ -1,8 +1,9 @@
 """Whether what was made is what was planned. No finding means proven."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, VideoOutput
@@ -13,8 +14,7 @@ AUDIO_SLACK = Fraction(1, 10)
 """Seconds that an encoder's frames may add to audio: one Opus or AAC frame and its padding."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Produced:
+class Produced(Struct, frozen=True, kw_only=True):
     """Probes of what was made by the plan's paths, the size in bytes of every file in the folder, and for each playlist
     its segments: paths within the folder and lengths in seconds.
     """
@@ -24,8 +24,7 @@ class Produced:
     segments: Mapping[str, tuple[tuple[str, Fraction], ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One difference between plan and output. `failure_class` is what it points to when nothing worse is found."""
 
     path: str

@@ -1,23 +1,22 @@
 """HLS playlists as text (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+
+from msgspec import Struct
 
 from millrace.domain.media.ladder import Size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Segment(Struct, frozen=True, kw_only=True):
     """One segment of a media playlist: length in seconds and its address as written."""
 
     duration: Fraction
     uri: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaPlaylist:
+class MediaPlaylist(Struct, frozen=True, kw_only=True):
     """A media playlist. `map_uri` is the initialisation segment, `ended` tells that nothing will be added."""
 
     segments: tuple[Segment, ...]
@@ -25,16 +24,14 @@ class MediaPlaylist:
     ended: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth:
+class Bandwidth(Struct, frozen=True, kw_only=True):
     """Bits per second: of the worst segment and of the whole."""
 
     peak_bps: int
     average_bps: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioRendition:
+class AudioRendition(Struct, frozen=True, kw_only=True):
     """One entry of the audio group."""
 
     name: str
@@ -45,8 +42,7 @@ class AudioRendition:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubtitleRendition:
+class SubtitleRendition(Struct, frozen=True, kw_only=True):
     """One entry of the subtitle group."""
 
     name: str
@@ -54,8 +50,7 @@ class SubtitleRendition:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(Struct, frozen=True, kw_only=True):
     """One video rendition as a player may choose it."""
 
     uri: str

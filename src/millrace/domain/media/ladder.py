@@ -6,8 +6,9 @@ A rung that would need enlarging is left out; when all would, the lowest one is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 BOX = Fraction(16, 9)
 SMALLEST_SIDE = 16
@@ -15,8 +16,7 @@ ROUNDING = Fraction(1, 100)
 """Relative slack: a 1918x1080 source may fill the 1080 rung, because only rounding separates them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class Size(Struct, frozen=True, kw_only=True):
     """Pixels, both even."""
 
     width: int

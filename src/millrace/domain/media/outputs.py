@@ -1,8 +1,9 @@
 """What will be made, as data: everything that argument lists, the check and the playlists need to know."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+
+from msgspec import Struct
 
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings
@@ -13,8 +14,7 @@ TRANSPORT_DELAY = Fraction(7, 5)
 """What FFmpeg's MPEG-TS muxer adds, so that the clock reference can run ahead (`-muxdelay`, `-muxpreload`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generated:
+class Generated(Struct, frozen=True, kw_only=True):
     """A test clip instead of an input: moving bars and a tone."""
 
     size: Size
@@ -22,8 +22,7 @@ class Generated:
     duration: Fraction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
+class Pictures(Struct, frozen=True, kw_only=True):
     """How the source's pictures become the common picture that every rendition is scaled from.
 
     The decoder turns the picture upright; then it is deinterlaced (bwdif, one frame per frame), brought to `rate` on an
@@ -47,8 +46,7 @@ class Role(StrEnum):
     SPRITE = "sprite"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoOutput:
+class VideoOutput(Struct, frozen=True, kw_only=True):
     """One rendition's pictures. `gop_frames` apart, from frame 0, stand the key frames."""
 
     name: str
@@ -59,8 +57,7 @@ class VideoOutput:
     settings: VideoSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioOutput:
+class AudioOutput(Struct, frozen=True, kw_only=True):
     """One audio rendition. `duration` is in seconds from time 0 of the output."""
 
     name: str
@@ -71,8 +68,7 @@ class AudioOutput:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubtitleOutput:
+class SubtitleOutput(Struct, frozen=True, kw_only=True):
     """One subtitle stream: `codec` is FFmpeg's name of what is written, or `copy`."""
 
     name: str
@@ -81,8 +77,7 @@ class SubtitleOutput:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFile:
+class OutputFile(Struct, frozen=True, kw_only=True):
     """One file (or playlist with its segments) and the streams in it; `path` is relative, with slashes."""
 
     path: str
@@ -92,8 +87,7 @@ class OutputFile:
     subtitles: tuple[SubtitleOutput, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sprites:
+class Sprites(Struct, frozen=True, kw_only=True):
     """`count` pictures of `size`, `interval` seconds apart, in grids of columns x rows, one file for each grid."""
 
     settings: Thumbnails
@@ -107,8 +101,7 @@ class Sprites:
         return -(-self.count // (self.settings.columns * self.settings.rows))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The whole output. `duration` is that of the pictures, or of the audio where there are none (seconds).
 
     `notes` are sentences for a person about what was decided differently from what the profile asks.

@@ -1,9 +1,10 @@
 """The parameters that a job may give beside its profile: each changes one setting of every rendition."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
+
+from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.profile import Profile

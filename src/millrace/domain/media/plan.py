@@ -9,9 +9,10 @@ Decisions (each is a test):
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
+
+from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.ladder import SMALLEST_SIDE, Size, fitted, ladder

@@ -1,8 +1,9 @@
 """What is known about a media file: facts only, in exact units."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 
 class Transfer(StrEnum):
@@ -12,8 +13,7 @@ class Transfer(StrEnum):
     HLG = "arib-std-b67"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Color:
+class Color(Struct, frozen=True, kw_only=True):
     """Colour as declared, in FFmpeg's names; None where the file says nothing."""
 
     range: str | None = None
@@ -27,8 +27,7 @@ class Color:
         return self.transfer in tuple(Transfer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoStream:
+class VideoStream(Struct, frozen=True, kw_only=True):
     """One video stream.
 
     `width` and `height` are coded pixels, before `rotation_degrees` (clockwise, to be applied for display) and `sar`.
@@ -73,8 +72,7 @@ class VideoStream:
         return (high, wide) if self.rotation_degrees in (90, 270) else (wide, high)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioStream:
+class AudioStream(Struct, frozen=True, kw_only=True):
     """One audio stream; `start` and `end` are seconds on the file's own clock without priming samples."""
 
     index: int
@@ -92,8 +90,7 @@ class AudioStream:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubtitleStream:
+class SubtitleStream(Struct, frozen=True, kw_only=True):
     """One subtitle stream: `is_text` tells whether it can be converted to another text format."""
 
     index: int
@@ -102,8 +99,7 @@ class SubtitleStream:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Struct, frozen=True, kw_only=True):
     """A whole file. `start` is the earliest time of any stream, `duration` reaches from there to the last end."""
 
     formats: tuple[str, ...]

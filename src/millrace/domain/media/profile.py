@@ -1,8 +1,9 @@
 """What is wanted: a profile as values. Reading one from data is in `profile_document`."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 
 class VideoCodec(StrEnum):
@@ -107,8 +108,7 @@ DEFAULT_CRF = {VideoCodec.H264: 22.0, VideoCodec.H265: 25.0, VideoCodec.AV1: 32.
 MAX_CRF = {VideoCodec.H264: 51, VideoCodec.H265: 51, VideoCodec.AV1: 63, VideoCodec.VP9: 63}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoSettings:
+class VideoSettings(Struct, frozen=True, kw_only=True):
     """How one rendition's pictures are made.
 
     `height` names the rung (see `ladder`); None keeps the source's size. Exactly one of `crf` and `bitrate_bps` is set;
@@ -125,16 +125,14 @@ class VideoSettings:
     bit_depth: int = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendition:
+class Rendition(Struct, frozen=True, kw_only=True):
     """One rung: its name becomes a folder or file name."""
 
     name: str
     video: VideoSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioSettings:
+class AudioSettings(Struct, frozen=True, kw_only=True):
     """How one audio rendition is made. `channels` is a cap: fewer are never turned into more."""
 
     codec: AudioCodec = AudioCodec.AAC
@@ -142,8 +140,7 @@ class AudioSettings:
     channels: int = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thumbnails:
+class Thumbnails(Struct, frozen=True, kw_only=True):
     """Pictures of `width` pixels every `interval_s` seconds, in sprites of `columns` x `rows`."""
 
     interval_s: Fraction = Fraction(5)
@@ -152,16 +149,14 @@ class Thumbnails:
     rows: int = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
+class Checks(Struct, frozen=True, kw_only=True):
     """How far an output may lie from the plan."""
 
     duration_tolerance_s: Fraction = Fraction(1, 5)
     frame_tolerance: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generate:
+class Generate(Struct, frozen=True, kw_only=True):
     """The size and rate of the clip that is made when no input is given."""
 
     width: int = 1280
@@ -169,8 +164,7 @@ class Generate:
     rate: Fraction = Fraction(30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """A whole profile. `segment_s` is the length of a segment (HLS), `gop_s` of a group of pictures (else)."""
 
     name: str

@@ -1,9 +1,10 @@
 """From the times of packets to a frame rate: constant and exact, or variable."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+
+from msgspec import Struct
 
 from millrace.domain.media.rates import STANDARD_RATES, snapped
 
@@ -12,8 +13,7 @@ SLOT = Fraction(2, 5)
 NEAR = Fraction(1, 100)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cadence:
+class Cadence(Struct, frozen=True, kw_only=True):
     """`rate` is exact when constant and the average else; `peak` keeps nearly every frame of a variable stream."""
 
     rate: Fraction | None

@@ -1,8 +1,9 @@
 """Reader of what FFmpeg prints about an input ("Input #0 ... Stream #0:0: Video: ..."), versions 5.1 to 9."""
 
 import re
-from dataclasses import dataclass, field
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 INPUT = re.compile(r"^Input #0, (\S+), from ")
 DURATION = re.compile(r"^\s+Duration: (N/A|(\d+):(\d\d):(\d\d\.\d+))(?:, start: (-?\d+\.\d+))?")
@@ -26,8 +27,7 @@ FIELDS = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class Header:
+class Header(Struct):
     """One stream as printed: `kind`, the text after it cut at its top-level commas, and what stood below it."""
 
     index: int
@@ -54,8 +54,7 @@ class Header:
         return ", ".join(self.parts)
 
 
-@dataclass(slots=True)
-class Headers:
+class Headers(Struct):
     """All that the input's description says. `declared_s` is the length that the file claims, if any."""
 
     formats: tuple[str, ...] = ()

@@ -1,14 +1,14 @@
 """Reader of FFmpeg's `framecrc` output over copied packets: exact times of every packet (libavformat/framecrcenc.c)."""
 
-from dataclasses import dataclass, field
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 KEY, CORRUPT, DISCARD = 0x1, 0x2, 0x4
 UNKNOWN_TIME = -(2**63)
 
 
-@dataclass(slots=True)
-class Packets:
+class Packets(Struct):
     """One stream's packets in ticks of `time_base`: presentation times, the key frames among them, the last one's length.
 
     `corrupt` counts packets that the demuxer marked, `guessed` those without a presentation time of their own.

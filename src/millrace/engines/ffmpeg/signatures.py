@@ -5,13 +5,13 @@ messages follow, so causes stand before consequences, and the node's troubles be
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class Signature(Struct, frozen=True, kw_only=True):
     """One row: a case-insensitive pattern over the log tail."""
 
     pattern: re.Pattern[str]

@@ -1,15 +1,15 @@
 """Claims on PostgreSQL: all that wait for the same classes, in one statement."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.domain.records import Claimed
 from millrace.store import rows
 from millrace.store.postgres.connection import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """One request for work."""
 
     node_id: str

@@ -1,15 +1,15 @@
 """Nodes and leases on PostgreSQL: what each request does within its transaction."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from millrace.domain.records import Beat, NewNode, Node, NodeState, Report
 from millrace.store import rows
 from millrace.store.postgres.connection import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(Struct, frozen=True, kw_only=True):
     """One heartbeat of one node."""
 
     node_id: str

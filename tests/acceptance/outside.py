@@ -23,8 +23,9 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 PATIENCE_S = 120
 FINAL = {"completed", "failed", "canceled", "rejected"}
 
-LONG = {"scenario": "360p24-h264", "parameters": {"duration_s": 24}}
+LONG = {"scenario": "360p24-h264", "parameters": {"duration_s": 16}}
 """A job that encodes for some seconds, long enough to be caught at it."""
+LONG_FRAMES = 16 * 24
 SHORT = {"scenario": "144p10-h264", "parameters": {"duration_s": 1, "preset": "ultrafast"}}
 
 

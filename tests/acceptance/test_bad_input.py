@@ -12,6 +12,7 @@ import psutil
 import pytest
 from outside import (
     LONG,
+    LONG_FRAMES,
     SHORT,
     Farm,
     Running,
@@ -312,7 +313,7 @@ def test_an_output_disk_that_is_full_fails_with_the_reason_and_leaves_nothing(
         small_disk.empty()
         farm.do("retry", 1)
         farm.ends(1)
-        assert decoded(out / "video.mp4").frames == 24 * 24
+        assert decoded(out / "video.mp4").frames == LONG_FRAMES
         assert [path.name for path in small_disk.path.iterdir()] == ["out"]
 
 

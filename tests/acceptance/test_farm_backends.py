@@ -80,8 +80,9 @@ def test_two_masters_on_one_postgresql_are_one_farm(masters: Masters) -> None:
     assert after > job["number"]
     two.reaches(job["id"], "processing")
     engine = worker.engine()
-    assert f"job {job['number']} is paused" in two.cli("jobs", "pause", job["number"]).out
+    assert two.do("pause", job["id"])["state"] == "paused"
     worker.says("worker.paused")
+    assert f"job {job['number']} is paused" in two.cli("jobs", "pause", job["number"]).out  # once more changes nothing
     assert one.job(job["id"])["state"] == "paused"
     two.do("resume", job["id"])
     worker.says("worker.resumed")

@@ -356,10 +356,10 @@ def test_the_help_of_every_command_is_one_screen_and_completion_is_offered(shell
         assert "Usage: millrace" in done.out
     script = subprocess.run(
         shell.command(),
-        env={**shell.environ(), "_MILLRACE_COMPLETE": "complete_bash", "COMP_WORDS": "millrace jo", "COMP_CWORD": "1"},
+        env={**shell.environ(), "_MILLRACE_COMPLETE": "bash_complete", "COMP_WORDS": "millrace jo", "COMP_CWORD": "1"},
         capture_output=True,
         text=True,
         check=False,
         cwd=os.fspath(shell.home),
     )
-    assert script.stdout.split() == ["jobs"], script
+    assert script.stdout.split() == ["plain,jobs"], script

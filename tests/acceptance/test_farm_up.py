@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from outside import LONG, SHORT, Farm, Running, Shell, assert_gone, decoded, outcomes, running, states
+from outside import LONG, LONG_FRAMES, SHORT, Farm, Running, Shell, assert_gone, decoded, outcomes, running, states
 
 QUICK = {"MILLRACE_HEARTBEAT": "0.3"}
 
@@ -72,6 +72,25 @@ def test_the_key_and_the_jobs_outlive_a_restart(shell: Shell) -> None:
         done = shell.having(MILLRACE_DATA="farm").run("jobs", "list", "--master", farm.url)
         assert done.code == 0, done.err
         assert "completed" in done.out
+
+
+def test_a_farm_that_was_killed_goes_on_where_it_was(shell: Shell, tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    shell = shell.having(**QUICK, MILLRACE_LEASE_TTL="2")
+    start = ("up", "--data", "farm", "--port", 0, "--media-root", media)
+    with running(shell, *start) as farm:
+        farm.submit(**LONG, output=str(media / "out"))
+        second = farm.submit(**SHORT)["id"]
+        farm.reaches(1, "processing")
+        engine = farm.program.engine()
+        farm.program.kill()
+        assert_gone([engine])
+        assert list(media.iterdir()) == []
+    with running(shell, *start) as farm:
+        assert outcomes(farm.ends(1)) == ["lost", "completed"]
+        assert farm.ends(second)["number"] == 2
+        assert decoded(media / "out" / "video.mp4").frames == LONG_FRAMES
 
 
 def test_a_second_farm_on_the_same_data_names_the_first(farm: Running) -> None:
@@ -337,10 +356,10 @@ def test_the_help_of_every_command_is_one_screen_and_completion_is_offered(shell
         assert "Usage: millrace" in done.out
     script = subprocess.run(
         shell.command(),
-        env={**shell.environ(), "_MILLRACE_COMPLETE": "complete_bash", "COMP_WORDS": "millrace jo", "COMP_CWORD": "1"},
+        env={**shell.environ(), "_MILLRACE_COMPLETE": "bash_complete", "COMP_WORDS": "millrace jo", "COMP_CWORD": "1"},
         capture_output=True,
         text=True,
         check=False,
         cwd=os.fspath(shell.home),
     )
-    assert script.stdout.split() == ["jobs"], script
+    assert script.stdout.split() == ["plain,jobs"], script

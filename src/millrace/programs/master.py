@@ -153,7 +153,7 @@ def _complain(duty: str, error: Exception) -> None:
 def _place(store: str) -> str:
     """The database's place without user and password."""
     parts = urlsplit(store)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}" if store else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}" if store else ""
 
 
 class _Forgetter:

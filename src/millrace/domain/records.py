@@ -13,6 +13,9 @@ from millrace.domain.states import State
 Document = Mapping[str, object]
 """Plain JSON data."""
 
+ACCEPTED = "accepted"
+"""The reason of every job's first transition."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

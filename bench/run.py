@@ -15,12 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import media  # noqa: E402  the root has to be on the path first
+from bench import farm_queue, media  # noqa: E402  the root has to be on the path first
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS: dict[str, Callable[[Path, int], str]] = {
     "overhead": media.overhead,
     "ladder": media.ladder,
+    "queue": farm_queue.queue,
 }
 
 

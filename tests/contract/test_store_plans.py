@@ -51,7 +51,13 @@ def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> N
         plan = explain(SQLITE["claim_next"], 1, 4)
         assert plan == "SEARCH tasks USING INDEX tasks_queued (class_id=?)"
         return
-    plan = explain(POSTGRES["claim"], [1, 2], 4, [0] * 4, ["n"] * 4, [1] * 4, ["name"] * 4, ["r"] * 4, 0)
+    # For one task and for several: without statistics, other indexes can look as cheap for a single row.
+    for count in (1, 4):
+        places = [["n"] * count, [1] * count, ["name"] * count, ["r"] * count]
+        _check_claim(explain(POSTGRES["claim"], [1, 2], count, [0] * count, *places, 0))
+
+
+def _check_claim(plan: str) -> None:
     assert "Index Scan using tasks_queued on tasks q" in plan or "Index Only Scan using tasks_queued on tasks q" in plan
     assert "Index Cond: (class_id = c.class_id)" in plan
     assert "Seq Scan" not in plan

@@ -9,6 +9,7 @@ import pytest
 from fake_engine import FakeEngine, spec
 from fake_master import FakeMaster
 from farm_worker import running
+from msgspec.structs import force_setattr
 
 from millrace.client.errors import UnauthorizedError
 from millrace.process.tree import read_process
@@ -298,7 +299,7 @@ def test_a_failure_that_comes_after_the_lease_is_not_reported(tmp_path):
         task = master.add(spec())
         await engine.begun()
         # The lease has passed, and the event loop sees the engine's end before the guard has spoken.
-        object.__setattr__(worker._runner.means, "holds", lambda: False)
+        force_setattr(worker._runner.means, "holds", lambda: False)
         engine.tell("fail")
         await worker.wait_idle()
         assert task.state == "processing"

@@ -43,13 +43,14 @@ def idempotency_key(call: Call[JobRequest]) -> str | None:
 
 async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     """Accept a job. The same key with the same body gives the same job again."""
-    added = await submit(master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call))
-    job = await find_job(master.farm.store, added.id)
-    if added.repeated:
-        return await detail(master, job)
-    # Nothing has happened to a new job but its acceptance, so most of what a detail reads need not be read.
-    transitions = await master.farm.store.transitions(job.id)
-    return job_detail(job, attempts=(), outputs=(), transitions=transitions, facts=None)
+    submitted = await submit(
+        master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call)
+    )
+    if submitted.fresh is None:
+        return await detail(master, await find_job(master.farm.store, submitted.id))
+    # Nothing has happened to a new job but its acceptance, so nothing needs to be read.
+    job, first = submitted.fresh
+    return job_detail(job, attempts=(), outputs=(), transitions=(first,), facts=None)
 
 
 async def show_all(master: Master, call: Call[None]) -> JobList:

@@ -14,6 +14,9 @@ from millrace.domain.states import State
 Document = Mapping[str, object]
 """Plain JSON data."""
 
+ACCEPTED = "accepted"
+"""The reason of every job's first transition."""
+
 
 class Progress(Struct, frozen=True, kw_only=True):
     """How far an attempt has come. `fraction` goes from 0 to 1, `speed` is media seconds for each wall second."""

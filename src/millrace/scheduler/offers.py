@@ -1,5 +1,6 @@
 """Which requirement classes a node satisfies: kept in memory, because every claim asks."""
 
+import asyncio
 from collections.abc import Mapping
 
 from millrace.domain.needs import Needs, Offer, satisfies
@@ -30,6 +31,7 @@ class Offers:
         self._store = store
         self._classes: dict[int, Needs] = {}
         self._stale = True
+        self._reading = asyncio.Lock()
         self._nodes: dict[tuple[str, int], Offer] = {}
         self._satisfied: dict[tuple[str, int], frozenset[int]] = {}
 
@@ -42,12 +44,19 @@ class Offers:
         self._stale = True
 
     async def _refresh(self) -> None:
-        """Read the classes that are new."""
-        self._stale = False
-        found = await self._store.classes(after=max(self._classes, default=0))
-        self._classes.update(found)
-        if found:
-            self._satisfied.clear()
+        """Read the classes that are new. Who comes meanwhile waits for them too: without them a node satisfies nothing."""
+        async with self._reading:
+            if not self._stale:
+                return
+            self._stale = False  # before the read: what comes during it makes them stale again
+            try:
+                found = await self._store.classes(after=max(self._classes, default=0))
+            except BaseException:
+                self._stale = True
+                raise
+            self._classes.update(found)
+            if found:
+                self._satisfied.clear()
 
     def register(self, node: Node) -> None:
         """Keep the offer of a node that has just registered, and forget that of its earlier epochs."""
@@ -64,7 +73,7 @@ class Offers:
             if node is None or node.epoch != epoch:
                 return frozenset()
             self.register(node)
-        if self._stale:
+        if self._stale or self._reading.locked():
             await self._refresh()
         if key not in self._satisfied:
             offer = self._nodes[key]

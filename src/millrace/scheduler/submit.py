@@ -12,14 +12,14 @@ from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.needs import Needs
 from millrace.domain.order import head_start_ms, weight
-from millrace.domain.records import Move, NewJob
+from millrace.domain.records import Job, Move, NewJob, Transition
 from millrace.domain.states import State
 from millrace.engines import profiles
 from millrace.engines.ffmpeg.encoders import candidates_of
+from millrace.scheduler.accepted import acceptance, accepted_job
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_input, check_output
-from millrace.store.store import Added
 from millrace.wire.v1.jobs import JobRequest, Parameters
 
 _FARTHEST = timedelta(days=3660)
@@ -60,7 +60,18 @@ def given(parameters: Parameters) -> dict[str, object]:
     return {key: value for key, value in msgspec.to_builtins(parameters).items() if value is not None}
 
 
-async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Added:
+class Submitted(Struct, frozen=True, kw_only=True):
+    """What became of a request. `fresh` is the new job with its first transition, both as the store keeps them; None
+    where the job was there before, or has moved on already.
+    """
+
+    id: str
+    number: int
+    repeated: bool = False
+    fresh: tuple[Job, Transition] | None = None
+
+
+async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Submitted:
     """Store the job; it is accepted when this returns.
 
     Raises:
@@ -70,7 +81,8 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
     check_input(request.input)
     check_output(request.output)
     profile, needs = _profile(request)
-    now = await farm.store.now()
+    # The store's time decides what is due; for the id, whose time only sorts, nobody asks another machine.
+    now = farm.clock.now() if request.run_after is None else await farm.store.now()
     if request.run_after is not None and request.run_after - now > _FARTHEST:
         raise InvalidError(Finding("run_after", "lies more than ten years ahead"))
     later = request.run_after is not None and request.run_after > now
@@ -107,10 +119,12 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
             f"cannot accept the job: the idempotency key {idempotency_key!r} was used with another body; "
             "send the first body again, or take a new key"
         )
-    if needs.engine == "gstreamer" and not added.repeated:
+    if added.repeated:
+        return Submitted(id=added.id, number=added.number, repeated=True)
+    if needs.engine == "gstreamer":
         await _reject(farm, added.id)
-        return Added(id=added.id, number=added.number, state=State.REJECTED, created_at=added.created_at)
-    return added
+        return Submitted(id=added.id, number=added.number)
+    return Submitted(id=added.id, number=added.number, fresh=(accepted_job(job, added), acceptance(job, added)))
 
 
 async def _reject(farm: Farm, job_id: str) -> None:

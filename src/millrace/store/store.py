@@ -53,11 +53,16 @@ class SchemaTooNewError(StoreError):
     """The database was written by a newer Millrace; upgrade this one."""
 
 
+HEARTBEATS_GATHER_S = 0.02
+"""Seconds that a heartbeat may wait for others, so that a farm of many nodes does not commit for each beat alone."""
+
+
 class Added(Struct, frozen=True, kw_only=True):
     """What became of one job handed to :meth:`Store.add_jobs`.
 
     `repeated` is True where the idempotency key was known with the same body: `id` and `number` are then the first
-    job's. `conflict` is True where the key was known with another body: nothing was stored.
+    job's. `conflict` is True where the key was known with another body: nothing was stored. `cursor` is that of the
+    first transition of a job that is new, and None for any other.
     """
 
     id: str
@@ -66,6 +71,7 @@ class Added(Struct, frozen=True, kw_only=True):
     created_at: datetime
     repeated: bool = False
     conflict: bool = False
+    cursor: str | None = None
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):

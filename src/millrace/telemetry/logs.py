@@ -25,6 +25,7 @@ Format = Literal["json", "text"]
 ROOT = "millrace"
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _RESERVED = ("time", "level", "room", "event")
 
 
@@ -55,7 +56,9 @@ class Logger:
         if self._logger.isEnabledFor(level):
             trace = (type(exc), exc, exc.__traceback__) if exc is not None else None
             extra = {"event": event, "fields": {**_context.get(), **fields}}
-            self._logger.log(level, "%s", event, extra=extra, exc_info=trace)
+            # Not `log`, which would first search the stack for a file and a line that no form here shows.
+            record = self._logger.makeRecord(self._logger.name, level, "", 0, "%s", (event,), trace, extra=extra)
+            self._logger.handle(record)
 
 
 def logger(room: str) -> Logger:
@@ -127,7 +130,7 @@ class _Json(_Form):
         line.update((f"{name}_" if name in _RESERVED else name, value) for name, value in fields.items())
         if record.exc_info is not None:
             line["exception"] = self.redactor.text(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line)
 
 
 class _Text(_Form):

@@ -15,9 +15,12 @@ MAX_BATCH = 128
 class Combiner(Generic[Request, Answer]):
     """One batch at a time, so that one connection serves all the callers of a verb."""
 
-    def __init__(self, run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]]) -> None:
-        """`run` answers a batch, one answer for each request in order."""
+    def __init__(
+        self, run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]], *, gather_s: float = 0.0
+    ) -> None:
+        """`run` answers a batch, one answer for each request in order; before each, others may come for `gather_s`."""
         self._run = run
+        self._gather_s = gather_s
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -41,6 +44,8 @@ class Combiner(Generic[Request, Answer]):
 
     async def _work(self) -> None:
         while self._waiting:
+            if self._gather_s:
+                await asyncio.sleep(self._gather_s)
             batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
             try:
                 answers = await self._run([request for request, _ in batch])

@@ -22,7 +22,7 @@ JOIN idempotency_keys k ON k.tenant = w.tenant AND k.key = w.key
 JOIN jobs j ON j.number = k.job
 
 -- name: add_jobs
--- $17 is now.
+-- $17 is now, $18 the reason of the first transition.
 WITH fresh AS MATERIALIZED (
   SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::int[], $10::float8[], $11::text[], $12::bigint[], $13::text[], $14::int[], $15::bigint[], $16::text[])
@@ -39,7 +39,8 @@ new_tasks AS (
   INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at)
   SELECT number, 1, class_id, rank, max_retries, state, CASE WHEN state = 'queued' THEN $17::bigint END, due_at FROM fresh)
 INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-SELECT number, 1, NULL, state, $17, 'accepted', 0, actor FROM fresh ORDER BY number
+SELECT number, 1, NULL, state, $17, $18, 0, actor FROM fresh ORDER BY number
+RETURNING job, xid::text || '-' || seq
 
 -- name: lock_nodes
 -- One request id must be served once, though its repetition may reach another master meanwhile. Advisory locks, because

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millrace.domain.needs import Needs
-from millrace.domain.records import Attempt, Document, Job, NewJob, Output, Transition
+from millrace.domain.records import ACCEPTED, Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
 from millrace.store import rows
 from millrace.store.pages import page_statement
@@ -32,16 +32,17 @@ async def add_jobs(session: Session, calls: Sequence[Sequence[NewJob]]) -> Seque
     numbers = [row[0] for row in await session.all("new_numbers", len(places))] if places else []
     lost = await _add_keys(session, [(number, jobs[place]) for number, place in zip(numbers, places, strict=True)])
     new = {place: number for number, place in zip(numbers, places, strict=True) if number not in lost}
+    cursors: dict[int, str] = {}
     if new:
         columns = _columns(session.now_ms, [(number, jobs[place]) for place, number in new.items()])
-        await session.run("add_jobs", *columns, session.now_ms)
+        cursors = dict(await session.all("add_jobs", *columns, session.now_ms, ACCEPTED))
         session.changed = True
         session.queued.update(jobs[place].class_id for place in new if jobs[place].state is State.QUEUED)
     late = [job for place, job in enumerate(jobs) if place not in new and _key(job) not in known]
     known |= await _known_keys(session, late)
     if any(_key(job) not in known for job in late):
         raise AgainError("a job was deleted while its idempotency key was looked up")
-    answers = iter([_answer(session.now_ms, new.get(place), job, known) for place, job in enumerate(jobs)])
+    answers = iter([_answer(session.now_ms, new.get(place), job, known, cursors) for place, job in enumerate(jobs)])
     return [[next(answers) for _ in call] for call in calls]
 
 
@@ -81,9 +82,16 @@ async def _known_keys(session: Session, jobs: Sequence[NewJob]) -> dict[tuple[st
     return {(row[0], row[1]): row[2:] for row in found}
 
 
-def _answer(now_ms: int, number: int | None, job: NewJob, known: Mapping[tuple[str, str | None], Any]) -> Added:
+def _answer(
+    now_ms: int,
+    number: int | None,
+    job: NewJob,
+    known: Mapping[tuple[str, str | None], Any],
+    cursors: Mapping[int, str],
+) -> Added:
     if number is not None:
-        return Added(id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now_ms))
+        created_at = rows.to_datetime(now_ms)
+        return Added(id=job.id, number=number, state=job.state, created_at=created_at, cursor=cursors[number])
     digest, known_id, known_number, state, created_at = known[_key(job)]
     same = digest == (job.body_digest or "")
     return Added(

@@ -12,7 +12,7 @@ from millrace.store.postgres.connection import Database, Session
 from millrace.store.postgres.jobs import add_jobs
 from millrace.store.postgres.moves import move_alone, move_batch
 from millrace.store.postgres.nodes import Heartbeat, heartbeats
-from millrace.store.store import Added
+from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
 T = TypeVar("T")
 ClaimCombiner = Combiner[Claim, Sequence[Claimed] | None]
@@ -26,7 +26,7 @@ class Verbs:
         self._tell = tell
         self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs)
         self.moves = Combiner[Move, bool](self._move)
-        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats)
+        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S)
         self._claims: dict[tuple[int, ...], ClaimCombiner] = {}
 
     def claims(self, classes: tuple[int, ...]) -> ClaimCombiner:

@@ -30,7 +30,8 @@ ORDER BY t.claimed_at, t.job, t.position LIMIT $1
 
 -- name: queued_classes
 -- One step into the index for each class, however many tasks wait.
-SELECT c.id, (SELECT min(t.queued_at) FROM tasks t WHERE t.state = 'queued' AND t.class_id = c.id)
+SELECT c.id, (
+  SELECT min(t.queued_at) FROM tasks t WHERE t.state = 'queued' AND t.class_id = c.id AND t.queued_at IS NOT NULL)
 FROM requirement_classes c
 
 -- name: queued

@@ -39,7 +39,15 @@ from millrace.store.sqlite.pidfile import PidFile
 from millrace.store.sqlite.readers import Readers
 from millrace.store.sqlite.schema import migrate
 from millrace.store.sqlite.writer import Writer
-from millrace.store.store import Added, JobFilter, JobPage, Listener, StoreError, StoreUnavailableError
+from millrace.store.store import (
+    HEARTBEATS_GATHER_S,
+    Added,
+    JobFilter,
+    JobPage,
+    Listener,
+    StoreError,
+    StoreUnavailableError,
+)
 
 T = TypeVar("T")
 
@@ -115,10 +123,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    async def _write(self, unit: Callable[[Session], T]) -> T:
+    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0) -> T:
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
-        return await self._writer.submit(unit)
+        return await self._writer.submit(unit, gather_s=gather_s)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
         if self._readers is None:
@@ -214,7 +222,8 @@ class SqliteStore:
         return await self._write(lambda session: node_units.register(session, node))
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
-        return await self._write(lambda session: node_units.heartbeat(session, node_id, epoch, ttl_s, reports))
+        unit = partial(node_units.heartbeat, node_id=node_id, epoch=epoch, ttl_s=ttl_s, reports=reports)
+        return await self._write(unit, gather_s=HEARTBEATS_GATHER_S)
 
     async def nodes(self) -> Sequence[Node]:
         return await self._read(node_units.nodes)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from millrace.domain.needs import Needs
-from millrace.domain.records import Attempt, Document, Job, NewJob, Output, Transition
+from millrace.domain.records import ACCEPTED, Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
 from millrace.store import rows
 from millrace.store.pages import page_statement
@@ -44,13 +44,15 @@ def _add_job(session: Session, job: NewJob) -> Added:
     session.run("add_spec", number, rows.to_text(job.spec))
     rank = now - job.head_start_ms
     session.run("add_task", number, job.class_id, rank, job.max_retries, job.state.value, now, due_at)
-    session.run("add_transition", number, 1, None, job.state.value, now, "accepted", 0, job.actor)
+    cursor = session.insert("add_transition", number, 1, None, job.state.value, now, ACCEPTED, 0, job.actor)
     session.changed = True
     if job.idempotency_key is not None:
         session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)
     if job.state is State.QUEUED:
         session.queue(job.class_id)
-    return Added(id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now))
+    return Added(
+        id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now), cursor=str(cursor)
+    )  # fmt: skip
 
 
 def _known(row: rows.Row, job: NewJob) -> Added:

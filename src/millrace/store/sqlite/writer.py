@@ -46,6 +46,7 @@ class Writer:
         self._wake = threading.Condition(threading.Lock())
         self._closing = False
         self._waking = False
+        self._gathering = False
         self._failed: StoreUnavailableError | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -55,17 +56,28 @@ class Writer:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
-    async def submit(self, unit: Callable[[Session], T]) -> T:
-        """Run a unit in the next batch; returns when it is on the disk."""
+    async def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0) -> T:
+        """Run a unit in the next batch; returns when it is on the disk.
+
+        A unit that nobody is in a hurry for may wait `gather_s` seconds for others to share its commit.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closing:
             raise StoreUnavailableError("cannot write: the store is stopped")
         self._waiting.append((unit, future))
-        if not self._waking:
+        if gather_s:
+            if not self._gathering:
+                self._gathering = True
+                self._loop.call_later(gather_s, self._end_gathering)
+        elif not self._waking:
             # After all callbacks that are ready now, so that callers who were answered together come back together.
             self._waking = True
             self._loop.call_soon(self._wake_thread)
         return await future
+
+    def _end_gathering(self) -> None:
+        self._gathering = False
+        self._wake_thread()
 
     def _wake_thread(self) -> None:
         self._waking = False

@@ -86,7 +86,9 @@ CREATE TABLE tasks (
 
 -- Hot indexes: none holds a finished task, so none grows with the history.
 CREATE INDEX tasks_queued ON tasks (class_id, rank, job, position) WHERE state = 'queued';
-CREATE INDEX tasks_waiting ON tasks (class_id, queued_at) WHERE state = 'queued';
+-- Without statistics (a table just filled) this index would look as good to the claim as the one above, which then would
+-- read and sort all that waits: its condition is one that only the question for the oldest implies.
+CREATE INDEX tasks_waiting ON tasks (class_id, queued_at) WHERE state = 'queued' AND queued_at IS NOT NULL;
 CREATE INDEX tasks_due ON tasks (due_at) WHERE state IN ('pending', 'retrying') AND due_at IS NOT NULL;
 CREATE INDEX tasks_held ON tasks (node_id, claim_request) WHERE node_id IS NOT NULL;
 

@@ -58,7 +58,8 @@ def _plain_arguments(source: Path, target: Path) -> list[list[str]]:
     done = subprocess.run(command.argv, capture_output=True, text=True, check=True)
     facts = engine.read_probe(done.stdout, done.stderr, done.returncode)
     made = plan(profiles.named("mp4-h264"), facts, parameters={})
-    return [list(command.argv) for command in engine.encode(made, source, target)]
+    # The engine names its outputs from the folder that it runs in.
+    return [["/usr/bin/env", "-C", str(target), *command.argv] for command in engine.encode(made, source, target)]
 
 
 RUNGS = ((1080, "3000k", 23), (720, "2500k", 23), (480, "1200k", 23), (360, "700k", 23))

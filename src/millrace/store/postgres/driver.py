@@ -177,7 +177,7 @@ class PostgresStore:
         for move in moves:
             for source in move.sources:
                 check_transition(source, move.target)
-                verbs = self._running()
+        verbs = self._running()
         answers = [False] * len(moves)
         # Moves of one job in one call follow each other; all others go together.
         for places in rounds(moves):

@@ -193,20 +193,26 @@ def _report(book: Book, others: dict[str, Figures], rounds: int) -> str:
     loads = [one["other_load"] for found in book.runs.values() for one in found]
     parts = [
         "### Submit and claim\n",
-        f"Medians of {rounds} rounds of {SECONDS} s through the HTTP API with keys on; client, masters and database share "
-        "the machine, and CPU is that of all their processes. SQLite with synchronous=FULL, PostgreSQL with fsync and "
-        "synchronous_commit on. A pair is one claim and one completion of a worker whose engine takes no time. "
-        f"Other programs kept the cores {100 * statistics.median(loads):.0f} % busy meanwhile "
-        f"({100 * min(loads):.0f} to {100 * max(loads):.0f} %): where that is more than a few percent, the rates are lower "
-        "bounds, and CPU for each operation and the ratios are what counts.\n",
+        (
+            f"Medians of {rounds} rounds of {SECONDS} s through the HTTP API with keys on; client, masters and database share "
+            "the machine, and CPU is that of all their processes. SQLite with synchronous=FULL, PostgreSQL with fsync and "
+            "synchronous_commit on. A pair is one claim and one completion of a worker whose engine takes no time. "
+            f"Other programs kept the cores {100 * statistics.median(loads):.0f} % busy meanwhile "
+            f"({100 * min(loads):.0f} to {100 * max(loads):.0f} %): where that is more than a few percent, the rates are lower "
+            "bounds, and CPU for each operation and the ratios are what counts.\n"
+        ),
         _rate_table(book),
         "",
-        f"With {FINISHED:,} finished and {QUEUED:,} queued jobs, a fifth of them, at the head, for other machines "
-        f"({MOST} clients; filling took {', '.join(f'{store} {took:.0f} s' for store, took in book.fill_s.items())}):\n",
+        (
+            f"With {FINISHED:,} finished and {QUEUED:,} queued jobs, a fifth of them, at the head, for other machines "
+            f"({MOST} clients; filling took {', '.join(f'{store} {took:.0f} s' for store, took in book.fill_s.items())}):\n"
+        ),
         _history_table(book),
         "",
-        "Beside the raw-SQL floor (64 rows to a commit, no HTTP, no history of attempts) and other queues driven directly, "
-        "the best of their settings; Redis syncs its log once a second, which is less durable than the others:\n",
+        (
+            "Beside the raw-SQL floor (64 rows to a commit, no HTTP, no history of attempts) and other queues driven directly, "
+            "the best of their settings; Redis syncs its log once a second, which is less durable than the others:\n"
+        ),
         _peer_table(book, others),
         "",
         _waiting_table(book),

@@ -351,7 +351,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     """Prepare, warm up, measure."""
     tally, loop = Tally(), Loop()
     addresses = [(host, port) for host, port in task["addresses"]]
-    say = Speaker(task["key"], "%s:%d" % addresses[0])
+    say = Speaker(task["key"], f"{addresses[0][0]}:{addresses[0][1]}")
     masters = task["masters"]
     rss_before = [rss_mb(pid) for pid in masters]
     gate = Gate(2 if task["kind"] == "pickup" else task["clients"])

@@ -33,7 +33,7 @@ class Master:
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """One request by hand."""
         request = Request(
-            "http://%s:%d%s" % (*self.address, path),
+            f"http://{self.address[0]}:{self.address[1]}{path}",
             data=json.dumps(body).encode(),
             headers={"authorization": f"Bearer {self.key}", "content-type": "application/json"},
         )
@@ -172,7 +172,7 @@ def wait_until(ready: Any, what: str, limit_s: float = _START_S) -> None:
     while not ready():
         if time.monotonic() > end_s:
             raise SystemExit(f"cannot measure: {what} was not ready within {limit_s:.0f} s")
-        time.sleep(0.05)
+        time.sleep(0.05)  # noqa: TID251  nothing tells when another program is ready
 
 
 def runs(commands: Sequence[Sequence[str]], limit_s: float) -> str:

@@ -60,6 +60,19 @@ def test_an_accepted_job_is_read_back_as_it_was_given(farm: Any) -> None:
     farm.run(work())
 
 
+def test_the_cursor_of_an_acceptance_is_that_of_its_transition(farm: Any) -> None:
+    async def work() -> None:
+        class_id = await farm.store.class_of(NEEDS)
+        keyed = a_job(class_id, idempotency_key="k", body_digest="d")
+        added = await farm.store.add_jobs([a_job(class_id), keyed, a_job(class_id)])
+        for each in added:
+            assert [one.cursor for one in await farm.store.transitions(each.id)] == [each.cursor]
+        (again,) = await farm.store.add_jobs([a_job(class_id, idempotency_key="k", body_digest="d")])
+        assert (again.repeated, again.cursor) == (True, None)
+
+    farm.run(work())
+
+
 def test_unknown_jobs_and_tasks_are_nothing(farm: Any) -> None:
     async def work() -> None:
         for ref in ("nothing", "", 0, -1, 10**30):

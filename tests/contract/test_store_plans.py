@@ -43,7 +43,7 @@ def explain(farm: Any) -> Any:
 
 async def _fill(store: Any) -> None:
     class_id = await store.class_of(NEEDS)
-    await store.add_jobs([a_job(class_id) for _ in range(50)])
+    await store.add_jobs([a_job(class_id) for _ in range(600)])  # a few pages, so that indexes differ in height
 
 
 def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -27,6 +27,21 @@ async def test_an_idempotency_key_makes_one_job_of_many_submissions(rig: Rig) ->
     assert len((await rig.get("/v1/jobs"))["jobs"]) == 1
     bad = await rig.call("POST", "/v1/jobs", json={}, headers={"idempotency-key": "x" * 256})
     assert (bad.status_code, field_of(bad)) == (400, "Idempotency-Key")
+
+
+@on_master
+async def test_what_a_submission_is_answered_with_is_what_is_read_later(rig: Rig) -> None:
+    """The answer is worked out, not read back; a reader must see the same, and follow events from its cursor."""
+    next_year = datetime.now(UTC).replace(microsecond=789123) + timedelta(days=365)
+    for more in (
+        {},
+        {"run_after": next_year.isoformat(), "labels": {"show": "news"}, "timeout_s": 7.5},
+        {"scenario": None, "profile": "web-hls", "input": "/media/film.mp4", "output": "/media/out", "max_retries": 0},
+        {"queue": "live", "priority": "high", "parameters": {"height": 480}, "tenant": "a"},
+        {"engine": "gstreamer"},
+    ):
+        job = await rig.post("/v1/jobs", {"scenario": "720p30-h264", **more}, status=201)
+        assert job == await rig.get(f"/v1/jobs/{job['id']}")
 
 
 @on_master

@@ -435,6 +435,16 @@ async def test_a_task_that_never_reached_the_node_is_given_away_again(rig: Rig) 
 
 
 @farm_test
+async def test_nodes_that_come_together_at_a_start_all_see_the_classes(rig: Rig) -> None:
+    await rig.submit()
+    several = [await rig.node(f"n{number}") for number in range(3)]
+    fresh = Offers(rig.farm.store)  # a master that has just started and has read no class yet
+    found = await asyncio.gather(*(fresh.classes_for(node.id, node.epoch) for node in several))
+    assert found[0]
+    assert found[0] == found[1] == found[2]
+
+
+@farm_test
 async def test_an_idempotency_key_makes_one_job(rig: Rig) -> None:
     request = JobRequest(scenario="720p30-h264")
     first = await submit(rig.farm, request, caller=Caller(), idempotency_key="k1")

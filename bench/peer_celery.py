@@ -51,7 +51,7 @@ def drained(broker: redis.Redis, processes: int, jobs: int) -> float:
                 first_s = time.perf_counter()
             if first_s and left == 0:
                 break
-            time.sleep(0.02)  # noqa: TID251  Redis does not tell when its queue is empty
+            time.sleep(0.02)
         return (jobs - broker.llen("celery") - broker.hlen("unacked")) / (time.perf_counter() - first_s)
     finally:
         worker.terminate()

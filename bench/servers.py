@@ -172,7 +172,7 @@ def wait_until(ready: Any, what: str, limit_s: float = _START_S) -> None:
     while not ready():
         if time.monotonic() > end_s:
             raise SystemExit(f"cannot measure: {what} was not ready within {limit_s:.0f} s")
-        time.sleep(0.05)  # noqa: TID251  nothing tells when another program is ready
+        time.sleep(0.05)
 
 
 def runs(commands: Sequence[Sequence[str]], limit_s: float) -> str:

@@ -62,7 +62,8 @@ def _plain_arguments(source: Path, target: Path) -> list[list[str]]:
     return [["/usr/bin/env", "-C", str(target), *command.argv] for command in engine.encode(made, source, target)]
 
 
-RUNGS = ((1080, "3000k", 23), (720, "2500k", 23), (480, "1200k", 23), (360, "700k", 23))
+RUNGS = ((1080, 6000, 21), (720, 3500, 22), (480, 1800, 23), (360, 1000, 23))
+"""Height, peak kbit/s and CRF of the rungs of `web-hls`, so that every way makes the same renditions."""
 
 
 def ladder(folder: Path, runs: int) -> str:
@@ -119,16 +120,17 @@ def _hls(folder: Path, name: str) -> list[str]:
     ]
 
 
-def _encode(crf: int) -> list[str]:
-    return [*_X264, "-crf", str(crf), "-g", "100", "-keyint_min", "100", "-sc_threshold", "0", "-pix_fmt", "yuv420p"]
+def _encode(crf: int, peak_kbps: int) -> list[str]:
+    limits = ["-crf", str(crf), "-maxrate", f"{peak_kbps}k", "-bufsize", f"{2 * peak_kbps}k"]
+    return [*_X264, *limits, "-g", "100", "-keyint_min", "100", "-sc_threshold", "0", "-pix_fmt", "yuv420p"]
 
 
 def _single(source: Path, folder: Path) -> list[str]:
     """Decode once, scale each rung from the one above, straight to CMAF HLS."""
     graph = "[0:v]split=2[v1080][c1];[c1]scale=-2:720,split=2[v720][c2];[c2]scale=-2:480,split=2[v480][c3];[c3]scale=-2:360[v360]"
     command = [FFMPEG, *_QUIET, "-i", str(source), "-filter_complex", graph]
-    for height, _, crf in RUNGS:
-        command += ["-map", f"[v{height}]", *_encode(crf), *_hls(folder, str(height))]
+    for height, peak_kbps, crf in RUNGS:
+        command += ["-map", f"[v{height}]", *_encode(crf, peak_kbps), *_hls(folder, str(height))]
     return [*command, "-map", "0:a", "-c:a", "aac", "-b:a", "128k", "-ac", "2", *_hls(folder, "audio")]
 
 
@@ -143,10 +145,10 @@ def _separate(source: Path, folder: Path) -> list[list[str]]:
             "0:v",
             "-vf",
             f"scale=-2:{height}",
-            *_encode(crf),
+            *_encode(crf, peak_kbps),
             *_hls(folder, str(height)),
         ]
-        for height, _, crf in RUNGS
+        for height, peak_kbps, crf in RUNGS
     ]
     audio = [
         FFMPEG,

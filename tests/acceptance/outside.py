@@ -314,6 +314,11 @@ def eventually(look: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"it never came to pass that {what}")
 
 
+def is_emptied(folder: Path, pattern: str = "*") -> bool:
+    """Wait until nothing is left in a folder. A worker reports first and tidies up after that."""
+    return bool(eventually(lambda: not [*folder.glob(pattern)], f"{folder} was emptied"))
+
+
 def assert_gone(processes: list[psutil.Process], *, within_s: float = 10) -> None:
     """Each has ended, or ends in that time. A zombie has ended."""
     _, alive = psutil.wait_procs(processes, timeout=within_s)

@@ -21,6 +21,7 @@ from outside import (
     decoded,
     eventually,
     ffmpeg,
+    is_emptied,
     outcomes,
     program,
     running,
@@ -293,7 +294,7 @@ def test_scratch_that_fills_up_during_the_encode_fails_with_the_reason(shell: Sh
             farm.submit(**LONG, max_retries=0)
             job = farm.ends(1, "failed")
             assert job["failure"]["class"] == "disk", job["failure"]
-            assert not [*(small_disk.path / "state" / "scratch" / "attempts").iterdir()]
+            assert is_emptied(small_disk.path / "state" / "scratch" / "attempts")
             small_disk.empty()
             farm.do("retry", 1)
             assert outcomes(farm.ends(1)) == ["failed", "completed"]

@@ -23,6 +23,7 @@ from outside import (
     assert_gone,
     decoded,
     eventually,
+    is_emptied,
     outcomes,
     program,
     running,
@@ -201,7 +202,7 @@ def test_the_first_sigterm_lets_a_worker_finish_and_the_second_hands_back_unspen
     assert_gone([engine])
     job = farm.job(2)
     assert (job["state"], outcomes(job)) == ("queued", ["handed_back"])
-    assert not [*(machines.shell.home / "one" / "scratch" / "attempts").iterdir()]
+    assert is_emptied(machines.shell.home / "one" / "scratch" / "attempts")
     # Nothing was spent: with no retry allowed, it may still run.
     machines.worker(farm, "two")
     assert outcomes(farm.ends(2)) == ["handed_back", "completed"]
@@ -280,7 +281,7 @@ def test_cancel_ends_the_engine_within_two_heartbeats(machines: Machines) -> Non
     assert list(machines.media.iterdir()) == []
     farm.submit(**SHORT)
     farm.ends(3)  # its slot is free again
-    assert not [*(machines.shell.home / "one" / "scratch" / "attempts").iterdir()]
+    assert is_emptied(machines.shell.home / "one" / "scratch" / "attempts")
 
 
 def test_a_time_limit_does_not_run_while_a_job_is_paused(machines: Machines) -> None:

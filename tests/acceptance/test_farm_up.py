@@ -12,7 +12,20 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from outside import LONG, LONG_FRAMES, SHORT, Farm, Running, Shell, assert_gone, decoded, outcomes, running, states
+from outside import (
+    LONG,
+    LONG_FRAMES,
+    SHORT,
+    Farm,
+    Running,
+    Shell,
+    assert_gone,
+    decoded,
+    is_emptied,
+    outcomes,
+    running,
+    states,
+)
 
 QUICK = {"MILLRACE_HEARTBEAT": "0.3"}
 
@@ -56,7 +69,7 @@ def test_it_is_ready_when_it_says_so_and_leaves_nothing_after_sigterm(shell: She
     assert out == ""  # the ready line stands alone
     assert "Traceback" not in err
     assert_gone(family)
-    assert not list((shell.home / "farm").glob("worker-*/scratch/attempts/*"))
+    assert is_emptied(shell.home / "farm", "worker-*/scratch/attempts/*")
 
 
 def test_the_key_and_the_jobs_outlive_a_restart(shell: Shell) -> None:

@@ -98,7 +98,7 @@ def commands() -> str:
     """The help of every command."""
     import click
 
-    from millrace.cli.main import app
+    from millrace.cli.app import app
 
     parts = [MADE + "# Commands\n", EXIT_CODES]
     for path, command in _walk(app, ("millrace",)):

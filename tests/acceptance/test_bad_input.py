@@ -217,9 +217,14 @@ def test_an_output_that_exists_is_untouched_unless_overwriting(farm: Running, me
     assert job["failure"]["class"] == "output_exists"
     assert outcomes(job) == ["failed"]
     assert [path.name for path in out.iterdir()] == ["precious.txt"]
-    done = farm.cli("jobs", "submit", media / "small.mp4", "-p", "mp4-h264", "--to", out, "--overwrite", "--wait")
-    assert done.code == 0, done.err
-    assert not (out / "precious.txt").exists()
+    replace = ("jobs", "submit", media / "small.mp4", "-p", "mp4-h264", "--to", out, "--overwrite", "--wait")
+    refused = farm.cli(*replace)
+    assert refused.code == 1
+    assert "precious.txt was not made by Millrace" in refused.out + refused.err
+    (out / "precious.txt").unlink()
+    for _ in ("made", "replaced"):
+        done = farm.cli(*replace)
+        assert done.code == 0, done.err
     assert decoded(out / "video.mp4").frames == 25
     # A job that fails replaces nothing, also where it might.
     bad = {**order, "input": str(media / "broken.mp4"), "overwrite": True}

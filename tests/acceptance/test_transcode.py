@@ -1,6 +1,7 @@
 """One command turns a real file into a streaming ladder."""
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -89,9 +90,18 @@ def test_an_output_that_exists_is_refused_and_untouched_unless_overwriting(shell
     assert "--overwrite" in done.err
     assert [path.name for path in out.iterdir()] == ["precious.txt"]
     done = shell.run("transcode", SAMPLE, "--profile", tiny, "--out", out, "--overwrite")
+    assert done.code == 1
+    assert "precious.txt was not made by Millrace" in done.err
+    assert (out / "precious.txt").read_text() == "keep me"
+    (out / "precious.txt").unlink()
+    (shell.home / ".out.millrace-left-by-a-kill").mkdir()
+    done = shell.run("transcode", SAMPLE, "--profile", tiny, "--out", out)
     assert done.code == 0, done.err
-    assert not (out / "precious.txt").exists()
-    assert (out / "master.m3u8").exists()
+    assert [path.name for path in shell.home.iterdir() if path.name.startswith(".out")] == []
+    first = (out / ".millrace.json").read_text()
+    done = shell.run("transcode", SAMPLE, "--profile", tiny, "--out", out, "--overwrite")
+    assert done.code == 0, done.err
+    assert (out / ".millrace.json").read_text() != first
 
 
 def test_wrong_usage_is_2(shell: Shell) -> None:
@@ -99,6 +109,12 @@ def test_wrong_usage_is_2(shell: Shell) -> None:
         ["transcode", SAMPLE, "--profile", "web-hsl", "--out", "out"],
         ["transcode", SAMPLE, "--profile", "no/such.yaml", "--out", "out"],
         ["transcode", SAMPLE, "--frobnicate"],
+        ["transcode", SAMPLE, "--out", ""],
+        ["transcode", SAMPLE, "--out", "/"],
+        ["transcode", SAMPLE, "--out", SAMPLE.parent, "--overwrite"],
+        ["transcode", "file:///etc/passwd", "--out", "out"],
+        ["transcode", "-", "--out", "out"],
+        ["transcode", os.fsdecode(b"caf\xe9.mp4"), "--out", "out"],
         ["frobnicate"],
     ):
         done = shell.run(*arguments)
@@ -106,7 +122,17 @@ def test_wrong_usage_is_2(shell: Shell) -> None:
         assert done.err.strip()
 
 
-def test_interrupting_leaves_no_child_and_no_output(shell: Shell) -> None:
+def test_a_home_that_cannot_be_written_is_no_hindrance(shell: Shell, tiny: Path) -> None:
+    nowhere = shell.having(HOME="/proc/none")
+    done = nowhere.run("transcode", SAMPLE, "--profile", tiny, "--out", "out")
+    assert done.code == 0, done.err
+    missing = nowhere.run("transcode", "missing.mp4", "--out", "other")
+    assert missing.code == 1
+    assert "cannot find the input" in missing.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_interrupting_leaves_no_child_and_no_output(shell: Shell, number: signal.Signals) -> None:
     process = shell.start("transcode", SAMPLE, "--profile", "4K30-h265", "--out", "out")
     assert process.stderr is not None
     for line in process.stderr:
@@ -114,9 +140,9 @@ def test_interrupting_leaves_no_child_and_no_output(shell: Shell) -> None:
             break
     family = psutil.Process(process.pid).children(recursive=True)
     assert family
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
     assert [child for child in family if child.is_running()] == []
     assert not (shell.home / "out").exists()

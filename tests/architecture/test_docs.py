@@ -13,7 +13,7 @@ import pytest
 
 import millrace
 from millrace.api.table import TABLE
-from millrace.cli.main import app
+from millrace.cli.app import app
 from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.domain.failures import FailureClass
 from millrace.domain.states import State

@@ -20,6 +20,7 @@ from millrace.blobs.local import LocalBlobs
 from millrace.runtime.clock import SystemClock, VirtualClock
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Product
+from millrace.worker.deliver_folder import FolderDestination
 from millrace.worker.engines_alive import EnginesAlive, end_leftovers, start_ticks
 from millrace.worker.failure import HandBackError, TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
@@ -245,6 +246,79 @@ def test_an_output_in_an_object_store(tmp_path):
         assert sorted(path.name for path in kept.rglob("*") if path.is_file()) == ["b.mp4", "millrace.json"]
 
     asyncio.run(main())
+
+
+def test_overwriting_an_object_store_leaves_what_others_put_there(tmp_path):
+    async def main():
+        control = Control(SystemClock())
+        place = ObjectDestination(bucket(tmp_path), "s3://films/one")
+        kept = tmp_path / "s3" / "films" / "one"
+        await place.publish(delivery(tmp_path / "out"), control)
+        (kept / "precious.txt").write_text("keep")
+        with pytest.raises(TaskFailedError, match=r"precious\.txt was not made by Millrace"):
+            await place.check("j2", overwrite=True)
+        with pytest.raises(TaskFailedError, match="was not made"):
+            await place.publish(delivery(tmp_path / "out", job="j2", overwrite=True), control)
+        # One that came while the job ran is not ours to remove, either.
+        await place.publish(delivery(tmp_path / "out", names=("b.mp4",)), control)
+        assert sorted(path.name for path in kept.rglob("*") if path.is_file()) == [
+            "b.mp4", "millrace.json", "precious.txt",
+        ]  # fmt: skip
+
+    asyncio.run(main())
+
+
+def test_an_output_half_replaced_in_an_object_store_can_still_be_overwritten(tmp_path):
+    async def main():
+        control = Control(SystemClock())
+        place = ObjectDestination(bucket(tmp_path), "s3://films/one")
+        kept = tmp_path / "s3" / "films" / "one"
+        await place.publish(delivery(tmp_path / "out"), control)
+        broken = delivery(tmp_path / "out", job="j2", names=("b.mp4",), overwrite=True)
+        (tmp_path / "out" / "b.mp4").write_text("no more what was checked")
+        with pytest.raises(TaskFailedError, match=r"cannot store b\.mp4"):
+            await place.publish(broken, control)
+        assert (kept / "master.m3u8").exists()
+        await place.publish(delivery(tmp_path / "out", job="j3", names=("c.mp4",), overwrite=True), control)
+        assert sorted(path.name for path in kept.rglob("*") if path.is_file()) == ["c.mp4", "millrace.json"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [
+        (["precious.txt"], "precious.txt"),
+        (["sub/film.mp4"], "sub/film.mp4"),
+        ([".millrace.json", "old.ts", "new.txt"], "new.txt"),
+    ],
+)
+def test_overwriting_a_folder_replaces_nothing_that_others_put_there(tmp_path, there, named):
+    out = tmp_path / "out"
+    for name in there:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text('{"job": "j0", "outputs": [{"name": "old.ts"}]}')
+
+    async def main():
+        control = Control(SystemClock())
+        place = FolderDestination(out)
+        with pytest.raises(TaskFailedError, match=f"{named} was not made by Millrace"):
+            await place.check("j1", overwrite=True)
+        with pytest.raises(TaskFailedError, match=f"{named} was not made by Millrace"):
+            await place.publish(delivery(tmp_path / "made", overwrite=True), control)
+        (out / named).unlink()
+        await place.check("j1", overwrite=True)
+
+    asyncio.run(main())
+    assert all((out / name).exists() for name in there if name != named)
+
+
+def test_overwriting_replaces_no_file_and_no_link(tmp_path):
+    (tmp_path / "film.mp4").write_text("precious")
+    (tmp_path / "link").symlink_to("film.mp4")
+    for name in ("film.mp4", "link"):
+        with pytest.raises(TaskFailedError, match="it was not made by Millrace"):
+            asyncio.run(FolderDestination(tmp_path / name).check("j1", overwrite=True))
 
 
 def test_an_input_from_an_object_store(tmp_path):

@@ -585,6 +585,7 @@ def test_overwriting_replaces_the_whole_folder(tmp_path):
     async def scenario(master, worker, engine):
         out.mkdir()
         (out / "old.ts").write_text("old")
+        (out / ".millrace.json").write_text('{"job": "j0", "attempt": 1, "outputs": [{"name": "old.ts"}]}')
         task = master.add(spec(output=str(out), overwrite=True))
         await engine.begun()
         assert (out / "old.ts").exists()

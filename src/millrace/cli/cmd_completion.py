@@ -11,7 +11,7 @@ def completion(shell: str) -> None:
 
     For bash: eval "$(millrace completion bash)"
     """
-    from millrace.cli.main import app  # noqa: PLC0415  main imports this command when it is called
+    from millrace.cli.app import app  # noqa: PLC0415  app imports this command when it is called
 
     found = get_completion_class(shell)
     if found is None:

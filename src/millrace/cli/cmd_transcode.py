@@ -8,18 +8,18 @@ from millrace.cli.options import PATH
 
 
 @click.command()
-@click.argument("source", metavar="[INPUT]", required=False, type=PATH)
+@click.argument("source", metavar="[INPUT]", required=False)
 @click.option(
     "--profile", "-p", help="A profile's name, a scenario such as 1080p30-h264, or a YAML file.  [default: web-hls]"
 )
 @click.option("--out", type=PATH, default=Path("out"), show_default=True, help="Folder for the result.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in that folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier output in that folder, never anything else.")
 @click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 @click.option("--verbose", is_flag=True, help="Print what the programs log.")
 def transcode(
-    source: Path | None,
+    source: str | None,
     profile: str | None,
     out: Path,
     overwrite: bool,
@@ -30,7 +30,7 @@ def transcode(
 ) -> int:
     """Turn a film into other video, here and now: a farm of one master and one worker, for one job.
 
-    INPUT is the film; without it a test clip is generated. Exit codes: 0 done, 1 the job failed, 2 wrong usage.
+    INPUT is the film, a file or an http(s) or s3 URL; without it a test clip is generated. Exit codes: 0 done, 1 the job failed, 2 wrong usage.
     """
     from millrace.cli.transcode.run import Order, transcode_now  # noqa: PLC0415  not needed for --help
 

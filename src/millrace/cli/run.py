@@ -58,10 +58,11 @@ def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Se
     try:
         asyncio.run(_run(program, ready, workers))
     except EXPECTED as error:
-        raise CommandError(_sentence(error)) from error
+        raise CommandError(sentence_of(error)) from error
 
 
-def _sentence(error: BaseException) -> str:
+def sentence_of(error: BaseException) -> str:
+    """What went wrong with a program, for one of the errors that may be expected."""
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
         return f"cannot start: {error.strerror}{where}"
@@ -107,7 +108,7 @@ async def _first(work: "asyncio.Future[Any]", event: Awaitable[object]) -> bool:
 
 
 def collect_garbage() -> None:
-    """The start is over (see `main`): what was made until now stays for good, what comes is looked after."""
+    """The start is over (see `app`): what was made until now stays for good, what comes is looked after."""
     gc.freeze()
     gc.enable()
 

@@ -18,25 +18,50 @@ def _text(value: str) -> str:
     return value
 
 
+MOST_SECONDS = 10**9
+MOST_DAYS = 10**5
+MOST_SLOTS = 4096
+"""As many as a master lets a node have."""
+
+
 def _seconds(value: str) -> float:
-    number = float(value)
-    if not 0 < number < 10**9:
-        raise ValueError("a number of seconds above zero")
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < MOST_SECONDS:
+        raise ValueError(f"a number of seconds above zero and below {MOST_SECONDS}")
     return number
 
 
-def _count(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        raise ValueError("a whole number, not below zero")
-    return number
+def _whole(most: int, called: str, *, least: int = 0) -> Callable[[str], int]:
+    def read_whole(value: str) -> int:
+        # int() would take 1_0, and digits of other scripts; and it is slow with thousands of digits.
+        number = int(value) if value.isascii() and value.isdigit() and len(value) <= len(str(most)) else -1
+        if not least <= number <= most:
+            raise ValueError(f"{called} from {least} to {most}")
+        return number
+
+    return read_whole
 
 
-def _port(value: str) -> int:
-    number = int(value)
-    if not 0 <= number < 2**16:
-        raise ValueError("a port from 0 to 65535, 0 for any free one")
-    return number
+_count = _whole(MOST_SECONDS, "a whole number")
+_days = _whole(MOST_DAYS, "a number of days")
+_port = _whole(2**16 - 1, "a port")
+_slots = _whole(MOST_SLOTS, "a number of slots", least=1)
+
+
+def _switch(value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise ValueError("1, or 0")
+    return value == "1"
+
+
+def _store(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if separator and scheme not in {"postgresql", "postgres"}:
+        raise ValueError("a postgresql:// URL; leave it empty for SQLite in the data folder")
+    return value
 
 
 def _paths(value: str) -> tuple[Path, ...]:
@@ -80,23 +105,23 @@ class MasterSettings:
     """What a master may be told."""
 
     data: Path = setting(Path("millrace-data"), "MILLRACE_DATA", "Folder for the embedded database, kept outputs and uploads.", Path)  # fmt: skip
-    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL; empty for SQLite in the data folder.", secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
+    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL; empty for SQLite in the data folder.", _store, secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
     blobs: str = setting("", "MILLRACE_BLOBS", "Where uploads and kept outputs lie: `s3://bucket/prefix`; empty for the data folder.", secret=True)  # fmt: skip
     host: str = setting("127.0.0.1", "MILLRACE_HOST", "Address to listen on. Any but a loopback address needs TLS.")
     port: int = setting(8080, "MILLRACE_PORT", "Port to listen on; 0 takes any free one.", _port)
     tls_certificate: Path | None = setting(None, "MILLRACE_TLS_CERT", "Certificate chain in PEM.", _optional_path)
     tls_key: Path | None = setting(None, "MILLRACE_TLS_KEY", "Private key in PEM.", _optional_path)
-    plain_http: bool = setting(False, "MILLRACE_PLAIN_HTTP", "Allow listening off loopback without TLS, behind a proxy that ends it: 1.", lambda value: value == "1")  # fmt: skip
+    plain_http: bool = setting(False, "MILLRACE_PLAIN_HTTP", "Allow listening off loopback without TLS, behind a proxy that ends it: 1.", _switch)  # fmt: skip
     api_key: str = setting("", "MILLRACE_API_KEY", "The key that callers show; made and stored in the data folder where it is empty.", aliases=("MASTER_API_KEY", "FFMPEG_RTMP_API_KEY"), secret=True)  # fmt: skip
     lease_ttl_s: float = setting(15.0, "MILLRACE_LEASE_TTL", "Seconds of silence after which a worker counts as lost.", _seconds)  # fmt: skip
     heartbeat_s: float = setting(3.0, "MILLRACE_HEARTBEAT", "Seconds between a worker's heartbeats.", _seconds)
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
-    keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever.", _count)  # fmt: skip
+    keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever.", _days)  # fmt: skip
 
     keep_uploads_days: int = setting(
-        7, "MILLRACE_KEEP_UPLOADS_DAYS", "Days that uploads are kept; 0 keeps them for ever.", _count
+        7, "MILLRACE_KEEP_UPLOADS_DAYS", "Days that uploads are kept; 0 keeps them for ever.", _days
     )
 
 
@@ -108,7 +133,7 @@ class WorkerSettings:
     api_key: str = setting("", "MILLRACE_API_KEY", "The key to show to the master.", aliases=("MASTER_API_KEY", "FFMPEG_RTMP_API_KEY"), secret=True)  # fmt: skip
     state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
     name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
-    slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _count)
+    slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _slots)
     labels: Labels = setting((), "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip

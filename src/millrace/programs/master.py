@@ -84,6 +84,7 @@ class MasterProgram(Service):
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
+        api_key.check(self.key, self.key_file)
         if made:
             log.info("master.key_made", file=str(self.key_file))
         keys = Keys([Key(secret=self.key)], now_s=time.time)

@@ -7,10 +7,8 @@ back to the lock costs more than all else that a small reply needs.
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-
-class _Transport:
+class OneWriteTransport:
     """Holds the head of a reply back for the body that follows it, at most until the loop's next turn."""
 
     __slots__ = ("_held", "_inner", "_loop")
@@ -46,11 +44,3 @@ class _Transport:
         if self._held:
             head, self._held = self._held, b""
             self._inner.write(head)
-
-
-class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 on such a transport."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """A client has come."""
-        super().connection_made(_Transport(transport))  # type: ignore[arg-type]  # it answers to the same calls

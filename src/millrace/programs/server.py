@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from millrace.programs.one_write import OneWriteProtocol
+from millrace.programs.http_protocol import BoundedProtocol
 from millrace.runtime.service import Service
 
 GRACE_S = 5
@@ -68,7 +68,7 @@ class HttpServer(Service):
         self._socket = listening
         self._config = uvicorn.Config(
             app,
-            http=OneWriteProtocol,
+            http=BoundedProtocol,
             loop="asyncio",
             lifespan="off",
             ws="none",

@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -23,7 +23,10 @@ class StopRequest:
 
 @asynccontextmanager
 async def stop_signals(on_signal: Callable[[signal.Signals], None] = lambda _: None) -> AsyncIterator[StopRequest]:
-    """Listen to SIGTERM and SIGINT while the block runs. Only in the main thread; `on_signal` is told of each one."""
+    """Listen to SIGTERM, SIGINT and SIGHUP while the block runs. Only in the main thread; `on_signal` is told of each one.
+
+    A signal that is ignored stays so: that is how `nohup` keeps a program when its terminal closes.
+    """
     loop = asyncio.get_running_loop()
     request = StopRequest()
 
@@ -31,10 +34,11 @@ async def stop_signals(on_signal: Callable[[signal.Signals], None] = lambda _: N
         on_signal(number)
         request.ask()
 
-    for number in STOP_SIGNALS:
+    heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heeded:
         loop.add_signal_handler(number, heard, number)
     try:
         yield request
     finally:
-        for number in STOP_SIGNALS:
+        for number in heeded:
             loop.remove_signal_handler(number)

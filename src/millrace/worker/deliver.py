@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,9 @@ from millrace.worker.control import Control
 from millrace.worker.failure import TaskFailedError, from_client_error
 
 MANIFEST = ".millrace.json"
-"""Says which job made a folder, so that a second attempt of it may replace what a first one published and could not report."""
+"""Says which job made a folder and what is in it: a second attempt of that job may replace what a first one published and
+could not report, and overwriting replaces what Millrace made and nothing else.
+"""
 
 
 class Product(Struct, frozen=True, kw_only=True):
@@ -78,11 +80,12 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest(delivery: Delivery) -> bytes:
-    """The text of the manifest."""
+def manifest(delivery: Delivery, replaces: Collection[str] = ()) -> bytes:
+    """The text of the manifest. `replaces` are names of an earlier output that lie there until publishing has ended."""
     document = {
         "job": delivery.job,
         "attempt": delivery.attempt,
+        **({"replaces": sorted(replaces)} if replaces else {}),
         "outputs": [{"name": one.name, "size": one.size, "sha256": one.sha256} for one in delivery.products],
     }
     return json.dumps(document, indent=1).encode() + b"\n"
@@ -94,6 +97,25 @@ def made_by(text: bytes, job: str) -> bool:
         return bool(json.loads(text)["job"] == job)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def owned(text: bytes) -> frozenset[str]:
+    """The names of the files that a manifest says Millrace made there; none where it is no manifest."""
+    try:
+        document = json.loads(text)
+        names = [*(one["name"] for one in document["outputs"]), *document.get("replaces", ())]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return frozenset()
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+def foreign(location: str, name: str) -> TaskFailedError:
+    """The refusal to overwrite what somebody else put there."""
+    return TaskFailedError(
+        FailureClass.OUTPUT_EXISTS,
+        f"cannot replace {location}: {name or 'it'} was not made by Millrace, and overwriting replaces earlier outputs "
+        "only; name another place, or move that away",
+    )
 
 
 def taken(location: str) -> TaskFailedError:

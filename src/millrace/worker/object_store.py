@@ -10,12 +10,14 @@ from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
-from millrace.worker.deliver import Delivery, Product, made_by, manifest, taken
+from millrace.worker.deliver import Delivery, Product, foreign, made_by, manifest, owned, taken
 from millrace.worker.download import BrokenOffError, Opened, download
 from millrace.worker.failure import TaskFailedError, from_blob_error
 from millrace.worker.fetch import Fetching
 
 MANIFEST = "millrace.json"
+_MANIFEST_LIMIT = 64 << 20
+"""A long film in short segments and many renditions has tens of thousands of outputs."""
 _ENTRIES = (".vtt", "index.m3u8", ".m3u8")
 """What players open first is stored last, after everything that it names."""
 
@@ -87,13 +89,16 @@ class ObjectDestination:
         self._open = open_store
 
     async def check(self, job: str, *, overwrite: bool) -> None:
-        """Refuse a prefix that holds anything but an earlier attempt of the same job."""
+        """Refuse a prefix that holds anything but an earlier attempt of the same job, or with `overwrite` an output."""
         try:
             store = self._open(self._location)
-            if overwrite or await _made_by(store, job):
+            text = await _manifest(store)
+            if made_by(text, job):
                 return
-            async for _ in store.list():
-                raise taken(self._location)
+            ours = owned(text) | {MANIFEST} if overwrite else frozenset()
+            async for blob in store.list():
+                if blob.key not in ours:
+                    raise foreign(self._location, blob.key) if overwrite else taken(self._location)
         except BlobError as error:
             raise from_blob_error(error) from error
 
@@ -102,7 +107,9 @@ class ObjectDestination:
         await self.check(delivery.job, overwrite=delivery.overwrite)
         try:
             store = self._open(self._location)
-            await store.put(MANIFEST, _once(manifest(delivery)))
+            names = {product.name for product in delivery.products} | {MANIFEST}
+            old = owned(await _manifest(store)) - names
+            await store.put(MANIFEST, _once(manifest(delivery, replaces=old)))
             reports = []
             for product in sorted(delivery.products, key=_order):
                 await control.gate()
@@ -112,20 +119,19 @@ class ObjectDestination:
                         FailureClass.DISK, f"cannot store {product.name}: it changed after it was checked"
                     )
                 reports.append(product.reported(f"{self._location}/{product.name}"))
-            names = {product.name for product in delivery.products} | {MANIFEST}
             for key in [blob.key async for blob in store.list()]:
-                if key not in names:
+                if key in old:
                     await store.delete(key)
         except BlobError as error:
             raise from_blob_error(error) from error
         return reports
 
 
-async def _made_by(store: Blobs, job: str) -> bool:
+async def _manifest(store: Blobs) -> bytes:
     try:
-        return made_by(b"".join([chunk async for chunk in store.get(MANIFEST, end=1 << 20)]), job)
+        return b"".join([chunk async for chunk in store.get(MANIFEST, end=_MANIFEST_LIMIT)])
     except BlobMissing:
-        return False
+        return b""
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -27,7 +27,7 @@ from millrace.wire.v1.jobs import JobRequest
 @click.option("--scenario", help="A scenario such as 1080p30-h264.")
 @click.option("--to", "destination", help="Folder or s3:// prefix for the output; without it the master keeps it.")
 @click.option("--upload", is_flag=True, help="Send the file INPUT of this machine to the master.")
-@click.option("--overwrite", is_flag=True, help="Replace what is at the destination.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier output there, never anything else.")
 @click.option("--queue", type=Word(Queue), default=Queue.DEFAULT.value, show_default=True, help="What the job is for.")
 @click.option(
     "--priority", type=Word(Priority), default=Priority.MEDIUM.value, show_default=True, help="How urgent it is."

@@ -2,11 +2,7 @@
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,33 +11,35 @@ from msgspec import Struct
 from millrace.cli.failure import CommandError
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.progress import Bars
-from millrace.cli.run import collect_garbage
+from millrace.cli.run import EXPECTED, collect_garbage, sentence_of
+from millrace.cli.transcode.folders import folders
 from millrace.cli.transcode.summary import Summary, tell
 from millrace.client import people
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import RefusedError
 from millrace.client.http import Terms
 from millrace.config.settings import MasterSettings, WorkerSettings
+from millrace.domain.failures import FailureClass
 from millrace.domain.states import FINAL
 from millrace.programs.all_in_one import AllInOne
 from millrace.programs.worker import ffmpeg_binary, ffmpeg_source
 from millrace.runtime.signals import stop_signals
 from millrace.telemetry import logs
-from millrace.wire.v1.jobs import JobDetail, JobRequest, Parameters
+from millrace.wire.v1.jobs import FailureView, JobDetail, JobRequest, Parameters
 from millrace.worker.worker import WorkerTerms
 
 POLL_S = 0.05
 """A job on this machine is asked often: what is waited for after its end is lost to the user."""
-MEMORY = Path("/dev/shm")  # noqa: S108  the folder for files in memory, where each run makes a private one
 HEARTBEAT_S = 0.5
 CANCEL_PATIENCE_S = 30.0
 LOG_FOLDER = "millrace/logs"
+URLS = ("http", "https", "s3")
 
 
 class Order(Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
-    source: Path | None
+    source: str | None
     profile: str | None
     out: Path
     overwrite: bool
@@ -64,50 +62,61 @@ def transcode_now(order: Order, *, as_json: bool) -> int:
     """
     logs.configure(form="text", level="info" if order.verbose else "error")
     request = _request(order)
-    with _folders(order.out) as (data, scratch):
-        ended = asyncio.run(_serve_one(order, request, data, scratch, draw=not as_json))
-    if ended.interrupted is not None:
+    with folders(Path(str(request.output))) as (data, scratch):
+        try:
+            ended = asyncio.run(_serve_one(order, request, data, scratch, draw=not as_json))
+        except EXPECTED as error:
+            raise CommandError(sentence_of(error)) from error
+    done = ended.job.state == "completed"
+    if ended.interrupted is not None and not done:
         return 128 + ended.interrupted
-    log = None if ended.job.state == "completed" else _keep_log(ended)
-    tell(Summary.of(ended.job, _absolute(order.out), log), as_json=as_json)
-    return 0 if ended.job.state == "completed" else 1
+    tell(Summary.of(ended.job, Path(str(request.output)), None if done else _keep_log(ended)), as_json=as_json)
+    return 0 if done else 1
 
 
-def _absolute(path: Path) -> Path:
+def _absolute(path: str, what: str) -> Path:
     """The path from the root, with its links as the user wrote them."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links that are part of the user's name
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise CommandError(f"cannot use the {what} {path!r}: its name is no UTF-8; rename it", code=2) from None
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links that are part of the user's name
+    except FileNotFoundError:
+        raise CommandError("cannot start: the current folder is gone; change to another one", code=2) from None
+
+
+def _source(given: str) -> str:
+    """The input as the job names it: a URL as it is, a file by its whole path."""
+    if given in {"", "-"}:
+        raise CommandError(f"cannot use {given!r} as input: name a file; a film is read from no pipe", code=2)
+    scheme, separator, _ = given.partition("://")
+    if not separator:
+        return str(_absolute(given, "input"))
+    if scheme not in URLS:
+        raise CommandError(f"cannot use the input {given!r}: name a file, or one of {', '.join(URLS)}", code=2)
+    return given
 
 
 def _request(order: Order) -> JobRequest:
+    source = _source(order.source) if order.source is not None else None
+    if not order.out.name:
+        raise CommandError(f"cannot use {str(order.out)!r} as --out: name a folder for the result", code=2)
+    out = _absolute(str(order.out), "output")
+    if order.overwrite and source is not None and _lies_in(source, out):
+        raise CommandError(f"cannot overwrite {out}: the input lies in it", code=2)
     return JobRequest(
-        input=str(_absolute(order.source)) if order.source is not None else None,
+        input=source,
         profile=profile_or_document(order.profile) if order.profile else None,
-        output=str(_absolute(order.out)),
+        output=str(out),
         overwrite=order.overwrite,
         parameters=Parameters(duration_s=order.duration_s),
         max_retries=0,
     )
 
 
-@contextmanager
-def _folders(out: Path) -> Iterator[tuple[Path, Path]]:
-    """A private folder for the database, and one for the media beside the output, so that publishing is a rename."""
-    target = _absolute(out)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.millrace-", dir=target.parent))
-    except OSError as error:
-        raise CommandError(
-            f"cannot write below {target.parent}: {error.strerror}; choose another --out", code=2
-        ) from error
-    # Nobody asks for this database after the run, so it need not wait for a disk.
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
-    data = Path(tempfile.mkdtemp(prefix="millrace-", dir=memory))
-    try:
-        yield data, scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(data, ignore_errors=True)
+def _lies_in(source: str, folder: Path) -> bool:
+    return Path(os.path.realpath(source)).is_relative_to(os.path.realpath(folder))
 
 
 async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Path, *, draw: bool) -> _Ended:
@@ -115,10 +124,10 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
         return msgspec.structs.replace(
             terms,
             engines=(ffmpeg_source(ffmpeg_binary(order.ffmpeg)),),
-            roots=() if request.input is None else (Path(request.input),),
+            roots=(Path(request.input),) if request.input and request.input.startswith("/") else (),
             outputs=(Path(str(request.output)),),
             scratch=scratch,
-            proofs=_cache() / "proofs.json",
+            proofs=(_cache() or data) / "proofs.json",
         )
 
     master = MasterSettings(data=data, port=0, heartbeat_s=HEARTBEAT_S)
@@ -145,6 +154,8 @@ async def _follow(client: AsyncClient, request: JobRequest, stop: asyncio.Event,
     with Bars(enabled=draw) as bars:
         while job.state not in FINAL:
             bars.update(job)
+            if job.state == "retrying":
+                return await _give_up(client, job)
             if stop.is_set():
                 return await client.do(people.cancel(job.id))
             try:
@@ -157,22 +168,33 @@ async def _follow(client: AsyncClient, request: JobRequest, stop: asyncio.Event,
     return job
 
 
-def _cache() -> Path:
-    """Where proven encoders are remembered from one run to the next."""
+async def _give_up(client: AsyncClient, job: JobDetail) -> JobDetail:
+    """End a job that was handed back: on a farm it waits for better times, but here somebody waits for it."""
+    reason = job.transitions[-1].reason if job.transitions else ""
+    ended = await client.do(people.cancel(job.id))
+    failure = FailureView(failure_class=FailureClass.DISK, message=reason or "The worker gave the job back.")
+    return msgspec.structs.replace(ended, failure=failure)
+
+
+def _cache() -> Path | None:
+    """Where proven encoders are remembered from one run to the next; None where nothing can be kept."""
     base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "millrace"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    try:
+        folder = (Path(base) if base else Path.home() / ".cache") / "millrace"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home at all
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _keep_log(ended: _Ended) -> Path | None:
     """The engine's log of a job that failed, kept where the user can read it; None where it cannot be."""
     base = os.environ.get("XDG_STATE_HOME")
-    folder = (Path(base) if base else Path.home() / ".local" / "state") / LOG_FOLDER
-    path = folder / f"{ended.job.id}.log"
     try:
+        folder = (Path(base) if base else Path.home() / ".local" / "state") / LOG_FOLDER
+        path = folder / f"{ended.job.id}.log"
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(ended.log)
-    except OSError:
+    except (OSError, RuntimeError):
         return None
     return path

@@ -114,7 +114,7 @@ def tell(summary: Summary, *, as_json: bool) -> None:
     elif summary.state == "completed":
         _table(summary)
     if summary.failure is not None:
-        hint = " (--overwrite)" if summary.failure["class"] == "output_exists" else ""
+        hint = " (--overwrite)" if summary.failure["message"].endswith("allow overwriting") else ""
         sys.stderr.write(f"millrace: {summary.failure['message']}{hint}\n")
         if summary.log is not None:
             sys.stderr.write(f"  The log is in {summary.log}\n")

@@ -1,0 +1,84 @@
+"""The command line: one tree of commands, and one place where errors become sentences and exit codes."""
+
+import gc
+import sys
+
+import click
+
+import millrace
+from millrace.cli.failure import CommandError
+from millrace.cli.main import INTERRUPTED
+from millrace.cli.tree import LazyGroup
+
+app = LazyGroup(
+    name="millrace",
+    help="Turn video into other video, on as many machines as you have.",
+    commands={
+        "transcode": ("millrace.cli.cmd_transcode:transcode", "Turn a film into other video, here and now."),
+        "up": ("millrace.cli.cmd_up:up", "Run a whole farm on this machine."),
+        "master": ("millrace.cli.cmd_master:master", "Run a master: it keeps jobs and gives them to workers."),
+        "worker": ("millrace.cli.cmd_worker:worker", "Run a worker: it asks masters for work and does it."),
+        "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
+        "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
+        "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),
+        "completion": (
+            "millrace.cli.cmd_completion:completion",
+            "Print the script that completes commands in a shell.",
+        ),
+    },
+)
+click.version_option(millrace.__version__, prog_name="millrace", message="%(prog)s %(version)s")(app)
+
+
+def run() -> None:
+    """Run the command that the arguments name, and end the program with its exit code."""
+    # Most objects made while modules are imported live as long as the program: looking through them for garbage again
+    # and again takes a sixth of the start. `transcode` and the servers turn the collector on once they are up.
+    gc.disable()
+    try:
+        code = app.main(prog_name="millrace", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone: nothing is left to say, and nobody to say it to.
+        sys.stderr.close()
+        code = 0
+    except Exception as error:  # noqa: BLE001  what the rooms raise for users is sorted out in one place
+        code = _tell(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: Exception) -> int:
+    """Say in a sentence what went wrong and give the exit code; what is none of the known kinds is raised again."""
+    if isinstance(error, CommandError):
+        sys.stderr.write(f"millrace: {error}\n")
+        return error.code
+    from millrace.client.errors import ClientError  # noqa: PLC0415  most commands end well and never need them
+    from millrace.config.settings import SettingError  # noqa: PLC0415
+
+    if isinstance(error, SettingError):
+        sys.stderr.write(f"millrace: {error}\n")
+        return 2
+    if isinstance(error, ClientError):
+        sys.stderr.write(f"millrace: {_sentence(error)}\n")
+        return 1
+    raise error
+
+
+def _sentence(error: Exception) -> str:
+    """What is wrong; of a refusal with findings, each on a line of its own with what would be right."""
+    from millrace.client.errors import RefusedError  # noqa: PLC0415
+
+    if not isinstance(error, RefusedError) or not error.errors:
+        return str(error)
+    lines = [
+        f"  {finding.field}: {finding.message}"
+        + (f" (allowed: {', '.join(finding.allowed)})" if finding.allowed else "")
+        for finding in error.errors
+    ]
+    return "\n".join(["the master refuses this:", *lines])

@@ -1,0 +1,69 @@
+"""The two private folders of one `transcode`, gone with it; what a killed one left goes with the next."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from millrace.cli.failure import CommandError
+
+MEMORY = Path("/dev/shm")  # noqa: S108  the folder for files in memory, where each run makes a private one
+
+
+@contextmanager
+def folders(target: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder for the database, and one for the media beside the output, so that publishing is a rename.
+
+    Raises:
+        CommandError: a folder cannot be made (code 2 where another --out would help).
+    """
+    with ExitStack() as stack:
+        try:
+            # Nobody asks for this database after the run, so it need not wait for a disk.
+            memory = MEMORY if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) else None
+            data = Path(tempfile.mkdtemp(prefix="millrace-", dir=memory))
+        except OSError as error:
+            raise CommandError(
+                f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another one"
+            ) from error
+        stack.callback(shutil.rmtree, data, ignore_errors=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch = _scratch(target, stack)
+        except OSError as error:
+            raise CommandError(
+                f"cannot write below {target.parent}: {error.strerror}; choose another --out", code=2
+            ) from error
+        yield data, scratch
+
+
+def _scratch(target: Path, stack: ExitStack) -> Path:
+    """A folder that is locked while this process lives, which tells it from one that a killed process left."""
+    prefix = f".{target.name}.millrace-"
+    with ExitStack() as making:
+        _locked(target.parent, making)  # or another start would find it before it is locked
+        for old in target.parent.iterdir():
+            if old.name.startswith(prefix) and old.is_dir() and not old.is_symlink():
+                _remove_left(old)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        _locked(scratch, stack)
+    return scratch
+
+
+def _locked(folder: Path, stack: ExitStack) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    stack.callback(os.close, descriptor)
+    with suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _remove_left(folder: Path) -> None:
+    with suppress(OSError), ExitStack() as stack:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -129,6 +131,16 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(shell: Shell, tiny: Path)
     missing = nowhere.run("transcode", "missing.mp4", "--out", "other")
     assert missing.code == 1
     assert "cannot find the input" in missing.err
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">/dev/full", 1)])
+def test_a_stdout_that_takes_nothing_is_no_traceback(shell: Shell, closed: str, code: int) -> None:
+    command = shlex.join(shell.command("profiles", "list"))
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], env=shell.environ(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

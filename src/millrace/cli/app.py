@@ -1,5 +1,6 @@
 """The command line: one tree of commands, and one place where errors become sentences and exit codes."""
 
+import errno
 import gc
 import sys
 
@@ -9,6 +10,8 @@ import millrace
 from millrace.cli.failure import CommandError
 from millrace.cli.main import INTERRUPTED
 from millrace.cli.tree import LazyGroup
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 app = LazyGroup(
     name="millrace",
@@ -64,6 +67,9 @@ def _tell(error: Exception) -> int:
     if isinstance(error, SettingError):
         sys.stderr.write(f"millrace: {error}\n")
         return 2
+    if isinstance(error, OSError) and error.errno in _FULL:
+        sys.stderr.write(f"millrace: cannot write what was found: {error.strerror}\n")
+        return 1
     if isinstance(error, ClientError):
         sys.stderr.write(f"millrace: {_sentence(error)}\n")
         return 1

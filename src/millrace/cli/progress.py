@@ -1,5 +1,6 @@
-"""Bars on the terminal: one for the job, one for each task that runs. On a pipe, one line for each phase."""
+"""Bars on the terminal: one for the job, one for each task that runs. On a pipe or a dumb terminal, one line for each phase."""
 
+import os
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -34,7 +35,7 @@ class Bars:
         """Draw how far the job has come."""
         if not self._enabled:
             return
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             self._say(job)
             return
         progress = self._progress or self._begin(job)

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from millrace.cli.failure import CommandError
 
 MEMORY = Path("/dev/shm")  # noqa: S108  the folder for files in memory, where each run makes a private one
+DATA_PREFIX = "millrace-transcode-"
+YOUNG_S = 60.0
 
 
 @contextmanager
@@ -22,14 +25,11 @@ def folders(target: Path) -> Iterator[tuple[Path, Path]]:
     """
     with ExitStack() as stack:
         try:
-            # Nobody asks for this database after the run, so it need not wait for a disk.
-            memory = MEMORY if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) else None
-            data = Path(tempfile.mkdtemp(prefix="millrace-", dir=memory))
+            data = _data(stack)
         except OSError as error:
             raise CommandError(
                 f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another one"
             ) from error
-        stack.callback(shutil.rmtree, data, ignore_errors=True)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch = _scratch(target, stack)
@@ -38,6 +38,21 @@ def folders(target: Path) -> Iterator[tuple[Path, Path]]:
                 f"cannot write below {target.parent}: {error.strerror}; choose another --out", code=2
             ) from error
         yield data, scratch
+
+
+def _data(stack: ExitStack) -> Path:
+    # Nobody asks for this database after the run, so it need not wait for a disk.
+    place = MEMORY if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    for old in place.glob(f"{DATA_PREFIX}*"):
+        with suppress(OSError):
+            # The place is everybody's, so it cannot be locked while a folder is made: a young one may just lack its lock.
+            facts = old.lstat()
+            if facts.st_uid == os.geteuid() and time.time() - facts.st_mtime > YOUNG_S:
+                _remove_left(old)
+    data = Path(tempfile.mkdtemp(prefix=DATA_PREFIX, dir=place))
+    stack.callback(shutil.rmtree, data, ignore_errors=True)
+    _locked(data, stack)
+    return data
 
 
 def _scratch(target: Path, stack: ExitStack) -> Path:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import msgspec
@@ -69,6 +70,7 @@ def transcode_now(order: Order, *, as_json: bool) -> int:
             raise CommandError(sentence_of(error)) from error
     done = ended.job.state == "completed"
     if ended.interrupted is not None and not done:
+        sys.stderr.write("millrace: canceled; nothing was written\n")
         return 128 + ended.interrupted
     tell(Summary.of(ended.job, Path(str(request.output)), None if done else _keep_log(ended)), as_json=as_json)
     return 0 if done else 1

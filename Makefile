@@ -18,8 +18,12 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@PYTHON=$(PYTHON) sh .ci/install $(VENV)
 	@touch $@
 
+# Names go through the environment, so that no shell reads the quotes and dollars in them.
+transcode: export FILM = $(or $(value INPUT),samples/bigbuckbunny.mp4)
+transcode: export FILM_OUT = $(value OUT)
+transcode: export FILM_PROFILE = $(value PROFILE)
 transcode: install ## INPUT=film.mp4 OUT=out [PROFILE=web-hls] [OVERWRITE=1]: turn a film into a streaming ladder
-	@$(BIN)/millrace transcode "$(INPUT)" --profile "$(PROFILE)" --out "$(OUT)" $(if $(OVERWRITE),--overwrite)
+	@$(BIN)/millrace transcode "$$FILM" --profile "$$FILM_PROFILE" --out "$$FILM_OUT" $(if $(OVERWRITE),--overwrite)
 
 test: install ## every check that CI runs
 	@$(BIN)/python .ci/test

@@ -5,13 +5,19 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
-from millrace.programs.http_protocol import BoundedProtocol
+from millrace.programs.http_protocol import FULL, BoundedProtocol
+from millrace.programs.places import Places, most_connections
+from millrace.programs.sweep import INTERVAL_S, REQUEST_S, Sweep, Watched
+from millrace.runtime.clock import Clock, SystemClock
 from millrace.runtime.service import Service
+from millrace.runtime.ticker import Ticker
+from millrace.telemetry.logs import logger
 
+log = logger("http")
 GRACE_S = 5
 _TURNS = 20
 """Turns of the event loop in which idle connections notice that they are closed."""
@@ -26,6 +32,30 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.told_to_stop = asyncio.Event()
+        # Only connections that `startup` made are in there.
+        self.sweep = Sweep(cast("set[Watched]", self.server_state.connections))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own for sockets that are given, but no TLS handshake may last for a minute, and no farewell."""
+        config = self.config
+
+        def connected() -> asyncio.Protocol:
+            return BoundedProtocol(config, self.server_state, {}, sweep=self.sweep)
+
+        loop = asyncio.get_running_loop()
+        limit_s, grace_s = (None, None) if config.ssl is None else (REQUEST_S, GRACE_S)
+        self.servers = [
+            await loop.create_server(
+                connected,
+                sock=each,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=limit_s,
+                ssl_shutdown_timeout=grace_s,
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         """Serve until told to stop."""
@@ -61,14 +91,22 @@ class HttpServer(Service):
         certificate: Path | None,
         key: Path | None,
         before_stop: Callable[[], None],
+        clock: Clock | None = None,
+        most: int | None = None,
     ) -> None:
-        """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end."""
+        """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end.
+
+        `clock` times slow clients; `most` is how many connections there may be (None: what this process can hold).
+        """
         super().__init__()
         self._before_stop = before_stop
-        self._socket = listening
+        # Nobody who begins a TLS handshake understands a plain refusal.
+        self._places = Places(listening, most or most_connections(), full=b"" if certificate else FULL)
+        self._clock = clock or SystemClock()
+        self._told = 0
         self._config = uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http="httptools",
             loop="asyncio",
             lifespan="off",
             ws="none",
@@ -84,15 +122,17 @@ class HttpServer(Service):
         )
         self._server = _Server(self._config)
         self._task: asyncio.Task[None] | None = None
+        self._ticker = Ticker(self._tick, interval_s=INTERVAL_S, clock=self._clock, on_error=_complain, name="sweep")
 
     async def on_start(self) -> None:
         """Return when requests are answered."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http server")
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._places]), name="http server")
         while not self._server.started:
             if self._task.done():
                 self._task.result()
                 raise RuntimeError("cannot serve: the server ended before it had started")
             await asyncio.sleep(0)
+        await self._ticker.start()
 
     async def on_stop(self) -> None:
         """Return when every connection is closed."""
@@ -102,4 +142,15 @@ class HttpServer(Service):
             self._server.should_exit = True
             self._server.told_to_stop.set()
             await task
-        self._socket.close()
+        await self._ticker.stop()
+        self._places.close()
+
+    async def _tick(self) -> None:
+        self._server.sweep.tick(self._clock.monotonic())
+        if self._places.refused > self._told:
+            log.warning("http.full", refused=self._places.refused - self._told, connections=self._places.most)
+            self._told = self._places.refused
+
+
+def _complain(error: Exception) -> None:
+    log.error("http.sweep_failed", exc=error)

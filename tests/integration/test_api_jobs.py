@@ -48,8 +48,30 @@ async def test_what_a_submission_is_answered_with_is_what_is_read_later(rig: Rig
 async def test_a_job_is_found_by_number_and_by_id_and_never_confused(rig: Rig) -> None:
     job = await rig.submit()
     assert (await rig.get("/v1/jobs/1"))["id"] == (await rig.get(f"/v1/jobs/{job['id']}"))["id"]
-    for ref in ("2", "0", "-1", "1x", job["id"][:-1], job["id"][1:], "%31%20", "１", "9" * 30, "1%2F..", ".."):
+    for ref in (
+        "2",
+        "0",
+        "01",
+        "00001",
+        "-1",
+        "1x",
+        job["id"][:-1],
+        job["id"][1:],
+        "%31%20",
+        "１",
+        "9" * 30,
+        "1%2F..",
+        "..",
+    ):
         assert (await rig.call("GET", f"/v1/jobs/{ref}")).status_code == 404, ref
+    for method, path in (
+        ("POST", "/v1/jobs/01/cancel"),
+        ("GET", "/v1/jobs/01/logs"),
+        ("GET", "/v1/events?job=01"),
+        ("GET", "/jobs/01"),
+    ):
+        assert (await rig.call(method, path)).status_code == 404, path
+    assert (await rig.get("/v1/jobs/1"))["state"] == "queued"
 
 
 @on_master
@@ -181,6 +203,14 @@ async def test_an_upload_is_resumed_where_it_broke(rig: Rig) -> None:
     for start, end in ((0, 0), (999, 1000), (1000, 4999), (500, 9000), (10239, 10239)):
         part = await rig.call("GET", path + "/content", headers={"range": f"bytes={start}-{end}"})
         assert (part.status_code, part.content) == (206, data[start : end + 1])
+    beyond = await rig.call("GET", path + "/content", headers={"range": f"bytes={'9' * 30}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, "bytes */10240")
+    etag = (await rig.call("GET", path + "/content")).headers["etag"]
+    for if_range, status in ((etag, 206), (f"W/{etag}", 200), ('"other"', 200), ("Sat, 29 Oct 1994 19:43:31 GMT", 200)):
+        part = await rig.call("GET", path + "/content", headers={"range": "bytes=0-9", "if-range": if_range})
+        assert (part.status_code, len(part.content)) == (status, 10 if status == 206 else len(data)), if_range
+    whole = await rig.call("HEAD", path + "/content", headers={"range": "bytes=0-9"})
+    assert (whole.status_code, whole.headers["content-length"]) == (200, "10240")  # only GET knows ranges
     for headers, status in (
         ({"upload-offset": "0"}, 415),
         (media, 400),

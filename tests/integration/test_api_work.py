@@ -132,6 +132,9 @@ async def test_a_kept_output_is_readable_only_once_it_is_recorded(rig: Rig) -> N
     assert beyond.status_code == 416
     head = await rig.call("HEAD", shown["url"])
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10000", b"")
+    # Only GET knows ranges.
+    head = await rig.call("HEAD", shown["url"], headers={"range": "bytes=0-9"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10000")
     late = await rig.call("PUT", path, content=data)
     assert (late.status_code, late.json()["type"]) == (409, "urn:millrace:problem:stale-attempt")
 

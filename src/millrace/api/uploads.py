@@ -13,7 +13,7 @@ from msgspec import Struct
 from millrace.api.master import Master
 from millrace.api.outputs import file_headers, large
 from millrace.api.places import UPLOADS, begun_at, is_upload_id, new_upload_id, upload_prefix
-from millrace.api.ranges import range_of
+from millrace.api.ranges import asked_range
 from millrace.blobs.values import BlobIncomplete, BlobMissing
 from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
 from millrace.edge.refusal import RefusalError, invalid, not_found, too_large
@@ -105,7 +105,7 @@ async def content(master: Master, call: Call[None]) -> Stream:
     upload = await _find(master, call.path["id"])
     if upload.offset != upload.card.size:
         raise RefusalError(409, "conflict", f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived")
-    part = range_of(call.header("range"), upload.card.size)
+    part = asked_range(call, upload.card.size, etag=upload.id)
     start, end = part or (0, upload.card.size)
     headers = file_headers(upload.card.name, upload.id)
     if part is not None:

@@ -79,7 +79,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs.", takes=w.CompleteRequest, gives=w.Taken, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
     R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt.", takes=w.FailRequest, gives=w.Taken, also=(404, 409), quiet=True),
     R("POST", "/v1/tasks/{task}/hand-back", WORK, tasks.hand_back, "Give a task back unspent.", takes=w.HandBackRequest, gives=w.Taken, also=(404, 409), quiet=True),
-    R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes),
+    R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 409, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes),
     R("PUT", "/v1/tasks/{task}/outputs/{name*}", WORK, outputs.put, "Store an output with the master.", body=RAW, gives=j.OutputView, also=(404, 409, 413, 507), params=FENCE, limit=Limits().output_bytes),
 
     # Uploads

@@ -179,6 +179,28 @@ async def test_uploads_that_nobody_came_back_for_are_removed_and_younger_ones_st
 
 
 @on_master
+async def test_a_job_on_an_upload_waits_until_all_of_it_is_there(rig: Rig) -> None:
+    view = await rig.post("/v1/uploads", {"name": "film.mp4", "size": 10}, status=201)
+
+    async def piece(offset: int, content: bytes) -> None:
+        headers = {"content-type": "application/offset+octet-stream", "upload-offset": str(offset)}
+        response = await rig.call("PATCH", f"/v1/uploads/{view['id']}", content=content, headers=headers)
+        assert response.status_code == 200
+
+    for arrived, content in ((0, b"0123"), (4, b"45678")):
+        problem = await rig.post("/v1/jobs", {"input": f"upload://{view['id']}"}, status=422)
+        assert problem["errors"][0]["field"] == "input"
+        assert f"{arrived} of 10 bytes" in problem["errors"][0]["message"]
+        await piece(arrived, content)
+    await piece(9, b"9")
+    job = await rig.post("/v1/jobs", {"input": f"upload://{view['id']}"}, status=201)
+    assert (job["state"], job["number"]) == ("queued", 1)
+    assert (await rig.call("DELETE", f"/v1/uploads/{view['id']}")).status_code == 204
+    problem = await rig.post("/jobs", {"input": f"upload://{view['id']}"}, status=422)
+    assert "there is no upload" in problem["detail"]
+
+
+@on_master
 async def test_an_upload_is_resumed_where_it_broke(rig: Rig) -> None:
     data = bytes(range(256)) * 40
     view = await rig.post("/v1/uploads", {"name": "film.mp4", "size": len(data)}, status=201)

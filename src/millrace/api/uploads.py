@@ -22,6 +22,8 @@ from millrace.wire.v1.system import UploadRequest, UploadView
 
 TUS = ("tus-resumable", "1.0.0")
 PIECE_MEDIA = "application/offset+octet-stream"
+SCHEME = "upload://"
+"""What the location of an upload begins with, as a job's input; the rest is its id."""
 _CARD = "upload.json"
 _DIGITS = 16
 
@@ -142,6 +144,29 @@ async def expire(master: Master, *, before: datetime) -> int:
     for upload_id in old:
         await delete_upload(master, upload_id)
     return len(old)
+
+
+async def check_arrived(master: Master, location: str | None) -> None:
+    """Pass where a job's input is no upload, or one that has arrived.
+
+    Raises:
+        RefusalError: 422, there is no such upload, or a part of it is missing.
+    """
+    if location is None or not location.startswith(SCHEME):
+        return
+    upload_id = location.removeprefix(SCHEME)
+    try:
+        upload = await _find(master, upload_id)
+    except RefusalError:
+        why = f"there is no upload {upload_id[:64]!r}; begin one with POST /v1/uploads"
+    else:
+        if upload.offset == upload.card.size:
+            return
+        why = (
+            f"{upload.offset} of {upload.card.size} bytes of upload {upload.id} have arrived; "
+            "send the rest of them before the job"
+        )
+    raise invalid(FieldError(field="input", message=why), status=422)
 
 
 async def _find(master: Master, upload_id: str) -> Upload:

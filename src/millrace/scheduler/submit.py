@@ -6,8 +6,8 @@ from datetime import timedelta
 import msgspec
 from msgspec import Struct
 
-from millrace.domain.failures import Failure, FailureClass, Refused
-from millrace.domain.media.parameters import with_parameters
+from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.media.parameters import ParameterError, with_parameters
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.needs import Needs
@@ -49,8 +49,8 @@ def _profile(request: JobRequest) -> tuple[Profile, Needs]:
         raise InvalidError(Finding(field, str(error), profiles.names())) from error
     except ProfileError as error:
         raise InvalidError(*(Finding(f"{field}.{path}", message) for path, message in error.findings)) from error
-    except Refused as error:
-        raise InvalidError(Finding("parameters", str(error))) from error
+    except ParameterError as error:
+        raise InvalidError(Finding(f"parameters.{error.parameter}", error.text)) from error
     engine = "gstreamer" if request.engine == "gstreamer" else "ffmpeg"
     return profile, Needs(engine=engine, encoders=candidates_of(profile), labels=request.requires)
 

@@ -273,6 +273,41 @@ async def test_the_paths_of_the_predecessor_answer_in_its_shapes(rig: Rig) -> No
 
 
 @on_master
+async def test_a_job_of_the_predecessor_may_have_a_confidence_and_nothing_else_that_is_new(rig: Rig) -> None:
+    for confidence in ("auto", "high", "medium", "low"):
+        body = {"scenario": "720p30-h264", "confidence": confidence}
+        job = await rig.post("/jobs", body, status=201, headers={"idempotency-key": "one"})
+        assert job["number"] == 1
+    again = await rig.post("/v1/jobs", {"scenario": "720p30-h264"}, status=201, headers={"idempotency-key": "one"})
+    assert again["number"] == 1  # the wish makes no other job of it
+    for path, body, field in (
+        ("/jobs", {"confidence": "certain"}, "confidence"),
+        ("/jobs", {"confidenc": "high"}, "confidenc"),
+        ("/v1/jobs", {"confidence": "high"}, "confidence"),
+    ):
+        refused = await rig.call("POST", path, json=body)
+        assert (refused.status_code, field_of(refused)) == (400, field)
+
+
+@on_master
+async def test_workers_of_the_predecessor_are_told_where_work_is(rig: Rig) -> None:
+    await rig.submit()
+    node = await rig.post("/nodes/register", {"address": "10.0.0.7:8081"}, status=201)
+    result = {"job_id": "1", "node_id": node["id"], "status": "completed"}
+    for response, path in (
+        (await rig.call("GET", f"/jobs/next?node_id={node['id']}"), "/v1/nodes/{node}/claim"),
+        (await rig.call("GET", "/jobs/next"), "/v1/nodes/{node}/claim"),
+        (await rig.call("POST", "/results", json=result), "/v1/tasks/{task}/complete"),
+        (await rig.call("POST", "/results", content=b"x"), "/v1/tasks/{task}/complete"),
+    ):
+        assert (response.status_code, response.json()["type"]) == (410, "urn:millrace:problem:gone")
+        assert path in response.json()["detail"]
+        assert "millrace worker" in response.json()["detail"]
+    job = await rig.get("/v1/jobs/1")
+    assert (job["state"], job["attempts"]) == ("queued", [])
+
+
+@on_master
 async def test_an_empty_heartbeat_never_takes_work_away(rig: Rig) -> None:
     await rig.submit()
     node = await rig.register()

@@ -101,8 +101,10 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/openapi.json", READ, system.openapi, "This description.", media="application/json"),
 
     # The predecessor's paths
-    R("POST", "/jobs", OPERATE, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True),
+    R("POST", "/jobs", OPERATE, aliases.create, "Submit a job.", takes=aliases.OldJobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True),
     R("GET", "/jobs", READ, aliases.list_jobs, "List jobs, newest first.", gives=aliases.CountedJobs, params=FILTERS, alias=True),
+    R("GET", "/jobs/next", WORK, aliases.next_job, "Refused with 410, which names the path for workers.", also=(410,), alias=True),
+    R("POST", "/results", WORK, aliases.results, "Refused with 410, which names the path for workers.", also=(410,), alias=True),
     R("GET", "/jobs/{ref}", READ, jobs.show, "Show a job.", gives=j.JobDetail, also=(404,), alias=True),
     R("POST", "/jobs/{ref}/cancel", OPERATE, aliases.cancel, "End a job.", gives=aliases.Steered, also=(404, 409), alias=True),
     R("POST", "/jobs/{ref}/pause", OPERATE, aliases.pause, "Hold a job.", gives=aliases.Steered, also=(404, 409), alias=True),

@@ -69,8 +69,8 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
     if farm.kind == "sqlite":
         names: dict[str, tuple[object, ...]] = {
             "move_find": (1, 1),
-            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False),
-            "move_job": (1, "paused", 0, None, None, None, False),
+            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True),
+            "move_job": (1, "paused", 0, None, None, None, False, False),
             "heartbeat": ("n", 1, 0, 0),
             "claim_repeated": ("n", "r"),
             "held": ("n", 1),

@@ -5,10 +5,12 @@ never scans a task that it could not run.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Struct, field
+
+_CANONICAL = msgspec.json.Encoder(order="sorted")
 
 
 class Needs(Struct, frozen=True, kw_only=True):
@@ -33,8 +35,7 @@ class Needs(Struct, frozen=True, kw_only=True):
 
     def digest(self) -> str:
         """Equal for equal needs; names the requirement class."""
-        text = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return hashlib.sha256(_CANONICAL.encode(self.to_document())).hexdigest()[:32]
 
 
 def needs_from(document: Mapping[str, object]) -> Needs:

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from millrace.domain.records import Claimed, Move, Task
-from millrace.domain.states import HELD, State
+from millrace.domain.states import FINAL, HELD, State
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
 
 _HEAD = 32
 """Tasks read from the head of a class at once."""
+
+_WAITS = frozenset({State.PENDING, State.RETRYING, State.PAUSED})
+"""States in which a task may be due at a moment."""
 
 
 def claim(
@@ -86,11 +89,14 @@ def _move(session: Session, move: Move) -> bool:
         return False
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
-        "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart
+        "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart,
+        target in _WAITS,
     )  # fmt: skip
     failure_class = None if move.failure is None else move.failure.failure_class.value
     failure_message = None if move.failure is None else rows.storable(move.failure.message)
-    session.run("move_job", job, target.value, now, due_at, failure_class, failure_message, move.restart)
+    final = target in FINAL
+    replaces = failure_class is not None or move.restart or final
+    session.run("move_job", job, target.value, now, due_at, failure_class, failure_message, replaces, final)
     session.run(
         "add_transition", job, position, source, target.value, now, rows.storable(move.reason), attempt, move.actor
     )  # fmt: skip

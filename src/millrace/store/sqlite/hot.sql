@@ -1,8 +1,7 @@
 -- The four hot verbs (add_jobs, claim, move, heartbeat), in small steps: they run one after another in the writer's
--- transaction, where a step costs microseconds. Joins, sorters and RETURNING cost three times as much as two look-ups, and
--- for an IN with words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one
--- statement for a whole batch instead, because there each step is a round trip; the names in these two files differ by
--- design.
+-- transaction, where a step costs microseconds. Sorters and RETURNING cost more than another look-up, and for an IN with
+-- words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one statement for a
+-- whole batch instead, because there each step is a round trip; the names in these two files differ by design.
 
 -- name: known_key
 SELECT k.body_digest, j.id, j.number, j.state, j.created_at
@@ -34,10 +33,10 @@ SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_queued
 WHERE state = 'queued' AND class_id = ?1 ORDER BY rank, job, position LIMIT ?2
 
 -- name: claim_node
-SELECT name FROM nodes WHERE id = ?1 AND epoch = ?2 AND state = 'ready'
-
--- name: claim_repeated
-SELECT rank, job, position, attempt FROM tasks WHERE node_id = ?1 AND claim_request = ?2
+-- The node, with each task that it was given for this request already.
+SELECT n.name, t.rank, t.job, t.position, t.attempt
+FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
+WHERE n.id = ?1 AND n.epoch = ?2 AND n.state = 'ready'
 
 -- name: claim_task
 UPDATE tasks SET state = 'assigned', attempt = ?3 + 1, node_id = ?4, node_epoch = ?5, claim_request = ?6,
@@ -51,14 +50,12 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 -- name: claim_job
 UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE number = ?1
 
--- name: claimed_job
-SELECT id, number, profile, timeout_s FROM jobs WHERE number = ?1
-
--- name: claimed_spec
-SELECT spec FROM job_specs WHERE job = ?1
+-- name: claimed
+SELECT j.id, j.number, j.profile, s.spec, j.timeout_s FROM jobs j CROSS JOIN job_specs s WHERE j.number = ?1 AND s.job = ?1
 
 -- name: move_find
-SELECT state, attempt, node_id, class_id FROM tasks WHERE job = ?1 AND position = ?2
+SELECT j.number, t.state, t.attempt, t.node_id, t.class_id
+FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task
 -- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart, ?10 whether it waits

@@ -179,14 +179,14 @@ CREATE TABLE nodes (
   registered_at INTEGER NOT NULL,
   seen_at INTEGER NOT NULL,
   lease_until INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- What a heartbeat does not change stands apart, so that a heartbeat rewrites a small row.
 CREATE TABLE node_facts (
   node_id TEXT PRIMARY KEY REFERENCES nodes (id) ON DELETE CASCADE,
   labels TEXT NOT NULL,
   facts TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE log_chunks (
   job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,

@@ -68,11 +68,12 @@ def _check_claim(plan: str) -> None:
 def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None:
     if farm.kind == "sqlite":
         names: dict[str, tuple[object, ...]] = {
-            "move_find": (1, 1),
-            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False),
-            "move_job": (1, "paused", 0, None, None, None, False),
+            "move_find": ("j", 1),
+            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True),
+            "move_job": (1, "paused", 0, None, None, None, False, False),
+            "claim_node": ("n", 1, "r"),
+            "claimed": (1,),
             "heartbeat": ("n", 1, 0, 0),
-            "claim_repeated": ("n", "r"),
             "held": ("n", 1),
             "due": (0, 10),
             "orphans": (10,),

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node, completes, queue_jobs
 
@@ -29,7 +30,9 @@ def test_a_claim_gives_the_lowest_rank_first_over_all_its_classes(farm: Any) -> 
         given = await _claim(farm, node, "one", limit=3, classes=[cpu, gpu])
         assert [one.job_id for one in given] == [jobs[1].id, jobs[2].id, jobs[0].id]
         assert [one.attempt for one in given] == [1, 1, 1]
-        assert (given[0].profile, given[0].spec, given[0].timeout_s) == ("web-hls", jobs[1].spec, 12.5)
+        assert (given[0].profile, msgspec.json.decode(given[0].spec), given[0].timeout_s) == (
+            "web-hls", jobs[1].spec, 12.5,
+        )  # fmt: skip
         task = await farm.store.task(given[0].task_id)
         assert (task.state, task.node_id, task.node_epoch) == (State.ASSIGNED, node.id, node.epoch)
         job = await farm.store.job(jobs[1].id)

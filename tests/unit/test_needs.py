@@ -46,9 +46,9 @@ any_needs = st.builds(
 def test_needs_survive_being_stored(needs: Needs) -> None:
     read = needs_from(json.loads(json.dumps(needs.to_document())))
     assert read.to_document() == needs.to_document()
-    assert read.digest() == needs.digest()
+    assert read.digest == needs.digest
 
 
 @given(any_needs, any_needs)
 def test_equal_needs_and_only_they_have_one_digest(one: Needs, other: Needs) -> None:
-    assert (one.digest() == other.digest()) == (one.to_document() == other.to_document())
+    assert (one.digest == other.digest) == (one.to_document() == other.to_document())

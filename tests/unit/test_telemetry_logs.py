@@ -124,26 +124,49 @@ def test_no_shape_of_a_secret_gets_through(stream, text, form):
     assert SECRET not in stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "password",
-        "api_key",
-        "apiKey",
-        "X-API-Key",
-        "Authorization",
-        "Set-Cookie",
-        "db_passwd",
-        "access_key_id",
-        "token",
-        "secret",
-    ],
-)
+NAMES = [
+    "password",
+    "api_key",
+    "apiKey",
+    "X-API-Key",
+    "Authorization",
+    "Set-Cookie",
+    "db_passwd",
+    "access_key_id",
+    "token",
+    "secret",
+    "credentials",
+    "signature",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_field_is_secret_by_its_name_at_any_depth(name):
     redactor = Redactor()
     assert redactor.value(SECRET, name) == MASK
     assert redactor.value({"a": [{name: SECRET}]}) == {"a": [{name: MASK}]}
     assert redactor.value({name: {"inner": SECRET}}) == {name: MASK}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_with_nothing_but_a_secret_name_is_looked_at(stream, name):
+    configure(form="json", stream=stream)
+    log.info("room.a", **{name: "harmless"})
+    assert one(stream)[name] == MASK
+
+
+@pytest.mark.parametrize("known", ['va"lue-9', "va\\lue-9", "välue-9"])
+def test_a_known_secret_is_hidden_though_json_spells_it_differently(stream, known):
+    configure(form="json", stream=stream, secrets=[known])
+    log.info("room.a", note=f"x {known} y")
+    assert one(stream)["note"] == "x *** y"
+
+
+def test_what_msgspec_cannot_write_is_written_all_the_same(stream):
+    configure(form="json", stream=stream)
+    log.info("room.a", odd={("a", 1): float("nan")}, half="\ud800", thing=OSError("x"))
+    assert stream.getvalue().count("\n") == 1
+    assert "('a', 1)" in stream.getvalue()
 
 
 def test_an_option_hides_the_item_after_it():

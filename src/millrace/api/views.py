@@ -156,7 +156,7 @@ def task_view(task: Claimed) -> TaskView:
         number=task.number,
         attempt=task.attempt,
         profile=task.profile,
-        spec=task.spec,  # type: ignore[arg-type]  # only encoded, so any mapping will do
+        spec=task.spec,  # type: ignore[arg-type]  # only encoded, and it is encoded already
         timeout_s=task.timeout_s,
     )
 

@@ -55,8 +55,10 @@ def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Se
     Raises:
         CommandError: the program cannot start.
     """
+    import uvloop  # noqa: PLC0415  only what serves pays for it
+
     try:
-        asyncio.run(_run(program, ready, workers))
+        uvloop.run(_run(program, ready, workers))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
 

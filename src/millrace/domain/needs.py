@@ -5,13 +5,16 @@ never scans a task that it could not run.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
+from functools import cached_property
 
+import msgspec
 from msgspec import Struct, field
 
+_CANONICAL = msgspec.json.Encoder(order="sorted")
 
-class Needs(Struct, frozen=True, kw_only=True):
+
+class Needs(Struct, frozen=True, kw_only=True, dict=True):
     """What a task needs: an engine, one working encoder for each codec, labels, memory.
 
     `encoders` holds, for each codec that the task writes, the acceptable encoders, in order of preference.
@@ -31,10 +34,10 @@ class Needs(Struct, frozen=True, kw_only=True):
             "memory_mb": self.memory_mb,
         }
 
+    @cached_property
     def digest(self) -> str:
         """Equal for equal needs; names the requirement class."""
-        text = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return hashlib.sha256(_CANONICAL.encode(self.to_document())).hexdigest()[:32]
 
 
 def needs_from(document: Mapping[str, object]) -> Needs:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from millrace.domain.failures import Failure
 from millrace.domain.order import Priority, Queue
@@ -120,14 +120,17 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """A task that a node has just been given, with all it needs to run it."""
+    """A task that a node has just been given, with all it needs to run it.
+
+    `spec` is the job's as JSON text, the way the store keeps it: a master passes it on and never looks inside.
+    """
 
     task_id: str
     job_id: str
     number: int
     attempt: int
     profile: str
-    spec: Document
+    spec: Raw
     timeout_s: float | None
 
 

@@ -166,7 +166,7 @@ def claimed(position: int, attempt: int, row: Row) -> Claimed:
         number=row[1],
         attempt=attempt,
         profile=row[2],
-        spec=document(row[3]),
+        spec=msgspec.Raw(row[3]),
         timeout_s=row[4],
     )
 

@@ -41,6 +41,10 @@ _WORDS = re.compile(r"[A-Za-z0-9_./]*(?:-[A-Za-z0-9_./]+)*")
 """No shape but that of an AWS key is made of these alone: each needs a space, a colon, a quote, `=`, `@` or `--`."""
 
 
+_SIGNS = ("@", "akia", "asia", "pass", "secret", "token", "cred", "sig", "key", "auth", "cookie", "bearer", "basic")
+"""In lower case: every shape and every name above needs one of these."""
+
+
 @lru_cache(maxsize=1024)
 def _is_secret(name: str) -> bool:
     return _NAME.search(name) is not None
@@ -53,6 +57,14 @@ class Redactor:
         """`secrets` are values known to be secret, such as the API key; very short ones would mask ordinary words."""
         known = sorted({s for s in secrets if len(s) >= 6}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        self._escaped = any(not text.isascii() or not text.isprintable() or {'"', "\\"} & set(text) for text in known)
+
+    def suspects(self, line: str) -> bool:
+        """Whether a line of JSON might hold a secret; where it does not, nobody needs to look at each of its values."""
+        if self._escaped or (self._known is not None and self._known.search(line)):
+            return True  # JSON may spell a known secret in another way
+        lower = line.lower()
+        return any(sign in lower for sign in _SIGNS)
 
     def text(self, text: str) -> str:
         """The text with every secret that can be recognised replaced by ***."""

@@ -116,7 +116,7 @@ class PostgresStore:
     # Jobs -----------------------------------------------------------------------------------------------------------
 
     async def class_of(self, needs: Needs) -> int:
-        digest = needs.digest()
+        digest = needs.digest
         if digest not in self._classes:
             self._classes[digest] = await self._write(partial(job_units.class_of, digest=digest, needs=needs))
         return self._classes[digest]

@@ -34,6 +34,9 @@ def open_connection(path: Path, *, readonly: bool, vfs: str | None = None) -> ap
         raise StoreError(f"cannot use SQLite {apsw.sqlite_lib_version()}: 3.51.3 or newer is needed; upgrade apsw")
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=200)
+    # A bound value never changes a plan. Otherwise each binding of a value that a partial index might care about has its
+    # statement prepared anew, which takes longer than most of them run (https://sqlite.org/c3ref/c_dbconfig_defensive.html#sqlitedbconfigenableqpsg).
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     if not readonly:

@@ -123,10 +123,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0) -> T:
+    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
-        return await self._writer.submit(unit, gather_s=gather_s)
+        return await self._writer.submit(unit, gather_s=gather_s, weight=weight)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
         if self._readers is None:
@@ -136,7 +136,7 @@ class SqliteStore:
     # Jobs -----------------------------------------------------------------------------------------------------------
 
     async def class_of(self, needs: Needs) -> int:
-        digest = needs.digest()
+        digest = needs.digest
         if digest not in self._classes:
             self._classes[digest] = await self._write(partial(job_units.class_of, digest=digest, needs=needs))
         return self._classes[digest]
@@ -145,7 +145,7 @@ class SqliteStore:
         return await self._read(lambda session: job_units.classes(session, after))
 
     async def add_jobs(self, jobs: Sequence[NewJob]) -> Sequence[Added]:
-        return await self._write(lambda session: job_units.add_jobs(session, jobs))
+        return await self._write(lambda session: job_units.add_jobs(session, jobs), weight=len(jobs))
 
     async def job(self, ref: str | int) -> Job | None:
         return await self._read(lambda session: job_units.job(session, ref))
@@ -183,7 +183,8 @@ class SqliteStore:
         return await self._read(job_units.last_cursor)
 
     async def delete_finished(self, *, before: datetime, limit: int) -> Sequence[str]:
-        return await self._write(lambda session: job_units.delete_finished(session, rows.to_ms(before), limit))
+        before_ms = rows.to_ms(before)
+        return await self._write(lambda session: job_units.delete_finished(session, before_ms, limit), weight=limit)
 
     # Work -----------------------------------------------------------------------------------------------------------
 
@@ -193,13 +194,13 @@ class SqliteStore:
         unit = partial(
             work_units.claim, node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
         )
-        return await self._write(unit)
+        return await self._write(unit, weight=limit)
 
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
         for move in moves:
             for source in move.sources:
                 check_transition(source, move.target)
-        return await self._write(lambda session: work_units.move_all(session, moves))
+        return await self._write(lambda session: work_units.move_all(session, moves), weight=len(moves))
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))
@@ -223,7 +224,7 @@ class SqliteStore:
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
         unit = partial(node_units.heartbeat, node_id=node_id, epoch=epoch, ttl_s=ttl_s, reports=reports)
-        return await self._write(unit, gather_s=HEARTBEATS_GATHER_S)
+        return await self._write(unit, gather_s=HEARTBEATS_GATHER_S, weight=1 + len(reports))
 
     async def nodes(self) -> Sequence[Node]:
         return await self._read(node_units.nodes)
@@ -239,7 +240,7 @@ class SqliteStore:
         return await self._write(lambda session: node_units.remove_node(session, node_id))
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
-        return await self._write(lambda session: node_units.expire_leases(session, limit))
+        return await self._write(lambda session: node_units.expire_leases(session, limit), weight=limit)
 
     # Logs -----------------------------------------------------------------------------------------------------------
 

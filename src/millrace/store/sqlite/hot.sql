@@ -1,7 +1,7 @@
--- The four hot verbs (add_jobs, claim, move, heartbeat), in small steps: the writer thread runs them one after another in
--- its transaction, where a step costs microseconds. Joins, sorters and RETURNING cost three times as much as two
--- look-ups, so there are none here. PostgreSQL's file of this name has one statement for a whole batch
--- instead, because there each step is a round trip; the names in these two files differ by design.
+-- The four hot verbs (add_jobs, claim, move, heartbeat), in small steps: they run one after another in the writer's
+-- transaction, where a step costs microseconds. Sorters and RETURNING cost more than another look-up, and for an IN with
+-- words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one statement for a
+-- whole batch instead, because there each step is a round trip; the names in these two files differ by design.
 
 -- name: known_key
 SELECT k.body_digest, j.id, j.number, j.state, j.created_at
@@ -33,10 +33,10 @@ SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_queued
 WHERE state = 'queued' AND class_id = ?1 ORDER BY rank, job, position LIMIT ?2
 
 -- name: claim_node
-SELECT name FROM nodes WHERE id = ?1 AND epoch = ?2 AND state = 'ready'
-
--- name: claim_repeated
-SELECT rank, job, position, attempt FROM tasks WHERE node_id = ?1 AND claim_request = ?2
+-- The node, with each task that it was given for this request already.
+SELECT n.name, t.rank, t.job, t.position, t.attempt
+FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
+WHERE n.id = ?1 AND n.epoch = ?2 AND n.state = 'ready'
 
 -- name: claim_task
 UPDATE tasks SET state = 'assigned', attempt = ?3 + 1, node_id = ?4, node_epoch = ?5, claim_request = ?6,
@@ -50,17 +50,15 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 -- name: claim_job
 UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE number = ?1
 
--- name: claimed_job
-SELECT id, number, profile, timeout_s FROM jobs WHERE number = ?1
-
--- name: claimed_spec
-SELECT spec FROM job_specs WHERE job = ?1
+-- name: claimed
+SELECT j.id, j.number, j.profile, s.spec, j.timeout_s FROM jobs j CROSS JOIN job_specs s WHERE j.number = ?1 AND s.job = ?1
 
 -- name: move_find
-SELECT state, attempt, node_id, class_id FROM tasks WHERE job = ?1 AND position = ?2
+SELECT j.number, t.state, t.attempt, t.node_id, t.class_id
+FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task
--- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart
+-- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart, ?10 whether it waits
 UPDATE tasks SET
   state = ?3,
   node_id = CASE WHEN ?6 THEN NULL ELSE node_id END,
@@ -69,22 +67,20 @@ UPDATE tasks SET
   claimed_at = CASE WHEN ?6 THEN NULL ELSE claimed_at END,
   started = CASE WHEN ?3 = 'processing' THEN 1 WHEN ?6 THEN 0 ELSE started END,
   queued_at = CASE WHEN ?3 = 'queued' THEN ?4 ELSE queued_at END,
-  due_at = CASE WHEN ?3 IN ('pending', 'retrying', 'paused') THEN coalesce(?5, due_at) END,
+  due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END,
   spent = CASE WHEN ?9 THEN 0 ELSE spent + ?7 END,
   losses = CASE WHEN ?9 THEN 0 ELSE losses + ?8 END
 WHERE job = ?1 AND position = ?2
 
 -- name: move_job
--- ?2 target, ?3 now, ?4 when due, ?5 and ?6 the failure, ?7 restart
+-- ?2 target, ?3 now, ?4 when due, ?5 and ?6 the failure, ?7 whether they replace the old one, ?8 whether it is final
 UPDATE jobs SET
   state = ?2,
-  failure_class = CASE WHEN ?5 IS NOT NULL THEN ?5
-    WHEN ?7 OR ?2 IN ('completed', 'failed', 'canceled', 'rejected') THEN NULL ELSE failure_class END,
-  failure_message = CASE WHEN ?5 IS NOT NULL THEN ?6
-    WHEN ?7 OR ?2 IN ('completed', 'failed', 'canceled', 'rejected') THEN NULL ELSE failure_message END,
+  failure_class = CASE WHEN ?7 THEN ?5 ELSE failure_class END,
+  failure_message = CASE WHEN ?7 THEN ?6 ELSE failure_message END,
   due_at = coalesce(?4, due_at),
   queued_at = CASE WHEN ?2 = 'queued' THEN ?3 ELSE queued_at END,
-  finished_at = CASE WHEN ?2 IN ('completed', 'failed', 'canceled', 'rejected') THEN ?3 END
+  finished_at = CASE WHEN ?8 THEN ?3 END
 WHERE number = ?1
 
 -- name: start_attempt

@@ -5,22 +5,26 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from millrace.domain.records import Claimed, Move, Task
-from millrace.domain.states import HELD, State
+from millrace.domain.states import FINAL, HELD, State
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
 
 _HEAD = 32
 """Tasks read from the head of a class at once."""
 
+_WAITS = frozenset({State.PENDING, State.RETRYING, State.PAUSED})
+"""States in which a task may be due at a moment."""
+
 
 def claim(
     session: Session, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
 ) -> Sequence[Claimed] | None:
-    node = session.one("claim_node", node_id, epoch)
-    if node is None:
+    standing = session.all("claim_node", node_id, epoch, request_id)
+    if not standing:
         return None
-    repeated = sorted(session.all("claim_repeated", node_id, request_id))
-    if repeated:
+    node_name = standing[0][0]
+    if standing[0][1] is not None:
+        repeated = sorted(row[1:] for row in standing)
         return [_claimed(session, job, position, attempt) for _, job, position, attempt in repeated]
     given: list[Claimed] = []
     now = session.now_ms
@@ -29,7 +33,7 @@ def claim(
         if not session.changed_rows("claim_task", job, position, attempt, node_id, epoch, request_id, now):
             continue  # another request of this transaction moved it after its class was read
         attempt += 1
-        session.run("claim_attempt", job, position, attempt, node_id, node[0], request_id, now)
+        session.run("claim_attempt", job, position, attempt, node_id, node_name, request_id, now)
         session.run("claim_job", job, now)
         session.run("add_transition", job, position, "queued", "assigned", now, "claimed", attempt, node_id)
         session.changed = True
@@ -56,9 +60,8 @@ def _take_head(session: Session, classes: Sequence[int], wanted: int) -> tuple[i
 
 
 def _claimed(session: Session, job: int, position: int, attempt: int) -> Claimed:
-    ((job_id, number, profile, timeout_s),) = session.all("claimed_job", job)
-    ((spec,),) = session.all("claimed_spec", job)
-    return rows.claimed(position, attempt, (job_id, number, profile, spec, timeout_s))
+    (row,) = session.all("claimed", job)
+    return rows.claimed(position, attempt, row)
 
 
 def move_all(session: Session, moves: Sequence[Move]) -> Sequence[bool]:
@@ -67,14 +70,11 @@ def move_all(session: Session, moves: Sequence[Move]) -> Sequence[bool]:
 
 def _move(session: Session, move: Move) -> bool:
     key = rows.position_of(move.task_id)
-    numbered = None if key is None else session.one("number_of_job", key[0])
-    if key is None or numbered is None:
+    found = None if key is None else session.one("move_find", *key)
+    if key is None or found is None:
         return False
-    job, position, target, now = numbered[0], key[1], move.target, session.now_ms
-    found = session.one("move_find", job, position)
-    if found is None:
-        return False
-    source, attempt, node_id, class_id = found
+    position, target, now = key[1], move.target, session.now_ms
+    job, source, attempt, node_id, class_id = found
     release = move.release or target not in HELD
     if (
         source not in move.sources
@@ -86,11 +86,14 @@ def _move(session: Session, move: Move) -> bool:
         return False
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
-        "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart
+        "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart,
+        target in _WAITS,
     )  # fmt: skip
     failure_class = None if move.failure is None else move.failure.failure_class.value
     failure_message = None if move.failure is None else rows.storable(move.failure.message)
-    session.run("move_job", job, target.value, now, due_at, failure_class, failure_message, move.restart)
+    final = target in FINAL
+    replaces = failure_class is not None or move.restart or final
+    session.run("move_job", job, target.value, now, due_at, failure_class, failure_message, replaces, final)
     session.run(
         "add_transition", job, position, source, target.value, now, rows.storable(move.reason), attempt, move.actor
     )  # fmt: skip

@@ -1,16 +1,19 @@
-"""The one thread that writes: it takes everything that waits, commits it at once, and then answers.
+"""The one place that writes: it runs everything that waits, commits it at once on a thread, and then answers.
 
 One fsync serves all requests of a batch (group commit), and requests arrive while the disk works on the batch before.
+A unit takes microseconds, so it runs on the event loop: on a thread it would take and give back the interpreter's lock at
+each statement, which costs more than the statement. What waits for the disk, and what is long, runs on the thread.
 """
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+from msgspec import Struct
 
 from millrace.store.sqlite.connection import Session, meaning_of
 from millrace.store.store import StoreError, StoreUnavailableError
@@ -19,15 +22,23 @@ T = TypeVar("T")
 Unit = Callable[[Session], Any]
 """What one request does within a transaction. It may run twice: its first transaction may have been rolled back."""
 
-MAX_BATCH = 256
-"""Bounds how long the first request of a batch waits for the last; large, because a slow disk makes long queues."""
+MAX_BATCH = 64
+"""Weight of a batch. It bounds how long units hold up the event loop: 64 moves take about 4 ms."""
 
-_Entry = tuple[Unit, "asyncio.Future[Any]"]
-_Answer = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+class _Entry(Struct, eq=False):
+    """A unit that waits, or runs."""
+
+    unit: Unit
+    future: "asyncio.Future[Any]"
+    weight: int
+    alone: bool = False
+    """It was in a batch that failed, so it gets a transaction of its own."""
+    result: Any = None
 
 
 class Writer:
-    """Group commit over one connection that no other thread uses."""
+    """Group commit over one connection, which belongs to the thread while that commits, and to the loop otherwise."""
 
     def __init__(
         self,
@@ -43,133 +54,151 @@ class Writer:
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Entry] = deque()
-        self._wake = threading.Condition(threading.Lock())
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._closing = False
-        self._waking = False
+        self._starting = False
         self._gathering = False
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._failed: StoreUnavailableError | None = None
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._thread.start()
 
     @property
     def failed(self) -> StoreUnavailableError | None:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
-    async def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0) -> T:
+    async def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
         """Run a unit in the next batch; returns when it is on the disk.
 
-        A unit that nobody is in a hurry for may wait `gather_s` seconds for others to share its commit.
+        A unit that nobody is in a hurry for may wait `gather_s` seconds for others to share its commit. `weight` is how
+        many rows' worth of work it is; one heavier than a batch runs on the thread.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
         if self._closing:
             raise StoreUnavailableError("cannot write: the store is stopped")
-        self._waiting.append((unit, future))
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.append(_Entry(unit, future, weight))
         if gather_s:
             if not self._gathering:
                 self._gathering = True
                 self._loop.call_later(gather_s, self._end_gathering)
-        elif not self._waking:
-            # After all callbacks that are ready now, so that callers who were answered together come back together.
-            self._waking = True
-            self._loop.call_soon(self._wake_thread)
+        else:
+            self._start_soon()
         return await future
-
-    def _end_gathering(self) -> None:
-        self._gathering = False
-        self._wake_thread()
-
-    def _wake_thread(self) -> None:
-        self._waking = False
-        with self._wake:
-            self._wake.notify()
 
     async def stop(self) -> None:
         """Write what waits, then end the thread and close the connection."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        await self._loop.run_in_executor(None, self._thread.join)
+        self._closing = True
+        self._start_soon()
+        while self._waiting or self._busy:
+            self._idle.clear()
+            await self._idle.wait()
+        await self._loop.run_in_executor(None, self._thread.shutdown)
         self._connection.close()
 
-    def _run(self) -> None:
-        while batch := self._take():
-            if self._failed is None:
-                answers, session = self._commit(batch)
-            else:
-                answers, session = [(future, None, self._failed) for _, future in batch], None
-            self._loop.call_soon_threadsafe(self._answer, answers, session)
+    def _end_gathering(self) -> None:
+        self._gathering = False
+        self._start_soon()
 
-    def _take(self) -> Sequence[_Entry]:
-        with self._wake:
-            while not self._waiting and not self._closing:
-                self._wake.wait()
-            return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+    def _start_soon(self) -> None:
+        # After all callbacks that are ready now, so that callers who were answered together come back together.
+        if not self._starting and not self._busy:
+            self._starting = True
+            self._loop.call_soon(self._start)
 
-    def _commit(self, batch: Sequence[_Entry]) -> tuple[list[_Answer], Session | None]:
-        """All units in one transaction. Where one fails, each again in one of its own: no savepoints when all is well."""
-        try:
-            results, session = self._transact([unit for unit, _ in batch])
-        except Exception as error:  # noqa: BLE001  whatever a unit raises belongs to its caller
-            if len(batch) == 1:
-                return [(batch[0][1], None, self._judge(error))], None
-            return self._commit_singly(batch)
-        return [(future, result, None) for (_, future), result in zip(batch, results, strict=True)], session
-
-    def _commit_singly(self, batch: Sequence[_Entry]) -> tuple[list[_Answer], Session | None]:
-        answers: list[_Answer] = []
-        merged: Session | None = None
-        for unit, future in batch:
-            if self._failed is not None:
-                answers.append((future, None, self._failed))
-                continue
+    def _start(self) -> None:
+        """Run the units of the next batch here and its commit on the thread; or all of it there, if it is long."""
+        self._starting = False
+        batch = self._take()
+        if not batch:
+            self._idle.set()
+            return
+        self._busy = True
+        if self._failed is not None:
+            self._end(batch, None, self._failed)
+        elif batch[0].weight > MAX_BATCH:
+            self._on_thread(self._transact, batch)
+        else:
             try:
-                results, session = self._transact([unit])
+                session = self._run(batch)
             except Exception as error:  # noqa: BLE001  whatever a unit raises belongs to its caller
-                answers.append((future, None, self._judge(error)))
-                continue
-            answers.append((future, results[0], None))
-            if merged is not None:
-                session.queued |= merged.queued
-                session.changed |= merged.changed
-            merged = session
-        return answers, merged
+                self._end(batch, None, error)
+            else:
+                self._on_thread(self._commit, batch, session)
 
-    def _transact(self, units: Sequence[Unit]) -> tuple[list[Any], Session]:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def _take(self) -> list[_Entry]:
+        """The entries that share the next transaction."""
+        batch: list[_Entry] = []
+        room = MAX_BATCH
+        while self._waiting:
+            entry = self._waiting[0]
+            if batch and (entry.alone or batch[0].alone or entry.weight > room):
+                break
+            room -= entry.weight
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _on_thread(self, work: Callable[..., Session], batch: list[_Entry], *rest: Session) -> None:
+        def done(running: "asyncio.Future[Session]") -> None:
+            error = running.exception()
+            self._end(batch, None if error is not None else running.result(), error)
+
+        self._loop.run_in_executor(self._thread, work, batch, *rest).add_done_callback(done)
+
+    def _transact(self, batch: Sequence[_Entry]) -> Session:
+        return self._commit(batch, self._run(batch))
+
+    def _run(self, batch: Sequence[_Entry]) -> Session:
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             session = Session(self._connection, self._now_ms())
-            results = [unit(session) for unit in units]
+            for entry in batch:
+                entry.result = entry.unit(session)
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        return session
+
+    def _commit(self, _: Sequence[_Entry], session: Session) -> Session:
+        try:
             self._connection.execute("COMMIT")
         except BaseException as error:
-            self._note_broken_disk(error)
-            if self._failed is None and self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back(error)
             raise
-        return results, session
+        return session
 
-    def _note_broken_disk(self, error: BaseException) -> None:
+    def _roll_back(self, error: BaseException) -> None:
         # After a failed fsync the kernel drops the dirty pages and the next fsync says that all is well
         # (https://wiki.postgresql.org/wiki/Fsync_Errors), so this process never writes again.
         if isinstance(error, apsw.Error) and isinstance(
             meaning := meaning_of(error, self._path), StoreUnavailableError
         ):
             self._failed = meaning
+        if self._failed is None and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
-    def _judge(self, error: Exception) -> Exception:
+    def _end(self, batch: Sequence[_Entry], session: Session | None, error: BaseException | None) -> None:
+        """Answer, or give each of a failed batch a transaction of its own: no savepoints while all is well."""
+        self._busy = False
+        if error is None:
+            for entry in batch:
+                if not entry.future.cancelled():  # the caller gave up; what it asked for happened all the same
+                    entry.future.set_result(entry.result)
+        elif len(batch) > 1 and self._failed is None:
+            for entry in reversed(batch):
+                entry.alone = True
+                self._waiting.appendleft(entry)
+        else:
+            for entry in batch:
+                if not entry.future.cancelled():
+                    entry.future.set_exception(self._judge(error))
+        if session is not None and (session.changed or session.queued):
+            self._on_commit(session.changed, session.queued)
+        self._start_soon()
+
+    def _judge(self, error: BaseException) -> BaseException:
         if self._failed is not None:
             return self._failed
         if isinstance(error, apsw.Error):
             return meaning_of(error, self._path) or StoreError(f"cannot write to {self._path}: {error}")
         return error
-
-    def _answer(self, answers: Sequence[_Answer], session: Session | None) -> None:
-        for future, result, error in answers:
-            if future.cancelled():
-                continue  # the caller gave up; what it asked for may have happened
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-        if session is not None and (session.changed or session.queued):
-            self._on_commit(session.changed, session.queued)

@@ -6,6 +6,7 @@ sender likes (h11, its other parser, has limits; httptools has none), and waits 
 
 import asyncio
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -84,16 +85,23 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         sweep: Sweep,
+        lost: Callable[[asyncio.Protocol], None] = lambda _: None,
     ) -> None:
-        """`sweep` tells the time, and looks at the connection once a second."""
+        """`sweep` tells the time, and looks at the connection once a second; `lost` hears of its end."""
         super().__init__(config, server_state, app_state, _loop)
         self._sweep = sweep
+        self._lost = lost
         self._since_s = sweep.now_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """A client has come."""
         super().connection_made(OneWriteTransport(transport))  # type: ignore[arg-type]  # it answers to the same calls
         self._since_s = self._sweep.now_s  # a TLS handshake has a limit of its own
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone."""
+        super().connection_lost(exc)
+        self._lost(self)
 
     def data_received(self, data: bytes) -> None:
         """Let the parser look, then see how much of it the parser had to keep."""

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import uvicorn
 
+from millrace.programs.door import Door, most_connections
 from millrace.programs.http_protocol import FULL, BoundedProtocol
-from millrace.programs.places import Places, most_connections
 from millrace.programs.sweep import INTERVAL_S, REQUEST_S, Sweep, Watched
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.runtime.service import Service
@@ -29,32 +29,21 @@ class _Server(uvicorn.Server):
     uvicorn looks ten times a second whether it should exit; a stop should not wait for that.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door) -> None:
         super().__init__(config)
+        self._door = door
         self.told_to_stop = asyncio.Event()
         # Only connections that `startup` made are in there.
         self.sweep = Sweep(cast("set[Watched]", self.server_state.connections))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own for sockets that are given, but no TLS handshake may last for a minute, and no farewell."""
-        config = self.config
-
-        def connected() -> asyncio.Protocol:
-            return BoundedProtocol(config, self.server_state, {}, sweep=self.sweep)
-
-        loop = asyncio.get_running_loop()
-        limit_s, grace_s = (None, None) if config.ssl is None else (REQUEST_S, GRACE_S)
-        self.servers = [
-            await loop.create_server(
-                connected,
-                sock=each,
-                ssl=config.ssl,
-                backlog=config.backlog,
-                ssl_handshake_timeout=limit_s,
-                ssl_shutdown_timeout=grace_s,
-            )
-            for each in sockets or ()
-        ]
+        """Open the door instead of uvicorn's own servers; `sockets` are the door's already."""
+        del sockets
+        self._door.open(
+            lambda: BoundedProtocol(self.config, self.server_state, {}, sweep=self.sweep, lost=self._door.leave),
+            self.config.ssl,
+        )
+        self.servers = []
         self.started = True
 
     async def main_loop(self) -> None:
@@ -63,14 +52,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close what is idle at once; only where somebody is still being answered, take uvicorn's slower way."""
-        for server in self.servers:
-            server.close()
+        self._door.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         for _ in range(_TURNS):
             if not self.server_state.connections and not self.server_state.tasks:
-                for each in sockets or ():
-                    each.close()
                 return
             await asyncio.sleep(0)
         await super().shutdown(sockets)
@@ -100,10 +86,8 @@ class HttpServer(Service):
         """
         super().__init__()
         self._before_stop = before_stop
-        # Nobody who begins a TLS handshake understands a plain refusal.
-        self._places = Places(listening, most or most_connections(), full=b"" if certificate else FULL)
+        self._door = Door(listening, most or most_connections(), full=FULL, greeting_s=REQUEST_S, parting_s=GRACE_S)
         self._clock = clock or SystemClock()
-        self._told = 0
         self._config = uvicorn.Config(
             app,
             http="httptools",
@@ -120,13 +104,13 @@ class HttpServer(Service):
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
-        self._server = _Server(self._config)
+        self._server = _Server(self._config, self._door)
         self._task: asyncio.Task[None] | None = None
         self._ticker = Ticker(self._tick, interval_s=INTERVAL_S, clock=self._clock, on_error=_complain, name="sweep")
 
     async def on_start(self) -> None:
         """Return when requests are answered."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._places]), name="http server")
+        self._task = asyncio.create_task(self._server.serve(), name="http server")
         while not self._server.started:
             if self._task.done():
                 self._task.result()
@@ -143,13 +127,12 @@ class HttpServer(Service):
             self._server.told_to_stop.set()
             await task
         await self._ticker.stop()
-        self._places.close()
+        self._door.close()
 
     async def _tick(self) -> None:
         self._server.sweep.tick(self._clock.monotonic())
-        if self._places.refused > self._told:
-            log.warning("http.full", refused=self._places.refused - self._told, connections=self._places.most)
-            self._told = self._places.refused
+        if refused := self._door.look():
+            log.warning("http.full", refused=refused, connections=self._door.most)
 
 
 def _complain(error: Exception) -> None:

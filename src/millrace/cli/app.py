@@ -24,6 +24,7 @@ app = LazyGroup(
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),
+        "supervise": ("millrace.cli.supervise:app", "Keep processes running as a plan says, as PID 1 or anywhere."),
         "completion": (
             "millrace.cli.cmd_completion:completion",
             "Print the script that completes commands in a shell.",

@@ -32,7 +32,7 @@ class Visit:
 
     def hear(self) -> None:
         def console(message: "ConsoleMessage") -> None:
-            if message.type in {"error", "warning"}:
+            if message.type == "error":
                 self.troubles.append(message.text)
 
         def response(answer: "Response") -> None:

@@ -36,6 +36,7 @@ bench: install ## measure, never part of the tests
 
 lock: ## pin every dependency with its hash
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group pyproject.toml:browser -o tests/browser/requirements.txt
 
 clean: ## remove what install and tests made
 	@rm -rf $(VENV) dist build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -62,9 +62,14 @@ def states() -> str:
 
 def settings() -> str:
     """Every environment variable of the programs."""
+    from millrace.cli.transcode.run import HEEDED
     from millrace.config.settings import MasterSettings, WorkerSettings
 
-    parts = [MADE + "# Settings\n", "Options of the command line come before these variables.\n"]
+    parts = [
+        MADE + "# Settings\n",
+        "Options of the command line come before these variables. Of a worker's, `transcode` heeds "
+        f"{', '.join(f'`{name}`' for name in HEEDED)}.\n",
+    ]
     for title, kind in (("Master", MasterSettings), ("Worker", WorkerSettings)):
         parts += [f"## {title}\n", "| variable | default | meaning |", "|---|---|---|"]
         for each in dataclasses.fields(kind):

@@ -1,5 +1,6 @@
 """One command turns a real file into a streaming ladder."""
 
+import fcntl
 import json
 import os
 import re
@@ -152,6 +153,21 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(shell: Shell, tiny: Path)
     missing = nowhere.run("transcode", "missing.mp4", "--out", "other")
     assert missing.code == 1
     assert "cannot find the input" in missing.err
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(shell: Shell, tiny: Path, tmp_path: Path) -> None:
+    left, running = tmp_path / "millrace-transcode-left", tmp_path / "millrace-transcode-running"
+    for folder in (left, running):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    held = os.open(running, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = shell.having(TMPDIR=str(tmp_path)).run("transcode", SAMPLE, "--profile", tiny, "--out", "out")
+    finally:
+        os.close(held)
+    assert done.code == 0, done.err
+    assert [*tmp_path.glob("millrace-*")] == [running]
 
 
 @pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">/dev/full", 1)])

@@ -65,11 +65,9 @@ def settings() -> str:
     from millrace.cli.transcode.run import HEEDED
     from millrace.config.settings import MasterSettings, WorkerSettings
 
-    parts = [
-        MADE + "# Settings\n",
-        "Options of the command line come before these variables. Of a worker's, `transcode` heeds "
-        f"{', '.join(f'`{name}`' for name in HEEDED)}.\n",
-    ]
+    heeded = ", ".join(f"`{name}`" for name in HEEDED)
+    intro = f"Options of the command line come before these variables. Of a worker's, `transcode` heeds {heeded}.\n"
+    parts = [MADE + "# Settings\n", intro]
     for title, kind in (("Master", MasterSettings), ("Worker", WorkerSettings)):
         parts += [f"## {title}\n", "| variable | default | meaning |", "|---|---|---|"]
         for each in dataclasses.fields(kind):

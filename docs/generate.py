@@ -91,9 +91,14 @@ EXIT_CODES = """Every command ends with one of these codes, and says why in one 
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the job failed, or the command could not do it |
-| 2 | wrong usage: an option, a setting, or a profile that makes no sense |
+| 1 | it failed: the job failed, a master refuses or does not answer, the database's server is away, a disk is full |
+| 2 | wrong usage: what was named on the command line, in the environment or in a profile cannot be used as it is. Nothing was begun |
 | 128 + N | `transcode`: ended by signal N, and nothing is left behind (Ctrl-C gives 130) |
+
+So 2 asks a person for something else, and repeating the command will not help: an option or a setting that makes no
+sense, a data folder that is no folder or that another master holds, a file that is no database, a taken port, a
+program that is no FFmpeg, the URL of a store that there is none of. What stands in a job is judged by the job: a film
+that is missing or broken is 1.
 """
 
 

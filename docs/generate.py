@@ -24,6 +24,7 @@ ELSEWHERE = (
     ("XDG_CACHE_HOME", "Where `transcode` remembers which encoders work; without it, `~/.cache`."),
     ("XDG_STATE_HOME", "Where `transcode` keeps the log of a job that failed; without it, `~/.local/state`."),
     ("NOTIFY_SOCKET", "Set by systemd; `up`, `master` and `worker` say there that they are ready, and that they stop."),
+    ("WATCHDOG_USEC", "Set by systemd with `WatchdogSec`; they say there twice as often that their event loop turns."),
 )
 """Variables that no settings class reads; a test compares the names with those in the code."""
 
@@ -83,6 +84,8 @@ def _default(value: object) -> str:
     """A default as its variable would be written; nothing for what is empty."""
     if value in ("", (), None, False):
         return ""
+    if value is True:
+        return "`1`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

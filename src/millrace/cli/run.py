@@ -14,7 +14,8 @@ from millrace.blobs.values import BlobError, BlobsRefused
 from millrace.cli import failure
 from millrace.cli.failure import FAILED, WRONG_USAGE, CommandError
 from millrace.client.errors import ClientError
-from millrace.runtime.notify import Notifier
+from millrace.runtime.clock import SystemClock
+from millrace.runtime.notify import Notifier, watchdog
 from millrace.runtime.service import Service
 from millrace.runtime.signals import StopRequest, stop_signals
 from millrace.store.store import SchemaTooNewError, StoreBusyError, StoreError
@@ -84,7 +85,8 @@ def sentence_of(error: BaseException) -> str:
 
 async def _run(program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
     notifier = Notifier(os.environ)
-    async with stop_signals() as request:
+    # Outermost, so that a long drain counts as alive until the very end.
+    async with watchdog(notifier, clock=SystemClock()), stop_signals() as request:
         starting = asyncio.create_task(program.start())
         if await _first(starting, request.drain.wait()):
             await program.stop()

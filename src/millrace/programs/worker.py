@@ -86,5 +86,6 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,
+        allow_private_inputs=settings.allow_private_inputs,
         open_store=_open_store,
     )

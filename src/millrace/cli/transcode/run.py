@@ -33,7 +33,7 @@ HEARTBEAT_S = 0.5
 CANCEL_PATIENCE_S = 30.0
 LOG_FOLDER = "millrace/logs"
 URLS = ("http", "https", "s3")
-HEEDED = ("MILLRACE_FFMPEG", "MILLRACE_MIN_FREE_MB", "MILLRACE_STALL")
+HEEDED = ("MILLRACE_ALLOW_PRIVATE_INPUTS", "MILLRACE_FFMPEG", "MILLRACE_MIN_FREE_MB", "MILLRACE_STALL")
 """The settings of a worker that mean something to a farm which lives for one job."""
 
 

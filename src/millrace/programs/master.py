@@ -28,6 +28,7 @@ from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
 from millrace.store.store import Store, StoreUnavailableError
 from millrace.telemetry.logs import logger
+from millrace.web.astray import with_way_back
 from millrace.web.pages import routes
 from millrace.web.session import lost
 
@@ -106,7 +107,11 @@ class MasterProgram(Service):
         tls = settings.tls_certificate is not None
         self.url = url_of(socket, tls=tls)
         server = HttpServer(
-            app, socket, certificate=settings.tls_certificate, key=settings.tls_key, before_stop=app.stop
+            with_way_back(app),
+            socket,
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            before_stop=app.stop,
         )
         await self._parts.enter_async_context(server)
         log.info("master.ready", url=self.url, store=_place(settings.store) or str(settings.data / DATABASE))

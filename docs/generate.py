@@ -101,7 +101,7 @@ EXIT_CODES = """Every command ends with one of these codes, and says why in one 
 So 2 asks a person for something else, and repeating the command will not help: an option or a setting that makes no
 sense, a data folder that is no folder or that another master holds, a file that is no database, a taken port, a
 program that is no FFmpeg, the URL of a store that there is none of. What stands in a job is judged by the job: a film
-that is missing or broken is 1.
+that is missing or broken is 1. So is what a command looks for and does not find, such as a job or a node.
 """
 
 

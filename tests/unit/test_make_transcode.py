@@ -42,6 +42,8 @@ def handed_on(folder, **named):
         "a film.mp4",
         'it\'s a "film".mp4',
         "$HOME and $x and $$ and ${HOME}.mp4",
+        "a$(shell touch x)b",
+        "a$(b.mp4",
         "$(id) `id` ; id & id | id > id.mp4",
         "a#b\\c\\\\d*?[x]~.mp4",
         "two\nlines.mp4",

@@ -11,6 +11,7 @@ from millrace.cli.failure import CommandError
 from millrace.cli.main import INTERRUPTED
 from millrace.cli.tree import LazyGroup
 
+_MASTERS = "Start one with `millrace up`, or name its address with --master or MILLRACE_MASTER"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 app = LazyGroup(
@@ -79,8 +80,11 @@ def _tell(error: Exception) -> int:
 
 def _sentence(error: Exception) -> str:
     """What is wrong; of a refusal with findings, each on a line of its own with what would be right."""
-    from millrace.client.errors import RefusedError  # noqa: PLC0415
+    from millrace.client.errors import RefusedError, UnreachableError  # noqa: PLC0415
 
+    if isinstance(error, UnreachableError):
+        said = str(error)
+        return f"{said}{' ' if said.endswith('?') else '. '}{_MASTERS}"
     if not isinstance(error, RefusedError) or not error.errors:
         return str(error)
     lines = [

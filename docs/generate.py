@@ -16,6 +16,8 @@ ELSEWHERE = (
     ("MILLRACE_LOG", "The form of log lines: `text` or `json`; without it, text on a terminal and JSON elsewhere."),
     ("MILLRACE_LOG_LEVEL", "The least level of log lines: `debug`, `info`, `warning` or `error`."),
     ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
+    ("MILLRACE_PROCESS", "Set by `supervise` in every process: its name in the plan."),
+    ("MILLRACE_INSTANCE", "Set by `supervise` in every process: the name of the instance, such as `web-0`."),
     ("AWS_ACCESS_KEY_ID", "Key of the object store, for a master with `--blobs` and a worker with `s3://` jobs."),
     ("AWS_SECRET_ACCESS_KEY", "The secret that belongs to it."),
     ("AWS_SESSION_TOKEN", "The token of a temporary key."),

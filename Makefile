@@ -18,7 +18,9 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@PYTHON=$(PYTHON) sh .ci/install $(VENV)
 	@touch $@
 
-# Names go through the environment, so that no shell reads the quotes and dollars in them.
+# Names go through the environment, so that no shell reads the quotes and dollars in them; and not under the names of the
+# command line, which make would expand before it exports them.
+unexport INPUT OUT PROFILE
 transcode: export FILM = $(or $(value INPUT),samples/bigbuckbunny.mp4)
 transcode: export FILM_OUT = $(value OUT)
 transcode: export FILM_PROFILE = $(value PROFILE)
@@ -36,6 +38,7 @@ bench: install ## measure, never part of the tests
 
 lock: ## pin every dependency with its hash
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group pyproject.toml:browser -o tests/browser/requirements.txt
 
 clean: ## remove what install and tests made
 	@rm -rf $(VENV) dist build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,8 @@ ELSEWHERE = (
     ("MILLRACE_LOG", "The form of log lines: `text` or `json`; without it, text on a terminal and JSON elsewhere."),
     ("MILLRACE_LOG_LEVEL", "The least level of log lines: `debug`, `info`, `warning` or `error`."),
     ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
+    ("MILLRACE_PROCESS", "Set by `supervise` in every process: its name in the plan."),
+    ("MILLRACE_INSTANCE", "Set by `supervise` in every process: the name of the instance, such as `web-0`."),
     ("AWS_ACCESS_KEY_ID", "Key of the object store, for a master with `--blobs` and a worker with `s3://` jobs."),
     ("AWS_SECRET_ACCESS_KEY", "The secret that belongs to it."),
     ("AWS_SESSION_TOKEN", "The token of a temporary key."),
@@ -24,6 +26,7 @@ ELSEWHERE = (
     ("XDG_CACHE_HOME", "Where `transcode` remembers which encoders work; without it, `~/.cache`."),
     ("XDG_STATE_HOME", "Where `transcode` keeps the log of a job that failed; without it, `~/.local/state`."),
     ("NOTIFY_SOCKET", "Set by systemd; `up`, `master` and `worker` say there that they are ready, and that they stop."),
+    ("WATCHDOG_USEC", "Set by systemd with `WatchdogSec`; they say there twice as often that their event loop turns."),
 )
 """Variables that no settings class reads; a test compares the names with those in the code."""
 
@@ -62,9 +65,12 @@ def states() -> str:
 
 def settings() -> str:
     """Every environment variable of the programs."""
+    from millrace.cli.transcode.run import HEEDED
     from millrace.config.settings import MasterSettings, WorkerSettings
 
-    parts = [MADE + "# Settings\n", "Options of the command line come before these variables.\n"]
+    heeded = ", ".join(f"`{name}`" for name in HEEDED)
+    intro = f"Options of the command line come before these variables. Of a worker's, `transcode` heeds {heeded}.\n"
+    parts = [MADE + "# Settings\n", intro]
     for title, kind in (("Master", MasterSettings), ("Worker", WorkerSettings)):
         parts += [f"## {title}\n", "| variable | default | meaning |", "|---|---|---|"]
         for each in dataclasses.fields(kind):
@@ -80,6 +86,8 @@ def _default(value: object) -> str:
     """A default as its variable would be written; nothing for what is empty."""
     if value in ("", (), None, False):
         return ""
+    if value is True:
+        return "`1`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
@@ -88,9 +96,14 @@ EXIT_CODES = """Every command ends with one of these codes, and says why in one 
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the job failed, or the command could not do it |
-| 2 | wrong usage: an option, a setting, or a profile that makes no sense |
+| 1 | it failed: the job failed, a master refuses or does not answer, the database's server is away, a disk is full |
+| 2 | wrong usage: what was named on the command line, in the environment or in a profile cannot be used as it is. Nothing was begun |
 | 128 + N | `transcode`: ended by signal N, and nothing is left behind (Ctrl-C gives 130) |
+
+So 2 asks a person for something else, and repeating the command will not help: an option or a setting that makes no
+sense, a data folder that is no folder or that another master holds, a file that is no database, a taken port, a
+program that is no FFmpeg, the URL of a store that there is none of. What stands in a job is judged by the job: a film
+that is missing or broken is 1. So is what a command looks for and does not find, such as a job or a node.
 """
 
 

@@ -1,6 +1,6 @@
 """Make docs/pictures/transcode.svg: a still of a real run, of `make transcode` on the sample that ships with Millrace.
 
-The command runs on a terminal of its own. The still shows two moments of it: the bars in the middle of the encode, and
+The command runs on a terminal of its own. The still shows two moments of it: the bar in the middle of the encode, and
 what stands there at the end. Usage, from the root of the project: .venv/bin/python docs/pictures/make.py
 """
 
@@ -13,7 +13,6 @@ import sys
 import tempfile
 import termios
 from fcntl import ioctl
-from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -49,15 +48,12 @@ def run(command: list[str]) -> str:
 
 
 def moments(written: str) -> tuple[str, str]:
-    """The bars in the middle of the encode, and the end."""
-    lines = REDRAW.sub("\0", written).split("\0")
-    drawn = [line.strip("\n") for line in lines if "━" in line]
-    bars = "\n".join(drawn).splitlines()
-    pairs = [(first, second) for first, second in pairwise(bars) if "ETA" in second]
-    if not pairs:
+    """The bar in the middle of the encode with the line below it, and the end."""
+    pieces = REDRAW.sub("\0", written.replace("\r\n", "\n")).split("\0")
+    drawn = [piece.strip("\n") for piece in pieces if "━" in piece and "ETA" in piece]
+    if not drawn:
         sys.exit("cannot make the picture: no bars were drawn")
-    end = "\n".join(line for line in written.replace("\r", "").splitlines() if "━" not in line)
-    return "\n".join(pairs[len(pairs) // 2]), REDRAW.sub("", end).strip("\n")
+    return drawn[len(drawn) // 2], pieces[-1].strip("\n")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The built wheel, and a user with an empty home."""
 
 import fcntl
+import os
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,9 @@ from outside import ROOT, Shell, cut, small
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with nothing but the unpacked wheel; built once for all test processes."""
-    shared = tmp_path_factory.getbasetemp().parent
+    base = tmp_path_factory.getbasetemp()
+    # One test process alone has the run's own folder; its parent is shared with every other run on the machine.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     site = shared / "site"
     with (shared / "wheel.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,5 +1,6 @@
 """One command turns a real file into a streaming ladder."""
 
+import fcntl
 import json
 import os
 import re
@@ -106,6 +107,27 @@ def test_an_output_that_exists_is_refused_and_untouched_unless_overwriting(shell
     assert (out / ".millrace.json").read_text() != first
 
 
+def test_the_settings_of_a_worker_hold_for_the_one_of_a_transcode_too(shell: Shell, tiny: Path) -> None:
+    arguments = ("transcode", SAMPLE, "--profile", tiny, "--out", "out")
+    full = shell.having(MILLRACE_MIN_FREE_MB="999999999").run(*arguments)
+    assert full.code == 1
+    assert "too little room" in full.err
+    assert "MILLRACE_MIN_FREE_MB" in full.err
+    assert not (shell.home / "out").exists()
+    assert shell.having(MILLRACE_MIN_FREE_MB="plenty").run(*arguments).code == 2
+    # What concerns other workers does not concern this one.
+    done = shell.having(MILLRACE_CA="/none", MILLRACE_SLOTS="x", MILLRACE_PORT="x", MILLRACE_API_KEY="x")
+    assert done.run(*arguments).code == 0
+
+
+def test_a_sprite_is_told_as_a_picture(shell: Shell) -> None:
+    done = shell.run("transcode", SAMPLE, "--profile", "thumbnails", "--out", "out")
+    assert done.code == 0, done.err
+    heading, row = done.out.splitlines()[:2]
+    assert heading.split() == ["rendition", "resolution", "codec", "size"]
+    assert row.split()[:3] == ["sprite-001.jpg", "800x450", "mjpeg"]
+
+
 def test_wrong_usage_is_2(shell: Shell) -> None:
     for arguments in (
         ["transcode", SAMPLE, "--profile", "web-hsl", "--out", "out"],
@@ -131,6 +153,21 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(shell: Shell, tiny: Path)
     missing = nowhere.run("transcode", "missing.mp4", "--out", "other")
     assert missing.code == 1
     assert "cannot find the input" in missing.err
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(shell: Shell, tiny: Path, tmp_path: Path) -> None:
+    left, running = tmp_path / "millrace-transcode-left", tmp_path / "millrace-transcode-running"
+    for folder in (left, running):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    held = os.open(running, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = shell.having(TMPDIR=str(tmp_path)).run("transcode", SAMPLE, "--profile", tiny, "--out", "out")
+    finally:
+        os.close(held)
+    assert done.code == 0, done.err
+    assert [*tmp_path.glob("millrace-*")] == [running]
 
 
 @pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">/dev/full", 1)])
@@ -159,6 +196,22 @@ def test_interrupting_leaves_no_child_and_no_output(shell: Shell, number: signal
     assert [child for child in family if child.is_running()] == []
     assert not (shell.home / "out").exists()
     assert [path.name for path in shell.home.iterdir() if "out" in path.name] == []
+
+
+def test_a_program_reads_one_document_after_an_interruption_too(shell: Shell) -> None:
+    process = shell.start("transcode", SAMPLE, "--profile", "4K30-h265", "--out", "out", "--json", "--verbose")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "worker.task_started" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT, err
+    document = json.loads(out)
+    assert (document["state"], document["failure"]["class"]) == ("canceled", "canceled")
+    assert "SIGINT" in document["failure"]["message"]
+    assert document["renditions"] == []
+    assert not (shell.home / "out").exists()
 
 
 def test_a_generated_clip_needs_no_input(shell: Shell) -> None:

@@ -24,6 +24,7 @@ from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
 from millrace.store.store import Store
+from millrace.web.astray import with_way_back
 from millrace.web.pages import routes
 from millrace.web.session import lost
 
@@ -133,7 +134,8 @@ async def master(
 async def serving(folder: Path, **more: Any) -> AsyncIterator[Rig]:
     """The app in process."""
     async with master(folder, **more) as (app, farm, log):
-        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=True)
+        served = with_way_back(app) if more.get("with_pages") else app
+        transport = httpx2.ASGITransport(app=served, raise_app_exceptions=True)
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://master", headers={"x-api-key": KEY}
         ) as client:

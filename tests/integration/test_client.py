@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import socket
+import ssl
 
+import httpx2
 import pytest
 from fake_master import KEY, FakeMaster
 
@@ -15,20 +18,21 @@ from millrace.client.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from millrace.client.http import Terms
+from millrace.client.http import Terms, broken
 from millrace.client.sse import transitions
 from millrace.client.transfers import download_output, upload
+from millrace.runtime.clock import SystemClock
 from millrace.wire.v1.system import UploadView
 
 TRANSITION = '{{"cursor":"{0}","job":"j1","number":1,"from":"queued","to":"assigned","at":"2026-01-01T00:00:00Z","reason":"r","attempt":1,"actor":"n"}}'
 
 
 @contextlib.contextmanager
-def speaking(*, key=KEY, urls=None, patience_s=5.0):
+def speaking(*, key=KEY, urls=None, patience_s=5.0, eager=False):
     waits = []
     with (
         FakeMaster() as master,
-        Client(urls or [master.url], Terms(key=key, patience_s=patience_s), wait=waits.append) as client,
+        Client(urls or [master.url], Terms(key=key, patience_s=patience_s, eager=eager), wait=waits.append) as client,
     ):
         yield master, client, waits
 
@@ -61,6 +65,57 @@ def test_a_master_that_is_gone(tmp_path):
 
     with pytest.raises(UnreachableError, match="cannot reach the master at http://127"):
         asyncio.run(main())
+
+
+class Impatient(SystemClock):
+    async def sleep(self, seconds):
+        raise AssertionError(f"waited {seconds} s")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_master_that_is_not_there_is_not_waited_for_at_a_terminal(host):
+    with FakeMaster() as gone:
+        url = f"http://{host}:{gone.url.rpartition(':')[2]}"
+    with speaking(urls=[url], eager=True) as (_, client, waits), pytest.raises(UnreachableError, match=url):
+        client.do(get("/v1/x", UploadView))
+    assert waits == []
+
+    async def main():
+        async with AsyncClient([url], Terms(key=KEY, eager=True, clock=Impatient())) as client:
+            await client.do(get("/v1/x", UploadView))
+
+    with pytest.raises(UnreachableError, match=url):
+        asyncio.run(main())
+
+
+def test_a_master_that_went_away_is_waited_for_even_then():
+    waits = []
+    with FakeMaster() as master:
+        client = Client([master.url], Terms(key=KEY, eager=True), wait=waits.append)
+        with pytest.raises(NotFoundError):
+            client.do(get("/v1/nothing", UploadView))
+    with client, pytest.raises(UnreachableError):
+        client.do(get("/v1/nothing", UploadView), patience_s=0.5)
+    assert waits
+
+
+@pytest.mark.parametrize(
+    ("cause", "absent"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), True),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), False),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), True),
+        (OSError(113, "No route to host"), False),
+    ],
+)
+def test_what_will_not_pass_is_told_from_what_may(cause, absent):
+    error = httpx2.ConnectError(str(cause))
+    error.__cause__ = cause
+    found = broken(error, get("/v1/x", UploadView), Terms())
+    assert (found.absent, found.sent) == (absent, False)
+    assert "Errno" not in found.reason
+    assert not broken(httpx2.ReadError(str(cause)), get("/v1/x", UploadView), Terms()).absent
 
 
 def test_an_upload_goes_on_after_broken_connections(tmp_path):

@@ -1,11 +1,23 @@
 """The status page: who sees it, what it says, and that nothing of a job can run in it."""
 
+import asyncio
+import itertools
+import math
 import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import httpx2
-from api_serving import KEY, Rig, on_pages
+import pytest
+from api_serving import KEY, Rig, on_pages, serving
 
+from millrace.domain.states import State
 from millrace.edge.keys import SESSION_COOKIE, SESSION_S, Key, Keys
+from millrace.runtime.clock import VirtualClock
+from millrace.store.store import JobFilter, JobPage, Store
+from millrace.web import reading
+from millrace.web.reading import Reader
 
 EVIL = "/media/<img src=x onerror=alert(1)>&\"'.mp4"
 
@@ -22,6 +34,10 @@ async def test_a_stranger_is_led_to_the_form_and_in_with_the_key(rig: Rig) -> No
     lost = await rig.call("GET", "/ui/jobs/1", headers=stranger)
     assert (lost.status_code, lost.headers["location"]) == (303, "/login?next=/ui/jobs/1")
     assert (await rig.call("GET", "/v1/jobs", headers=stranger)).status_code == 401
+    lost = await rig.call("GET", "/nowhere?show=failed", headers=stranger)
+    assert (lost.status_code, lost.headers["location"]) == (303, "/login?next=/nowhere%3Fshow%3Dfailed")
+    assert (await rig.call("GET", "/nowhere", headers={**stranger, "accept": "*/*"})).status_code == 401
+    assert (await rig.call("POST", "/nowhere", headers=stranger)).status_code == 401
     form = await rig.call("GET", "/login?next=/ui/jobs/1", headers=stranger)
     assert 'value="/ui/jobs/1"' in form.text
     wrong = await log_in(rig, key="wrong-key-entirely")
@@ -104,7 +120,7 @@ async def test_pages_show_jobs_nodes_and_failures_and_run_nothing_of_them(rig: R
     assert "cannot read &lt;script&gt;the input" in (await rig.call("GET", "/")).text
     assert "cannot read &lt;script&gt;the input" in (await rig.call("GET", "/ui/jobs/1")).text
     missing = await rig.call("GET", "/ui/jobs/77")
-    assert (missing.status_code, "there is no job" in missing.text) == (404, True)
+    assert (missing.status_code, "There is no job" in missing.text) == (404, True)
 
 
 @on_pages
@@ -114,3 +130,136 @@ async def test_the_files_of_the_page_are_served_and_no_others(rig: Rig) -> None:
         assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (200, media)
     for name in ("nope.css", "..%2Frender.py", "%2e%2e", "page.css%00"):
         assert (await rig.call("GET", f"/assets/{name}")).status_code == 404
+
+
+@on_pages
+async def test_a_browser_that_lost_its_way_gets_a_page_and_a_program_its_problem(rig: Rig) -> None:
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/nowhere", "/ui", "/ui/", "/ui/jobs", "/ui/jobs/1/more", "/assets/nope.css", "/%FF", "/<img src=x>"):
+        shown = await rig.call("GET", path, headers=browser)
+        assert (shown.status_code, shown.headers["content-type"]) == (404, "text/html; charset=utf-8"), path
+        assert "default-src 'none'" in shown.headers["content-security-policy"]
+        assert shown.headers["x-request-id"]
+        assert int(shown.headers["content-length"]) == len(shown.content)
+        assert 'id="line"' not in shown.text  # there are no events to wait for
+        assert "<img src=x>" not in shown.text
+        for way in ("/", "/ui/jobs/1", "/v1/openapi.json", "/metrics"):
+            assert f'href="{way}"' in shown.text
+        bare = await rig.call("GET", path)
+        assert (bare.status_code, bare.headers["content-type"]) == (404, "application/problem+json"), path
+    assert (await rig.call("GET", "/v1/nowhere", headers=browser)).headers["content-type"] == "application/problem+json"
+    assert (await rig.call("POST", "/nowhere", headers=browser)).headers["content-type"] == "application/problem+json"
+    form = await rig.call("GET", "/logout", headers=browser)
+    assert (form.status_code, form.headers["allow"], "only forms" in form.text) == (405, "POST", True)
+    head = await rig.call("HEAD", "/nowhere", headers=browser)
+    assert (head.status_code, head.content) == (404, b"")
+    assert (await rig.call("GET", "/metrics", headers=browser)).status_code == 200
+
+
+async def figures(rig: Rig) -> tuple[dict[str, int], list[str]]:
+    """What the tiles count, and the states of the jobs that are listed."""
+    text = (await rig.call("GET", "/ui/overview")).text
+    tiles = re.findall(r'<b class="num">(\d+)</b><span>(\w+)</span>', text)
+    rows = text.partition('class="rows"')[2].partition("</ol>")[0]
+    return {word: int(count) for count, word in tiles}, re.findall(r'<span class="pill \w+">(\w+)</span>', rows)
+
+
+@on_pages
+async def test_the_figures_are_those_of_the_list_at_any_moment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_COSTLY_S", math.inf)  # a machine that is busy with other tests may count slowly
+    node = await rig.register()
+    await rig.submit()
+    await rig.submit()
+    assert await figures(rig) == (EMPTY | {"Queued": 2}, ["queued", "queued"])
+    (task,) = await node.claim()
+    await node.report("start", task)
+    assert await figures(rig) == (EMPTY | {"Queued": 1, "Running": 1}, ["processing", "queued"])
+    await node.report("fail", task, **{"class": "input", "message": "cannot read the input: it is empty"})
+    assert await figures(rig) == (EMPTY | {"Queued": 1, "Failed": 1}, ["queued", "failed"])
+
+
+EMPTY = dict.fromkeys(["Running", "Queued", "Paused", "Completed", "Failed", "Canceled"], 0)
+
+
+def test_what_happens_while_the_overview_reads_is_in_all_of_it_or_in_nothing(tmp_path: Path) -> None:
+    happen: list[Callable[[], Awaitable[object]]] = []
+
+    class Changing:
+        """A store in which something happens between the counting and the listing."""
+
+        def __init__(self, store: Store) -> None:
+            self._store = store
+            self._happened = asyncio.Event()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._store, name)
+
+        async def count_jobs(self) -> Mapping[State, int]:
+            counts = await self._store.count_jobs()
+            if happen:
+                await happen.pop()()
+            self._happened.set()
+            return counts
+
+        async def jobs(self, *arguments: Any, **named: Any) -> JobPage:
+            await self._happened.wait()
+            return await self._store.jobs(*arguments, **named)
+
+    async def scene() -> None:
+        async with serving(tmp_path, wrap=Changing, with_pages=True) as rig:
+            await rig.submit()
+            happen.append(lambda: rig.post("/v1/jobs/1/cancel"))
+            assert await figures(rig) == (EMPTY | {"Canceled": 1}, ["canceled"])
+            assert happen == []
+
+    asyncio.run(scene())
+
+
+def test_where_something_happens_all_the_time_the_overview_is_shown_all_the_same(tmp_path: Path) -> None:
+    class Busy:
+        def __init__(self, store: Store) -> None:
+            self._store = store
+            self._count = itertools.count()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._store, name)
+
+        async def last_cursor(self) -> str:
+            return str(next(self._count))
+
+    async def scene() -> None:
+        async with serving(tmp_path, wrap=Busy, with_pages=True) as rig:
+            assert await figures(rig) == (EMPTY, [])
+
+    asyncio.run(scene())
+
+
+def test_only_where_counting_takes_its_time_is_it_shared_between_those_who_look() -> None:
+    async def scene(takes_s: float) -> tuple[int, bool]:
+        clock = VirtualClock()
+        counted = 0
+
+        class Slow:
+            def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+                async def answer(*_: object, **__: object) -> object:
+                    return JobPage(jobs=(), next_cursor=None) if name == "jobs" else None
+
+                return answer
+
+            async def count_jobs(self) -> Mapping[State, int]:
+                nonlocal counted
+                counted += 1
+                await clock.advance(takes_s)
+                return {State.QUEUED: counted}
+
+        reader = Reader()
+        for _ in range(3):
+            found = await reader.read(Slow(), clock, JobFilter(), None)  # type: ignore[arg-type]
+        within = counted, found.shared
+        await clock.advance(20 * takes_s)
+        found = await reader.read(Slow(), clock, JobFilter(), None)  # type: ignore[arg-type]
+        assert (found.counts, found.shared) == ({State.QUEUED: counted}, False)
+        return within
+
+    assert asyncio.run(scene(0.01)) == (3, False)
+    assert asyncio.run(scene(0.1)) == (1, True)

@@ -17,7 +17,8 @@ from millrace.client.sse import parse
 
 OK = Answer(status=200, headers={}, body=b"{}")
 BUSY = Answer(status=503, headers={"retry-after": "3"}, body=b"")
-GONE = Broken(reason="connection refused", sent=False)
+GONE = Broken(reason="connection refused", sent=False, absent=True)
+SLOW = Broken(reason="no connection within 5 s", sent=False)
 SILENT = Broken(reason="no answer", sent=True)
 
 
@@ -28,13 +29,18 @@ def call(repeat=Repeat.SAFE):
 class Driver:
     """Plays a list of outcomes to an exchange and keeps its steps."""
 
-    def __init__(self, *outcomes, masters=("http://a", "http://b"), repeat=Repeat.SAFE, patience_s=10.0):
+    def __init__(self, *outcomes, masters=("http://a", "http://b"), repeat=Repeat.SAFE, patience_s=10.0, eager=False):
         self.masters = Masters(masters)
         self.steps = []
         self.now = 0.0
         self.outcomes = list(outcomes)
         self.exchange = exchange(
-            call(repeat), self.masters, patience_s=patience_s, monotonic=lambda: self.now, draw=lambda: 1.0
+            call(repeat),
+            self.masters,
+            patience_s=patience_s,
+            monotonic=lambda: self.now,
+            draw=lambda: 1.0,
+            eager=eager,
         )
 
     def run(self):
@@ -77,6 +83,28 @@ def test_patience_ends_with_a_sentence():
     with pytest.raises(UnreachableError, match="cannot reach the master at http://b: connection refused"):
         driver.run()
     assert driver.now <= 5.0
+
+
+def test_somebody_at_a_terminal_hears_at_once_that_no_master_is_there():
+    driver = Driver(GONE, GONE, OK, eager=True)
+    with pytest.raises(UnreachableError, match="at http://a, http://b: connection refused"):
+        driver.run()
+    assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
+
+
+@pytest.mark.parametrize("first", [SLOW, SILENT, BUSY])
+def test_a_master_that_is_there_is_waited_for(first):
+    driver = Driver(GONE, first, GONE, OK, eager=True)
+    assert driver.run() is OK
+
+
+def test_a_master_that_has_answered_before_is_waited_for():
+    driver = Driver(GONE, GONE, GONE, GONE, OK, eager=True)
+    driver.masters.answered = True
+    assert driver.run() is OK
+    driver = Driver(OK, masters=["http://a"], eager=True)
+    driver.run()
+    assert driver.masters.answered
 
 
 def test_without_patience_nothing_is_tried_twice_on_one_master():

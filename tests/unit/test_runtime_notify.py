@@ -3,7 +3,10 @@ import os
 import signal
 import socket
 
-from millrace.runtime.notify import Notifier
+import pytest
+
+from millrace.runtime.clock import VirtualClock
+from millrace.runtime.notify import Notifier, watchdog
 from millrace.runtime.signals import stop_signals
 
 
@@ -32,6 +35,51 @@ def test_nobody_listening_is_no_error(tmp_path):
     Notifier({}).ready()
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
     assert Notifier({"WATCHDOG_USEC": "5", "WATCHDOG_PID": "1"}).watchdog_interval_s is None
+
+
+def test_the_watchdog_is_fed_twice_as_often_as_systemd_asks_and_no_longer_once_stopped(tmp_path):
+    async def scene(listener):
+        clock = VirtualClock()
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"})
+        counts = []
+        async with watchdog(notifier, clock=clock):
+            for _ in range(4):
+                await clock.settle()
+                counts.append(heard(listener))
+                await clock.advance(30.0)
+        heard(listener)
+        await clock.advance(300.0)
+        counts.append(heard(listener))
+        return counts
+
+    def heard(listener):
+        count = 0
+        while True:
+            try:
+                assert listener.recv(100) == b"WATCHDOG=1"
+            except BlockingIOError:
+                return count
+            count += 1
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        assert asyncio.run(scene(listener)) == [1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("asked", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "5", "WATCHDOG_PID": "1"}])
+def test_a_watchdog_that_nobody_asked_for_says_nothing(tmp_path, asked):
+    async def scene():
+        clock = VirtualClock()
+        async with watchdog(Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **asked}), clock=clock):
+            await clock.advance(300.0)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        asyncio.run(scene())
+        with pytest.raises(BlockingIOError):
+            listener.recv(100)
 
 
 def test_the_first_signal_drains_and_the_second_hurries():

@@ -3,7 +3,6 @@
 import pytest
 
 from millrace.config.settings import MasterSettings, SettingError, WorkerSettings, read
-from millrace.programs import api_key
 
 
 @pytest.mark.parametrize(
@@ -19,6 +18,7 @@ from millrace.programs import api_key
         (MasterSettings, "MILLRACE_MAX_RETRIES", "1e9"),
         (MasterSettings, "MILLRACE_MAX_RETRIES", "-1"),
         (MasterSettings, "MILLRACE_PLAIN_HTTP", "yes"),
+        (WorkerSettings, "MILLRACE_ALLOW_PRIVATE_INPUTS", "no"),
         (MasterSettings, "MILLRACE_STORE", "mysql://host/db"),
         (WorkerSettings, "MILLRACE_SLOTS", "0"),
         (WorkerSettings, "MILLRACE_SLOTS", "5000"),
@@ -40,16 +40,31 @@ def test_useful_values_are_taken():
     assert read(MasterSettings, {"DATABASE_DSN": "postgres://host/db"}).store == "postgres://host/db"
 
 
-@pytest.mark.parametrize("content", ["", "\n", "short\n", "bad\x00but-long-enough"])
-def test_a_key_file_that_holds_no_key_is_named(tmp_path, content):
-    (tmp_path / api_key.FILE).write_text(content)
-    key, file, made = api_key.find_or_make("", tmp_path)
-    assert not made
-    with pytest.raises(SettingError, match="remove the file"):
-        api_key.check(key, file)
+@pytest.mark.parametrize(
+    "value", ["mysql://u:secret@h/x", "mysql:x", "postgresql:x", "postgres://u:secret@h:x/y", "sqlite://x"]
+)
+def test_a_store_is_judged_alike_wherever_it_was_named(value):
+    sentences = []
+    for environ, given in (({}, {"store": value}), ({"MILLRACE_STORE": value}, {})):
+        with pytest.raises(SettingError) as caught:
+            read(MasterSettings, environ, **given)
+        sentences.append(str(caught.value).partition(": "))
+    assert [first for first, _, _ in sentences] == ["cannot use --store", "cannot use MILLRACE_STORE"]
+    assert len({rest for _, _, rest in sentences}) == 1
+    assert "secret" not in sentences[0][2]
 
 
-def test_a_given_key_that_is_too_short_is_refused_without_being_shown():
-    with pytest.raises(SettingError) as caught:
-        api_key.check("hunter2", None)
-    assert "hunter2" not in str(caught.value)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "farm.db",
+        "./a:b",
+        "sqlite:farm.db",
+        "postgresql://h",
+        "postgresql://u:p@[::1]:5432,h2:5433/x",
+        "postgres:///x?host=/run",
+    ],
+)
+def test_a_store_that_can_be_meant_is_taken(value):
+    assert read(MasterSettings, {}, store=value).store == value

@@ -11,6 +11,7 @@ from millrace.cli.failure import CommandError
 from millrace.cli.main import INTERRUPTED
 from millrace.cli.tree import LazyGroup
 
+_MASTERS = "Start one with `millrace up`, or name its address with --master or MILLRACE_MASTER"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 app = LazyGroup(
@@ -24,6 +25,7 @@ app = LazyGroup(
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),
+        "supervise": ("millrace.cli.supervise:app", "Keep processes running as a plan says, as PID 1 or anywhere."),
         "completion": (
             "millrace.cli.cmd_completion:completion",
             "Print the script that completes commands in a shell.",
@@ -78,8 +80,11 @@ def _tell(error: Exception) -> int:
 
 def _sentence(error: Exception) -> str:
     """What is wrong; of a refusal with findings, each on a line of its own with what would be right."""
-    from millrace.client.errors import RefusedError  # noqa: PLC0415
+    from millrace.client.errors import RefusedError, UnreachableError  # noqa: PLC0415
 
+    if isinstance(error, UnreachableError):
+        said = str(error)
+        return f"{said}{' ' if said.endswith('?') else '. '}{_MASTERS}"
     if not isinstance(error, RefusedError) or not error.errors:
         return str(error)
     lines = [

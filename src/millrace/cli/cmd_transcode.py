@@ -1,5 +1,6 @@
 """`millrace transcode`."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -32,15 +33,31 @@ def transcode(
 
     INPUT is the film, a file or an http(s) or s3 URL; without it a test clip is generated. Exit codes: 0 done, 1 the job failed, 2 wrong usage.
     """
-    from millrace.cli.transcode.run import Order, transcode_now  # noqa: PLC0415  not needed for --help
+    try:
+        from millrace.cli.transcode.run import Order, transcode_now  # noqa: PLC0415  not needed for --help
 
-    order = Order(
-        source=source,
-        profile=profile,
-        out=out,
-        overwrite=overwrite,
-        duration_s=duration,
-        ffmpeg=ffmpeg,
-        verbose=verbose,
-    )
-    return transcode_now(order, as_json=as_json)
+        order = Order(
+            source=source,
+            profile=profile,
+            out=out,
+            overwrite=overwrite,
+            duration_s=duration,
+            ffmpeg=ffmpeg,
+            verbose=verbose,
+        )
+        return transcode_now(order, as_json=as_json)
+    except KeyboardInterrupt:
+        # Before the farm is there to hear it, Ctrl-C comes as an exception; a program reads its document all the same.
+        if as_json:
+            sys.stdout.write(_interrupted(out))
+        raise
+
+
+def _interrupted(out: Path) -> str:
+    """The document of a transcode that was ended before it had a job: the fields of `summary.Summary`."""
+    import json  # noqa: PLC0415  needed here alone
+
+    failure = {"class": "canceled", "message": "canceled by SIGINT"}
+    document: dict[str, object] = {"state": "canceled", "out": str(out.absolute()), "entry": None, "failure": failure}
+    document |= {"log": None, "seconds": 0.0, "notes": [], "renditions": [], "files": 0, "size": 0}
+    return json.dumps(document, indent=2) + "\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import data_option, json_option, media_root_option, port_option
+from millrace.cli.options import data_option, json_option, media_root_option, no_private_inputs_option, port_option
 
 
 @click.command()
@@ -13,15 +13,29 @@ from millrace.cli.options import data_option, json_option, media_root_option, po
 @port_option
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="How many workers.")
 @media_root_option
+@no_private_inputs_option
 @json_option
-def up(data: Path | None, port: int | None, workers: int, media_roots: tuple[Path, ...], as_json: bool) -> None:
+def up(
+    data: Path | None,
+    port: int | None,
+    workers: int,
+    media_roots: tuple[Path, ...],
+    no_private_inputs: bool,
+    as_json: bool,
+) -> None:
     """Run a whole farm on this machine: a master, workers, and a status page."""
     from millrace.cli.run import check_roots, configure_logs, run, say  # noqa: PLC0415  not needed for --help
     from millrace.config.settings import MasterSettings, WorkerSettings, read  # noqa: PLC0415
     from millrace.programs.all_in_one import AllInOne  # noqa: PLC0415
 
     master = read(MasterSettings, os.environ, data=data, port=port)
-    worker = read(WorkerSettings, os.environ, media_roots=media_roots or None, masters=("http://later",))
+    worker = read(
+        WorkerSettings,
+        os.environ,
+        masters=("http://later",),
+        media_roots=media_roots or None,
+        allow_private_inputs=False if no_private_inputs else None,
+    )
     check_roots(worker.media_roots)
     configure_logs(secrets=[master.api_key])
     farm = AllInOne(master, worker, count=workers)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH, json_option, key_file_option, media_root_option, pairs
+from millrace.cli.options import PATH, json_option, key_file_option, media_root_option, no_private_inputs_option, pairs
 
 
 @click.command()
@@ -15,6 +15,7 @@ from millrace.cli.options import PATH, json_option, key_file_option, media_root_
 @click.option("--slots", type=click.IntRange(1, 4096), help="Tasks run at the same time.  [default: 1]")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @media_root_option
+@no_private_inputs_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--ca", type=PATH, help="Certificate authority of the master in PEM.")
 @key_file_option
@@ -26,6 +27,7 @@ def worker(
     slots: int | None,
     label: tuple[str, ...],
     media_roots: tuple[Path, ...],
+    no_private_inputs: bool,
     ffmpeg: Path | None,
     ca: Path | None,
     key_file: Path | None,
@@ -47,6 +49,7 @@ def worker(
         slots=slots,
         labels=pairs("--label", label) or None,
         media_roots=media_roots or None,
+        allow_private_inputs=False if no_private_inputs else None,
         ffmpeg=ffmpeg,
         ca=ca,
     )

@@ -104,6 +104,9 @@ media_root_option = click.option(
     multiple=True,
     help="Folder that inputs and outputs by path must lie under; repeatable.",
 )
+no_private_inputs_option = click.option(
+    "--no-private-inputs", is_flag=True, help="Refuse http(s) inputs on private networks and on this machine."
+)
 
 
 def pairs(option: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

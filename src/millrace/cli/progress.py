@@ -1,14 +1,24 @@
-"""Bars on the terminal: one for the job, one for each task that runs. On a pipe or a dumb terminal, one line for each phase."""
+"""How far a job has come, in two lines that fit the terminal. On a pipe or a dumb terminal, one line for each phase."""
 
 import os
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from millrace.wire.v1.jobs import JobDetail
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.live import Live
+
+LABEL_WIDTH = 14
+"""Columns of `job 7 assigned`: with as many for every state, the bar stays where it is."""
+LONGEST_BAR = 32
+SHORTEST_BAR = 4
+"""A shorter one says nothing that the percentage does not."""
+ETA_WIDTH = len("ETA 1:00:00")
+REDRAWS_PER_S = 10
 
 
 class Bars:
@@ -17,9 +27,7 @@ class Bars:
     def __init__(self, *, enabled: bool) -> None:
         """`enabled`: draw at all."""
         self._enabled = enabled
-        self._progress: Progress | None = None
-        self._job: TaskID | None = None
-        self._tasks: dict[int, TaskID] = {}
+        self._live: Live | None = None
         self._said = ""
 
     def __enter__(self) -> Self:
@@ -28,8 +36,8 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def update(self, job: JobDetail) -> None:
         """Draw how far the job has come."""
@@ -38,58 +46,80 @@ class Bars:
         if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             self._say(job)
             return
-        progress = self._progress or self._begin(job)
-        done = 1.0 if job.state == "completed" else job.progress.fraction
-        label = f"job {job.number}" + (f" {job.state}" if job.state != "processing" else "")
-        if self._job is not None:
-            progress.update(self._job, completed=done, description=label, detail="")
-        self._update_attempt(progress, job, done)
-
-    def _begin(self, job: JobDetail) -> "Progress":
-        from rich.console import Console  # noqa: PLC0415  see the class
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
-
-        self._progress = Progress(
-            TextColumn("{task.description:<14}"),
-            BarColumn(bar_width=32),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("[dim]{task.fields[detail]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._progress.start()
-        self._job = self._progress.add_task(f"job {job.number}", total=1.0, detail="")
-        return self._progress
-
-    def _update_attempt(self, progress: "Progress", job: JobDetail, done: float) -> None:
-        if not job.attempts:
-            return
-        attempt = job.attempts[-1]
-        if attempt.outcome is not None:
-            if (task := self._tasks.pop(attempt.attempt, None)) is not None:
-                progress.remove_task(task)
-            return
-        if attempt.attempt not in self._tasks:
-            self._tasks[attempt.attempt] = progress.add_task("", total=1.0, detail="")
-        now = job.progress
-        facts = [
-            f"{now.fps:.0f} fps" if now.fps else "",
-            f"{now.speed:.2f}x" if now.speed else "",
-            f"ETA {_clock(now.eta_s)}" if now.eta_s is not None else "",
-            f"on {attempt.node_name}",
-        ]
-        progress.update(
-            self._tasks[attempt.attempt],
-            completed=done,
-            description=f"  {now.phase or 'waiting'}",
-            detail="  ".join(fact for fact in facts if fact),
-        )
+        if self._live is None:
+            self._live = _begin()
+        self._live.update(Picture(job))
 
     def _say(self, job: JobDetail) -> None:
         text = f"job {job.number}: {job.state}" + (f", {job.progress.phase}" if job.progress.phase else "")
         if text != self._said:
             self._said = text
             sys.stderr.write(text + "\n")
+
+
+def _begin() -> "Live":
+    from rich.console import Console  # noqa: PLC0415  see the class
+    from rich.live import Live  # noqa: PLC0415
+
+    live = Live(console=Console(stderr=True), transient=True, refresh_per_second=REDRAWS_PER_S)
+    live.start()
+    return live
+
+
+class Picture:
+    """The job with its bar and the time left, and below it what its attempt does; at every drawing as wide as the terminal."""
+
+    def __init__(self, job: JobDetail) -> None:
+        """`job` as it is now."""
+        self._job = job
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.progress_bar import ProgressBar  # noqa: PLC0415  see above
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        job, width = self._job, options.max_width
+        done = 1.0 if job.state == "completed" else job.progress.fraction
+        label = (f"job {job.number}" + (f" {job.state}" if job.state != "processing" else "")).ljust(LABEL_WIDTH)
+        end = f"{100 * done:>3.0f} %" + (f" ETA {_clock(job.progress.eta_s)}" if job.progress.eta_s is not None else "")
+        spare = width - len(label) - len(f" 100 % {'':{ETA_WIDTH}} ")
+        if spare < LONGEST_BAR:  # where there is little room, none is left empty
+            spare += len(label) - len(label.rstrip())
+            label = label.rstrip()
+        line = Table.grid(padding=(0, 1, 0, 0))
+        cells: list[RenderableType] = [Text(label), Text(end)]
+        if spare >= SHORTEST_BAR:
+            cells.insert(1, ProgressBar(total=1.0, completed=done, width=min(spare, LONGEST_BAR)))
+        for _ in cells:
+            line.add_column(no_wrap=True)
+        line.add_row(*cells)
+        yield line
+        if text := _that_fit(_facts(job), width):
+            yield Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _facts(job: JobDetail) -> Sequence[str]:
+    """What the running attempt does, the most telling first; nothing while none runs."""
+    if not job.attempts or job.attempts[-1].outcome is not None:
+        return ()
+    now = job.progress
+    facts = (
+        now.phase or "waiting",
+        f"{now.fps:.0f} fps" if now.fps else "",
+        f"{now.speed:.2f}x" if now.speed else "",
+        f"on {job.attempts[-1].node_name}",
+    )
+    return [fact for fact in facts if fact]
+
+
+def _that_fit(facts: Sequence[str], width: int) -> str:
+    """As many of the facts as a line holds, and always the first."""
+    line = "".join(f"  {fact}" for fact in facts[:1])
+    for fact in facts[1:]:
+        if len(line) + 2 + len(fact) > width:
+            break
+        line += f"  {fact}"
+    return line
 
 
 def _clock(seconds: float) -> str:

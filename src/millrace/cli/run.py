@@ -10,20 +10,23 @@ from typing import Any
 
 import msgspec
 
-from millrace.blobs.values import BlobError
-from millrace.cli.failure import CommandError
+from millrace.blobs.values import BlobError, BlobsRefused
+from millrace.cli import failure
+from millrace.cli.failure import FAILED, WRONG_USAGE, CommandError
 from millrace.client.errors import ClientError
-from millrace.programs.listen import ListenError
-from millrace.runtime.notify import Notifier
+from millrace.runtime.clock import SystemClock
+from millrace.runtime.notify import Notifier, watchdog
 from millrace.runtime.service import Service
 from millrace.runtime.signals import StopRequest, stop_signals
-from millrace.store.store import StoreError
+from millrace.store.store import SchemaTooNewError, StoreBusyError, StoreError
 from millrace.telemetry import logs
 from millrace.worker.identity import StateBusyError, StateUnusableError
 from millrace.worker.worker import Worker
 
-EXPECTED = (StoreError, ListenError, BlobError, ClientError, StateBusyError, StateUnusableError, OSError)
+EXPECTED = (StoreError, BlobError, ClientError, StateBusyError, StateUnusableError, OSError)
 """What may go wrong with a program through no fault of its own; each carries a sentence."""
+_NAMED = (StoreBusyError, SchemaTooNewError, BlobsRefused, StateBusyError, StateUnusableError)
+"""What is the fault of the folder or the address that was named: as long as it is as it is, every start ends so."""
 
 
 def configure_logs(*, secrets: Sequence[str] = ()) -> None:
@@ -53,7 +56,9 @@ def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Se
     The first SIGTERM or SIGINT drains the workers, the second hands back at once what they hold.
 
     Raises:
-        CommandError: the program cannot start.
+        CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
+            because of an error (code 1).
+        SettingError: the program cannot start with these settings.
     """
     import uvloop  # noqa: PLC0415  only what serves pays for it
 
@@ -61,6 +66,15 @@ def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Se
         uvloop.run(_run(program, ready, workers))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code for an error of a start: 2 where what was named cannot be used, 1 where anything else is wrong."""
+    if isinstance(error, OSError):
+        return failure.code_of(error)
+    if not isinstance(error, _NAMED):
+        return FAILED
+    return failure.code_of(error.__cause__) if isinstance(error.__cause__, OSError) else WRONG_USAGE
 
 
 def sentence_of(error: BaseException) -> str:
@@ -73,14 +87,15 @@ def sentence_of(error: BaseException) -> str:
 
 async def _run(program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
     notifier = Notifier(os.environ)
-    async with stop_signals() as request:
+    # Outermost, so that a long drain counts as alive until the very end.
+    async with watchdog(notifier, clock=SystemClock()), stop_signals() as request:
         starting = asyncio.create_task(program.start())
         if await _first(starting, request.drain.wait()):
             await program.stop()
             await asyncio.gather(starting, return_exceptions=True)
             return
         try:
-            await starting
+            await _started(starting)
             collect_garbage()
             ready()
             notifier.ready()
@@ -89,6 +104,13 @@ async def _run(program: Service, ready: Callable[[], None], workers: Callable[[]
             await _drain(workers(), request)
         finally:
             await program.stop()
+
+
+async def _started(starting: "asyncio.Future[None]") -> None:
+    try:
+        await starting
+    except EXPECTED as error:
+        raise CommandError(sentence_of(error), code=code_of(error)) from error
 
 
 async def _drain(workers: Sequence[Worker], request: StopRequest) -> None:

@@ -13,14 +13,14 @@ KEY_FILE = "api-key"
 
 
 def connect(target: Target) -> Client:
-    """A client; nothing is sent yet.
+    """A client; nothing is sent yet. A master that has answered it is waited for, one that is not there is not.
 
     Raises:
         CommandError: the address is none, or the key's or the authority's file cannot be read.
     """
     addresses = [address.strip() for address in target.masters.split(",") if address.strip()]
     try:
-        return Client(addresses, Terms(key=find_key(target.key_file), tls=trust(target.ca)))
+        return Client(addresses, Terms(key=find_key(target.key_file), tls=trust(target.ca), eager=True))
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
 

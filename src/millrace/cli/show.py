@@ -1,13 +1,19 @@
 """What commands print: tables and records for people, one JSON document for programs."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from millrace.cli.options import Output
 from millrace.wire.v1.jobs import JobDetail, JobView
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 UNWRAPPED = 400
 
@@ -37,22 +43,72 @@ def styled(state: str) -> str:
     return f"[{style}]{state}[/{style}]" if style else state
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """Print rows under headings; where there are none, say so."""
-    from rich.console import Console  # noqa: PLC0415  rich takes as long to import as some commands take in all
-    from rich.table import Table  # noqa: PLC0415
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str, blocks: bool = False) -> None:
+    """Print rows under headings; where there are none, say so.
 
-    # A pipe has no width; what it is given must not be wrapped to that of some terminal.
-    console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
+    `blocks`: on a terminal that is too narrow for the whole table, each row becomes some lines of its own.
+    """
+    from rich.table import Table  # noqa: PLC0415  rich takes as long to import as some commands take in all
+
+    console = _console()
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column, justify="right" if column in {"#", "%", "size", "slots", "tasks"} else "left")
-    for row in rows:
+    kept = [tuple(row) for row in rows]
+    for row in kept:
         shown.add_row(*row)
-    if shown.row_count:
-        console.print(shown)
-    else:
+    if not kept:
         console.print(empty)
+    elif blocks and _natural_width(console, shown) > console.width:
+        for row in kept:
+            _block(console, columns, row)
+    else:
+        console.print(shown)
+
+
+def _console() -> "Console":
+    from rich.console import Console  # noqa: PLC0415  see `table`
+
+    # A pipe has no width; what it is given must not be wrapped to that of some terminal.
+    return Console(width=None if sys.stdout.isatty() else UNWRAPPED)
+
+
+def _natural_width(console: "Console", shown: "Table") -> int:
+    """How wide a terminal must be for every cell of the table to stand on one line."""
+    from rich.measure import Measurement  # noqa: PLC0415  see `table`
+
+    return Measurement.get(console, console.options.update(width=UNWRAPPED), shown).maximum
+
+
+def _block(console: "Console", columns: Sequence[str], row: Sequence[str]) -> None:
+    """A row as its first cell, and below it the others, each with its heading, as many on a line as fit."""
+    from rich.text import Text  # noqa: PLC0415  see `table`
+
+    if row[0]:
+        console.print(Text.from_markup(f"[bold]{row[0]}[/bold]"), soft_wrap=True)
+    line = Text()
+    for column, cell in zip(columns[1:], row[1:], strict=True):
+        pair = Text.from_markup(f"  {column} {cell}")
+        if cell and line and line.cell_len + pair.cell_len > console.width:
+            console.print(line, soft_wrap=True)
+            line = Text()
+        if cell:
+            line += pair
+    console.print(line, soft_wrap=True)
+
+
+def sentences(text: str, last: str = "") -> None:
+    """Print text, on a terminal wrapped between its words; `last`, such as a path, stays in one piece."""
+    if not sys.stdout.isatty():
+        print(" ".join(part for part in (text, last) if part))
+        return
+    width = _console().width
+    wrapped = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    if last and wrapped and len(wrapped[-1]) + 1 + len(last) <= width:
+        wrapped[-1] += f" {last}"
+    elif last:
+        wrapped.append(last)
+    print("\n".join(wrapped))
 
 
 def lines(pairs: Iterable[tuple[str, str]]) -> None:

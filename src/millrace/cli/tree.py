@@ -1,6 +1,6 @@
 """Commands that are imported when they are called: `millrace transcode` must not wait for what only others need."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 import click
@@ -9,10 +9,24 @@ import click
 class LazyGroup(click.Group):
     """A group whose commands are named by `module:attribute`, each with the sentence that the group's help shows."""
 
-    def __init__(self, *, name: str, help: str, commands: Mapping[str, tuple[str, str]]) -> None:  # noqa: A002  click's word
-        """`commands` maps a command's name to where it stands and what it does."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        help: str,  # noqa: A002  click's word
+        commands: Mapping[str, tuple[str, str]],
+        alone: Callable[..., object] | None = None,
+        params: Sequence[click.Parameter] = (),
+    ) -> None:
+        """`commands` maps a command's name to where it stands and what it does; `alone` runs where none is given."""
         super().__init__(
-            name=name, help=help, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+            name=name,
+            help=help,
+            no_args_is_help=True,
+            invoke_without_command=alone is not None,
+            callback=alone,
+            params=list(params),
+            context_settings={"help_option_names": ["-h", "--help"]},
         )
         self._lazy = dict(commands)
 

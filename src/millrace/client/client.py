@@ -124,6 +124,7 @@ class Client:
             patience_s=self._terms.patience_s if patience_s == _OWN_PATIENCE_S else patience_s,
             monotonic=self._terms.clock.monotonic,
             draw=self._terms.draw,
+            eager=self._terms.eager,
         )
         outcome: Answer | Broken | None = None
         try:

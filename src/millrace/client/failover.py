@@ -1,7 +1,8 @@
 """Which master to ask, and what to do when it does not answer: pure decisions that either transport carries out.
 
 A client stays with a master until it fails, so that what it wrote is read from the same place; then it takes the next
-one. When all have failed in a row it waits with exponential back-off and full jitter before the next round.
+one. When all have failed in a row it waits with exponential back-off and full jitter before the next round. One that
+somebody waits for at a terminal does not begin to wait for masters that have never answered it and are not there.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -34,10 +35,13 @@ class Wait(Struct, frozen=True, kw_only=True):
 
 
 class Broken(Struct, frozen=True, kw_only=True):
-    """No answer came. `sent` is False where nothing can have reached the master."""
+    """No answer came. `sent` is False where nothing can have reached the master; `absent` tells that it is not there:
+    the connection was refused, the name is unknown, or the certificate is not trusted.
+    """
 
     reason: str
     sent: bool
+    absent: bool = False
 
 
 class Masters:
@@ -52,6 +56,7 @@ class Masters:
         if not addresses:
             raise ValueError("cannot reach a master: no address is given")
         self.addresses = tuple(_checked(address) for address in addresses)
+        self.answered = False  # whether one of them ever did
         self._index = 0
 
     @property
@@ -72,6 +77,7 @@ def exchange(
     patience_s: float | None,
     monotonic: Callable[[], float],
     draw: Callable[[], float],
+    eager: bool = False,
 ) -> Generator[Send | Wait, Answer | Broken | None, Answer]:
     """The steps of one call; the driver sends back what each `Send` brought, and None after each `Wait`.
 
@@ -81,6 +87,7 @@ def exchange(
         patience_s: how long to go on after a failure; None for ever.
         monotonic: the clock in seconds.
         draw: a number in [0, 1), for the jitter.
+        eager: give up at once where no master has ever answered and all of them are absent.
 
     Returns:
         The first answer that stands, of whatever status.
@@ -89,18 +96,22 @@ def exchange(
         UnreachableError: nobody answered in that time, or the call may not be repeated.
     """
     started_s = monotonic()
-    tried = 0
+    tried = absent = 0
     while True:
         base = masters.current
         outcome = yield Send(base=base)
         if not isinstance(outcome, Answer | Broken):
             raise TypeError("the driver of an exchange must send back an answer after each Send")
+        masters.answered = masters.answered or isinstance(outcome, Answer)
         if isinstance(outcome, Answer) and outcome.status not in _NOT_TAKEN | _UNKNOWN:
             return outcome
         masters.leave(base)
         if not _may_repeat(call, outcome):
             return _give_up(call, base, outcome)
         tried += 1
+        absent = absent + 1 if isinstance(outcome, Broken) and outcome.absent else 0
+        if eager and not masters.answered and absent >= len(masters.addresses):
+            return _give_up(call, ", ".join(masters.addresses), outcome)
         round_over = tried % len(masters.addresses) == 0
         wait_s = _wait_s(outcome, tried // len(masters.addresses), draw) if round_over else 0.0
         if patience_s is not None and monotonic() - started_s + wait_s > patience_s:
@@ -121,11 +132,11 @@ def _wait_s(outcome: Answer | Broken, rounds: int, draw: Callable[[], float]) ->
     return asked_s + BACKOFF.wait_s(rounds, draw)
 
 
-def _give_up(call: Call[object], base: str, outcome: Answer | Broken) -> Answer:
+def _give_up(call: Call[object], where: str, outcome: Answer | Broken) -> Answer:
     if isinstance(outcome, Answer):
         return outcome  # its problem says more than "unreachable" would
     hint = "" if call.repeat is Repeat.SAFE or not outcome.sent else "; it may have been done all the same"
-    raise UnreachableError(f"cannot reach the master at {base}: {outcome.reason}{hint}")
+    raise UnreachableError(f"cannot reach the master at {where}: {outcome.reason}{hint}")
 
 
 def _checked(address: str) -> str:

@@ -1,6 +1,8 @@
 """What the two transports share: terms, headers, and from an httpx2 error to `Broken`."""
 
 import random
+import re
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 LARGEST_REFUSAL_BYTES = 1 << 20
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+_NO_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,7 @@ class Terms:
     Attributes:
         key: the API key; kept out of every representation.
         patience_s: how long a call goes on after a failure; None for ever.
+        eager: do not wait for masters that have never answered and are not there.
         connect_timeout_s: how long one attempt to connect may take.
         tls: for `https` masters; None trusts the well-known authorities.
         user_agent: what the masters see.
@@ -35,6 +40,7 @@ class Terms:
 
     key: str | None = field(default=None, repr=False)
     patience_s: float | None = 10.0
+    eager: bool = False
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     tls: ssl.SSLContext | None = None
     user_agent: str = f"millrace/{millrace.__version__}"
@@ -104,7 +110,20 @@ def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
         return Broken(reason=f"no connection within {terms.connect_timeout_s:g} s", sent=sent)
     if isinstance(error, httpx2.TimeoutException):
         return Broken(reason=f"no answer within {call.silence_s:g} s", sent=sent)
-    text = str(error) or type(error).__name__
-    if "refused" in text.lower() or "all connection attempts failed" in text.lower():
+    text = _ERRNO.sub("", str(error)) or type(error).__name__
+    # httpx2's asynchronous half tells only in these words that the connection was refused.
+    refused = "refused" in text.lower() or "all connection attempts failed" in text.lower()
+    if refused:
         text = "connection refused; is it running?"
-    return Broken(reason=text, sent=sent)
+    return Broken(reason=text, sent=sent, absent=not sent and (refused or _is_absent(error)))
+
+
+def _is_absent(error: BaseException | None) -> bool:
+    """Whether an error stands for a name that nobody has, or for a certificate that is not trusted."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(error, socket.gaierror):
+            return error.errno in _NO_NAME
+        error = error.__cause__ or error.__context__
+    return False

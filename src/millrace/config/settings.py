@@ -4,10 +4,12 @@ The dataclasses are the one table: the command line shows the same defaults, and
 from it. Settings are read once, at the start of a program, and handed down in slices.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 
 class SettingError(Exception):
@@ -57,10 +59,21 @@ def _switch(value: str) -> bool:
     return value == "1"
 
 
+_STORES = "a postgresql:// URL; leave it empty for SQLite in the data folder"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//)?")
+
+
 def _store(value: str) -> str:
-    scheme, separator, _ = value.partition("://")
-    if separator and scheme not in {"postgresql", "postgres"}:
-        raise ValueError("a postgresql:// URL; leave it empty for SQLite in the data folder")
+    found = _SCHEME.match(value)
+    if found is not None and found[0] not in {"postgresql://", "postgres://", "sqlite:"}:
+        raise ValueError(_STORES)
+    if found is not None and found[1]:
+        try:
+            # Several servers may stand there, separated by commas.
+            for server in urlsplit(value).netloc.rpartition("@")[2].split(","):
+                _ = urlsplit(f"//{server}").port
+        except ValueError:
+            raise ValueError(_STORES) from None
     return value
 
 
@@ -139,6 +152,7 @@ class WorkerSettings:
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
+    allow_private_inputs: bool = setting(True, "MILLRACE_ALLOW_PRIVATE_INPUTS", "Whether `http(s)` inputs may lie on private networks and on the worker's own machine: 1, or 0.", _switch)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
 
 
@@ -148,13 +162,16 @@ Settings = TypeVar("Settings", bound=MasterSettings | WorkerSettings)
 def read(kind: type[Settings], environ: Mapping[str, str], **given: object) -> Settings:
     """The settings from the environment, with what the command line gave on top (None there means: not given).
 
+    Text from the command line is judged like that from the environment.
+
     Raises:
         SettingError: a value is of no use.
     """
     values: dict[str, Any] = {}
     for each in fields(kind):
-        if given.get(each.name) is not None:
-            values[each.name] = given[each.name]
+        if (value := given.get(each.name)) is not None:
+            option = f"--{each.name.replace('_', '-')}"
+            values[each.name] = _parse(each, option, value) if isinstance(value, str) else value
             continue
         for variable in (each.metadata["env"], *each.metadata["aliases"]):
             if environ.get(variable):
@@ -163,9 +180,9 @@ def read(kind: type[Settings], environ: Mapping[str, str], **given: object) -> S
     return kind(**values)
 
 
-def _parse(each: "Field[Any]", variable: str, text: str) -> object:
+def _parse(each: "Field[Any]", called: str, text: str) -> object:
     try:
         return each.metadata["read"](text)
     except ValueError as error:
         shown = "its value" if each.metadata["secret"] else repr(text)
-        raise SettingError(f"cannot use {variable}: {shown} is not {error}") from error
+        raise SettingError(f"cannot use {called}: {shown} is not {error}") from error

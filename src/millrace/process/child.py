@@ -62,6 +62,7 @@ class Child:
         self._paused = False
         self._collected = False  # from then on the pid may be another's
         self._kill_at_s: float | None = None
+        self._stop_signal = signal.SIGTERM
         self._stop_changed = asyncio.Event()
         self._life = asyncio.create_task(self._live(), name=f"child {self._popen.pid}")
 
@@ -115,8 +116,8 @@ class Child:
         """How it ended. Cancelling this does not touch the child. Raises CannotStop when something survived SIGKILL."""
         return await asyncio.shield(self._life)
 
-    async def stop(self, grace_s: float = 10.0) -> Exit:
-        """SIGTERM to the whole tree, SIGKILL to what is left after `grace_s`; nothing is left when it returns.
+    async def stop(self, grace_s: float = 10.0, *, by: signal.Signals = signal.SIGTERM) -> Exit:
+        """SIGTERM (or `by`) to the whole tree, SIGKILL to what is left after `grace_s`; nothing is left when it returns.
 
         Works on a paused child. A second call can shorten the grace, never lengthen it. After the end it only tells how
         the child ended.
@@ -124,6 +125,7 @@ class Child:
         kill_at_s = self._clock.monotonic() + max(grace_s, 0.0)
         if self._kill_at_s is None or kill_at_s < self._kill_at_s:
             self._kill_at_s = kill_at_s
+            self._stop_signal = by
             self._stop_changed.set()
         return await self.wait()
 
@@ -192,7 +194,7 @@ class Child:
 
     async def _ask_to_end(self) -> None:
         """TERM, and wait until the whole tree has gone or the grace is over."""
-        self._tree.signal(signal.SIGTERM)
+        self._tree.signal(self._stop_signal)
         # Also when it was stopped by others: a stopped process handles no SIGTERM.
         self._paused = False
         members = self._tree.signal(signal.SIGCONT)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from millrace.config.settings import MasterSettings, WorkerSettings
+from millrace.programs import ffmpeg
 from millrace.programs.master import MasterProgram
 from millrace.programs.worker import WorkerProgram, worker_terms
 from millrace.runtime.service import Service
@@ -46,7 +47,12 @@ class AllInOne(Service):
         return [program.worker for program in self._programs]
 
     async def on_start(self) -> None:
-        """Start the master, then the workers."""
+        """Start the master, then the workers.
+
+        Raises:
+            SettingError: what was named as FFmpeg is none; nothing was made in the data folder.
+        """
+        await ffmpeg.check(self._settings.ffmpeg)
         await self._parts.enter_async_context(self._master)
         for number in range(1, self._count + 1):
             name = self._settings.name or socket.gethostname()

@@ -1,17 +1,22 @@
 """The key of a master: the one that was given, or one that is made at the first start and kept in the data folder."""
 
+import errno
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from millrace.config.settings import SettingError
 
 FILE = "api-key"
 SHORTEST = 8
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems without hard links answer (link(2))."""
 
 
 def check(key: str, file: Path | None) -> None:
-    """Pass, or say what is wrong with a key; an empty file is what a crash at the first start leaves.
+    """Pass, or say what is wrong with a key.
 
     Raises:
         SettingError: it is too short, or cannot be sent in a header.
@@ -29,18 +34,50 @@ def find_or_make(given: str, data: Path) -> tuple[str, Path | None, bool]:
     if given:
         return given, None, False
     path = data / FILE
-    try:
-        return path.read_text(errors="replace").strip(), path, False
-    except FileNotFoundError:
-        pass
+    with suppress(FileNotFoundError):
+        return _read(path), path, False
     key = f"mr_{secrets.token_urlsafe(32)}"
-    # Exclusive and private from the first byte on; of two first starts, one makes the key and the other reads it.
+    if _keep(path, key):
+        return key, path, True
+    return _read(path), path, False
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace").strip()
+
+
+def _keep(path: Path, key: str) -> bool:
+    """Put the key there, whole or not at all also after a power cut; False where another first start was quicker."""
+    # Private from the first byte on: mkstemp makes files of mode 0600.
+    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if not _name(Path(part), path):
+            return False
+    finally:
+        Path(part).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
+
+
+def _name(part: Path, path: Path) -> bool:
+    """Give the file its name, unless another has it."""
+    try:
+        # A rename would replace the key that another first start has made meanwhile and uses already.
+        os.link(part, path)
     except FileExistsError:
-        return path.read_text(errors="replace").strip(), path, False
-    with os.fdopen(opened, "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return key, path, True
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            return False
+        part.rename(path)
+    return True

@@ -4,11 +4,13 @@ import errno
 import ipaddress
 import socket
 
+from millrace.config.settings import SettingError
+
 BACKLOG = 2048
 
 
-class ListenError(Exception):
-    """The address cannot be listened on."""
+class ListenError(SettingError):
+    """The address that the settings name cannot be listened on."""
 
 
 def listen(host: str, port: int) -> socket.socket:

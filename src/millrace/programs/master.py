@@ -1,6 +1,7 @@
 """A master, put together: store, blobs, verbs, duties, server. Everything concrete is built here."""
 
 import os
+import ssl
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from millrace.blobs.values import BlobError, Blobs
 from millrace.config.settings import MasterSettings, SettingError
 from millrace.edge.keys import Key, Keys
 from millrace.programs import api_key
+from millrace.programs.exhausted import is_exhausted
 from millrace.programs.listen import is_loopback, listen, url_of
 from millrace.programs.server import HttpServer
 from millrace.runtime.clock import SystemClock
@@ -24,8 +26,9 @@ from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
-from millrace.store.store import Store
+from millrace.store.store import Store, StoreUnavailableError
 from millrace.telemetry.logs import logger
+from millrace.web.astray import with_way_back
 from millrace.web.pages import routes
 from millrace.web.session import lost
 
@@ -38,12 +41,19 @@ UPLOAD_SWEEP_S = 3600.0
 class _StoreService(Service):
     """The store under the contract of services."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, embedded: bool) -> None:
         super().__init__()
         self._store = store
+        self._embedded = embedded
 
     async def on_start(self) -> None:
-        await self._store.start()
+        try:
+            await self._store.start()
+        except StoreUnavailableError as error:
+            # A server may come back; a file stays what it is, unless the machine has run out of something.
+            if not self._embedded or is_exhausted(error.__cause__):
+                raise
+            raise SettingError(str(error)) from error
 
     async def on_stop(self) -> None:
         await self._store.stop()
@@ -70,19 +80,20 @@ class MasterProgram(Service):
         """Open the store, begin the duties, serve.
 
         Raises:
+            SettingError: the data folder, the database in it or the certificate cannot be used.
             StoreError: the store cannot be opened.
             ListenError: the port cannot be listened on.
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
-        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
         duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
-        await self._parts.enter_async_context(_StoreService(store))
+        await self._parts.enter_async_context(_StoreService(store, embedded=not _is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
         api_key.check(self.key, self.key_file)
         if made:
@@ -96,7 +107,11 @@ class MasterProgram(Service):
         tls = settings.tls_certificate is not None
         self.url = url_of(socket, tls=tls)
         server = HttpServer(
-            app, socket, certificate=settings.tls_certificate, key=settings.tls_key, before_stop=app.stop
+            with_way_back(app),
+            socket,
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            before_stop=app.stop,
         )
         await self._parts.enter_async_context(server)
         log.info("master.ready", url=self.url, store=_place(settings.store) or str(settings.data / DATABASE))
@@ -117,11 +132,30 @@ def _rules(settings: MasterSettings) -> Rules:
     )
 
 
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        if is_exhausted(error):
+            raise
+        raise SettingError(f"cannot use {data} as the data folder: {_reason(error)}; name another one") from error
+
+
+def _reason(error: OSError) -> str | None:
+    return "it is no folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+
+
+def _is_server(store: str) -> bool:
+    return store.startswith(("postgresql://", "postgres://"))
+
+
 def _refuse_unprotected(settings: MasterSettings) -> None:
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise SettingError("cannot serve TLS: give both a certificate and its key")
     if settings.heartbeat_s * 2 > settings.lease_ttl_s:
         raise SettingError("cannot keep leases: the lease must last at least two heartbeats")
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        _check_certificate(settings.tls_certificate, settings.tls_key)
     if is_loopback(settings.host) or settings.tls_certificate is not None:
         return
     if not settings.plain_http:
@@ -130,6 +164,18 @@ def _refuse_unprotected(settings: MasterSettings) -> None:
             "or --plain-http where a proxy in front ends TLS"
         )
     log.warning("master.plain_http", host=settings.host, why="keys cross the network in the clear")
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    try:
+        # Nobody is there to type a key's password; with none given here, OpenSSL would ask for it.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
+    except OSError as error:  # an ssl.SSLError too
+        reason = "they are no pair" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingError(
+            f"cannot serve TLS with {certificate} and {key}: {reason}; "
+            "name a certificate in PEM and its key, which must have no password"
+        ) from error
 
 
 def _upload_sweep(app: App, farm: Farm, keep: timedelta) -> Ticker:

@@ -2,11 +2,8 @@
 
 import os
 import random
-import shutil
 import socket
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import Blobs
@@ -14,45 +11,12 @@ from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
 from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
-from millrace.engines.ffmpeg import encoders
-from millrace.engines.ffmpeg.engine import FFmpeg
+from millrace.programs import ffmpeg
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
-from millrace.worker.proofs import EngineSource
 from millrace.worker.worker import Worker, WorkerTerms
 
 MEGABYTE = 10**6
-
-
-def ffmpeg_binary(given: Path | None) -> Path:
-    """The FFmpeg to run: the one that was named, or the one that comes with the package.
-
-    Raises:
-        SettingError: there is none.
-    """
-    if given is not None:
-        found = shutil.which(given)
-        if found is None:
-            raise SettingError(
-                f"cannot run {given}: there is no such program; name an FFmpeg or leave the setting empty"
-            )
-        return Path(found)
-    import imageio_ffmpeg  # noqa: PLC0415  only where its FFmpeg is used
-
-    try:
-        return Path(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise SettingError("cannot find FFmpeg: the package has none for this platform; set MILLRACE_FFMPEG") from error
-
-
-def ffmpeg_source(binary: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:
-    """FFmpeg with the encoders to try."""
-    return EngineSource(
-        name="ffmpeg",
-        binary=binary,
-        encoders=tuple(wanted),
-        bind=lambda working: FFmpeg(binary, working=working),
-    )
 
 
 def _open_store(location: str) -> Blobs:
@@ -63,7 +27,7 @@ class WorkerProgram(Service):
     """Ready when a master knows the node. :attr:`worker` drains and hurries."""
 
     def __init__(self, settings: WorkerSettings, terms: WorkerTerms | None = None) -> None:
-        """`terms` replaces what the settings would give.
+        """`terms` replaces what the settings would give; who gives it has checked the engines in it.
 
         Raises:
             SettingError: there is no master, or no FFmpeg.
@@ -73,7 +37,7 @@ class WorkerProgram(Service):
             raise SettingError("cannot work: name a master with --master URL")
         if not settings.slots:
             raise SettingError("cannot work: a worker needs at least one slot")
-        self._settings = settings
+        self._given_ffmpeg = settings.ffmpeg if terms is None else None
         self._parts = AsyncExitStack()
         chance = random.SystemRandom()
         try:
@@ -91,7 +55,12 @@ class WorkerProgram(Service):
         )
 
     async def on_start(self) -> None:
-        """Prove the encoders and register."""
+        """Prove the encoders and register.
+
+        Raises:
+            SettingError: what was named as FFmpeg is none.
+        """
+        await ffmpeg.check(self._given_ffmpeg)
         self._parts.push_async_callback(self._client.close)
         self._parts.callback(self._heart.close)
         await self._parts.enter_async_context(self.worker)
@@ -110,12 +79,13 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         state=state,
         scratch=state / "scratch",
         roots=settings.media_roots,
-        engines=(ffmpeg_source(ffmpeg_binary(settings.ffmpeg)),),
+        engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
         labels=dict(settings.labels),
         memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,
+        allow_private_inputs=settings.allow_private_inputs,
         open_store=_open_store,
     )

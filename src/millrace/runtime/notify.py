@@ -4,6 +4,10 @@ import os
 import socket
 from collections.abc import Mapping
 
+from millrace.runtime.clock import Clock
+from millrace.runtime.service import Service, Services
+from millrace.runtime.ticker import Ticker
+
 
 class Notifier:
     """Says READY, STOPPING, STATUS and WATCHDOG to whoever started us; silent where nobody listens."""
@@ -42,3 +46,17 @@ class Notifier:
                 sock.sendto(message.encode(), address)
             except OSError:
                 return  # a deaf or missing listener must not stop a program that works
+
+
+def watchdog(notifier: Notifier, *, clock: Clock) -> Service:
+    """Says that we are alive as often as systemd asked for, as long as the event loop turns; nothing where nobody asks.
+
+    systemd ends and restarts a program that is silent for longer (WatchdogSec in systemd.service(5)).
+    """
+    if notifier.watchdog_interval_s is None:
+        return Services()
+
+    async def ping() -> None:
+        notifier.watchdog()
+
+    return Ticker(ping, interval_s=notifier.watchdog_interval_s, clock=clock, on_error=lambda _: None, name="watchdog")

@@ -1,7 +1,5 @@
 """The status page: what the farm does now, and what became of a job. It reads; it steers through the API's own paths."""
 
-import asyncio
-
 from millrace.api import jobs as job_handlers
 from millrace.api.master import Master
 from millrace.api.views import node_view
@@ -12,10 +10,10 @@ from millrace.edge.refusal import not_found
 from millrace.edge.route import Access, Route
 from millrace.scheduler.errors import NotFoundError
 from millrace.store.store import JobFilter
+from millrace.web.reading import RUNNING, Reader
 from millrace.web.render import asset, page
 from millrace.web.session import Session
 
-RUNNING = (State.ASSIGNED, State.PROCESSING)
 TILES = (
     ("Running", RUNNING, "live"),
     ("Queued", (State.QUEUED, State.PENDING, State.RETRYING), "wait"),
@@ -26,61 +24,45 @@ TILES = (
 )
 """The tiles on top: a word, the states that it counts, and the tone."""
 
-PAGE_JOBS = 30
-_FAILURES = 5
-_COUNTED_FOR_S = 1.0
 
-
-async def overview(master: Master, call: Call[None]) -> Answer:
+class Overview:
     """The whole farm on one page."""
-    return page("overview.html", await _overview(master, call))
 
+    def __init__(self) -> None:
+        """Its reader is shared by all who look."""
+        self._reader = Reader()
 
-async def overview_part(master: Master, call: Call[None]) -> Answer:
-    """What of it changes; the page's script asks for it when something happened."""
-    return page("overview_part.html", await _overview(master, call))
+    async def whole(self, master: Master, call: Call[None]) -> Answer:
+        """The page."""
+        return page("overview.html", await self._values(master, call))
 
+    async def part(self, master: Master, call: Call[None]) -> Answer:
+        """What of it changes; the page's script asks for it when something happened."""
+        return page("overview_part.html", await self._values(master, call))
 
-async def _overview(master: Master, call: Call[None]) -> dict[str, object]:
-    store = master.farm.store
-    chosen = call.one("show") or ""
-    states = next((states for word, states, _ in TILES if word.lower() == chosen), ())
-    only = JobFilter(states=frozenset(states))
-    try:
-        jobs = await store.jobs(only, cursor=call.one("cursor"), limit=PAGE_JOBS)
-    except ValueError:
-        jobs = await store.jobs(only, cursor=None, limit=PAGE_JOBS)
-    failed = JobFilter(states=frozenset({State.FAILED, State.REJECTED}))
-    counts, nodes, failures, running, now = await asyncio.gather(
-        _counts(master),
-        store.nodes(),
-        store.jobs(failed, cursor=None, limit=_FAILURES),
-        store.jobs(JobFilter(states=frozenset(RUNNING)), cursor=None, limit=PAGE_JOBS),
-        store.now(),
-    )
-    # What runs now stands on top, however many newer jobs wait behind it.
-    first = () if chosen or call.one("cursor") else running.jobs
-    shown = {one.id for one in first}
-    return {
-        "tiles": [(word, sum(counts.get(state, 0) for state in states), tone) for word, states, tone in TILES],
-        "chosen": chosen,
-        "cursor": call.one("cursor") or "",
-        "jobs": [*first, *(one for one in jobs.jobs if one.id not in shown)],
-        "next": jobs.next_cursor,
-        "nodes": [(node, node_view(node)) for node in nodes],
-        "failures": failures.jobs,
-        "waiting": len(master.farm.waiting),
-        "now": now,
-        "version": master.version,
-    }
-
-
-async def _counts(master: Master) -> dict[State, int]:
-    """Counted once for all who look at the same moment."""
-    now_s = master.farm.clock.monotonic()
-    if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
-        master.counted = (now_s, await master.farm.store.count_jobs())
-    return dict(master.counted[1])
+    async def _values(self, master: Master, call: Call[None]) -> dict[str, object]:
+        chosen = call.one("show") or ""
+        states = next((states for word, states, _ in TILES if word.lower() == chosen), ())
+        cursor = call.one("cursor")
+        only = JobFilter(states=frozenset(states))
+        found = await self._reader.read(master.farm.store, master.farm.clock, only, cursor)
+        # What runs now stands on top, however many newer jobs wait behind it.
+        first = () if chosen or cursor else found.running
+        shown = {one.id for one in first}
+        return {
+            "tiles": [
+                (word, sum(found.counts.get(state, 0) for state in states), tone) for word, states, tone in TILES
+            ],
+            "shared": found.shared,
+            "chosen": chosen,
+            "cursor": cursor or "",
+            "jobs": [*first, *(one for one in found.page.jobs if one.id not in shown)],
+            "next": found.page.next_cursor,
+            "nodes": [(node, node_view(node)) for node in found.nodes],
+            "failures": found.failures,
+            "now": found.now,
+            "version": master.version,
+        }
 
 
 async def job(master: Master, call: Call[None]) -> Answer:
@@ -88,7 +70,13 @@ async def job(master: Master, call: Call[None]) -> Answer:
     try:
         return page("job.html", await _job(master, call))
     except NotFoundError as error:
-        return page("missing.html", {"message": str(error), "version": master.version}, status=404)
+        path = call.scope["path"]
+        return page("missing.html", {"message": _sentence(error), "path": path, "version": master.version}, status=404)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 async def job_part(master: Master, call: Call[None]) -> Answer:
@@ -129,11 +117,11 @@ async def own_file(_: Master, call: Call[None]) -> Answer:
 
 def routes(keys: Keys) -> tuple[Route[Master], ...]:
     """What to hand to `build_app` as `pages`; `lost` of `web.session` shows strangers the way."""
-    session = Session(keys)
+    session, overview = Session(keys), Overview()
     read, anybody = Access.READ, Access.OPEN
     table = (
-        ("GET", "/", read, overview, "The farm on one page."),
-        ("GET", "/ui/overview", read, overview_part, "What of it changes."),
+        ("GET", "/", read, overview.whole, "The farm on one page."),
+        ("GET", "/ui/overview", read, overview.part, "What of it changes."),
         ("GET", "/ui/jobs/{ref}", read, job, "One job."),
         ("GET", "/ui/jobs/{ref}/part", read, job_part, "What of it changes."),
         ("GET", "/assets/{name}", anybody, own_file, "Style and script."),

@@ -2,13 +2,18 @@
 
 from datetime import datetime
 
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
 
 def ago(moment: datetime | None, now: datetime) -> str:
     """How long ago, in one unit: `3 min ago`."""
     if moment is None:
         return ""
-    seconds = (now - moment).total_seconds()
-    return "now" if seconds < 2 else f"{span(seconds)} ago"
+    whole = int((now - moment).total_seconds())
+    if whole < 2:
+        return "now"
+    length, unit = next((length, unit) for length, unit in _UNITS if whole >= length)
+    return f"{whole // length} {unit} ago"
 
 
 def span(seconds: float | None) -> str:

@@ -6,6 +6,7 @@ from millrace.api.master import Master
 from millrace.edge.call import Answer, Call
 from millrace.edge.keys import SESSION_COOKIE, SESSION_S, Keys, is_foreign
 from millrace.edge.refusal import RefusalError
+from millrace.web.astray import for_people
 from millrace.web.render import page
 
 _FLAGS = "; Path=/; HttpOnly; SameSite=Strict"
@@ -43,11 +44,11 @@ class Session:
 
 def lost(call: Call[None]) -> Answer | None:
     """Show a person without a session the way to the form; programs get their bare 401."""
-    path: str = call.scope["path"]
-    wants_page = "text/html" in (call.header("accept") or "")
-    if call.scope["method"] != "GET" or not wants_page or not (path == "/" or path.startswith("/ui/")):
+    if not for_people(call.scope):
         return None
-    return Answer(status=303, headers=(("location", f"/login?next={quote(path)}"),))
+    query = call.scope.get("query_string", b"").decode("latin-1")
+    target = call.scope["path"] + (f"?{query}" if query else "")
+    return Answer(status=303, headers=(("location", f"/login?next={quote(target)}"),))
 
 
 def _form(master: Master, target: str, *, wrong: bool) -> Answer:

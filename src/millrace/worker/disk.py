@@ -19,7 +19,7 @@ def check_room(folder: Path, *, at_least_bytes: int, needed_bytes: int = 0) -> N
     if free - needed_bytes < at_least_bytes:
         raise HandBackError(
             f"there is too little room in {folder}: {_mb(free)} free, "
-            f"{_mb(at_least_bytes + needed_bytes)} needed; free some space or lower the threshold",
+            f"{_mb(at_least_bytes + needed_bytes)} needed; free some space or lower MILLRACE_MIN_FREE_MB",
             delay_s=RETRY_LATER_S,
         )
 

@@ -142,21 +142,29 @@ class HttpFetch:
             raise BrokenOffError(f"the name {host} does not resolve: {error.strerror or error}") from None
         address = next((address for address in addresses if self._allowed(address)), None)
         if address is None:
+            hint = "; a worker with MILLRACE_ALLOW_PRIVATE_INPUTS=1 takes it" if any(map(_has_media, addresses)) else ""
             raise TaskFailedError(
                 FailureClass.REQUEST,
-                f"cannot fetch {shown(url)}: {host} leads to an address that inputs may not come from",
+                f"cannot fetch {shown(url)}: {host} leads to an address that inputs may not come from{hint}",
             )
         literal = f"[{address}]" if ":" in address else address
         pinned = urlunsplit((parts.scheme, f"{literal}:{port}", parts.path or "/", parts.query, ""))
         return Place(url=pinned, host=parts.netloc.rpartition("@")[2], sni=host)
 
     def _allowed(self, text: str) -> bool:
-        address = ipaddress.ip_address(text.partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
-        if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-            return False
-        return self._allow_private or address.is_global
+        return _has_media(text) and (self._allow_private or _address(text).is_global)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped: ipaddress.IPv4Address | None = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def _has_media(text: str) -> bool:
+    """Whether a media server may have this address at all."""
+    address = _address(text)
+    return not (address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved)
 
 
 async def _resolve(host: str, port: int) -> list[str]:

@@ -47,7 +47,9 @@ class StateFolder:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StateUnusableError(f"cannot use the state folder {self.path}: {error.strerror}") from error
+            no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "it is no folder" if no_folder else error.strerror
+            raise StateUnusableError(f"cannot use the state folder {self.path}: {reason}; name another one") from error
         try:
             self._hold(descriptor)
             identity = Identity(fingerprint=self._fingerprint(), boot_id=uuid.uuid4().hex)

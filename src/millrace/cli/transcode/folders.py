@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from millrace.cli.failure import CommandError
+from millrace.cli.failure import CommandError, code_of
 
 MEMORY = Path("/dev/shm")  # noqa: S108  the folder for files in memory, where each run makes a private one
 DATA_PREFIX = "millrace-transcode-"
@@ -21,21 +21,21 @@ def folders(target: Path) -> Iterator[tuple[Path, Path]]:
     """A folder for the database, and one for the media beside the output, so that publishing is a rename.
 
     Raises:
-        CommandError: a folder cannot be made (code 2 where another --out would help).
+        CommandError: a folder cannot be made (code 2 where another --out or TMPDIR would help).
     """
     with ExitStack() as stack:
         try:
             data = _data(stack)
         except OSError as error:
             raise CommandError(
-                f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another one"
+                f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another one", code=code_of(error)
             ) from error
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch = _scratch(target, stack)
         except OSError as error:
             raise CommandError(
-                f"cannot write below {target.parent}: {error.strerror}; choose another --out", code=2
+                f"cannot write below {target.parent}: {error.strerror}; choose another --out", code=code_of(error)
             ) from error
         yield data, scratch
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import msgspec
@@ -19,11 +18,10 @@ from millrace.client import people
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import RefusedError
 from millrace.client.http import Terms
-from millrace.config.settings import MasterSettings, WorkerSettings
+from millrace.config.settings import MasterSettings, WorkerSettings, read
 from millrace.domain.failures import FailureClass
 from millrace.domain.states import FINAL
 from millrace.programs.all_in_one import AllInOne
-from millrace.programs.worker import ffmpeg_binary, ffmpeg_source
 from millrace.runtime.signals import stop_signals
 from millrace.telemetry import logs
 from millrace.wire.v1.jobs import FailureView, JobDetail, JobRequest, Parameters
@@ -35,6 +33,8 @@ HEARTBEAT_S = 0.5
 CANCEL_PATIENCE_S = 30.0
 LOG_FOLDER = "millrace/logs"
 URLS = ("http", "https", "s3")
+HEEDED = ("MILLRACE_ALLOW_PRIVATE_INPUTS", "MILLRACE_FFMPEG", "MILLRACE_MIN_FREE_MB", "MILLRACE_STALL")
+"""The settings of a worker that mean something to a farm which lives for one job."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -70,10 +70,17 @@ def transcode_now(order: Order, *, as_json: bool) -> int:
             raise CommandError(sentence_of(error)) from error
     done = ended.job.state == "completed"
     if ended.interrupted is not None and not done:
-        sys.stderr.write("millrace: canceled; nothing was written\n")
+        tell(Summary.of(_canceled(ended), Path(str(request.output)), None), as_json=as_json)
         return 128 + ended.interrupted
     tell(Summary.of(ended.job, Path(str(request.output)), None if done else _keep_log(ended)), as_json=as_json)
     return 0 if done else 1
+
+
+def _canceled(ended: _Ended) -> JobDetail:
+    """The job as it is told to whoever has just ended it."""
+    name = ended.interrupted.name if ended.interrupted is not None else "a signal"
+    failure = FailureView(failure_class=FailureClass.CANCELED, message=f"canceled by {name}; nothing was written")
+    return msgspec.structs.replace(ended.job, failure=failure)
 
 
 def _absolute(path: str, what: str) -> Path:
@@ -125,7 +132,6 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
     def shape(terms: WorkerTerms) -> WorkerTerms:
         return msgspec.structs.replace(
             terms,
-            engines=(ffmpeg_source(ffmpeg_binary(order.ffmpeg)),),
             roots=(Path(request.input),) if request.input and request.input.startswith("/") else (),
             outputs=(Path(str(request.output)),),
             scratch=scratch,
@@ -133,7 +139,9 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
         )
 
     master = MasterSettings(data=data, port=0, heartbeat_s=HEARTBEAT_S)
-    farm = AllInOne(master, WorkerSettings(masters=("http://later",), ffmpeg=order.ffmpeg), count=1, shape=shape)
+    heeded = {name: os.environ[name] for name in HEEDED if name in os.environ}
+    worker = read(WorkerSettings, heeded, masters=("http://later",), ffmpeg=order.ffmpeg)
+    farm = AllInOne(master, worker, count=1, shape=shape)
     heard: list[signal.Signals] = []
     async with stop_signals(heard.append) as stop, farm:
         collect_garbage()

@@ -11,17 +11,23 @@ from millrace.cli import show
 from millrace.wire.v1.jobs import JobDetail, OutputView
 
 ENTRY_POINTS = ("master.m3u8", "thumbnails.vtt")
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+"""Files that hold one picture, which a probe describes as a film of one frame."""
+NOT_PLAYED = PICTURES | {".vtt"}
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One rendition as it came out. `speed` is seconds of media made for each second of the whole job."""
+    """One rendition as it came out. `speed` is seconds of media made for each second of the whole job.
+
+    What makes no sense for its type is None: a picture has a size, and neither length nor bit rate.
+    """
 
     name: str
     type: str
     codec: str
     size: int
     bitrate: int | None
-    duration_s: float
+    duration_s: float | None
     speed: float | None
     width: int | None = None
     height: int | None = None
@@ -90,6 +96,9 @@ def _rows(output: OutputView, seconds: float) -> list[Row]:
     rows = []
     for stream in output.streams:
         facts: dict[str, Any] = dict(stream)
+        if PurePosixPath(output.name).suffix in PICTURES:
+            rows.append(_picture(output, facts))
+            continue
         duration_s = float(facts.get("duration_s") or 0.0)
         kept = {key: facts.get(key) for key in ("width", "height", "frames", "fps", "channels", "language")}
         rows.append(
@@ -107,6 +116,20 @@ def _rows(output: OutputView, seconds: float) -> list[Row]:
     return rows
 
 
+def _picture(output: OutputView, facts: dict[str, Any]) -> Row:
+    return Row(
+        name=output.name,
+        type="image",
+        codec=str(facts.get("codec", "")),
+        size=output.size,
+        bitrate=None,
+        duration_s=None,
+        speed=None,
+        width=facts.get("width"),
+        height=facts.get("height"),
+    )
+
+
 def tell(summary: Summary, *, as_json: bool) -> None:
     """Print it: the result on stdout, why it failed on stderr."""
     if as_json:
@@ -121,32 +144,40 @@ def tell(summary: Summary, *, as_json: bool) -> None:
 
 
 def _table(summary: Summary) -> None:
+    rows = [
+        _cells(row, first=number == 0 or row.name != summary.renditions[number - 1].name)
+        for number, row in enumerate(summary.renditions)
+    ]
+    pictured = any(row.width for row in summary.renditions)
+    headings = ("rendition", "resolution" if pictured else "sound", "codec", "bitrate", "frames", "size", "speed")
+    # A column that no row has anything for, such as the frames of an audio file, is left out.
+    kept = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     show.table(
-        ["rendition", "resolution", "codec", "bitrate", "frames", "size", "speed"],
-        [
-            _cells(row, first=number == 0 or row.name != summary.renditions[number - 1].name)
-            for number, row in enumerate(summary.renditions)
-        ],
+        [headings[number] for number in kept],
+        [[row[number] for number in kept] for row in rows],
         empty="There are no renditions.",
+        blocks=True,
     )
     print()
     for note in summary.notes:
-        print(f"Note: {note}")
+        show.sentences(f"Note: {note}")
     files = "1 file" if summary.files == 1 else f"{summary.files} files"
-    total = f"{files}, {show.size(summary.size)}, in {show.span(summary.seconds)}"
-    print(f"Done: {total}. {'Play' if summary.entry else 'Look at'} {summary.entry or summary.out}")
+    entry = summary.entry or summary.out
+    verb = "Look at" if entry.suffix in NOT_PLAYED or summary.entry is None else "Play"
+    done = f"Done: {files}, {show.size(summary.size)}, in {show.span(summary.seconds)}. {verb}"
+    show.sentences(done, last=str(entry))
 
 
 def _cells(row: Row, *, first: bool) -> list[str]:
     """What the table shows of a stream; size and bit rate are the file's, and stand beside its first stream only."""
     path = PurePosixPath(row.name)
     name = str(path.parent) if path.suffix == ".m3u8" and str(path.parent) != "." else row.name
-    if row.type == "video":
+    if row.width:
         shape = f"{row.width}x{row.height}" + (f" {row.fps:g} fps" if row.fps else "")
     else:
-        shape = f"{row.channels} channels" if row.channels else ""
+        shape = f"{row.channels} channel{'s' * (row.channels > 1)}" if row.channels else ""
     return [
-        name if first else "",
+        show.escape(name) if first else "",
         shape,
         row.codec,
         f"{row.bitrate / 1000:.0f} kbit/s" if row.bitrate and first else "",

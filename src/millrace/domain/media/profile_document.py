@@ -1,11 +1,11 @@
 """Profiles from plain data and back. Reading is strict: every finding is reported at once, each with its path."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from millrace.domain.media.document_reader import DocumentReader, ProfileError, kind_of, shown
+from millrace.domain.document import DocumentReader, kind_of, shown
 from millrace.domain.media.profile import (
     AUDIO_CODECS,
     DEFAULT_CRF,
@@ -31,9 +31,16 @@ from millrace.domain.media.profile import (
     VideoSettings,
 )
 
-__all__ = ["ProfileError", "profile_from", "to_document"]
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+class ProfileError(Exception):
+    """A profile cannot be used. `findings` are (path, what is wrong and what is allowed)."""
+
+    def __init__(self, findings: Sequence[tuple[str, str]]) -> None:
+        """Keep every finding; the message joins them."""
+        self.findings = tuple(findings)
+        super().__init__("cannot use this profile: " + "; ".join(f"{path} {text}" for path, text in findings))
 
 
 def profile_from(document: Mapping[str, Any]) -> Profile:

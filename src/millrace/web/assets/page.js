@@ -78,7 +78,7 @@ function soon(delay = QUICK_MS) {
   clearTimeout(timer);
   timer = setTimeout(async () => {
     if (!document.hidden) await refresh();
-    soon(part.querySelector("progress.live, .pill.running") ? MOVING_MS : STILL_MS);
+    soon(part.querySelector("progress.live, .pill.running, [data-shared]") ? MOVING_MS : STILL_MS);
   }, delay);
 }
 

@@ -2,22 +2,13 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
 AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([kKmM]?)\Z")
 RATIO = re.compile(r"(\d{1,9})/(\d{1,9})\Z")
 MULTIPLES = {"": 1, "k": 1000, "m": 1_000_000}
-
-
-class ProfileError(Exception):
-    """A profile cannot be used. `findings` are (path, what is wrong and what is allowed)."""
-
-    def __init__(self, findings: Sequence[tuple[str, str]]) -> None:
-        """Keep every finding; the message joins them."""
-        self.findings = tuple(findings)
-        super().__init__("cannot use this profile: " + "; ".join(f"{path} {text}" for path, text in findings))
 
 
 class DocumentReader:
@@ -49,6 +40,7 @@ class DocumentReader:
 
     def has(self, key: str) -> bool:
         """True where the key has a value."""
+        self.known.add(key)
         return self.document.get(key) is not None
 
     def word(self, key: str, allowed: Iterable[str], default: str) -> str:

@@ -1,0 +1,69 @@
+"""Which FFmpeg a worker runs: found, and asked once whether it is one."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from millrace.config.settings import SettingError
+from millrace.engines.ffmpeg import encoders
+from millrace.engines.ffmpeg.engine import FFmpeg
+from millrace.process.capture import capture
+from millrace.process.values import CannotStart, Spec
+from millrace.runtime.clock import Clock, SystemClock
+from millrace.worker.proofs import EngineSource
+
+ANSWER = "ffmpeg version "
+"""What every FFmpeg begins with when it is asked for its version."""
+PATIENCE_S = 10.0
+_ENOUGH_CHARS = 1 << 16
+_REMEDY = "name an FFmpeg with --ffmpeg or MILLRACE_FFMPEG, or neither for the one that comes with Millrace"
+
+
+def binary(given: Path | None) -> Path:
+    """The FFmpeg to run: the one that was named, or the one that comes with the package.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if given is not None:
+        found = shutil.which(given)
+        if found is None:
+            raise SettingError(f"cannot run {given}: there is no such program; {_REMEDY}")
+        return Path(found).absolute()  # engines run in folders of their own
+    import imageio_ffmpeg  # noqa: PLC0415  only where its FFmpeg is used
+
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise SettingError("cannot find FFmpeg: the package has none for this platform; set MILLRACE_FFMPEG") from error
+
+
+async def check(given: Path | None, *, clock: Clock | None = None) -> None:
+    """Pass, or say that what was named is no FFmpeg. The one of the package needs no check.
+
+    Raises:
+        SettingError: it cannot be run, or gives another answer than FFmpeg does.
+    """
+    if given is None:
+        return
+    named = binary(given)
+    spec = Spec(argv=(str(named), "-version"), cwd=Path("/"), env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"})
+    try:
+        said = await capture(
+            spec, clock=clock or SystemClock(), timeout_s=PATIENCE_S, grace_s=0.0, max_chars=_ENOUGH_CHARS
+        )
+    except CannotStart as error:
+        raise SettingError(f"{error}; {_REMEDY}") from error
+    if not said.stdout.startswith(ANSWER):
+        raise SettingError(f"cannot use {given} as FFmpeg: it does not answer `-version` as FFmpeg does; {_REMEDY}")
+
+
+def source(program: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:
+    """FFmpeg with the encoders to try."""
+    return EngineSource(
+        name="ffmpeg",
+        binary=program,
+        encoders=tuple(wanted),
+        bind=lambda working: FFmpeg(program, working=working),
+    )

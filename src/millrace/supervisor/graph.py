@@ -1,0 +1,40 @@
+"""Who depends on whom."""
+
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from millrace.supervisor.plan import ProcessPlan
+
+
+def order(processes: Mapping[str, ProcessPlan]) -> Sequence[str]:
+    """Names such that each comes after what it depends on; names that are free to choose stand in alphabetical order.
+
+    Raises:
+        graphlib.CycleError: two processes wait for each other; its second argument is the cycle.
+    """
+    sorter = TopologicalSorter({name: sorted(processes[name].depends_on) for name in sorted(processes)})
+    sorter.prepare()
+    found: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        found += ready
+        sorter.done(*ready)
+    return found
+
+
+def cycle(processes: Mapping[str, ProcessPlan]) -> Sequence[str]:
+    """The names of a cycle, the first again at the end; empty where there is none."""
+    try:
+        order(processes)
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return ()
+
+
+def dependents(processes: Mapping[str, ProcessPlan]) -> Mapping[str, frozenset[str]]:
+    """For each name, all that depend on it, directly or through others. Raises as :func:`order`."""
+    found: dict[str, set[str]] = {name: set() for name in processes}
+    for name in reversed(order(processes)):
+        for other in processes[name].depends_on:
+            found[other] |= {name, *found[name]}
+    return {name: frozenset(names) for name, names in found.items()}

@@ -1,0 +1,195 @@
+"""The thin shell: it does what the machine wants done, and tells the machine what came of it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from signal import SIGTERM, Signals
+
+from millrace.process.child import Child
+from millrace.process.values import Batch, CannotStart, CannotStop, Spec
+from millrace.runtime.clock import Clock
+from millrace.supervisor.machine import begin, step
+from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.probes import ask
+from millrace.supervisor.state import (
+    Answered,
+    Changed,
+    Due,
+    Effect,
+    Ended,
+    Ending,
+    Event,
+    Finish,
+    Gone,
+    Id,
+    Instance,
+    NotSpawned,
+    Phase,
+    Probe,
+    Spawn,
+    Spawned,
+    State,
+    Stop,
+    Wake,
+)
+from millrace.telemetry.logs import logger
+
+log = logger("supervisor")
+
+Output = Callable[[Id, Batch], Awaitable[None]]
+
+
+class Keeper:
+    """Keeps what a plan says until nothing is left to keep, or `end` is called."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        clock: Clock,
+        chance: Random,
+        environ: Mapping[str, str],
+        cwd: Path,
+        output: Output,
+        changed: Callable[[Id, Instance | None], None] = lambda *_: None,
+    ) -> None:
+        """`environ` is what every process inherits, `output` gets what they print, `changed` hears of every change
+        (None: the instance was scaled away).
+        """
+        self.plan = plan
+        self.state = State()
+        self._clock = clock
+        self._chance = chance
+        self._environ = environ
+        self._cwd = cwd
+        self._output = output
+        self._changed = changed
+        self._events: deque[Event] = deque()
+        self._children: dict[Id, Child] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hurried = False
+        self._deadline_s: float | None = None
+        self._code: asyncio.Future[int] | None = None
+
+    async def run(self) -> int:
+        """Keep everything; returns the exit code that tells the truth, when nothing is left running."""
+        self._code = asyncio.get_running_loop().create_future()
+        try:
+            self.state, effects = begin(self.plan)
+            self._do(effects)
+            return await self._code
+        finally:
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def post(self, event: Event) -> None:
+        """Let the machine know of something."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return  # whoever works on the first one goes on with this
+        while self._events:
+            self.state, effects = step(self.plan, self.state, self._events[0])
+            self._do(effects)
+            self._events.popleft()
+
+    def end(self) -> None:
+        """Stop everything in order; a second call stops it at once."""
+        self._hurried = self._hurried or self._deadline_s is not None
+        if self._deadline_s is None:
+            self._deadline_s = self._clock.monotonic() + self.plan.shutdown_timeout_s
+            self._task(self._hurry_late())
+        if self._hurried:
+            for child in self._children.values():
+                self._task(_stopped(child, 0.0, SIGTERM))
+        self.post(Ending())
+
+    async def _hurry_late(self) -> None:
+        await self._clock.sleep(self.plan.shutdown_timeout_s)
+        log.warning("supervisor.shutdown_late", timeout_s=self.plan.shutdown_timeout_s)
+        self.end()
+
+    def _do(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case Changed():
+                    self._changed(effect.id, effect.instance)
+                case Gone():
+                    self._changed(effect.id, None)
+                case Spawn():
+                    self._task(self._spawn(effect.id, effect.run))
+                case Stop():
+                    self._stop(effect.id)
+                case Probe():
+                    self._task(self._probe(effect.id, effect.run))
+                case Wake():
+                    self._task(self._wake(effect))
+                case Finish():
+                    if self._code is not None and not self._code.done():
+                        self._code.set_result(effect.code)
+
+    def _task(self, work: Awaitable[None]) -> None:
+        async def body() -> None:
+            await work
+
+        task = asyncio.create_task(body())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _plan_of(self, each: Id) -> ProcessPlan:
+        return self.plan.processes[each.process]
+
+    def _spec(self, each: Id) -> Spec:
+        plan = self._plan_of(each)
+        own = {"MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
+        return Spec(argv=plan.command, cwd=plan.working_dir or self._cwd, env={**self._environ, **plan.env, **own})
+
+    async def _spawn(self, each: Id, run: int) -> None:
+        async def print_out(batch: Batch) -> None:
+            await self._output(each, batch)
+
+        try:
+            child = await Child.start(self._spec(each), clock=self._clock, sink=print_out)
+        except CannotStart as error:
+            self.post(NotSpawned(each, run, str(error)))
+            return
+        self._children[each] = child
+        self.post(Spawned(each, run, self._clock.monotonic()))
+        if self.state.instances[each].phase is Phase.STOPPING:
+            self._stop(each)  # asked for before there was anything to stop
+        try:
+            end = await child.wait()
+        except CannotStop as error:
+            code, how = None, str(error)
+        else:
+            code, how = end.code, str(end)
+        finally:
+            self._children.pop(each, None)
+        self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
+
+    def _stop(self, each: Id) -> None:
+        child, rule = self._children.get(each), self._plan_of(each).shutdown
+        if child is not None:
+            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
+
+    async def _probe(self, each: Id, run: int) -> None:
+        check, spec = self._plan_of(each).health_check, self._spec(each)
+        if check is None:
+            return
+        await self._clock.sleep(check.initial_delay_s)
+        while (now := self.state.instances.get(each)) is not None and now.run == run and each in self._children:
+            why = await ask(check, cwd=spec.cwd, env=spec.env, clock=self._clock)
+            self.post(Answered(each, run, why is None, why or ""))
+            await self._clock.sleep(check.period_s)
+
+    async def _wake(self, effect: Wake) -> None:
+        await self._clock.sleep(effect.after_s)
+        self.post(Due(effect.id, effect.run))
+
+
+async def _stopped(child: Child, grace_s: float, by: Signals) -> None:
+    with suppress(CannotStop):  # whoever waits for its end is told
+        await child.stop(grace_s, by=by)

@@ -1,0 +1,107 @@
+"""A plan: which processes there are and how each is kept. Frozen values; times are seconds."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from signal import Signals
+
+from msgspec import Struct, field
+
+
+class Kind(StrEnum):
+    """What a process is for."""
+
+    SERVICE = "service"  # kept running
+    ONESHOT = "oneshot"  # runs once, at the start
+
+
+class Policy(StrEnum):
+    """When a process that ended is started again."""
+
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
+
+
+class Condition(StrEnum):
+    """What a dependent waits for."""
+
+    STARTED = "started"
+    READY = "ready"
+    COMPLETED = "completed"
+
+
+class Restart(Struct, frozen=True, kw_only=True):
+    """How a process that ended comes back. `max_attempts` 0 is no limit; an attempt is forgotten after `stable_s`."""
+
+    policy: Policy = Policy.ALWAYS
+    backoff_initial_s: float = 1.0
+    backoff_max_s: float = 60.0
+    max_attempts: int = 0
+    stable_s: float = 10.0
+    success_codes: frozenset[int] = frozenset({0})
+
+
+class Shutdown(Struct, frozen=True, kw_only=True):
+    """How a process is stopped: a signal to its whole tree, and SIGKILL for what is left after `timeout_s`."""
+
+    signal: Signals = Signals.SIGTERM
+    timeout_s: float = 10.0
+
+
+class ProbeKind(StrEnum):
+    """How a process is asked whether it is well."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    EXEC = "exec"
+
+
+class ProbeMode(StrEnum):
+    """What the answer decides."""
+
+    READINESS = "readiness"
+    LIVENESS = "liveness"
+    BOTH = "both"
+
+
+class HealthCheck(Struct, frozen=True, kw_only=True):
+    """A question that is asked again and again.
+
+    `target` is host:port for tcp, a URL for http; `command` is for exec. The first question comes `initial_delay_s` after
+    the start, the next `period_s` after the one before; no answer within `timeout_s` is a failure.
+    """
+
+    kind: ProbeKind
+    target: str = ""
+    command: tuple[str, ...] = ()
+    mode: ProbeMode = ProbeMode.BOTH
+    expected_status: int = 200
+    initial_delay_s: float = 0.0
+    period_s: float = 10.0
+    timeout_s: float = 3.0
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+class ProcessPlan(Struct, frozen=True, kw_only=True):
+    """One process, `scale` times. Instance i of `web` is called `web-i`, from 0."""
+
+    name: str
+    command: tuple[str, ...]
+    kind: Kind = Kind.SERVICE
+    scale: int = 1
+    autostart: bool = True
+    depends_on: Mapping[str, Condition] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: Path | None = None
+    restart: Restart = field(default_factory=Restart)
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    health_check: HealthCheck | None = None
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Everything that is to be kept. `shutdown_timeout_s` bounds the end of the whole."""
+
+    processes: Mapping[str, ProcessPlan]
+    shutdown_timeout_s: float = 30.0

@@ -1,0 +1,120 @@
+"""From YAML text to plain data: variables filled in, the line of every value known."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import yaml
+from msgspec import Struct
+
+Findings = list[tuple[str, str]]
+
+_WORDS = (
+    ("null", r"(?:~|null|Null|NULL|)\Z", ("~", "n", "N", "")),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", tuple("tTfF")),
+    ("int", r"[-+]?[0-9]+\Z", tuple("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z", tuple("-+.0123456789")),
+)
+"""The core schema of YAML 1.2.2, 10.3.2, without octal and hexadecimal numbers and infinities."""
+
+MAX_CHARS = 1 << 20
+_TEXTS = re.compile(r"\.command\[\d+\]\Z|\.env\.[^.]+\Z")
+"""Paths of what is a text however it looks: an argument `010` stays what it is."""
+_VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:-|:\?)(?P<word>[^}]*))?\})")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain words: `off` is a text, `010` is ten, `22:22` is no number. No aliases: nested ones grow without end."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]  # as PyYAML has it
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+for _tag, _form, _first in _WORDS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_form), _first)
+
+
+def _plain_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _plain_int)
+
+
+def read(text: str, environ: Mapping[str, str]) -> tuple[Any, dict[str, int], Findings]:
+    """The document, the line (from 1) of each path such as `processes.web.command[0]`, and what is wrong with it.
+
+    `${NAME}` in a value stands for a variable (empty where it is not set), `${NAME:-word}` gives a word for one that is
+    unset or empty, `${NAME:?word}` refuses that with the word, `$$` is a dollar. They are filled in after the text was
+    parsed, so no variable can change what the document is made of; an unquoted one still becomes a number where it is one.
+    """
+    if len(text) > MAX_CHARS:
+        return None, {}, [("", f"the plan is longer than {MAX_CHARS} characters")]
+    loader = _Loader(text)
+    lines: dict[str, int] = {}
+    findings: Findings = []
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None, {}, [("", "the plan is empty")]
+        _Walk(loader, lines, findings, environ).visit(root, "")
+        document = loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f" in line {mark.line + 1}" if mark is not None else ""
+        return None, {}, [("", f"is no valid YAML{line}: {error.problem}")]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return None, {}, [("", f"is no valid YAML: {error}")]
+    finally:
+        loader.dispose()
+    return document, lines, findings
+
+
+class _Walk(Struct, frozen=True):
+    """Goes through a document's nodes before they become data."""
+
+    loader: _Loader
+    lines: dict[str, int]
+    findings: Findings
+    environ: Mapping[str, str]
+
+    def visit(self, node: yaml.Node, path: str) -> None:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            self._fill(node, path)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.visit(item, f"{path}[{index}]")
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                name, line = str(key.value), key.start_mark.line + 1
+                inner = f"{path}.{name}" if path else name
+                self.lines.setdefault(inner, line)
+                if name in seen:
+                    self.findings.append((inner, f"stands twice, again in line {line}; keep one"))
+                seen.add(name)
+                self.visit(value, inner)
+
+    def _fill(self, node: yaml.ScalarNode, path: str) -> None:
+        def value(found: re.Match[str]) -> str:
+            if found["name"] is None:
+                return "$"
+            known = self.environ.get(found["name"], "")
+            if known or not found["how"]:
+                return known
+            if found["how"] == ":?":
+                self.findings.append((path, f"needs the variable {found['name']}: {found['word'] or 'it is not set'}"))
+            return found["word"]
+
+        filled = _VARIABLE.sub(value, node.value)
+        if _TEXTS.search(path):
+            node.tag = "tag:yaml.org,2002:str"
+        elif filled != node.value and node.style is None:
+            node.tag = self.loader.resolve(yaml.ScalarNode, filled, (True, False))  # type: ignore[no-untyped-call]  # see above
+        node.value = filled

@@ -1,0 +1,96 @@
+"""`millrace supervise` as a user of a container has it: a plan, processes, signals, exit codes."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from outside import PATIENCE_S, Shell, assert_gone
+
+PLAN = """
+processes:
+  db:
+    command: [sh, -c, "trap 'echo db stops; exit 0' TERM; touch up; echo db $$$$; while :; do sleep 0.05; done"]
+    health_check: {type: exec, command: [test, -e, up], period: 0.05}
+  web:
+    command: [sh, -c, "trap 'sleep 0.3; echo web stops; exit 0' TERM; echo web $$$$; while :; do sleep 0.05; done"]
+    depends_on: [db]
+"""
+
+
+@pytest.fixture
+def plan(shell: Shell) -> Path:
+    path = shell.home / "plan.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.fixture
+def running(shell: Shell, plan: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = shell.start("supervise", "-c", plan)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    while (line := process.stdout.readline().strip()).endswith("Terminated"):
+        pass
+    return line
+
+
+def _up(process: "subprocess.Popen[str]") -> list[int]:
+    """Waits until both are there; their pids."""
+    pids = []
+    for name in ("db", "web"):
+        said = _line(process)
+        assert said.startswith(f"{name}-0 | {name} "), said
+        pids.append(int(said.split()[-1]))
+    return pids
+
+
+def test_sigterm_lets_every_process_finish_in_order(running: "subprocess.Popen[str]") -> None:
+    children = [psutil.Process(pid) for pid in _up(running)]
+    running.send_signal(signal.SIGTERM)
+    assert [_line(running), _line(running)] == ["web-0 | web stops", "db-0 | db stops"]
+    _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0
+    assert "Traceback" not in err
+    assert_gone(children)
+
+
+def test_nothing_is_left_when_the_supervisor_itself_is_killed(running: "subprocess.Popen[str]") -> None:
+    children = [psutil.Process(pid) for pid in _up(running)]
+    running.kill()
+    running.communicate()
+    assert_gone(children)
+
+
+def test_the_exit_code_tells_that_something_failed(shell: Shell, plan: Path) -> None:
+    plan.write_text("processes: {job: {command: [sh, -c, 'echo hello; exit 3'], restart: never}}")
+    done = shell.run("supervise", "-c", plan)
+    assert done.code == 1
+    assert done.out == "job-0 | hello\n"
+    assert '"reason":"exited with code 3"' in done.err
+    plan.write_text("processes: {job: {command: ['true'], type: oneshot}}")
+    assert shell.run("supervise", "-c", plan).code == 0
+
+
+def test_a_plan_that_cannot_work_starts_nothing(shell: Shell, plan: Path) -> None:
+    plan.write_text("processes:\n  web: {command: [touch, started], depends_on: [nix]}\n  db: {comand: [x]}\n")
+    for words in (("supervise", "-c", plan), ("supervise", "check", plan)):
+        done = shell.run(*words)
+        assert done.code == 2
+        assert "line 2: processes.web.depends_on names nix" in done.err
+        assert "line 3: processes.db.comand is unknown" in done.err
+    assert not (shell.home / "started").exists()
+    assert shell.run("supervise").code == 2
+    assert "cannot read the plan" in shell.run("supervise", "-c", "nowhere.yaml").err
+
+
+def test_a_good_plan_is_told_so(shell: Shell, plan: Path) -> None:
+    assert shell.run("supervise", "check", plan).out == f"{plan}: the plan is valid; it keeps 2 processes\n"

@@ -1,0 +1,235 @@
+"""The supervisor with real processes: order, output, restarts, health, and an end that leaves nothing behind."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from millrace.process.tree import read_process
+from millrace.process.values import Batch
+from millrace.runtime.clock import SystemClock
+from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.plan import Plan
+from millrace.supervisor.plan_document import plan_from
+from millrace.supervisor.state import Id, Instance, Phase, Renewed, Wanted
+
+PATIENCE_S = 30.0
+
+
+class Stage:
+    """A keeper that runs, and what was seen of it."""
+
+    def __init__(self, plan: Plan, cwd: Path) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.changes: list[tuple[str, Phase, bool]] = []
+        self._news = asyncio.Event()
+        self.keeper = Keeper(
+            plan, clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=cwd,
+            output=self._output, changed=self._changed,
+        )  # fmt: skip
+        self.run = asyncio.create_task(self.keeper.run())
+        self.run.add_done_callback(lambda _: self._news.set())
+
+    async def _output(self, each: Id, batch: Batch) -> None:
+        # A shell says `Terminated` of a child that got the signal before it.
+        self.lines += [(str(each), line.text) for line in batch.lines if line.text != "Terminated"]
+        self._news.set()
+
+    def _changed(self, each: Id, instance: Instance | None) -> None:
+        if instance is not None:
+            self.changes.append((str(each), instance.phase, instance.ready))
+        self._news.set()
+
+    async def until(self, seen: Callable[[], bool]) -> None:
+        """Wait for news until it is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not seen():
+                self._news.clear()
+                await self._news.wait()
+
+    def phase(self, name: str) -> Phase | None:
+        process, _, index = name.rpartition("-")
+        instance = self.keeper.state.instances.get(Id(process, int(index)))
+        return None if instance is None else instance.phase
+
+    def said(self, name: str) -> list[str]:
+        return [text for who, text in self.lines if who == name]
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.run
+
+
+def lives(pid: str) -> bool:
+    found = read_process(int(pid))
+    return found is not None and found.alive
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def stage(text: str, cwd: Path, play: Callable[[Stage], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        it = Stage(plan_from(text, {}), cwd)
+        try:
+            await play(it)
+        finally:
+            it.run.cancel()
+            await asyncio.gather(it.run, return_exceptions=True)
+
+    asyncio.run(whole())
+
+
+def test_a_stack_comes_up_in_order_and_goes_down_in_the_other(tmp_path: Path) -> None:
+    text = """
+processes:
+  db:
+    command: [sh, -c, "trap 'echo db stops; exit 0' TERM; echo db starts; touch up; while :; do sleep 0.05; done"]
+    health_check: {type: exec, command: [test, -e, up], period: 0.02}
+  init: {command: [sh, -c, "echo init runs"], type: oneshot, depends_on: [db]}
+  web:
+    command: [sh, -c, "trap 'sleep 0.2; echo web stops; exit 0' TERM; echo web starts; while :; do sleep 0.05; done"]
+    depends_on: {init: completed}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: "web starts" in it.said("web-0"))
+        it.keeper.end()
+        assert await it.ended() == 0
+        assert [text for _, text in it.lines] == [
+            "db starts", "init runs", "web starts", "web stops", "db stops",
+        ]  # fmt: skip
+
+    stage(text, tmp_path, play)
+
+
+def test_what_is_killed_comes_back_at_once_and_what_crashes_is_given_up(tmp_path: Path) -> None:
+    text = """
+processes:
+  web: {command: [sh, -c, "echo $$$$; exec sleep 100"]}
+  bad: {command: [sh, -c, "exit 3"], restart: {policy: always, max_attempts: 2, backoff_initial: 10ms}}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: len(it.said("web-0")) == 1)
+        os.kill(int(it.said("web-0")[0]), signal.SIGKILL)
+        await it.until(lambda: len(it.said("web-0")) == 2)
+        await it.until(lambda: it.phase("bad-0") is Phase.FAILED)
+        assert it.keeper.state.instances[Id("bad", 0)].reason.startswith(
+            "exited with code 3; given up after 2 restarts"
+        )
+        it.keeper.end()
+        assert await it.ended() == 0
+
+    stage(text, tmp_path, play)
+
+
+def test_a_program_that_is_not_there_fails_alone_with_the_reason(tmp_path: Path) -> None:
+    text = """
+processes:
+  bad: {command: [nonesuch-program]}
+  web: {command: [sleep, "100"]}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: it.phase("bad-0") is Phase.FAILED and it.phase("web-0") is Phase.RUNNING)
+        assert it.keeper.state.instances[Id("bad", 0)].reason == (
+            "cannot start nonesuch-program: no such program in PATH; install it or name it by its full path"
+        )
+
+    stage(text, tmp_path, play)
+
+
+def test_who_ignores_the_signal_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    text = """
+processes:
+  stubborn:
+    command: [sh, -c, "trap '' TERM; setsid sh -c 'trap \\"\\" TERM; echo $$$$; while :; do sleep 1; done' & while :; do sleep 1; done"]
+    shutdown: {timeout: 0.1}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: bool(it.said("stubborn-0")))
+        it.keeper.end()
+        assert await it.ended() == 0
+        assert not lives(it.said("stubborn-0")[0])
+
+    stage(text, tmp_path, play)
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["a second call", "the deadline"])
+def test_the_end_never_takes_longer_than_it_may(tmp_path: Path, twice: bool) -> None:
+    text = f"""
+global: {{shutdown_timeout: {"1h" if twice else "0.2"}}}
+processes:
+  slow: {{command: [sh, -c, "trap '' TERM; echo up; while :; do sleep 1; done"], shutdown: {{timeout: 1h}}}}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: "up" in it.said("slow-0"))
+        it.keeper.end()
+        if twice:
+            it.keeper.end()
+        assert await it.ended() == 0
+
+    stage(text, tmp_path, play)
+
+
+def test_an_unhealthy_process_is_stopped_in_order_and_started_again(tmp_path: Path) -> None:
+    text = """
+processes:
+  web:
+    command: [sh, -c, "rm -f sick; trap 'echo was asked; exit 0' TERM; echo up; while :; do sleep 0.02; done"]
+    health_check: {type: exec, command: [sh, -c, "! test -e sick"], period: 0.02, failure_threshold: 2}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: ("web-0", Phase.RUNNING, True) in it.changes)
+        (tmp_path / "sick").touch()
+        await it.until(lambda: it.said("web-0") == ["up", "was asked", "up"])
+        await it.until(lambda: it.changes[-1] == ("web-0", Phase.RUNNING, True))
+
+    stage(text, tmp_path, play)
+
+
+def test_scaling_and_restarting_while_it_runs(tmp_path: Path) -> None:
+    text = "processes: {web: {command: [sh, -c, 'echo $$$$ $$MILLRACE_INSTANCE; exec sleep 100'], scale: 2}}"
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: len(it.lines) == 2)
+        it.keeper.post(Wanted("web", 3))
+        await it.until(lambda: bool(it.said("web-2")))
+        assert it.said("web-2")[0].endswith(" web-2")
+        it.keeper.post(Wanted("web", 1))
+        await it.until(lambda: sorted(map(str, it.keeper.state.instances)) == ["web-0"])
+        it.keeper.post(Renewed("web"))
+        await it.until(lambda: len(it.said("web-0")) == 2)
+        pids = {line.split()[0] for line in (*it.said("web-0")[:1], *it.said("web-1"), *it.said("web-2"))}
+        assert not [pid for pid in pids if lives(pid)]
+
+    stage(text, tmp_path, play)
+
+
+def test_fifty_that_die_at_once_come_back_and_leave_no_descriptor(tmp_path: Path) -> None:
+    text = (
+        "processes: {web: {command: [sh, -c, 'echo $$$$; exec sleep 100'], scale: 50, restart: {backoff_initial: 0}}}"
+    )
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: len(it.lines) == 50)
+        await it.until(lambda: all(one.ready for one in it.keeper.state.instances.values()))
+        before = descriptors()
+        for _, pid in it.lines[:50]:
+            os.kill(int(pid), signal.SIGKILL)
+        await it.until(lambda: len(it.lines) == 100)
+        await it.until(lambda: all(one.ready for one in it.keeper.state.instances.values()))
+        assert descriptors() <= before + 2
+        it.keeper.end()
+        assert await it.ended() == 0
+
+    stage(text, tmp_path, play)

@@ -16,9 +16,11 @@ class Combiner(Generic[Request, Answer]):
     """One batch at a time, so that one connection serves all the callers of a verb."""
 
     def __init__(
-        self, run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]], *, gather_s: float = 0.0
+        self, run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Exception]]], *, gather_s: float = 0.0
     ) -> None:
-        """`run` answers a batch, one answer for each request in order; before each, others may come for `gather_s`."""
+        """`run` answers a batch, one answer or error for each request in order; before each, others may come for
+        `gather_s`.
+        """
         self._run = run
         self._gather_s = gather_s
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
@@ -53,8 +55,7 @@ class Combiner(Generic[Request, Answer]):
                 await self._fail(batch, error)
             else:
                 for (_, future), answer in zip(batch, answers, strict=True):
-                    if not future.done():
-                        future.set_result(answer)
+                    _settle(future, answer)
 
     async def _fail(self, batch: Sequence[tuple[Request, "asyncio.Future[Answer]"]], error: Exception) -> None:
         """One bad request must not fail its neighbours: each is tried alone, unless no request can succeed."""
@@ -70,4 +71,13 @@ class Combiner(Generic[Request, Answer]):
             except Exception as alone:  # noqa: BLE001  it belongs to the caller
                 future.set_exception(alone)
             else:
-                future.set_result(answer)
+                _settle(future, answer)
+
+
+def _settle(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -38,6 +38,8 @@ SETTINGS = {
 }
 HOT_SETTINGS = SETTINGS | {"plan_cache_mode": "force_generic_plan"}
 """Planning a statement of the hot verbs takes longer than running it, so it is planned once for all arguments."""
+QUICK_SETTINGS = SETTINGS | {"synchronous_commit": "off"}
+"""For what may be lost."""
 
 _UNAVAILABLE = (
     OSError,
@@ -118,14 +120,14 @@ class Session:
         return list(await persist(lambda: self._connection.fetch(sql, *args)))
 
 
-async def connect(url: str) -> Any:
+async def connect(url: str, settings: Mapping[str, str] = SETTINGS) -> Any:
     """One connection outside the pool.
 
     Raises:
         StoreUnavailableError: there is no answer.
     """
     try:
-        return await _connect(url, SETTINGS)
+        return await _connect(url, settings)
     except (asyncpg.PostgresError, *_UNAVAILABLE) as error:
         raise meaning_of(error) or StoreError(str(error)) from error
 

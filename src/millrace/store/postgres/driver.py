@@ -72,7 +72,7 @@ class PostgresStore:
         finally:
             connection.terminate()
         database = await Database.open(self._url)
-        notices = Notices(self._url, database, self._clock, self._listeners)
+        notices = Notices(self._url, self._clock, self._listeners)
         try:
             await notices.start()
         except BaseException:

@@ -16,6 +16,8 @@ from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
 T = TypeVar("T")
 ClaimCombiner = Combiner[Claim, Sequence[Claimed] | None]
+GATHER_S = 0.002
+"""Seconds that a batch may wait for as many requests as the one before had."""
 
 
 class Verbs:
@@ -24,9 +26,9 @@ class Verbs:
     def __init__(self, database: Database, tell: Callable[[bool, Iterable[int]], None]) -> None:
         self._database = database
         self._tell = tell
-        self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs)
-        self.moves = Combiner[Move, bool](self._move)
-        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S)
+        self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs, gather_s=GATHER_S)
+        self.moves = Combiner[Move, bool](self._move, gather_s=GATHER_S)
+        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S, always=True)
         self._claims: dict[tuple[int, ...], ClaimCombiner] = {}
 
     def claims(self, classes: tuple[int, ...]) -> ClaimCombiner:
@@ -35,7 +37,7 @@ class Verbs:
         if combiner is None:
             # Signatures come and go with the farm's nodes; those at rest are forgotten.
             self._claims = {known: busy for known, busy in self._claims.items() if not busy.idle}
-            combiner = self._claims[classes] = ClaimCombiner(partial(self._claim, classes))
+            combiner = self._claims[classes] = ClaimCombiner(partial(self._claim, classes), gather_s=GATHER_S)
         return combiner
 
     async def drain(self) -> None:

@@ -61,14 +61,17 @@ class HttpServer(Service):
         certificate: Path | None,
         key: Path | None,
         before_stop: Callable[[], None],
+        protocol: type[BoundedProtocol] = BoundedProtocol,
     ) -> None:
-        """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end."""
+        """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end;
+        `protocol` is what speaks on each connection.
+        """
         super().__init__()
         self._before_stop = before_stop
         self._socket = listening
         self._config = uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=protocol,
             loop="asyncio",
             lifespan="off",
             ws="none",

@@ -4,7 +4,9 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,10 +37,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shell(wheel: Path, tmp_path: Path) -> Shell:
+def shell(wheel: Path, tmp_path: Path) -> Iterator[Shell]:
     home = tmp_path / "home"
     home.mkdir()
-    return Shell(wheel, home)
+    # The path of a unix socket has room for 107 bytes (unix(7)), which pytest's folders nearly fill.
+    with tempfile.TemporaryDirectory(prefix="mr") as runtime:
+        yield Shell(wheel, home, {"XDG_RUNTIME_DIR": runtime})
 
 
 @pytest.fixture(scope="session")

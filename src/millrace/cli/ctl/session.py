@@ -2,6 +2,7 @@
 
 import functools
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from millrace.cli.options import LOCAL_FILE, PATH
 from millrace.client.client import Client
 from millrace.client.errors import RefusedError, UnreachableError
 from millrace.client.http import Terms, trust
+from millrace.client.supervise import health
 from millrace.supervisor.control.place import places
 
 T = TypeVar("T")
@@ -36,6 +38,7 @@ def control_options(command: Callable[..., T]) -> Callable[..., T]:
 
     @click.option(
         "--socket",
+        "place",
         type=PATH,
         envvar="MILLRACE_SUPERVISE_SOCKET",
         help="Unix socket of the supervisor.  [default: where `supervise` puts it]",
@@ -43,8 +46,8 @@ def control_options(command: Callable[..., T]) -> Callable[..., T]:
     @click.option("--url", help="Address of a supervisor on TCP instead; its key is taken from MILLRACE_SUPERVISE_KEY.")
     @click.option("--ca", type=LOCAL_FILE, help="Certificate authority of that supervisor in PEM.")
     @functools.wraps(command)
-    def with_control(*, socket: Path | None, url: str | None, ca: Path | None, **others: Any) -> T:
-        return command(control=Control(socket, url, ca), **others)
+    def with_control(*, place: Path | None, url: str | None, ca: Path | None, **others: Any) -> T:
+        return command(control=Control(place, url, ca), **others)
 
     return with_control
 
@@ -62,9 +65,28 @@ def supervisor(control: Control) -> Iterator[Client]:
             yield client
         except UnreachableError as error:
             reason = str(error).removeprefix(f"cannot reach the master at {client.address}: ")
-            raise CommandError(f"cannot reach the supervisor at {where}: {reason}. {_START}") from error
+            raise _unreachable(where, reason) from error
         except RefusedError as error:
             raise CommandError(str(error)) from error
+
+
+def is_there(control: Control, client: Client) -> bool:
+    """Whether the supervisor still answers."""
+    if control.url is None:
+        try:
+            _knock(_socket(control))
+        except CommandError:
+            return False
+        return True
+    try:
+        client.do(health(), patience_s=0.0)
+    except UnreachableError:
+        return False
+    return True
+
+
+def _unreachable(where: str, reason: str) -> CommandError:
+    return CommandError(f"cannot reach the supervisor at {where}: {reason.removesuffix('; is it running?')}. {_START}")
 
 
 def _client(control: Control, where: str) -> Client:
@@ -78,8 +100,18 @@ def _client(control: Control, where: str) -> Client:
             raise CommandError(str(error).replace("a master", "a supervisor"), code=2) from error
     import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
 
+    # httpx2 does not close a unix socket that it could not connect, so that is found out before.
+    _knock(Path(where))
     # It answers at once or is not there: nothing is gained by trying again.
     return Client([_LOCAL], Terms(patience_s=0.0), transport=httpx2.HTTPTransport(uds=where))
+
+
+def _knock(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        try:
+            knocking.connect(str(path))
+        except OSError as error:
+            raise _unreachable(str(path), (error.strerror or str(error)).lower()) from error
 
 
 def _trusted(control: Control) -> Any:

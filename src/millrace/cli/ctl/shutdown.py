@@ -3,11 +3,9 @@
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, supervisor
+from millrace.cli.ctl.session import Control, control_options, is_there, supervisor
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
-from millrace.client.client import Client
-from millrace.client.errors import UnreachableError
 
 _POLL_S = 0.2
 
@@ -20,18 +18,9 @@ def shutdown(no_wait: bool, control: Control, output: Output) -> None:
     """Stop everything in order, and end the supervisor; a second time, at once."""
     with supervisor(control) as client:
         found = client.do(supervise.shutdown())
-        if not no_wait:
-            _wait_for_end(client)
+        while not no_wait and is_there(control, client):
+            client.pause(_POLL_S)
     if output is Output.JSON:
         show.json_document(found)
     else:
         print("the supervisor stops everything" if no_wait else "the supervisor has ended")
-
-
-def _wait_for_end(client: Client) -> None:
-    while True:
-        try:
-            client.do(supervise.health(), patience_s=0.0)
-        except UnreachableError:
-            return
-        client.pause(_POLL_S)

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import random
+import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from millrace.config.settings import SettingError
 from millrace.process.tree import read_process
 from millrace.process.values import Batch
 from millrace.programs.control_doors import ControlDoors, ControlSettings
-from millrace.programs.control_server import remote
+from millrace.programs.control_server import local, remote
 from millrace.programs.listen import listen, url_of
 from millrace.programs.peer_protocol import PeerProtocol
 from millrace.programs.server import HttpServer
@@ -304,6 +306,30 @@ def test_the_kernel_says_who_asks(tmp_path: Path) -> None:
             app._may = frozenset({f"uid:{os.getuid()}"})
             assert (await asking.get("/v1/processes")).status_code == 200
         held.close()
+
+    play(tmp_path, body)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as somebody else")
+def test_a_stranger_who_comes_through_the_door_is_sent_away(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+            os.chmod(folder, 0o755)  # noqa: PTH101  one call
+            held = UnixSocket(Path(folder, "s.sock"))
+            os.chmod(held.path, 0o666)  # noqa: PTH101  one call
+            async with local(rig.supervisor, held.socket):
+                with socket.socket(socket.AF_UNIX) as stranger:
+                    os.seteuid(65534)
+                    try:
+                        stranger.connect(str(held.path))
+                    finally:
+                        os.seteuid(0)
+                    reader, writer = await asyncio.open_unix_connection(sock=stranger)
+                    writer.write(b"POST /v1/shutdown HTTP/1.1\r\nhost: supervisor\r\ncontent-length: 0\r\n\r\n")
+                    assert (await reader.readline()).split()[1] == b"403"
+                    writer.close()
+            held.close()
+        assert (await rig.get("/v1/health"))["status"] == "healthy"
 
     play(tmp_path, body)
 

@@ -1,6 +1,7 @@
 """The pure parts of the supervisor's control: what is at rest, what is kept, what is shown, where the socket stands."""
 
 import asyncio
+import fcntl
 import os
 import socket
 from datetime import UTC, datetime
@@ -59,6 +60,14 @@ def test_a_process_is_not_at_rest_while_something_is_scaled_away() -> None:
     assert not is_settled(it.state, "web")
     it.ends("web-1")
     assert is_settled(it.state, "web")
+
+
+def test_who_is_to_stop_and_still_waits_for_others_is_not_at_rest() -> None:
+    it = Supervision(a_plan(db=a_process("db"), web=a_process("web", "db")), stops=False)
+    it.end()
+    it.post(Wanted("db", 0))
+    assert it.phase("db-0") is Phase.RUNNING  # until web has gone
+    assert not is_settled(it.state, "db")
 
 
 def test_what_is_over_counts_as_ready_only_if_it_ended_well() -> None:
@@ -237,6 +246,17 @@ def test_a_live_socket_is_left_alone_and_a_stale_one_replaced(tmp_path: Path) ->
         client.connect(str(path))
     second.close()
     assert not path.exists()
+
+
+def test_whoever_is_about_to_replace_a_stale_socket_is_not_disturbed(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    with (tmp_path / "s.sock.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SettingError, match="another supervisor that runs holds it"):
+            UnixSocket(path)
+    assert path.is_socket()
 
 
 def test_a_socket_of_somebody_who_does_not_lock_is_left_alone(tmp_path: Path) -> None:

@@ -199,21 +199,25 @@ def _member_docs(source: str) -> dict[str, str]:
 
 def metrics() -> str:
     """Every metric of the one table."""
-    from millrace.telemetry.metrics import METRICS
+    from millrace.telemetry.metrics import METRICS, SUPERVISOR_METRICS, Metric
 
-    rows = [
-        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
-        for one in METRICS
-    ]
+    def table(metrics: Iterable[Metric]) -> list[str]:
+        rows = [
+            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+            for one in metrics
+        ]
+        return ["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows, ""]
+
     return "\n".join(
         [
             MADE + "# Metrics\n",
             "A master serves these at `/metrics`, in the text format of Prometheus, to whoever shows the API key.",
             "`millrace_jobs` is counted anew at most every five seconds.\n",
-            "| metric | kind | labels | meaning |",
-            "|---|---|---|---|",
-            *rows,
-            "",
+            *table(METRICS),
+            "## A supervisor\n",
+            "`millrace supervise` serves these at `/metrics` of its unix socket, and of `--listen` to whoever shows its key.",
+            "The series of an instance that was scaled away are gone.\n",
+            *table(SUPERVISOR_METRICS),
         ]
     )
 

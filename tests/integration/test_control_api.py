@@ -136,6 +136,9 @@ def test_the_status_tells_everything_but_secrets(tmp_path: Path) -> None:
         ]
         assert not [text for text in texts if "hunter2" in text or "hidden-word" in text]
         assert (await rig.get("/v1/health"))["ready"] is False  # bad has failed
+        metrics = await rig.client.get("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert 'millrace_supervisor_process_up{process="web",instance="web-1"} 1\n' in metrics.text
         assert {*(await rig.get("/v1/openapi.json"))["paths"]} >= {"/v1/processes/{name}/scale", "/v1/events"}
 
     play(tmp_path, body)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from supervision import Supervision, a_plan, a_process
 
 from millrace.cli.ctl.table import status_lines
@@ -18,6 +19,7 @@ from millrace.programs.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes
 from millrace.supervisor.control.lines import MAX_CHARS, MAX_LINES, Lines
+from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.place import places
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
@@ -179,6 +181,33 @@ def test_news_reach_everybody_and_an_end_too() -> None:
         assert not await over
 
     asyncio.run(whole())
+
+
+def test_the_metrics_hold_what_is_there_and_nothing_of_what_has_gone() -> None:
+    it = Supervision(a_plan(web=a_process("web", scale=2), job=a_process("job", kind=Kind.ONESHOT)))
+    it.ends("job-0", code=3)
+    facts = {
+        Id("web", 0): Facts(pid=7, started=NOW, last_end=LastEnd(at=NOW, how="was killed", signal=9)),
+        Id("job", 0): Facts(last_end=LastEnd(at=NOW, how="exited with code 3", code=3)),
+    }
+
+    def values() -> dict[tuple[str, str], float]:
+        found = {}
+        for family in text_string_to_metric_families(exposition(it.plan, it.state, facts)):
+            for one in family.samples:
+                name = one.name.removeprefix("millrace_supervisor_")
+                found[name, one.labels.get("instance", one.labels["process"])] = one.value
+        return found
+
+    before = values()
+    assert before["process_up", "web-0"] == before["process_ready", "web-1"] == 1
+    assert before["process_up", "job-0"] == before["process_ready", "job-0"] == 0
+    assert (before["process_last_exit_code", "web-0"], before["process_last_exit_code", "job-0"]) == (137, 3)
+    assert before["process_start_time_seconds", "web-0"] == NOW.timestamp()
+    assert (before["desired_scale", "web"], before["current_scale", "web"]) == (2, 1)  # of web-1 no pid is known yet
+    it.post(Wanted("web", 1))
+    assert not [key for key in values() if key[1] == "web-1"]
+    assert values()["desired_scale", "web"] == 1
 
 
 def an_instance(name: str, state: InstanceState, **fields: object) -> InstanceView:

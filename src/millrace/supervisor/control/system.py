@@ -5,8 +5,10 @@ from functools import cache
 
 import millrace
 from millrace.edge.call import Answer, Call
+from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.rest import is_ready
 from millrace.supervisor.control.supervisor import Supervisor
+from millrace.telemetry.exposition import MEDIA
 from millrace.wire.v1.supervise import EndingView, SupervisorHealth
 
 
@@ -25,6 +27,13 @@ async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:
     # The keeper may end before this is answered: the answer goes out first.
     asyncio.get_running_loop().call_soon(supervisor.keeper.end)
     return EndingView(ending=True)
+
+
+async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:
+    """Counts for Prometheus."""
+    call.only()
+    keeper = supervisor.keeper
+    return Answer(body=exposition(keeper.plan, keeper.state, keeper.facts).encode(), media=MEDIA)
 
 
 async def openapi(_supervisor: Supervisor, call: Call[None]) -> Answer:

@@ -1,4 +1,4 @@
-"""A supervisor, put together: the keeper, what processes print, the signals of a person or of an init system."""
+"""A supervisor, put together: the keeper, what processes print, its control API, the signals of a person or an init system."""
 
 import asyncio
 import random
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from millrace.process.values import Batch
+from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
 from millrace.runtime.clock import SystemClock
+from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.state import Id, Instance
@@ -18,20 +20,47 @@ log = logger("supervisor")
 _END = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path) -> int:
+async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings) -> int:
     """Keep what the plan says; returns the exit code when nothing is left.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once.
+
+    Raises:
+        SettingError: the control API cannot be served as it was asked for; nothing was started.
     """
+    clock = SystemClock()
+    supervisor = Supervisor(clock)
+
+    def changed(each: Id, instance: Instance | None) -> None:
+        _tell(each, instance)
+        supervisor.heard(each, instance)
+
+    async def printed(each: Id, batch: Batch) -> None:
+        supervisor.printed(each, batch)
+        await _print(each, batch)
+
+    doors = ControlDoors(supervisor, control, environ)
+    inherited = {name: value for name, value in environ.items() if name != KEY_VARIABLE}
     keeper = Keeper(
-        plan, clock=SystemClock(), chance=random.SystemRandom(), environ=environ, cwd=cwd, output=_print, changed=_tell
-    )
+        plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
+        output=printed, changed=changed,
+    )  # fmt: skip
+    supervisor.attach(keeper)
     loop = asyncio.get_running_loop()
-    for number in _END:
-        loop.add_signal_handler(number, keeper.end)
     try:
-        return await keeper.run()
+        # The processes do not wait for the server's imports, and a signal finds the keeper at work.
+        running = loop.create_task(keeper.run(), name="keeper")
+        for number in _END:
+            loop.add_signal_handler(number, keeper.end)
+        try:
+            async with doors:
+                return await running
+        except BaseException:
+            keeper.end()
+            await running
+            raise
     finally:
+        doors.close()
         for number in _END:
             loop.remove_signal_handler(number)
 

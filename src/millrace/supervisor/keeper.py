@@ -11,6 +11,7 @@ from signal import SIGTERM, Signals
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
+from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.probes import ask
@@ -61,6 +62,7 @@ class Keeper:
         """
         self.plan = plan
         self.state = State()
+        self.facts: dict[Id, Facts] = {}
         self._clock = clock
         self._chance = chance
         self._environ = environ
@@ -118,6 +120,7 @@ class Keeper:
                 case Changed():
                     self._changed(effect.id, effect.instance)
                 case Gone():
+                    self.facts.pop(effect.id, None)
                     self._changed(effect.id, None)
                 case Spawn():
                     self._task(self._spawn(effect.id, effect.run))
@@ -157,18 +160,24 @@ class Keeper:
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
+        self.facts[each] = Facts(pid=child.pid, started=self._clock.now(), last_end=self._last_end(each))
         self.post(Spawned(each, run, self._clock.monotonic()))
         if self.state.instances[each].phase is Phase.STOPPING:
             self._stop(each)  # asked for before there was anything to stop
         try:
             end = await child.wait()
         except CannotStop as error:
-            code, how = None, str(error)
+            code, signal, how = None, None, str(error)
         else:
-            code, how = end.code, str(end)
+            code, signal, how = end.code, end.signal, str(end)
         finally:
             self._children.pop(each, None)
+        self.facts[each] = Facts(last_end=LastEnd(at=self._clock.now(), how=how, code=code, signal=signal))
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
+
+    def _last_end(self, each: Id) -> LastEnd | None:
+        known = self.facts.get(each)
+        return None if known is None else known.last_end
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown

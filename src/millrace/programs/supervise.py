@@ -1,13 +1,18 @@
 """A supervisor, put together: the keeper, what processes print, the signals of a person or of an init system."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from millrace.process.mark import carry, own_mark
+from millrace.process.orphans import Orphans
+from millrace.process.signals import inherit_nothing
 from millrace.process.values import Batch
+from millrace.process.warden import Warden
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.plan import Plan
@@ -15,24 +20,42 @@ from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
-_END = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+_DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
 
 async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path) -> int:
     """Keep what the plan says; returns the exit code when nothing is left.
 
-    SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once.
+    SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
+    other signals that would end us are ignored (SIGHUP only where no terminal sent it). To be called once, in a process of its own: it adopts orphans, and marks
+    itself, so that whatever it starts is found and killed also when it is itself killed.
     """
+    clock = SystemClock()
+    inherit_nothing()
+    mark = own_mark()
+    warden = Warden.post(mark) if os.getpid() != 1 else None
+    carry(mark)
     keeper = Keeper(
-        plan, clock=SystemClock(), chance=random.SystemRandom(), environ=environ, cwd=cwd, output=_print, changed=_tell
+        plan, clock=clock, chance=random.SystemRandom(), environ=environ, cwd=cwd, output=_print, changed=_tell
     )
     loop = asyncio.get_running_loop()
-    for number in _END:
+    passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
+    # A terminal that closes says so by SIGHUP, and takes what runs on it along.
+    ends = {*_END, signal.SIGHUP} - passed_on if sys.stdin.isatty() else _END
+    for number in _DEAF | passed_on:
+        loop.add_signal_handler(number, keeper.pass_on, number)
+    for number in ends:
         loop.add_signal_handler(number, keeper.end)
+    orphans = Orphans(clock)
+    orphans.start()
     try:
         return await keeper.run()
     finally:
-        for number in _END:
+        await orphans.stop()
+        if warden is not None:
+            warden.dismiss()
+        for number in {*ends, *_DEAF, *passed_on}:
             loop.remove_signal_handler(number)
 
 

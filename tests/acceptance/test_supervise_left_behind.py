@@ -134,7 +134,7 @@ def test_every_orphan_is_collected(shell: Shell, first: bool) -> None:
         # What stays is the maker, and the warden where there is one.
         while len(us.children()) != (1 if first else 2):
             assert time.monotonic() < deadline, us.children()
-        (first and us or process).send_signal(signal.SIGTERM)
+        ((first and us) or process).send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()

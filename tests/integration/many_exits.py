@@ -15,7 +15,7 @@ from millrace.process.child import Child
 from millrace.process.orphans import Orphans
 from millrace.process.own import claimed
 from millrace.process.tree import processes
-from millrace.process.values import Spec
+from millrace.process.values import Batch, Spec
 from millrace.runtime.clock import SystemClock
 
 AT_ONCE = 8
@@ -49,8 +49,23 @@ async def main(count: int) -> None:
                 seen.setdefault(key, now)
             await asyncio.sleep(0.1)
 
+    async def slow() -> None:
+        """One that has long ended when it is collected: somebody of its tree does not, until the grace is over."""
+        said = asyncio.Event()
+
+        async def sink(_: Batch) -> None:
+            said.set()
+
+        deaf = "(trap '' TERM; while :; do sleep 1; done) &"
+        line = f"{deaf} trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"
+        child = await Child.start(Spec(argv=("/bin/sh", "-c", line), cwd=Path("/")), clock=clock, sink=sink)
+        await said.wait()
+        end = await child.stop(1.0)
+        if end.code != 5:
+            wrong.append((5, str(end)))
+
     watching = asyncio.create_task(watch())
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(slow(), *(work() for _ in range(AT_ONCE)))
     while any(p.parent == os.getpid() for p in processes()):
         await asyncio.sleep(0.05)
     watching.cancel()

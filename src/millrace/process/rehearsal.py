@@ -34,6 +34,7 @@ def rehearse(spec: Spec, program: str, compose: Callable[[str, Sequence[str]], l
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotStart(f"cannot start {program} as the plan says: {error}") from error
     why = done.stderr.decode("utf-8", "replace").strip().replace("\n", "; ")
+    why = why.removeprefix(f"cannot execute {test}: ")  # what `enter` says; it is not what was asked for
     if not why and done.returncode:
         why = "its user may not execute it; check the permissions of the file and of the folders above it"
     if why:

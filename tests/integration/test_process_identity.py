@@ -22,6 +22,7 @@ from millrace.runtime.clock import SystemClock
 
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
 BARE = Tools(setpriv=None, prlimit=None, nice=None)
+WITHOUT = "launch.find_tools = lambda: launch.Tools(setpriv=None, prlimit=None, nice=None)"
 SHOW = (
     "import os, re\n"
     "print('nice', os.nice(0))\n"
@@ -31,10 +32,11 @@ SHOW = (
 
 
 @pytest.fixture(params=["found", "bare"])
-def tools(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def tools(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With util-linux, and without it."""
     if request.param == "bare":
         monkeypatch.setattr("millrace.process.launch.find_tools", lambda: BARE)
+    return str(request.param)
 
 
 def run(spec: Spec) -> Captured:
@@ -77,8 +79,7 @@ def test_limits_niceness_and_score_are_just_those_asked_for() -> None:
 
 
 @ROOT_ONLY
-@pytest.mark.usefixtures("tools")
-def test_a_child_of_another_user_dies_with_us_and_is_stopped() -> None:
+def test_a_child_of_another_user_dies_with_us_and_is_stopped(tools: str) -> None:
     async def scene() -> None:
         spec = Spec(argv=("sleep", "1000"), cwd=Path("/"), run_as=RunAs(uid=65534, gid=65534, groups=()))
         child = await Child.start(spec, clock=SystemClock())
@@ -86,8 +87,10 @@ def test_a_child_of_another_user_dies_with_us_and_is_stopped() -> None:
 
     asyncio.run(scene())
     code = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom millrace.process.child import Child\n"
+        "import asyncio\nfrom pathlib import Path\nfrom millrace.process import launch\n"
+        "from millrace.process.child import Child\n"
         "from millrace.process.values import RunAs, Spec\nfrom millrace.runtime.clock import SystemClock\n"
+        f"{WITHOUT if tools == 'bare' else ''}\n"
         "async def main():\n"
         "    async def sink(batch): print(batch.lines[0].text, flush=True)\n"
         "    spec = Spec(argv=('sh', '-c', 'echo $$; exec sleep 1000'), cwd=Path('/'),"
@@ -160,7 +163,7 @@ def test_without_the_privilege_nothing_starts(tmp_path: Path, what: str, bare: b
         "from millrace.process.capture import capture\n"
         "from millrace.process.values import CannotStart, Limits, RunAs, Spec\n"
         "from millrace.runtime.clock import SystemClock\n"
-        f"{'launch.find_tools = lambda: launch.Tools(setpriv=None, prlimit=None, nice=None)' if bare else ''}\n"
+        f"{WITHOUT if bare else ''}\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
         "resource.setrlimit(resource.RLIMIT_NICE, (0, 0))\n"
         f"spec = Spec(argv=('sh', '-c', 'echo ran'), cwd=Path('/'), {PROMISES[what]})\n"

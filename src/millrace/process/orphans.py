@@ -19,8 +19,10 @@ from millrace.telemetry.logs import logger
 log = logger("process")
 
 PR_SET_CHILD_SUBREAPER = 36
-LOOK_PERIOD_S = 0.1  # between looks at ended strangers; each is collected at its second look
-IDLE_PERIOD_S = 5.0  # a look without a SIGCHLD, should one ever be lost
+# No SIGCHLD: thousands of orphans a second would fill the pipe by which the event loop learns of signals, and a SIGTERM be
+# lost (seen). One system call tells whether any child has ended.
+IDLE_PERIOD_S = 0.4
+LOOK_PERIOD_S = 0.1  # once a stranger was seen to have ended; it is collected at the second look
 _ROUNDS = 100  # looks at what is left at the end, until the kernel is given up on
 
 
@@ -32,7 +34,6 @@ class Orphans:
         self._clock = clock
         self._ripe: set[tuple[int, int]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = 0.0
         self._first = frozenset[tuple[int, int]]()
         self.collected = 0
 
@@ -41,8 +42,7 @@ class Orphans:
         if os.getpid() != 1 and not _adopt():
             log.warning("process.no_subreaper", means="orphans go to PID 1; their marks still find them")
         self._first = frozenset(process.key for process in self._strangers())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._look_within, LOOK_PERIOD_S)
-        self._look_within(LOOK_PERIOD_S)
+        self._look_on()
 
     async def stop(self) -> None:
         """Kill every stranger that came to us, and collect it. Our own children must have ended."""
@@ -56,7 +56,6 @@ class Orphans:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         self.look()
         self.look()
 
@@ -72,20 +71,10 @@ class Orphans:
         self._ripe = ended - self._ripe
         return bool(self._ripe)
 
-    def _look_within(self, seconds: float) -> None:
-        """Have a look no later than that; by then most of our own are collected, and many others have come."""
-        # A timer of the loop and no task of ours: it comes in time also when the loop is full.
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            if self._due_s <= loop.time() + seconds:
-                return
-            self._timer.cancel()
-        self._due_s = loop.time() + seconds
-        self._timer = loop.call_at(self._due_s, self._look_on)
-
     def _look_on(self) -> None:
-        self._timer = None
-        self._look_within(LOOK_PERIOD_S if self.look() else IDLE_PERIOD_S)
+        # A timer of the loop and no task of ours: it comes in time also when the loop is full.
+        again_s = LOOK_PERIOD_S if self.look() else IDLE_PERIOD_S
+        self._timer = asyncio.get_running_loop().call_later(again_s, self._look_on)
 
     def _strangers(self) -> list[Process]:
         own = os.getpid()

@@ -16,6 +16,9 @@ def inherit_nothing() -> None:
     on us.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # ignored, the kernel would throw the exit status of our children away
     for number in signal.valid_signals():
         if number not in _PYTHONS and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _nothing)

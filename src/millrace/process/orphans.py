@@ -21,7 +21,7 @@ log = logger("process")
 PR_SET_CHILD_SUBREAPER = 36
 # No SIGCHLD: thousands of orphans a second would fill the pipe by which the event loop learns of signals, and a SIGTERM be
 # lost (seen). One system call tells whether any child has ended.
-IDLE_PERIOD_S = 0.8
+IDLE_PERIOD_S = 0.5
 LOOK_PERIOD_S = 0.1  # once a stranger was seen to have ended; it is collected at the second look
 _ROUNDS = 100  # looks at what is left at the end, until the kernel is given up on
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from signal import SIGTERM, Signals
@@ -11,6 +12,7 @@ from signal import SIGTERM, Signals
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
+from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
@@ -98,6 +100,13 @@ class Keeper:
             self._do(effects)
             self._events.popleft()
 
+    def pass_on(self, number: Signals) -> None:
+        """Give a signal to the processes whose plan asks for it, each to its main process."""
+        for each, child in self._children.items():
+            theirs = self._plan_of(each).execution.forward.get(number)
+            if theirs is not None:
+                child.send(theirs)
+
     def end(self) -> None:
         """Stop everything in order; a second call stops it at once."""
         self._hurried = self._hurried or self._deadline_s is not None
@@ -148,7 +157,10 @@ class Keeper:
     def _spec(self, each: Id) -> Spec:
         plan = self._plan_of(each)
         own = {"MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
-        return Spec(argv=plan.command, cwd=plan.working_dir or self._cwd, env={**self._environ, **plan.env, **own})
+        return spec_of(
+            plan.execution, command=plan.command, cwd=plan.working_dir or self._cwd, environ=self._environ,
+            own={**plan.env, **own},
+        )  # fmt: skip
 
     async def _spawn(self, each: Id, run: int) -> None:
         async def print_out(batch: Batch) -> None:
@@ -185,12 +197,12 @@ class Keeper:
             self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
 
     async def _probe(self, each: Id, run: int) -> None:
-        check, spec = self._plan_of(each).health_check, self._spec(each)
+        check = self._plan_of(each).health_check
         if check is None:
             return
         await self._clock.sleep(check.initial_delay_s)
         while (now := self.state.instances.get(each)) is not None and now.run == run and each in self._children:
-            why = await ask(check, cwd=spec.cwd, env=spec.env, clock=self._clock)
+            why = await ask(check, spec=partial(self._spec, each), clock=self._clock)
             self.post(Answered(each, run, why is None, why or ""))
             await self._clock.sleep(check.period_s)
 

@@ -7,6 +7,8 @@ from signal import Signals
 
 from msgspec import Struct, field
 
+from millrace.supervisor.execution import Execution
+
 
 class Kind(StrEnum):
     """What a process is for."""
@@ -98,6 +100,7 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     restart: Restart = field(default_factory=Restart)
     shutdown: Shutdown = field(default_factory=Shutdown)
     health_check: HealthCheck | None = None
+    execution: Execution = field(default_factory=Execution)
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from millrace.domain.document import DocumentReader, kind_of, shown
+from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
 from millrace.supervisor.plan import (
     Condition,
@@ -170,6 +171,7 @@ def _process(name: str, reader: _Reader, usual: Restart) -> ProcessPlan:
         restart=restart,
         shutdown=_shutdown(reader),
         health_check=_health_check(reader),
+        execution=execution_from(reader),
     )
 
 

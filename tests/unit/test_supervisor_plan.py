@@ -8,8 +8,8 @@ from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProbeKind, P
 from millrace.supervisor.plan_document import PlanError, plan_from
 
 KEYS = (
-    "command", "depends_on", "enabled", "env", "health_check", "initial_state", "restart", "scale", "shutdown", "type",
-    "working_dir",
+    "command", "depends_on", "enabled", "env", "health_check", "initial_state", "logging", "restart", "scale",
+    "shutdown", "stderr", "stdout", "type", "working_dir",
 )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ import pytest
 
 from millrace.config.settings import SettingError
 from millrace.process.tree import read_process
-from millrace.process.values import Batch
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.programs.control_server import local, remote
 from millrace.programs.listen import listen, url_of
@@ -27,8 +26,9 @@ from millrace.runtime.clock import SystemClock
 from millrace.supervisor.control.app import LocalApp
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.logs.book import Logs
+from millrace.supervisor.logs.writer import Descriptor
 from millrace.supervisor.plan_document import plan_from
-from millrace.supervisor.state import Id
 
 PATIENCE_S = 30.0
 KEY = "key-of-the-test"
@@ -76,14 +76,14 @@ class Rig:
 async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
     supervisor = Supervisor(SystemClock())
 
-    async def printed(each: Id, batch: Batch) -> None:
-        supervisor.printed(each, batch)
-
+    plan = plan_from(text, {})
+    nowhere = Descriptor(-1)
+    logs = Logs(plan, clock=SystemClock(), targets={"stdout": nowhere, "stderr": nowhere}, heard=supervisor.printed)
     place = folder / "s.sock"
     doors = ControlDoors(supervisor, ControlSettings(socket=place), {})
     keeper = Keeper(
-        plan_from(text, {}), clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=folder,
-        output=printed, changed=supervisor.heard,
+        plan, clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=folder,
+        output=logs.output, opening=logs.opening, closing=logs.closing, changed=supervisor.heard,
     )  # fmt: skip
     supervisor.attach(keeper)
     running = asyncio.create_task(keeper.run())
@@ -99,6 +99,7 @@ async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         doors.close()
+        await logs.close()
     assert not place.exists()
 
 

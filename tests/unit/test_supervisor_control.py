@@ -14,7 +14,6 @@ from supervision import Supervision, a_plan, a_process
 
 from millrace.cli.ctl.table import status_lines
 from millrace.config.settings import SettingError
-from millrace.process.values import Batch, Line
 from millrace.programs.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes
@@ -25,11 +24,13 @@ from millrace.supervisor.control.place import places
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.logs.entry import Entry, Level
 from millrace.supervisor.plan import HealthCheck, Kind, ProbeKind
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.wire.v1.supervise import ChangeView, InstanceState, InstanceView, ProcessView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EACH = Id("web", 0)
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="localhost:1")
 
 
@@ -100,14 +101,19 @@ def test_a_view_tells_a_pid_only_while_a_process_runs() -> None:
     assert view.last_end.signal == "40"
 
 
-def batch(*texts: str, dropped: int = 0) -> Batch:
-    return Batch(tuple(Line("stdout", text) for text in texts), dropped)
+def said(each: Id, *texts: str) -> list[Entry]:
+    return [
+        Entry(
+            number=1, time=NOW, level=Level.INFO, process=each.process, instance=str(each), stream="stdout", message=text
+        )
+        for text in texts
+    ]  # fmt: skip
 
 
 def test_the_last_lines_are_kept_and_no_more() -> None:
     lines = Lines()
     assert lines.last("web", limit=10) == ([], 0, 0)
-    lines.add(Id("web", 0), batch(*map(str, range(MAX_LINES + 5))), NOW)
+    lines.add(EACH, said(EACH, *map(str, range(MAX_LINES + 5))))
     found, last, lost = lines.last("web", limit=2)
     assert ([line.text for line in found], last, lost) == ([str(MAX_LINES + 3), str(MAX_LINES + 4)], MAX_LINES + 5, 0)
     found, last, lost = lines.last("web", limit=3, after=2)
@@ -117,18 +123,10 @@ def test_the_last_lines_are_kept_and_no_more() -> None:
     assert lines.last("web", limit=3, after=10**9)[1] == MAX_LINES + 5
 
 
-def test_lines_that_were_lost_on_the_way_are_counted() -> None:
-    lines = Lines()
-    lines.add(Id("web", 0), batch("a"), NOW)
-    lines.add(Id("web", 1), batch("b", dropped=4), NOW)
-    found, last, lost = lines.last("web", limit=10, after=1)
-    assert ([line.text for line in found], last, lost) == (["b"], 6, 4)
-
-
 def test_long_lines_do_not_fill_the_memory() -> None:
     lines = Lines()
     for _ in range(40):
-        lines.add(Id("web", 0), batch("x" * (MAX_CHARS // 10)), NOW)
+        lines.add(EACH, said(EACH, "x" * (MAX_CHARS // 10)))
     assert len(lines.last("web", limit=1000)[0]) <= 10
 
 

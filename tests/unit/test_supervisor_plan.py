@@ -9,7 +9,8 @@ from millrace.supervisor.plan_document import PlanError, plan_from
 
 KEYS = (
     "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "initial_state", "limits",
-    "nice", "oom_score_adj", "restart", "scale", "shutdown", "type", "umask", "user", "working_dir",
+    "logging", "nice", "oom_score_adj", "restart", "scale", "shutdown", "stderr", "stdout", "type", "umask", "user",
+    "working_dir",
 )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ class Exit(Struct, frozen=True, kw_only=True):
         return f"was killed by {name} ({self.signal})" + (", core dumped" if self.core_dumped else "")
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One line of output without its end; invalid UTF-8 shows as U+FFFD.
 
     `partial`: the line was longer than the limit, and goes on in the next one of its stream. `transient`: it ended in a

@@ -6,18 +6,21 @@ import random
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from millrace.process.mark import carry, own_mark
 from millrace.process.orphans import Orphans
 from millrace.process.signals import inherit_nothing
-from millrace.process.values import Batch
+from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.logs.book import Logs
+from millrace.supervisor.logs.events import events_to
+from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
@@ -41,13 +44,11 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     clock = SystemClock()
     supervisor = Supervisor(clock)
 
-    def changed(each: Id, instance: Instance | None) -> None:
-        _tell(each, instance)
-        supervisor.heard(each, instance)
+    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed)
 
-    async def printed(each: Id, batch: Batch) -> None:
-        supervisor.printed(each, batch)
-        await _print(each, batch)
+    def changed(each: Id, instance: Instance | None) -> None:
+        _tell(logs, each, instance)
+        supervisor.heard(each, instance)
 
     doors = ControlDoors(supervisor, control, environ)
     inherit_nothing()
@@ -57,7 +58,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     inherited = {name: value for name, value in environ.items() if name != KEY_VARIABLE}
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
-        output=printed, changed=changed,
+        output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
     )  # fmt: skip
     supervisor.attach(keeper)
     orphans = Orphans(clock)
@@ -65,7 +66,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     try:
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
         running = asyncio.create_task(keeper.run(), name="keeper")
-        with _signals(plan, keeper):
+        with _signals(plan, keeper), events_to(logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
                     return await running
@@ -75,6 +76,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
                 raise
     finally:
         doors.close()
+        await logs.close()
         await orphans.stop()
         if warden is not None:
             warden.dismiss()
@@ -98,17 +100,21 @@ def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-async def _print(each: Id, batch: Batch) -> None:
-    """Each line once, with the name of who said it, to our stdout or stderr as it was."""
-    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
-        text = "".join(f"{each} | {line.text}\n" for line in batch.lines if line.stream == name)
-        if text:
-            stream.write(text)
-            stream.flush()
+def _targets() -> Mapping[Stream, Target]:
+    """Our stdout and stderr; one where both are the same pipe or terminal, so that no line comes inside another."""
+    # A descriptor that was closed when we started may be anything by now.
+    out, err = (
+        Descriptor(number if stream is not None else -1) for number, stream in ((1, sys.stdout), (2, sys.stderr))
+    )
+    with suppress(OSError):
+        if os.path.sameopenfile(1, 2):
+            err = out
+    return {"stdout": out, "stderr": err}
 
 
-def _tell(each: Id, instance: Instance | None) -> None:
+def _tell(logs: Logs, each: Id, instance: Instance | None) -> None:
     if instance is None:
+        logs.forget(each)
         log.info("supervisor.gone", instance=str(each))
         return
     fields = {"reason": instance.reason} if instance.reason else {}

@@ -57,10 +57,13 @@ class Keeper:
         environ: Mapping[str, str],
         cwd: Path,
         output: Output,
+        opening: Callable[[Id], None] = lambda _: None,
+        closing: Callable[[Id], None] = lambda _: None,
         changed: Callable[[Id, Instance | None], None] = lambda *_: None,
     ) -> None:
         """`environ` is what every process inherits, `output` gets what they print, `changed` hears of every change
-        (None: the instance was scaled away).
+        (None: the instance was scaled away). `opening` is called before each run, and may refuse it with CannotStart;
+        `closing` when a run has ended and all that it printed was given to `output`.
         """
         self.plan = plan
         self.state = State()
@@ -70,6 +73,8 @@ class Keeper:
         self._environ = environ
         self._cwd = cwd
         self._output = output
+        self._opening = opening
+        self._closing = closing
         self._changed = changed
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
@@ -167,6 +172,7 @@ class Keeper:
             await self._output(each, batch)
 
         try:
+            self._opening(each)
             child = await Child.start(self._spec(each), clock=self._clock, sink=print_out)
         except CannotStart as error:
             self.post(NotSpawned(each, run, str(error)))
@@ -184,6 +190,7 @@ class Keeper:
             code, signal, how = end.code, end.signal, str(end)
         finally:
             self._children.pop(each, None)
+            self._closing(each)
         self.facts[each] = Facts(last_end=LastEnd(at=self._clock.now(), how=how, code=code, signal=signal))
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
 

@@ -8,6 +8,7 @@ from signal import Signals
 from msgspec import Struct, field
 
 from millrace.supervisor.execution import Execution
+from millrace.supervisor.logs.settings import LogForm, Logging
 
 
 class Kind(StrEnum):
@@ -101,6 +102,7 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     shutdown: Shutdown = field(default_factory=Shutdown)
     health_check: HealthCheck | None = None
     execution: Execution = field(default_factory=Execution)
+    logging: Logging = field(default_factory=Logging)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -108,3 +110,4 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     processes: Mapping[str, ProcessPlan]
     shutdown_timeout_s: float = 30.0
+    log_format: LogForm = LogForm.TEXT

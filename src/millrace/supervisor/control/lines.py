@@ -1,9 +1,9 @@
 """The last lines that each process printed, in memory."""
 
 from collections import deque
-from datetime import datetime
+from collections.abc import Sequence
 
-from millrace.process.values import Batch
+from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.state import Id
 from millrace.wire.v1.supervise import LineView
 
@@ -34,12 +34,15 @@ class Lines:
         """Nobody has printed anything yet."""
         self._rings: dict[str, _Ring] = {}
 
-    def add(self, each: Id, batch: Batch, at: datetime) -> None:
-        """Keep what an instance printed; lines that were lost on the way count, too."""
+    def add(self, each: Id, entries: Sequence[Entry]) -> None:
+        """Keep what an instance printed, as it came out of the stages: joined, and without secrets."""
         ring = self._rings.setdefault(each.process, _Ring())
-        ring.count += batch.dropped
-        for line in batch.lines:
-            ring.add(LineView(number=ring.count + 1, at=at, instance=str(each), stream=line.stream, text=line.text))
+        for entry in entries:
+            ring.add(
+                LineView(
+                    number=ring.count + 1, at=entry.time, instance=str(each), stream=entry.stream, text=entry.message
+                )
+            )
 
     def last(self, process: str, *, limit: int, after: int | None = None) -> tuple[list[LineView], int, int]:
         """At most `limit` lines, oldest first; the number of the newest one seen; how many after `after` are missing.

@@ -1,15 +1,16 @@
 """What the handlers work with: the keeper, and what was seen of it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from millrace.edge.refusal import RefusalError, not_found
-from millrace.process.values import Batch
 from millrace.runtime.clock import Clock
 from millrace.supervisor.control.changes import Changes
 from millrace.supervisor.control.lines import Lines
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.views import instance_view, process_view
 from millrace.supervisor.facts import Facts
+from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.state import Event, Id, Instance, State
 from millrace.wire.v1.supervise import ChangeView, ProcessView
@@ -60,9 +61,9 @@ class Supervisor:
         self.changes.add(ChangeView(at=self.clock.now(), process=each.process, instance=str(each), now=now))
         self.news.ring()
 
-    def printed(self, each: Id, batch: Batch) -> None:
+    def printed(self, each: Id, entries: Sequence[Entry]) -> None:
         """An instance has printed lines."""
-        self.lines.add(each, batch, self.clock.now())
+        self.lines.add(each, entries)
 
     def process(self, name: str) -> ProcessPlan:
         """A process of the plan.

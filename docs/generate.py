@@ -18,6 +18,7 @@ ELSEWHERE = (
     ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
     ("MILLRACE_PROCESS", "Set by `supervise` in every process: its name in the plan."),
     ("MILLRACE_INSTANCE", "Set by `supervise` in every process: the name of the instance, such as `web-0`."),
+    ("MILLRACE_HOOK", "Set by `supervise` in every hook: its name, or its place such as `pre-start[0]`."),
     ("AWS_ACCESS_KEY_ID", "Key of the object store, for a master with `--blobs` and a worker with `s3://` jobs."),
     ("AWS_SECRET_ACCESS_KEY", "The secret that belongs to it."),
     ("AWS_SESSION_TOKEN", "The token of a temporary key."),

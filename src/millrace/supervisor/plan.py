@@ -7,12 +7,17 @@ from signal import Signals
 
 from msgspec import Struct, field
 
+from millrace.supervisor.hooks import Hooks
+from millrace.supervisor.readiness import Readiness
+from millrace.supervisor.schedule.values import Schedule
+
 
 class Kind(StrEnum):
     """What a process is for."""
 
     SERVICE = "service"  # kept running
     ONESHOT = "oneshot"  # runs once, at the start
+    SCHEDULED = "scheduled"  # runs at its times
 
 
 class Policy(StrEnum):
@@ -98,6 +103,13 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     restart: Restart = field(default_factory=Restart)
     shutdown: Shutdown = field(default_factory=Shutdown)
     health_check: HealthCheck | None = None
+    schedule: Schedule | None = None
+    hooks: Hooks = field(default_factory=dict)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is kept running."""
+        return self.kind is Kind.SERVICE
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -105,3 +117,5 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     processes: Mapping[str, ProcessPlan]
     shutdown_timeout_s: float = 30.0
+    hooks: Hooks = field(default_factory=dict)
+    readiness: Readiness | None = None

@@ -23,6 +23,7 @@ ELSEWHERE = (
         "MILLRACE_SUPERVISE_KEY",
         "The key that `supervise --listen` asks for, and that `ctl --url` shows. No process inherits it.",
     ),
+    ("MILLRACE_HOOK", "Set by `supervise` in every hook: its name, or its place such as `pre-start[0]`."),
     ("AWS_ACCESS_KEY_ID", "Key of the object store, for a master with `--blobs` and a worker with `s3://` jobs."),
     ("AWS_SECRET_ACCESS_KEY", "The secret that belongs to it."),
     ("AWS_SESSION_TOKEN", "The token of a temporary key."),

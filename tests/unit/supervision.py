@@ -2,9 +2,12 @@
 
 import heapq
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Condition, Plan, ProcessPlan
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart
+from millrace.supervisor.schedule.jobs import Job, Watch, soonest
+from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import (
     Answered,
     Due,
@@ -13,16 +16,25 @@ from millrace.supervisor.state import (
     Ending,
     Event,
     Finish,
+    HaltHooks,
+    Hooked,
     Id,
+    Looked,
     NotSpawned,
     Phase,
     Probe,
+    RunHooks,
+    Signed,
+    Skipped,
     Spawn,
     Spawned,
     State,
     Stop,
+    Triggered,
     Wake,
 )
+
+EPOCH = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 
 
 def a_plan(**processes: ProcessPlan) -> Plan:
@@ -35,11 +47,29 @@ def a_process(name: str, *needs: str, **fields: object) -> ProcessPlan:
     return ProcessPlan(name=name, command=(name,), depends_on=depends_on, **fields)  # type: ignore[arg-type]  # any field
 
 
+def a_job(name: str, expression: str, *needs: str, **fields: object) -> ProcessPlan:
+    """Runs at its times; fields of a schedule go to that."""
+    of_schedule = {key: fields.pop(key) for key in ("zone", "timeout_s", "overlap", "heartbeat") if key in fields}
+    schedule = Schedule(expression=expression, **of_schedule)  # type: ignore[arg-type]  # any field
+    never = Restart(policy=Policy.NEVER)
+    return a_process(name, *needs, kind=Kind.SCHEDULED, restart=never, schedule=schedule, **fields)
+
+
 class Supervision:
     """Runs the machine; every effect is answered by the test, except that a process starts and stops when it is told to."""
 
-    def __init__(self, plan: Plan, *, can_start: Callable[[Id], bool] = lambda _: True, stops: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, *, can_start: Callable[[Id], bool] = lambda _: True, stops: bool = True,
+        hook: Callable[[RunHooks], str | None] = lambda _: "", wall: datetime = EPOCH,
+    ) -> None:  # fmt: skip
+        """`hook` says why the hooks of a moment fail, the empty text that they work, None that they go on."""
         self.plan = plan
+        self.wall = wall  # what the wall clock shows while the monotonic one shows 0
+        self.signs: list[str] = []
+        self.skipped: list[str] = []
+        self._hook = hook
+        self._hooks: list[RunHooks] = []
+        self._look_s: float | None = None
         self.now_s = 0.0
         self.log: list[str] = []
         self.finished: int | None = None
@@ -50,6 +80,7 @@ class Supervision:
         self.state = State()
         self.state, effects = begin(plan)
         self._do(effects)
+        self.look()
 
     def post(self, event: Event) -> None:
         self.state, effects = step(self.plan, self.state, event)
@@ -73,10 +104,45 @@ class Supervision:
     def passes(self, seconds: float) -> None:
         """Time goes by, and what is due comes."""
         until = self.now_s + seconds
-        while self._wakes and self._wakes[0][0] <= until:
-            self.now_s, each, run = heapq.heappop(self._wakes)
-            self.post(Due(each, run))
+        while True:
+            wake_s = self._wakes[0][0] if self._wakes else until + 1
+            if self._look_s is not None and self._look_s <= min(wake_s, until):
+                self.now_s = self._look_s
+                self.look()
+            elif wake_s <= until:
+                self.now_s, each, run = heapq.heappop(self._wakes)
+                self.post(Due(each, run))
+            else:
+                break
         self.now_s = until
+
+    def look(self) -> None:
+        """Somebody looks at the clocks, where there is something to look for."""
+        if self.state.jobs:
+            watch = self.watch()
+            self.post(Looked(watch))
+            self._look_s = self.now_s + soonest(self.state.jobs, watch.wall)
+
+    def watch(self) -> Watch:
+        return Watch(self.wall + timedelta(seconds=self.now_s), self.now_s)
+
+    def steps(self, **by: float) -> None:
+        """The wall clock is set; nobody notices until it is looked at again."""
+        self.wall += timedelta(**by)
+
+    def triggers(self, name: str) -> None:
+        self.post(Triggered(name, self.watch()))
+
+    def hooks_end(self, why: str | None = None) -> None:
+        """Those that go on have ended, the oldest first."""
+        effect = self._hooks.pop(0)
+        self.post(Hooked(effect.id, effect.run, effect.moment, why))
+
+    def job(self, name: str) -> Job:
+        return self.state.jobs[name]
+
+    def outcomes(self, name: str) -> list[str]:
+        return [str(run.outcome) for run in self.state.jobs[name].history]
 
     def phase(self, name: str) -> Phase:
         return self.state.instances[ident(name)].phase
@@ -107,6 +173,22 @@ class Supervision:
                     heapq.heappush(self._wakes, (self.now_s + effect.after_s, effect.id, effect.run))
                 case Probe():
                     self.probed.append(effect.id)
+                case RunHooks():
+                    self.log.append(f"{effect.id or 'all'} {effect.moment}")
+                    why = self._hook(effect)
+                    if why is None:
+                        self._hooks.append(effect)
+                    else:
+                        self.post(Hooked(effect.id, effect.run, effect.moment, why or None))
+                case HaltHooks():
+                    for hooks in [one for one in self._hooks if one.id == effect.id]:
+                        self._hooks.remove(hooks)
+                        self.log.append(f"{effect.id or 'all'} halted")
+                        self.post(Hooked(hooks.id, hooks.run, hooks.moment, "the hooks were stopped"))
+                case Signed():
+                    self.signs.append(f"{effect.process} {effect.run.outcome or 'began'}")
+                case Skipped():
+                    self.skipped.append(effect.process)
                 case Finish():
                     self.finished = effect.code
                 case _:

@@ -1,14 +1,20 @@
 """Random histories of a supervision: whatever happens, in whatever order, the rules of keeping hold."""
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from supervision import a_plan, a_process
+from supervision import a_job, a_plan, a_process
 
 from millrace.supervisor.graph import dependents
+from millrace.supervisor.hooks import Hook, Moment
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Condition, HealthCheck, Kind, Plan, Policy, ProbeKind, Restart
+from millrace.supervisor.schedule.jobs import Watch
+from millrace.supervisor.schedule.values import Overlap
 from millrace.supervisor.state import (
+    ABSENT,
     AT_REST,
     Answered,
     Due,
@@ -17,20 +23,31 @@ from millrace.supervisor.state import (
     Ending,
     Event,
     Finish,
+    HaltHooks,
+    Hooked,
     Id,
+    Looked,
     NotSpawned,
     Phase,
     Renewed,
+    RunHooks,
     Spawn,
     Spawned,
+    Stage,
     State,
     Stop,
+    Triggered,
     Wake,
     Wanted,
 )
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="x:1", failure_threshold=2)
 NAMES = ("a", "b", "c", "d")
+
+
+def hooks() -> st.SearchStrategy[dict[Moment, tuple[Hook, ...]]]:
+    hook = (Hook(name="hook", command=("hook",)),)
+    return st.one_of(st.just({}), st.sets(st.sampled_from(Moment)).map(lambda moments: dict.fromkeys(moments, hook)))
 
 
 @st.composite
@@ -51,8 +68,13 @@ def plans(draw: st.DrawFn) -> Plan:
             scale=1 if oneshot else draw(st.integers(1, 3)),
             health_check=CHECK if not oneshot and draw(st.booleans()) else None,
             restart=Restart(policy=draw(st.sampled_from(policies)), max_attempts=draw(st.integers(0, 2))),
+            hooks=draw(hooks()),
         )
-    return a_plan(**found)
+    if draw(st.booleans()):
+        limit_s, overlap = draw(st.sampled_from([0.0, 30.0])), draw(st.sampled_from(Overlap))
+        needs = ["a"] if draw(st.booleans()) else []
+        found["job"] = a_job("job", "* * * * *", *needs, timeout_s=limit_s, overlap=overlap, hooks=draw(hooks()))
+    return Plan(processes=a_plan(**found).processes, hooks=draw(hooks()))
 
 
 class Supervisions(RuleBasedStateMachine):
@@ -68,6 +90,10 @@ class Supervisions(RuleBasedStateMachine):
         self.spawning: dict[Id, int] = {}
         self.stopping: set[Id] = set()
         self.waking: dict[Id, int] = {}
+        self.limits: dict[Id, int] = {}
+        self.hooking: dict[tuple[Id | None, Moment], int] = {}
+        self.halted: set[tuple[Id | None, Moment]] = set()
+        self.wall = datetime(2026, 1, 1, tzinfo=UTC)
         self.finished: int | None = None
         self.ending = False
         self.now_s = 0.0
@@ -85,21 +111,33 @@ class Supervisions(RuleBasedStateMachine):
                     assert effect.id not in self.running, "one instance never runs twice"
                     assert effect.id not in self.spawning
                     assert not self.ending, "nothing starts once the end has begun"
+                    assert (None, Moment.PRE_START) not in self.hooking
                     self._check_dependencies(effect.id)
                     self.spawning[effect.id] = effect.run
                 case Stop():
                     assert effect.id in self.running or effect.id in self.spawning
                     assert effect.id not in self.stopping, "nobody is stopped twice"
-                    if self.ending:
+                    if self.ending and effect.id not in self.stopped_before and effect.id.process != "job":
+                        assert (None, Moment.PRE_STOP) not in self.hooking or (None, Moment.PRE_STOP) in self.halted
                         above = dependents(self.plan.processes)[effect.id.process]
                         assert not [each for each in (*self.running, *self.spawning) if each.process in above]
                     self.stopping.add(effect.id)
                 case Wake():
                     assert effect.after_s >= 0
-                    self.waking[effect.id] = effect.run
+                    (self.limits if effect.id.process == "job" else self.waking)[effect.id] = effect.run
+                case RunHooks():
+                    key = (effect.id, effect.moment)
+                    assert key not in self.hooking or key in self.halted, "the same hooks never run twice at a time"
+                    self.halted.discard(key)
+                    self.hooking[key] = effect.run
+                    if effect.moment in (Moment.PRE_START, Moment.POST_STOP) and effect.id is not None:
+                        assert effect.id not in self.running
+                case HaltHooks():
+                    self.halted |= {key for key in self.hooking if key[0] == effect.id}
                 case Finish():
                     assert not self.running
                     assert not self.spawning
+                    assert not [key for key in self.hooking if key not in self.halted]
                     self.finished = effect.code
                 case _:
                     pass
@@ -147,6 +185,37 @@ class Supervisions(RuleBasedStateMachine):
         each = data.draw(st.sampled_from(sorted(self.waking)))
         self._post(Due(each, self.waking.pop(each)))
 
+    @precondition(lambda self: self.limits)
+    @rule()
+    def a_limit_is_over(self) -> None:
+        each, run = self.limits.popitem()
+        self._post(Due(each, run))
+
+    @precondition(lambda self: self.hooking)
+    @rule(data=st.data(), well=st.booleans())
+    def hooks_end(self, data: st.DataObject, well: bool) -> None:
+        key = data.draw(st.sampled_from(sorted(self.hooking, key=str)))
+        well = well and key not in self.halted
+        self.halted.discard(key)
+        self._post(Hooked(key[0], self.hooking.pop(key), key[1], None if well else "broken"))
+
+    @precondition(lambda self: self.state.jobs)
+    @rule(passes_s=st.sampled_from([1, 60, 300, -60, -7200, -86400, 86400]))
+    def somebody_looks_at_the_clock(self, passes_s: int) -> None:
+        self.now_s += 1
+        self.wall += timedelta(seconds=passes_s)
+        self._post(Looked(Watch(self.wall, self.now_s)))
+
+    @precondition(lambda self: self.state.jobs)
+    @rule()
+    def somebody_triggers(self) -> None:
+        self._post(Triggered("job", Watch(self.wall, self.now_s)))
+
+    @precondition(lambda self: self.state.jobs)
+    @rule(count=st.integers(0, 1))
+    def somebody_stops_or_starts_the_job(self, count: int) -> None:
+        self._post(Wanted("job", count))
+
     @rule(name=st.sampled_from(NAMES), count=st.integers(0, 3))
     def somebody_scales(self, name: str, count: int) -> None:
         self._post(Wanted(name, min(count, 1) if self.plan.processes[name].kind is Kind.ONESHOT else count))
@@ -165,6 +234,9 @@ class Supervisions(RuleBasedStateMachine):
 
     @rule()
     def the_end_begins(self) -> None:
+        if not self.ending:
+            # Whoever was told to stop before the end goes on with that, at its own pace.
+            self.stopped_before = {i for i, one in self.state.instances.items() if one.phase is Phase.STOPPING}
         self.ending = True
         self._post(Ending())
 
@@ -172,9 +244,17 @@ class Supervisions(RuleBasedStateMachine):
     def the_machine_knows_what_runs(self) -> None:
         for each in (*self.running, *self.spawning):
             assert self.state.instances[each].phase in {Phase.RUNNING, Phase.STOPPING}
+        assert self.state.ending or "job" not in self.state.jobs or self.finished is None
+        for name, job in self.state.jobs.items():
+            if Id(name, 0) in self.running:
+                assert job.current is not None
+            assert len({run.number for run in job.history}) == len(job.history)
         for each, instance in self.state.instances.items():
+            hooked = [key for key in self.hooking if key[0] == each]
             if instance.phase in {Phase.RUNNING, Phase.STOPPING}:
-                assert each in self.running or each in self.spawning
+                assert each in self.running or each in self.spawning or (hooked and instance.phase is Phase.STOPPING)
+            if instance.phase in {Phase.STARTING, Phase.CLEANING}:
+                assert hooked
             if instance.phase is Phase.BACKING_OFF:
                 assert self.waking.get(each) == instance.run
             if instance.ready:
@@ -183,27 +263,35 @@ class Supervisions(RuleBasedStateMachine):
     @invariant()
     def what_is_wanted_is_on_its_way(self) -> None:
         for each, instance in self.state.instances.items():
-            wanted = each.index < self.state.wanted.get(each.process, 0) and not self.ending
+            wanted = each.index < self.state.wanted.get(each.process, 0) and not self.state.ending
             if wanted:
                 assert instance.phase is not Phase.STOPPED
+            elif self.state.stage is Stage.PARTING:
+                assert (None, Moment.PRE_STOP) in self.hooking
             elif each not in self.stopping and instance.phase is Phase.RUNNING:
                 assert self.ending, "who is stopped by hand is stopped at once"
                 above = dependents(self.plan.processes)[each.process]
-                assert [other for other in (*self.running, *self.spawning) if other.process in above]
+                there = [other for other, one in self.state.instances.items() if one.phase not in ABSENT]
+                assert [other for other in there if other.process in above]
 
     def teardown(self) -> None:
         """Once the end has begun and everything that was told to stop has, the whole is over."""
         if not hasattr(self, "running"):
             return
         self.the_end_begins()
-        while self.spawning or self.running:
+        while self.spawning or self.running or self.hooking:
             for each in tuple(self.spawning):
                 self.running[each] = self.spawning.pop(each)
                 self._post(Spawned(each, self.running[each], self.now_s))
-            assert self.stopping, "somebody is left and nobody is told to stop"
+            for key, run in tuple(self.hooking.items()):
+                del self.hooking[key]
+                self.halted.discard(key)
+                self._post(Hooked(key[0], run, key[1], "broken"))
+            assert self.stopping or self.hooking or not self.running, "somebody is left and nobody is told to stop"
             for each in sorted(self.stopping & set(self.running)):
                 self.stopping.discard(each)
                 self._post(Ended(each, self.running.pop(each), self.now_s, None, "was killed", 0.5))
+        assert self.finished is not None
         assert self.finished == 0 or all(one.phase in AT_REST for one in self.state.instances.values())
 
 

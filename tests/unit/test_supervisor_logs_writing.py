@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.process.values import Batch, CannotStart, Line
@@ -128,6 +128,7 @@ def test_shifting_old_files() -> None:
     assert shifts(path, 0) == []
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=20), keep=st.integers(0, 3))
 def test_a_file_begins_anew_before_it_grows_too_large(tmp_path_factory: pytest.TempPathFactory, sizes, keep) -> None:
     path = tmp_path_factory.mktemp("logs") / "web.log"

@@ -4,13 +4,16 @@ from signal import Signals
 
 import pytest
 
+from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProbeKind, ProbeMode
 from millrace.supervisor.plan_document import PlanError, plan_from
+from millrace.supervisor.schedule.values import Overlap
 
 KEYS = (
-    "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "initial_state", "limits",
-    "logging", "nice", "oom_score_adj", "restart", "scale", "shutdown", "stderr", "stdout", "type", "umask", "user",
-    "working_dir",
+    "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "heartbeat", "hooks",
+    "initial_state", "limits", "logging", "nice", "oom_score_adj", "overlap", "restart", "scale", "schedule",
+    "schedule_max_concurrent", "schedule_timeout", "schedule_timezone", "shutdown", "stderr", "stdout", "type",
+    "umask", "user", "working_dir",
 )  # fmt: skip
 
 
@@ -165,3 +168,96 @@ processes:
 )
 def test_what_cannot_work_is_refused(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text)), faults(text)
+
+
+def test_schedules_hooks_and_the_readiness_file() -> None:
+    plan = read(
+        """
+global: {readiness: {path: /run/ready, mode: all_running, content: "yes\\n"}}
+hooks: {pre-start: [{name: migrate, command: [migrate, 010], timeout: 2m, retry: 3, retry_delay: 2s, env: {A: 1}}]}
+processes:
+  web: {command: [web], hooks: {pre_stop: [{command: [drain], continue_on_error: true, working_dir: /srv}]}}
+  job:
+    command: [job]
+    schedule: "*/5 * * * *"
+    schedule_timezone: Europe/Berlin
+    schedule_timeout: 5m
+    overlap: replace
+    restart: {success_codes: [0, 3]}
+    heartbeat: {success_url: "https://example.com/x", timeout: 5, retries: 0, retry_delay: 1s}
+  old: {command: [old], type: oneshot, schedule: "@daily", schedule_max_concurrent: 1}
+"""
+    )
+    assert plan.readiness is not None
+    assert (str(plan.readiness.path), plan.readiness.processes, plan.readiness.content) == (
+        "/run/ready",
+        ("web",),
+        "yes\n",
+    )
+    (migrate,) = plan.hooks[Moment.PRE_START]
+    assert (migrate.name, migrate.command, migrate.timeout_s, migrate.retries) == (
+        "migrate",
+        ("migrate", "010"),
+        120,
+        3,
+    )
+    (drain,) = plan.processes["web"].hooks[Moment.PRE_STOP]
+    assert (drain.name, drain.continue_on_error, str(drain.working_dir)) == ("pre-stop[0]", True, "/srv")
+    job, old = plan.processes["job"], plan.processes["old"]
+    assert (job.kind, job.restart.policy, job.restart.success_codes) == (Kind.SCHEDULED, Policy.NEVER, {0, 3})
+    assert job.schedule is not None
+    assert (job.schedule.zone, job.schedule.timeout_s, job.schedule.overlap) == ("Europe/Berlin", 300, Overlap.REPLACE)
+    assert job.schedule.heartbeat is not None
+    assert (job.schedule.heartbeat.success_url, job.schedule.heartbeat.retries) == ("https://example.com/x", 0)
+    assert old.schedule is not None
+    assert (old.kind, old.schedule.zone, old.schedule.overlap) == (Kind.SCHEDULED, "UTC", Overlap.FORBID)
+
+
+@pytest.mark.parametrize(
+    ("process", "fault"),
+    [
+        ("schedule: 61 * * * *", "line 2: processes.a.schedule is '61 * * * *': its field cannot be used: minute; give"),
+        ("schedule: 0 0 30 2 *", "line 2: processes.a.schedule is '0 0 30 2 *': "),
+        ("schedule: 1 * * * * *", "five fields are needed"),
+        ("schedule: '@daily', schedule_timezone: Mars/Phobos", "line 2: processes.a.schedule_timezone is 'Mars/Phobos'"),
+        ("schedule: '@daily', overlap: maybe", "overlap is 'maybe'; allowed: forbid, queue, replace"),
+        ("schedule: '@daily', schedule_max_concurrent: 3", "schedule_max_concurrent is 3, and here runs of one process"),
+        ("schedule: '@daily', schedule_max_concurrent: 0", "schedule_max_concurrent is 0, and here runs of one process"),
+        ("schedule: '@daily', schedule_max_concurrent: 1, overlap: queue", "which means overlap: forbid, and overlap is"),
+        ("schedule: '@daily', heartbeat: {}", "heartbeat.success_url is missing; give it"),
+        ("schedule: '@daily', heartbeat: {start_url: ftp://x}", "heartbeat.start_url is 'ftp://x'; give one such as"),
+        ("schedule: '@daily', restart: always", "restart is always, and a scheduled process runs at its times"),
+        ("schedule: '@daily', type: service", "type is service, and it has a schedule"),
+        ("schedule: '@daily', scale: 2", "scale is 2; allowed: 1 to 1"),
+        ("schedule: '@daily', health_check: {type: tcp, address: 'x:1'}", "health_check is for what keeps running"),
+        ("type: scheduled", "line 2: processes.a.schedule is missing"),
+        ("overlap: queue", "line 2: processes.a.overlap is of no use without a schedule"),
+        ("hooks: {pre-start: [{name: x}]}", "line 2: processes.a.hooks.pre-start[0].command is missing"),
+        ("hooks: {pre-start: {command: [x]}}", "hooks.pre-start must be a list of hooks, each with a command"),
+        ("hooks: {pre-begin: []}", "hooks.pre-begin is unknown"),
+        ("hooks: {pre-stop: [{command: [x]}], pre_stop: [{command: [x]}]}", "stands twice, with - and with _"),
+    ],
+)  # fmt: skip
+def test_schedules_and_hooks_that_cannot_work_are_refused(process: str, fault: str) -> None:
+    text = f"processes:\n  a: {{command: [x], {process}}}"
+    assert any(fault in found for found in faults(text)), faults(text)
+
+
+def test_nothing_can_wait_for_what_is_scheduled_or_track_it() -> None:
+    found = faults(
+        """
+global: {readiness: {path: ready, processes: [job, nix]}}
+processes:
+  job: {command: [x], schedule: "@daily"}
+  web: {command: [x], depends_on: [job]}
+"""
+    )
+    assert found == [
+        "line 2: global.readiness.path is ready; give the full path, such as /run/millrace/ready",
+        "line 2: global.readiness.processes names job, which is scheduled, and so is never ready; take it out",
+        "line 2: global.readiness.processes names nix, and no enabled process is called that",
+        "line 5: processes.web.depends_on names job, which runs at its times, so that nothing can wait for it; take it out",
+    ]
+    assert faults("{global: {readiness: {}}, processes: {job: {command: [x], schedule: '@daily'}}}") == [
+        "line 1: global.readiness.processes is empty, and no service starts by itself; name what shall be ready"
+    ]

@@ -14,9 +14,13 @@ from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.probes import ask
+from millrace.supervisor.readiness_file import ReadinessFile, is_ready
+from millrace.supervisor.schedule.heartbeat import Heartbeats
+from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
     Answered,
     Changed,
@@ -27,20 +31,26 @@ from millrace.supervisor.state import (
     Event,
     Finish,
     Gone,
+    HaltHooks,
     Id,
     Instance,
+    Looked,
     NotSpawned,
-    Phase,
     Probe,
+    RunHooks,
+    Signed,
+    Skipped,
     Spawn,
     Spawned,
     State,
     Stop,
+    Triggered,
     Wake,
 )
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
+SIGN_PATIENCE_S = 2.0  # how long the end waits for heartbeats that are on their way
 
 Output = Callable[[Id, Batch], Awaitable[None]]
 
@@ -78,6 +88,10 @@ class Keeper:
         self._changed = changed
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
+        self._early: set[Id] = set()  # told to stop before there was anything to stop
+        self._hooks = HookRuns(plan, clock=clock, environ=environ, cwd=cwd, output=output, post=self.post)
+        self._heartbeats = Heartbeats(clock)
+        self._readiness: ReadinessFile | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurried = False
         self._deadline_s: float | None = None
@@ -86,11 +100,19 @@ class Keeper:
     async def run(self) -> int:
         """Keep everything; returns the exit code that tells the truth, when nothing is left running."""
         self._code = asyncio.get_running_loop().create_future()
+        if self.plan.readiness is not None:
+            self._readiness = ReadinessFile(self.plan.readiness)
         try:
             self.state, effects = begin(self.plan)
             self._do(effects)
+            if self.state.jobs:
+                self._task(self._look_at_the_clock())
             return await self._code
         finally:
+            if self._readiness is not None:
+                self._readiness.show(ready=False)
+            await self._hooks.close()
+            await self._heartbeats.close(0.0 if self._hurried else SIGN_PATIENCE_S)
             for task in tuple(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -102,6 +124,8 @@ class Keeper:
             return  # whoever works on the first one goes on with this
         while self._events:
             self.state, effects = step(self.plan, self.state, self._events[0])
+            if self._readiness is not None:
+                self._readiness.show(ready=is_ready(self.plan, self.state))
             self._do(effects)
             self._events.popleft()
 
@@ -111,6 +135,10 @@ class Keeper:
             theirs = self._plan_of(each).execution.forward.get(number)
             if theirs is not None:
                 child.send(theirs)
+
+    def trigger(self, process: str) -> None:
+        """Have a run of a scheduled process now."""
+        self.post(Triggered(process, self._watch()))
 
     def end(self) -> None:
         """Stop everything in order; a second call stops it at once."""
@@ -122,6 +150,8 @@ class Keeper:
             for child in self._children.values():
                 self._task(_stopped(child, 0.0, SIGTERM))
         self.post(Ending())
+        if self._hurried:
+            self._hooks.hurry()
 
     async def _hurry_late(self) -> None:
         await self._clock.sleep(self.plan.shutdown_timeout_s)
@@ -136,17 +166,30 @@ class Keeper:
                 case Gone():
                     self.facts.pop(effect.id, None)
                     self._changed(effect.id, None)
-                case Spawn():
-                    self._task(self._spawn(effect.id, effect.run))
-                case Stop():
-                    self._stop(effect.id)
-                case Probe():
-                    self._task(self._probe(effect.id, effect.run))
-                case Wake():
-                    self._task(self._wake(effect))
+                case Signed():
+                    self._sign(effect)
+                case Skipped():
+                    log.warning("supervisor.run_skipped", process=effect.process, why=effect.why)
                 case Finish():
                     if self._code is not None and not self._code.done():
                         self._code.set_result(effect.code)
+                case _:
+                    self._act(effect)
+
+    def _act(self, effect: Spawn | Stop | Probe | Wake | RunHooks | HaltHooks) -> None:
+        match effect:
+            case Spawn():
+                self._task(self._spawn(effect.id, effect.run))
+            case Stop():
+                self._stop(effect.id)
+            case Probe():
+                self._task(self._probe(effect.id, effect.run))
+            case Wake():
+                self._task(self._wake(effect))
+            case RunHooks():
+                self._hooks.start(effect)
+            case HaltHooks():
+                self._hooks.halt(effect.id)
 
     def _task(self, work: Awaitable[None]) -> None:
         async def body() -> None:
@@ -175,13 +218,15 @@ class Keeper:
             self._opening(each)
             child = await Child.start(self._spec(each), clock=self._clock, sink=print_out)
         except CannotStart as error:
+            self._early.discard(each)
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
         self.facts[each] = Facts(pid=child.pid, started=self._clock.now(), last_end=self._last_end(each))
         self.post(Spawned(each, run, self._clock.monotonic()))
-        if self.state.instances[each].phase is Phase.STOPPING:
-            self._stop(each)  # asked for before there was anything to stop
+        if each in self._early:
+            self._early.discard(each)
+            self._stop(each)
         try:
             end = await child.wait()
         except CannotStop as error:
@@ -200,7 +245,9 @@ class Keeper:
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown
-        if child is not None:
+        if child is None:
+            self._early.add(each)
+        else:
             self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
 
     async def _probe(self, each: Id, run: int) -> None:
@@ -212,6 +259,26 @@ class Keeper:
             why = await ask(check, spec=partial(self._spec, each), clock=self._clock)
             self.post(Answered(each, run, why is None, why or ""))
             await self._clock.sleep(check.period_s)
+
+    def _watch(self) -> Watch:
+        return Watch(self._clock.now(), self._clock.monotonic())
+
+    async def _look_at_the_clock(self) -> None:
+        while True:
+            watch = self._watch()
+            self.post(Looked(watch))
+            await self._clock.sleep(soonest(self.state.jobs, watch.wall))
+
+    def _sign(self, effect: Signed) -> None:
+        run, schedule = effect.run, self.plan.processes[effect.process].schedule
+        if run.outcome is None:
+            log.info("supervisor.run_began", process=effect.process, run=run.number, by=run.by.value)
+        else:
+            log.info(
+                "supervisor.run_ended", process=effect.process, run=run.number, outcome=run.outcome.value, how=run.how
+            )
+        if schedule is not None and schedule.heartbeat is not None:
+            self._heartbeats.send(schedule.heartbeat, effect.process, run)
 
     async def _wake(self, effect: Wake) -> None:
         await self._clock.sleep(effect.after_s)

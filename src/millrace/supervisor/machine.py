@@ -4,11 +4,16 @@ Every event is noted first; then `_settle` compares what is wanted with what is 
 closer. So the order of starting and stopping is one rule, whatever happened.
 """
 
+from datetime import datetime, timedelta
+
 from msgspec.structs import replace
 
 from millrace.supervisor.graph import dependents, order
+from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Condition, HealthCheck, Plan, ProbeMode
 from millrace.supervisor.restart import Again, after_end
+from millrace.supervisor.schedule.jobs import By, Job, Outcome, Verdict, Watch, cleared, over, tick, wanted
+from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import (
     ABSENT,
     AT_REST,
@@ -21,16 +26,25 @@ from millrace.supervisor.state import (
     Event,
     Finish,
     Gone,
+    HaltHooks,
+    Hooked,
     Id,
     Instance,
+    Looked,
     NotSpawned,
+    Paused,
     Phase,
     Probe,
     Renewed,
+    RunHooks,
+    Signed,
+    Skipped,
     Spawn,
     Spawned,
+    Stage,
     State,
     Stop,
+    Triggered,
     Wake,
     Wanted,
 )
@@ -39,7 +53,9 @@ from millrace.supervisor.state import (
 def begin(plan: Plan) -> tuple[State, tuple[Effect, ...]]:
     """The state in which a supervisor starts, and the first things to do."""
     wanted = {name: process.scale if process.autostart else 0 for name, process in plan.processes.items()}
-    machine = _Machine(plan, State(wanted=wanted))
+    jobs = {name: Job() for name, process in plan.processes.items() if process.schedule is not None}
+    machine = _Machine(plan, State(wanted=wanted, jobs=jobs))
+    machine.open()
     machine.settle()
     return machine.result()
 
@@ -60,11 +76,18 @@ class _Machine:
         self._before = state.instances
         self._instances: dict[Id, Instance] = dict(state.instances)
         self._wanted: dict[str, int] = dict(state.wanted)
+        self._jobs: dict[str, Job] = dict(state.jobs)
+        self._watch = state.watch
+        self._stage = state.stage
         self._ending = state.ending
+        self._code = state.code
         self._effects: list[Effect] = []
 
     def result(self) -> tuple[State, tuple[Effect, ...]]:
-        state = State(instances=self._instances, wanted=self._wanted, ending=self._ending)
+        state = State(
+            instances=self._instances, wanted=self._wanted, jobs=self._jobs, watch=self._watch, stage=self._stage,
+            ending=self._ending, code=self._code,
+        )  # fmt: skip
         changed = [
             Changed(each, now)
             for each, now in sorted(self._instances.items())
@@ -74,47 +97,137 @@ class _Machine:
 
     # What happened ---------------------------------------------------------------------------------------------------
 
+    def open(self) -> None:
+        """Nothing starts before the hooks of the whole have run."""
+        if Moment.PRE_START in self._plan.hooks:
+            self._stage = Stage.PREPARING
+            self._effects.append(RunHooks(None, 0, Moment.PRE_START))
+
     def note(self, event: Event) -> None:
         match event:
             case Wanted():
                 self._want(event.process, event.count)
-            case Renewed() if not self._ending:
-                for each in self._of(event.process):
-                    if self._instances[each].phase is Phase.RUNNING:
-                        self._stop(each, "asked to restart")
-                    elif self._instances[each].phase is not Phase.STOPPING:
-                        self._set(each, phase=Phase.STOPPED, failures=0, reason="")
-            case Ending():
-                self._ending = True
             case Renewed():
-                pass
+                self._renew(event.process)
+            case Ending():
+                self._begin_to_end()
+            case Looked():
+                self._look(event.watch)
+            case Triggered():
+                self._look(event.watch)
+                self._trigger(event.process, event.watch)
+            case Paused():
+                self._jobs[event.process] = replace(self._jobs[event.process], paused=event.paused)
+            case Hooked() if event.id is None:
+                self._hear_of_all(event)
             case _:
-                instance = self._instances.get(event.id)
+                instance = None if event.id is None else self._instances.get(event.id)
                 if instance is not None and instance.run == event.run:
                     self._hear(event, instance)
 
     def _want(self, process: str, count: int) -> None:
+        if process in self._jobs:
+            count = min(count, 1)
+            if not count:
+                self._jobs[process] = cleared(self._jobs[process])
         self._wanted[process] = count
         for each in self._of(process):
             # Who starts what was given up wants it tried afresh.
             if each.index < count and self._instances[each].phase in AT_REST:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")
 
-    def _hear(self, event: Spawned | NotSpawned | Ended | Answered | Due, instance: Instance) -> None:
+    def _renew(self, process: str) -> None:
+        if self._ending:
+            return
+        if process in self._jobs:
+            self._jobs[process] = cleared(self._jobs[process])
+        for each in self._of(process):
+            phase = self._instances[each].phase
+            if phase in (Phase.RUNNING, Phase.STARTING):
+                self._stop(each, "asked to restart")
+            elif phase not in (Phase.STOPPING, Phase.CLEANING) and process not in self._jobs:
+                self._set(each, phase=Phase.STOPPED, failures=0, reason="")
+
+    def _begin_to_end(self) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self._jobs = {name: cleared(job) for name, job in self._jobs.items()}
+        if self._plan.hooks:
+            self._effects.append(HaltHooks(None))
+        if self._stage is Stage.PREPARING:
+            return  # they tell when they have stopped
+        self._stage = Stage.STOPPING
+        if Moment.PRE_STOP in self._plan.hooks:
+            self._stage = Stage.PARTING
+            self._effects.append(RunHooks(None, 0, Moment.PRE_STOP))
+
+    def _hear_of_all(self, event: Hooked) -> None:
+        match event.moment, self._stage:
+            case Moment.PRE_START, Stage.PREPARING if self._ending:
+                self._stage = Stage.OVER
+            case Moment.PRE_START, Stage.PREPARING if event.why is not None:
+                self._stage, self._ending, self._code = Stage.OVER, True, 1
+            case Moment.PRE_START, Stage.PREPARING:
+                self._stage = Stage.STARTING
+            case Moment.PRE_STOP, Stage.PARTING:
+                self._stage = Stage.STOPPING
+            case Moment.POST_STOP, Stage.CLOSING:
+                self._stage = Stage.OVER
+            case _:
+                pass
+
+    def _hear(self, event: Spawned | NotSpawned | Ended | Answered | Due | Hooked, instance: Instance) -> None:
         match event:
             case Spawned():
-                ready = instance.phase is Phase.RUNNING and not self._is_gated(event.id)
-                self._set(event.id, began_s=event.at_s, ready=ready)
-                if self._check(event.id) is not None:
-                    self._effects.append(Probe(event.id, event.run))
+                self._begin(event, instance)
             case NotSpawned():
-                self._set(event.id, phase=Phase.FAILED, ready=False, reason=event.why)
+                self._halt(event.id)
+                self._fail(event.id, event.why)
             case Answered() if instance.phase is Phase.RUNNING:
                 self._answer(event, instance)
             case Ended():
                 self._end(event, instance)
             case Due() if instance.phase is Phase.BACKING_OFF:
                 self._set(event.id, phase=Phase.WAITING)
+            case Due() if instance.phase is Phase.RUNNING and event.id.process in self._jobs:
+                self._time_out(event.id)
+            case Hooked() if event.id is not None:
+                self._after_hooks(event, event.id, instance)
+            case _:
+                pass
+
+    def _begin(self, event: Spawned, instance: Instance) -> None:
+        """The process is there."""
+        each, plan = event.id, self._plan.processes[event.id.process]
+        running = instance.phase is Phase.RUNNING
+        self._set(each, began_s=event.at_s, there=True, ready=running and not self._is_gated(each))
+        if self._check(each) is not None:
+            self._effects.append(Probe(each, event.run))
+        if running and Moment.POST_START in plan.hooks:
+            self._effects.append(RunHooks(each, event.run, Moment.POST_START))
+        job = self._jobs.get(each.process)
+        if job is None or job.current is None or self._watch is None or plan.schedule is None:
+            return
+        run = replace(job.current, began=self._watch.wall_at(event.at_s))
+        self._jobs[each.process] = replace(job, current=run)
+        self._effects.append(Signed(each.process, run))
+        if plan.schedule.timeout_s:
+            self._effects.append(Wake(each, event.run, plan.schedule.timeout_s))
+
+    def _after_hooks(self, event: Hooked, each: Id, instance: Instance) -> None:
+        match event.moment, instance.phase:
+            case Moment.PRE_START, Phase.STARTING if event.why is None:
+                self._launch(each)
+            case Moment.PRE_START, Phase.STARTING:
+                self._fail(each, event.why or "")
+            case Moment.PRE_START, Phase.STOPPING:
+                self._rest(each, instance.reason)
+            case Moment.PRE_STOP, Phase.STOPPING:
+                self._effects.append(Stop(each, event.run))  # whatever came of them
+            case Moment.POST_STOP, Phase.CLEANING if instance.end is not None:
+                self._set(each, end=None)
+                self._decide(instance.end, instance, asked=instance.asked)
             case _:
                 pass
 
@@ -127,25 +240,113 @@ class _Machine:
         if check.mode is not ProbeMode.LIVENESS:
             ready = passes >= check.success_threshold or (ready and misses < check.failure_threshold)
         self._set(event.id, passes=passes, misses=misses, ready=ready, reason="" if event.well else event.why)
-        if check.mode is not ProbeMode.READINESS and misses >= check.failure_threshold:
+        # At the end of all it is stopped in its order, and what depends on it may still need it.
+        if check.mode is not ProbeMode.READINESS and misses >= check.failure_threshold and not self._ending:
             self._stop(event.id, f"unhealthy: {event.why}", unwell=True)
 
     def _end(self, event: Ended, instance: Instance) -> None:
+        """The process is gone; what becomes of it is decided when its hooks after the stop have run."""
+        each, asked = event.id, instance.phase is Phase.STOPPING
+        self._halt(each)
+        self._set(each, there=False, ready=False)
+        if Moment.POST_STOP in self._plan.processes[each.process].hooks:
+            self._set(each, phase=Phase.CLEANING, end=event, asked=asked)
+            self._effects.append(RunHooks(each, event.run, Moment.POST_STOP))
+        else:
+            self._decide(event, instance, asked=asked)
+
+    def _decide(self, event: Ended, instance: Instance, *, asked: bool) -> None:
         plan = self._plan.processes[event.id.process]
-        if instance.phase is Phase.STOPPING and not (instance.unwell and self._is_wanted(event.id)):
+        if event.id.process in self._jobs:
+            self._end_run(event, instance, asked=asked)
+            return
+        if asked and not (instance.unwell and self._is_wanted(event.id)):
             self._set(event.id, phase=Phase.STOPPED, unwell=False, reason=event.how)
             return
         code, how = (None, instance.reason) if instance.unwell else (event.code, event.how)
         stable = event.at_s - instance.began_s >= plan.restart.stable_s
         failures = 1 if stable else instance.failures + 1
         decision = after_end(plan, code=code, how=how, failures=failures, draw=event.draw)
-        self._set(event.id, ready=False, unwell=False, failures=failures)
+        self._set(event.id, unwell=False, failures=failures)
         if isinstance(decision, Again):
             self._set(event.id, phase=Phase.BACKING_OFF, reason=how)
             self._effects.append(Wake(event.id, event.run, decision.after_s))
         else:
             phase = Phase.COMPLETED if decision.well else Phase.FAILED
             self._set(event.id, phase=phase, reason=decision.why)
+
+    def _fail(self, each: Id, why: str) -> None:
+        """It never started, and is given up; a scheduled process comes again at its next time."""
+        if each.process in self._jobs:
+            self._close_run(each, Outcome.FAILED, why)
+        else:
+            self._set(each, phase=Phase.FAILED, ready=False, reason=why)
+
+    def _rest(self, each: Id, reason: str) -> None:
+        """It was told to stop before its process was there."""
+        if each.process in self._jobs:
+            self._close_run(each, self._jobs[each.process].verdict or Outcome.STOPPED, reason)
+        else:
+            self._set(each, phase=Phase.STOPPED, reason=reason)
+
+    # Runs at their times ---------------------------------------------------------------------------------------------
+
+    def _look(self, watch: Watch) -> None:
+        before, self._watch = self._watch, watch
+        for name, job in self._jobs.items():
+            schedule = self._plan.processes[name].schedule
+            if schedule is None:
+                continue
+            self._jobs[name], due = tick(schedule, job, before, watch.wall)
+            if due is not None and not job.paused and self._takes_runs(name):
+                self._want_run(name, schedule, By.SCHEDULE, due)
+
+    def _trigger(self, process: str, watch: Watch) -> None:
+        schedule = self._plan.processes[process].schedule
+        if schedule is None or not self._takes_runs(process):
+            self._effects.append(Skipped(process, "it is not started, or nothing starts any more"))
+            return
+        self._want_run(process, schedule, By.HAND, watch.wall)
+
+    def _takes_runs(self, process: str) -> bool:
+        return self._is_wanted(Id(process, 0)) and self._stage is not Stage.PREPARING
+
+    def _want_run(self, process: str, schedule: Schedule, by: By, due: datetime) -> None:
+        each = Id(process, 0)
+        self._jobs[process], verdict = wanted(schedule, self._jobs[process], by, due)
+        if verdict is Verdict.SKIP:
+            self._effects.append(Skipped(process, "the run before it goes on"))
+        elif verdict is Verdict.REPLACE:
+            phase = self._instances[each].phase
+            if phase in (Phase.RUNNING, Phase.STARTING):
+                self._stop(each, "replaced by the next run")
+            elif phase is Phase.WAITING:
+                self._close_run(each, Outcome.REPLACED, "replaced by the next run")
+
+    def _time_out(self, each: Id) -> None:
+        schedule = self._plan.processes[each.process].schedule
+        if schedule is not None:
+            self._jobs[each.process] = replace(self._jobs[each.process], verdict=Outcome.TIMED_OUT)
+            self._stop(each, f"took longer than {schedule.timeout_s:g} s")
+
+    def _end_run(self, event: Ended, instance: Instance, *, asked: bool) -> None:
+        well = event.code is not None and event.code in self._plan.processes[event.id.process].restart.success_codes
+        outcome, how = Outcome.SUCCEEDED if well else Outcome.FAILED, event.how
+        if asked:
+            outcome = self._jobs[event.id.process].verdict or Outcome.STOPPED
+            how = f"{instance.reason}; {event.how}"
+        self._close_run(event.id, outcome, how, code=event.code, took_s=event.at_s - instance.began_s)
+
+    def _close_run(self, each: Id, outcome: Outcome, how: str, *, code: int | None = None, took_s: float = 0.0) -> None:
+        """The run that went on is over; `took_s` is measured by the monotonic clock, as the wall's may have jumped."""
+        job = self._jobs[each.process]
+        if job.current is not None:
+            ended = (job.current.began or job.current.due) + timedelta(seconds=took_s)
+            self._jobs[each.process], run = over(job, outcome, ended, code=code, how=how)
+            if run is not None:
+                self._effects.append(Signed(each.process, run))
+        phase = Phase.SCHEDULED if self._is_wanted(each) else Phase.STOPPED
+        self._set(each, phase=phase, ready=False, reason=how)
 
     # What is to be done ----------------------------------------------------------------------------------------------
 
@@ -160,31 +361,50 @@ class _Machine:
             for each in self._of(name):
                 if self._is_wanted(each):
                     self._bring_up(each)
+        parting = self._stage is Stage.PARTING
         for name in reversed(names):
             for each in self._of(name):
                 if not self._is_wanted(each):
                     # Who stops one by hand means that one; only the end of all waits for dependents.
-                    self._take_down(each, blocked=self._ending and any(map(self._is_there, waiting_for[name])))
+                    self._take_down(
+                        each, blocked=self._ending and (parting or any(map(self._is_there, waiting_for[name])))
+                    )
+        self._finish_start()
         self._finish()
 
     def _bring_up(self, each: Id) -> None:
-        instance = self._instances[each]
+        instance, job = self._instances[each], self._jobs.get(each.process)
         if instance.phase is Phase.STOPPED:
+            instance = self._set(each, phase=Phase.WAITING if job is None else Phase.SCHEDULED)
+        if instance.phase is Phase.SCHEDULED and job is not None and job.current is not None:
             instance = self._set(each, phase=Phase.WAITING)
         if instance.phase is not Phase.WAITING:
             return
+        if self._stage is Stage.PREPARING:
+            self._set(each, reason="waits for the hooks before the start")
+            return
         missing = self._missing(each.process)
         if missing is None:
-            run = instance.run + 1
-            self._set(
-                each, phase=Phase.RUNNING, run=run, ready=False, passes=0, misses=0, reason="",
-                restarts=instance.restarts + (1 if instance.run else 0),
-            )  # fmt: skip
-            self._effects.append(Spawn(each, run))
+            self._prepare(each, instance)
         elif missing[1]:
-            self._set(each, phase=Phase.FAILED, reason=f"cannot start: it depends on {missing[0]}, which failed")
+            self._fail(each, f"cannot start: it depends on {missing[0]}, which failed")
         else:
             self._set(each, reason=f"waits for {missing[0]}")
+
+    def _prepare(self, each: Id, instance: Instance) -> None:
+        run = instance.run + 1
+        self._set(
+            each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="",
+            restarts=instance.restarts + (1 if instance.run and each.process not in self._jobs else 0),
+        )  # fmt: skip
+        if Moment.PRE_START in self._plan.processes[each.process].hooks:
+            self._effects.append(RunHooks(each, run, Moment.PRE_START))
+        else:
+            self._launch(each)
+
+    def _launch(self, each: Id) -> None:
+        instance = self._set(each, phase=Phase.RUNNING)
+        self._effects.append(Spawn(each, instance.run))
 
     def _missing(self, process: str) -> tuple[str, bool] | None:
         """What stands in the way of a start, and whether for good."""
@@ -196,22 +416,42 @@ class _Machine:
 
     def _take_down(self, each: Id, *, blocked: bool) -> None:
         phase = self._instances[each].phase
-        if phase is Phase.RUNNING and not blocked:
+        if phase is Phase.STARTING or (phase is Phase.RUNNING and not blocked):
             self._stop(each, "asked to stop")
         elif phase in (Phase.WAITING, Phase.BACKING_OFF):
-            self._set(each, phase=Phase.STOPPED, reason="asked to stop")
+            self._rest(each, "asked to stop")
+        elif phase is Phase.SCHEDULED:
+            self._set(each, phase=Phase.STOPPED)
         elif phase in AT_REST and each.index >= self._wanted.get(each.process, 0) > 0:
             del self._instances[each]  # scaled down
             self._effects.append(Gone(each))
 
+    def _finish_start(self) -> None:
+        """The whole is up once each that starts by itself has been started, whatever became of it since."""
+        found = (one for each, one in self._instances.items() if self._is_wanted(each))
+        if self._stage is Stage.STARTING and not self._ending and all(map(_was_started, found)):
+            self._stage = Stage.UP
+            if Moment.POST_START in self._plan.hooks:
+                self._effects.append(RunHooks(None, 0, Moment.POST_START))
+
     def _finish(self) -> None:
         phases = [instance.phase for instance in self._instances.values()]
-        if any(phase not in AT_REST for phase in phases):
+        if self._stage in (Stage.PREPARING, Stage.PARTING, Stage.CLOSING) or any(one not in AT_REST for one in phases):
             return
-        if self._ending:
-            self._effects.append(Finish(0))
+        if self._stage is Stage.OVER:
+            self._effects.append(Finish(self._code))
+        elif self._ending:
+            self._close(0)
         elif Phase.STOPPED not in phases and len(phases) >= len(self._plan.processes):
-            self._effects.append(Finish(1 if Phase.FAILED in phases else 0))
+            self._close(1 if Phase.FAILED in phases else 0)
+
+    def _close(self, code: int) -> None:
+        """Nothing is left to keep."""
+        if Moment.POST_STOP not in self._plan.hooks:
+            self._effects.append(Finish(code))
+            return
+        self._stage, self._ending, self._code = Stage.CLOSING, True, code
+        self._effects += (HaltHooks(None), RunHooks(None, 0, Moment.POST_STOP))
 
     # Words -----------------------------------------------------------------------------------------------------------
 
@@ -220,8 +460,22 @@ class _Machine:
         return found
 
     def _stop(self, each: Id, reason: str, *, unwell: bool = False) -> None:
+        preparing = self._instances[each].phase is Phase.STARTING
         instance = self._set(each, phase=Phase.STOPPING, ready=False, unwell=unwell, reason=reason)
-        self._effects.append(Stop(each, instance.run))
+        if preparing:
+            self._effects.append(HaltHooks(each))
+            return
+        self._halt(each)
+        if Moment.PRE_STOP in self._plan.processes[each.process].hooks:
+            self._effects.append(RunHooks(each, instance.run, Moment.PRE_STOP))
+        else:
+            self._effects.append(Stop(each, instance.run))
+
+    def _halt(self, each: Id) -> None:
+        """What still runs of its hooks beside it has no more use."""
+        hooks = self._plan.processes[each.process].hooks
+        if Moment.POST_START in hooks or Moment.PRE_STOP in hooks:
+            self._effects.append(HaltHooks(each))
 
     def _of(self, process: str) -> list[Id]:
         return sorted(each for each in self._instances if each.process == process)
@@ -246,6 +500,12 @@ def _meets(instance: Instance, condition: Condition) -> bool:
     if instance.phase is Phase.COMPLETED:
         return True
     return instance.phase is Phase.RUNNING and (condition is Condition.STARTED or instance.ready)
+
+
+def _was_started(instance: Instance) -> bool:
+    if instance.phase is Phase.RUNNING:
+        return instance.there
+    return instance.phase not in (Phase.STOPPED, Phase.WAITING, Phase.STARTING)
 
 
 def _seen(instance: Instance | None) -> tuple[object, ...]:

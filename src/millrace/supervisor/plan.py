@@ -8,7 +8,10 @@ from signal import Signals
 from msgspec import Struct, field
 
 from millrace.supervisor.execution import Execution
+from millrace.supervisor.hooks import Hooks
 from millrace.supervisor.logs.settings import LogForm, Logging
+from millrace.supervisor.readiness import Readiness
+from millrace.supervisor.schedule.values import Schedule
 
 
 class Kind(StrEnum):
@@ -16,6 +19,7 @@ class Kind(StrEnum):
 
     SERVICE = "service"  # kept running
     ONESHOT = "oneshot"  # runs once, at the start
+    SCHEDULED = "scheduled"  # runs at its times
 
 
 class Policy(StrEnum):
@@ -103,6 +107,13 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     health_check: HealthCheck | None = None
     execution: Execution = field(default_factory=Execution)
     logging: Logging = field(default_factory=Logging)
+    schedule: Schedule | None = None
+    hooks: Hooks = field(default_factory=dict)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is kept running."""
+        return self.kind is Kind.SERVICE
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -111,3 +122,5 @@ class Plan(Struct, frozen=True, kw_only=True):
     processes: Mapping[str, ProcessPlan]
     shutdown_timeout_s: float = 30.0
     log_format: LogForm = LogForm.TEXT
+    hooks: Hooks = field(default_factory=dict)
+    readiness: Readiness | None = None

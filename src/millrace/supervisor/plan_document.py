@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from signal import Signals
-from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from millrace.domain.document import DocumentReader, kind_of, shown
+from millrace.domain.document import kind_of, shown
 from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
+from millrace.supervisor.hooks_document import hooks_of
 from millrace.supervisor.logs.document import read_logging
 from millrace.supervisor.logs.settings import LogForm
 from millrace.supervisor.plan import (
@@ -26,11 +27,12 @@ from millrace.supervisor.plan import (
     Restart,
     Shutdown,
 )
+from millrace.supervisor.plans.reader import Reader
+from millrace.supervisor.readiness_document import readiness_of, settled
+from millrace.supervisor.schedule.reading import schedule_of
 from millrace.supervisor.yaml_text import Findings, read
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
-_DAY_S = 86_400.0
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 MAX_SCALE = 1000
@@ -79,61 +81,19 @@ def _line(lines: Mapping[str, int], path: str) -> int:
     return lines.get(path, 0) if path else 0
 
 
-class _Reader(DocumentReader):
-    """Reads what only plans hold."""
-
-    def duration(self, key: str, default: float, low: float = 0.0, high: float = _DAY_S) -> float:
-        """Seconds: a number, or a text such as `1m30s` or `250ms`."""
-        value = self.raw(key)
-        seconds: float | None = None
-        if value is None:
-            return default
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = float(value)
-        elif isinstance(value, str) and value and (found := _DURATION.match(value)):
-            hours, minutes, rest, thousandths = (float(part or 0) for part in found.groups())
-            seconds = 3600 * hours + 60 * minutes + rest + thousandths / 1000
-        if seconds is None or not low <= seconds <= high:
-            self.report(key, f"is {shown(value)}; allowed: {low:g} to {high:g} seconds, or a text such as 1m30s")
-            return default
-        return seconds
-
-    def flag(self, key: str, default: bool) -> bool:
-        """True or false."""
-        value = self.raw(key, default)
-        if not isinstance(value, bool):
-            self.report(key, f"must be true or false, not {shown(value)}")
-            return default
-        return value
-
-    def words(self, key: str) -> tuple[str, ...]:
-        """A list of texts."""
-        value = self.raw(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
-            self.report(key, f'must be a list of texts, such as ["nginx", "-g", "daemon off;"], not {shown(value)}')
-            return ()
-        return tuple(value)
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        """A mapping, empty where it is missing."""
-        value = self.raw(key, {})
-        if not isinstance(value, Mapping):
-            self.report(key, f"must be a mapping, not {kind_of(value)}")
-            return {}
-        return {str(name): inner for name, inner in value.items()}
-
-
 def _plan(document: object, findings: Findings) -> Plan:
-    root = _Reader(document, "", findings)
+    root = Reader(document, "", findings)
     root.text("version", "1")
-    settings = _Reader(root.mapping("global"), "global", findings)
+    settings = Reader(root.mapping("global"), "global", findings)
     usual = _restart(settings, _GLOBAL_WORDS, Restart())
     shutdown_timeout_s = settings.duration("shutdown_timeout", 30.0, 0.1)
     log_format = LogForm(settings.word("log_format", LogForm, LogForm.TEXT))
+    readiness = readiness_of(settings)
     settings.done()
+    hooks = hooks_of(root, _env)
     processes = {}
     for name, entry in root.mapping("processes").items():
-        reader = _Reader(entry, f"processes.{name}", findings)
+        reader = Reader(entry, f"processes.{name}", findings)
         if not NAME.match(name):
             findings.append((reader.path, "is no name: letters, digits, - and _, beginning with a letter, at most 64"))
         if not isinstance(entry, Mapping):
@@ -147,57 +107,85 @@ def _plan(document: object, findings: Findings) -> Plan:
         findings.append(("processes", "holds no enabled process; name at least one"))
     root.done()
     _check_dependencies(processes, findings)
-    return Plan(processes=processes, shutdown_timeout_s=shutdown_timeout_s, log_format=log_format)
+    readiness = settled(readiness, processes, findings)
+    return Plan(
+        processes=processes,
+        shutdown_timeout_s=shutdown_timeout_s,
+        log_format=log_format,
+        hooks=hooks,
+        readiness=readiness,
+    )
 
 
-def _process(name: str, reader: _Reader, usual: Restart) -> ProcessPlan:
+def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
     command = reader.words("command")
     if not command and isinstance(reader.raw("command"), list | None):
         reader.report("command", "is missing; give a list: the program and its arguments")
-    # `longrun` is the predecessor's word.
-    kind = reader.word("type", (*Kind, "longrun"), Kind.SERVICE)
-    oneshot = kind == Kind.ONESHOT
-    bare = oneshot and not reader.has("restart")
+    schedule = schedule_of(reader)
+    kind = _kind(reader, schedule is not None)
+    once = kind is not Kind.SERVICE
+    bare = once and not reader.has("restart")
+    if kind is Kind.SCHEDULED:
+        usual = replace(usual, policy=Policy.NEVER)
     restart = Restart(policy=Policy.NEVER) if bare else _restart_of(reader, usual)
-    if oneshot and restart.policy is Policy.ALWAYS:
+    if kind is Kind.ONESHOT and restart.policy is Policy.ALWAYS:
         reader.report("restart", "is always, and a oneshot runs once; allowed: on-failure, never")
+    elif kind is Kind.SCHEDULED and restart.policy is not Policy.NEVER:
+        reader.report("restart", f"is {restart.policy}, and a scheduled process runs at its times; allowed: never")
+    health_check = _health_check(reader)
+    if kind is Kind.SCHEDULED and health_check is not None:
+        reader.report("health_check", "is for what keeps running, and a scheduled process ends by itself; take it out")
     working_dir = reader.text("working_dir", "", 4096)
     return ProcessPlan(
         name=name,
         command=command,
-        kind=Kind.ONESHOT if oneshot else Kind.SERVICE,
-        scale=reader.whole("scale", 1, 1 if oneshot else MAX_SCALE, 1),
+        kind=kind,
+        scale=reader.whole("scale", 1, 1 if once else MAX_SCALE, 1),
         autostart=reader.word("initial_state", ("running", "stopped"), "running") == "running",
         depends_on=_depends_on(reader),
         env=_env(reader),
         working_dir=Path(working_dir) if working_dir else None,
         restart=restart,
         shutdown=_shutdown(reader),
-        health_check=_health_check(reader),
         execution=execution_from(reader),
         logging=read_logging(reader),
+        health_check=health_check,
+        schedule=schedule,
+        hooks=hooks_of(reader, _env),
     )
 
 
-def _depends_on(reader: _Reader) -> dict[str, Condition]:
+def _kind(reader: Reader, scheduled: bool) -> Kind:
+    """`longrun` is the predecessor's word for a service; its type says nothing of a process that has a schedule."""
+    word = reader.word("type", (*Kind, "longrun"), Kind.SCHEDULED if scheduled else Kind.SERVICE)
+    if scheduled:
+        if word == Kind.SERVICE:
+            reader.report("type", "is service, and it has a schedule; take one of them out")
+        return Kind.SCHEDULED
+    if word == Kind.SCHEDULED:
+        reader.report("schedule", "is missing; give one such as */5 * * * *, or another type")
+    return Kind.ONESHOT if word == Kind.ONESHOT else Kind.SERVICE
+
+
+def _depends_on(reader: Reader) -> dict[str, Condition]:
     """A list of names, or a mapping from name to `started`, `ready` or `completed`, or to `{condition: ...}`."""
     value = reader.raw("depends_on", [])
     if isinstance(value, list):
         return dict.fromkeys(reader.words("depends_on"), Condition.READY)
-    inner = _Reader(reader.mapping("depends_on"), reader.at("depends_on"), reader.findings)
+    inner = Reader(reader.mapping("depends_on"), reader.at("depends_on"), reader.findings)
     return {name: _condition(inner, name) for name in inner.document}
 
 
-def _condition(reader: _Reader, name: str) -> Condition:
+def _condition(reader: Reader, name: str) -> Condition:
     if not isinstance(reader.raw(name), Mapping):
         return Condition(reader.word(name, Condition, Condition.READY))
-    inner = _Reader(reader.raw(name), reader.at(name), reader.findings)
+    inner = Reader(reader.raw(name), reader.at(name), reader.findings)
     found = Condition(inner.word("condition", Condition, Condition.READY))
     inner.done()
     return found
 
 
-def _env(reader: _Reader) -> dict[str, str]:
+def _env(reader: Reader) -> dict[str, str]:
     found = {}
     for name, value in reader.mapping("env").items():
         if not _VARIABLE.match(name):
@@ -209,7 +197,7 @@ def _env(reader: _Reader) -> dict[str, str]:
     return found
 
 
-def _restart_of(reader: _Reader, usual: Restart) -> Restart:
+def _restart_of(reader: Reader, usual: Restart) -> Restart:
     value = reader.raw("restart")
     if not isinstance(value, Mapping):
         policy = Policy(reader.word("restart", Policy, usual.policy))
@@ -217,13 +205,13 @@ def _restart_of(reader: _Reader, usual: Restart) -> Restart:
             policy=policy, backoff_initial_s=usual.backoff_initial_s, backoff_max_s=usual.backoff_max_s,
             max_attempts=usual.max_attempts,
         )  # fmt: skip
-    inner = _Reader(value, reader.at("restart"), reader.findings)
+    inner = Reader(value, reader.at("restart"), reader.findings)
     found = _restart(inner, _OWN_WORDS, usual)
     inner.done()
     return found
 
 
-def _restart(reader: _Reader, words: tuple[str, str, str, str], usual: Restart) -> Restart:
+def _restart(reader: Reader, words: tuple[str, str, str, str], usual: Restart) -> Restart:
     policy, attempts, initial, most = words
     initial_s = reader.duration(initial, usual.backoff_initial_s)
     most_s = reader.duration(most, max(usual.backoff_max_s, initial_s))
@@ -244,8 +232,8 @@ def _restart(reader: _Reader, words: tuple[str, str, str, str], usual: Restart) 
     )
 
 
-def _shutdown(reader: _Reader) -> Shutdown:
-    inner = _Reader(reader.mapping("shutdown"), reader.at("shutdown"), reader.findings)
+def _shutdown(reader: Reader) -> Shutdown:
+    inner = Reader(reader.mapping("shutdown"), reader.at("shutdown"), reader.findings)
     word = inner.text("signal", "TERM").removeprefix("SIG")
     if word not in SIGNALS:
         inner.report("signal", f"is {shown(word)}; allowed: {', '.join(SIGNALS)}")
@@ -255,10 +243,10 @@ def _shutdown(reader: _Reader) -> Shutdown:
     return found
 
 
-def _health_check(reader: _Reader) -> HealthCheck | None:
+def _health_check(reader: Reader) -> HealthCheck | None:
     if not reader.has("health_check"):
         return None
-    inner = _Reader(reader.mapping("health_check"), reader.at("health_check"), reader.findings)
+    inner = Reader(reader.mapping("health_check"), reader.at("health_check"), reader.findings)
     kind = ProbeKind(inner.word("type", ProbeKind, ProbeKind.TCP))
     command: tuple[str, ...] = ()
     target = ""
@@ -286,7 +274,7 @@ def _health_check(reader: _Reader) -> HealthCheck | None:
     return found
 
 
-def _check_target(reader: _Reader, key: str, kind: ProbeKind, target: str) -> None:
+def _check_target(reader: Reader, key: str, kind: ProbeKind, target: str) -> None:
     try:
         parts = urlsplit(target if kind is ProbeKind.HTTP else f"tcp://{target}")
         usable = bool(parts.hostname) and (kind is ProbeKind.HTTP or parts.port is not None)
@@ -308,6 +296,10 @@ def _check_dependencies(processes: Mapping[str, ProcessPlan], findings: Findings
             elif other not in processes:
                 known = False
                 findings.append((path, f"names {other}, and no enabled process is called that"))
+            elif processes[other].kind is Kind.SCHEDULED:
+                findings.append(
+                    (path, f"names {other}, which runs at its times, so that nothing can wait for it; take it out")
+                )
             elif condition is Condition.COMPLETED and processes[other].kind is not Kind.ONESHOT:
                 findings.append((path, f"waits for {other} to complete, and only a oneshot does; use started or ready"))
     if known and (ring := cycle(processes)):

@@ -5,15 +5,21 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from millrace.supervisor.hooks import Moment
+from millrace.supervisor.schedule.jobs import Job, Run, Watch
+
 
 class Phase(StrEnum):
     """Where an instance is in its life."""
 
     STOPPED = "stopped"  # at rest, as asked
+    SCHEDULED = "scheduled"  # its next run comes at its time
     WAITING = "waiting"  # wanted, and something that it depends on is not there yet
+    STARTING = "starting"  # its hooks before the start run
     RUNNING = "running"
     BACKING_OFF = "backing-off"  # ended, and started again after a while
     STOPPING = "stopping"
+    CLEANING = "cleaning"  # it has ended, and its hooks after the stop run
     COMPLETED = "completed"  # ended well, and not started again
     FAILED = "failed"  # ended badly or never started, and given up
 
@@ -21,8 +27,20 @@ class Phase(StrEnum):
 AT_REST = frozenset({Phase.STOPPED, Phase.COMPLETED, Phase.FAILED})
 """Phases in which no process is there and none will come by itself."""
 
-ABSENT = AT_REST | {Phase.WAITING, Phase.BACKING_OFF}
-"""Phases in which no process is there."""
+ABSENT = AT_REST | {Phase.SCHEDULED, Phase.WAITING, Phase.BACKING_OFF}
+"""Phases in which no process of it is there, and none of its hooks."""
+
+
+class Stage(StrEnum):
+    """Where the whole is in its life."""
+
+    PREPARING = "preparing"  # the hooks before the start run, and nothing else
+    STARTING = "starting"  # not everything that starts by itself has been started
+    UP = "up"
+    PARTING = "parting"  # the hooks before the stop run, and everything goes on
+    STOPPING = "stopping"
+    CLOSING = "closing"  # everything has ended, and the hooks after the stop run
+    OVER = "over"
 
 
 class Id(Struct, frozen=True, order=True):
@@ -39,7 +57,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     """One instance. `run` counts its starts, so that news of an earlier run is known as old.
 
     `failures` counts ends in a row that were not asked for, since it last ran for long enough; `passes` and `misses` are
-    answers of its health check in a row. `unwell` tells that it is stopped because its health check failed.
+    answers of its health check in a row. `unwell` tells that it is stopped because its health check failed. `there` is True
+    from the start of its process to its end; `end` and `asked` keep how it ended, and whether it was to, while it cleans up.
     """
 
     phase: Phase = Phase.STOPPED
@@ -52,14 +71,25 @@ class Instance(Struct, frozen=True, kw_only=True):
     unwell: bool = False
     began_s: float = 0.0
     reason: str = ""
+    there: bool = False
+    end: "Ended | None" = None
+    asked: bool = False
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """Everything that the machine knows. `wanted` holds, for each process, how many instances there shall be."""
+    """Everything that the machine knows.
+
+    `wanted` holds, for each process, how many instances there shall be; `jobs` what is known of each scheduled process;
+    `watch` the last look at the clocks. `code` is the exit code once the hooks after the stop are all that is left.
+    """
 
     instances: Mapping[Id, Instance] = field(default_factory=dict)
     wanted: Mapping[str, int] = field(default_factory=dict)
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    watch: Watch | None = None
+    stage: Stage = Stage.STARTING
     ending: bool = False
+    code: int = 0
 
 
 # What may happen. `at_s` is the monotonic clock in seconds.
@@ -125,7 +155,36 @@ class Ending(Struct, frozen=True):
     """Everything shall be stopped."""
 
 
-Event = Wanted | Renewed | Spawned | NotSpawned | Ended | Answered | Due | Ending
+class Looked(Struct, frozen=True):
+    """Somebody looked at the clocks."""
+
+    watch: Watch
+
+
+class Triggered(Struct, frozen=True):
+    """Somebody wants a run of a scheduled process now, also of one that is paused."""
+
+    process: str
+    watch: Watch
+
+
+class Paused(Struct, frozen=True):
+    """Somebody wants the times of a scheduled process passed over, or heeded again. A run goes on."""
+
+    process: str
+    paused: bool
+
+
+class Hooked(Struct, frozen=True):
+    """The hooks of a moment have ended; `why` one of them failed, None where none did. `id` None are those of the whole."""
+
+    id: Id | None
+    run: int
+    moment: Moment
+    why: str | None = None
+
+
+Event = Wanted | Renewed | Spawned | NotSpawned | Ended | Answered | Due | Ending | Looked | Triggered | Paused | Hooked
 
 
 # What the machine wants done.
@@ -160,6 +219,34 @@ class Wake(Struct, frozen=True):
     after_s: float
 
 
+class RunHooks(Struct, frozen=True):
+    """Run the hooks of a moment; answer with Hooked. `id` None are those of the whole."""
+
+    id: Id | None
+    run: int
+    moment: Moment
+
+
+class HaltHooks(Struct, frozen=True):
+    """Stop what runs of the hooks of an instance, or of the whole; Hooked answers as ever."""
+
+    id: Id | None
+
+
+class Signed(Struct, frozen=True):
+    """Tell whoever watches: a run of a scheduled process has begun or ended; its heartbeat is due."""
+
+    process: str
+    run: Run
+
+
+class Skipped(Struct, frozen=True):
+    """Tell whoever watches: a time of a scheduled process came, and nothing runs for it."""
+
+    process: str
+    why: str
+
+
 class Changed(Struct, frozen=True):
     """Tell whoever watches: the instance is in another phase, or its readiness changed."""
 
@@ -179,4 +266,4 @@ class Finish(Struct, frozen=True):
     code: int
 
 
-Effect = Spawn | Stop | Probe | Wake | Changed | Gone | Finish
+Effect = Spawn | Stop | Probe | Wake | RunHooks | HaltHooks | Signed | Skipped | Changed | Gone | Finish

@@ -17,13 +17,16 @@ def is_settled(state: State, process: str) -> bool:
     if len([each for each, _ in found if each.index < wanted]) < wanted:
         return False
     return all(
-        instance.phase in AT_REST or (each.index < wanted and instance.phase is Phase.RUNNING and instance.ready)
+        instance.phase in AT_REST
+        or instance.phase is Phase.SCHEDULED
+        or (each.index < wanted and instance.phase is Phase.RUNNING and instance.ready)
         for each, instance in found
     )
 
 
 _URGENCY = (
-    Phase.FAILED, Phase.BACKING_OFF, Phase.STOPPING, Phase.WAITING, Phase.RUNNING, Phase.COMPLETED, Phase.STOPPED,
+    Phase.FAILED, Phase.BACKING_OFF, Phase.STOPPING, Phase.CLEANING, Phase.WAITING, Phase.STARTING, Phase.RUNNING,
+    Phase.SCHEDULED, Phase.COMPLETED, Phase.STOPPED,
 )  # fmt: skip
 
 
@@ -36,7 +39,7 @@ def is_ready(state: State) -> bool:
     """Whether everything that is wanted is ready, or has completed."""
     return not state.ending and all(
         (found := state.instances.get(Id(process, index))) is not None
-        and ((found.phase is Phase.RUNNING and found.ready) or found.phase is Phase.COMPLETED)
+        and ((found.phase is Phase.RUNNING and found.ready) or found.phase in (Phase.COMPLETED, Phase.SCHEDULED))
         for process, count in state.wanted.items()
         for index in range(count)
     )

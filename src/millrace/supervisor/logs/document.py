@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from millrace.domain.document import shown
 from millrace.supervisor.logs.entry import Level
@@ -16,16 +15,14 @@ from millrace.supervisor.logs.settings import (
     Redaction,
     Rule,
 )
-
-if TYPE_CHECKING:
-    from millrace.supervisor.plan_document import _Reader  # it calls us
+from millrace.supervisor.plans.reader import Reader
 
 _GROUP = re.compile(r"\$(?:\$|(\d+)|\{(\w+)\})")
 _FAR_S = 366 * 86_400.0
 _GRAVEST_FIRST = tuple(reversed(Level))
 
 
-def read_logging(process: "_Reader") -> Logging:
+def read_logging(process: Reader) -> Logging:
     """How the output of a process is treated; what is wrong goes to the reader's findings."""
     reader = _inner(process, "logging")
     found = Logging(
@@ -44,17 +41,17 @@ def read_logging(process: "_Reader") -> Logging:
     return found
 
 
-def _inner(reader: "_Reader", key: str) -> "_Reader":
+def _inner(reader: Reader, key: str) -> Reader:
     return type(reader)(reader.mapping(key), reader.at(key), reader.findings)
 
 
-def _stream(process: "_Reader", reader: "_Reader", key: str) -> bool:
+def _stream(process: Reader, reader: Reader, key: str) -> bool:
     """The shorthand at the process, unless the section itself says something."""
     usual = process.flag(key, True)
     return reader.flag(key, usual)
 
 
-def _labels(reader: "_Reader") -> dict[str, str]:
+def _labels(reader: Reader) -> dict[str, str]:
     found = {}
     for name, value in reader.mapping("labels").items():
         if isinstance(value, str):
@@ -64,7 +61,7 @@ def _labels(reader: "_Reader") -> dict[str, str]:
     return found
 
 
-def _multiline(reader: "_Reader") -> Multiline | None:
+def _multiline(reader: Reader) -> Multiline | None:
     if not reader.has("multiline"):
         return None
     inner = _inner(reader, "multiline")
@@ -78,7 +75,7 @@ def _multiline(reader: "_Reader") -> Multiline | None:
     return Multiline(start=start, max_lines=max_lines, timeout_s=timeout_s)
 
 
-def _redaction(reader: "_Reader") -> Redaction:
+def _redaction(reader: Reader) -> Redaction:
     inner = _inner(reader, "redaction")
     enabled = inner.flag("enabled", True)
     entries = inner.raw("patterns", [])
@@ -98,7 +95,7 @@ def _redaction(reader: "_Reader") -> Redaction:
     return Redaction(enabled=enabled, rules=tuple(rules))
 
 
-def _replacement(reader: "_Reader", text: str, pattern: re.Pattern[str] | None) -> str:
+def _replacement(reader: Reader, text: str, pattern: re.Pattern[str] | None) -> str:
     r"""`$1`, `${1}` and `${name}` stand for groups, `$$` for a dollar; everything else for itself."""
     parts, end = [], 0
     for found in _GROUP.finditer(text):
@@ -115,7 +112,7 @@ def _replacement(reader: "_Reader", text: str, pattern: re.Pattern[str] | None) 
     return "".join(parts) + text[end:].replace("\\", r"\\")
 
 
-def _json(reader: "_Reader") -> JsonLines | None:
+def _json(reader: Reader) -> JsonLines | None:
     value = reader.raw("json", False)
     if isinstance(value, bool):
         return JsonLines() if value else None
@@ -130,7 +127,7 @@ def _json(reader: "_Reader") -> JsonLines | None:
     return found if enabled else None
 
 
-def _detection(reader: "_Reader") -> Detection:
+def _detection(reader: Reader) -> Detection:
     inner = _inner(reader, "level_detection")
     own = _inner(inner, "patterns")
     named = [(level, _pattern(own, level, own.raw(level))) for level in _GRAVEST_FIRST if own.has(level)]
@@ -145,7 +142,7 @@ def _detection(reader: "_Reader") -> Detection:
     return found
 
 
-def _filters(reader: "_Reader") -> Filters:
+def _filters(reader: Reader) -> Filters:
     inner = _inner(reader, "filters")
     found = Filters(
         min_level=Level(reader.word("min_level", Level, Level.DEBUG)),
@@ -156,12 +153,12 @@ def _filters(reader: "_Reader") -> Filters:
     return found
 
 
-def _patterns(reader: "_Reader", key: str) -> tuple[re.Pattern[str], ...]:
+def _patterns(reader: Reader, key: str) -> tuple[re.Pattern[str], ...]:
     found = (_pattern(reader, f"{key}[{index}]", text) for index, text in enumerate(reader.words(key)))
     return tuple(pattern for pattern in found if pattern is not None)
 
 
-def _pattern(reader: "_Reader", key: str, value: object) -> re.Pattern[str] | None:
+def _pattern(reader: Reader, key: str, value: object) -> re.Pattern[str] | None:
     if not isinstance(value, str) or not value:
         reader.report(key, f"must be a regular expression, not {shown(value)}")
         return None
@@ -172,7 +169,7 @@ def _pattern(reader: "_Reader", key: str, value: object) -> re.Pattern[str] | No
         return None
 
 
-def _file(reader: "_Reader") -> LogFile | None:
+def _file(reader: Reader) -> LogFile | None:
     if not reader.has("file"):
         return None
     inner = _inner(reader, "file")

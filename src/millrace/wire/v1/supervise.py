@@ -7,7 +7,9 @@ import msgspec
 
 from millrace.wire.v1.base import Reply, Request
 
-InstanceState = Literal["stopped", "waiting", "running", "backing-off", "stopping", "completed", "failed"]
+InstanceState = Literal[
+    "stopped", "scheduled", "waiting", "starting", "running", "backing-off", "stopping", "cleaning", "completed", "failed"
+]  # fmt: skip
 Scale = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)]
 
 
@@ -42,7 +44,7 @@ class ProcessView(Reply):
     """One process of the plan. `state` is that of the instance that needs attention most; `desired` how many there shall be."""
 
     name: str
-    type: Literal["service", "oneshot"]
+    type: Literal["service", "oneshot", "scheduled"]
     state: InstanceState
     desired: int
     ready: int

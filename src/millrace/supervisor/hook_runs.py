@@ -1,0 +1,157 @@
+"""Run hooks, one after the other, and stop them when they are in the way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from millrace.process.child import Child
+from millrace.process.values import Batch, CannotStart, CannotStop, Sink, Spec
+from millrace.runtime.clock import Clock
+from millrace.supervisor.hooks import Hook
+from millrace.supervisor.plan import Plan
+from millrace.supervisor.state import Hooked, Id, RunHooks
+from millrace.telemetry.logs import logger
+
+log = logger("supervisor")
+GRACE_S = 2.0
+"""How long a hook that is told to stop may take for it."""
+
+
+class HookRuns:
+    """The hooks that run now, of the whole and of each instance."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        clock: Clock,
+        environ: Mapping[str, str],
+        cwd: Path,
+        output: Callable[[Id, Batch], Awaitable[None]],
+        post: Callable[[Hooked], None],
+    ) -> None:
+        """`output` gets what hooks of an instance print, the log what those of the whole print; `post` hears of each end."""
+        self._plan = plan
+        self._clock = clock
+        self._environ = environ
+        self._cwd = cwd
+        self._output = output
+        self._post = post
+        self._tasks: dict[asyncio.Task[None], Id | None] = {}
+        self._hurried = False
+        self._closed = False
+
+    def start(self, wanted: RunHooks) -> None:
+        """Run the hooks of a moment; after `hurry` they are passed over."""
+        if self._hurried:
+            self._post(Hooked(wanted.id, wanted.run, wanted.moment, "there was no time left"))
+            return
+        task = asyncio.create_task(self._run(wanted))
+        self._tasks[task] = wanted.id
+        task.add_done_callback(self._tasks.pop)
+
+    def halt(self, each: Id | None) -> None:
+        """Stop what runs of one's hooks."""
+        for task, owner in self._tasks.items():
+            # One that stops already is let be: a second cancel would cut its stopping short.
+            if owner == each and not task.cancelling():
+                task.cancel()
+
+    def hurry(self) -> None:
+        """No more time for hooks."""
+        self._hurried = True
+        for owner in set(self._tasks.values()):
+            self.halt(owner)
+
+    async def close(self) -> None:
+        """Stop all of them; returns when they have."""
+        self._closed = True
+        self.hurry()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, wanted: RunHooks) -> None:
+        each, env, cwd = wanted.id, dict(self._environ), self._cwd
+        hooks = self._plan.hooks.get(wanted.moment, ())
+        if each is not None:
+            plan = self._plan.processes[each.process]
+            hooks, cwd = plan.hooks.get(wanted.moment, ()), plan.working_dir or cwd
+            env |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
+
+        async def sink(batch: Batch) -> None:
+            if each is not None:
+                await self._output(each, batch)
+                return
+            for line in batch.lines:
+                log.info("supervisor.hook_said", moment=wanted.moment.value, line=line.text)
+
+        try:
+            why = await run_hooks(
+                hooks,
+                cwd=cwd,
+                env=env,
+                clock=self._clock,
+                sink=sink,
+                grace_s=lambda: 0.0 if self._hurried else GRACE_S,
+            )
+        except asyncio.CancelledError:
+            why = "the hooks were stopped"
+        except CannotStop as error:
+            why = str(error)
+        owner = "" if each is None else str(each)
+        log.info("supervisor.hooked", moment=wanted.moment.value, instance=owner, failure=why or "")
+        if not self._closed:
+            self._post(Hooked(each, wanted.run, wanted.moment, why))
+
+
+async def run_hooks(
+    hooks: tuple[Hook, ...],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    clock: Clock,
+    sink: Sink,
+    grace_s: Callable[[], float],
+) -> str | None:
+    """Run all of them in order; None, or why the first one failed that may not: those after it have not run.
+
+    Cancelled, it stops the one that runs, with everything that it started, before it returns; `grace_s` is asked then.
+    """
+    for hook in hooks:
+        why = None
+        for attempt in range(hook.retries + 1):
+            if attempt:
+                await clock.sleep(hook.retry_delay_s)
+            spec = Spec(
+                argv=hook.command, cwd=hook.working_dir or cwd, env={**env, **hook.env, "MILLRACE_HOOK": hook.name}
+            )
+            why = await _run(spec, hook.timeout_s, clock, sink, grace_s)
+            if why is None:
+                break
+            log.warning("supervisor.hook_failed", hook=hook.name, attempt=attempt + 1, why=why)
+        if why is not None and not hook.continue_on_error:
+            return f"the hook {hook.name} failed: {why}"
+    return None
+
+
+async def _run(spec: Spec, timeout_s: float, clock: Clock, sink: Sink, grace_s: Callable[[], float]) -> str | None:
+    try:
+        child = await Child.start(spec, clock=clock, sink=sink)
+    except CannotStart as error:
+        return str(error)
+    try:
+        end = await clock.wait_for(child.wait(), timeout_s)
+    except TimeoutError:
+        try:
+            end = await child.stop(grace_s())
+        except CannotStop as error:
+            return str(error)
+        return f"took longer than {timeout_s:g} s, and was stopped"
+    except CannotStop as error:
+        return str(error)
+    except BaseException:
+        await child.stop(grace_s())
+        raise
+    if end.ok:
+        return None
+    said = [line.text for line in child.tail() if line.text.strip()]
+    return f"{end}" + (f": {said[-1][:200]}" if said else "")

@@ -1,0 +1,54 @@
+"""Hooks, from their part of a plan."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from millrace.domain.document import kind_of
+from millrace.supervisor.hooks import Hook, Hooks, Moment
+from millrace.supervisor.plans.reader import Reader
+
+
+def hooks_of(reader: Reader, env_of: Callable[[Reader], Mapping[str, str]]) -> Hooks:
+    """What stands under `hooks`: a list for each moment, such as `pre-start`, which may also be written `pre_start`."""
+    inner = reader.inner("hooks")
+    found: dict[Moment, tuple[Hook, ...]] = {}
+    for moment in Moment:
+        for key in (moment.value, moment.value.replace("-", "_")):
+            hooks = _list(inner, key, env_of)
+            if hooks and moment in found:
+                inner.report(key, "stands twice, with - and with _; keep one")
+            elif hooks:
+                found[moment] = hooks
+    inner.done()
+    return found
+
+
+def _list(reader: Reader, key: str, env_of: Callable[[Reader], Mapping[str, str]]) -> tuple[Hook, ...]:
+    value = reader.raw(key, [])
+    if not isinstance(value, list):
+        reader.report(key, f"must be a list of hooks, each with a command, not {kind_of(value)}")
+        return ()
+    path = reader.at(key)
+    return tuple(
+        _hook(Reader(entry, f"{path}[{index}]", reader.findings), f"{key.replace('_', '-')}[{index}]", env_of)
+        for index, entry in enumerate(value)
+    )
+
+
+def _hook(reader: Reader, usual_name: str, env_of: Callable[[Reader], Mapping[str, str]]) -> Hook:
+    command = reader.words("command")
+    if not command and isinstance(reader.raw("command"), list | None):
+        reader.report("command", "is missing; give a list: the program and its arguments")
+    working_dir = reader.text("working_dir", "", 4096)
+    hook = Hook(
+        name=reader.text("name", usual_name, 64),
+        command=command,
+        timeout_s=reader.duration("timeout", 30.0, 0.01),
+        retries=reader.whole("retry", 0, 1000, 0),
+        retry_delay_s=reader.duration("retry_delay", 1.0, 0.0, 3600.0),
+        continue_on_error=reader.flag("continue_on_error", False),
+        env=env_of(reader),
+        working_dir=Path(working_dir) if working_dir else None,
+    )
+    reader.done()
+    return hook

@@ -357,10 +357,6 @@ class _Machine:
         for name in names:
             for index in range(self._wanted.get(name, 0)):
                 self._instances.setdefault(Id(name, index), Instance())
-        for name in names:
-            for each in self._of(name):
-                if self._is_wanted(each):
-                    self._bring_up(each)
         parting = self._stage is Stage.PARTING
         for name in reversed(names):
             for each in self._of(name):
@@ -369,6 +365,11 @@ class _Machine:
                     self._take_down(
                         each, blocked=self._ending and (parting or any(map(self._is_there, waiting_for[name])))
                     )
+        # After that, so that who waits for what is just being stopped knows it.
+        for name in names:
+            for each in self._of(name):
+                if self._is_wanted(each):
+                    self._bring_up(each)
         self._finish_start()
         self._finish()
 
@@ -422,7 +423,7 @@ class _Machine:
             self._rest(each, "asked to stop")
         elif phase is Phase.SCHEDULED:
             self._set(each, phase=Phase.STOPPED)
-        elif phase in AT_REST and each.index >= self._wanted.get(each.process, 0) > 0:
+        if self._instances[each].phase in AT_REST and each.index >= self._wanted.get(each.process, 0) > 0:
             del self._instances[each]  # scaled down
             self._effects.append(Gone(each))
 

@@ -18,11 +18,20 @@ ELSEWHERE = (
     ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
     ("MILLRACE_PROCESS", "Set by `supervise` in every process: its name in the plan."),
     ("MILLRACE_INSTANCE", "Set by `supervise` in every process: the name of the instance, such as `web-0`."),
+    ("MILLRACE_SUPERVISE_SOCKET", "The unix socket of `supervise` and `ctl`; `--socket` comes first."),
+    (
+        "MILLRACE_SUPERVISE_KEY",
+        "The key that `supervise --listen` asks for, and that `ctl --url` shows. No process inherits it.",
+    ),
     ("AWS_ACCESS_KEY_ID", "Key of the object store, for a master with `--blobs` and a worker with `s3://` jobs."),
     ("AWS_SECRET_ACCESS_KEY", "The secret that belongs to it."),
     ("AWS_SESSION_TOKEN", "The token of a temporary key."),
     ("AWS_ENDPOINT_URL", "Address of an object store that is not Amazon's."),
     ("AWS_REGION", "Region of the bucket; without it, `us-east-1`."),
+    (
+        "XDG_RUNTIME_DIR",
+        "Where the socket of `supervise` stands, in a folder `millrace`; root without it takes `/run`.",
+    ),
     ("XDG_CACHE_HOME", "Where `transcode` remembers which encoders work; without it, `~/.cache`."),
     ("XDG_STATE_HOME", "Where `transcode` keeps the log of a job that failed; without it, `~/.local/state`."),
     ("NOTIFY_SOCKET", "Set by systemd; `up`, `master` and `worker` say there that they are ready, and that they stop."),
@@ -190,21 +199,25 @@ def _member_docs(source: str) -> dict[str, str]:
 
 def metrics() -> str:
     """Every metric of the one table."""
-    from millrace.telemetry.metrics import METRICS
+    from millrace.telemetry.metrics import METRICS, SUPERVISOR_METRICS, Metric
 
-    rows = [
-        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
-        for one in METRICS
-    ]
+    def table(metrics: Iterable[Metric]) -> list[str]:
+        rows = [
+            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+            for one in metrics
+        ]
+        return ["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows, ""]
+
     return "\n".join(
         [
             MADE + "# Metrics\n",
             "A master serves these at `/metrics`, in the text format of Prometheus, to whoever shows the API key.",
             "`millrace_jobs` is counted anew at most every five seconds.\n",
-            "| metric | kind | labels | meaning |",
-            "|---|---|---|---|",
-            *rows,
-            "",
+            *table(METRICS),
+            "## A supervisor\n",
+            "`millrace supervise` serves these at `/metrics` of its unix socket, and of `--listen` to whoever shows its key.",
+            "The series of an instance that was scaled away are gone.\n",
+            *table(SUPERVISOR_METRICS),
         ]
     )
 
@@ -214,6 +227,7 @@ def api() -> str:
     from millrace.api.table import TABLE
     from millrace.edge.keys import Key, Keys
     from millrace.edge.route import Access, Route
+    from millrace.supervisor.control.table import TABLE as CONTROL
     from millrace.web import pages
 
     opens = {
@@ -247,6 +261,10 @@ def api() -> str:
             "## The paths of FFmpeg-RTMP\n",
             "They answer for its clients; new ones take those above.\n",
             *table(one for one in TABLE if one.alias),
+            "## A supervisor\n",
+            "What `millrace supervise` answers on its unix socket, to its own user and to root without a key, and on TCP to",
+            "whoever shows the key. [supervise-openapi.json](supervise-openapi.json) has every shape.\n",
+            *table(CONTROL),
         ]
     )
 
@@ -255,6 +273,14 @@ def openapi() -> str:
     """The description that a master serves."""
     import millrace
     from millrace.api.openapi import document
+
+    return document(millrace.__version__).decode()
+
+
+def supervise_openapi() -> str:
+    """The description that a supervisor serves."""
+    import millrace
+    from millrace.supervisor.control.description import document
 
     return document(millrace.__version__).decode()
 
@@ -268,6 +294,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics,
     "api.md": api,
     "openapi.json": openapi,
+    "supervise-openapi.json": supervise_openapi,
 }
 
 

@@ -4,7 +4,9 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,11 +46,13 @@ def proofs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shell(wheel: Path, tmp_path: Path, proofs: Path) -> Shell:
+def shell(wheel: Path, tmp_path: Path, proofs: Path) -> Iterator[Shell]:
     """A user who has run Millrace on this machine before, and has nothing at home but what it remembers of that."""
     home = tmp_path / "home"
     home.mkdir()
-    return Shell(wheel, home, proofs=proofs)
+    # The path of a unix socket has room for 107 bytes (unix(7)), which pytest's folders nearly fill.
+    with tempfile.TemporaryDirectory(prefix="mr") as runtime:
+        yield Shell(wheel, home, {"XDG_RUNTIME_DIR": runtime}, proofs=proofs)
 
 
 @pytest.fixture(scope="session")

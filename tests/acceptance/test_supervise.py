@@ -1,5 +1,6 @@
 """`millrace supervise` as a user of a container has it: a plan, processes, signals, exit codes."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -78,6 +79,38 @@ def test_the_exit_code_tells_that_something_failed(shell: Shell, plan: Path) -> 
     assert '"reason":"exited with code 3"' in done.err
     plan.write_text("processes: {job: {command: ['true'], type: oneshot}}")
     assert shell.run("supervise", "-c", plan).code == 0
+
+
+def test_what_is_printed_is_whole_masked_and_kept_though_the_process_dies(shell: Shell, plan: Path) -> None:
+    plan.write_text("""
+global: {log_format: json}
+processes:
+  job:
+    command: [sh, -c, "printf 'user=bob pass'; sleep 0.2; echo word=hunter2; echo 1 FATAL: oops; printf '  at a'; kill -9 $$$$"]
+    type: oneshot
+    logging: {multiline: {pattern: '^\\S', timeout: 1h}, file: {path: job.log}}
+  bad: {command: [touch, started], type: oneshot, logging: {file: {path: nowhere/bad.log}}}
+""")
+    done = shell.run("supervise", "-c", plan)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["instance"], row["level"], row["message"]) for row in rows] == [
+        ("job-0", "info", "user=bob password=***"), ("job-0", "error", "1 FATAL: oops\n  at a"),
+    ]  # fmt: skip
+    assert (shell.home / "job.log").read_text() == done.out
+    assert '"reason":"cannot write the log file nowhere/bad.log: No such file or directory' in done.err
+    assert not (shell.home / "started").exists()
+
+
+def test_a_stdout_and_stderr_that_nobody_reads_hold_nothing_up(shell: Shell, plan: Path) -> None:
+    work = f"yes {'x' * 99} | head -n 200000 | tee /dev/stderr; echo done > done"
+    plan.write_text(f"""processes: {{job: {{command: [sh, -c, "{work}"], type: oneshot}}}}""")
+    process = shell.start("supervise", "-c", plan)
+    try:
+        assert process.wait(PATIENCE_S) == 0
+        assert (shell.home / "done").read_text() == "done\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_plan_that_cannot_work_starts_nothing(shell: Shell, plan: Path) -> None:

@@ -18,7 +18,8 @@ from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.domain.failures import FailureClass
 from millrace.domain.states import State
 from millrace.edge.keys import Key, Keys
-from millrace.telemetry.metrics import METRICS
+from millrace.supervisor.control.table import TABLE as CONTROL
+from millrace.telemetry.metrics import METRICS, SUPERVISOR_METRICS
 from millrace.web import pages
 
 SOURCE = Path(millrace.__file__).parent
@@ -81,7 +82,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     page = (REFERENCE / "metrics.md").read_text()
-    assert [one.name for one in METRICS if f"| `{one.name}` |" not in page] == []
+    assert [one.name for one in (*METRICS, *SUPERVISOR_METRICS) if f"| `{one.name}` |" not in page] == []
 
 
 def test_every_failure_class_and_state_is_documented() -> None:
@@ -92,7 +93,7 @@ def test_every_failure_class_and_state_is_documented() -> None:
 
 def test_every_route_is_documented() -> None:
     page = (REFERENCE / "api.md").read_text()
-    routes = (*TABLE, *pages.routes(Keys([Key(secret="of no server")], now_s=lambda: 0.0)))
+    routes = (*TABLE, *CONTROL, *pages.routes(Keys([Key(secret="of no server")], now_s=lambda: 0.0)))
     assert [one.path for one in routes if f"| `{one.method} {one.path.replace('*}', '}')}` |" not in page] == []
 
 
@@ -175,6 +176,6 @@ def test_what_the_pages_name_exists(page: Path) -> None:
     assert sorted(set(VARIABLE.findall(text)) - variables_of_the_code()) == []
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert sorted(set(re.findall(r"^(?:\$ )?make ([a-z-]+)", text, re.MULTILINE)) - targets) == []
-    routes = [re.sub(r"\\\{\w+\*?\\\}", r"[^\\s]+", re.escape(one.path)) for one in TABLE]
+    routes = [re.sub(r"\\\{\w+\*?\\\}", r"[^\\s]+", re.escape(one.path)) for one in (*TABLE, *CONTROL)]
     paths = re.findall(r"(?<![\w/])/v1/[\w./{}$-]+", text) + re.findall(r"\$?MILLRACE_MASTER(/v1/[\w./{}$-]+)", text)
     assert [path for path in paths if not any(re.fullmatch(route, path.rstrip(".")) for route in routes)] == []

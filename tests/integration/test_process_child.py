@@ -12,6 +12,7 @@ import pytest
 from millrace.process.capture import capture
 from millrace.process.child import Child
 from millrace.process.launch import Tools, find_tools, spawn
+from millrace.process.mark import Mark
 from millrace.process.tree import open_pidfd, read_process
 from millrace.process.values import Batch, CannotStart, Limits, Spec
 from millrace.runtime.clock import SystemClock, VirtualClock
@@ -339,7 +340,7 @@ def test_limits_and_niceness_hold_from_the_first_instruction(tmp_path, tools):
     code = "import os, resource as r; print(r.getrlimit(r.RLIMIT_NOFILE)[0], r.getrlimit(r.RLIMIT_CORE)[1], os.nice(0), flush=True)"
     read, write = os.pipe()
     what = spec(code, tmp_path, limits=Limits(open_files=77), nice=2)
-    child = spawn(what, token="x", stdout=write, stderr=2, tools=tools)
+    child = spawn(what, mark=Mark(word="x", number=None), stdout=write, stderr=2, tools=tools)
     os.close(write)
     with os.fdopen(read) as output:
         assert output.read() == f"77 0 {os.nice(0) + 2}\n"
@@ -376,7 +377,7 @@ def test_children_come_from_the_main_thread_only(tmp_path):
 
     def elsewhere():
         try:
-            spawn(Spec(argv=("/bin/true",), cwd=tmp_path), token="x", stdout=1, stderr=2)
+            spawn(Spec(argv=("/bin/true",), cwd=tmp_path), mark=Mark(word="x", number=None), stdout=1, stderr=2)
         except RuntimeError as error:
             errors.append(str(error))
 

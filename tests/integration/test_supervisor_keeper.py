@@ -145,6 +145,47 @@ processes:
     stage(text, tmp_path, play)
 
 
+def test_a_process_for_somebody_unknown_fails_alone_and_never_runs_as_us(tmp_path: Path) -> None:
+    text = """
+processes:
+  bad: {command: [touch, ran], user: no-such-user}
+  worse: {command: [touch, ran], group: no-such-group}
+  web: {command: [sleep, "100"]}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: it.phase("web-0") is Phase.RUNNING)
+        await it.until(lambda: it.phase("bad-0") is Phase.FAILED and it.phase("worse-0") is Phase.FAILED)
+        assert it.keeper.state.instances[Id("bad", 0)].reason == (
+            "cannot start as user no-such-user: there is no such user; make it, or give a number"
+        )
+        assert not (tmp_path / "ran").exists()
+
+    stage(text, tmp_path, play)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+def test_a_process_and_its_check_run_as_the_plan_says(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    text = """
+processes:
+  web:
+    command: [sh, -c, "echo $$(id -u) $$(id -g) $$(umask) $$HOME $$USER $$LOGNAME; exec sleep 100"]
+    user: 4000000
+    group: 4000001
+    umask: 027
+    env: {USER: mine}
+    health_check: {type: exec, command: [sh, -c, "id -u > asked"], period: 0.02}
+"""
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: ("web-0", Phase.RUNNING, True) in it.changes and bool(it.said("web-0")))
+        assert it.said("web-0") == ["4000000 4000001 0027 / mine 4000000"]
+        assert (tmp_path / "asked").stat().st_uid == 4_000_000
+
+    stage(text, tmp_path, play)
+
+
 def test_who_ignores_the_signal_is_killed_with_all_it_started(tmp_path: Path) -> None:
     text = """
 processes:

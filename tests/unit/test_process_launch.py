@@ -7,7 +7,7 @@ import pytest
 from millrace.process.launch import Tools, command_line, find_program
 from millrace.process.values import CannotStart, Limits, Spec
 
-ALL = Tools(setpriv="/t/setpriv", prlimit="/t/prlimit", nice="/t/nice")
+ALL = Tools(setpriv="/t/setpriv", prlimit="/t/prlimit", nice="/t/nice", choom="/t/choom")
 FREE = Limits(core_bytes=None)
 
 
@@ -28,7 +28,7 @@ def test_where_a_tool_is_missing_our_own_does_everything(tmp_path, missing):
     spec = Spec(argv=("p", "-x"), cwd=tmp_path, nice=5, limits=Limits(open_files=64, core_bytes=None))
     command = command_line("/p", spec, tools, parent_pid=7)
     assert command[0] == sys.executable
-    assert command[-5:] == ["7", "5", f"{resource.RLIMIT_NOFILE}=64", "/p", "-x"]
+    assert command[-7:] == ["7", "5", f"{resource.RLIMIT_NOFILE}=64", "", "", "/p", "-x"]
 
 
 def test_a_limit_is_never_asked_above_our_own(tmp_path):

@@ -107,3 +107,51 @@ def test_a_sink_that_fails_is_told_what_it_missed():
         assert batches == [Batch((Line("stdout", "a"),), 0), Batch((Line("stdout", "b"),), 1)]
 
     asyncio.run(scene())
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"bb", "€😀".encode(), b"\xf0\x9f", b"\xff", b"x" * 9]),
+        max_size=40,
+    ),
+    limit=st.integers(4, 12),
+)
+def test_whole_chunks_are_split_as_lines_are(parts, limit):
+    chunk = b"".join(parts)
+    fast, slow = Splitter("stdout", limit), Splitter("stdout", limit)
+    assert fast.feed(chunk) == list(slow._any(chunk))
+    assert list(fast.finish()) == list(slow.finish())
+
+
+@given(
+    lines=st.lists(st.builds(Line, st.just("stdout"), st.text("x", max_size=9), transient=st.booleans()), max_size=20),
+    before=st.integers(0, 20),
+)
+def test_many_lines_at_once_leave_the_tail_and_the_outlet_as_one_by_one(lines, before):
+    async def scene():
+        whole, single = Tail(4, 20), Tail(4, 20)
+        for tail in (whole, single):
+            for line in lines[:before]:
+                tail.add(line)
+        whole.extend(lines[before:])
+        for line in lines[before:]:
+            single.add(line)
+        assert whole.lines() == single.lines()
+
+        taken = [[], []]
+
+        async def nothing(_):
+            return
+
+        for outlet, kept in zip((Outlet(nothing, 700), Outlet(nothing, 700)), taken, strict=True):
+            outlet.extend(lines[:before])
+            if kept is taken[0]:
+                outlet.extend(lines[before:])
+            else:
+                for line in lines[before:]:
+                    outlet.add(line)
+            kept += [tuple(outlet._lines), outlet._dropped, outlet._chars]
+            await outlet.close()
+        assert taken[0] == taken[1]
+
+    asyncio.run(scene())

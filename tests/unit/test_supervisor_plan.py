@@ -8,7 +8,8 @@ from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProbeKind, P
 from millrace.supervisor.plan_document import PlanError, plan_from
 
 KEYS = (
-    "command", "depends_on", "enabled", "env", "health_check", "initial_state", "restart", "scale", "shutdown", "type",
+    "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "initial_state", "limits",
+    "logging", "nice", "oom_score_adj", "restart", "scale", "shutdown", "stderr", "stdout", "type", "umask", "user",
     "working_dir",
 )  # fmt: skip
 

@@ -7,9 +7,9 @@ library at every start of a master. Names and sentences are those of the one tab
 from collections.abc import Iterable, Iterator, Mapping
 
 from millrace.edge.tally import BOUNDS_S, Row
+from millrace.telemetry.exposition import head, labels
 from millrace.telemetry.metrics import METRICS
 
-MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 _TABLE = {metric.name: metric for metric in METRICS}
 
 
@@ -17,7 +17,7 @@ def gauge(name: str, values: Mapping[str, float], label: str = "") -> Iterator[s
     """A gauge with one label, or (no label) with a single value under the empty key."""
     yield from _head(name)
     for key, value in values.items():
-        yield f"{name}{_labels({label: key} if label else {})} {value:g}"
+        yield f"{name}{labels({label: key} if label else {})} {value:g}"
 
 
 def requests(rows: Iterable[Row]) -> Iterator[str]:
@@ -25,8 +25,8 @@ def requests(rows: Iterable[Row]) -> Iterator[str]:
     rows = list(rows)
     yield from _head("millrace_http_requests_total")
     for row in rows:
-        labels = {"route": row.route, "method": row.method, "status": str(row.status)}
-        yield f"millrace_http_requests_total{_labels(labels)} {row.buckets[-1]}"
+        pairs = {"route": row.route, "method": row.method, "status": str(row.status)}
+        yield f"millrace_http_requests_total{labels(pairs)} {row.buckets[-1]}"
     yield from _head("millrace_http_request_seconds")
     by_route: dict[str, tuple[list[int], float]] = {}
     for row in rows:
@@ -34,23 +34,10 @@ def requests(rows: Iterable[Row]) -> Iterator[str]:
         by_route[row.route] = [a + b for a, b in zip(counts, row.buckets, strict=True)], seconds + row.seconds
     for route, (counts, seconds) in by_route.items():
         for bound, count in zip([*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"], counts, strict=True):
-            yield f"millrace_http_request_seconds_bucket{_labels({'route': route, 'le': bound})} {count}"
-        yield f"millrace_http_request_seconds_sum{_labels({'route': route})} {seconds:.9g}"
-        yield f"millrace_http_request_seconds_count{_labels({'route': route})} {counts[-1]}"
+            yield f"millrace_http_request_seconds_bucket{labels({'route': route, 'le': bound})} {count}"
+        yield f"millrace_http_request_seconds_sum{labels({'route': route})} {seconds:.9g}"
+        yield f"millrace_http_request_seconds_count{labels({'route': route})} {counts[-1]}"
 
 
 def _head(name: str) -> Iterator[str]:
-    metric = _TABLE[name]
-    yield f"# HELP {name} {metric.help}"
-    yield f"# TYPE {name} {metric.kind}"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    pairs = (f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return "{" + ",".join(pairs) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    yield from head(_TABLE[name])

@@ -3,12 +3,13 @@
 from collections import Counter
 
 from millrace.api.master import Master
-from millrace.api.metrics import MEDIA, gauge, requests
+from millrace.api.metrics import gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import RefusalError
 from millrace.store.store import StoreError
+from millrace.telemetry.exposition import MEDIA
 from millrace.wire.v1.system import HealthView, ReadyView
 
 _COUNTED_FOR_S = 5.0

@@ -26,6 +26,7 @@ app = LazyGroup(
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),
         "supervise": ("millrace.cli.supervise:app", "Keep processes running as a plan says, as PID 1 or anywhere."),
+        "ctl": ("millrace.cli.ctl:app", "Look at the processes of a running supervisor, and steer them."),
         "completion": (
             "millrace.cli.cmd_completion:completion",
             "Print the script that completes commands in a shell.",

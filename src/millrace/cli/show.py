@@ -1,5 +1,7 @@
 """What commands print: tables and records for people, one JSON document for programs."""
 
+import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -130,6 +132,13 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+def width() -> int | None:
+    """The columns of the terminal, or of COLUMNS; None for a pipe, which has no width."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS"):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def moment(value: datetime | None) -> str:

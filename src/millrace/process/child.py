@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-import secrets
 import signal
 from contextlib import suppress
 
 from millrace.process.launch import spawn
+from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
+from millrace.process.own import claim, release
 from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd
 from millrace.process.values import CannotStop, Exit, Line, Sink, Spec, Usage
 from millrace.runtime.clock import Clock
@@ -41,11 +42,11 @@ class Child:
         self._clock = clock
         self._tail = Tail(tail_lines, tail_chars)
         self._began_s = clock.monotonic()
-        token = secrets.token_hex(12)
+        mark = child_mark()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         try:
-            self._popen = spawn(spec, token=token, stdout=out_end, stderr=err_end)
+            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end)
         except BaseException:
             os.close(out)
             os.close(err)
@@ -53,7 +54,8 @@ class Child:
         finally:
             os.close(out_end)
             os.close(err_end)
-        self._tree = Tree(self._popen.pid, token)
+        claim(self._popen.pid)
+        self._tree = Tree(self._popen.pid, mark)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
         self._readers = (
             Reader(out, Splitter("stdout", max_line_bytes), self._tail, self._outlet),
@@ -129,6 +131,11 @@ class Child:
             self._stop_changed.set()
         return await self.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the child alone, for what it means to the program (reload, reopen its logs)."""
+        if not self._collected:  # until then the pid is its own, even when it has ended
+            os.kill(self.pid, number)
+
     async def pause(self) -> None:
         """SIGSTOP the whole tree, and return when every process of it has really stopped."""
         if self._kill_at_s is not None or self._collected:
@@ -165,6 +172,7 @@ class Child:
             self._tree.signal(signal.SIGKILL)
             for reader in self._readers:
                 reader.close()
+            release(self.pid)
             raise
         finally:
             if pidfd is not None:
@@ -254,6 +262,7 @@ class Child:
             cpu_s = usage.ru_utime + usage.ru_stime
             rss_bytes = usage.ru_maxrss * 1024
         self._collected = True
+        release(self.pid)
         # Popen must not wait for a pid that is no longer ours.
         self._popen.returncode = -number if number is not None else code if code is not None else -1
         return Exit(

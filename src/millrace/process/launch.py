@@ -9,6 +9,9 @@ Measured on a 2-core machine, spawn to exit of /bin/true:
 So setpriv where it is there, `enter` where not. Two limits: the signal fires when the *thread* that forked ends, so
 children are started from the main thread only; and with setpriv a parent that dies within the millisecond between fork
 and prctl leaves the child behind (`enter` checks for that).
+
+The kernel clears the death signal when a process changes its user, so it is set again after that; the change comes last,
+because limits, niceness and score may need the privilege that it gives up.
 """
 
 import functools
@@ -18,13 +21,14 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from millrace.process.mark import MARKER, RLIMIT_LOCKS, Mark, joined
+from millrace.process.rehearsal import rehearse
 from millrace.process.values import CannotStart, Limits, Spec
-
-MARKER = "MILLRACE_CHILD"
 
 _ENTER = Path(__file__).with_name("enter.py")
 _OPTIONS = {
@@ -33,7 +37,12 @@ _OPTIONS = {
     "file_size_bytes": ("fsize", resource.RLIMIT_FSIZE),
     "open_files": ("nofile", resource.RLIMIT_NOFILE),
     "core_bytes": ("core", resource.RLIMIT_CORE),
+    "data_bytes": ("data", resource.RLIMIT_DATA),
+    "stack_bytes": ("stack", resource.RLIMIT_STACK),
+    "locked_memory_bytes": ("memlock", resource.RLIMIT_MEMLOCK),
+    "processes": ("nproc", resource.RLIMIT_NPROC),
 }
+_MARK_OPTION = ("locks", RLIMIT_LOCKS)
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -42,6 +51,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     setpriv: str | None
     prlimit: str | None
     nice: str | None
+    choom: str | None = None
 
 
 @functools.cache
@@ -56,10 +66,11 @@ def find_tools() -> Tools:
         setpriv=setpriv,
         prlimit=shutil.which("prlimit", path=os.defpath),
         nice=shutil.which("nice", path=os.defpath),
+        choom=shutil.which("choom", path=os.defpath),
     )
 
 
-def spawn(spec: Spec, *, token: str, stdout: int, stderr: int, tools: Tools | None = None) -> subprocess.Popen[bytes]:
+def spawn(spec: Spec, *, mark: Mark, stdout: int, stderr: int, tools: Tools | None = None) -> subprocess.Popen[bytes]:
     """Start the child in a session and group of its own. Blocks for well under a millisecond.
 
     `stdout` and `stderr` are the descriptors that it writes to. Raises CannotStart with a sentence. Never wait on the
@@ -68,9 +79,15 @@ def spawn(spec: Spec, *, token: str, stdout: int, stderr: int, tools: Tools | No
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("cannot start a child from this thread: it would be killed when the thread ends")
     program = find_program(spec)
-    command = command_line(program, spec, tools or find_tools(), parent_pid=os.getpid())
-    outer = os.environ.get(MARKER)
-    environment = {**spec.env, MARKER: f"{outer}:{token}" if outer else token}
+    tools = tools or find_tools()
+    if _needs_privilege(spec):
+
+        def compose(other: str, arguments: Sequence[str]) -> list[str]:
+            return command_line(other, structs.replace(spec, argv=("", *arguments)), tools, parent_pid=os.getpid())
+
+        rehearse(spec, program, compose)
+    command = command_line(program, spec, tools, parent_pid=os.getpid(), mark=mark.number)
+    environment = {**spec.env, MARKER: joined(mark)}
     try:
         return subprocess.Popen(  # noqa: S603  running what it is given is the purpose; a list, never a shell
             command,
@@ -81,6 +98,7 @@ def spawn(spec: Spec, *, token: str, stdout: int, stderr: int, tools: Tools | No
             stderr=stderr,
             pass_fds=spec.pass_fds,
             start_new_session=True,
+            umask=-1 if spec.umask is None else spec.umask,
         )
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or variable
         raise CannotStart(f"cannot start {program}: {getattr(error, 'strerror', None) or error}") from error
@@ -106,36 +124,58 @@ def find_program(spec: Spec) -> str:
             raise CannotStart(f"cannot start {path}: no such file; check the path")
     except PermissionError as error:
         raise CannotStart(f"cannot start {path}: no permission to look into its folder") from error
-    if not os.access(path, os.X_OK):
+    if spec.run_as is None and not os.access(path, os.X_OK):  # whether another may is rehearsed
         raise CannotStart(f"cannot start {path}: no permission to execute it; try chmod +x")
     return str(path)
 
 
-def command_line(program: str, spec: Spec, tools: Tools, *, parent_pid: int) -> list[str]:
-    """The argument list that makes `program` start with its death signal, limits and niceness."""
-    limits = _lowered(spec.limits)
+def command_line(program: str, spec: Spec, tools: Tools, *, parent_pid: int, mark: int | None = None) -> list[str]:
+    """The argument list that makes `program` start with its death signal, mark, limits, niceness and identity."""
+    limits = _limits(spec.limits)
     tail = [program, *spec.argv[1:]]
-    if tools.setpriv is None or (limits and tools.prlimit is None) or (spec.nice and tools.nice is None):
-        numbers = ",".join(f"{_OPTIONS[name][1]}={value}" for name, value in limits.items())
+    score, who = spec.oom_score_adj, spec.run_as
+    lacking = (limits and tools.prlimit is None) or (spec.nice and tools.nice is None)
+    if tools.setpriv is None or lacking or (score is not None and tools.choom is None):
+        numbers = {_OPTIONS[name][1]: value for name, value in limits.items()}
+        if mark is not None:
+            numbers[RLIMIT_LOCKS] = mark
         # -I and -S: no site packages and nothing of the environment, which belongs to the child.
-        return [sys.executable, "-I", "-S", str(_ENTER), str(parent_pid), str(spec.nice), numbers, *tail]
+        return [
+            *(sys.executable, "-I", "-S", str(_ENTER), str(parent_pid), str(spec.nice)),
+            ",".join(f"{number}={value}" for number, value in numbers.items()),
+            "" if score is None else str(score),
+            "" if who is None else f"{who.uid}:{who.gid}:{','.join(map(str, who.groups))}",
+            *tail,
+        ]
     command = [tools.setpriv, "--pdeathsig", "KILL", "--"]
-    if limits and tools.prlimit is not None:
-        command += [tools.prlimit, *(f"--{_OPTIONS[name][0]}={value}" for name, value in limits.items()), "--"]
+    if score is not None and tools.choom is not None:
+        command += [tools.choom, "-n", str(score), "--"]
+    options = [f"--{_OPTIONS[name][0]}={value if value >= 0 else 'unlimited'}" for name, value in limits.items()]
+    if mark is not None:
+        options.append(f"--{_MARK_OPTION[0]}={mark}")
+    if options and tools.prlimit is not None:
+        command += [tools.prlimit, *options, "--"]
     if spec.nice and tools.nice is not None:
         command += [tools.nice, "-n", str(spec.nice), "--"]
+    if who is not None:
+        groups = f"--groups={','.join(map(str, who.groups))}" if who.groups else "--clear-groups"
+        command += [tools.setpriv, f"--reuid={who.uid}", f"--regid={who.gid}", groups, "--pdeathsig", "KILL", "--"]
     return command + tail
 
 
-def _lowered(limits: Limits) -> dict[str, int]:
-    """Those limits that change something, none above our own hard limit: raising one needs a privilege."""
-    lowered = {}
+def _needs_privilege(spec: Spec) -> bool:
+    return spec.run_as is not None or spec.nice < 0 or spec.oom_score_adj is not None or spec.limits.exact
+
+
+def _limits(limits: Limits) -> dict[str, int]:
+    """Those limits that change something; none above our own hard limit unless just these are wanted."""
+    changed = {}
     for name, (_, number) in _OPTIONS.items():
         wanted: int | None = getattr(limits, name)
         if wanted is None:
             continue
         soft, hard = resource.getrlimit(number)
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        value = wanted if limits.exact or hard == resource.RLIM_INFINITY else min(wanted, hard)
         if (soft, hard) != (value, value):
-            lowered[name] = value
-    return lowered
+            changed[name] = value
+    return changed

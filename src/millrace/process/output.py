@@ -7,7 +7,8 @@ import asyncio
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 from millrace.process.values import Batch, Line, Sink, Stream
 from millrace.telemetry.logs import logger
@@ -16,6 +17,9 @@ log = logger("process")
 
 CHUNK_BYTES = 64 * 1024  # the capacity of a pipe on Linux (pipe(7))
 _ENDS = re.compile(rb"\r\n|\n|\r")
+_TEXT = attrgetter("text")
+_TRANSIENT = attrgetter("transient")
+_LINE_CHARS = 64  # an empty line occupies memory too
 
 
 class Splitter:
@@ -27,9 +31,29 @@ class Splitter:
         self._max = max_line_bytes
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> Iterator[Line]:
+    def feed(self, chunk: bytes) -> list[Line]:
         r"""The lines that are complete now. A \r at the very end waits, because a \n may follow."""
         data = self._rest + chunk
+        lines = self._plain(data)
+        return list(self._any(data)) if lines is None else lines
+
+    def _plain(self, data: bytes) -> list[Line] | None:
+        r"""The same for what most programs print, a whole chunk at a time: \n alone ends a line, and none is too long."""
+        if b"\r" in data:
+            return None
+        whole, end, rest = data.rpartition(b"\n")
+        if len(rest) > self._max:
+            return None
+        # A \n never stands inside a UTF-8 character, also not a broken one, so it does not matter what comes first.
+        texts = _text(whole).split("\n") if end else []
+        # A character has up to four bytes; an invalid byte becomes one character.
+        if len(whole) > self._max and max(map(len, texts)) * (1 if whole.isascii() else 4) > self._max:
+            return None
+        self._rest = rest
+        stream = self._stream
+        return [Line(stream, text) for text in texts]
+
+    def _any(self, data: bytes) -> Iterator[Line]:
         start = 0
         for end in _ENDS.finditer(data):
             if end.end() == len(data) and data.endswith(b"\r"):
@@ -80,6 +104,15 @@ class Tail:
         while len(self._lines) > self._max_lines or self._chars > self._max_chars:
             self._chars -= len(self._lines.popleft().text)
 
+    def extend(self, lines: Sequence[Line]) -> None:
+        """Append each; of many, only those at the end are looked at."""
+        if len(lines) > self._max_lines and not any(map(_TRANSIENT, lines)):
+            self._lines.clear()
+            self._chars = 0
+            lines = lines[-self._max_lines :]
+        for line in lines:
+            self.add(line)
+
     def lines(self) -> tuple[Line, ...]:
         """Oldest first."""
         return tuple(self._lines)
@@ -102,14 +135,27 @@ class Outlet:
 
     def add(self, line: Line) -> None:
         """Keep the line for the sink; never waits."""
-        size = len(line.text) + 64  # an empty line occupies memory too
+        self.extend((line,))
+
+    def extend(self, lines: Sequence[Line]) -> None:
+        """Keep the lines for the sink, as many as there is room for; never waits."""
+        size = sum(map(len, map(_TEXT, lines))) + _LINE_CHARS * len(lines)
         # After the first loss nothing is taken until the sink has fetched its batch, so that a batch has no holes.
-        if self._dropped or self._chars + size > self._max_chars:
-            self._dropped += 1
-        else:
-            self._lines.append(line)
+        if not self._dropped and self._chars + size <= self._max_chars:
+            self._lines += lines
             self._chars += size
+        else:
+            self._squeeze(lines)
         self._wake.set()
+
+    def _squeeze(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            size = len(line.text) + _LINE_CHARS
+            if self._dropped or self._chars + size > self._max_chars:
+                self._dropped += 1
+            else:
+                self._lines.append(line)
+                self._chars += size
 
     async def close(self) -> None:
         """Return when the sink has everything. Cancelled: it gets no more."""
@@ -179,8 +225,7 @@ class Reader:
             return False
         except OSError:
             chunk = b""
-        for line in self._splitter.feed(chunk):
-            self._give(line)
+        self._give(self._splitter.feed(chunk))
         if not chunk:
             self._end()
         return bool(chunk)
@@ -190,14 +235,15 @@ class Reader:
             return
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
-        for line in self._splitter.finish():
-            self._give(line)
+        self._give(list(self._splitter.finish()))
         self.ended.set()
 
-    def _give(self, line: Line) -> None:
-        self._tail.add(line)
+    def _give(self, lines: list[Line]) -> None:
+        if not lines:
+            return
+        self._tail.extend(lines)
         if self._outlet is not None:
-            self._outlet.add(line)
+            self._outlet.extend(lines)
 
 
 def _text(data: bytes) -> str:

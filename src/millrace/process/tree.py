@@ -1,9 +1,9 @@
 """Which processes belong to a child, and how to signal them, read from /proc (proc(5)).
 
 A process belongs to the tree when it descends from the child, or is in its session, or was seen in the tree before, or
-carries the child's marker in its environment; the marker finds those that forked twice and called setsid. What escapes:
-a process that does all of this *and* starts with another environment (or hides it by changing its user) before anyone
-looked. Only a cgroup or a PID namespace catches that one.
+carries the child's mark (see `mark`), which finds those that forked twice and called setsid, also with another environment
+or another user. What escapes: a process that does all of this *and* sets RLIMIT_LOCKS before anyone looked. Only a cgroup
+or a PID namespace catches that one; a supervisor kills it at its own end (see `orphans`).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from millrace.process.mark import Mark
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
 
@@ -73,17 +74,17 @@ def read_process(pid: int) -> Process | None:
 class Tree:
     """The processes of one child. The child must stay uncollected while this is used, so that its pid stays its own."""
 
-    def __init__(self, pid: int, token: str) -> None:
-        """`pid` leads its own session; `token` is its marker."""
+    def __init__(self, pid: int, mark: Mark) -> None:
+        """`pid` leads its own session."""
         self._pid = pid
-        self._token = token.encode()
+        self._mark = mark
         self._seen: set[tuple[int, int]] = set()
         self._cleared: set[tuple[int, int]] = set()
         self._cpu_s: dict[tuple[int, int], float] = {}
 
     def members(self, *, search: bool = True) -> list[Process]:
-        """All that live. Without `search` the marker is not looked for: three times cheaper, misses fresh strays."""
-        table = {p.pid: p for p in map(read_process, _pids()) if p is not None}
+        """All that live. Without `search` the mark is not looked for: three times cheaper, misses fresh strays."""
+        table = {p.pid: p for p in processes()}
         own = {pid for pid, p in table.items() if self._pid in (pid, p.session) or p.key in self._seen}
         if search:
             own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p)}
@@ -117,32 +118,27 @@ class Tree:
         members = self.members()
         for process in members:
             if _group(process.pid) != self._pid:
-                _send(process, number)
+                send(process, number)
         return members
 
     def _marked(self, process: Process) -> bool:
-        # The marker passes on at fork, so a process that once had an environment without it never gets it later: only the
-        # child itself does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
+        # A mark passes on at fork, so a process that once was seen without it never gets it later: only the child itself
+        # does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
         if process.key in self._cleared:
             return False
-        try:
-            environment = (_PROC / str(process.pid) / "environ").read_bytes()
-        except OSError:
-            return False
-        if self._token in environment:
-            return True
-        if environment:
+        marked = self._mark.on(process.pid)
+        if marked is False:
             self._cleared.add(process.key)
-        return False
+        return bool(marked)
 
 
-async def first_end(processes: Iterable[Process], timeout_s: float, clock: Clock) -> None:
+async def first_end(waited_for: Iterable[Process], timeout_s: float, clock: Clock) -> None:
     """Return when one of them has ended, or after `timeout_s`."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     descriptors: list[int] = []
     try:
-        for process in processes:
+        for process in waited_for:
             descriptor = open_pidfd(process.pid)
             if descriptor is None:
                 timeout_s = min(timeout_s, 0.02)  # no pidfd: look again soon
@@ -171,8 +167,10 @@ def has_ended(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _pids() -> Iterable[int]:
-    return [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208  twice as fast as iterdir
+def processes() -> list[Process]:
+    """All that can be seen."""
+    pids = [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208  twice as fast as iterdir
+    return [process for process in map(read_process, pids) if process is not None]
 
 
 def _group(pid: int) -> int | None:
@@ -182,7 +180,7 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _send(process: Process, number: signal.Signals) -> None:
+def send(process: Process, number: signal.Signals) -> None:
     """Signal exactly this process, never one that got its pid meanwhile."""
     descriptor = open_pidfd(process.pid)
     try:

@@ -19,13 +19,29 @@ class CannotStop(Exception):  # noqa: N818  the message begins with these words
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Resource limits (setrlimit(2)) of the child and what it starts; None leaves ours. They can only be lowered."""
+    """Resource limits (setrlimit(2)) of the child and what it starts; None leaves ours.
+
+    They are lowered as far as ours allow; with `exact` the child gets just these, -1 for none, or does not start.
+    """
 
     cpu_s: int | None = None
     address_space_bytes: int | None = None
     file_size_bytes: int | None = None
     open_files: int | None = None
     core_bytes: int | None = 0
+    data_bytes: int | None = None
+    stack_bytes: int | None = None
+    locked_memory_bytes: int | None = None
+    processes: int | None = None
+    exact: bool = False
+
+
+class RunAs(Struct, frozen=True, kw_only=True):
+    """Another identity: real, effective and saved user and group, and all groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -33,7 +49,8 @@ class Spec(Struct, frozen=True, kw_only=True):
 
     `argv[0]` is a path, or a name that is looked up in PATH of `env`. `env` is the whole environment: nothing of ours is
     added but MILLRACE_CHILD, by which strays are found again. `pass_fds` are the only descriptors it inherits besides
-    its output; stdin is empty. `nice` is added to ours (0 to 19).
+    its output; stdin is empty. `nice` is added to ours (-20 to 19). None leaves the umask, the score (-1000 to 1000) and
+    the identity as ours. What needs a privilege that we lack is refused at the start.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +59,9 @@ class Spec(Struct, frozen=True, kw_only=True):
     nice: int = 0
     limits: Limits = field(default_factory=Limits)
     pass_fds: tuple[int, ...] = ()
+    run_as: RunAs | None = None
+    umask: int | None = None
+    oom_score_adj: int | None = None
 
 
 class Exit(Struct, frozen=True, kw_only=True):
@@ -79,7 +99,7 @@ class Exit(Struct, frozen=True, kw_only=True):
         return f"was killed by {name} ({self.signal})" + (", core dumped" if self.core_dumped else "")
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One line of output without its end; invalid UTF-8 shows as U+FFFD.
 
     `partial`: the line was longer than the limit, and goes on in the next one of its stream. `transient`: it ended in a

@@ -3,6 +3,8 @@
 import errno
 import ipaddress
 import socket
+import ssl
+from pathlib import Path
 
 from millrace.config.settings import SettingError
 
@@ -57,3 +59,20 @@ def url_of(opened: socket.socket, *, tls: bool) -> str:
         host = "127.0.0.1" if address.version == 4 else "::1"
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{shown}:{port}"
+
+
+def check_certificate(certificate: Path, key: Path) -> None:
+    """Pass, or say why a certificate and its key cannot be used.
+
+    Raises:
+        SettingError: they cannot be read, or are no pair.
+    """
+    try:
+        # Nobody is there to type a key's password; with none given here, OpenSSL would ask for it.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
+    except OSError as error:  # an ssl.SSLError too
+        reason = "they are no pair" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingError(
+            f"cannot serve TLS with {certificate} and {key}: {reason}; "
+            "name a certificate in PEM and its key, which must have no password"
+        ) from error

@@ -1,7 +1,6 @@
 """A master, put together: store, blobs, verbs, duties, server. Everything concrete is built here."""
 
 import os
-import ssl
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +16,7 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.edge.keys import Key, Keys
 from millrace.programs import api_key
 from millrace.programs.exhausted import is_exhausted
-from millrace.programs.listen import is_loopback, listen, url_of
+from millrace.programs.listen import check_certificate, is_loopback, listen, url_of
 from millrace.programs.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
@@ -155,7 +154,7 @@ def _refuse_unprotected(settings: MasterSettings) -> None:
     if settings.heartbeat_s * 2 > settings.lease_ttl_s:
         raise SettingError("cannot keep leases: the lease must last at least two heartbeats")
     if settings.tls_certificate is not None and settings.tls_key is not None:
-        _check_certificate(settings.tls_certificate, settings.tls_key)
+        check_certificate(settings.tls_certificate, settings.tls_key)
     if is_loopback(settings.host) or settings.tls_certificate is not None:
         return
     if not settings.plain_http:
@@ -164,18 +163,6 @@ def _refuse_unprotected(settings: MasterSettings) -> None:
             "or --plain-http where a proxy in front ends TLS"
         )
     log.warning("master.plain_http", host=settings.host, why="keys cross the network in the clear")
-
-
-def _check_certificate(certificate: Path, key: Path) -> None:
-    try:
-        # Nobody is there to type a key's password; with none given here, OpenSSL would ask for it.
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
-    except OSError as error:  # an ssl.SSLError too
-        reason = "they are no pair" if isinstance(error, ssl.SSLError) else error.strerror
-        raise SettingError(
-            f"cannot serve TLS with {certificate} and {key}: {reason}; "
-            "name a certificate in PEM and its key, which must have no password"
-        ) from error
 
 
 def _upload_sweep(app: App, farm: Farm, keep: timedelta) -> Ticker:

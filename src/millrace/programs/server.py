@@ -29,9 +29,10 @@ class _Server(uvicorn.Server):
     uvicorn looks ten times a second whether it should exit; a stop should not wait for that.
     """
 
-    def __init__(self, config: uvicorn.Config, door: Door) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door, protocol: type[BoundedProtocol]) -> None:
         super().__init__(config)
         self._door = door
+        self._protocol = protocol
         self.told_to_stop = asyncio.Event()
         # Only connections that `startup` made are in there.
         self.sweep = Sweep(cast("set[Watched]", self.server_state.connections))
@@ -40,7 +41,7 @@ class _Server(uvicorn.Server):
         """Open the door instead of uvicorn's own servers; `sockets` are the door's already."""
         del sockets
         self._door.open(
-            lambda: BoundedProtocol(self.config, self.server_state, {}, sweep=self.sweep, lost=self._door.leave),
+            lambda: self._protocol(self.config, self.server_state, {}, sweep=self.sweep, lost=self._door.leave),
             self.config.ssl,
         )
         self.servers = []
@@ -77,12 +78,14 @@ class HttpServer(Service):
         certificate: Path | None,
         key: Path | None,
         before_stop: Callable[[], None],
+        protocol: type[BoundedProtocol] = BoundedProtocol,
         clock: Clock | None = None,
         most: int | None = None,
     ) -> None:
         """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end.
 
-        `clock` times slow clients; `most` is how many connections there may be (None: what this process can hold).
+        `protocol` is what speaks on each connection; `clock` times slow clients; `most` is how many connections there may
+        be (None: what this process can hold).
         """
         super().__init__()
         self._before_stop = before_stop
@@ -104,7 +107,7 @@ class HttpServer(Service):
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
-        self._server = _Server(self._config, self._door)
+        self._server = _Server(self._config, self._door, protocol)
         self._task: asyncio.Task[None] | None = None
         self._ticker = Ticker(self._tick, interval_s=INTERVAL_S, clock=self._clock, on_error=_complain, name="sweep")
 

@@ -1,52 +1,120 @@
-"""A supervisor, put together: the keeper, what processes print, the signals of a person or of an init system."""
+"""A supervisor, put together: the keeper, what processes print, its control API, the signals of a person or an init system."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from millrace.process.values import Batch
+from millrace.process.mark import carry, own_mark
+from millrace.process.orphans import Orphans
+from millrace.process.signals import inherit_nothing
+from millrace.process.values import Stream
+from millrace.process.warden import Warden
+from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
 from millrace.runtime.clock import SystemClock
+from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.logs.book import Logs
+from millrace.supervisor.logs.events import events_to
+from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
-_END = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+_DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
 
-async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path) -> int:
+async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings) -> int:
     """Keep what the plan says; returns the exit code when nothing is left.
 
-    SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once.
+    SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
+    other signals that would end us are ignored (SIGHUP only where no terminal sent it). To be called once, in a process
+    of its own: it adopts orphans, and marks itself, so that whatever it starts is found and killed also when it is itself
+    killed.
+
+    Raises:
+        SettingError: the control API cannot be served as it was asked for; nothing was started.
     """
+    clock = SystemClock()
+    supervisor = Supervisor(clock)
+
+    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed)
+
+    def changed(each: Id, instance: Instance | None) -> None:
+        _tell(logs, each, instance)
+        supervisor.heard(each, instance)
+
+    doors = ControlDoors(supervisor, control, environ)
+    inherit_nothing()
+    mark = own_mark()
+    warden = Warden.post(mark) if os.getpid() != 1 else None
+    carry(mark)
+    inherited = {name: value for name, value in environ.items() if name != KEY_VARIABLE}
     keeper = Keeper(
-        plan, clock=SystemClock(), chance=random.SystemRandom(), environ=environ, cwd=cwd, output=_print, changed=_tell
-    )
+        plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
+        output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
+    )  # fmt: skip
+    supervisor.attach(keeper)
+    orphans = Orphans(clock)
+    orphans.start()
+    try:
+        # The processes do not wait for the server's imports, and a signal finds the keeper at work.
+        running = asyncio.create_task(keeper.run(), name="keeper")
+        with _signals(plan, keeper), events_to(logs.writers["stderr"], instead_of=sys.stderr):
+            try:
+                async with doors:
+                    return await running
+            except BaseException:
+                keeper.end()
+                await running
+                raise
+    finally:
+        doors.close()
+        await logs.close()
+        await orphans.stop()
+        if warden is not None:
+            warden.dismiss()
+
+
+@contextmanager
+def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
+    """Heed those that end the whole, and pass on what the plan says."""
     loop = asyncio.get_running_loop()
-    for number in _END:
+    passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
+    # A terminal that closes says so by SIGHUP, and takes what runs on it along.
+    ends = {*_END, signal.SIGHUP} - passed_on if sys.stdin.isatty() else _END
+    for number in _DEAF | passed_on:
+        loop.add_signal_handler(number, keeper.pass_on, number)
+    for number in ends:
         loop.add_signal_handler(number, keeper.end)
     try:
-        return await keeper.run()
+        yield
     finally:
-        for number in _END:
+        for number in {*ends, *_DEAF, *passed_on}:
             loop.remove_signal_handler(number)
 
 
-async def _print(each: Id, batch: Batch) -> None:
-    """Each line once, with the name of who said it, to our stdout or stderr as it was."""
-    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
-        text = "".join(f"{each} | {line.text}\n" for line in batch.lines if line.stream == name)
-        if text:
-            stream.write(text)
-            stream.flush()
+def _targets() -> Mapping[Stream, Target]:
+    """Our stdout and stderr; one where both are the same pipe or terminal, so that no line comes inside another."""
+    # A descriptor that was closed when we started may be anything by now.
+    out, err = (
+        Descriptor(number if stream is not None else -1) for number, stream in ((1, sys.stdout), (2, sys.stderr))
+    )
+    with suppress(OSError):
+        if os.path.sameopenfile(1, 2):
+            err = out
+    return {"stdout": out, "stderr": err}
 
 
-def _tell(each: Id, instance: Instance | None) -> None:
+def _tell(logs: Logs, each: Id, instance: Instance | None) -> None:
     if instance is None:
+        logs.forget(each)
         log.info("supervisor.gone", instance=str(each))
         return
     fields = {"reason": instance.reason} if instance.reason else {}

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from signal import SIGTERM, Signals
@@ -11,6 +12,8 @@ from signal import SIGTERM, Signals
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
+from millrace.supervisor.execution import spec_of
+from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.probes import ask
@@ -54,18 +57,24 @@ class Keeper:
         environ: Mapping[str, str],
         cwd: Path,
         output: Output,
+        opening: Callable[[Id], None] = lambda _: None,
+        closing: Callable[[Id], None] = lambda _: None,
         changed: Callable[[Id, Instance | None], None] = lambda *_: None,
     ) -> None:
         """`environ` is what every process inherits, `output` gets what they print, `changed` hears of every change
-        (None: the instance was scaled away).
+        (None: the instance was scaled away). `opening` is called before each run, and may refuse it with CannotStart;
+        `closing` when a run has ended and all that it printed was given to `output`.
         """
         self.plan = plan
         self.state = State()
+        self.facts: dict[Id, Facts] = {}
         self._clock = clock
         self._chance = chance
         self._environ = environ
         self._cwd = cwd
         self._output = output
+        self._opening = opening
+        self._closing = closing
         self._changed = changed
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
@@ -96,6 +105,13 @@ class Keeper:
             self._do(effects)
             self._events.popleft()
 
+    def pass_on(self, number: Signals) -> None:
+        """Give a signal to the processes whose plan asks for it, each to its main process."""
+        for each, child in self._children.items():
+            theirs = self._plan_of(each).execution.forward.get(number)
+            if theirs is not None:
+                child.send(theirs)
+
     def end(self) -> None:
         """Stop everything in order; a second call stops it at once."""
         self._hurried = self._hurried or self._deadline_s is not None
@@ -118,6 +134,7 @@ class Keeper:
                 case Changed():
                     self._changed(effect.id, effect.instance)
                 case Gone():
+                    self.facts.pop(effect.id, None)
                     self._changed(effect.id, None)
                 case Spawn():
                     self._task(self._spawn(effect.id, effect.run))
@@ -145,30 +162,41 @@ class Keeper:
     def _spec(self, each: Id) -> Spec:
         plan = self._plan_of(each)
         own = {"MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
-        return Spec(argv=plan.command, cwd=plan.working_dir or self._cwd, env={**self._environ, **plan.env, **own})
+        return spec_of(
+            plan.execution, command=plan.command, cwd=plan.working_dir or self._cwd, environ=self._environ,
+            own={**plan.env, **own},
+        )  # fmt: skip
 
     async def _spawn(self, each: Id, run: int) -> None:
         async def print_out(batch: Batch) -> None:
             await self._output(each, batch)
 
         try:
+            self._opening(each)
             child = await Child.start(self._spec(each), clock=self._clock, sink=print_out)
         except CannotStart as error:
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
+        self.facts[each] = Facts(pid=child.pid, started=self._clock.now(), last_end=self._last_end(each))
         self.post(Spawned(each, run, self._clock.monotonic()))
         if self.state.instances[each].phase is Phase.STOPPING:
             self._stop(each)  # asked for before there was anything to stop
         try:
             end = await child.wait()
         except CannotStop as error:
-            code, how = None, str(error)
+            code, signal, how = None, None, str(error)
         else:
-            code, how = end.code, str(end)
+            code, signal, how = end.code, end.signal, str(end)
         finally:
             self._children.pop(each, None)
+            self._closing(each)
+        self.facts[each] = Facts(last_end=LastEnd(at=self._clock.now(), how=how, code=code, signal=signal))
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
+
+    def _last_end(self, each: Id) -> LastEnd | None:
+        known = self.facts.get(each)
+        return None if known is None else known.last_end
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown
@@ -176,12 +204,12 @@ class Keeper:
             self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
 
     async def _probe(self, each: Id, run: int) -> None:
-        check, spec = self._plan_of(each).health_check, self._spec(each)
+        check = self._plan_of(each).health_check
         if check is None:
             return
         await self._clock.sleep(check.initial_delay_s)
         while (now := self.state.instances.get(each)) is not None and now.run == run and each in self._children:
-            why = await ask(check, cwd=spec.cwd, env=spec.env, clock=self._clock)
+            why = await ask(check, spec=partial(self._spec, each), clock=self._clock)
             self.post(Answered(each, run, why is None, why or ""))
             await self._clock.sleep(check.period_s)
 

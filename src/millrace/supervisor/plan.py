@@ -7,6 +7,9 @@ from signal import Signals
 
 from msgspec import Struct, field
 
+from millrace.supervisor.execution import Execution
+from millrace.supervisor.logs.settings import LogForm, Logging
+
 
 class Kind(StrEnum):
     """What a process is for."""
@@ -98,6 +101,8 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     restart: Restart = field(default_factory=Restart)
     shutdown: Shutdown = field(default_factory=Shutdown)
     health_check: HealthCheck | None = None
+    execution: Execution = field(default_factory=Execution)
+    logging: Logging = field(default_factory=Logging)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -105,3 +110,4 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     processes: Mapping[str, ProcessPlan]
     shutdown_timeout_s: float = 30.0
+    log_format: LogForm = LogForm.TEXT

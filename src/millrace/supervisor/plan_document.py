@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from millrace.domain.document import DocumentReader, kind_of, shown
+from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
+from millrace.supervisor.logs.document import read_logging
+from millrace.supervisor.logs.settings import LogForm
 from millrace.supervisor.plan import (
     Condition,
     HealthCheck,
@@ -126,6 +129,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     settings = _Reader(root.mapping("global"), "global", findings)
     usual = _restart(settings, _GLOBAL_WORDS, Restart())
     shutdown_timeout_s = settings.duration("shutdown_timeout", 30.0, 0.1)
+    log_format = LogForm(settings.word("log_format", LogForm, LogForm.TEXT))
     settings.done()
     processes = {}
     for name, entry in root.mapping("processes").items():
@@ -143,7 +147,7 @@ def _plan(document: object, findings: Findings) -> Plan:
         findings.append(("processes", "holds no enabled process; name at least one"))
     root.done()
     _check_dependencies(processes, findings)
-    return Plan(processes=processes, shutdown_timeout_s=shutdown_timeout_s)
+    return Plan(processes=processes, shutdown_timeout_s=shutdown_timeout_s, log_format=log_format)
 
 
 def _process(name: str, reader: _Reader, usual: Restart) -> ProcessPlan:
@@ -170,6 +174,8 @@ def _process(name: str, reader: _Reader, usual: Restart) -> ProcessPlan:
         restart=restart,
         shutdown=_shutdown(reader),
         health_check=_health_check(reader),
+        execution=execution_from(reader),
+        logging=read_logging(reader),
     )
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import http.client
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
 from urllib.parse import urlsplit
+
+from msgspec import structs
 
 from millrace.process.capture import capture
 from millrace.process.values import CannotStart, Spec
@@ -12,11 +13,11 @@ from millrace.runtime.clock import Clock
 from millrace.supervisor.plan import HealthCheck, ProbeKind
 
 
-async def ask(check: HealthCheck, *, cwd: Path, env: Mapping[str, str], clock: Clock) -> str | None:
-    """None where the process is well, else what is wrong, as a phrase."""
+async def ask(check: HealthCheck, *, spec: Callable[[], Spec], clock: Clock) -> str | None:
+    """None where the process is well, else what is wrong, as a phrase. A command is asked as `spec` says, also its user."""
     try:
         if check.kind is ProbeKind.EXEC:
-            return await _exec(check, cwd, env, clock)
+            return await _exec(check, spec(), clock)
         question = _tcp(check) if check.kind is ProbeKind.TCP else asyncio.to_thread(_http, check)
         return await clock.wait_for(question, check.timeout_s)
     except TimeoutError:
@@ -44,9 +45,9 @@ def _http(check: HealthCheck) -> str | None:
     return None if status == check.expected_status else f"answered {status}, not {check.expected_status}"
 
 
-async def _exec(check: HealthCheck, cwd: Path, env: Mapping[str, str], clock: Clock) -> str | None:
+async def _exec(check: HealthCheck, spec: Spec, clock: Clock) -> str | None:
     done = await capture(
-        Spec(argv=check.command, cwd=cwd, env=env), clock=clock, timeout_s=check.timeout_s, grace_s=0.0, max_chars=4096
+        structs.replace(spec, argv=check.command), clock=clock, timeout_s=check.timeout_s, grace_s=0.0, max_chars=4096
     )
     if done.timed_out:
         return f"no answer within {check.timeout_s:g} s"

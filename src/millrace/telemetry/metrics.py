@@ -33,3 +33,46 @@ METRICS: tuple[Metric, ...] = (
         labels=("route",),
     ),
 )
+
+_EACH = ("process", "instance")
+SUPERVISOR_METRICS: tuple[Metric, ...] = (
+    Metric(name="millrace_supervisor_process_up", kind="gauge", help="1 while the instance runs.", labels=_EACH),
+    Metric(name="millrace_supervisor_process_ready", kind="gauge", help="1 while it is ready.", labels=_EACH),
+    Metric(
+        name="millrace_supervisor_process_restarts_total",
+        kind="counter",
+        help="Starts of the instance after its first.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_failures",
+        kind="gauge",
+        help="Ends in a row that nobody asked for.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_start_time_seconds",
+        kind="gauge",
+        help="When the running process was started, since 1970.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_last_exit_code",
+        kind="gauge",
+        help="How it ended the last time; 128 and the signal's number where one ended it.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_desired_scale",
+        kind="gauge",
+        help="How many instances there shall be.",
+        labels=("process",),
+    ),
+    Metric(
+        name="millrace_supervisor_current_scale",
+        kind="gauge",
+        help="How many instances run.",
+        labels=("process",),
+    ),
+)
+"""What a supervisor serves. The series of an instance that was scaled away are gone."""

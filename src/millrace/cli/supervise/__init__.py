@@ -6,26 +6,59 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH
+from millrace.cli.options import LOCAL_FILE, PATH
 from millrace.cli.tree import LazyGroup
 
 
 @click.pass_context
-def _supervise(context: click.Context, config: Path | None) -> int | None:
+def _supervise(
+    context: click.Context,
+    config: Path | None,
+    socket: Path | None,
+    no_socket: bool,
+    listen: tuple[str, int] | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> int | None:
     if context.invoked_subcommand is not None:
         return None
     if config is None:
         raise click.UsageError("name a plan with -c, or a command", context)
+    if no_socket and socket is not None and context.get_parameter_source("socket") is not ENVIRONMENT:
+        raise click.UsageError("give either --socket or --no-socket", context)
     import asyncio  # noqa: PLC0415  not needed for --help
 
     from millrace.cli.run import collect_garbage, configure_logs  # noqa: PLC0415
     from millrace.cli.supervise.load import read_plan  # noqa: PLC0415
+    from millrace.programs.control_doors import ControlSettings  # noqa: PLC0415
     from millrace.programs.supervise import supervise  # noqa: PLC0415
 
     plan = read_plan(config, os.environ)
-    configure_logs()
+    host, port = listen or ("", 0)
+    key = os.environ.get("MILLRACE_SUPERVISE_KEY", "")
+    control = ControlSettings(
+        enabled=not no_socket, socket=socket, host=host, port=port, key=key, certificate=tls_cert, certificate_key=tls_key
+    )  # fmt: skip
+    configure_logs(secrets=[key])
     collect_garbage()
-    sys.exit(asyncio.run(supervise(plan, environ=os.environ, cwd=Path.cwd())))
+    sys.exit(asyncio.run(supervise(plan, environ=os.environ, cwd=Path.cwd(), control=control)))
+
+
+ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
+
+
+class _Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT, with the host of IPv6 in brackets."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """The host and the port."""
+        host, _, port = str(value).rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+            self.fail(f"{value!r} is no HOST:PORT, such as 127.0.0.1:9180", param, ctx)
+        return host, int(port)
 
 
 app = LazyGroup(
@@ -33,5 +66,21 @@ app = LazyGroup(
     help="Keep processes running as a plan says.",
     commands={"check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once.")},
     alone=_supervise,
-    params=[click.Option(["-c", "--config"], type=PATH, help="The plan, in YAML.")],
+    params=[
+        click.Option(["-c", "--config"], type=PATH, help="The plan, in YAML."),
+        click.Option(
+            ["--socket"],
+            type=PATH,
+            envvar="MILLRACE_SUPERVISE_SOCKET",
+            help="Unix socket for `millrace ctl`.  [default: millrace/supervise.sock in $XDG_RUNTIME_DIR, or in /run for root]",
+        ),
+        click.Option(["--no-socket"], is_flag=True, help="Make no unix socket."),
+        click.Option(
+            ["--listen"],
+            type=_Address(),
+            help="Answer on TCP, too; needs MILLRACE_SUPERVISE_KEY, and TLS beyond this machine.",
+        ),
+        click.Option(["--tls-cert"], type=LOCAL_FILE, help="Certificate for --listen, in PEM."),
+        click.Option(["--tls-key"], type=LOCAL_FILE, help="Private key of that certificate, in PEM."),
+    ],
 )

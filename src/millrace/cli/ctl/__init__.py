@@ -1,0 +1,20 @@
+"""`millrace ctl`: one file per command."""
+
+from millrace.cli.tree import LazyGroup
+
+_HERE = "millrace.cli.ctl"
+
+app = LazyGroup(
+    name="ctl",
+    help="Look at the processes of a running supervisor, and steer them.",
+    commands={
+        "status": (f"{_HERE}.status:status", "Show the processes: state, pid, uptime, and why."),
+        "start": (f"{_HERE}.steer:start", "Start processes, also those that were given up."),
+        "stop": (f"{_HERE}.steer:stop", "Stop processes."),
+        "restart": (f"{_HERE}.steer:restart", "Stop processes and start them again."),
+        "scale": (f"{_HERE}.steer:scale", "Have so many instances of a process."),
+        "logs": (f"{_HERE}.logs:logs", "Print the last lines of a process."),
+        "events": (f"{_HERE}.events:events", "Print every change as it comes."),
+        "shutdown": (f"{_HERE}.shutdown:shutdown", "Stop everything in order, and end the supervisor."),
+    },
+)

@@ -1,0 +1,136 @@
+"""A client for the supervisor that a command was pointed at, and its errors as sentences."""
+
+import functools
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from msgspec import Struct
+
+from millrace.cli.failure import CommandError
+from millrace.cli.options import LOCAL_FILE, PATH
+from millrace.client.client import Client
+from millrace.client.errors import RefusedError, UnreachableError
+from millrace.client.http import Terms, trust
+from millrace.client.supervise import health
+from millrace.supervisor.control.place import places
+
+T = TypeVar("T")
+_START = "Start one with `millrace supervise -c PLAN`, or name its socket with --socket"
+_LOCAL = "http://supervisor"
+_PATIENCE_S = 5.0
+
+
+class Control(Struct, frozen=True):
+    """Which supervisor a command speaks to."""
+
+    socket: Path | None
+    url: str | None
+    ca: Path | None
+
+
+def control_options(command: Callable[..., T]) -> Callable[..., T]:
+    """The options of every command that asks a supervisor; it gets them as `control`."""
+
+    @click.option(
+        "--socket",
+        "place",
+        type=PATH,
+        envvar="MILLRACE_SUPERVISE_SOCKET",
+        help="Unix socket of the supervisor.  [default: where `supervise` puts it]",
+    )
+    @click.option("--url", help="Address of a supervisor on TCP instead; its key is taken from MILLRACE_SUPERVISE_KEY.")
+    @click.option("--ca", type=LOCAL_FILE, help="Certificate authority of that supervisor in PEM.")
+    @functools.wraps(command)
+    def with_control(*, place: Path | None, url: str | None, ca: Path | None, **others: Any) -> T:
+        return command(control=Control(place, url, ca), **others)
+
+    return with_control
+
+
+@contextmanager
+def supervisor(control: Control) -> Iterator[Client]:
+    """A client. What goes wrong while it is used ends the command with a sentence.
+
+    Raises:
+        CommandError: nobody is there, or it refuses.
+    """
+    where = control.url or str(_socket(control))
+    with _client(control, where) as client:
+        try:
+            yield client
+        except UnreachableError as error:
+            reason = str(error).removeprefix(f"cannot reach the master at {client.address}: ")
+            raise _unreachable(where, reason) from error
+        except RefusedError as error:
+            raise CommandError(str(error)) from error
+
+
+def is_there(control: Control, client: Client) -> bool:
+    """Whether the supervisor still answers."""
+    if control.url is None:
+        try:
+            _knock(_socket(control))
+        except CommandError:
+            return False
+        return True
+    try:
+        client.do(health(), patience_s=0.0)
+    except UnreachableError:
+        return False
+    return True
+
+
+def _unreachable(where: str, reason: str) -> CommandError:
+    return CommandError(f"cannot reach the supervisor at {where}: {reason.removesuffix('; is it running?')}. {_START}")
+
+
+def _client(control: Control, where: str) -> Client:
+    if control.url:
+        terms = Terms(
+            key=os.environ.get("MILLRACE_SUPERVISE_KEY"), tls=_trusted(control), eager=True, patience_s=_PATIENCE_S
+        )
+        try:
+            return Client([where], terms)
+        except ValueError as error:
+            raise CommandError(str(error).replace("a master", "a supervisor"), code=2) from error
+    import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
+
+    # httpx2 does not close a unix socket that it could not connect, so that is found out before.
+    _knock(Path(where))
+    # It answers at once or is not there: nothing is gained by trying again.
+    return Client([_LOCAL], Terms(patience_s=0.0), transport=httpx2.HTTPTransport(uds=where))
+
+
+def _knock(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        try:
+            knocking.connect(str(path))
+        except OSError as error:
+            raise _unreachable(str(path), (error.strerror or str(error)).lower()) from error
+
+
+def _trusted(control: Control) -> Any:
+    try:
+        return trust(control.ca)
+    except ValueError as error:
+        raise CommandError(str(error), code=2) from error
+
+
+def _socket(control: Control) -> Path:
+    """The named socket, or the first of the usual places where one is."""
+    if control.socket is not None:
+        found, tried = control.socket, [control.socket]
+    else:
+        tried = list(places(os.environ, uid=os.geteuid()))
+        found = next((place for place in tried if place.exists()), Path())
+        if not tried:
+            raise CommandError("cannot tell where the supervisor is: name its socket with --socket", code=2)
+    if not found.is_socket():
+        shown = " or ".join(map(str, tried))
+        raise CommandError(f"cannot reach a supervisor: there is no socket at {shown}. {_START}")
+    return found

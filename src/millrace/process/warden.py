@@ -1,0 +1,82 @@
+"""Kill what is left when we are killed with -9.
+
+PR_SET_PDEATHSIG ends our direct children, and nothing below them. So a shell of half a megabyte, in a session of its own
+and deaf to every signal, waits for the end of a pipe that only we hold open; then it stops and kills whatever carries our
+mark, until nothing does. As PID 1 none is needed: there the kernel kills everything.
+"""
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+
+from millrace.process.mark import Mark
+from millrace.process.own import claim, release
+
+# Stopped first, until two looks see the same: what is about to fork would get away otherwise.
+_SCRIPT = r"""
+trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE TSTP TTIN TTOU
+read -r _
+before=none
+round=0
+while [ $round -lt 400 ]; do
+  found=
+  for file in $(grep -lsaE -e "$1" /proc/[0-9]*/limits /proc/[0-9]*/environ); do
+    pid=${file#/proc/}
+    pid=${pid%%/*}
+    # A zombie keeps its limits, and waits only to be collected.
+    read -r line < /proc/$pid/stat || continue
+    case ${line##*) } in Z*|X*) continue;; esac
+    found="$found $pid"
+  done 2>/dev/null
+  [ -n "$found" ] || exit 0
+  if [ "$found" = "$before" ]; then kill -KILL $found; else kill -STOP $found; fi 2>/dev/null
+  before=$found
+  round=$((round + 1))
+done
+"""
+
+
+class Warden:
+    """One that waits. Made by `post`."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", pipe: int) -> None:
+        """Use `post`."""
+        self._popen = popen
+        self._pipe = pipe
+
+    @classmethod
+    def post(cls, mark: Mark) -> "Warden | None":
+        """Let one wait for our end; None where there is no shell or grep.
+
+        It must not carry the mark itself, so it is started before that is in force.
+        """
+        shell, grep = shutil.which("sh", path=os.defpath), shutil.which("grep", path=os.defpath)
+        if shell is None or grep is None:
+            return None
+        end, pipe = os.pipe()
+        try:
+            popen = subprocess.Popen(  # noqa: S603  a constant program, and a pattern of our own making
+                [shell, "-c", _SCRIPT, "millrace-warden", mark.pattern],
+                stdin=end,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(pipe)
+            return None
+        finally:
+            os.close(end)
+        claim(popen.pid)
+        return cls(popen, pipe)
+
+    def dismiss(self) -> None:
+        """Send it home; for an end at which everything is known to be gone."""
+        with suppress(ProcessLookupError):
+            self._popen.kill()
+        self._popen.wait()
+        release(self._popen.pid)
+        os.close(self._pipe)

@@ -1,0 +1,1 @@
+"""What people and programs ask a running supervisor, and tell it to do."""

@@ -1,0 +1,111 @@
+"""Processes: look at them, and start, stop, restart and scale them."""
+
+from typing import Any
+
+import msgspec
+
+from millrace.edge.call import Answer, Call
+from millrace.edge.refusal import invalid
+from millrace.supervisor.control.rest import instances_of, is_settled
+from millrace.supervisor.control.supervisor import Supervisor, conflict
+from millrace.supervisor.control.views import max_scale
+from millrace.supervisor.state import AT_REST, Renewed, Wanted
+from millrace.wire.v1.problems import FieldError
+from millrace.wire.v1.supervise import LinesView, ProcessList, ProcessView, ScaleRequest, SteerView
+
+WAIT_S = 60
+MAX_WAIT_S = 3600
+LINES = 100
+MAX_LINES = 1000
+_encode = msgspec.json.Encoder().encode
+
+
+async def show_all(supervisor: Supervisor, call: Call[None]) -> ProcessList:
+    """Every process."""
+    call.only()
+    keeper = supervisor.keeper
+    return ProcessList(
+        processes=[supervisor.view(name) for name in sorted(keeper.plan.processes)], ending=keeper.state.ending
+    )
+
+
+async def show(supervisor: Supervisor, call: Call[None]) -> ProcessView:
+    """One process."""
+    call.only()
+    return supervisor.view(call.path["name"])
+
+
+async def start(supervisor: Supervisor, call: Call[None]) -> Answer:
+    """Start what is stopped, and try afresh what was given up."""
+    name, wait_s = _asked(supervisor, call, "start")
+    state = supervisor.keeper.state
+    wanted = state.wanted.get(name, 0)
+    found = instances_of(state, name)
+    if wanted and all(instance.phase not in AT_REST for each, instance in found if each.index < wanted):
+        raise conflict(f"cannot start {name}: it is {supervisor.view(name).state} already")
+    count = wanted or supervisor.scales.get(name) or supervisor.process(name).scale
+    supervisor.keeper.post(Wanted(name, count))
+    return await _answer(supervisor, name, wait_s)
+
+
+async def stop(supervisor: Supervisor, call: Call[None]) -> Answer:
+    """Stop every instance."""
+    name, wait_s = _asked(supervisor, call, "stop", while_ending=True)
+    state = supervisor.keeper.state
+    if all(instance.phase in AT_REST for _, instance in instances_of(state, name)):
+        raise conflict(f"cannot stop {name}: it is {supervisor.view(name).state}, and nothing of it runs")
+    supervisor.keeper.post(Wanted(name, 0))
+    return await _answer(supervisor, name, wait_s)
+
+
+async def restart(supervisor: Supervisor, call: Call[None]) -> Answer:
+    """Stop every instance and start it again."""
+    name, wait_s = _asked(supervisor, call, "restart")
+    if not supervisor.keeper.state.wanted.get(name):
+        raise conflict(f"cannot restart {name}: it is {supervisor.view(name).state}; start it instead")
+    supervisor.keeper.post(Renewed(name))
+    return await _answer(supervisor, name, wait_s)
+
+
+async def scale(supervisor: Supervisor, call: Call[ScaleRequest]) -> Answer:
+    """Have so many instances."""
+    name, wait_s = _asked(supervisor, call, "scale")
+    body, most = call.body, max_scale(supervisor.process(name))
+    if (body.desired is None) == (body.delta is None):
+        raise invalid(FieldError(field="desired", message="give either desired or delta"), status=422)
+    count = (
+        body.desired if body.desired is not None else supervisor.keeper.state.wanted.get(name, 0) + (body.delta or 0)
+    )
+    if not 0 <= count <= most:
+        field = "desired" if body.desired is not None else "delta"
+        raise invalid(FieldError(field=field, message=f"makes {count} of {name}; allowed: 0 to {most}"), status=422)
+    if count:
+        supervisor.scales[name] = count
+    supervisor.keeper.post(Wanted(name, count))
+    return await _answer(supervisor, name, wait_s)
+
+
+async def logs(supervisor: Supervisor, call: Call[None]) -> LinesView:
+    """The last lines of a process."""
+    call.only("limit", "after")
+    name = supervisor.process(call.path["name"]).name
+    limit = call.integer("limit", least=1, most=MAX_LINES) or LINES
+    lines, last, lost = supervisor.lines.last(name, limit=limit, after=call.integer("after"))
+    return LinesView(process=name, lines=lines, next=last, lost=lost)
+
+
+def _asked(supervisor: Supervisor, call: Call[Any], verb: str, *, while_ending: bool = False) -> tuple[str, int]:
+    """Which process is meant, and how many seconds may be waited for its rest."""
+    call.only("wait")
+    wait_s = call.integer("wait", most=MAX_WAIT_S)
+    name = supervisor.process(call.path["name"]).name
+    if supervisor.keeper.state.ending and not while_ending:
+        raise conflict(f"cannot {verb} {name}: the supervisor stops everything")
+    return name, WAIT_S if wait_s is None else wait_s
+
+
+async def _answer(supervisor: Supervisor, name: str, wait_s: int) -> Answer:
+    """The process when it has come to rest (200), or as it is when the time is up (202)."""
+    settled = await supervisor.news.until(lambda: is_settled(supervisor.keeper.state, name), wait_s)
+    view = SteerView(settled=settled, process=supervisor.view(name))
+    return Answer(status=200 if settled else 202, body=_encode(view))

@@ -1,0 +1,92 @@
+"""What the handlers work with: the keeper, and what was seen of it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from millrace.edge.refusal import RefusalError, not_found
+from millrace.runtime.clock import Clock
+from millrace.supervisor.control.changes import Changes
+from millrace.supervisor.control.lines import Lines
+from millrace.supervisor.control.news import News
+from millrace.supervisor.control.views import instance_view, process_view
+from millrace.supervisor.facts import Facts
+from millrace.supervisor.logs.entry import Entry
+from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.state import Event, Id, Instance, State
+from millrace.wire.v1.supervise import ChangeView, ProcessView
+
+
+class Kept(Protocol):
+    """What is asked of a keeper."""
+
+    plan: Plan
+    state: State
+    facts: dict[Id, Facts]
+
+    def post(self, event: Event) -> None:
+        """Let the machine know of something."""
+
+    def end(self) -> None:
+        """Stop everything in order."""
+
+
+class Supervisor:
+    """A keeper as it is seen from outside. Let `heard` and `printed` hear what the keeper says."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Call `attach` before the first request."""
+        self.clock = clock
+        self.news = News(clock)
+        self.changes = Changes()
+        self.lines = Lines()
+        self.scales: dict[str, int] = {}
+        """What processes were scaled to, so that a start after a stop brings that many back."""
+        self._keeper: Kept | None = None
+
+    def attach(self, keeper: Kept) -> None:
+        """This keeper is told what to do."""
+        self._keeper = keeper
+
+    @property
+    def keeper(self) -> Kept:
+        """The keeper."""
+        if self._keeper is None:
+            raise RuntimeError("cannot ask the supervisor: it has no keeper yet")
+        return self._keeper
+
+    def heard(self, each: Id, instance: Instance | None) -> None:
+        """An instance has changed, or (None) was scaled away."""
+        now_s = self.clock.monotonic()
+        now = None if instance is None else instance_view(each, instance, self.keeper.facts.get(each), now_s=now_s)
+        self.changes.add(ChangeView(at=self.clock.now(), process=each.process, instance=str(each), now=now))
+        self.news.ring()
+
+    def printed(self, each: Id, entries: Sequence[Entry]) -> None:
+        """An instance has printed lines."""
+        self.lines.add(each, entries)
+
+    def process(self, name: str) -> ProcessPlan:
+        """A process of the plan.
+
+        Raises:
+            RefusalError: there is none of this name.
+        """
+        found = self.keeper.plan.processes.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.keeper.plan.processes))
+            raise not_found(f"there is no process {name[:80]}; the plan has {known}")
+        return found
+
+    def view(self, name: str) -> ProcessView:
+        """A process as it is now. Raises as `process`."""
+        plan = self.process(name)
+        return process_view(plan, self.keeper.state, self.keeper.facts, now_s=self.clock.monotonic())
+
+    def stop(self) -> None:
+        """The server is going to stop: let go of everybody who waits. May be called twice."""
+        self.news.end()
+
+
+def conflict(detail: str) -> RefusalError:
+    """The process is in no state for this."""
+    return RefusalError(409, "conflict", detail)

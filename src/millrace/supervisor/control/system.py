@@ -1,0 +1,49 @@
+"""The supervisor itself: whether it is well, its description, its end."""
+
+import asyncio
+from functools import cache
+
+import millrace
+from millrace.edge.call import Answer, Call
+from millrace.supervisor.control.metrics import exposition
+from millrace.supervisor.control.rest import is_ready
+from millrace.supervisor.control.supervisor import Supervisor
+from millrace.telemetry.exposition import MEDIA
+from millrace.wire.v1.supervise import EndingView, SupervisorHealth
+
+
+async def health(supervisor: Supervisor, call: Call[None]) -> SupervisorHealth:
+    """That it answers, and whether all that is wanted is ready."""
+    call.only()
+    state = supervisor.keeper.state
+    return SupervisorHealth(
+        status="ending" if state.ending else "healthy", ready=is_ready(state), version=millrace.__version__
+    )
+
+
+async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:
+    """Stop everything in order; asked again, at once."""
+    call.only()
+    # The keeper may end before this is answered: the answer goes out first.
+    asyncio.get_running_loop().call_soon(supervisor.keeper.end)
+    return EndingView(ending=True)
+
+
+async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:
+    """Counts for Prometheus."""
+    call.only()
+    keeper = supervisor.keeper
+    return Answer(body=exposition(keeper.plan, keeper.state, keeper.facts).encode(), media=MEDIA)
+
+
+async def openapi(_supervisor: Supervisor, call: Call[None]) -> Answer:
+    """The description of this API."""
+    call.only()
+    return Answer(body=_document())
+
+
+@cache
+def _document() -> bytes:
+    from millrace.supervisor.control.description import document  # noqa: PLC0415  it describes the table that names us
+
+    return document(millrace.__version__)

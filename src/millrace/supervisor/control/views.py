@@ -1,0 +1,64 @@
+"""From what the machine knows to what is told. The environment and the command line of a process are never told."""
+
+from signal import Signals
+
+from millrace.supervisor.control.rest import foremost, instances_of
+from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.plan import Kind, ProcessPlan
+from millrace.supervisor.plan_document import MAX_SCALE
+from millrace.supervisor.state import Id, Instance, Phase, State
+from millrace.wire.v1.supervise import EndView, InstanceView, ProcessView
+
+_NOTHING = Facts()
+
+
+def max_scale(plan: ProcessPlan) -> int:
+    """How many instances there may be."""
+    return 1 if plan.kind is Kind.ONESHOT else MAX_SCALE
+
+
+def end_view(end: LastEnd) -> EndView:
+    """An end, with the name of the signal."""
+    return EndView(at=end.at, how=end.how, code=end.code, signal=_name(end.signal))
+
+
+def _name(number: int | None) -> str | None:
+    if number is None:
+        return None
+    try:
+        return Signals(number).name
+    except ValueError:  # real-time signals have numbers only
+        return str(number)
+
+
+def instance_view(each: Id, instance: Instance, facts: Facts | None, *, now_s: float) -> InstanceView:
+    """One instance; `now_s` is the monotonic clock in seconds."""
+    known = facts or _NOTHING
+    runs = known.pid is not None and instance.phase in (Phase.RUNNING, Phase.STOPPING)
+    return InstanceView(
+        id=str(each),
+        state=instance.phase.value,
+        ready=instance.ready,
+        pid=known.pid if runs else None,
+        started=known.started if runs else None,
+        uptime_s=round(max(0.0, now_s - instance.began_s), 3) if runs else None,
+        restarts=instance.restarts,
+        failures=instance.failures,
+        reason=instance.reason,
+        last_end=end_view(known.last_end) if known.last_end else None,
+    )
+
+
+def process_view(plan: ProcessPlan, state: State, facts: dict[Id, Facts], *, now_s: float) -> ProcessView:
+    """One process with its instances."""
+    found = instances_of(state, plan.name)
+    return ProcessView(
+        name=plan.name,
+        type=plan.kind.value,
+        state=foremost(instance.phase for _, instance in found).value,
+        desired=state.wanted.get(plan.name, 0),
+        ready=sum(instance.ready for _, instance in found),
+        max_scale=max_scale(plan),
+        depends_on={name: condition.value for name, condition in plan.depends_on.items()},
+        instances=[instance_view(each, instance, facts.get(each), now_s=now_s) for each, instance in found],
+    )

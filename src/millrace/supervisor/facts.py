@@ -1,0 +1,22 @@
+"""What is known of an instance beside its state: which process it is at present, and how it ended the last time."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class LastEnd(Struct, frozen=True, kw_only=True):
+    """An end. `code` is None where a signal ended it, `signal` where none did."""
+
+    at: datetime
+    how: str
+    code: int | None = None
+    signal: int | None = None
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """`pid` and `started` are those of the process that runs; None where none does."""
+
+    pid: int | None = None
+    started: datetime | None = None
+    last_end: LastEnd | None = None

@@ -1,0 +1,173 @@
+"""Write without ever waiting: a thread of its own does, and what it cannot keep up with is counted."""
+
+import errno
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread
+from typing import Protocol
+
+from millrace.telemetry.logs import logger
+
+log = logger("supervisor")
+
+MAX_BYTES = 8 * 1024 * 1024
+"""What may wait for one target."""
+_PIECE_BYTES = 256 * 1024
+_FINAL = frozenset({errno.EPIPE, errno.EBADF})
+
+
+class Target(Protocol):
+    """Where bytes go. Only the thread of its writer uses it."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of it.
+
+        Raises:
+            CannotWrite: not all of it was written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+class CannotWrite(Exception):  # noqa: N818  the message begins with these words
+    """`written` bytes were written. `final`: no other write can work."""
+
+    def __init__(self, error: OSError, written: int, *, final: bool = False) -> None:
+        super().__init__(f"cannot write: {error.strerror or error}")
+        self.written = written
+        self.final = final
+
+
+class Descriptor:
+    """An open file descriptor that is not ours to close or to change, such as stdout."""
+
+    def __init__(self, number: int) -> None:
+        """It may be blocking or not."""
+        self._number = number
+
+    def write(self, data: bytes) -> None:
+        """Write all of it, however long the other side takes."""
+        view, written = memoryview(data), 0
+        while written < len(view):
+            try:
+                written += os.write(self._number, view[written : written + _PIECE_BYTES])
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._number, select.POLLOUT)
+                poll.poll(1000)
+            except OSError as error:
+                # Nobody reads, or nothing is open: this does not pass. A full disk may.
+                raise CannotWrite(error, written, final=error.errno in _FINAL) from error
+
+    def close(self) -> None:
+        """It stays open."""
+
+
+class Writer:
+    """Hands bytes to a target from a thread. Takes up to `max_bytes`, drops the newest lines, and says how many."""
+
+    def __init__(
+        self, target: Target, *, name: str, lost: Callable[[int], bytes], max_bytes: int = MAX_BYTES, told: bool = True
+    ) -> None:
+        """`lost` makes the line that says how many are missing. `told`: a target that fails is told to the log, once."""
+        self.dropped = 0
+        """Lines that were lost since the start."""
+        self._target = target
+        self._name = name
+        self._lost = lost
+        self._max = max_bytes
+        self._told = told
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._size = 0
+        self._missing = 0  # lines that were dropped and not spoken of yet
+        self._jammed = False
+        self._torn = False
+        self._dead = False
+        self._closed = False
+        self._change = Condition()
+        self._thread = Thread(target=self._run, name=f"writes {name}", daemon=True)
+        self._thread.start()
+
+    def give(self, data: bytes, lines: int) -> None:
+        """Write `data`, which are so many whole lines, when it is its turn. Never waits."""
+        with self._change:
+            # Once lines were lost, half of the room has to be free again, or every second line would be a report.
+            self._jammed = self._size + len(data) > (self._max // 2 if self._jammed else self._max)
+            if self._jammed or self._dead or self._closed:
+                self._drop(lines)
+                return
+            self._speak()
+            self._put(data, lines)
+
+    def close(self, patience_s: float) -> None:
+        """Return when everything is written, or after `patience_s` seconds without it. Waits; not for the event loop."""
+        with self._change:
+            if not self._closed:
+                self._speak()
+            self._closed = True
+            self._change.notify()
+        self._thread.join(patience_s)
+
+    def _speak(self) -> None:
+        if self._missing and not self._dead:
+            count, self._missing = self._missing, 0
+            self._put(self._lost(count), -count)
+
+    def _put(self, data: bytes, lines: int) -> None:
+        """Negative `lines`: a report of so many."""
+        self._waiting.append((data, lines))
+        self._size += len(data)
+        self._change.notify()
+
+    def _drop(self, lines: int) -> None:
+        self._missing += lines
+        self.dropped += lines
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    break
+                chunks = tuple(self._waiting)
+                self._waiting.clear()
+            try:
+                self._write(chunks)
+            finally:
+                with self._change:
+                    self._size -= sum(len(data) for data, _ in chunks)
+        self._target.close()
+
+    def _write(self, chunks: tuple[tuple[bytes, int], ...]) -> None:
+        data = b"".join(data for data, _ in chunks)
+        start = b"\n" if self._torn else b""
+        try:
+            self._target.write(start + data)
+        except CannotWrite as error:
+            self._fail(error, chunks, max(0, error.written - len(start)), data)
+        else:
+            self._torn = False
+
+    def _fail(self, error: CannotWrite, chunks: tuple[tuple[bytes, int], ...], written: int, data: bytes) -> None:
+        if error.written:
+            self._torn = bool(written) and data[written - 1 : written] != b"\n"
+        with self._change:
+            end = 0
+            for chunk, lines in chunks:
+                end += len(chunk)
+                if end <= written:
+                    continue
+                if lines < 0:
+                    self._missing -= lines  # the report has to be made again
+                else:
+                    done = chunk[: max(0, len(chunk) - (end - written))].count(b"\n")
+                    self._drop(max(0, lines - done))
+            self._dead = self._dead or error.final
+            tell, self._told = self._told, False
+        if tell:
+            log.warning("supervisor.output_lost", target=self._name, error=str(error), lines=self.dropped)

@@ -1,0 +1,114 @@
+"""What a supervisor tells of its processes, and what it can be told."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from millrace.wire.v1.base import Reply, Request
+
+InstanceState = Literal["stopped", "waiting", "running", "backing-off", "stopping", "completed", "failed"]
+Scale = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)]
+
+
+class EndView(Reply):
+    """How an instance ended the last time. `code` is null where a signal ended it, `signal` (its name) where none did."""
+
+    at: datetime
+    how: str
+    code: int | None
+    signal: str | None
+
+
+class InstanceView(Reply):
+    """One instance. `pid`, `started` and `uptime_s` are null where no process runs.
+
+    `restarts` counts its starts after the first; `failures` its unasked ends in a row since it last ran for long enough.
+    """
+
+    id: str
+    state: InstanceState
+    ready: bool
+    pid: int | None
+    started: datetime | None
+    uptime_s: float | None
+    restarts: int
+    failures: int
+    reason: str
+    last_end: EndView | None
+
+
+class ProcessView(Reply):
+    """One process of the plan. `state` is that of the instance that needs attention most; `desired` how many there shall be."""
+
+    name: str
+    type: Literal["service", "oneshot"]
+    state: InstanceState
+    desired: int
+    ready: int
+    max_scale: int
+    depends_on: dict[str, str]
+    instances: list[InstanceView]
+
+
+class ProcessList(Reply):
+    """Every process of the plan, in the order of their names. `ending`: everything is being stopped."""
+
+    processes: list[ProcessView]
+    ending: bool
+
+
+class ScaleRequest(Request):
+    """How many instances there shall be: `desired`, or `delta` more (or fewer) than now. 0 stops the process."""
+
+    desired: Scale | None = None
+    delta: Scale | None = None
+
+
+class SteerView(Reply):
+    """What became of a request. `settled` is false where it was not waited for, or did not come to rest in that time."""
+
+    settled: bool
+    process: ProcessView
+
+
+class LineView(Reply):
+    """One line that an instance printed. `number` grows by one with each line of the process."""
+
+    number: int
+    at: datetime
+    instance: str
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class LinesView(Reply):
+    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept."""
+
+    process: str
+    lines: list[LineView]
+    next: int
+    lost: int
+
+
+class ChangeView(Reply):
+    """An instance is in another state, or its readiness changed. `now` is null where it was scaled away."""
+
+    at: datetime
+    process: str
+    instance: str
+    now: InstanceView | None
+
+
+class SupervisorHealth(Reply):
+    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed."""
+
+    status: Literal["healthy", "ending"]
+    ready: bool
+    version: str
+
+
+class EndingView(Reply):
+    """Everything is being stopped."""
+
+    ending: bool

@@ -1,0 +1,178 @@
+"""`millrace ctl` against a real `millrace supervise`, as an operator has them."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from outside import PATIENCE_S, Shell, assert_gone
+
+PLAN = """
+processes:
+  db:
+    command: [sh, -c, "trap 'echo db stops; exit 0' TERM; touch up; echo db up; while :; do sleep 0.05; done"]
+    health_check: {type: exec, command: [test, -e, up], period: 0.05}
+    env: {PASSWORD: hunter2}
+  web: {command: [sh, -c, "echo $$MILLRACE_INSTANCE says $${MILLRACE_SUPERVISE_KEY:-nothing}; exec sleep 1000"], depends_on: [db]}
+  job: {command: [sh, -c, "exit 3"], restart: never}
+  spare: {command: [nonesuch-program], initial_state: stopped}
+"""
+
+
+@pytest.fixture
+def plan(shell: Shell) -> Path:
+    path = shell.home / "plan.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+def serving(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    """Waits until everything is up and the supervisor can be spoken to; what it said of that."""
+    assert process.stderr is not None
+    up, control = 0, None
+    while up < 1 or control is None:
+        entry = json.loads(process.stderr.readline())
+        up += entry.get("instance") == "web-0" and entry.get("ready") is True
+        control = entry if entry["event"] == "supervisor.control" else control
+    return control
+
+
+def ended(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def running(shell: Shell, plan: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = shell.start("supervise", "-c", plan)
+    serving(process)
+    yield process
+    ended(process)
+
+
+def one(shell: Shell, name: str) -> Any:
+    return shell.run("ctl", "status", name, "-o", "json").json()["processes"][0]
+
+
+def test_the_status_is_a_table_that_fits(shell: Shell, running: "subprocess.Popen[str]") -> None:
+    done = shell.having(COLUMNS="80").run("ctl", "status")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["NAME", "STATE", "READY", "PID", "UPTIME", "RESTARTS", "REASON"]
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["db-0", "running", "yes"], ["job-0", "failed", "no"], ["spare", "stopped", "-"], ["web-0", "running", "yes"],
+    ]  # fmt: skip
+    assert lines[2].endswith("exited with code 3")
+    assert max(map(len, lines)) <= 80
+    assert "hunter2" not in shell.run("ctl", "status", "-o", "json").out
+    assert psutil.Process(one(shell, "web")["instances"][0]["pid"]).name() == "sleep"
+
+
+def test_processes_are_steered_and_the_answer_comes_when_it_is_done(
+    shell: Shell, running: "subprocess.Popen[str]"
+) -> None:
+    before = one(shell, "web")["instances"][0]["pid"]
+    done = shell.run("ctl", "restart", "web")
+    assert (done.code, done.out) == (0, "web is running (1 of 1 ready)\n")
+    assert one(shell, "web")["instances"][0]["pid"] != before
+    assert shell.run("ctl", "scale", "web=3").out == "web is running (3 of 3 ready)\n"
+    assert shell.run("ctl", "scale", "web=-2").out == "web is running (1 of 1 ready)\n"
+    assert shell.run("ctl", "stop", "web", "db").out == (
+        "web is stopped: was killed by SIGTERM (15)\ndb is stopped: exited with code 0\n"
+    )
+    assert shell.run("ctl", "start", "db", "web").code == 0
+    done = shell.run("ctl", "start", "spare")
+    assert done.code == 1
+    assert done.out.startswith("spare is failed (0 of 1 ready): cannot start nonesuch-program: no such program")
+
+
+def test_what_cannot_be_done_is_a_sentence(shell: Shell, running: "subprocess.Popen[str]") -> None:
+    for words, code, said in (
+        (("start", "web"), 1, "millrace: cannot start web: it is running already\n"),
+        (("stop", "spare"), 1, "millrace: cannot stop spare: it is stopped, and nothing of it runs\n"),
+        (("restart", "nix"), 1, "millrace: there is no process nix; the plan has db, job, spare, web\n"),
+        (("scale", "web=1001"), 1, "makes 1001 of web; allowed: 0 to 1000"),
+        (("scale", "web"), 2, "is no NAME=N, such as web=3"),
+        (("status", "--url", "nonsense"), 2, "as a supervisor: write http://HOST:PORT"),
+        (("status", "--socket", "nowhere.sock"), 1, "there is no socket at nowhere.sock. Start one with"),
+        (("status", "--url", "http://127.0.0.1:1"), 1, "cannot reach the supervisor at http://127.0.0.1:1: connection"),
+    ):
+        done = shell.run("ctl", *words)
+        assert done.code == code, done.err
+        assert said in done.err, done.err
+        assert done.out == ""
+
+
+def test_logs_and_changes_are_followed(shell: Shell, running: "subprocess.Popen[str]") -> None:
+    assert shell.run("ctl", "logs", "web").out == "web-0 | web-0 says nothing\n"
+    assert shell.run("ctl", "logs", "-n", "1", "db", "-o", "json").json()["lines"][0]["text"] == "db up"
+    log, changes = shell.start("ctl", "logs", "-f", "web"), shell.start("ctl", "events", "-o", "json")
+    try:
+        assert log.stdout is not None
+        assert changes.stdout is not None
+        assert log.stdout.readline() == "web-0 | web-0 says nothing\n"
+        shell.run("ctl", "restart", "web")
+        assert log.stdout.readline() == "web-0 | web-0 says nothing\n"
+        while True:  # the reader may have come after the first changes
+            shell.run("ctl", "restart", "web")
+            change = json.loads(changes.stdout.readline())
+            if change["now"]["state"] == "stopping":
+                break
+        assert shell.run("ctl", "shutdown").out == "the supervisor has ended\n"
+        running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 0
+        changes.communicate(timeout=PATIENCE_S)
+        assert changes.returncode == 0
+    finally:
+        ended(log)
+        ended(changes)
+
+
+def test_a_second_supervisor_is_refused_and_a_dead_one_replaced(
+    shell: Shell, plan: Path, running: "subprocess.Popen[str]"
+) -> None:
+    children = [psutil.Process(each["pid"]) for name in ("db", "web") for each in one(shell, name)["instances"]]
+    done = shell.run("supervise", "-c", plan)
+    assert done.code == 2
+    assert "another supervisor that runs holds it; stop that one, or name another place with --socket" in done.err
+    assert shell.run("ctl", "status").code == 0  # it was left alone
+    running.kill()
+    running.communicate()
+    assert_gone(children)
+    assert "supervise.sock: connection refused. Start one with" in shell.run("ctl", "status").err
+    again = shell.start("supervise", "-c", plan)
+    try:
+        serving(again)
+        assert shell.run("ctl", "status").code == 0
+        again.send_signal(signal.SIGTERM)
+        again.communicate(timeout=PATIENCE_S)
+        assert again.returncode == 0
+        assert "there is no socket at" in shell.run("ctl", "status").err
+    finally:
+        ended(again)
+
+
+def test_tcp_needs_a_key_that_no_process_inherits(shell: Shell, plan: Path) -> None:
+    done = shell.run("supervise", "-c", plan, "--no-socket", "--listen", "127.0.0.1:0")
+    assert done.code == 2
+    assert "set MILLRACE_SUPERVISE_KEY" in done.err
+    with_key = shell.having(MILLRACE_SUPERVISE_KEY="key-of-the-test")
+    done = with_key.run("supervise", "-c", plan, "--listen", "0.0.0.0:0")
+    assert done.code == 2
+    assert "cross the network in the clear" in done.err
+    process = with_key.start("supervise", "-c", plan, "--no-socket", "--listen", "127.0.0.1:0")
+    try:
+        url = serving(process)["url"]
+        assert with_key.run("ctl", "logs", "web", "--url", url).out == "web-0 | web-0 says nothing\n"
+        done = shell.run("ctl", "status", "--url", url)
+        assert done.code == 1
+        assert "without a valid API key" in done.err
+        assert with_key.run("ctl", "shutdown", "--url", url).code == 0
+        assert "key-of-the-test" not in process.communicate(timeout=PATIENCE_S)[1]
+    finally:
+        ended(process)

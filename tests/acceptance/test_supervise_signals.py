@@ -1,0 +1,97 @@
+"""Signals, as tini's and dumb-init's own tests have them: passed on as configured, and none of ours inherited."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from outside import PATIENCE_S, Shell
+
+# Started as by `nohup`, by a shell's `&`, and by something that blocks signals.
+ODDLY = (
+    "import os, signal, sys\n"
+    "for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:\n"
+    "    signal.signal(number, signal.SIG_IGN)\n"
+    "signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())\n"
+    "os.execv(sys.argv[1], sys.argv[1:])\n"
+)
+FORWARDED = ("HUP", "USR1", "USR2", "WINCH", "ALRM", "TTIN", "TTOU", "CONT")
+
+
+class Supervised:
+    def __init__(self, shell: Shell, plan: str, *before: str) -> None:
+        path = shell.home / "plan.yaml"
+        path.write_text(plan)
+        self.process = subprocess.Popen(
+            [*before, *shell.command("supervise", "-c", path)], env=shell.environ(), cwd=shell.home,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def running() -> Iterator[list[Supervised]]:
+    found: list[Supervised] = []
+    yield found
+    for each in found:
+        each.close()
+
+
+@pytest.mark.parametrize("before", [(), (sys.executable, "-c", ODDLY)], ids=["plainly", "oddly"])
+def test_a_child_inherits_no_mask_and_no_disposition(
+    shell: Shell, running: list[Supervised], before: tuple[str, ...]
+) -> None:
+    # `cat` and no shell, which would change dispositions of its own.
+    it = Supervised(shell, "processes: {web: {command: [grep, -E, '^Sig(Ign|Blk)', /proc/self/status]}}", *before)
+    running.append(it)
+    assert [it.line(), it.line()] == ["web-0 | SigBlk:\t0000000000000000", "web-0 | SigIgn:\t0000000000000000"]
+    it.send(signal.SIGTERM)
+    assert it.ended() == 0
+
+
+def test_signals_are_passed_on_as_the_plan_says_and_to_nobody_else(shell: Shell, running: list[Supervised]) -> None:
+    traps = " ".join(f"trap 'echo {word}' {word};" for word in FORWARDED)
+    loop = "echo up; while :; do sleep 0.01; done"
+    plan = f"""
+processes:
+  all: {{command: [sh, -c, "{traps} {loop}"], forward_signals: [{", ".join(FORWARDED)}]}}
+  other: {{command: [sh, -c, "{traps} {loop}"], forward_signals: {{HUP: USR2}}}}
+  deaf: {{command: [sh, -c, "{traps} {loop}"]}}
+"""
+    it = Supervised(shell, plan)
+    running.append(it)
+    assert sorted(it.line() for _ in range(3)) == ["all-0 | up", "deaf-0 | up", "other-0 | up"]
+    it.send(signal.SIGHUP)
+    assert sorted((it.line(), it.line())) == ["all-0 | HUP", "other-0 | USR2"]
+    for word in FORWARDED[1:]:
+        it.send(signal.Signals[f"SIG{word}"])
+        assert it.line() == f"all-0 | {word}"
+    it.send(signal.SIGTERM)
+    assert it.ended() == 0
+    assert it.process.stdout is not None
+    assert it.process.stdout.read().replace("Terminated", "").count("|") == 0
+
+
+@pytest.mark.parametrize("word", ["TERM", "INT", "QUIT"])
+def test_each_of_the_ends_ends_it(shell: Shell, running: list[Supervised], word: str) -> None:
+    it = Supervised(shell, "processes: {web: {command: [sh, -c, 'echo up; exec sleep 1000']}}")
+    running.append(it)
+    assert it.line() == "web-0 | up"
+    for stray in ("HUP", "USR1", "USR2", "ALRM", "PIPE", "WINCH"):
+        it.send(signal.Signals[f"SIG{stray}"])
+    it.send(signal.Signals[f"SIG{word}"])
+    assert it.ended() == 0

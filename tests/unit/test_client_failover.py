@@ -17,6 +17,7 @@ from millrace.client.sse import parse
 
 OK = Answer(status=200, headers={}, body=b"{}")
 BUSY = Answer(status=503, headers={"retry-after": "3"}, body=b"")
+CUT_OFF = Answer(status=408, headers={}, body=b"")
 GONE = Broken(reason="connection refused", sent=False, absent=True)
 SLOW = Broken(reason="no connection within 5 s", sent=False)
 SILENT = Broken(reason="no answer", sent=True)
@@ -118,6 +119,8 @@ def test_what_may_have_happened_is_not_repeated_unless_that_is_safe():
         Driver(SILENT, repeat=Repeat.UNSENT).run()
     assert Driver(GONE, OK, repeat=Repeat.UNSENT).run() is OK
     assert Driver(BUSY, OK, repeat=Repeat.UNSENT).run() is OK
+    # It was cut off in the middle of the request, which therefore did nothing.
+    assert Driver(CUT_OFF, OK, repeat=Repeat.UNSENT).run() is OK
     assert Driver(SILENT, OK).run() is OK
 
 

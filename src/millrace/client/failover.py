@@ -16,8 +16,8 @@ from millrace.runtime.backoff import Backoff
 
 BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 LONGEST_RETRY_AFTER_S = 30.0
-_NOT_TAKEN = frozenset({429, 503})
-"""Statuses by which a server says that it has done nothing."""
+_NOT_TAKEN = frozenset({408, 429, 503})
+"""Statuses by which a server says that it has done nothing; 408 because the request never came whole."""
 _UNKNOWN = frozenset({500, 502, 504})
 """Statuses after which it is unknown whether anything was done."""
 

@@ -121,7 +121,7 @@ processes:
     assert found == [
         "line 3: global.shutdown_timeout is 'soon'; allowed: 0.1 to 86400 seconds, or a text such as 1m30s",
         "line 5: processes.web.command is missing; give a list: the program and its arguments",
-        f"line 6: processes.web.comand is unknown; allowed: {', '.join(KEYS)}",
+        f"line 6: processes.web.comand is unknown; did you mean command? allowed: {', '.join(KEYS)}",
         "line 7: processes.web.scale is 0; allowed: 1 to 1000",
         """line 9: processes.db.command must be a list of texts, such as ["nginx", "-g", "daemon off;"], not 'sh -c x'""",
         "line 10: processes.db.restart is 'sometimes'; allowed: always, on-failure, never",

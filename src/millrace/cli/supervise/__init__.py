@@ -31,7 +31,10 @@ def _supervise(context: click.Context, config: Path | None) -> int | None:
 app = LazyGroup(
     name="supervise",
     help="Keep processes running as a plan says.",
-    commands={"check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once.")},
+    commands={
+        "check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once."),
+        "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
+    },
     alone=_supervise,
     params=[click.Option(["-c", "--config"], type=PATH, help="The plan, in YAML.")],
 )

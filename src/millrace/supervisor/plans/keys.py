@@ -46,6 +46,7 @@ def explore(read: Callable[[object, Noted], object]) -> Key:
     """The keys that a reading knows."""
     root = Key()
     asked: dict[str, Key] = {"": root}
+    missing: set[tuple[str, str]] = set()
     waiting: deque[tuple[dict[str, Any], str]] = deque([({}, "")])
     while waiting:
         document, tried = waiting.popleft()
@@ -61,8 +62,10 @@ def explore(read: Callable[[object, Noted], object]) -> Key:
                 _take(key, schema)
         for path, message in notes:
             outer, _, name = path.rpartition(".")
-            if outer in (tried, f"{tried}.{NAME}") and outer in asked and message.startswith("is missing"):
-                asked[outer].required = sorted({*asked[outer].required, name})
+            if outer in (tried, f"{tried}.{NAME}", f"{tried}[0]") and message.startswith("is missing"):
+                missing.add((outer, name))
+    for one in root.walk():
+        one.required = sorted(name for outer, name in missing if outer == one.path)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Single values of a plan from the environment: `MILLRACE_SUPERVISE_PROCESS_WEB_SCALE=3`."""
+"""Single values of a plan from the environment, such as `..._PROCESS_WEB_SCALE=3`."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

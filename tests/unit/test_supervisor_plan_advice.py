@@ -21,7 +21,8 @@ def advice(text: str, **environ: str) -> list[str]:
     ("text", "said"),
     [
         ("a: {command: [x]}", []),
-        ("a: {command: [/bin/sh, -c, x]}", ["suggestion: line 1: processes.a.command runs a shell (sh)"]),
+        ("a: {command: [/bin/sh, -c, x]}", ["suggestion: line 1: processes.a.command keeps a shell (sh)"]),
+        ("a: {command: [/bin/sh, -c, exec x]}", []),
         ("a: {command: [php artisan serve]}", ["warning: line 1: processes.a.command is one word with spaces"]),
         ("a: {command: [x], scale: 21}", ["warning: line 1: processes.a.scale is 21"]),
         ("a: {command: [x], env: {DB_PASSWORD: y}}", ["warning: line 1: processes.a.env.DB_PASSWORD looks like a secret"]),

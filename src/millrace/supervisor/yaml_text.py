@@ -57,6 +57,45 @@ class Text(Struct):
     findings: Findings = field(default_factory=list)
 
 
+class _Foreign(_Loader):
+    """Other programs' YAML, in which anchors, aliases and `<<` are usual."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        return yaml.SafeLoader.compose_node(self, parent, index)
+
+
+_Foreign.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), ["<"])
+
+
+def foreign(text: str) -> Any:
+    """Another program's YAML as data, its variables as they stand.
+
+    Raises:
+        ValueError: it is no YAML; says where.
+    """
+    try:
+        return yaml.load(text, _Foreign)  # noqa: S506  a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ValueError(f"it is no valid YAML{line}: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"it is no valid YAML: {error}") from error
+
+
+class _Writer(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  PyYAML's signature
+        return True
+
+
+for _tag, _form, _first in _WORDS:
+    _Writer.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_form), _first)
+
+
+def written(document: Any) -> str:
+    """A document as YAML, its innermost lists and mappings in one line each; what looks like a number is quoted."""
+    return yaml.dump(document, Dumper=_Writer, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
 def read(text: str, environ: Mapping[str, str]) -> Text:
     """The document in a YAML text.
 

@@ -33,6 +33,10 @@ app = LazyGroup(
     help="Keep processes running as a plan says.",
     commands={
         "check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once."),
+        "convert": (
+            "millrace.cli.supervise.convert:convert",
+            "Make a plan of PHPeek PM's, supervisord's or a Procfile.",
+        ),
         "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
     },
     alone=_supervise,

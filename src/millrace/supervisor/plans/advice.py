@@ -65,11 +65,11 @@ def _globally(plan: Plan) -> Iterator[tuple[Weight, str, str]]:
 
 def _command(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
     program = PurePath(process.command[0]).name
-    if program in _SHELLS:
+    if program in _SHELLS and not (len(process.command) == 3 and process.command[2].startswith("exec ")):
         yield (
             Weight.SUGGESTION,
             "command",
-            f"runs a shell ({program}), which passes no signal on; name the program itself, or write exec before it",
+            f"keeps a shell ({program}) beside the program; name the program itself, or write exec before it",
         )
     elif len(process.command) == 1 and " " in process.command[0]:
         yield Weight.WARNING, "command", "is one word with spaces in it; give the program and each argument by itself"

@@ -37,6 +37,7 @@ app = LazyGroup(
             "millrace.cli.supervise.convert:convert",
             "Make a plan of PHPeek PM's, supervisord's or a Procfile.",
         ),
+        "init": ("millrace.cli.supervise.init:init", "Write a plan to begin with, and what runs it in a container."),
         "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
     },
     alone=_supervise,

@@ -56,7 +56,7 @@ def advice(text: str, **environ: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_what_is_said_of_a_process(text: str, said: list[str]) -> None:
-    found = advice(f"processes: {{{text}}}")
+    found = advice(f"processes: {{{text}}}", P="from elsewhere")
     assert [one[: len(expected)] for one, expected in zip(found, said, strict=True)] == said
 
 

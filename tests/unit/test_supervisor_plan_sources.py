@@ -6,6 +6,7 @@ import pytest
 
 from millrace.supervisor.plan import Policy
 from millrace.supervisor.plan_document import PlanError, plan_from
+from millrace.supervisor.plans.overrides import without_overrides
 
 TEXT = """
 processes:
@@ -110,3 +111,18 @@ def test_what_is_wrong_in_an_included_file_is_told_with_its_name_and_line(tmp_pa
 def test_a_plan_without_a_folder_includes_nothing() -> None:
     (found,) = faults("include: a.yaml\nprocesses: {web: {command: [x]}}")
     assert "this plan comes from no folder" in found
+
+
+def test_of_two_names_that_fit_the_longer_is_meant() -> None:
+    plan = plan_from("processes: {web: {command: [x]}, web-env: {command: [x]}}", {f"{HERE}PROCESS_WEB_ENV_SCALE": "2"})
+    assert (plan.processes["web-env"].scale, plan.processes["web"].env) == (2, {})
+
+
+def test_processes_do_not_inherit_the_overrides() -> None:
+    environ = {
+        f"{HERE}GLOBAL_STABLE_AFTER": "1",
+        f"{HERE}PROCESS_WEB_SCALE": "2",
+        "MILLRACE_SUPERVISE_X": "3",
+        "A": "4",
+    }
+    assert without_overrides(environ) == {"MILLRACE_SUPERVISE_X": "3", "A": "4"}

@@ -21,11 +21,12 @@ def _supervise(context: click.Context, config: Path | None) -> int | None:
     from millrace.cli.run import collect_garbage, configure_logs  # noqa: PLC0415
     from millrace.cli.supervise.load import read_plan  # noqa: PLC0415
     from millrace.programs.supervise import supervise  # noqa: PLC0415
+    from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
     plan = read_plan(config, os.environ)
     configure_logs()
     collect_garbage()
-    sys.exit(asyncio.run(supervise(plan, environ=os.environ, cwd=Path.cwd())))
+    sys.exit(asyncio.run(supervise(plan, environ=without_overrides(os.environ), cwd=Path.cwd())))
 
 
 app = LazyGroup(

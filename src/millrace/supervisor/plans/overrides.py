@@ -32,6 +32,11 @@ def override(sources: Sources, environ: Mapping[str, str], keys: Callable[[], Ke
             _of_process(sources, variable, environ[variable], keys())
 
 
+def without_overrides(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for processes: one that is a supervisor itself must not take these for its own."""
+    return {name: value for name, value in environ.items() if not name.startswith((_GLOBAL, _PROCESS))}
+
+
 def _of_process(sources: Sources, variable: str, text: str, keys: Key) -> None:
     process = keys.children["processes"].entries
     processes = sources.document.get("processes")

@@ -218,17 +218,29 @@ async def postgres_floor(url: str, seconds: float) -> tuple[float, float]:
 
 
 _HISTORY = """
-INSERT INTO jobs (number, id, tenant, queue, priority, labels, profile, max_retries, state, created_at, queued_at,
-  started_at, finished_at)
-SELECT n, 'h' || n, 'default', 'default', 'medium', '{{}}', 'web-hls', 3, 'completed', n, n, n, n FROM {series};
+INSERT INTO jobs (number, id, tenant, queue, priority, labels, profile, max_retries, created_at{of_job})
+SELECT n, 'h' || n, 'default', 'default', 'medium', '{{}}', 'web-hls', 3, n{of_job_values} FROM {series};
 INSERT INTO job_specs SELECT n, '{{}}' FROM {series};
-INSERT INTO tasks (job, position, class_id, rank, max_retries, state, attempt, queued_at)
-SELECT n, 1, 1, n, 3, 'completed', 1, n FROM {series};
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, attempt, queued_at{of_task})
+SELECT n, 1, 1, n, 3, 'completed', 1, n{of_task_values} FROM {series};
 INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at, ended_at, outcome)
 SELECT n, 1, 1, 'gone', 'gone', 'r' || n, n, n, 'completed' FROM {series};
 INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
 SELECT n, 1, 'assigned', 'completed', n, 'done', 1, 'bench' FROM {series};
 """
+# What SQLite keeps of a job's state in `jobs`, PostgreSQL keeps in `tasks`.
+_SQLITE_STATES = {
+    "of_job": ", state, queued_at, started_at, finished_at",
+    "of_job_values": ", 'completed', n, n, n",
+    "of_task": "",
+    "of_task_values": "",
+}
+_POSTGRES_STATES = {
+    "of_job": "",
+    "of_job_values": "",
+    "of_task": ", started_at, finished_at",
+    "of_task_values": ", n, n",
+}
 
 
 def sqlite_history(path: Path, count: int) -> None:
@@ -239,14 +251,14 @@ def sqlite_history(path: Path, count: int) -> None:
         "INSERT INTO series WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < ?) SELECT n FROM s",
         (count,),
     )
-    connection.execute(_HISTORY.format(series="series"))
+    connection.execute(_HISTORY.format(series="series", **_SQLITE_STATES))
     connection.execute("COMMIT")
     connection.close()
 
 
 async def postgres_history(url: str, count: int) -> None:
     connection = await asyncpg.connect(url)
-    await connection.execute(_HISTORY.format(series=f"generate_series(1, {count}) n"))
+    await connection.execute(_HISTORY.format(series=f"generate_series(1, {count}) n", **_POSTGRES_STATES))
     await connection.execute(f"SELECT setval(pg_get_serial_sequence('jobs', 'number'), {count})")
     await connection.execute("CHECKPOINT")
     await connection.close()

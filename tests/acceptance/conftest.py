@@ -34,11 +34,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.fixture(scope="session")
+def proofs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first run finds of this machine's encoders. To find it again in every test takes a third of their time."""
+    home = tmp_path_factory.mktemp("first")
+    done = Shell(wheel, home).run("transcode", small(home / "small.mp4"), "--profile", "audio", "--out", "out")
+    assert done.code == 0, done.err
+    return home / ".cache" / "millrace" / "proofs.json"
+
+
 @pytest.fixture
-def shell(wheel: Path, tmp_path: Path) -> Shell:
+def shell(wheel: Path, tmp_path: Path, proofs: Path) -> Shell:
+    """A user who has run Millrace on this machine before, and has nothing at home but what it remembers of that."""
     home = tmp_path / "home"
     home.mkdir()
-    return Shell(wheel, home)
+    return Shell(wheel, home, proofs=proofs)
 
 
 @pytest.fixture(scope="session")

@@ -63,9 +63,9 @@ def media(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def farm(wheel: Path, tmp_path_factory: pytest.TempPathFactory, media: Path) -> Iterator[Running]:
+def farm(wheel: Path, tmp_path_factory: pytest.TempPathFactory, media: Path, proofs: Path) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("home")
-    shell = Shell(wheel, home, {"MILLRACE_HEARTBEAT": "0.3"})
+    shell = Shell(wheel, home, {"MILLRACE_HEARTBEAT": "0.3"}, proofs=proofs)
     with running(shell, "up", "--data", "farm", "--port", 0, "--workers", 2, "--media-root", media) as farm:
         yield farm
 

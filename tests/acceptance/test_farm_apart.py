@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_a_worker_killed_in_the_middle_of_an_encode_loses_nothing(machines: Mach
     again.says("worker.crash_cleaned")
     assert not any(path.exists() for path in left)
     assert len(farm.http("GET", "/v1/nodes").json()["nodes"]) == 2
+
+
+def test_a_worker_tries_every_encoder_at_its_first_start_and_remembers(machines: Machines) -> None:
+    farm = machines.master()
+    machines.shell = replace(machines.shell, proofs=None)
+    first = machines.worker(farm, "one")
+    tried = {event["encoder"]: event["reason"] for event in first.says("worker.encoder_tried", times=9)}
+    assert farm.http("GET", "/v1/nodes/one").json()["encoders"] == tried
+    assert tried["libx264"] == ""
+    first.stop()
+    again = machines.worker(farm, "one")
+    again.says("worker.registered")
+    assert "worker.encoder_tried" not in again.err
+    assert farm.http("GET", "/v1/nodes/one").json()["encoders"] == tried
 
 
 def test_a_master_killed_in_the_middle_of_an_encode_is_missed_by_nobody(machines: Machines) -> None:

@@ -38,10 +38,10 @@ def media(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def farm(wheel: Path, tmp_path_factory: pytest.TempPathFactory, media: Path) -> Iterator[Running]:
+def farm(wheel: Path, tmp_path_factory: pytest.TempPathFactory, media: Path, proofs: Path) -> Iterator[Running]:
     """One farm with two workers for the tests of this module that leave it as they found it."""
     home = tmp_path_factory.mktemp("home")
-    shell = Shell(wheel, home, QUICK)
+    shell = Shell(wheel, home, QUICK, proofs=proofs)
     with running(shell, "up", "--data", "farm", "--port", 0, "--workers", 2, "--media-root", media) as farm:
         yield farm
 

@@ -23,7 +23,7 @@ from millrace.store.open import open_store
 from millrace.store.store import JobFilter
 
 _TABLES = (
-    "requirement_classes, jobs, job_specs, job_facts, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
+    "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
     " nodes, node_facts, log_chunks"
 )
 _PICK = st.integers(0, 5)

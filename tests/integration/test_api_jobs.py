@@ -48,8 +48,30 @@ async def test_what_a_submission_is_answered_with_is_what_is_read_later(rig: Rig
 async def test_a_job_is_found_by_number_and_by_id_and_never_confused(rig: Rig) -> None:
     job = await rig.submit()
     assert (await rig.get("/v1/jobs/1"))["id"] == (await rig.get(f"/v1/jobs/{job['id']}"))["id"]
-    for ref in ("2", "0", "-1", "1x", job["id"][:-1], job["id"][1:], "%31%20", "１", "9" * 30, "1%2F..", ".."):
+    for ref in (
+        "2",
+        "0",
+        "01",
+        "00001",
+        "-1",
+        "1x",
+        job["id"][:-1],
+        job["id"][1:],
+        "%31%20",
+        "１",
+        "9" * 30,
+        "1%2F..",
+        "..",
+    ):
         assert (await rig.call("GET", f"/v1/jobs/{ref}")).status_code == 404, ref
+    for method, path in (
+        ("POST", "/v1/jobs/01/cancel"),
+        ("GET", "/v1/jobs/01/logs"),
+        ("GET", "/v1/events?job=01"),
+        ("GET", "/jobs/01"),
+    ):
+        assert (await rig.call(method, path)).status_code == 404, path
+    assert (await rig.get("/v1/jobs/1"))["state"] == "queued"
 
 
 @on_master
@@ -157,6 +179,28 @@ async def test_uploads_that_nobody_came_back_for_are_removed_and_younger_ones_st
 
 
 @on_master
+async def test_a_job_on_an_upload_waits_until_all_of_it_is_there(rig: Rig) -> None:
+    view = await rig.post("/v1/uploads", {"name": "film.mp4", "size": 10}, status=201)
+
+    async def piece(offset: int, content: bytes) -> None:
+        headers = {"content-type": "application/offset+octet-stream", "upload-offset": str(offset)}
+        response = await rig.call("PATCH", f"/v1/uploads/{view['id']}", content=content, headers=headers)
+        assert response.status_code == 200
+
+    for arrived, content in ((0, b"0123"), (4, b"45678")):
+        problem = await rig.post("/v1/jobs", {"input": f"upload://{view['id']}"}, status=422)
+        assert problem["errors"][0]["field"] == "input"
+        assert f"{arrived} of 10 bytes" in problem["errors"][0]["message"]
+        await piece(arrived, content)
+    await piece(9, b"9")
+    job = await rig.post("/v1/jobs", {"input": f"upload://{view['id']}"}, status=201)
+    assert (job["state"], job["number"]) == ("queued", 1)
+    assert (await rig.call("DELETE", f"/v1/uploads/{view['id']}")).status_code == 204
+    problem = await rig.post("/jobs", {"input": f"upload://{view['id']}"}, status=422)
+    assert "there is no upload" in problem["detail"]
+
+
+@on_master
 async def test_an_upload_is_resumed_where_it_broke(rig: Rig) -> None:
     data = bytes(range(256)) * 40
     view = await rig.post("/v1/uploads", {"name": "film.mp4", "size": len(data)}, status=201)
@@ -181,6 +225,14 @@ async def test_an_upload_is_resumed_where_it_broke(rig: Rig) -> None:
     for start, end in ((0, 0), (999, 1000), (1000, 4999), (500, 9000), (10239, 10239)):
         part = await rig.call("GET", path + "/content", headers={"range": f"bytes={start}-{end}"})
         assert (part.status_code, part.content) == (206, data[start : end + 1])
+    beyond = await rig.call("GET", path + "/content", headers={"range": f"bytes={'9' * 30}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, "bytes */10240")
+    etag = (await rig.call("GET", path + "/content")).headers["etag"]
+    for if_range, status in ((etag, 206), (f"W/{etag}", 200), ('"other"', 200), ("Sat, 29 Oct 1994 19:43:31 GMT", 200)):
+        part = await rig.call("GET", path + "/content", headers={"range": "bytes=0-9", "if-range": if_range})
+        assert (part.status_code, len(part.content)) == (status, 10 if status == 206 else len(data)), if_range
+    whole = await rig.call("HEAD", path + "/content", headers={"range": "bytes=0-9"})
+    assert (whole.status_code, whole.headers["content-length"]) == (200, "10240")  # only GET knows ranges
     for headers, status in (
         ({"upload-offset": "0"}, 415),
         (media, 400),
@@ -218,6 +270,41 @@ async def test_the_paths_of_the_predecessor_answer_in_its_shapes(rig: Rig) -> No
     assert (wrong.status_code, field_of(wrong)) == (400, "address")
     health = await rig.client.get("/health", headers={"x-api-key": ""})
     assert (health.status_code, health.json()["status"]) == (200, "healthy")
+
+
+@on_master
+async def test_a_job_of_the_predecessor_may_have_a_confidence_and_nothing_else_that_is_new(rig: Rig) -> None:
+    for confidence in ("auto", "high", "medium", "low"):
+        body = {"scenario": "720p30-h264", "confidence": confidence}
+        job = await rig.post("/jobs", body, status=201, headers={"idempotency-key": "one"})
+        assert job["number"] == 1
+    again = await rig.post("/v1/jobs", {"scenario": "720p30-h264"}, status=201, headers={"idempotency-key": "one"})
+    assert again["number"] == 1  # the wish makes no other job of it
+    for path, body, field in (
+        ("/jobs", {"confidence": "certain"}, "confidence"),
+        ("/jobs", {"confidenc": "high"}, "confidenc"),
+        ("/v1/jobs", {"confidence": "high"}, "confidence"),
+    ):
+        refused = await rig.call("POST", path, json=body)
+        assert (refused.status_code, field_of(refused)) == (400, field)
+
+
+@on_master
+async def test_workers_of_the_predecessor_are_told_where_work_is(rig: Rig) -> None:
+    await rig.submit()
+    node = await rig.post("/nodes/register", {"address": "10.0.0.7:8081"}, status=201)
+    result = {"job_id": "1", "node_id": node["id"], "status": "completed"}
+    for response, path in (
+        (await rig.call("GET", f"/jobs/next?node_id={node['id']}"), "/v1/nodes/{node}/claim"),
+        (await rig.call("GET", "/jobs/next"), "/v1/nodes/{node}/claim"),
+        (await rig.call("POST", "/results", json=result), "/v1/tasks/{task}/complete"),
+        (await rig.call("POST", "/results", content=b"x"), "/v1/tasks/{task}/complete"),
+    ):
+        assert (response.status_code, response.json()["type"]) == (410, "urn:millrace:problem:gone")
+        assert path in response.json()["detail"]
+        assert "millrace worker" in response.json()["detail"]
+    job = await rig.get("/v1/jobs/1")
+    assert (job["state"], job["attempts"]) == ("queued", [])
 
 
 @on_master

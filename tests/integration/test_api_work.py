@@ -107,6 +107,47 @@ async def test_a_log_grows_and_is_read_from_an_offset(rig: Rig) -> None:
 
 
 @on_master
+async def test_a_log_is_written_by_the_node_of_its_attempt_also_after_the_end_and_by_no_other(rig: Rig) -> None:
+    await rig.submit()
+    one, other = await rig.register("one"), await rig.register("other")
+    (task,) = await one.claim()
+    path = f"/v1/tasks/{task['task']}/log"
+
+    async def send(text: bytes, **fields: object) -> tuple[int, str]:
+        query = "&".join(f"{name}={value}" for name, value in fields.items())
+        response = await rig.call("POST", f"{path}?{query}", content=text)
+        return response.status_code, response.json().get("type", "").rpartition(":")[2]
+
+    assert await send(b"mine\n", node=one.id, attempt=1, offset=0) == (200, "")
+    assert await send(b"not mine\n", node=other.id, attempt=1, offset=5) == (409, "stale-attempt")
+    assert await send(b"nobody's\n", node="x", attempt=1, offset=5) == (409, "stale-attempt")
+    assert await send(b"nobody's\n", attempt=1, offset=5) == (400, "invalid")
+    await one.report("hand-back", task, reason="the worker drains")
+    assert (await other.claim())[0]["attempt"] == 2
+    # Another node runs it now; the first one's last words still come, and go where they belong.
+    assert await send(b"last words\n", node=one.id, attempt=1, offset=5) == (200, "")
+    assert await send(b"of the second\n", node=other.id, attempt=2, offset=0) == (200, "")
+    assert await send(b"forged\n", node=one.id, attempt=2, offset=14) == (409, "stale-attempt")
+    assert await send(b"too early\n", node=one.id, attempt=3, offset=0) == (404, "not-found")
+    text = (await rig.call("GET", "/v1/jobs/1/logs")).text
+    assert text == "mine\nlast words\nof the second\n"
+
+
+@on_master
+async def test_the_writer_of_a_log_is_looked_up_once(rig: Rig) -> None:
+    await rig.submit()
+    node = await rig.register()
+    (task,) = await node.claim()
+    reads: list[str] = []
+    attempts = rig.farm.store.attempts
+    rig.farm.store.attempts = lambda job: reads.append(job) or attempts(job)  # type: ignore[method-assign, func-returns-value]
+    for offset in range(5):
+        path = f"/v1/tasks/{task['task']}/log?node={node.id}&attempt=1&offset={offset}"
+        assert (await rig.call("POST", path, content=b"x")).json() == {"length": offset + 1}
+    assert reads == [task["job"]]
+
+
+@on_master
 async def test_a_kept_output_is_readable_only_once_it_is_recorded(rig: Rig) -> None:
     job = await rig.submit()
     node = await rig.register()
@@ -132,6 +173,9 @@ async def test_a_kept_output_is_readable_only_once_it_is_recorded(rig: Rig) -> N
     assert beyond.status_code == 416
     head = await rig.call("HEAD", shown["url"])
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10000", b"")
+    # Only GET knows ranges.
+    head = await rig.call("HEAD", shown["url"], headers={"range": "bytes=0-9"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10000")
     late = await rig.call("PUT", path, content=data)
     assert (late.status_code, late.json()["type"]) == (409, "urn:millrace:problem:stale-attempt")
 

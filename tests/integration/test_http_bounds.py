@@ -5,7 +5,6 @@ import gc
 
 import pytest
 
-from millrace.programs import http_protocol
 from millrace.programs.http_protocol import HEAD_LIMIT
 from millrace.programs.listen import listen
 from millrace.programs.server import HttpServer
@@ -83,15 +82,3 @@ def test_many_requests_on_one_connection_are_counted_apart():
     each = b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * (HEAD_LIMIT // 3) + b"\r\n\r\n"
     last = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
     assert talk(*[each] * 8, last).count(b"HTTP/1.1 200 ") == 9
-
-
-@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost: "])
-def test_a_head_that_never_ends_ends_the_connection(monkeypatch, begun):
-    monkeypatch.setattr(http_protocol, "HEAD_PATIENCE_S", 0.01)
-    assert talk(begun) == b""
-
-
-def test_a_second_head_that_never_ends_ends_the_connection(monkeypatch):
-    monkeypatch.setattr(http_protocol, "HEAD_PATIENCE_S", 0.01)
-    answer = talk(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", b"GET / HTTP/1.1\r\nho")
-    assert answer.startswith(b"HTTP/1.1 200 ")

@@ -74,6 +74,12 @@ def test_what_cannot_be_video_is_refused(source: Probe, words: str) -> None:
     assert words in refused.sentence
 
 
+def test_pictures_in_which_x265_writes_beyond_its_buffers_are_not_made() -> None:
+    assert "so small" in refusal("mp4-h265", probe(width=36, height=20)).sentence
+    assert plan(named("mp4-h264"), probe(width=36, height=20)).videos[0].size.height == 20
+    assert plan(named("mp4-h265"), probe(width=58, height=32)).videos[0].size.height == 32
+
+
 def test_audio_from_silence_is_refused() -> None:
     assert refusal("audio", replace(PROBE, audio=())).failure_class is FailureClass.INPUT
 
@@ -110,6 +116,7 @@ def test_hdr_is_planned_for() -> None:
         ({"preset": "-y"}, "preset is '-y'"),
         ({"codec": "divx"}, "codec"),
         ({"height": -1}, "height"),
+        ({"height": 71}, "height is 71, and pictures in 4:2:0 need an even number of pixels; use 70 or 72"),
     ],
 )
 def test_parameters_are_refused_with_what_is_allowed(parameters: dict[str, Any], words: str) -> None:

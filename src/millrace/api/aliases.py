@@ -1,7 +1,7 @@
 """The predecessor's paths, on the same verbs. Where its answers have another shape, that shape is made here."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
@@ -13,13 +13,20 @@ from millrace.api.master import Master
 from millrace.api.views import node_view
 from millrace.edge.call import Answer, Call
 from millrace.edge.decode import decoder
+from millrace.edge.refusal import RefusalError
 from millrace.scheduler import nodes, steer
 from millrace.scheduler.read import find_job
 from millrace.wire.v1.base import Labels, Reply
-from millrace.wire.v1.jobs import JobView, LogView
+from millrace.wire.v1.jobs import JobDetail, JobRequest, JobView, LogView
 from millrace.wire.v1.work import HeartbeatRequest, RegisterRequest
 
 _LOG_LIMIT = 8 << 20
+
+
+class OldJobRequest(JobRequest):
+    """A job in the predecessor's words: as today's, with a wish that its master kept and never looked at."""
+
+    confidence: Literal["auto", "high", "medium", "low"] | None = None
 
 
 class CountedJobs(Reply):
@@ -65,6 +72,13 @@ _RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
+async def create(master: Master, call: Call[OldJobRequest]) -> JobDetail:
+    """Accept a job."""
+    fields = msgspec.structs.asdict(call.body)
+    del fields["confidence"]
+    return await job_handlers.create(master, call.with_body(JobRequest(**fields)))
+
+
 async def list_jobs(master: Master, call: Call[None]) -> CountedJobs:
     """The newest jobs; the same filters and pages as below /v1."""
     page = await job_handlers.show_all(master, call)
@@ -108,6 +122,26 @@ async def logs(master: Master, call: Call[None]) -> LogView:
         parts.append(f"Error: {job.failure.message}\n".encode())
     text = b"".join(parts).decode(errors="replace")
     return LogView(job_id=job.id, logs=text or "No logs available for this job")
+
+
+async def next_job(_: Master, __: Call[None]) -> NoReturn:
+    """The predecessor's claim, which gives nothing that would fence its result."""
+    raise _gone("cannot give work here", "POST /v1/nodes/{node}/claim")
+
+
+async def results(_: Master, __: Call[None]) -> NoReturn:
+    """The predecessor's result, which says neither what was made nor in which attempt."""
+    raise _gone("cannot take a result here", "POST /v1/tasks/{task}/complete or /fail")
+
+
+def _gone(what: str, path: str) -> RefusalError:
+    # To answer would be to record a job as completed of which nobody has seen an output.
+    return RefusalError(
+        410,
+        "gone",
+        f"{what}: a worker of FFmpeg-RTMP names neither its attempt nor its outputs, so nobody could tell a good result "
+        f"from a late or an empty one; run `millrace worker` instead, or speak its protocol, {path}",
+    )
 
 
 async def register(master: Master, call: Call[None]) -> Answer:

@@ -4,6 +4,7 @@ import asyncio
 
 from millrace.api.master import Master
 from millrace.api.query import choice, labels
+from millrace.api.uploads import check_arrived
 from millrace.api.views import job_detail, job_view
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Job
@@ -43,6 +44,8 @@ def idempotency_key(call: Call[JobRequest]) -> str | None:
 
 async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     """Accept a job. The same key with the same body gives the same job again."""
+    # A worker would find out too, but only after the job was accepted, and it can ask nobody for the rest.
+    await check_arrived(master, call.body.input)
     submitted = await submit(
         master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call)
     )

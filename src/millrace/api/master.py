@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 import millrace
 from millrace.api.log_lengths import Lengths
+from millrace.api.log_writers import Writers
 from millrace.blobs.values import Blobs
 from millrace.domain.states import State
 from millrace.edge.tally import Tally
@@ -45,6 +46,7 @@ class Master(Struct, eq=False):
     stopping: bool = False
     counted: tuple[float, Mapping[State, int]] | None = None
     log_lengths: Lengths = field(default_factory=Lengths)
+    log_writers: Writers = field(default_factory=Writers)
     _long: set[LongReply] = field(default_factory=set)
 
     def enter(self, reply: LongReply) -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from millrace.api.master import Master
 from millrace.api.places import KEPT, check_name, is_kept, output_key
-from millrace.api.ranges import range_of
+from millrace.api.ranges import asked_range
 from millrace.api.views import output_url
 from millrace.blobs.values import CHUNK_BYTES, BlobMissing
 from millrace.domain import ids
@@ -128,8 +128,7 @@ def media_of(name: str) -> str:
 def blob_stream(master: Master, key: str, size: int, call: Call[None], *, etag: str, media: str) -> Stream:
     """A blob as a reply, or the range of it that was asked for."""
     headers = file_headers(key.rpartition("/")[2], etag)
-    unchanged = call.header("if-range") in (None, f'"{etag}"')
-    part = range_of(call.header("range"), size) if unchanged else None
+    part = asked_range(call, size, etag=etag)
     if part is None:
         return Stream(pieces=master.blobs.get(key), length=size, media=media, headers=headers)
     start, end = part

@@ -79,7 +79,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs.", takes=w.CompleteRequest, gives=w.Taken, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
     R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt.", takes=w.FailRequest, gives=w.Taken, also=(404, 409), quiet=True),
     R("POST", "/v1/tasks/{task}/hand-back", WORK, tasks.hand_back, "Give a task back unspent.", takes=w.HandBackRequest, gives=w.Taken, also=(404, 409), quiet=True),
-    R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes),
+    R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 409, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes),
     R("PUT", "/v1/tasks/{task}/outputs/{name*}", WORK, outputs.put, "Store an output with the master.", body=RAW, gives=j.OutputView, also=(404, 409, 413, 507), params=FENCE, limit=Limits().output_bytes),
 
     # Uploads
@@ -101,8 +101,10 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/openapi.json", READ, system.openapi, "This description.", media="application/json"),
 
     # The predecessor's paths
-    R("POST", "/jobs", OPERATE, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True),
+    R("POST", "/jobs", OPERATE, aliases.create, "Submit a job.", takes=aliases.OldJobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True),
     R("GET", "/jobs", READ, aliases.list_jobs, "List jobs, newest first.", gives=aliases.CountedJobs, params=FILTERS, alias=True),
+    R("GET", "/jobs/next", WORK, aliases.next_job, "Refused with 410, which names the path for workers.", also=(410,), alias=True),
+    R("POST", "/results", WORK, aliases.results, "Refused with 410, which names the path for workers.", also=(410,), alias=True),
     R("GET", "/jobs/{ref}", READ, jobs.show, "Show a job.", gives=j.JobDetail, also=(404,), alias=True),
     R("POST", "/jobs/{ref}/cancel", OPERATE, aliases.cancel, "End a job.", gives=aliases.Steered, also=(404, 409), alias=True),
     R("POST", "/jobs/{ref}/pause", OPERATE, aliases.pause, "Hold a job.", gives=aliases.Steered, also=(404, 409), alias=True),

@@ -8,10 +8,11 @@ from millrace.api.views import task_view
 from millrace.domain.failures import Failure
 from millrace.domain.records import Output, Progress, Report
 from millrace.edge.call import Call
-from millrace.edge.refusal import not_found
+from millrace.edge.refusal import invalid, not_found
 from millrace.scheduler import nodes, report
 from millrace.scheduler.claim import claim as claim_tasks
 from millrace.scheduler.waiting import Visit, Waiter
+from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.work import (
     ClaimReply,
     ClaimRequest,
@@ -157,6 +158,10 @@ async def append_log(master: Master, call: Call[None]) -> LogReply:
     task = call.path["task"]
     attempt = call.required_integer("attempt", least=1, most=2**31)
     offset = call.required_integer("offset")
+    node = call.one("node")
+    if node is None:
+        raise invalid(FieldError(field="node", message="is missing"))
+    await master.log_writers.check(master.farm.store, task, attempt, node_id=node)
     data = b"".join([piece async for piece in call.pieces()])
     length = await master.farm.store.append_log(task, attempt, offset=offset, data=data)
     if length is None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from millrace.api.master import Master
 from millrace.api.outputs import file_headers, large
 from millrace.api.places import UPLOADS, begun_at, is_upload_id, new_upload_id, upload_prefix
-from millrace.api.ranges import range_of
+from millrace.api.ranges import asked_range
 from millrace.blobs.values import BlobIncomplete, BlobMissing
 from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
 from millrace.edge.refusal import RefusalError, invalid, not_found, too_large
@@ -22,6 +22,8 @@ from millrace.wire.v1.system import UploadRequest, UploadView
 
 TUS = ("tus-resumable", "1.0.0")
 PIECE_MEDIA = "application/offset+octet-stream"
+SCHEME = "upload://"
+"""What the location of an upload begins with, as a job's input; the rest is its id."""
 _CARD = "upload.json"
 _DIGITS = 16
 
@@ -105,7 +107,7 @@ async def content(master: Master, call: Call[None]) -> Stream:
     upload = await _find(master, call.path["id"])
     if upload.offset != upload.card.size:
         raise RefusalError(409, "conflict", f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived")
-    part = range_of(call.header("range"), upload.card.size)
+    part = asked_range(call, upload.card.size, etag=upload.id)
     start, end = part or (0, upload.card.size)
     headers = file_headers(upload.card.name, upload.id)
     if part is not None:
@@ -142,6 +144,29 @@ async def expire(master: Master, *, before: datetime) -> int:
     for upload_id in old:
         await delete_upload(master, upload_id)
     return len(old)
+
+
+async def check_arrived(master: Master, location: str | None) -> None:
+    """Pass where a job's input is no upload, or one that has arrived.
+
+    Raises:
+        RefusalError: 422, there is no such upload, or a part of it is missing.
+    """
+    if location is None or not location.startswith(SCHEME):
+        return
+    upload_id = location.removeprefix(SCHEME)
+    try:
+        upload = await _find(master, upload_id)
+    except RefusalError:
+        why = f"there is no upload {upload_id[:64]!r}; begin one with POST /v1/uploads"
+    else:
+        if upload.offset == upload.card.size:
+            return
+        why = (
+            f"{upload.offset} of {upload.card.size} bytes of upload {upload.id} have arrived; "
+            "send the rest of them before the job"
+        )
+    raise invalid(FieldError(field="input", message=why), status=422)
 
 
 async def _find(master: Master, upload_id: str) -> Upload:

@@ -82,6 +82,15 @@ class DocumentReader:
             return default
         return value
 
+    def even(self, key: str, low: int, high: int, default: Any) -> Any:
+        """A side of a picture in pixels: a whole number in a range, and even, because 4:2:0 halves the colour's lines."""
+        value = self.whole(key, low, high, default)
+        if value is not None and value % 2:
+            near = f"{max(value - 1, low)} or {min(value + 1, high)}"
+            self.report(key, f"is {value}, and pictures in 4:2:0 need an even number of pixels; use {near}")
+            return default
+        return value
+
     def seconds(self, key: str, low: float, high: float, default: Fraction) -> Fraction:
         """A length of time in seconds, exact as written."""
         value = self.number(key, low, high, None)

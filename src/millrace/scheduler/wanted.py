@@ -7,8 +7,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from millrace.domain.failures import Refused
-from millrace.domain.media.parameters import with_parameters
+from millrace.domain.media.parameters import ParameterError, with_parameters
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.needs import Needs
@@ -52,8 +51,8 @@ def wanted_of(request: JobRequest, parameters: dict[str, object]) -> Wanted:
         raise InvalidError(Finding(field, str(error), profiles.names())) from error
     except ProfileError as error:
         raise InvalidError(*(Finding(f"{field}.{path}", message) for path, message in error.findings)) from error
-    except Refused as error:
-        raise InvalidError(Finding("parameters", str(error))) from error
+    except ParameterError as error:
+        raise InvalidError(Finding(f"parameters.{error.parameter}", error.text)) from error
     if request.requires:
         return replace(found, needs=replace(found.needs, labels=request.requires))
     return found

@@ -11,7 +11,6 @@ from fractions import Fraction
 from msgspec import Struct
 
 BOX = Fraction(16, 9)
-SMALLEST_SIDE = 16
 ROUNDING = Fraction(1, 100)
 """Relative slack: a 1918x1080 source may fill the 1080 rung, because only rounding separates them."""
 

@@ -17,21 +17,31 @@ ALLOWED = (*VIDEO, *GENERATED)
 LONGEST_S = 3600
 
 
+class ParameterError(Refused):
+    """A parameter cannot be used: its name, and what is wrong with it and allowed."""
+
+    def __init__(self, parameter: str, text: str) -> None:
+        """The sentence joins the two."""
+        super().__init__(FailureClass.REQUEST, f"Parameter {parameter} {text}.")
+        self.parameter = parameter
+        self.text = text
+
+
 def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Profile, Fraction | None]:
     """The profile as changed by the parameters, and the length of a generated clip where one is given (seconds).
 
     Raises:
-        Refused: class request, naming the parameter and what is allowed.
+        ParameterError: names the parameter and what is allowed.
     """
     unknown = sorted(set(parameters) - set(ALLOWED))
     if unknown:
-        raise Refused(FailureClass.REQUEST, f"Parameter {unknown[0]} is unknown; allowed: {', '.join(ALLOWED)}.")
+        raise ParameterError(unknown[0], f"is unknown; allowed: {', '.join(ALLOWED)}")
     duration = _duration(parameters.get("duration_s"))
     changes = {key: parameters[key] for key in VIDEO if key in parameters}
     if not changes:
         return profile, duration
     if not profile.renditions:
-        raise Refused(FailureClass.REQUEST, f"Parameter {next(iter(changes))} needs a profile that makes video.")
+        raise ParameterError(next(iter(changes)), "needs a profile that makes video")
     document = to_document(profile)
     for rendition in document["renditions"]:
         video = rendition["video"]
@@ -48,7 +58,7 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
         changed = profile_from(document)
     except ProfileError as error:
         path, text = error.findings[0]
-        raise Refused(FailureClass.REQUEST, f"Parameter {path.rsplit('.', 1)[-1]} {text}.") from error
+        raise ParameterError(path.rsplit(".", 1)[-1], text) from error
     return replace(changed, name=profile.name), duration
 
 
@@ -56,8 +66,5 @@ def _duration(value: object) -> Fraction | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_S:
-        raise Refused(
-            FailureClass.REQUEST,
-            f"Parameter duration_s is {value!r}; allowed: a number of seconds from 0 to {LONGEST_S}.",
-        )
+        raise ParameterError("duration_s", f"is {value!r}; allowed: a number of seconds from 0 to {LONGEST_S}")
     return Fraction(str(value))

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
-from millrace.domain.media.ladder import SMALLEST_SIDE, Size, fitted, ladder
+from millrace.domain.media.ladder import Size, fitted, ladder
 from millrace.domain.media.outputs import (
     AudioOutput,
     Generated,
@@ -31,6 +31,8 @@ from millrace.domain.media.parameters import with_parameters
 from millrace.domain.media.plan_tracks import audio_tracks, subtitle_tracks
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile import (
+    SMALLEST_SIDE,
+    SMALLEST_SIDES,
     Checks,
     Hdr,
     Keep,
@@ -171,11 +173,12 @@ def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: li
     rungs = [
         (index, size)
         for index, size in ladder(stream.display_size, heights)
-        if min(size.width, size.height) >= SMALLEST_SIDE
+        if min(size.width, size.height) >= _smallest(profile.renditions[index])
     ]
     if not rungs:
         raise Refused(
-            FailureClass.INPUT, "The input's picture is so long and thin that no rendition of it can be encoded."
+            FailureClass.INPUT,
+            "The input's picture is so small, or so long and thin, that no rendition of it can be encoded.",
         )
     gop_frames = max(1, frames_until(profile.gop_s, pictures.rate))
     made = []
@@ -195,6 +198,10 @@ def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: li
         sizes = ", ".join(f"{video.size.width}x{video.size.height}" for video in made)
         notes.append(f"The input has {wide}x{high} pixels and is never enlarged: made {sizes}.")
     return tuple(made)
+
+
+def _smallest(rendition: Rendition) -> int:
+    return SMALLEST_SIDES.get(rendition.video.codec, SMALLEST_SIDE)
 
 
 def _rung_name(rendition: Rendition, stream: VideoStream, size: Size) -> str:

@@ -11,7 +11,10 @@ from millrace.domain.media.profile import (
     DEFAULT_CRF,
     DEFAULT_PRESET,
     MAX_CRF,
+    MOST_LINES,
     PRESETS,
+    SMALLEST_SIDE,
+    SMALLEST_SIDES,
     VIDEO_CODECS,
     AudioCodec,
     AudioSettings,
@@ -138,7 +141,7 @@ def _video(reader: DocumentReader, packaging: Packaging) -> VideoSettings:
         )
     settings = VideoSettings(
         codec=codec,
-        height=reader.whole("height", 16, 8640, None),
+        height=reader.even("height", SMALLEST_SIDES.get(codec, SMALLEST_SIDE), MOST_LINES, None),
         preset=reader.word("preset", PRESETS[codec], DEFAULT_PRESET[codec]),
         crf=None if bitrate else float(DEFAULT_CRF[codec] if crf is None else crf),
         bitrate_bps=bitrate,
@@ -185,7 +188,7 @@ def _thumbnails(root: DocumentReader, packaging: Packaging) -> Thumbnails | None
     reader = DocumentReader({} if entry is None else entry, "thumbnails", root.findings)
     found = Thumbnails(
         interval_s=reader.seconds("interval_s", 0.1, 3600, Fraction(5)),
-        width=reader.whole("width", 16, 1920, 160),
+        width=reader.even("width", 16, 1920, 160),
         columns=reader.whole("columns", 1, 20, 5),
         rows=reader.whole("rows", 1, 20, 5),
     )
@@ -207,8 +210,8 @@ def _generate(root: DocumentReader) -> Generate:
     reader = DocumentReader(root.raw("generate", {}), "generate", root.findings)
     usual = Generate()
     found = Generate(
-        width=reader.whole("width", 16, 8192, usual.width),
-        height=reader.whole("height", 16, 8192, usual.height),
+        width=reader.even("width", 16, 8192, usual.width),
+        height=reader.even("height", 16, 8192, usual.height),
         rate=reader.rate("rate", usual.rate) or usual.rate,
     )
     reader.done()

@@ -16,11 +16,25 @@ class Combiner(Generic[Request, Answer]):
     """One batch at a time, so that one connection serves all the callers of a verb."""
 
     def __init__(
-        self, run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]], *, gather_s: float = 0.0
+        self,
+        run: Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        gather_s: float,
+        always: bool = False,
     ) -> None:
-        """`run` answers a batch, one answer for each request in order; before each, others may come for `gather_s`."""
+        """Combine what is asked of `run`.
+
+        Args:
+            run: answers a batch, one answer or error for each request in order.
+            gather_s: how long a batch waits for as many requests as the one before had. So a caller who comes alone
+                never waits, and many callers, who come again and again, are not served in dribs and drabs.
+            always: wait for others in any case.
+        """
         self._run = run
         self._gather_s = gather_s
+        self._expected = MAX_BATCH if always else 1
+        self._always = always
+        self._enough: asyncio.Future[None] | None = None
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -28,6 +42,8 @@ class Combiner(Generic[Request, Answer]):
         """The answer to one request; errors are those of `run`."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
+        if self._enough is not None and len(self._waiting) >= self._expected:
+            _wake(self._enough)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name="store-combiner")
         return await future
@@ -44,17 +60,28 @@ class Combiner(Generic[Request, Answer]):
 
     async def _work(self) -> None:
         while self._waiting:
-            if self._gather_s:
-                await asyncio.sleep(self._gather_s)
+            if len(self._waiting) < self._expected:
+                await self._gather()
             batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            if not self._always:
+                self._expected = len(batch)
             try:
                 answers = await self._run([request for request, _ in batch])
             except Exception as error:  # noqa: BLE001  it belongs to the callers
                 await self._fail(batch, error)
             else:
                 for (_, future), answer in zip(batch, answers, strict=True):
-                    if not future.done():
-                        future.set_result(answer)
+                    _settle(future, answer)
+
+    async def _gather(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._enough = loop.create_future()
+        timer = loop.call_later(self._gather_s, _wake, self._enough)
+        try:
+            await self._enough
+        finally:
+            timer.cancel()
+            self._enough = None
 
     async def _fail(self, batch: Sequence[tuple[Request, "asyncio.Future[Answer]"]], error: Exception) -> None:
         """One bad request must not fail its neighbours: each is tried alone, unless no request can succeed."""
@@ -70,4 +97,18 @@ class Combiner(Generic[Request, Answer]):
             except Exception as alone:  # noqa: BLE001  it belongs to the caller
                 future.set_exception(alone)
             else:
-                future.set_result(answer)
+                _settle(future, answer)
+
+
+def _wake(enough: "asyncio.Future[None]") -> None:
+    if not enough.done():
+        enough.set_result(None)
+
+
+def _settle(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: how they are set up, how named SQL runs on them, what their errors mean."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import asyncpg
@@ -11,13 +11,16 @@ from millrace.store.store import StoreError, StoreFullError, StoreUnavailableErr
 
 T = TypeVar("T")
 QUERIES = load_queries("millrace.store.postgres")
-POOL_SIZE = 8
+POOL_SIZE = 4
+LANES = 4
+"""Connections for the verbs that come often."""
+
 TIMEOUT_S = 30.0
 """For connecting, and for each answer as this side counts; PostgreSQL gives a statement up one second earlier."""
 
 _TRIES = 4
 
-_SETTINGS = {
+SETTINGS = {
     "application_name": "millrace",
     "synchronous_commit": "on",
     "statement_timeout": str(int((TIMEOUT_S - 1) * 1000)),
@@ -30,8 +33,13 @@ _SETTINGS = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_memoize": "off",
     "jit": "off",
 }
+HOT_SETTINGS = SETTINGS | {"plan_cache_mode": "force_generic_plan"}
+"""Planning a statement of the hot verbs takes longer than running it, so it is planned once for all arguments."""
+QUICK_SETTINGS = SETTINGS | {"synchronous_commit": "off"}
+"""For what may be lost."""
 
 _UNAVAILABLE = (
     OSError,
@@ -51,7 +59,22 @@ class AgainError(Exception):
     """The transaction met a rival in a way that only a new one can see right."""
 
 
-_AGAIN = (AgainError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+def _lost(error: BaseException) -> bool:
+    """Whether a rival was in the way, and a new look will find what it did."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return bool(error.constraint_name == "tasks_held")  # another master serves the same request of a node
+    return isinstance(error, AgainError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError)
+
+
+async def persist(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` gives, tried again where it lost to a rival."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await work()
+        except Exception as error:
+            if not _lost(error):
+                raise
+    return await work()
 
 
 def meaning_of(error: BaseException) -> StoreError | None:
@@ -69,11 +92,10 @@ def meaning_of(error: BaseException) -> StoreError | None:
 class Session:
     """Named SQL on a connection."""
 
-    __slots__ = ("_connection", "changed", "now_ms", "queued")
+    __slots__ = ("_connection", "changed", "queued")
 
-    def __init__(self, connection: Any, now_ms: int) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self.now_ms = now_ms
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
 
@@ -93,24 +115,72 @@ class Session:
         """Every row of a statement that was put together from named blocks."""
         return list(await self._connection.fetch(sql, *args))
 
+    async def alone(self, sql: str, *args: object) -> list[Any]:
+        """Every row of a statement that is a transaction of its own, run again where it lost to a rival."""
+        return list(await persist(lambda: self._connection.fetch(sql, *args)))
 
-async def connect(url: str) -> Any:
+
+async def connect(url: str, settings: Mapping[str, str] = SETTINGS) -> Any:
     """One connection outside the pool.
 
     Raises:
         StoreUnavailableError: there is no answer.
     """
     try:
-        return await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S, server_settings=_SETTINGS)
+        return await _connect(url, settings)
     except (asyncpg.PostgresError, *_UNAVAILABLE) as error:
         raise meaning_of(error) or StoreError(str(error)) from error
 
 
-class Database:
-    """A small pool. Coalescing makes a few connections enough for many requests."""
+async def _connect(url: str, settings: Mapping[str, str]) -> Any:
+    return await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S, server_settings=settings)
 
-    def __init__(self, pool: Any) -> None:
+
+class Lanes:
+    """Connections for the verbs that come often. A pool resets and checks what it lends; here, nothing is ever set, and a
+    connection that met more than an answer of PostgreSQL's is not used again.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._idle: list[Any] = []
+        self._free = asyncio.Semaphore(LANES)
+
+    async def run(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
+        """Run a unit of which each statement is a transaction of its own."""
+        async with self._free:
+            connection = await self._take()
+            try:
+                session = Session(connection)
+                result = await unit(session)
+            except BaseException as error:
+                if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
+                    self._idle.append(connection)
+                else:
+                    connection.terminate()
+                raise
+            self._idle.append(connection)
+            return result, session
+
+    async def _take(self) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await _connect(self._url, HOT_SETTINGS)
+
+    def close(self) -> None:
+        """Hang up those that are idle; whoever runs has been waited for."""
+        while self._idle:
+            self._idle.pop().terminate()
+
+
+class Database:
+    """A small pool, and lanes for the verbs that come often. Coalescing makes a few connections enough for many requests."""
+
+    def __init__(self, pool: Any, lanes: Lanes) -> None:
         self._pool = pool
+        self._lanes = lanes
 
     @classmethod
     async def open(cls, url: str) -> "Database":
@@ -127,11 +197,11 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 url, min_size=1, max_size=POOL_SIZE, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S,
-                server_settings=_SETTINGS, reset=keep,
+                server_settings=SETTINGS, reset=keep,
             )  # fmt: skip
         except (asyncpg.PostgresError, ValueError, *_UNAVAILABLE) as error:
             raise meaning_of(error) or StoreUnavailableError(f"cannot reach PostgreSQL: {error}") from error
-        database = cls(pool)
+        database = cls(pool, Lanes(url))
         try:
             await _check_durability(pool)
         except BaseException:
@@ -141,6 +211,7 @@ class Database:
 
     async def close(self) -> None:
         """Wait for what runs, then disconnect; at most a few seconds."""
+        self._lanes.close()
         try:
             await asyncio.wait_for(self._pool.close(), 5.0)
         except TimeoutError:
@@ -150,25 +221,27 @@ class Database:
         """Run a query; each of its statements sees what is committed when it begins."""
         try:
             async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
-                return await query(Session(connection, 0))
+                return await query(Session(connection))
+        except Exception as error:
+            raise meaning_of(error) or error from error
+
+    async def hot(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
+        """Run a unit of which each statement is a transaction of its own, durable when it is answered."""
+        try:
+            return await self._lanes.run(unit)
         except Exception as error:
             raise meaning_of(error) or error from error
 
     async def transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         """Run a unit in one transaction, again where it lost to a rival; returns when the commit is durable."""
-        for tried in range(1, _TRIES + 1):
-            try:
-                return await self._transact(unit)
-            except _AGAIN as error:
-                if tried == _TRIES:
-                    raise meaning_of(error) or error from error
-            except Exception as error:
-                raise meaning_of(error) or error from error
-        raise AssertionError("unreachable")
+        try:
+            return await persist(lambda: self._transact(unit))
+        except Exception as error:
+            raise meaning_of(error) or error from error
 
     async def _transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         async with self._pool.acquire(timeout=TIMEOUT_S) as connection, connection.transaction():
-            session = Session(connection, await connection.fetchval(QUERIES["now"]))
+            session = Session(connection)
             return await unit(session), session
 
 

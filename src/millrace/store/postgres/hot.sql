@@ -1,211 +1,260 @@
--- The four hot verbs (add_jobs, claim, move, heartbeat): one statement for a whole batch, its requests as arrays. SQLite's
--- file of this name has small steps instead; the names in these two files differ by design.
+-- The four hot verbs (add_jobs, claim, move, heartbeat): one statement for a whole batch, its requests as arrays, and no
+-- transaction around it, so that a batch is one round trip. SQLite's file of this name has small steps instead; the names
+-- in these two files differ by design.
+-- These statements are planned once for all batches and all sizes of the tables, so their shapes leave the planner no
+-- choice: a row is looked up in LATERAL, by an index, and an UPDATE finds it again by its `ctid`. So a row that a rival has
+-- changed since the statement began is not changed: what follows from the change hangs on its RETURNING, and the caller
+-- looks again. (It also keeps the events of a job in their order: whoever changed it before drew its number before.)
 
 -- name: now
 SELECT now_ms()
 
--- name: new_numbers
-SELECT nextval(pg_get_serial_sequence('jobs', 'number')) FROM generate_series(1, $1::int)
+-- name: add_jobs
+-- The block put in gives `accepted`: those of the jobs asked for that are new, each with its number.
+WITH asked AS MATERIALIZED (
+  SELECT u.*, (SELECT now_ms()) AS now
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::float8[],
+    $10::text[], $11::bigint[], $12::text[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[])
+  WITH ORDINALITY AS u (id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s,
+    state, due_at, spec, class_id, head_start_ms, actor, key, body_digest, ord)),
+{accepted},
+new_jobs AS (
+  INSERT INTO jobs (number, id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s, created_at)
+  SELECT number, id, tenant, queue, priority, classification, labels::jsonb, profile, max_retries, timeout_s, now
+  FROM accepted),
+new_specs AS (INSERT INTO job_specs (job, spec) SELECT number, spec FROM accepted),
+new_tasks AS (
+  INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at, job_due_at)
+  SELECT number, 1, class_id, now - head_start_ms, max_retries, state, CASE WHEN state = 'queued' THEN now END, due_at,
+    due_at
+  FROM accepted),
+noted AS (
+  INSERT INTO transitions (seq, xid, job, position, source, target, at, reason, attempt, actor)
+  OVERRIDING SYSTEM VALUE
+  SELECT seq, xid, number, 1, NULL, state, now, $18, 0, actor FROM accepted)
+SELECT ord, number, now, xid::text || '-' || seq FROM accepted
 
--- name: add_keys
--- Waits for a rival that has just added the same key. Sorted, so that two batches cannot wait for each other.
-INSERT INTO idempotency_keys (tenant, key, body_digest, job)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS u (tenant, key, body_digest, job)
-ORDER BY tenant, key, job
-ON CONFLICT (tenant, key) DO NOTHING
-RETURNING job
+-- name: accept_all
+accepted AS MATERIALIZED (
+  SELECT nextval((SELECT pg_get_serial_sequence('jobs', 'number')::regclass)) AS number,
+    nextval((SELECT pg_get_serial_sequence('transitions', 'seq')::regclass)) AS seq, pg_current_xact_id() AS xid, a.*
+  FROM asked a)
+
+-- name: accept_new
+-- A key that is known spends no number. One that a rival has just added is waited for, in an order that keeps two batches
+-- from waiting for each other.
+unknown AS MATERIALIZED (
+  SELECT nextval((SELECT pg_get_serial_sequence('jobs', 'number')::regclass)) AS number, a.*
+  FROM asked a
+  WHERE (SELECT k.job FROM idempotency_keys k WHERE k.tenant = a.tenant AND k.key = a.key LIMIT 1) IS NULL),
+kept_keys AS (
+  INSERT INTO idempotency_keys (tenant, key, body_digest, job)
+  SELECT tenant, key, body_digest, number FROM unknown WHERE key IS NOT NULL ORDER BY tenant, key, number
+  ON CONFLICT (tenant, key) DO NOTHING
+  RETURNING job),
+accepted AS MATERIALIZED (
+  SELECT nextval((SELECT pg_get_serial_sequence('transitions', 'seq')::regclass)) AS seq, pg_current_xact_id() AS xid, u.*
+  FROM unknown u WHERE u.key IS NULL OR u.number IN (SELECT job FROM kept_keys))
 
 -- name: known_keys
-SELECT k.tenant, k.key, k.body_digest, j.id, j.number, j.state, j.created_at
-FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS u (tenant, key)) w
-JOIN idempotency_keys k ON k.tenant = w.tenant AND k.key = w.key
-JOIN jobs j ON j.number = k.job
-
--- name: add_jobs
--- $17 is now, $18 the reason of the first transition.
-WITH fresh AS MATERIALIZED (
-  SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::int[], $10::float8[], $11::text[], $12::bigint[], $13::text[], $14::int[], $15::bigint[], $16::text[])
-  AS u (number, id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s, state, due_at, spec,
-    class_id, rank, actor)),
-new_jobs AS (
-  INSERT INTO jobs (number, id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s, state,
-    created_at, due_at, queued_at)
-  SELECT number, id, tenant, queue, priority, classification, labels::jsonb, profile, max_retries, timeout_s, state, $17,
-    due_at, CASE WHEN state = 'queued' THEN $17::bigint END
-  FROM fresh),
-new_specs AS (INSERT INTO job_specs (job, spec) SELECT number, spec FROM fresh),
-new_tasks AS (
-  INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at)
-  SELECT number, 1, class_id, rank, max_retries, state, CASE WHEN state = 'queued' THEN $17::bigint END, due_at FROM fresh)
-INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-SELECT number, 1, NULL, state, $17, $18, 0, actor FROM fresh ORDER BY number
-RETURNING job, xid::text || '-' || seq
-
--- name: lock_nodes
--- One request id must be served once, though its repetition may reach another master meanwhile. Advisory locks, because
--- they draw no transaction number: it is drawn by the claim itself, after all that the claim can see has committed, and
--- so the events of a job stand in their order.
-SELECT count(pg_advisory_xact_lock(key)) FROM (
-  SELECT DISTINCT hashtextextended(id, 0) AS key FROM unnest($1::text[]) AS u (id) ORDER BY key) keys
-
--- name: claim_standing
--- The nodes of this epoch that take work, and what they hold already by the same request.
-SELECT w.ord, n.name, t.job, t.position, t.attempt
-FROM unnest($1::int[], $2::text[], $3::bigint[], $4::text[]) AS w (ord, node_id, epoch, request)
-JOIN nodes n ON n.id = w.node_id AND n.epoch = w.epoch AND n.state = 'ready'
-LEFT JOIN tasks t ON t.node_id = w.node_id AND t.claim_request = w.request
-ORDER BY w.ord, t.rank, t.job, t.position
-
--- name: claimed
-SELECT j.number, j.id, j.number, j.profile, s.spec, j.timeout_s
-FROM unnest($1::bigint[]) AS w (job) JOIN jobs j ON j.number = w.job JOIN job_specs s ON s.job = j.number
+SELECT w.ord, k.body_digest, j.id, j.number, t.state, j.created_at
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (tenant, key, ord)
+CROSS JOIN LATERAL (SELECT job, body_digest FROM idempotency_keys WHERE tenant = w.tenant AND key = w.key LIMIT 1) k
+CROSS JOIN LATERAL (SELECT id, number, created_at FROM jobs WHERE number = k.job LIMIT 1) j
+CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 LIMIT 1) t
 
 -- name: claim
--- $1 classes, $2 how many in all; for each place in order $3 the request, $4 the node, $5 its epoch, $6 its name, $7 the
--- request id; $8 now. The head of each class by its index, merged: what these nodes cannot run is never scanned.
-WITH heads AS MATERIALIZED (
-  SELECT t.job, t.position, row_number() OVER (ORDER BY t.rank, t.job, t.position) AS place
-  FROM unnest($1::int[]) AS c (class_id)
+-- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request; of each task that may be given in order $5
+-- the place of its claim and $6 its seat there. `held` is what a node has already by the same request; the other claims
+-- get their seats, and the head of each class by its index, merged, takes them in order: what these nodes cannot run is
+-- never scanned. Last a row with the place alone for each claim of a node that may have nothing.
+WITH asked AS MATERIALIZED (
+  SELECT array_agg(n.name ORDER BY w.ord) AS names
+  FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS w (node_id, epoch, ord)
+  LEFT JOIN LATERAL (
+    SELECT name FROM nodes WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
+  WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
+held AS MATERIALIZED (
+  SELECT w.ord, t.* FROM unnest($2::text[], $4::text[]) WITH ORDINALITY AS w (node_id, request, ord)
   CROSS JOIN LATERAL (
-    SELECT q.job, q.position, q.rank FROM tasks q
-    WHERE q.state = 'queued' AND q.class_id = c.class_id
-    ORDER BY q.rank, q.job, q.position LIMIT $2
-    FOR UPDATE SKIP LOCKED) t
-  ORDER BY t.rank, t.job, t.position LIMIT $2),
+    SELECT rank, job, position, attempt FROM tasks WHERE node_id = w.node_id AND claim_request = w.request OFFSET 0) t),
+seats AS MATERIALIZED (
+  SELECT count(*) AS total, array_agg(s.ord) AS ords, array_agg(s.seat) AS seats
+  FROM asked a, unnest($5::int[], $6::int[]) AS s (ord, seat)
+  WHERE a.names[s.ord] IS NOT NULL AND s.ord NOT IN (SELECT ord FROM held)),
+heads AS MATERIALIZED (
+  SELECT h.task_at, h.job, h.position, s.ords[h.place] AS ord, s.seats[h.place] AS seat,
+    (SELECT names FROM asked)[s.ords[h.place]] AS node_name, ($2::text[])[s.ords[h.place]] AS node_id,
+    ($3::bigint[])[s.ords[h.place]] AS epoch, ($4::text[])[s.ords[h.place]] AS request, (SELECT now_ms()) AS now
+  FROM seats s CROSS JOIN LATERAL (
+    SELECT t.*, (row_number() OVER (ORDER BY t.rank, t.job, t.position))::int AS place
+    FROM unnest($1::int[]) AS c (class_id)
+    CROSS JOIN LATERAL (
+      SELECT q.ctid AS task_at, q.job, q.position, q.rank FROM tasks q
+      WHERE q.state = 'queued' AND q.class_id = c.class_id
+      ORDER BY q.rank, q.job, q.position LIMIT s.total
+      FOR UPDATE SKIP LOCKED) t
+    ORDER BY t.rank, t.job, t.position LIMIT s.total) h),
 given AS (
-  UPDATE tasks t SET state = 'assigned', attempt = t.attempt + 1, node_id = ($4::text[])[h.place],
-    node_epoch = ($5::bigint[])[h.place], claim_request = ($7::text[])[h.place], started = false, claimed_at = $8
-  FROM heads h WHERE t.job = h.job AND t.position = h.position AND t.state = 'queued'
-  RETURNING h.place, t.job, t.position, t.attempt),
+  UPDATE tasks t SET state = 'assigned', attempt = t.attempt + 1, node_id = h.node_id, node_epoch = h.epoch,
+    claim_request = h.request, seat = h.seat, started = false, claimed_at = h.now,
+    started_at = coalesce(t.started_at, h.now)
+  FROM heads h WHERE t.ctid = h.task_at
+  RETURNING h.*, t.rank, t.attempt),
 tried AS (
   INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
-  SELECT job, position, attempt, ($4::text[])[place], ($6::text[])[place], ($7::text[])[place], $8 FROM given),
+  SELECT job, position, attempt, node_id, node_name, request, now FROM given),
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-  SELECT job, position, 'queued', 'assigned', $8, 'claimed', attempt, ($4::text[])[place] FROM given ORDER BY place),
-shown AS (
-  UPDATE jobs j SET state = 'assigned', started_at = coalesce(j.started_at, $8)
-  FROM given g WHERE j.number = g.job
-  RETURNING j.number, j.id, j.profile, j.timeout_s)
-SELECT ($3::int[])[g.place], g.position, g.attempt, j.id, j.number, j.profile, s.spec, j.timeout_s
-FROM given g JOIN shown j ON j.number = g.job JOIN job_specs s ON s.job = g.job
-ORDER BY g.place
+  SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
+SELECT g.ord, g.rank, g.job, g.position, g.attempt, j.id, j.profile, s.spec, j.timeout_s
+FROM (
+  SELECT ord, rank, job, position, attempt FROM given UNION ALL SELECT ord, rank, job, position, attempt FROM held) g
+CROSS JOIN LATERAL (SELECT id, profile, timeout_s FROM jobs WHERE number = g.job LIMIT 1) j
+CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
+UNION ALL
+SELECT w.ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest((SELECT names FROM asked)) WITH ORDINALITY AS w (name, ord) WHERE w.name IS NULL
+ORDER BY 1, 2, 3, 4
 
 -- name: move
--- Arrays with one place for each move; $17 now. {wait} is SKIP LOCKED for a batch, and nothing for a move that is alone: then
--- it waits for its rival before it draws a transaction number, and so the events of a job stand in their order.
+-- Arrays with one place for each move. A batch skips what a rival has locked; a move that is alone waits for it. What became
+-- of the others, `move_open` tells.
 WITH found AS MATERIALIZED (
-  SELECT w.*, t.job, t.state AS source, t.attempt AS current, t.class_id,
+  SELECT w.*, t.*, a.attempt_at, (SELECT now_ms()) AS now,
+    w.target IN ('completed', 'failed', 'canceled', 'rejected') AS final,
     w.release OR w.target NOT IN ('assigned', 'processing', 'paused') AS let_go
-  FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::text[], $8::bool[], $9::bigint[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::int[], $16::int[], $18::bool[])
-  AS w (ord, job_id, position, sources, target, attempt, node_id, release, due_at, outcome, failure_class,
-    failure_message, reason, actor, spends, loses, restart)
-  JOIN jobs j ON j.id = w.job_id
-  JOIN tasks t ON t.job = j.number AND t.position = w.position
-  WHERE t.state = ANY (string_to_array(w.sources, ','))
-    AND (w.attempt IS NULL OR w.attempt = t.attempt)
-    AND (w.node_id IS NULL OR w.node_id = t.node_id)
-    AND (w.target NOT IN ('assigned', 'processing') OR (t.node_id IS NOT NULL AND NOT w.release))
-  ORDER BY t.job, t.position
-  FOR UPDATE OF t {wait}),
+  FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bool[], $8::bigint[], $9::text[],
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::int[], $16::bool[], $17::text[], $18::text[])
+  WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, delay_ms, outcome, failure_class,
+    failure_message, reason, actor, spends, loses, restart, facts, outputs, ord)
+  CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
+  CROSS JOIN LATERAL (
+    SELECT ctid AS task_at, job, state AS source, attempt AS current, class_id FROM tasks
+    WHERE job = j.number AND position = w.position
+      AND state = ANY (string_to_array(w.sources, ','))
+      AND (w.attempt IS NULL OR w.attempt = attempt)
+      AND (w.node_id IS NULL OR w.node_id = node_id)
+      AND (w.target NOT IN ('assigned', 'processing') OR (node_id IS NOT NULL AND NOT w.release))
+    FOR UPDATE {wait}) t
+  LEFT JOIN LATERAL (
+    SELECT ctid AS attempt_at FROM attempts
+    WHERE job = t.job AND position = w.position AND attempt = t.current AND outcome IS NULL
+      AND (w.target = 'processing' OR w.outcome IS NOT NULL) LIMIT 1) a ON true),
 moved AS (
   UPDATE tasks t SET
     state = f.target,
     node_id = CASE WHEN f.let_go THEN NULL ELSE t.node_id END,
     node_epoch = CASE WHEN f.let_go THEN NULL ELSE t.node_epoch END,
     claim_request = CASE WHEN f.let_go THEN NULL ELSE t.claim_request END,
+    seat = CASE WHEN f.let_go THEN NULL ELSE t.seat END,
     claimed_at = CASE WHEN f.let_go THEN NULL ELSE t.claimed_at END,
     started = CASE WHEN f.target = 'processing' THEN true WHEN f.let_go THEN false ELSE t.started END,
-    queued_at = CASE WHEN f.target = 'queued' THEN $17 ELSE t.queued_at END,
-    due_at = CASE WHEN f.target IN ('pending', 'retrying', 'paused') THEN coalesce(f.due_at, t.due_at) END,
+    queued_at = CASE WHEN f.target = 'queued' THEN f.now ELSE t.queued_at END,
+    due_at = CASE WHEN f.target IN ('pending', 'retrying', 'paused') THEN coalesce(f.now + f.delay_ms, t.due_at) END,
     spent = CASE WHEN f.restart THEN 0 ELSE t.spent + f.spends END,
-    losses = CASE WHEN f.restart THEN 0 ELSE t.losses + f.loses END
-  FROM found f WHERE t.job = f.job AND t.position = f.position),
-shown AS (
-  UPDATE jobs j SET
-    state = f.target,
+    losses = CASE WHEN f.restart THEN 0 ELSE t.losses + f.loses END,
+    job_due_at = coalesce(f.now + f.delay_ms, t.job_due_at),
+    finished_at = CASE WHEN f.final THEN f.now END,
     failure_class = CASE WHEN f.failure_class IS NOT NULL THEN f.failure_class
-      WHEN f.restart OR f.target IN ('completed', 'failed', 'canceled', 'rejected') THEN NULL ELSE j.failure_class END,
+      WHEN f.restart OR f.final THEN NULL ELSE t.failure_class END,
     failure_message = CASE WHEN f.failure_class IS NOT NULL THEN f.failure_message
-      WHEN f.restart OR f.target IN ('completed', 'failed', 'canceled', 'rejected') THEN NULL ELSE j.failure_message END,
-    due_at = coalesce(f.due_at, j.due_at),
-    queued_at = CASE WHEN f.target = 'queued' THEN $17 ELSE j.queued_at END,
-    finished_at = CASE WHEN f.target IN ('completed', 'failed', 'canceled', 'rejected') THEN $17::bigint END
-  FROM found f WHERE j.number = f.job),
+      WHEN f.restart OR f.final THEN NULL ELSE t.failure_message END,
+    facts = coalesce(f.facts, t.facts)
+  FROM found f WHERE t.ctid = f.task_at
+  RETURNING f.*),
 tried AS (
   UPDATE attempts a SET
-    started_at = CASE WHEN f.target = 'processing' THEN coalesce(a.started_at, $17) ELSE a.started_at END,
-    ended_at = CASE WHEN f.outcome IS NOT NULL THEN $17::bigint END,
+    started_at = CASE WHEN f.target = 'processing' THEN coalesce(a.started_at, f.now) ELSE a.started_at END,
+    ended_at = CASE WHEN f.outcome IS NOT NULL THEN f.now END,
     outcome = f.outcome,
     failure_class = CASE WHEN f.outcome IS NOT NULL THEN f.failure_class END,
     failure_message = CASE WHEN f.outcome IS NOT NULL THEN f.failure_message END
-  FROM found f
-  WHERE a.job = f.job AND a.position = f.position AND a.attempt = f.current AND a.outcome IS NULL
-    AND (f.target = 'processing' OR f.outcome IS NOT NULL)),
+  FROM moved f WHERE a.ctid = f.attempt_at),
+{outputs}
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-  SELECT job, position, source, target, $17, reason, current, actor FROM found ORDER BY ord)
-SELECT ord, job, class_id FROM found
+  SELECT job, position, source, target, now, reason, current, actor FROM moved)
+SELECT ord, class_id FROM moved
+
+-- name: publish
+withdrawn AS (
+  DELETE FROM outputs WHERE job = ANY (ARRAY (SELECT job FROM moved WHERE outputs IS NOT NULL))
+    AND (job, name) NOT IN (
+      SELECT m.job, x.value ->> 'name' FROM moved m CROSS JOIN LATERAL jsonb_array_elements(m.outputs::jsonb) AS x (value))),
+published AS (
+  INSERT INTO outputs (job, name, location, sha256, size, streams)
+  SELECT m.job, o.* FROM moved m CROSS JOIN LATERAL jsonb_to_recordset(m.outputs::jsonb)
+    AS o (name text, location text, sha256 text, size bigint, streams text)
+  WHERE m.outputs IS NOT NULL
+  ON CONFLICT (job, name) DO UPDATE SET
+    location = excluded.location, sha256 = excluded.sha256, size = excluded.size, streams = excluded.streams),
 
 -- name: move_open
--- Which of the moves that found their task locked, or their guard broken, might still happen.
+-- Which of the moves that did not happen still might: a rival has locked the task, or changed it meanwhile.
 SELECT w.ord
-FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::int[], $6::text[])
-  AS w (ord, job_id, position, sources, attempt, node_id)
-JOIN jobs j ON j.id = w.job_id
-JOIN tasks t ON t.job = j.number AND t.position = w.position
+FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bool[]) WITH ORDINALITY
+  AS w (job_id, position, sources, target, attempt, node_id, release, ord)
+CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
+CROSS JOIN LATERAL (
+  SELECT state, attempt, node_id FROM tasks WHERE job = j.number AND position = w.position LIMIT 1) t
 WHERE t.state = ANY (string_to_array(w.sources, ','))
   AND (w.attempt IS NULL OR w.attempt = t.attempt)
   AND (w.node_id IS NULL OR w.node_id = t.node_id)
-
--- name: delete_outputs
-DELETE FROM outputs WHERE job = ANY ($1::bigint[])
-
--- name: add_outputs
-INSERT INTO outputs (job, name, location, sha256, size, streams)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
-
--- name: keep_facts
-INSERT INTO job_facts (job, facts) SELECT * FROM unnest($1::bigint[], $2::text[])
-ON CONFLICT (job) DO UPDATE SET facts = excluded.facts
+  AND (w.target NOT IN ('assigned', 'processing') OR (t.node_id IS NOT NULL AND NOT w.release))
 
 -- name: heartbeats
--- Locked in one order, so that two batches cannot wait for each other.
+-- In the order of the nodes' ids, so that two batches cannot wait for each other. The block put in is empty, or keeps
+-- what the nodes report. A row with the id alone for a node that a rival has changed meanwhile.
 WITH alive AS MATERIALIZED (
-  SELECT n.id, w.ord, w.ttl_ms
-  FROM unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[]) AS w (ord, node_id, epoch, ttl_ms)
-  JOIN nodes n ON n.id = w.node_id AND n.epoch = w.epoch AND n.state <> 'lost'
-  ORDER BY n.id, w.ord FOR UPDATE OF n),
-kept AS (UPDATE nodes n SET seen_at = $5, lease_until = $5 + a.ttl_ms FROM alive a WHERE n.id = a.id)
-SELECT ord, id FROM alive
+  SELECT w.ord, w.ttl_ms, n.*, (SELECT now_ms()) AS now
+  FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w (node_id, epoch, ttl_ms, ord)
+  CROSS JOIN LATERAL (
+    SELECT ctid AS node_at, id FROM nodes WHERE id = w.node_id AND epoch = w.epoch AND state <> 'lost'
+    FOR NO KEY UPDATE) n),
+{progress}
+beaten AS (
+  UPDATE nodes n SET seen_at = a.now, lease_until = a.now + a.ttl_ms
+  FROM alive a WHERE n.ctid = a.node_at
+  RETURNING n.*)
+SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
+  n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id)
+FROM beaten n CROSS JOIN LATERAL (SELECT labels, facts FROM node_facts WHERE node_id = n.id LIMIT 1) f
+UNION ALL
+SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM alive WHERE id NOT IN (SELECT id FROM beaten)
 
 -- name: keep_progress
--- Ignored unless the attempt is the node's.
-INSERT INTO progress (job, position, attempt, fraction, phase, frame, fps, speed, eta_s, updated_at)
-SELECT t.job, t.position, t.attempt, w.fraction, w.phase, w.frame, w.fps, w.speed, w.eta_s, $12
-FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::float8[], $7::text[], $8::bigint[],
-  $9::float8[], $10::float8[], $11::float8[])
-  AS w (job_id, position, attempt, node_id, epoch, fraction, phase, frame, fps, speed, eta_s)
-JOIN jobs j ON j.id = w.job_id
-JOIN tasks t ON t.job = j.number AND t.position = w.position AND t.attempt = w.attempt AND t.node_id = w.node_id
-  AND t.node_epoch = w.epoch
-ORDER BY t.job, t.position
-ON CONFLICT (job, position) DO UPDATE SET
-  attempt = excluded.attempt, fraction = excluded.fraction, phase = excluded.phase, frame = excluded.frame,
-  fps = excluded.fps, speed = excluded.speed, eta_s = excluded.eta_s, updated_at = excluded.updated_at
+-- Ignored unless the attempt is the node's. $4 is the place of the heartbeat that tells it.
+kept AS (
+  INSERT INTO progress (job, position, attempt, fraction, phase, frame, fps, speed, eta_s, updated_at)
+  SELECT t.job, w.position, w.attempt, w.fraction, w.phase, w.frame, w.fps, w.speed, w.eta_s, (SELECT now_ms())
+  FROM unnest($4::int[], $5::text[], $6::int[], $7::int[], $8::float8[], $9::text[], $10::bigint[], $11::float8[],
+    $12::float8[], $13::float8[])
+    AS w (beat, job_id, position, attempt, fraction, phase, frame, fps, speed, eta_s)
+  CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
+  CROSS JOIN LATERAL (
+    SELECT job FROM tasks WHERE job = j.number AND position = w.position AND attempt = w.attempt
+      AND node_id = ($1::text[])[w.beat] AND node_epoch = ($2::bigint[])[w.beat] LIMIT 1) t
+  WHERE w.beat IN (SELECT ord FROM alive)
+  ON CONFLICT (job, position) DO UPDATE SET
+    attempt = excluded.attempt, fraction = excluded.fraction, phase = excluded.phase, frame = excluded.frame,
+    fps = excluded.fps, speed = excluded.speed, eta_s = excluded.eta_s, updated_at = excluded.updated_at),
 
 -- name: held
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
   t.node_epoch, t.started, t.claimed_at, t.due_at
-FROM tasks t JOIN jobs j ON j.number = t.job
+FROM tasks t CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = t.job LIMIT 1) j
 WHERE t.node_id = ANY ($1::text[]) ORDER BY t.job, t.position
 
 -- name: nodes_by_id
 SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
   n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id)
 FROM nodes n JOIN node_facts f ON f.node_id = n.id WHERE n.id = ANY ($1::text[]) ORDER BY n.lease_until, n.id
+
+-- name: close_gate
+-- Waits for every claim that began before, and lets none begin until this transaction ends.
+LOCK TABLE claims_gate IN EXCLUSIVE MODE
 
 -- name: lock_migrations
 SELECT pg_advisory_xact_lock(7235411200000000001)

@@ -1,17 +1,17 @@
 """Jobs on PostgreSQL: what each request does within its transaction."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from millrace.domain.needs import Needs
 from millrace.domain.records import ACCEPTED, Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
 from millrace.store import rows
 from millrace.store.pages import page_statement
-from millrace.store.postgres.connection import QUERIES, AgainError, Session
-from millrace.store.store import Added, JobFilter, JobPage
+from millrace.store.postgres.connection import QUERIES, Session
+from millrace.store.store import Added, JobFilter, JobPage, StoreError
 
 _BEYOND = 2**62  # above every number
+_LOOKS = 4
 
 
 async def class_of(session: Session, digest: str, needs: Needs) -> int:
@@ -24,94 +24,90 @@ async def classes(session: Session, after: int) -> Sequence[tuple[int, Needs]]:
     return [(number, rows.needs(text)) for number, text in await session.all("classes", after)]
 
 
-async def add_jobs(session: Session, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added]]:
-    """Several calls at once."""
+_ADD = {
+    keyed: QUERIES["add_jobs"].format(accepted=QUERIES["accept_new" if keyed else "accept_all"])
+    for keyed in (False, True)
+}
+
+
+async def add_jobs(session: Session, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added] | Exception]:
+    """Several calls at once; an error where a key's job was deleted again and again while it was looked up."""
     jobs = [job for call in calls for job in call]
-    known = await _known_keys(session, jobs)
-    places = _first_of_each_key([(place, job) for place, job in enumerate(jobs) if _key(job) not in known])
-    numbers = [row[0] for row in await session.all("new_numbers", len(places))] if places else []
-    lost = await _add_keys(session, [(number, jobs[place]) for number, place in zip(numbers, places, strict=True)])
-    new = {place: number for number, place in zip(numbers, places, strict=True) if number not in lost}
-    cursors: dict[int, str] = {}
-    if new:
-        columns = _columns(session.now_ms, [(number, jobs[place]) for place, number in new.items()])
-        cursors = dict(await session.all("add_jobs", *columns, session.now_ms, ACCEPTED))
-        session.changed = True
-        session.queued.update(jobs[place].class_id for place in new if jobs[place].state is State.QUEUED)
-    late = [job for place, job in enumerate(jobs) if place not in new and _key(job) not in known]
-    known |= await _known_keys(session, late)
-    if any(_key(job) not in known for job in late):
-        raise AgainError("a job was deleted while its idempotency key was looked up")
-    answers = iter([_answer(session.now_ms, new.get(place), job, known, cursors) for place, job in enumerate(jobs)])
-    return [[next(answers) for _ in call] for call in calls]
+    answers: list[Added | None] = [None] * len(jobs)
+    for _ in range(_LOOKS):
+        todo = [place for place, answer in enumerate(answers) if answer is None]
+        if not todo:
+            break
+        await _add(session, jobs, _first_of_each_key(jobs, todo), answers)
+        await _meet_again(session, jobs, [place for place in todo if answers[place] is None], answers)
+    by_call = iter(answers)
+    found = [[next(by_call) for _ in call] for call in calls]
+    return [_whole(call) for call in found]
 
 
-def _key(job: NewJob) -> tuple[str, str | None]:
-    return (job.tenant, job.idempotency_key)
+def _whole(call: Sequence[Added | None]) -> Sequence[Added] | Exception:
+    whole = [one for one in call if one is not None]
+    if len(whole) == len(call):
+        return whole
+    return StoreError("cannot add the job: others with its idempotency key came and went; try again")
 
 
-def _first_of_each_key(placed: Sequence[tuple[int, NewJob]]) -> list[int]:
+def _first_of_each_key(jobs: Sequence[NewJob], places: Sequence[int]) -> list[int]:
     """The places of jobs without a key, and of the first with each key: the others will find that one known."""
-    seen: set[tuple[str, str | None]] = set()
+    seen: set[tuple[str, str]] = set()
     first = []
-    for place, job in placed:
-        if job.idempotency_key is None or _key(job) not in seen:
+    for place in places:
+        job = jobs[place]
+        if job.idempotency_key is None:
             first.append(place)
-        seen.add(_key(job))
+        elif (key := (job.tenant, job.idempotency_key)) not in seen:
+            seen.add(key)
+            first.append(place)
     return first
 
 
-async def _add_keys(session: Session, numbered: Sequence[tuple[int, NewJob]]) -> set[int]:
-    """Claim the idempotency keys; returns the numbers whose key a rival has claimed meanwhile."""
-    keyed = [
-        (job.tenant, job.idempotency_key, job.body_digest or "", number)
-        for number, job in numbered
-        if job.idempotency_key is not None
-    ]
-    if not keyed:
-        return set()
-    added = await session.all("add_keys", *map(list, zip(*keyed, strict=True)))
-    return {key[3] for key in keyed} - {row[0] for row in added}
+async def _add(session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]) -> None:
+    """Store those whose keys are new."""
+    keyed = any(jobs[place].idempotency_key is not None for place in places)
+    table = [_line(jobs[place]) for place in places]
+    for ord_, number, now_ms, cursor in await session.alone(
+        _ADD[keyed], *map(list, zip(*table, strict=True)), ACCEPTED
+    ):
+        place = places[ord_ - 1]
+        job = jobs[place]
+        answers[place] = Added(
+            id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now_ms), cursor=cursor
+        )
+        session.changed = True
+        if job.state is State.QUEUED:
+            session.queued.add(job.class_id)
 
 
-async def _known_keys(session: Session, jobs: Sequence[NewJob]) -> dict[tuple[str, str | None], Any]:
-    keyed = [_key(job) for job in jobs if job.idempotency_key is not None]
-    if not keyed:
-        return {}
-    found = await session.all("known_keys", *map(list, zip(*keyed, strict=True)))
-    return {(row[0], row[1]): row[2:] for row in found}
-
-
-def _answer(
-    now_ms: int,
-    number: int | None,
-    job: NewJob,
-    known: Mapping[tuple[str, str | None], Any],
-    cursors: Mapping[int, str],
-) -> Added:
-    if number is not None:
-        created_at = rows.to_datetime(now_ms)
-        return Added(id=job.id, number=number, state=job.state, created_at=created_at, cursor=cursors[number])
-    digest, known_id, known_number, state, created_at = known[_key(job)]
-    same = digest == (job.body_digest or "")
-    return Added(
-        id=known_id, number=known_number, state=State(state), created_at=rows.to_datetime(created_at), repeated=same,
-        conflict=not same,
+def _line(job: NewJob) -> tuple[object, ...]:
+    """One place of each array of the statement `add_jobs`."""
+    return (
+        job.id, job.tenant, job.queue.value, job.priority.value,
+        None if job.classification is None else job.classification.value, rows.to_text(job.labels), job.profile,
+        job.max_retries, job.timeout_s, job.state.value, None if job.due_at is None else rows.to_ms(job.due_at),
+        rows.to_text(job.spec), job.class_id, job.head_start_ms, job.actor, job.idempotency_key,
+        None if job.idempotency_key is None else job.body_digest or "",
     )  # fmt: skip
 
 
-def _columns(now_ms: int, numbered: Sequence[tuple[int, NewJob]]) -> list[list[Any]]:
-    """The arrays of the statement `add_jobs`."""
-    table = [
-        (
-            number, job.id, job.tenant, job.queue.value, job.priority.value,
-            None if job.classification is None else job.classification.value, rows.to_text(job.labels), job.profile,
-            job.max_retries, job.timeout_s, job.state.value, None if job.due_at is None else rows.to_ms(job.due_at),
-            rows.to_text(job.spec), job.class_id, now_ms - job.head_start_ms, job.actor,
-        )
-        for number, job in numbered
-    ]  # fmt: skip
-    return [list(column) for column in zip(*table, strict=True)]
+async def _meet_again(
+    session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]
+) -> None:
+    """Answer with the jobs that have the keys already."""
+    if not places:
+        return
+    wanted = [jobs[place] for place in places]
+    found = await session.all("known_keys", [job.tenant for job in wanted], [job.idempotency_key for job in wanted])
+    for ord_, digest, job_id, number, state, created_at in found:
+        same = digest == (wanted[ord_ - 1].body_digest or "")
+        answers[places[ord_ - 1]] = Added(
+            id=job_id, number=number, state=State(state), created_at=rows.to_datetime(created_at), repeated=same,
+            conflict=not same,
+        )  # fmt: skip
 
 
 async def number_of(session: Session, job_id: str) -> int:

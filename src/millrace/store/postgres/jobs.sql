@@ -11,21 +11,21 @@ INSERT INTO requirement_classes (digest, needs) VALUES ($1, $2) ON CONFLICT (dig
 
 -- name: job_by_number
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
-  j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
-  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+  j.timeout_s, t.state, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
+  t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
-LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
+JOIN tasks t ON t.job = j.number AND t.position = 1
 LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
 WHERE j.number = $1
 
 -- name: jobs_by_numbers
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
-  j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
-  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+  j.timeout_s, t.state, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
+  t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
-LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
+JOIN tasks t ON t.job = j.number AND t.position = 1
 LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
 WHERE j.number = ANY ($1::bigint[]) ORDER BY j.number DESC
 
@@ -38,7 +38,8 @@ SELECT number FROM jobs WHERE number < $1 {conditions} ORDER BY number DESC LIMI
 -- name: jobs_page_in_states
 -- Top N of each state by its index, merged: many finished jobs cost nothing to who asks for the few running ones.
 SELECT j.number FROM jsonb_array_elements_text($3::text::jsonb) AS wanted (value) CROSS JOIN LATERAL (
-  SELECT number FROM jobs WHERE state = wanted.value AND number < $1 {conditions} ORDER BY number DESC LIMIT $2) j
+  SELECT number FROM tasks JOIN jobs ON number = job
+  WHERE state = wanted.value AND job < $1 {conditions} ORDER BY job DESC LIMIT $2) j
 ORDER BY j.number DESC LIMIT $2
 
 -- name: only_queue
@@ -57,7 +58,7 @@ AND profile = {value}
 AND labels @> {value}::text::jsonb
 
 -- name: count_jobs
-SELECT state, count(*) FROM jobs GROUP BY state
+SELECT state, count(*) FROM tasks GROUP BY state
 
 -- name: attempts
 SELECT j.id || '.' || a.position, a.attempt, a.node_id, a.node_name, a.claimed_at, a.started_at, a.ended_at, a.outcome,
@@ -69,7 +70,7 @@ WHERE a.job = $1 ORDER BY a.claimed_at, a.position, a.attempt
 SELECT name, location, sha256, size, streams FROM outputs WHERE job = $1 ORDER BY name
 
 -- name: facts
-SELECT facts FROM job_facts WHERE job = $1
+SELECT facts FROM tasks WHERE job = $1 AND position = 1 AND facts IS NOT NULL
 
 -- name: transitions
 SELECT x.xid::text || '-' || x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.attempt, x.actor
@@ -97,19 +98,14 @@ ORDER BY xid DESC, seq DESC LIMIT 1
 -- name: delete_finished
 -- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this.
 WITH old AS MATERIALIZED (
-  SELECT number FROM jobs WHERE finished_at < $1 ORDER BY finished_at, number LIMIT $2),
-held AS MATERIALIZED (
-  SELECT t.job FROM old JOIN tasks t ON t.job = old.number
-  WHERE t.state IN ('completed', 'failed', 'canceled', 'rejected')
-  ORDER BY t.job, t.position FOR UPDATE OF t SKIP LOCKED),
-gone AS (DELETE FROM jobs j USING held WHERE j.number = held.job AND j.finished_at < $1 RETURNING j.number, j.id),
-d1 AS (DELETE FROM job_specs x USING gone WHERE x.job = gone.number),
-d2 AS (DELETE FROM job_facts x USING gone WHERE x.job = gone.number),
-d3 AS (DELETE FROM idempotency_keys x USING gone WHERE x.job = gone.number),
-d4 AS (DELETE FROM tasks x USING gone WHERE x.job = gone.number),
-d5 AS (DELETE FROM attempts x USING gone WHERE x.job = gone.number),
-d6 AS (DELETE FROM progress x USING gone WHERE x.job = gone.number),
-d7 AS (DELETE FROM outputs x USING gone WHERE x.job = gone.number),
-d8 AS (DELETE FROM transitions x USING gone WHERE x.job = gone.number),
-d9 AS (DELETE FROM log_chunks x USING gone WHERE x.job = gone.number)
-SELECT id FROM gone
+  SELECT job FROM tasks WHERE finished_at < $1 ORDER BY finished_at, job LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS MATERIALIZED (SELECT array_agg(job) AS numbers FROM old),
+d1 AS (DELETE FROM job_specs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d2 AS (DELETE FROM idempotency_keys WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d3 AS (DELETE FROM tasks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d4 AS (DELETE FROM attempts WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d5 AS (DELETE FROM progress WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d6 AS (DELETE FROM outputs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d7 AS (DELETE FROM transitions WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
+DELETE FROM jobs WHERE number = ANY ((SELECT numbers FROM gone)::bigint[]) RETURNING id

@@ -1,15 +1,20 @@
 """Moves on PostgreSQL: a batch in one statement, each with its own guard."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from millrace.domain.ids import job_of
-from millrace.domain.records import Move
+from millrace.domain.records import Move, Output
 from millrace.domain.states import State
 from millrace.store import rows
-from millrace.store.postgres.connection import QUERIES, Session
+from millrace.store.postgres.connection import QUERIES, AgainError, Session
 
-_MOVE_BATCH = QUERIES["move"].format(wait="SKIP LOCKED")
-_MOVE_ONE = QUERIES["move"].format(wait="")
+_TRIES = 8
+_GUARDS = 7
+_MOVES = {
+    (wait, publishes): QUERIES["move"].format(wait=wait, outputs=QUERIES["publish"] if publishes else "")
+    for wait in ("", "SKIP LOCKED")
+    for publishes in (False, True)
+}
 
 
 def rounds(moves: Sequence[Move]) -> list[list[int]]:
@@ -25,83 +30,75 @@ def rounds(moves: Sequence[Move]) -> list[list[int]]:
     return found
 
 
-async def move_batch(session: Session, moves: Sequence[Move]) -> list[bool | None]:
-    """For each move whether it happened; None where a rival holds the task, so that it has to be tried alone."""
-    answers: list[bool | None] = [False] * len(moves)
+async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:
+    """For each move whether it happened."""
+    answers = [False] * len(moves)
     for places in rounds(moves):
-        numbered = [(place, key) for place in places if (key := rows.position_of(moves[place].task_id)) is not None]
-        done = await _move(session, _MOVE_BATCH, moves, numbered)
-        missed = [(place, key) for place, key in numbered if place not in done]
-        still_open = await _still_open(session, moves, missed)
-        for place in done:
+        todo = [(place, key) for place in places if (key := rows.position_of(moves[place].task_id)) is not None]
+        for place in await _move(session, "SKIP LOCKED" if len(todo) > 1 else "", moves, todo):
             answers[place] = True
-        for place in still_open:
-            answers[place] = None
+        # Those that a rival held, or changed while the statement ran, are tried one by one.
+        for one in await _still_open(session, moves, [(place, key) for place, key in todo if not answers[place]]):
+            answers[one[0]] = await _move_alone(session, moves, one)
     return answers
 
 
-async def move_alone(session: Session, move: Move) -> bool:
-    """Whether the move happened, after waiting for its rival."""
-    key = rows.position_of(move.task_id)
-    return key is not None and bool(await _move(session, _MOVE_ONE, [move], [(0, key)]))
+async def _move_alone(session: Session, moves: Sequence[Move], one: "tuple[int, tuple[str, int]]") -> bool:
+    """Whether the move happened, after waiting for its rivals."""
+    for _ in range(_TRIES):
+        if await _move(session, "", moves, [one]):
+            return True
+        if not await _still_open(session, moves, [one]):
+            return False
+    raise AgainError(f"others keep changing task {moves[one[0]].task_id}")
 
 
-Numbered = Sequence[tuple[int, tuple[str, int]]]
+Keyed = Sequence[tuple[int, tuple[str, int]]]
 
 
-async def _move(session: Session, statement: str, moves: Sequence[Move], numbered: Numbered) -> set[int]:
-    if not numbered:
+async def _move(session: Session, wait: str, moves: Sequence[Move], keyed: Keyed) -> set[int]:
+    """The places of the moves that happened."""
+    if not keyed:
         return set()
-    columns = _columns(session.now_ms, moves, numbered)
-    found = await session.all_of(statement, *columns[:16], session.now_ms, columns[16])
-    await _keep_results(session, [(job, moves[place]) for place, job, _ in found])
-    session.queued.update(class_id for place, _, class_id in found if moves[place].target is State.QUEUED)
-    session.changed = session.changed or bool(found)
-    return {row[0] for row in found}
+    table = [_line(moves[place], *key) for place, key in keyed]
+    publishes = any(moves[place].outputs for place, _ in keyed)
+    done = set()
+    for ord_, class_id in await session.alone(_MOVES[wait, publishes], *map(list, zip(*table, strict=True))):
+        place = keyed[ord_ - 1][0]
+        done.add(place)
+        if moves[place].target is State.QUEUED:
+            session.queued.add(class_id)
+    session.changed = session.changed or bool(done)
+    return done
 
 
-def _columns(now_ms: int, moves: Sequence[Move], numbered: Numbered) -> list[list[object]]:
-    """The arrays of the statement `move`."""
-    table = []
-    for place, (job_id, position) in numbered:
-        move = moves[place]
-        failure = move.failure
-        table.append((
-            place, job_id, position, _sources(move), move.target.value, move.attempt, move.node_id, move.release,
-            None if move.delay_s is None else now_ms + round(move.delay_s * 1000),
-            None if move.outcome is None else move.outcome.value,
-            None if failure is None else failure.failure_class.value,
-            None if failure is None else rows.storable(failure.message),
-            rows.storable(move.reason), move.actor, int(move.spends), int(move.loses), move.restart,
-        ))  # fmt: skip
-    return [list(column) for column in zip(*table, strict=True)]
+def _line(move: Move, job_id: str, position: int) -> tuple[object, ...]:
+    """One place of each array of the statement `move`, of which the first seven are the guard."""
+    failure = move.failure
+    return (
+        job_id, position, ",".join(source.value for source in move.sources), move.target.value, move.attempt, move.node_id, move.release,
+        None if move.delay_s is None else round(move.delay_s * 1000),
+        None if move.outcome is None else move.outcome.value,
+        None if failure is None else failure.failure_class.value,
+        None if failure is None else rows.storable(failure.message),
+        rows.storable(move.reason), move.actor, int(move.spends), int(move.loses), move.restart,
+        None if move.facts is None else rows.to_text(move.facts),
+        _outputs(move.outputs) if move.outputs else None,
+    )  # fmt: skip
 
 
-def _sources(move: Move) -> str:
-    return ",".join(source.value for source in move.sources)
+def _outputs(outputs: Sequence[Output]) -> str:
+    return rows.to_text([
+        {"name": one.name, "location": one.location, "sha256": one.sha256, "size": one.size,
+         "streams": rows.to_text(one.streams)}
+        for one in outputs
+    ])  # fmt: skip
 
 
-async def _still_open(session: Session, moves: Sequence[Move], missed: Numbered) -> set[int]:
+async def _still_open(session: Session, moves: Sequence[Move], missed: Keyed) -> Keyed:
+    """Those whose guard holds."""
     if not missed:
-        return set()
-    table = [
-        (place, job_id, position, _sources(moves[place]), moves[place].attempt, moves[place].node_id)
-        for place, (job_id, position) in missed
-    ]
-    return {row[0] for row in await session.all("move_open", *map(list, zip(*table, strict=True)))}
-
-
-async def _keep_results(session: Session, done: Iterable[tuple[int, Move]]) -> None:
-    done = list(done)
-    with_outputs = [(job, move) for job, move in done if move.outputs]
-    if with_outputs:
-        await session.run("delete_outputs", [job for job, _ in with_outputs])
-        table = [
-            (job, output.name, output.location, output.sha256, output.size, rows.to_text(output.streams))
-            for job, move in with_outputs
-            for output in move.outputs
-        ]
-        await session.run("add_outputs", *map(list, zip(*table, strict=True)))
-    facts = [(job, rows.to_text(move.facts)) for job, move in done if move.facts is not None]
-    if facts:
-        await session.run("keep_facts", *map(list, zip(*facts, strict=True)))
+        return ()
+    table = [_line(moves[place], *key)[:_GUARDS] for place, key in missed]
+    found = await session.all("move_open", *map(list, zip(*table, strict=True)))
+    return [missed[row[0] - 1] for row in found]

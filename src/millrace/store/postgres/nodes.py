@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from millrace.domain.records import Beat, NewNode, Node, NodeState, Report
+from millrace.domain.records import Beat, NewNode, Node, NodeState, Report, Task
 from millrace.store import rows
-from millrace.store.postgres.connection import Session
+from millrace.store.postgres.connection import QUERIES, AgainError, Session, persist
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True):
@@ -26,44 +26,53 @@ async def register(session: Session, node: NewNode) -> Node:
     return rows.node(await session.one("node", row[0]))
 
 
+_HEARTBEATS = {
+    kept: QUERIES["heartbeats"].format(progress=QUERIES["keep_progress"] if kept else "") for kept in (False, True)
+}
+
+
 async def heartbeats(session: Session, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:
-    """All that wait: one statement for the leases, one for the progress, two to read."""
-    alive = {
-        row[0]
-        for row in await session.all(
-            "heartbeats", list(range(len(beats))), [beat.node_id for beat in beats], [beat.epoch for beat in beats],
-            [round(beat.ttl_s * 1000) for beat in beats], session.now_ms,
-        )
-    }  # fmt: skip
-    await _keep_progress(session, [beat for place, beat in enumerate(beats) if place in alive])
-    ids = sorted({beats[place].node_id for place in alive})
-    nodes = {row[0]: rows.node(row) for row in await session.all("nodes_by_id", ids)}
-    held = [rows.task(row) for row in await session.all("held", ids)]
+    """All that wait: one statement for the leases and the progress, one to read what the nodes hold."""
+    met = {row[0]: rows.node(row) for row in await persist(lambda: _beat(session, beats))}
+    held: dict[tuple[str | None, int | None], list[Task]] = {}
+    for row in await session.all("held", list(met)) if any(one.holding for one in met.values()) else ():
+        task = rows.task(row)
+        held.setdefault((task.node_id, task.node_epoch), []).append(task)
     return [
-        Beat(
-            node=nodes[beat.node_id],
-            held=tuple(task for task in held if (task.node_id, task.node_epoch) == (beat.node_id, beat.epoch)),
-        )
-        if place in alive
+        Beat(node=one, held=tuple(held.get((one.id, one.epoch), ())))
+        if (one := met.get(beat.node_id)) is not None and one.epoch == beat.epoch
         else None
-        for place, beat in enumerate(beats)
+        for beat in beats
     ]
 
 
-async def _keep_progress(session: Session, beats: Iterable[Heartbeat]) -> None:
+async def _beat(session: Session, beats: Sequence[Heartbeat]) -> Sequence[rows.Row]:
+    """The nodes whose leases were extended."""
+    ordered = sorted(beats, key=lambda beat: (beat.node_id, beat.epoch))
+    reports = _reports(ordered)
+    found = await session.alone(
+        _HEARTBEATS[bool(reports)], [beat.node_id for beat in ordered], [beat.epoch for beat in ordered],
+        [round(beat.ttl_s * 1000) for beat in ordered], *reports,
+    )  # fmt: skip
+    if any(row[1] is None for row in found):
+        raise AgainError("another master changed a node meanwhile")
+    return found
+
+
+def _reports(beats: Sequence[Heartbeat]) -> list[list[object]]:
+    """The arrays of the statement `keep_progress`; empty where there is nothing to keep."""
     # The newest report of an attempt wins: one statement cannot write a row twice.
-    table = {}
-    for beat in beats:
+    table: dict[tuple[str, int, int, str, int], tuple[object, ...]] = {}
+    for place, beat in enumerate(beats, start=1):
         for report in beat.reports:
             key, progress = rows.position_of(report.task_id), report.progress
             if key is not None:
                 table[(*key, report.attempt, beat.node_id, beat.epoch)] = (
-                    progress.fraction, rows.storable(progress.phase), progress.frame, progress.fps, progress.speed,
-                    progress.eta_s,
+                    place, *key, report.attempt, progress.fraction, rows.storable(progress.phase), progress.frame,
+                    progress.fps, progress.speed, progress.eta_s,
                 )  # fmt: skip
-    if table:
-        lines = [(*key, *values) for key, values in table.items()]
-        await session.run("keep_progress", *map(list, zip(*lines, strict=True)), session.now_ms)
+    # In one order, so that two batches cannot wait for each other.
+    return [list(column) for column in zip(*(table[key] for key in sorted(table)), strict=True)]
 
 
 async def nodes(session: Session) -> Sequence[Node]:
@@ -82,8 +91,8 @@ async def set_node_state(session: Session, node_id: str, target: NodeState, sour
 
 
 async def remove_node(session: Session, node_id: str) -> bool:
-    # A claim holds the same lock until it is committed, so that none slips in between the look and the removal.
-    await session.run("lock_nodes", [node_id])
+    # So that no claim slips in between the look and the removal.
+    await session.run("close_gate")
     return await session.one("remove_node", node_id) is not None
 
 

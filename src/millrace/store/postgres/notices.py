@@ -1,7 +1,7 @@
-"""Hints between masters: LISTEN on a connection of its own, NOTIFY outside the jobs' transactions and seldom.
+"""Hints between masters: LISTEN and NOTIFY on a connection of their own, outside the jobs' transactions and seldom.
 
 NOTIFY takes a lock over the whole database at commit, so it stands apart from the work, and what happens within
-50 ms goes out as one notice.
+50 ms goes out as one notice. A hint may be lost, so its commit waits for no disk.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+import asyncpg
+
 from millrace.runtime.backoff import Backoff
 from millrace.runtime.clock import Clock
 from millrace.store.hints import Listeners
-from millrace.store.postgres.connection import Database, connect
+from millrace.store.postgres.connection import QUERIES, QUICK_SETTINGS, connect
 from millrace.store.store import StoreError
 
 CHANNEL = "millrace"
@@ -26,9 +28,8 @@ _BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 class Notices:
     """What this master tells the others, and what it hears from them."""
 
-    def __init__(self, url: str, database: Database, clock: Clock, listeners: Listeners) -> None:
+    def __init__(self, url: str, clock: Clock, listeners: Listeners) -> None:
         self._url = url
-        self._database = database
         self._clock = clock
         self._listeners = listeners
         self._me = secrets.token_hex(6)
@@ -71,12 +72,12 @@ class Notices:
             for first in range(0, max(1, len(classes)), _CLASSES_IN_ONE):
                 part = ",".join(map(str, classes[first : first + _CLASSES_IN_ONE]))
                 notice = f"{self._me} {int(changed)} {part}"
-                with contextlib.suppress(StoreError):  # a hint may be lost
-                    await self._database.read(lambda session, notice=notice: session.run("notify", notice))  # type: ignore[misc]
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # a hint may be lost
+                    await self._connection.fetch(QUERIES["notify"], notice)
             await self._clock.sleep(INTERVAL_S)
 
     async def _listen(self) -> None:
-        connection = await connect(self._url)
+        connection = await connect(self._url, QUICK_SETTINGS)
         connection.add_termination_listener(self._on_lost)
         await connection.add_listener(CHANNEL, self._on_notice)
         self._connection = connection

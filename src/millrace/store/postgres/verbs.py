@@ -10,12 +10,14 @@ from millrace.store.postgres.claims import Claim, claim_all
 from millrace.store.postgres.combiner import Combiner
 from millrace.store.postgres.connection import Database, Session
 from millrace.store.postgres.jobs import add_jobs
-from millrace.store.postgres.moves import move_alone, move_batch
+from millrace.store.postgres.moves import move_all
 from millrace.store.postgres.nodes import Heartbeat, heartbeats
 from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
 T = TypeVar("T")
 ClaimCombiner = Combiner[Claim, Sequence[Claimed] | None]
+GATHER_S = 0.002
+"""Seconds that a batch may wait for as many requests as the one before had."""
 
 
 class Verbs:
@@ -24,9 +26,9 @@ class Verbs:
     def __init__(self, database: Database, tell: Callable[[bool, Iterable[int]], None]) -> None:
         self._database = database
         self._tell = tell
-        self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs)
-        self.moves = Combiner[Move, bool](self._move)
-        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S)
+        self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs, gather_s=GATHER_S)
+        self.moves = Combiner[Move, bool](self._move, gather_s=GATHER_S)
+        self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S, always=True)
         self._claims: dict[tuple[int, ...], ClaimCombiner] = {}
 
     def claims(self, classes: tuple[int, ...]) -> ClaimCombiner:
@@ -35,7 +37,7 @@ class Verbs:
         if combiner is None:
             # Signatures come and go with the farm's nodes; those at rest are forgotten.
             self._claims = {known: busy for known, busy in self._claims.items() if not busy.idle}
-            combiner = self._claims[classes] = ClaimCombiner(partial(self._claim, classes))
+            combiner = self._claims[classes] = ClaimCombiner(partial(self._claim, classes), gather_s=GATHER_S)
         return combiner
 
     async def drain(self) -> None:
@@ -45,25 +47,24 @@ class Verbs:
 
     async def write(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         """Run a unit in a transaction of its own."""
-        result, session = await self._database.transact(unit)
+        return self._told(*await self._database.transact(unit))
+
+    async def _hot(self, unit: Callable[[Session], Awaitable[T]]) -> T:
+        return self._told(*await self._database.hot(unit))
+
+    def _told(self, result: T, session: Session) -> T:
         if session.changed or session.queued:
             self._tell(session.changed, session.queued)
         return result
 
-    async def _add_jobs(self, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added]]:
-        return await self.write(lambda session: add_jobs(session, calls))
+    async def _add_jobs(self, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added] | Exception]:
+        return await self._hot(lambda session: add_jobs(session, calls))
 
     async def _claim(self, classes: tuple[int, ...], claims: Sequence[Claim]) -> Sequence[Sequence[Claimed] | None]:
-        return await self.write(lambda session: claim_all(session, classes, claims))
+        return await self._hot(lambda session: claim_all(session, classes, claims))
 
     async def _heartbeats(self, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:
-        return await self.write(lambda session: heartbeats(session, beats))
+        return await self._hot(lambda session: heartbeats(session, beats))
 
     async def _move(self, moves: Sequence[Move]) -> Sequence[bool]:
-        if len(moves) == 1:
-            return [await self.write(lambda session: move_alone(session, moves[0]))]
-        answers = await self.write(lambda session: move_batch(session, moves))
-        return [
-            await self.write(partial(move_alone, move=move)) if happened is None else happened
-            for move, happened in zip(moves, answers, strict=True)
-        ]
+        return await self._hot(lambda session: move_all(session, moves))

@@ -1,0 +1,1 @@
+-- Nothing to do: SQLite changes a row where it stands, and looks at an index only where one of its columns changes.

@@ -16,6 +16,11 @@ ELSEWHERE = (
     ("MILLRACE_LOG", "The form of log lines: `text` or `json`; without it, text on a terminal and JSON elsewhere."),
     ("MILLRACE_LOG_LEVEL", "The least level of log lines: `debug`, `info`, `warning` or `error`."),
     ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
+    (
+        "MILLRACE_SUPERVISE_GLOBAL_...",
+        "One value of a plan's `global`, such as `..._SHUTDOWN_TIMEOUT`; [Plans](plan.md).",
+    ),
+    ("MILLRACE_SUPERVISE_PROCESS_...", "One value of a plan's process, such as `..._WEB_SCALE`; [Plans](plan.md)."),
     ("MILLRACE_PROCESS", "Set by `supervise` in every process: its name in the plan."),
     ("MILLRACE_INSTANCE", "Set by `supervise` in every process: the name of the instance, such as `web-0`."),
     ("MILLRACE_SUPERVISE_SOCKET", "The unix socket of `supervise` and `ctl`; `--socket` comes first."),
@@ -270,6 +275,75 @@ def api() -> str:
     )
 
 
+PLAN = """A plan is a YAML file; [how to write one](../how-to/supervise.md). `millrace supervise check FILE` names every fault.
+[plan.schema.json](plan.schema.json) is its JSON Schema: an editor with YAML's language server heeds a first line such as
+`# yaml-language-server: $schema=plan.schema.json`, and `millrace supervise schema` prints it.
+
+`NAME` is a name that you choose. A duration is a number of seconds or a text such as `1m30s` or `250ms`.
+
+Each key can come from the environment, which is stronger than the file: `MILLRACE_SUPERVISE_GLOBAL_SHUTDOWN_TIMEOUT=1m`,
+`MILLRACE_SUPERVISE_PROCESS_WEB_SCALE=3`, `MILLRACE_SUPERVISE_PROCESS_WEB_ENV_COLOUR=red`. Names are in capitals with `_` for `-`
+and `.`; lists and mappings are JSON. A variable that names no process or no key is refused.
+
+| key | what may stand there | default | meaning |
+|---|---|---|---|
+"""
+
+
+def plan() -> str:
+    """Every key of a plan of the supervisor."""
+    from millrace.supervisor.plan_document import keys
+    from millrace.supervisor.plans.sentences import SENTENCES
+
+    rows = [
+        f"| `{one.path}` | {' or '.join(_forms(one)).replace('|', ' ')} | {_usual(one.values)} | {SENTENCES.get(one.path, '')} |"
+        for one in keys().walk()
+    ]
+    return "\n".join([MADE + "# Plans\n", PLAN + "\n".join(rows), ""])
+
+
+def _forms(key: Any) -> Iterator[str]:
+    for one in key.values:
+        if "anyOf" in one:
+            low, high = one["anyOf"][0]["minimum"], one["anyOf"][0]["maximum"]
+            yield f"a duration from {low:g} to {high:g} s"
+        elif "enum" in one:
+            yield ", ".join(
+                f"`{word}`" for word in one["enum"] if word.removeprefix("SIG") not in one["enum"] or word[:3] != "SIG"
+            )
+        elif one["type"] in ("integer", "number"):
+            yield f"{'a whole number' if one['type'] == 'integer' else 'a number'} from {one['minimum']} to {one['maximum']}"
+        else:
+            yield {"string": "a text", "boolean": "`true`, `false`", "array": "a list"}[one["type"]]
+    if key.children or key.entries:
+        yield "a mapping"
+    elif key.item or not key.values:
+        yield "a list" if key.item else "a text"
+
+
+def _usual(values: list[dict[str, Any]]) -> str:
+    import json
+
+    found = [one["default"] for one in values if one.get("default") not in (None, "", [])]
+    if not found:
+        return ""
+    return (
+        f"`{found[0]:g}`"
+        if isinstance(found[0], float)
+        else f"`{found[0] if isinstance(found[0], str) else json.dumps(found[0])}`"
+    )
+
+
+def plan_schema() -> str:
+    """What `millrace supervise schema` prints."""
+    import json
+
+    from millrace.supervisor.plan_document import keys
+    from millrace.supervisor.plans.schema import schema
+
+    return json.dumps(schema(keys()), indent=2, ensure_ascii=False) + "\n"
+
+
 def openapi() -> str:
     """The description that a master serves."""
     import millrace
@@ -296,6 +370,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
     "openapi.json": openapi,
     "supervise-openapi.json": supervise_openapi,
+    "plan.md": plan,
+    "plan.schema.json": plan_schema,
 }
 
 

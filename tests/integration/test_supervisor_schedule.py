@@ -241,7 +241,7 @@ processes:
     command: [sh, -c, "echo web >> {tmp_path}/log; trap 'echo stopped >> {tmp_path}/log; exit' TERM; echo up; while :; do sleep 0.02; done"]
     env: {{COLOUR: red}}
     hooks:
-      pre_stop: [{{command: [sh, -c, "echo $$COLOUR $$MILLRACE_INSTANCE"]}}, {{command: [sleep, "100"], timeout: 50ms}}]
+      pre-stop: [{{command: [sh, -c, "echo $$COLOUR $$MILLRACE_INSTANCE"]}}, {{command: [sleep, "100"], timeout: 50ms}}]
 """
 
     async def play(it: Stage) -> None:

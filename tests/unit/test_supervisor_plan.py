@@ -125,7 +125,7 @@ processes:
     assert found == [
         "line 3: global.shutdown_timeout is 'soon'; allowed: 0.1 to 86400 seconds, or a text such as 1m30s",
         "line 5: processes.web.command is missing; give a list: the program and its arguments",
-        f"line 6: processes.web.comand is unknown; allowed: {', '.join(KEYS)}",
+        f"line 6: processes.web.comand is unknown; did you mean command? allowed: {', '.join(KEYS)}",
         "line 7: processes.web.scale is 0; allowed: 1 to 1000",
         """line 9: processes.db.command must be a list of texts, such as ["nginx", "-g", "daemon off;"], not 'sh -c x'""",
         "line 10: processes.db.restart is 'sometimes'; allowed: always, on-failure, never",
@@ -176,7 +176,7 @@ def test_schedules_hooks_and_the_readiness_file() -> None:
 global: {readiness: {path: /run/ready, mode: all_running, content: "yes\\n"}}
 hooks: {pre-start: [{name: migrate, command: [migrate, 010], timeout: 2m, retry: 3, retry_delay: 2s, env: {A: 1}}]}
 processes:
-  web: {command: [web], hooks: {pre_stop: [{command: [drain], continue_on_error: true, working_dir: /srv}]}}
+  web: {command: [web], hooks: {pre-stop: [{command: [drain], continue_on_error: true, working_dir: /srv}]}}
   job:
     command: [job]
     schedule: "*/5 * * * *"
@@ -235,7 +235,7 @@ processes:
         ("hooks: {pre-start: [{name: x}]}", "line 2: processes.a.hooks.pre-start[0].command is missing"),
         ("hooks: {pre-start: {command: [x]}}", "hooks.pre-start must be a list of hooks, each with a command"),
         ("hooks: {pre-begin: []}", "hooks.pre-begin is unknown"),
-        ("hooks: {pre-stop: [{command: [x]}], pre_stop: [{command: [x]}]}", "stands twice, with - and with _"),
+        ("hooks: {pre_stop: [{command: [x]}]}", "hooks.pre_stop is unknown; did you mean pre-stop?"),
     ],
 )  # fmt: skip
 def test_schedules_and_hooks_that_cannot_work_are_refused(process: str, fault: str) -> None:

@@ -9,18 +9,11 @@ from millrace.supervisor.plans.reader import Reader
 
 
 def hooks_of(reader: Reader, env_of: Callable[[Reader], Mapping[str, str]]) -> Hooks:
-    """What stands under `hooks`: a list for each moment, such as `pre-start`, which may also be written `pre_start`."""
+    """What stands under `hooks`: a list for each moment, such as `pre-start`."""
     inner = reader.inner("hooks")
-    found: dict[Moment, tuple[Hook, ...]] = {}
-    for moment in Moment:
-        for key in (moment.value, moment.value.replace("-", "_")):
-            hooks = _list(inner, key, env_of)
-            if hooks and moment in found:
-                inner.report(key, "stands twice, with - and with _; keep one")
-            elif hooks:
-                found[moment] = hooks
+    read = {moment: _list(inner, moment.value, env_of) for moment in Moment}
     inner.done()
-    return found
+    return {moment: hooks for moment, hooks in read.items() if hooks}
 
 
 def _list(reader: Reader, key: str, env_of: Callable[[Reader], Mapping[str, str]]) -> tuple[Hook, ...]:
@@ -30,7 +23,7 @@ def _list(reader: Reader, key: str, env_of: Callable[[Reader], Mapping[str, str]
         return ()
     path = reader.at(key)
     return tuple(
-        _hook(Reader(entry, f"{path}[{index}]", reader.findings), f"{key.replace('_', '-')}[{index}]", env_of)
+        _hook(Reader(entry, f"{path}[{index}]", reader.findings), f"{key}[{index}]", env_of)
         for index, entry in enumerate(value)
     )
 

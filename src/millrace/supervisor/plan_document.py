@@ -1,5 +1,6 @@
 """A plan from a YAML text, read strictly: every finding is reported at once, with its path, its line and what is allowed."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,10 +28,13 @@ from millrace.supervisor.plan import (
     Restart,
     Shutdown,
 )
-from millrace.supervisor.plans.reader import Reader
+from millrace.supervisor.plans.keys import Key, explore
+from millrace.supervisor.plans.overrides import override
+from millrace.supervisor.plans.reader import Reader, nearest
+from millrace.supervisor.plans.sources import Sources, gather
 from millrace.supervisor.readiness_document import readiness_of, settled
 from millrace.supervisor.schedule.reading import schedule_of
-from millrace.supervisor.yaml_text import Findings, read
+from millrace.supervisor.yaml_text import Findings
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -41,15 +45,26 @@ _GLOBAL_WORDS = ("restart_policy", "max_restart_attempts", "restart_backoff_init
 
 
 class Finding(Struct, frozen=True, order=True):
-    """One thing that is wrong. `line` counts from 1; 0 where none is meant."""
+    """One thing that is to be said about a plan.
 
+    `source` is the included file, or the variable, that it stands in; empty for the plan itself. `line` counts from 1; 0
+    where none is meant. `message` says what is wrong, and after a semicolon how to mend it.
+    """
+
+    source: str
     line: int
     path: str
     message: str
 
     def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.path} {self.message}".strip()
+        line = f"line {self.line}" if self.line else ""
+        where = ", ".join(part for part in (self.source, line) if part)
+        return f"{where}: {self.path} {self.message}".removeprefix(": ").replace("  ", " ").strip()
+
+    @property
+    def mend(self) -> str:
+        """What to do about it; empty where the message says it all."""
+        return self.message.partition("; ")[2]
 
 
 class PlanError(Exception):
@@ -61,29 +76,55 @@ class PlanError(Exception):
         super().__init__("cannot use this plan: " + "; ".join(map(str, self.findings)))
 
 
-def plan_from(text: str, environ: Mapping[str, str]) -> Plan:
-    """The plan in a YAML text, with variables of `environ` filled in.
+class Reading(Struct, frozen=True):
+    """A plan that could be read, and where each part of it stood."""
+
+    plan: Plan
+    sources: Sources
+
+    def finding(self, path: str, message: str) -> Finding:
+        """Something to say about the value at a path."""
+        return _found(self.sources, path, message)
+
+
+def plan_from(text: str, environ: Mapping[str, str], folder: Path | None = None) -> Plan:
+    """The plan in a YAML text, with variables and overrides of `environ`, and with what it includes from `folder`.
 
     Raises:
         PlanError: it is no YAML, or no plan that could work.
     """
-    document, lines, findings = read(text, environ)
-    plan = None if document is None else _plan(document, findings)
+    return reading(text, environ, folder).plan
+
+
+def reading(text: str, environ: Mapping[str, str], folder: Path | None = None) -> Reading:
+    """As :func:`plan_from`, with the places of its values."""
+    sources = gather(text, environ, folder)
+    findings = sources.findings
+    plan = None
+    if isinstance(sources.document, Mapping):
+        override(sources, environ, keys)
+    if sources.document is not None:
+        plan = _plan(sources.document, findings)
     if findings or plan is None:
-        raise PlanError(Finding(_line(lines, path), path, message) for path, message in findings)
-    return plan
+        raise PlanError(_found(sources, path, message) for path, message in findings)
+    return Reading(plan, sources)
 
 
-def _line(lines: Mapping[str, int], path: str) -> int:
-    """The line of a path, or of the nearest thing around it."""
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    return lines.get(path, 0) if path else 0
+@functools.cache
+def keys() -> Key:
+    """Every key that a plan may have: the reading itself is asked."""
+    return explore(_plan)
+
+
+def _found(sources: Sources, path: str, message: str) -> Finding:
+    source, line = sources.place(path)
+    return Finding(source, line, path, message)
 
 
 def _plan(document: object, findings: Findings) -> Plan:
     root = Reader(document, "", findings)
     root.text("version", "1")
+    root.texts_or_text("include")  # what they hold has been taken in already
     settings = Reader(root.mapping("global"), "global", findings)
     usual = _restart(settings, _GLOBAL_WORDS, Restart())
     shutdown_timeout_s = settings.duration("shutdown_timeout", 30.0, 0.1)
@@ -95,7 +136,9 @@ def _plan(document: object, findings: Findings) -> Plan:
     for name, entry in root.mapping("processes").items():
         reader = Reader(entry, f"processes.{name}", findings)
         if not NAME.match(name):
-            findings.append((reader.path, "is no name: letters, digits, - and _, beginning with a letter, at most 64"))
+            findings.append(
+                (reader.path, "is no name; allowed: letters, digits, - and _, beginning with a letter, at most 64")
+            )
         if not isinstance(entry, Mapping):
             continue
         process = _process(name, reader, usual)
@@ -172,7 +215,7 @@ def _depends_on(reader: Reader) -> dict[str, Condition]:
     value = reader.raw("depends_on", [])
     if isinstance(value, list):
         return dict.fromkeys(reader.words("depends_on"), Condition.READY)
-    inner = Reader(reader.mapping("depends_on"), reader.at("depends_on"), reader.findings)
+    inner = reader.inner("depends_on")
     return {name: _condition(inner, name) for name in inner.document}
 
 
@@ -187,11 +230,13 @@ def _condition(reader: Reader, name: str) -> Condition:
 
 def _env(reader: Reader) -> dict[str, str]:
     found = {}
-    for name, value in reader.mapping("env").items():
+    inner = reader.inner("env")
+    for name in inner.document:
+        value = inner.raw(name, "")
         if not _VARIABLE.match(name):
-            reader.report(f"env.{name}", "is no name of a variable: letters, digits and _")
+            inner.report(name, "is no name of a variable; allowed: letters, digits and _")
         elif not isinstance(value, str) or "\0" in value:
-            reader.report(f"env.{name}", f"must be a text, not {kind_of(value)}")
+            inner.report(name, f"must be a text, not {kind_of(value)}")
         else:
             found[name] = value
     return found
@@ -217,28 +262,20 @@ def _restart(reader: Reader, words: tuple[str, str, str, str], usual: Restart) -
     most_s = reader.duration(most, max(usual.backoff_max_s, initial_s))
     if most_s < initial_s:
         reader.report(most, f"is below {initial}; the longest wait cannot be shorter than the first")
-    usually = ", ".join(map(str, sorted(usual.success_codes)))
-    codes = reader.raw("success_codes", list(usual.success_codes))
-    if not isinstance(codes, list) or any(not isinstance(c, int) or not 0 <= c <= 255 for c in codes):
-        reader.report("success_codes", f"must be a list of exit codes from 0 to 255, such as [{usually}]")
-        codes = list(usual.success_codes)
     return Restart(
         policy=Policy(reader.word(policy, Policy, usual.policy)),
         backoff_initial_s=initial_s,
         backoff_max_s=max(most_s, initial_s),
         max_attempts=reader.whole(attempts, 0, 1_000_000, usual.max_attempts),
         stable_s=reader.duration("stable_after", usual.stable_s),
-        success_codes=frozenset(codes),
+        success_codes=frozenset(reader.wholes("success_codes", 0, 255, sorted(usual.success_codes))),
     )
 
 
 def _shutdown(reader: Reader) -> Shutdown:
-    inner = Reader(reader.mapping("shutdown"), reader.at("shutdown"), reader.findings)
-    word = inner.text("signal", "TERM").removeprefix("SIG")
-    if word not in SIGNALS:
-        inner.report("signal", f"is {shown(word)}; allowed: {', '.join(SIGNALS)}")
-        word = "TERM"
-    found = Shutdown(signal=Signals[f"SIG{word}"], timeout_s=inner.duration("timeout", 10.0))
+    inner = reader.inner("shutdown")
+    word = inner.word("signal", (*SIGNALS, *(f"SIG{name}" for name in SIGNALS)), "TERM")
+    found = Shutdown(signal=Signals[f"SIG{word.removeprefix('SIG')}"], timeout_s=inner.duration("timeout", 10.0))
     inner.done()
     return found
 
@@ -246,7 +283,7 @@ def _shutdown(reader: Reader) -> Shutdown:
 def _health_check(reader: Reader) -> HealthCheck | None:
     if not reader.has("health_check"):
         return None
-    inner = Reader(reader.mapping("health_check"), reader.at("health_check"), reader.findings)
+    inner = reader.inner("health_check")
     kind = ProbeKind(inner.word("type", ProbeKind, ProbeKind.TCP))
     command: tuple[str, ...] = ()
     target = ""
@@ -295,7 +332,8 @@ def _check_dependencies(processes: Mapping[str, ProcessPlan], findings: Findings
                 findings.append((path, f"names {name} itself; take it out"))
             elif other not in processes:
                 known = False
-                findings.append((path, f"names {other}, and no enabled process is called that"))
+                enabled = f"{nearest(other, processes)}enabled: {', '.join(processes)}"
+                findings.append((path, f"names {other}, and no enabled process is called that; {enabled}"))
             elif processes[other].kind is Kind.SCHEDULED:
                 findings.append(
                     (path, f"names {other}, which runs at its times, so that nothing can wait for it; take it out")

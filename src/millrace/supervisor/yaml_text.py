@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import yaml
-from msgspec import Struct
+from msgspec import Struct, field
 
 Findings = list[tuple[str, str]]
 
@@ -46,45 +46,93 @@ def _plain_int(loader: _Loader, node: yaml.ScalarNode) -> int:
 _Loader.add_constructor("tag:yaml.org,2002:int", _plain_int)
 
 
-def read(text: str, environ: Mapping[str, str]) -> tuple[Any, dict[str, int], Findings]:
-    """The document, the line (from 1) of each path such as `processes.web.command[0]`, and what is wrong with it.
+class Text(Struct):
+    """What a text holds: the document (None where it is none), the line (from 1) of each path such as
+    `processes.web.command[0]`, the paths of values that hold variables, and what is wrong.
+    """
+
+    document: Any = None
+    lines: dict[str, int] = field(default_factory=dict)
+    filled: set[str] = field(default_factory=set)
+    findings: Findings = field(default_factory=list)
+
+
+class _Foreign(_Loader):
+    """Other programs' YAML, in which anchors, aliases and `<<` are usual."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        return yaml.SafeLoader.compose_node(self, parent, index)
+
+
+_Foreign.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), ["<"])
+
+
+def foreign(text: str) -> Any:
+    """Another program's YAML as data, its variables as they stand.
+
+    Raises:
+        ValueError: it is no YAML; says where.
+    """
+    try:
+        return yaml.load(text, _Foreign)  # noqa: S506  a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ValueError(f"it is no valid YAML{line}: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"it is no valid YAML: {error}") from error
+
+
+class _Writer(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  PyYAML's signature
+        return True
+
+
+for _tag, _form, _first in _WORDS:
+    _Writer.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_form), _first)
+
+
+def written(document: Any) -> str:
+    """A document as YAML, its innermost lists and mappings in one line each; what looks like a number is quoted."""
+    return yaml.dump(document, Dumper=_Writer, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+def read(text: str, environ: Mapping[str, str]) -> Text:
+    """The document in a YAML text.
 
     `${NAME}` in a value stands for a variable (empty where it is not set), `${NAME:-word}` gives a word for one that is
     unset or empty, `${NAME:?word}` refuses that with the word, `$$` is a dollar. They are filled in after the text was
     parsed, so no variable can change what the document is made of; an unquoted one still becomes a number where it is one.
     """
     if len(text) > MAX_CHARS:
-        return None, {}, [("", f"the plan is longer than {MAX_CHARS} characters")]
+        return Text(findings=[("", f"the plan is longer than {MAX_CHARS} characters")])
     loader = _Loader(text)
-    lines: dict[str, int] = {}
-    findings: Findings = []
+    found = Text()
     try:
         root = loader.get_single_node()
         if root is None:
-            return None, {}, [("", "the plan is empty")]
-        _Walk(loader, lines, findings, environ).visit(root, "")
-        document = loader.construct_document(root)
+            return Text(findings=[("", "the plan is empty")])
+        _Walk(loader, found, environ).visit(root, "")
+        found.document = loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f" in line {mark.line + 1}" if mark is not None else ""
-        return None, {}, [("", f"is no valid YAML{line}: {error.problem}")]
+        return Text(findings=[("", f"is no valid YAML{line}: {error.problem}")])
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        return None, {}, [("", f"is no valid YAML: {error}")]
+        return Text(findings=[("", f"is no valid YAML: {error}")])
     finally:
         loader.dispose()
-    return document, lines, findings
+    return found
 
 
 class _Walk(Struct, frozen=True):
     """Goes through a document's nodes before they become data."""
 
     loader: _Loader
-    lines: dict[str, int]
-    findings: Findings
+    found: Text
     environ: Mapping[str, str]
 
     def visit(self, node: yaml.Node, path: str) -> None:
-        self.lines.setdefault(path, node.start_mark.line + 1)
+        self.found.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
             self._fill(node, path)
         elif isinstance(node, yaml.SequenceNode):
@@ -95,9 +143,9 @@ class _Walk(Struct, frozen=True):
             for key, value in node.value:
                 name, line = str(key.value), key.start_mark.line + 1
                 inner = f"{path}.{name}" if path else name
-                self.lines.setdefault(inner, line)
+                self.found.lines.setdefault(inner, line)
                 if name in seen:
-                    self.findings.append((inner, f"stands twice, again in line {line}; keep one"))
+                    self.found.findings.append((inner, f"stands twice, again in line {line}; keep one"))
                 seen.add(name)
                 self.visit(value, inner)
 
@@ -105,11 +153,14 @@ class _Walk(Struct, frozen=True):
         def value(found: re.Match[str]) -> str:
             if found["name"] is None:
                 return "$"
+            self.found.filled.add(path)
             known = self.environ.get(found["name"], "")
             if known or not found["how"]:
                 return known
             if found["how"] == ":?":
-                self.findings.append((path, f"needs the variable {found['name']}: {found['word'] or 'it is not set'}"))
+                self.found.findings.append(
+                    (path, f"needs the variable {found['name']}: {found['word'] or 'it is not set'}")
+                )
             return found["word"]
 
         filled = _VARIABLE.sub(value, node.value)

@@ -32,6 +32,7 @@ def _supervise(
     from millrace.cli.supervise.load import read_plan  # noqa: PLC0415
     from millrace.programs.control_doors import ControlSettings  # noqa: PLC0415
     from millrace.programs.supervise import supervise  # noqa: PLC0415
+    from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
     plan = read_plan(config, os.environ)
     host, port = listen or ("", 0)
@@ -41,7 +42,7 @@ def _supervise(
     )  # fmt: skip
     configure_logs(secrets=[key])
     collect_garbage()
-    sys.exit(asyncio.run(supervise(plan, environ=os.environ, cwd=Path.cwd(), control=control)))
+    sys.exit(asyncio.run(supervise(plan, environ=without_overrides(os.environ), cwd=Path.cwd(), control=control)))
 
 
 ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
@@ -64,7 +65,15 @@ class _Address(click.ParamType[tuple[str, int]]):
 app = LazyGroup(
     name="supervise",
     help="Keep processes running as a plan says.",
-    commands={"check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once.")},
+    commands={
+        "check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once."),
+        "convert": (
+            "millrace.cli.supervise.convert:convert",
+            "Make a plan of PHPeek PM's, supervisord's or a Procfile.",
+        ),
+        "init": ("millrace.cli.supervise.init:init", "Write a plan to begin with, and what runs it in a container."),
+        "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
+    },
     alone=_supervise,
     params=[
         click.Option(["-c", "--config"], type=PATH, help="The plan, in YAML."),

@@ -1,19 +1,43 @@
 """`millrace supervise check`."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH
+from millrace.cli.failure import FAILED, WRONG_USAGE
+from millrace.cli.options import PATH, Output, output_option
 
 
 @click.command()
 @click.argument("file", type=PATH)
-def check(file: Path) -> None:
-    """Check a plan; print every fault at once, with its line."""
-    from millrace.cli.supervise.load import read_plan  # noqa: PLC0415  not needed for --help
+@click.option("--strict", is_flag=True, help="Fail where there are warnings, too.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
+@output_option
+def check(file: Path, strict: bool, as_json: bool, output: Output) -> None:
+    """Check a plan; print every fault at once, with its line.
 
-    plan = read_plan(file, os.environ)
-    count = len(plan.processes)
-    print(f"{file}: the plan is valid; it keeps {count} process{'es' if count != 1 else ''}")
+    Errors are what cannot work (exit code 2), warnings what is probably a mistake (1 with --strict), suggestions what
+    could be better.
+    """
+    from millrace.cli.supervise.load import examine  # noqa: PLC0415  not needed for --help
+
+    found = examine(file, os.environ)
+    if as_json or output is Output.JSON:
+        from millrace.cli.show import json_document  # noqa: PLC0415  not needed for --help
+
+        json_document(found.document(file, strict=strict))
+    else:
+        if found.plan is None:
+            print(f"cannot use the plan {file}:", file=sys.stderr)
+        for weight, finding in found.findings:
+            print(f"  {weight}: {finding}", file=sys.stderr)
+        if found.plan is not None:
+            count = len(found.plan.processes)
+            print(f"{file}: the plan is valid; it keeps {count} process{'es' if count != 1 else ''}")
+    if found.plan is None:
+        sys.exit(WRONG_USAGE)
+    if strict and found.warned:
+        print(f"cannot pass {file} with --strict: it has warnings; mend them", file=sys.stderr)
+        sys.exit(FAILED)

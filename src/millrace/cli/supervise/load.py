@@ -2,10 +2,46 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
 
 from millrace.cli.failure import CommandError
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import PlanError, plan_from
+from millrace.supervisor.plan_document import Finding, PlanError, plan_from, reading
+from millrace.supervisor.plans.advice import Weight, advise
+
+
+class Examined(Struct, frozen=True):
+    """A plan that was looked at: None where it cannot work, and everything that is to be said about it."""
+
+    plan: Plan | None
+    findings: tuple[tuple[Weight, Finding], ...]
+
+    @property
+    def warned(self) -> bool:
+        """True where something is probably a mistake."""
+        return any(weight is Weight.WARNING for weight, _ in self.findings)
+
+    def document(self, file: Path, *, strict: bool) -> dict[str, Any]:
+        """The same for programs."""
+        parts: dict[str, Any] = {
+            f"{weight}s": [
+                {
+                    "file": one.source or str(file),
+                    "line": one.line or None,
+                    "path": one.path,
+                    "message": one.message.partition("; ")[0],
+                    "mend": one.mend,
+                }
+                for other, one in self.findings
+                if other is weight
+            ]
+            for weight in Weight
+        }
+        names = None if self.plan is None else list(self.plan.processes)
+        passed = self.plan is not None and not (strict and self.warned)
+        return {"plan": str(file), "passed": passed, "processes": names, **parts}
 
 
 def read_plan(file: Path, environ: Mapping[str, str]) -> Plan:
@@ -15,13 +51,41 @@ def read_plan(file: Path, environ: Mapping[str, str]) -> Plan:
         CommandError: it cannot be read, or could not work; names every fault on a line of its own.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        return plan_from(read_text(file), environ, file.parent)
+    except PlanError as error:
+        faults = "\n".join(f"  {finding}" for finding in error.findings)
+        raise CommandError(f"cannot use the plan {file}:\n{faults}", code=2) from error
+
+
+def examine(file: Path, environ: Mapping[str, str]) -> Examined:
+    """As :func:`read_plan`, with faults and advice as values.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
+    return examine_text(read_text(file), environ, file.parent)
+
+
+def examine_text(text: str, environ: Mapping[str, str], folder: Path | None) -> Examined:
+    """What is to be said about a plan's text."""
+    try:
+        found = reading(text, environ, folder)
+    except PlanError as error:
+        return Examined(None, tuple((Weight.ERROR, one) for one in error.findings))
+    advice = [(one.weight, found.finding(one.path, one.message)) for one in advise(found.plan, found.sources)]
+    order = list(Weight)
+    return Examined(found.plan, tuple(sorted(advice, key=lambda one: (order.index(one[0]), one[1]))))
+
+
+def read_text(file: Path) -> str:
+    """The text of a file that a person named.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"cannot read the plan {file}: {error.strerror}", code=2) from error
     except UnicodeDecodeError as error:
         raise CommandError(f"cannot read the plan {file}: it is no UTF-8 at byte {error.start}", code=2) from error
-    try:
-        return plan_from(text, environ)
-    except PlanError as error:
-        faults = "\n".join(f"  {finding}" for finding in error.findings)
-        raise CommandError(f"cannot use the plan {file}:\n{faults}", code=2) from error

@@ -1,1 +1,1 @@
-"""How a plan's document is read."""
+"""What is known of a plan before anything starts: its keys, their schema, overrides, advice, and where it came from."""

@@ -1,24 +1,92 @@
-"""Reads what only plans hold."""
+"""Reads what only plans hold, and notes what it was asked for, so that the keys of a plan are written down in one place."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from millrace.domain.document import DocumentReader, kind_of, shown
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
+DURATION_PATTERN = r"^(\d+h)?(\d+m)?(\d+(\.\d+)?s)?(\d+ms)?$"
 _DAY_S = 86_400.0
+
+
+class Noted(list[tuple[str, str]]):
+    """Findings that also remember every key that was looked up, with the JSON Schema of what may stand there."""
+
+    def __init__(self) -> None:
+        """Begin with nothing found and nothing asked for."""
+        super().__init__()
+        self.asked: dict[str, list[dict[str, Any]]] = {}
+
+    def note(self, path: str, schema: dict[str, Any]) -> None:
+        """Remember one reading; a whole number was a number first, which says less."""
+        found = self.asked.setdefault(path, [])
+        wider = schema.get("type") == "number" and any(one.get("type") == "integer" for one in found)
+        if schema and schema not in found and not wider:
+            found.append(schema)
 
 
 class Reader(DocumentReader):
     """Walks one mapping of a plan."""
 
+    def _note(self, key: str, **schema: Any) -> None:
+        if isinstance(self.findings, Noted):
+            self.findings.note(self.at(key), schema)
+
     def inner(self, key: str) -> "Reader":
         """The reader of a mapping inside this one."""
         return Reader(self.mapping(key), self.at(key), self.findings)
 
+    def raw(self, key: str, default: object = None) -> Any:  # anything can stand in a document
+        """The value as it stands; `default` where the key is missing or null."""
+        self._note(key)
+        return super().raw(key, default)
+
+    def has(self, key: str) -> bool:
+        """True where the key has a value."""
+        self._note(key)
+        return super().has(key)
+
+    def word(self, key: str, allowed: Iterable[str], default: str) -> str:
+        """One of the allowed words."""
+        words = [str(word) for word in allowed]
+        self._note(key, enum=words, default=str(default))
+        return super().word(key, words, default)
+
+    def text(self, key: str, default: str, limit: int = 500) -> str:
+        """Any text up to a length."""
+        self._note(key, type="string", maxLength=limit, default=default)
+        return super().text(key, default, limit)
+
+    def number(self, key: str, low: float, high: float, default: Any) -> Any:
+        """A finite number in a range."""
+        self._note(key, type="number", minimum=low, maximum=high, default=default)
+        return super().number(key, low, high, default)
+
+    def whole(self, key: str, low: int, high: int, default: Any) -> Any:
+        """A whole number in a range."""
+        self._note(key, type="integer", minimum=low, maximum=high, default=default)
+        return super().whole(key, low, high, default)
+
+    def wholes(self, key: str, low: int, high: int, default: Sequence[int]) -> Sequence[int]:
+        """A list of whole numbers in a range."""
+        item = {"type": "integer", "minimum": low, "maximum": high}
+        self._note(key, type="array", items=item, default=list(default))
+        value = self.raw(key, list(default))
+        if not isinstance(value, list) or any(
+            isinstance(one, bool) or not isinstance(one, int) or not low <= one <= high for one in value
+        ):
+            example = ", ".join(map(str, default))
+            self.report(key, f"must be a list of whole numbers from {low} to {high}, such as [{example}]")
+            return default
+        return value
+
     def duration(self, key: str, default: float, low: float = 0.0, high: float = _DAY_S) -> float:
         """Seconds: a number, or a text such as `1m30s` or `250ms`."""
+        text = {"type": "string", "pattern": DURATION_PATTERN, "minLength": 2}
+        self._note(key, anyOf=[{"type": "number", "minimum": low, "maximum": high}, text], default=default)
         value = self.raw(key)
         seconds: float | None = None
         if value is None:
@@ -35,6 +103,7 @@ class Reader(DocumentReader):
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
+        self._note(key, type="boolean", default=default)
         value = self.raw(key, default)
         if not isinstance(value, bool):
             self.report(key, f"must be true or false, not {shown(value)}")
@@ -43,16 +112,38 @@ class Reader(DocumentReader):
 
     def words(self, key: str) -> tuple[str, ...]:
         """A list of texts."""
+        self._note(key, type="array", items={"type": ["string", "number", "boolean"]})
         value = self.raw(key, [])
         if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
             self.report(key, f'must be a list of texts, such as ["nginx", "-g", "daemon off;"], not {shown(value)}')
             return ()
         return tuple(value)
 
+    def texts_or_text(self, key: str) -> tuple[str, ...]:
+        """A list of texts, or one text."""
+        self._note(key, type="string")
+        value = self.raw(key)
+        if isinstance(value, str):
+            return (value,)
+        return self.words(key)
+
     def mapping(self, key: str) -> dict[str, Any]:
         """A mapping, empty where it is missing."""
+        self._note(key, type="object")
         value = self.raw(key, {})
         if not isinstance(value, Mapping):
             self.report(key, f"must be a mapping, not {kind_of(value)}")
             return {}
         return {str(name): inner for name, inner in value.items()}
+
+    def done(self) -> None:
+        """Report every key that nobody asked for, with the known one that looks most like it."""
+        for key in self.document:
+            if key not in self.known:
+                self.report(key, f"is unknown; {nearest(key, self.known)}allowed: {', '.join(sorted(self.known))}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean depends_on? ` where something like it is known, else nothing."""
+    found = get_close_matches(name.lower().replace("-", "_"), sorted(known), 1, 0.6)
+    return f"did you mean {found[0]}? " if found else ""

@@ -1,0 +1,1 @@
+"""Plans from what other process managers read."""

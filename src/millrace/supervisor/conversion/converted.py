@@ -1,0 +1,137 @@
+"""A converted plan with the report of what became of it."""
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+from millrace.supervisor.plan_document import PlanError, plan_from
+from millrace.supervisor.plans.keys import Key
+from millrace.supervisor.yaml_text import written
+
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}]*)?\}")
+
+
+class What(StrEnum):
+    """What became of a part."""
+
+    CHANGED = "changed"
+    LEFT_OUT = "not converted"
+
+
+class Note(Struct, frozen=True):
+    """One thing that a person should know."""
+
+    what: What
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.where} {self.message}"
+
+
+class Conversion(Struct):
+    """A plan's document while it is made."""
+
+    processes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def changed(self, where: str, message: str) -> None:
+        """Something means or is called otherwise now."""
+        self.notes.append(Note(What.CHANGED, where, message))
+
+    def left_out(self, where: str, message: str) -> None:
+        """Something has no counterpart."""
+        self.notes.append(Note(What.LEFT_OUT, where, message))
+
+    def name(self, other: str) -> str:
+        """The name of a process here; the same for the same name there."""
+        if other not in self._names:
+            found = re.sub(r"[^A-Za-z0-9_-]", "-", other)[:60]
+            found = found if re.match(r"[A-Za-z]", found) else f"p-{found}"
+            taken, number, stem = set(self._names.values()), 1, found
+            while found in taken:
+                number += 1
+                found = f"{stem}-{number}"
+            self._names[other] = found
+            if found != other:
+                self.changed(f"processes.{found}", f"was called {other}")
+        return self._names[other]
+
+    def document(self) -> dict[str, Any]:
+        """The plan."""
+        settings = {"global": self.settings} if self.settings else {}
+        return {"version": "1", **settings, **self.others, "processes": self.processes}
+
+
+def settled(conversion: Conversion) -> str:
+    """The plan's text. What the plan cannot hold is taken out, and reported with the reason.
+
+    Raises:
+        ValueError: nothing is left that could work.
+    """
+    document = conversion.document()
+    for _ in range(1000):
+        try:
+            plan_from(written(document), {})
+        except PlanError as error:
+            faults = [(one.path, one.message) for one in error.findings if not _waits(document, one.path)]
+            if not faults:
+                break
+            taken = [_take_out(document, path) for path, _ in faults]
+            if not any(taken):
+                raise ValueError("; ".join(f"{path} {message}" for path, message in faults)) from error
+            for path, message in faults:
+                conversion.left_out(path, message)
+            continue
+        break
+    return written(document)
+
+
+def _waits(document: dict[str, Any], path: str) -> bool:
+    """True where the value holds a variable: what it stands for is known when the plan is read."""
+    value: Any = document
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return isinstance(value, str) and bool(_REFERENCE.search(value))
+
+
+def _take_out(document: dict[str, Any], path: str) -> bool:
+    """Remove what stands at a path, or the nearest thing around it, down to a process."""
+    parts = path.split(".")
+    if parts[0] not in document or len(parts) < 2:
+        return False
+    inner: Any = document
+    for part in parts[:-1]:
+        if not isinstance(inner.get(part), dict):
+            return inner.pop(part, None) is not None
+        inner = inner[part]
+    if parts[-1] not in inner:
+        # Something is missing there, so the whole cannot be.
+        return _take_out(document, ".".join(parts[:-1]))
+    del inner[parts[-1]]
+    return True
+
+
+def literal(text: str) -> str:
+    """A text that stands for itself in a plan: no dollar of it begins a variable."""
+    return re.sub(r"\$(?=[\${]|\Z)", "$$", text)
+
+
+def keeping_references(text: str) -> str:
+    """A text in which `${NAME}` and `${NAME:-word}` are variables and every other dollar stands for itself."""
+    parts = re.split(f"({_REFERENCE.pattern})", text)
+    return "".join(part if _REFERENCE.fullmatch(part) else literal(part) for part in parts)
+
+
+def knows(key: Key, path: Iterable[str]) -> Key | None:
+    """The key at a path of names, where plans have one."""
+    found: Key | None = key
+    for part in path:
+        found = None if found is None else found.children.get(part, found.entries)
+    return found

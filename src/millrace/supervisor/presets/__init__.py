@@ -1,0 +1,1 @@
+"""Plans to begin with, each with what builds and runs its container."""

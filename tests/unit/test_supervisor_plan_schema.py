@@ -1,0 +1,124 @@
+"""The keys of a plan, found by asking the reading, and the JSON Schema that is made of them."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from millrace.cli.supervise import app
+from millrace.supervisor.plan_document import keys
+from millrace.supervisor.plans.keys import Key, explore
+from millrace.supervisor.plans.reader import Noted, Reader
+from millrace.supervisor.plans.schema import schema
+from millrace.supervisor.plans.sentences import SENTENCES
+
+SCHEMA = schema(keys())
+KINDS: dict[str, Any] = {
+    "string": str, "number": (int, float), "integer": int, "boolean": bool, "array": list, "object": dict,
+}  # fmt: skip
+
+
+def fits(value: Any, rule: dict[str, Any]) -> bool:
+    """What of JSON Schema 2020-12 our schema uses, and nothing else."""
+    known = {
+        "$schema", "$defs", "$ref", "title", "description", "default", "type", "enum", "anyOf", "minimum", "maximum", "minLength",
+        "maxLength", "pattern", "items", "properties", "additionalProperties", "required",
+    }  # fmt: skip
+    assert set(rule) <= known
+    if "$ref" in rule and not fits(value, SCHEMA["$defs"][rule["$ref"].rpartition("/")[2]]):
+        return False
+    names = rule.get("type", list(KINDS))
+    names = [names] if isinstance(names, str) else names
+    if not any(isinstance(value, KINDS[one]) and (one == "boolean" or not isinstance(value, bool)) for one in names):
+        return False
+    if "enum" in rule and value not in rule["enum"]:
+        return False
+    if "anyOf" in rule and not any(fits(value, one) for one in rule["anyOf"]):
+        return False
+    if isinstance(value, str):
+        length = rule.get("minLength", 0) <= len(value) <= rule.get("maxLength", len(value))
+        return length and bool(re.search(rule.get("pattern", ""), value))
+    if isinstance(value, list):
+        return all(fits(one, rule.get("items", {})) for one in value)
+    if isinstance(value, dict):
+        return _mapping_fits(value, rule)
+    return bool(rule.get("minimum", value) <= value <= rule.get("maximum", value))
+
+
+def _mapping_fits(value: dict[str, Any], rule: dict[str, Any]) -> bool:
+    others = rule.get("additionalProperties", {})
+    return set(rule.get("required", ())) <= set(value) and all(
+        fits(one, rule["properties"][name])
+        if name in rule.get("properties", {})
+        else isinstance(others, dict) and fits(one, others)
+        for name, one in value.items()
+    )
+
+
+def test_every_key_has_its_sentence_and_every_sentence_its_key() -> None:
+    assert {one.path for one in keys().walk()} == set(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("processes: {a: {command: [x, 1]}}", True),
+        ('processes: {a: {command: [x], scale: "${N}", enabled: "${ON:-true}", restart: "${R}"}}', True),
+        ("processes: {a: {command: [x], restart: {policy: never, max_attempts: 3}, env: {A: 1, B: x}}}", True),
+        (
+            "processes: {a: {command: [x], depends_on: [b]}, b: {command: [x], depends_on: {c: {condition: started}}}}",
+            True,
+        ),
+        ("processes: {a: {command: [x], health_check: {type: exec, command: [x]}, shutdown: {timeout: 1m30s}}}", True),
+        ("include: x.yaml", True),
+        ("processes: {a: {comand: [x]}}", False),
+        ("processes: {a: {command: x}}", False),
+        ("processes: {a: {scale: 1}}", False),
+        ("processes: {a: {command: [x], scale: 0}}", False),
+        ("processes: {a: {command: [x], scale: 1001}}", False),
+        ("processes: {a: {command: [x], shutdown: {timeout: soon}}}", False),
+        ("processes: {a: {command: [x], shutdown: {signal: NOPE}}}", False),
+        ("processes: {a: {command: [x], health_check: {interval: 1}}}", False),
+        ("processes: {a: {command: [x], depends_on: {b: sometime}}}", False),
+        ("nonsense: {}", False),
+    ],
+)
+def test_an_editor_is_told_what_the_reading_would_say(text: str, good: bool) -> None:
+    assert fits(yaml.safe_load(text), SCHEMA) is good
+
+
+def test_the_command_prints_it() -> None:
+    assert json.loads(CliRunner().invoke(app, ["schema"]).stdout) == SCHEMA
+
+
+def test_a_reading_is_asked_for_all_that_it_may_ask() -> None:
+    """Behind words, in lists, in mappings with names of the author's own: nothing is written down a second time."""
+
+    def read(document: object, findings: Noted) -> None:
+        root = Reader(document, "", findings)
+        kind = root.word("kind", ("plain", "odd"), "plain")
+        if kind == "odd":
+            root.whole("only_odd", 1, 2, 1)
+        root.whole("often", 1, 5, 1)
+        root.whole("often", 0, 3, 1)
+        hooks = root.raw("hooks")
+        if isinstance(hooks, list):
+            for index, one in enumerate(hooks):
+                inner = Reader(one, f"hooks[{index}]", findings)
+                inner.flag("retry", False)
+                if not inner.words("command"):
+                    inner.report("command", "is missing; give one")
+        for name in root.mapping("labels"):
+            Reader(root.mapping("labels"), "labels", findings).text(name, "")
+
+    found: dict[str, Key] = {one.path: one for one in explore(read).walk()}
+    assert set(found) == {
+        "kind", "only_odd", "often", "hooks", "hooks[0]", "hooks[0].retry", "hooks[0].command", "labels", "labels.NAME",
+    }  # fmt: skip
+    assert found["hooks[0]"].required == ["command"]
+    assert found["often"].values == [{"type": "integer", "minimum": 0, "maximum": 5, "default": 1}]
+    assert fits({"hooks": [{"command": ["x"], "retry": True}], "labels": {"a": "b"}}, schema(explore(read)))
+    assert not fits({"hooks": [{"retry": True}]}, schema(explore(read)))

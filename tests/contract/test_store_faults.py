@@ -13,12 +13,14 @@ import asyncpg
 import pytest
 from store_samples import NEEDS, a_job, a_move, a_node, queue_jobs
 
-from millrace.domain.records import Move
+from millrace.domain.records import Move, NodeState
 from millrace.domain.states import State
 from millrace.runtime.clock import SystemClock
 from millrace.store.open import open_store
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.store import Hint, StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
+
+_LOOKS = 10_000
 
 _ADD_AND_REPORT = """
 import asyncio, sys
@@ -338,7 +340,10 @@ async def _settled(store: Any) -> str:
     return str(found[-1].cursor)
 
 
-def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str) -> None:
+@pytest.mark.parametrize(
+    "rival_does", ["SELECT * FROM tasks WHERE {it} FOR UPDATE", "UPDATE tasks SET spent = 5 WHERE {it}"]
+)
+def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str, rival_does: str) -> None:
     async def work() -> None:
         store = open_store(url)
         await store.start()
@@ -346,7 +351,7 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str) -> None:
         rival = await asyncpg.connect(url)
         transaction = rival.transaction()
         await transaction.start()
-        await rival.execute("SELECT * FROM tasks WHERE job = (SELECT min(number) FROM jobs) FOR UPDATE")
+        await rival.execute(rival_does.format(it="job = (SELECT min(number) FROM jobs)"))
 
         async def move(task: str) -> list[bool]:
             change: Move = a_move(task, State.CANCELED)
@@ -356,10 +361,133 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str) -> None:
         pending = [asyncio.create_task(move(task)) for task in (tasks[1], tasks[0], tasks[2])]
         while (await store.count_jobs()).get(State.CANCELED, 0) < 2:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
+        await _until_blocked(rival)
         assert not pending[1].done()
         await transaction.commit()
         assert [await one for one in pending] == [[True], [True], [True]]
+        spent = (await store.task(tasks[0])).spent
+        assert spent == (5 if "spent" in rival_does else 0)
         await rival.close()
         await store.stop()
+
+    asyncio.run(work())
+
+
+async def _until_blocked(connection: Any) -> None:
+    """Wait until somebody in this database waits for a lock."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(_LOOKS):
+        if await connection.fetchval(waits):
+            return
+        await connection.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same again and again
+    pytest.fail("nobody waits for a lock")
+
+
+def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None:
+    async def work() -> None:
+        store = open_store(url)
+        await store.start()
+        (task,) = await queue_jobs(store, 1)
+        class_id = await store.class_of(NEEDS)
+        node = await store.register(a_node())
+        rival = await asyncpg.connect(url)
+        # A claim elsewhere has given the node a task and is about to commit.
+        claim = rival.transaction()
+        await claim.start()
+        await rival.execute("SELECT FROM claims_gate FOR KEY SHARE")
+        await rival.execute(
+            "UPDATE tasks SET state = 'assigned', node_id = $1, node_epoch = 1, claim_request = 'r', seat = 1", node.id
+        )
+        removal = asyncio.create_task(store.remove_node(node.id))
+        await _until_blocked(rival)
+        await claim.commit()
+        assert await removal is False
+        assert await store.move([a_move(task, State.QUEUED)]) == [True]
+        # A removal elsewhere is about to commit.
+        removing = rival.transaction()
+        await removing.start()
+        await rival.execute("LOCK TABLE claims_gate IN EXCLUSIVE MODE")
+        await rival.execute("DELETE FROM nodes")
+        asked = {"node_id": node.id, "epoch": 1, "request_id": "s", "classes": [class_id], "limit": 1}
+        claimed = asyncio.create_task(store.claim(**asked))
+        await _until_blocked(rival)
+        await removing.commit()
+        assert await claimed is None
+        assert (await store.task(task)).state is State.QUEUED
+        await rival.close()
+        await store.stop()
+
+    asyncio.run(work())
+
+
+def test_a_heartbeat_outlives_a_rival_of_its_node(url: str) -> None:
+    async def work() -> None:
+        store = open_store(url)
+        await store.start()
+        node = await store.register(a_node())
+        rival = await asyncpg.connect(url)
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("UPDATE nodes SET state = 'draining'")
+        beat = asyncio.create_task(store.heartbeat(node_id=node.id, epoch=1, ttl_s=30.0, reports=[]))
+        await _until_blocked(rival)
+        await transaction.commit()
+        found = await beat
+        assert found is not None
+        assert found.node.state is NodeState.DRAINING
+        await rival.close()
+        await store.stop()
+
+    asyncio.run(work())
+
+
+def test_a_request_that_another_master_is_serving_is_served_once(url: str) -> None:
+    async def work() -> None:
+        store = open_store(url)
+        await store.start()
+        first, second = await queue_jobs(store, 2)
+        class_id = await store.class_of(NEEDS)
+        node = await store.register(a_node())
+        rival = await asyncpg.connect(url)
+        claim = rival.transaction()
+        await claim.start()
+        await rival.execute(
+            "UPDATE tasks SET state = 'assigned', attempt = 1, node_id = $1, node_epoch = 1, claim_request = 'r', seat = 1"
+            " WHERE job = (SELECT min(number) FROM jobs)",
+            node.id,
+        )
+        asked = {"node_id": node.id, "epoch": 1, "classes": [class_id], "limit": 1}
+        repeated = asyncio.create_task(store.claim(request_id="r", **asked))
+        await _until_blocked(rival)
+        await claim.commit()
+        assert [one.task_id for one in await repeated] == [first]
+        assert [one.task_id for one in await store.claim(request_id="s", **asked)] == [second]
+        await rival.close()
+        await store.stop()
+
+    asyncio.run(work())
+
+
+def test_requests_that_wait_for_each_other_end_all_the_same(url: str) -> None:
+    """Two masters serve the same requests of a node in turn; each is served once."""
+
+    async def work() -> None:
+        masters = [open_store(url) for _ in range(2)]
+        for master in masters:
+            await master.start()
+        await queue_jobs(masters[0], 40)
+        class_id = await masters[0].class_of(NEEDS)
+        node = await masters[0].register(a_node())
+
+        async def claim(master: Any, number: int) -> Any:
+            return await master.claim(node_id=node.id, epoch=1, request_id=f"r{number}", classes=[class_id], limit=2)
+
+        forth = [claim(masters[0], number) for number in range(15)]
+        back = [claim(masters[1], number) for number in reversed(range(15))]
+        answers = await asyncio.gather(*forth, *back)
+        assert answers[:15] == answers[:14:-1]
+        assert len({one.task_id for answer in answers for one in answer}) == 30
+        for master in masters:
+            await master.stop()
 
     asyncio.run(work())

@@ -115,6 +115,20 @@ def test_the_same_key_and_body_give_the_same_job(farm: Any) -> None:
     farm.run(work())
 
 
+def test_a_repeated_submission_spends_no_number(farm: Any) -> None:
+    async def work() -> None:
+        class_id = await farm.store.class_of(NEEDS)
+        job = a_job(class_id, idempotency_key="k", body_digest="d")
+        (first,) = await farm.store.add_jobs([job])
+        again, fresh = await farm.store.add_jobs(
+            [a_job(class_id, idempotency_key="k", body_digest="d"), a_job(class_id)]
+        )
+        assert (again.number, again.repeated) == (first.number, True)
+        assert fresh.number == first.number + 1
+
+    farm.run(work())
+
+
 def test_one_key_sent_many_times_at_once_is_one_job(farm: Any) -> None:
     async def work() -> None:
         job = a_job(await farm.store.class_of(NEEDS), idempotency_key="k", body_digest="d")

@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 import asyncpg
 import pytest
+from store_samples import completes
 
 from millrace.domain.records import NodeState, Outcome
 from millrace.domain.states import FINAL, HELD, TRANSITIONS, State
@@ -246,5 +247,72 @@ def test_masters_that_start_at_once_migrate_once(new_database: Any) -> None:
         await asyncio.gather(*(store.ping() for store in stores))
         for store in stores:
             await store.stop()
+
+    asyncio.run(work())
+
+
+_BEFORE_HOT_ROWS = """
+INSERT INTO requirement_classes (digest, needs) VALUES ('d', '{}');
+INSERT INTO nodes VALUES ('n', 'f', 'b', 'name', 'ready', 7, 4, 0, 0, 0);
+INSERT INTO node_facts VALUES ('n', '{}', '{}');
+INSERT INTO jobs (number, id, tenant, queue, priority, labels, profile, max_retries, state, failure_class, failure_message,
+  created_at, due_at, queued_at, started_at, finished_at)
+VALUES
+  (1, 'ja', 't', 'live', 'high', '{}', 'p', 3, 'processing', NULL, NULL, 1000, NULL, 2000, 3000, NULL),
+  (2, 'jb', 't', 'live', 'high', '{}', 'p', 3, 'assigned', 'engine', 'broke', 1000, 1500, 2000, 3000, NULL),
+  (3, 'jc', 't', 'live', 'high', '{}', 'p', 3, 'failed', 'engine', 'broke', 1000, NULL, 2000, 3000, 4000),
+  (4, 'jd', 't', 'live', 'high', '{}', 'p', 3, 'completed', NULL, NULL, 1000, NULL, 2000, 3000, 5000),
+  (5, 'je', 't', 'live', 'high', '{}', 'p', 3, 'retrying', 'engine', 'broke', 1000, 6000, 2000, 3000, NULL);
+INSERT INTO job_specs SELECT number, '{}' FROM jobs;
+INSERT INTO job_facts VALUES (4, '{"seconds": 5}');
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, attempt, node_id, node_epoch, claim_request, queued_at,
+  due_at)
+VALUES
+  (1, 1, 1, 10, 3, 'processing', 1, 'n', 7, 'r', 2000, NULL),
+  (2, 1, 1, 5, 3, 'assigned', 2, 'n', 7, 'r', 2000, NULL),
+  (3, 1, 1, 0, 3, 'failed', 1, NULL, NULL, NULL, 2000, NULL),
+  (4, 1, 1, 0, 3, 'completed', 1, NULL, NULL, NULL, 2000, NULL),
+  (5, 1, 1, 0, 3, 'retrying', 1, NULL, NULL, NULL, 2000, 6000);
+"""
+
+
+def test_what_was_stored_before_the_hot_rows_is_there_after(new_database: Any) -> None:
+    url = new_database()
+
+    async def before() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(load_queries(PACKAGES["postgres"])["make_migrations"])
+        for statement in migrate.load_migrations(PACKAGES["postgres"])[0].statements:
+            await connection.execute(statement)
+        await connection.execute("INSERT INTO schema_migrations VALUES (1, 'first', 0)")
+        await connection.execute(_BEFORE_HOT_ROWS)
+        await connection.close()
+
+    async def work() -> None:
+        await before()
+        store = open_store(url)
+        await store.start()
+        jobs = [await store.job(number) for number in range(1, 6)]
+        assert [job.state for job in jobs if job] == ["processing", "assigned", "failed", "completed", "retrying"]
+        moments = [
+            [
+                None if at is None else at.timestamp()
+                for at in (job.due_at, job.queued_at, job.started_at, job.finished_at)
+            ]
+            for job in jobs
+            if job is not None
+        ]
+        assert moments == [
+            [None, 2.0, 3.0, None], [1.5, 2.0, 3.0, None], [None, 2.0, 3.0, 4.0], [None, 2.0, 3.0, 5.0],
+            [6.0, 2.0, 3.0, None],
+        ]  # fmt: skip
+        assert [job.failure is not None for job in jobs if job] == [False, True, True, False, True]
+        assert [await store.facts(job.id) for job in jobs if job] == [None, None, None, {"seconds": 5}, None]
+        # The request is known, with both its tasks in their order.
+        again = await store.claim(node_id="n", epoch=7, request_id="r", classes=[1], limit=2)
+        assert [(one.task_id, one.attempt) for one in again or ()] == [("jb.1", 2), ("ja.1", 1)]
+        assert await store.move([completes("ja.1", 1), completes("jb.1", 2)]) == [True, True]
+        assert await store.count_jobs() == {State.COMPLETED: 3, State.FAILED: 1, State.RETRYING: 1}
+        await store.stop()
 
     asyncio.run(work())

@@ -1,7 +1,8 @@
 """Connections to PostgreSQL: how they are set up, how named SQL runs on them, what their errors mean."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import asyncpg
@@ -11,9 +12,8 @@ from millrace.store.store import StoreError, StoreFullError, StoreUnavailableErr
 
 T = TypeVar("T")
 QUERIES = load_queries("millrace.store.postgres")
-POOL_SIZE = 4
-LANES = 4
-"""Connections for the verbs that come often."""
+CONNECTIONS = 4
+"""Of each kind at the most: for the verbs that come often, and for all others."""
 
 TIMEOUT_S = 30.0
 """For connecting, and for each answer as this side counts; PostgreSQL gives a statement up one second earlier."""
@@ -121,7 +121,7 @@ class Session:
 
 
 async def connect(url: str, settings: Mapping[str, str] = SETTINGS) -> Any:
-    """One connection outside the pool.
+    """One connection for a purpose of its own.
 
     Raises:
         StoreUnavailableError: there is no answer.
@@ -136,51 +136,64 @@ async def _connect(url: str, settings: Mapping[str, str]) -> Any:
     return await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S, server_settings=settings)
 
 
-class Lanes:
-    """Connections for the verbs that come often. A pool resets and checks what it lends; here, nothing is ever set, and a
-    connection that met more than an answer of PostgreSQL's is not used again.
+class _Connections:
+    """A few connections of one kind, opened when they are needed and lent to one unit at a time.
+
+    asyncpg's pool would reset and check what it lends, start a task for each return, and log tracebacks of its own while
+    the server is away. Here nothing is ever set on a connection, and one that met more than an answer of PostgreSQL's
+    is hung up.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: Mapping[str, str]) -> None:
         self._url = url
+        self._settings = settings
         self._idle: list[Any] = []
-        self._free = asyncio.Semaphore(LANES)
+        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._closed = False
 
-    async def run(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
-        """Run a unit of which each statement is a transaction of its own."""
-        async with self._free:
+    @contextlib.asynccontextmanager
+    async def lend(self) -> AsyncIterator[Any]:
+        """A connection for the time of a block."""
+        if self._free.locked():
+            await asyncio.wait_for(self._free.acquire(), TIMEOUT_S)
+        else:
+            await self._free.acquire()
+        try:
             connection = await self._take()
             try:
-                session = Session(connection)
-                result = await unit(session)
+                yield connection
             except BaseException as error:
-                if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
-                    self._idle.append(connection)
-                else:
+                if not isinstance(error, asyncpg.PostgresError | AgainError) or isinstance(error, _UNAVAILABLE):
                     connection.terminate()
                 raise
-            self._idle.append(connection)
-            return result, session
+            finally:
+                if self._closed:
+                    connection.terminate()
+                elif not connection.is_closed():
+                    self._idle.append(connection)
+        finally:
+            self._free.release()
 
     async def _take(self) -> Any:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        return await _connect(self._url, HOT_SETTINGS)
+        return await _connect(self._url, self._settings)
 
     def close(self) -> None:
-        """Hang up those that are idle; whoever runs has been waited for."""
+        """Hang up those that nobody uses now, and the others when they come back."""
+        self._closed = True
         while self._idle:
             self._idle.pop().terminate()
 
 
 class Database:
-    """A small pool, and lanes for the verbs that come often. Coalescing makes a few connections enough for many requests."""
+    """The connections of a master. Coalescing makes a few of them enough for many requests."""
 
-    def __init__(self, pool: Any, lanes: Lanes) -> None:
-        self._pool = pool
-        self._lanes = lanes
+    def __init__(self, url: str) -> None:
+        self._all = _Connections(url, SETTINGS)
+        self._hot = _Connections(url, HOT_SETTINGS)
 
     @classmethod
     async def open(cls, url: str) -> "Database":
@@ -190,37 +203,22 @@ class Database:
             StoreError: the server answers commits before they are durable.
             StoreUnavailableError: there is no answer.
         """
-
-        async def keep(_: Any) -> None:
-            """Sessions set nothing, so there is nothing to reset."""
-
-        try:
-            pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=POOL_SIZE, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S,
-                server_settings=SETTINGS, reset=keep,
-            )  # fmt: skip
-        except (asyncpg.PostgresError, ValueError, *_UNAVAILABLE) as error:
-            raise meaning_of(error) or StoreUnavailableError(f"cannot reach PostgreSQL: {error}") from error
-        database = cls(pool, Lanes(url))
-        try:
-            await _check_durability(pool)
-        except BaseException:
-            await database.close()
-            raise
+        database = cls(url)
+        setting = await database.read(lambda session: session.one("durability"))
+        if setting[0] not in ("on", "remote_apply"):
+            database.close()
+            raise StoreError(f"cannot use this PostgreSQL: synchronous_commit is {setting[0]}; set it to on")
         return database
 
-    async def close(self) -> None:
-        """Wait for what runs, then disconnect; at most a few seconds."""
-        self._lanes.close()
-        try:
-            await asyncio.wait_for(self._pool.close(), 5.0)
-        except TimeoutError:
-            self._pool.terminate()
+    def close(self) -> None:
+        """Disconnect; what still runs may end first."""
+        self._all.close()
+        self._hot.close()
 
     async def read(self, query: Callable[[Session], Awaitable[T]]) -> T:
         """Run a query; each of its statements sees what is committed when it begins."""
         try:
-            async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
+            async with self._all.lend() as connection:
                 return await query(Session(connection))
         except Exception as error:
             raise meaning_of(error) or error from error
@@ -228,7 +226,9 @@ class Database:
     async def hot(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         """Run a unit of which each statement is a transaction of its own, durable when it is answered."""
         try:
-            return await self._lanes.run(unit)
+            async with self._hot.lend() as connection:
+                session = Session(connection)
+                return await unit(session), session
         except Exception as error:
             raise meaning_of(error) or error from error
 
@@ -240,13 +240,6 @@ class Database:
             raise meaning_of(error) or error from error
 
     async def _transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
-        async with self._pool.acquire(timeout=TIMEOUT_S) as connection, connection.transaction():
+        async with self._all.lend() as connection, connection.transaction():
             session = Session(connection)
             return await unit(session), session
-
-
-async def _check_durability(pool: Any) -> None:
-    async with pool.acquire(timeout=TIMEOUT_S) as connection:
-        setting = await connection.fetchval("SHOW synchronous_commit")
-    if setting not in ("on", "remote_apply"):
-        raise StoreError(f"cannot use this PostgreSQL: synchronous_commit is {setting}; set it to on")

@@ -76,7 +76,7 @@ class PostgresStore:
         try:
             await notices.start()
         except BaseException:
-            await database.close()
+            database.close()
             raise
         self._database, self._notices, self._verbs = database, notices, Verbs(database, notices.tell)
 
@@ -88,7 +88,7 @@ class PostgresStore:
         if notices is not None:
             await notices.stop()
         if database is not None:
-            await database.close()
+            database.close()
 
     async def ping(self) -> None:
         await self._read(lambda session: session.one("ping"))

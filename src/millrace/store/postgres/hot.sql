@@ -9,6 +9,9 @@
 -- name: now
 SELECT now_ms()
 
+-- name: durability
+SHOW synchronous_commit
+
 -- name: add_jobs
 -- The block put in gives `accepted`: those of the jobs asked for that are new, each with its number.
 WITH asked AS MATERIALIZED (

@@ -192,7 +192,12 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(shell: Shell, closed: str, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_interrupting_leaves_no_child_and_no_output(shell: Shell, number: signal.Signals) -> None:
+def test_interrupting_leaves_no_child_and_no_output(
+    shell: Shell, number: signal.Signals, request: pytest.FixtureRequest
+) -> None:
+    # A run of the tests under `nohup` ignores SIGHUP, and so would what it starts.
+    before = signal.signal(number, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(number, before))
     process = shell.start("transcode", SAMPLE, "--profile", "4K30-h265", "--out", "out")
     assert process.stderr is not None
     for line in process.stderr:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import data_option, json_option, media_root_option, no_private_inputs_option, port_option
+from millrace.cli.options import (
+    data_option,
+    json_option,
+    media_root_option,
+    no_private_inputs_option,
+    port_option,
+    sandbox_option,
+)
 
 
 @click.command()
@@ -14,6 +21,7 @@ from millrace.cli.options import data_option, json_option, media_root_option, no
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="How many workers.")
 @media_root_option
 @no_private_inputs_option
+@sandbox_option
 @json_option
 def up(
     data: Path | None,
@@ -21,6 +29,7 @@ def up(
     workers: int,
     media_roots: tuple[Path, ...],
     no_private_inputs: bool,
+    sandbox: str | None,
     as_json: bool,
 ) -> None:
     """Run a whole farm on this machine: a master, workers, and a status page."""
@@ -35,6 +44,7 @@ def up(
         masters=("http://later",),
         media_roots=media_roots or None,
         allow_private_inputs=False if no_private_inputs else None,
+        sandbox=sandbox,
     )
     check_roots(worker.media_roots)
     configure_logs(secrets=[master.api_key])

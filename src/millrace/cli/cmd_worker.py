@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH, json_option, key_file_option, media_root_option, no_private_inputs_option, pairs
+from millrace.cli.options import (
+    PATH,
+    json_option,
+    key_file_option,
+    media_root_option,
+    no_private_inputs_option,
+    pairs,
+    sandbox_option,
+)
 
 
 @click.command()
@@ -16,6 +24,7 @@ from millrace.cli.options import PATH, json_option, key_file_option, media_root_
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @media_root_option
 @no_private_inputs_option
+@sandbox_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--ca", type=PATH, help="Certificate authority of the master in PEM.")
 @key_file_option
@@ -28,6 +37,7 @@ def worker(
     label: tuple[str, ...],
     media_roots: tuple[Path, ...],
     no_private_inputs: bool,
+    sandbox: str | None,
     ffmpeg: Path | None,
     ca: Path | None,
     key_file: Path | None,
@@ -50,6 +60,7 @@ def worker(
         labels=pairs("--label", label) or None,
         media_roots=media_roots or None,
         allow_private_inputs=False if no_private_inputs else None,
+        sandbox=sandbox,
         ffmpeg=ffmpeg,
         ca=ca,
     )

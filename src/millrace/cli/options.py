@@ -108,6 +108,12 @@ no_private_inputs_option = click.option(
     "--no-private-inputs", is_flag=True, help="Refuse http(s) inputs on private networks and on this machine."
 )
 
+sandbox_option = click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "require", "off"]),
+    help="Whether FFmpeg is shut in: as well as this machine can, wholly or not at all, or not.  [default: auto]",
+)
+
 
 def pairs(option: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """`KEY=VALUE` options as pairs.

@@ -5,12 +5,14 @@ import os
 import signal
 from contextlib import suppress
 
+from millrace.process.entry import Entry, program_of
 from millrace.process.launch import spawn
 from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
 from millrace.process.own import claim, release
-from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd
-from millrace.process.values import CannotStop, Exit, Line, Sink, Spec, Usage
+from millrace.process.sandbox import Confinement, confinement
+from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd, send
+from millrace.process.values import CannotStart, CannotStop, Exit, Line, Sink, Spec, Usage
 from millrace.runtime.clock import Clock
 
 KILL_PATIENCE_S = 10.0  # how long the kernel may take to end what was killed, before we say that it cannot be
@@ -45,15 +47,17 @@ class Child:
         mark = child_mark()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
+        report, report_end = os.pipe()
         try:
-            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end)
+            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end)
         except BaseException:
-            os.close(out)
-            os.close(err)
+            for descriptor in (out, err, report):
+                os.close(descriptor)
             raise
         finally:
-            os.close(out_end)
-            os.close(err_end)
+            for descriptor in (out_end, err_end, report_end):
+                os.close(descriptor)
+        self._entry = Entry(report)
         claim(self._popen.pid)
         self._tree = Tree(self._popen.pid, mark)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
@@ -61,6 +65,7 @@ class Child:
             Reader(out, Splitter("stdout", max_line_bytes), self._tail, self._outlet),
             Reader(err, Splitter("stderr", max_line_bytes), self._tail, self._outlet),
         )
+        self._target: Process | None = None  # the program itself, where others stand between us and it
         self._paused = False
         self._collected = False  # from then on the pid may be another's
         self._kill_at_s: float | None = None
@@ -85,7 +90,7 @@ class Child:
         `sink` gets every line, in batches, one call at a time; it may be slow: the child is never held up, but beyond
         `buffer_chars` of waiting lines the newest are dropped and counted. `tail` keeps the last lines in any case.
         """
-        return cls(
+        child = cls(
             spec,
             clock=clock,
             sink=sink,
@@ -94,6 +99,8 @@ class Child:
             max_line_bytes=max_line_bytes,
             buffer_chars=buffer_chars,
         )
+        await child._enter()
+        return child
 
     @property
     def pid(self) -> int:
@@ -113,6 +120,11 @@ class Child:
     def tail(self) -> tuple[Line, ...]:
         """The last lines of both streams, oldest first; complete once `wait` has returned."""
         return self._tail.lines()
+
+    @property
+    def confinement(self) -> Confinement:
+        """What shuts it in, and what does not."""
+        return confinement(self.spec.sandbox)
 
     async def wait(self) -> Exit:
         """How it ended. Cancelling this does not touch the child. Raises CannotStop when something survived SIGKILL."""
@@ -134,7 +146,7 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the child alone, for what it means to the program (reload, reopen its logs)."""
         if not self._collected:  # until then the pid is its own, even when it has ended
-            os.kill(self.pid, number)
+            send(self._target, number) if self._target is not None else os.kill(self.pid, number)
 
     async def pause(self) -> None:
         """SIGSTOP the whole tree, and return when every process of it has really stopped."""
@@ -159,6 +171,22 @@ class Child:
     def sample(self) -> Usage:
         """What the tree has used until now; zero processes after the end. Costs 3 ms with 90 processes on the machine (measured)."""
         return Usage(cpu_s=0.0, rss_bytes=0, processes=0) if self._collected else self._tree.usage()
+
+    async def _enter(self) -> None:
+        """Return when the program itself runs. Raises CannotStart; then nothing does."""
+        if not self.confinement.in_force:
+            self._entry.close()
+            return
+        try:
+            why = await self._entry.refusal()
+        except BaseException:
+            await self.stop(0.0)
+            raise
+        if why is not None:
+            ended = await self.stop(0.0)
+            said = "; ".join(line.text for line in self.tail()[:3])
+            raise CannotStart(f"cannot shut {self.spec.argv[0]} in: {why or said or ended}")
+        self._target = program_of(self.pid)
 
     async def _live(self) -> Exit:
         pidfd = open_pidfd(self.pid)
@@ -241,11 +269,14 @@ class Child:
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):
-            await self._clock.wait_for(
-                asyncio.gather(*(reader.ended.wait() for reader in self._readers)), DRAIN_PATIENCE_S
-            )
+            await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
         for reader in self._readers:
             reader.close()
+
+    async def _all_read(self) -> None:
+        # Not `gather`: cancelled, it ends with a CancelledError that nobody can tell from a cancellation of the waiter.
+        for reader in self._readers:
+            await reader.ended.wait()
 
     def _collect(self, *, asked: bool, strays: int) -> Exit:
         code: int | None

@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from millrace.process.sandbox import Sandbox
+
 Stream = Literal["stdout", "stderr"]
 
 
@@ -50,7 +52,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     `argv[0]` is a path, or a name that is looked up in PATH of `env`. `env` is the whole environment: nothing of ours is
     added but MILLRACE_CHILD, by which strays are found again. `pass_fds` are the only descriptors it inherits besides
     its output; stdin is empty. `nice` is added to ours (-20 to 19). None leaves the umask, the score (-1000 to 1000) and
-    the identity as ours. What needs a privilege that we lack is refused at the start.
+    the identity as ours. What needs a privilege that we lack is refused at the start, and so is a sandbox that cannot be made
+    as its `able` says.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +65,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     run_as: RunAs | None = None
     umask: int | None = None
     oom_score_adj: int | None = None
+    sandbox: Sandbox | None = None
 
 
 class Exit(Struct, frozen=True, kw_only=True):
@@ -69,7 +73,8 @@ class Exit(Struct, frozen=True, kw_only=True):
 
     `cpu_s` and `max_rss_bytes` come from wait4(2): the CPU time of the child and of all that it waited for, and the
     largest memory that one of them had. `asked` tells whether `stop` was called before the end. `strays` is how many
-    processes of its tree were still there when the child had ended, and were killed. Both code and signal None: someone
+    processes of its tree were still there when the child had ended, and were killed (0 in a sandbox, where the kernel does
+    that uncounted). Both code and signal None: someone
     else reaped the child, and how it ended is lost.
     """
 

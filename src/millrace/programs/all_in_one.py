@@ -50,9 +50,10 @@ class AllInOne(Service):
         """Start the master, then the workers.
 
         Raises:
-            SettingError: what was named as FFmpeg is none; nothing was made in the data folder.
+            SettingError: what was named as FFmpeg is none, or the required sandbox cannot be had; nothing was made in the data folder.
         """
         await ffmpeg.check(self._settings.ffmpeg)
+        await ffmpeg.check_sandbox(self._settings.sandbox, self._settings.ffmpeg)
         await self._parts.enter_async_context(self._master)
         for number in range(1, self._count + 1):
             name = self._settings.name or socket.gethostname()

@@ -5,7 +5,9 @@ import os
 import signal
 from contextlib import suppress
 
+from millrace.process.cgroup import Placed
 from millrace.process.entry import Entry, program_of
+from millrace.process.grounds import grounds
 from millrace.process.launch import spawn
 from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
@@ -48,18 +50,22 @@ class Child:
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         report, report_end = os.pipe()
+        self._place = None if spec.resources is None else grounds().place(spec.resources)
         try:
             self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end)
         except BaseException:
             for descriptor in (out, err, report):
                 os.close(descriptor)
+            self._leave()
             raise
         finally:
             for descriptor in (out_end, err_end, report_end):
                 os.close(descriptor)
         self._entry = Entry(report)
         claim(self._popen.pid)
-        self._tree = Tree(self._popen.pid, mark)
+        if self._place is not None:
+            self._place.take(self._popen.pid)
+        self._tree = Tree(self._popen.pid, mark, self._place.pids if self._place is not None else set)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
         self._readers = (
             Reader(out, Splitter("stdout", max_line_bytes), self._tail, self._outlet),
@@ -125,6 +131,11 @@ class Child:
     def confinement(self) -> Confinement:
         """What shuts it in, and what does not."""
         return confinement(self.spec.sandbox)
+
+    @property
+    def placed(self) -> Placed:
+        """Which limits of its tree are in force, and which are not."""
+        return self._place.record if self._place is not None else Placed()
 
     async def wait(self) -> Exit:
         """How it ended. Cancelling this does not touch the child. Raises CannotStop when something survived SIGKILL."""
@@ -197,7 +208,7 @@ class Child:
             asked = self._kill_at_s is not None
             strays = await self._kill()
         except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
-            self._tree.signal(signal.SIGKILL)
+            self._kill_all()
             for reader in self._readers:
                 reader.close()
             release(self.pid)
@@ -263,9 +274,22 @@ class Child:
                 raise CannotStop(
                     f"cannot stop {self.spec.argv[0]}: the kernel does not end pid {pids}, although killed"
                 )
-            self._tree.signal(signal.SIGKILL)
+            self._kill_all()
             await first_end(members, 0.5, self._clock)
         return len(victims)
+
+    def _kill_all(self) -> None:
+        if self._place is not None:
+            self._place.kill()
+        self._tree.signal(signal.SIGKILL)
+
+    def _leave(self) -> int:
+        """Give the control group back; how many processes were killed in it for want of memory."""
+        if self._place is None:
+            return 0
+        kills = self._place.oom_kills
+        grounds().forget(self._place)
+        return kills
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):
@@ -305,6 +329,7 @@ class Child:
             core_dumped=dumped,
             asked=asked,
             strays=strays,
+            oom_kills=self._leave(),
         )
 
 

@@ -77,6 +77,8 @@ class Tree:
     def __init__(self, pid: int, mark: Mark, held: Callable[[], set[int]] = set) -> None:
         """`pid` leads its own session. `held` gives the pids of the child's control group, from which nothing gets away."""
         self._held = held
+        child = read_process(pid)
+        self._since_ticks = child.start_ticks if child is not None else 0
         self._pid = pid
         self._mark = mark
         self._seen: set[tuple[int, int]] = set()
@@ -126,7 +128,7 @@ class Tree:
     def _marked(self, process: Process) -> bool:
         # A mark passes on at fork, so a process that once was seen without it never gets it later: only the child itself
         # does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
-        if process.key in self._cleared:
+        if process.start_ticks < self._since_ticks or process.key in self._cleared:  # nobody older descends from it
             return False
         marked = self._mark.on(process.pid)
         if marked is False:

@@ -4,21 +4,17 @@ Every event is noted first; then `_settle` compares what is wanted with what is 
 closer. So the order of starting and stopping is one rule, whatever happened.
 """
 
-from datetime import datetime, timedelta
-
 from msgspec.structs import replace
 
 from millrace.supervisor.graph import dependents, order
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Condition, HealthCheck, Plan, ProbeMode
+from millrace.supervisor.plan import Condition, Plan, ProbeMode
 from millrace.supervisor.restart import Again, after_end
-from millrace.supervisor.schedule.jobs import By, Job, Outcome, Verdict, Watch, cleared, over, tick, wanted
-from millrace.supervisor.schedule.values import Schedule
+from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
+from millrace.supervisor.scheduled_runs import ScheduledRuns
 from millrace.supervisor.state import (
-    ABSENT,
     AT_REST,
     Answered,
-    Changed,
     Due,
     Effect,
     Ended,
@@ -38,7 +34,6 @@ from millrace.supervisor.state import (
     Renewed,
     RunHooks,
     Signed,
-    Skipped,
     Spawn,
     Spawned,
     Stage,
@@ -68,32 +63,8 @@ def step(plan: Plan, state: State, event: Event) -> tuple[State, tuple[Effect, .
     return machine.result()
 
 
-class _Machine:
-    """One step: a copy of the state that is worked on, and the effects so far."""
-
-    def __init__(self, plan: Plan, state: State) -> None:
-        self._plan = plan
-        self._before = state.instances
-        self._instances: dict[Id, Instance] = dict(state.instances)
-        self._wanted: dict[str, int] = dict(state.wanted)
-        self._jobs: dict[str, Job] = dict(state.jobs)
-        self._watch = state.watch
-        self._stage = state.stage
-        self._ending = state.ending
-        self._code = state.code
-        self._effects: list[Effect] = []
-
-    def result(self) -> tuple[State, tuple[Effect, ...]]:
-        state = State(
-            instances=self._instances, wanted=self._wanted, jobs=self._jobs, watch=self._watch, stage=self._stage,
-            ending=self._ending, code=self._code,
-        )  # fmt: skip
-        changed = [
-            Changed(each, now)
-            for each, now in sorted(self._instances.items())
-            if _seen(self._before.get(each)) != _seen(now)
-        ]
-        return state, (*changed, *self._effects)
+class _Machine(ScheduledRuns):
+    """One step: the event is noted, then everything is moved towards what is wanted."""
 
     # What happened ---------------------------------------------------------------------------------------------------
 
@@ -289,65 +260,6 @@ class _Machine:
         else:
             self._set(each, phase=Phase.STOPPED, reason=reason)
 
-    # Runs at their times ---------------------------------------------------------------------------------------------
-
-    def _look(self, watch: Watch) -> None:
-        before, self._watch = self._watch, watch
-        for name, job in self._jobs.items():
-            schedule = self._plan.processes[name].schedule
-            if schedule is None:
-                continue
-            self._jobs[name], due = tick(schedule, job, before, watch.wall)
-            if due is not None and not job.paused and self._takes_runs(name):
-                self._want_run(name, schedule, By.SCHEDULE, due)
-
-    def _trigger(self, process: str, watch: Watch) -> None:
-        schedule = self._plan.processes[process].schedule
-        if schedule is None or not self._takes_runs(process):
-            self._effects.append(Skipped(process, "it is not started, or nothing starts any more"))
-            return
-        self._want_run(process, schedule, By.HAND, watch.wall)
-
-    def _takes_runs(self, process: str) -> bool:
-        return self._is_wanted(Id(process, 0)) and self._stage is not Stage.PREPARING
-
-    def _want_run(self, process: str, schedule: Schedule, by: By, due: datetime) -> None:
-        each = Id(process, 0)
-        self._jobs[process], verdict = wanted(schedule, self._jobs[process], by, due)
-        if verdict is Verdict.SKIP:
-            self._effects.append(Skipped(process, "the run before it goes on"))
-        elif verdict is Verdict.REPLACE:
-            phase = self._instances[each].phase
-            if phase in (Phase.RUNNING, Phase.STARTING):
-                self._stop(each, "replaced by the next run")
-            elif phase is Phase.WAITING:
-                self._close_run(each, Outcome.REPLACED, "replaced by the next run")
-
-    def _time_out(self, each: Id) -> None:
-        schedule = self._plan.processes[each.process].schedule
-        if schedule is not None:
-            self._jobs[each.process] = replace(self._jobs[each.process], verdict=Outcome.TIMED_OUT)
-            self._stop(each, f"took longer than {schedule.timeout_s:g} s")
-
-    def _end_run(self, event: Ended, instance: Instance, *, asked: bool) -> None:
-        well = event.code is not None and event.code in self._plan.processes[event.id.process].restart.success_codes
-        outcome, how = Outcome.SUCCEEDED if well else Outcome.FAILED, event.how
-        if asked:
-            outcome = self._jobs[event.id.process].verdict or Outcome.STOPPED
-            how = f"{instance.reason}; {event.how}"
-        self._close_run(event.id, outcome, how, code=event.code, took_s=event.at_s - instance.began_s)
-
-    def _close_run(self, each: Id, outcome: Outcome, how: str, *, code: int | None = None, took_s: float = 0.0) -> None:
-        """The run that went on is over; `took_s` is measured by the monotonic clock, as the wall's may have jumped."""
-        job = self._jobs[each.process]
-        if job.current is not None:
-            ended = (job.current.began or job.current.due) + timedelta(seconds=took_s)
-            self._jobs[each.process], run = over(job, outcome, ended, code=code, how=how)
-            if run is not None:
-                self._effects.append(Signed(each.process, run))
-        phase = Phase.SCHEDULED if self._is_wanted(each) else Phase.STOPPED
-        self._set(each, phase=phase, ready=False, reason=how)
-
     # What is to be done ----------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
@@ -454,46 +366,6 @@ class _Machine:
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
         self._effects += (HaltHooks(None), RunHooks(None, 0, Moment.POST_STOP))
 
-    # Words -----------------------------------------------------------------------------------------------------------
-
-    def _set(self, each: Id, **changes: object) -> Instance:
-        found = self._instances[each] = replace(self._instances[each], **changes)
-        return found
-
-    def _stop(self, each: Id, reason: str, *, unwell: bool = False) -> None:
-        preparing = self._instances[each].phase is Phase.STARTING
-        instance = self._set(each, phase=Phase.STOPPING, ready=False, unwell=unwell, reason=reason)
-        if preparing:
-            self._effects.append(HaltHooks(each))
-            return
-        self._halt(each)
-        if Moment.PRE_STOP in self._plan.processes[each.process].hooks:
-            self._effects.append(RunHooks(each, instance.run, Moment.PRE_STOP))
-        else:
-            self._effects.append(Stop(each, instance.run))
-
-    def _halt(self, each: Id) -> None:
-        """What still runs of its hooks beside it has no more use."""
-        hooks = self._plan.processes[each.process].hooks
-        if Moment.POST_START in hooks or Moment.PRE_STOP in hooks:
-            self._effects.append(HaltHooks(each))
-
-    def _of(self, process: str) -> list[Id]:
-        return sorted(each for each in self._instances if each.process == process)
-
-    def _is_wanted(self, each: Id) -> bool:
-        return not self._ending and each.index < self._wanted.get(each.process, 0)
-
-    def _is_there(self, process: str) -> bool:
-        return any(self._instances[each].phase not in ABSENT for each in self._of(process))
-
-    def _check(self, each: Id) -> HealthCheck | None:
-        return self._plan.processes[each.process].health_check
-
-    def _is_gated(self, each: Id) -> bool:
-        check = self._check(each)
-        return check is not None and check.mode is not ProbeMode.LIVENESS
-
 
 def _meets(instance: Instance, condition: Condition) -> bool:
     if condition is Condition.COMPLETED:
@@ -507,7 +379,3 @@ def _was_started(instance: Instance) -> bool:
     if instance.phase is Phase.RUNNING:
         return instance.there
     return instance.phase not in (Phase.STOPPED, Phase.WAITING, Phase.STARTING)
-
-
-def _seen(instance: Instance | None) -> tuple[object, ...]:
-    return () if instance is None else (instance.phase, instance.ready, instance.run)

@@ -24,8 +24,9 @@ from millrace.supervisor.control.place import places
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.logs.entry import Entry, Level
-from millrace.supervisor.plan import HealthCheck, Kind, ProbeKind
+from millrace.supervisor.plan import Kind
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.wire.v1.supervise import ChangeView, InstanceState, InstanceView, ProcessView
 

@@ -225,6 +225,15 @@ def a_view(name: str, *instances: InstanceView) -> ProcessView:
 
 
 WEB = a_view("web", an_instance("web-0", "running", ready=True, pid=41234, uptime_s=7384.0, restarts=2))
+
+
+def test_the_status_is_what_it_says_of_itself_unless_there_is_a_reason() -> None:
+    said = a_view("web", an_instance("web-0", "running", status="3 clients"))
+    unwell = a_view("web", an_instance("web-0", "running", status="3 clients", reason="refused"))
+    assert list(status_lines([said], width=None))[1].endswith("3 clients")
+    assert list(status_lines([unwell], width=None))[1].endswith("refused")
+
+
 JOB = a_view("job", an_instance("job-0", "failed", reason="exited with code 3"))
 SPARE = a_view("spare")
 

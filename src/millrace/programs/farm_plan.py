@@ -3,16 +3,17 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from signal import SIGTERM
 
 from msgspec import Struct
 
 from millrace.supervisor.execution import Execution
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.logs.settings import LogForm, Logging, Redaction
 from millrace.supervisor.plan import (
     Condition,
     Plan,
     ProcessPlan,
+    Recipient,
     Restart,
     Shutdown,
 )
@@ -80,8 +81,6 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
         *("worker", *options),
         env={"MILLRACE_LOG": farm.log_form, "MILLRACE_PROOFS": str(farm.data / "proofs.json")},
         stop_s=farm.drain_timeout_s + MARGIN_S,
-        # A second signal of ours is the one that makes it hand back at once.
-        execution=Execution(forward={SIGTERM: SIGTERM}),
         depends_on={MASTER: Condition.READY},
     )
 
@@ -91,7 +90,7 @@ def _program(
     *arguments: str,
     env: Mapping[str, str],
     stop_s: float,
-    execution: Execution,
+    execution: Execution | None = None,
     depends_on: Mapping[str, Condition] | None = None,
 ) -> ProcessPlan:
     return ProcessPlan(
@@ -101,9 +100,10 @@ def _program(
         env=env,
         depends_on=depends_on or {},
         restart=Restart(backoff_initial_s=0.5, backoff_max_s=15.0),
-        shutdown=Shutdown(timeout_s=stop_s),
-        health_check=None,
-        execution=execution,
+        # A worker's engines go on while it drains.
+        shutdown=Shutdown(timeout_s=stop_s, to=Recipient.MAIN),
+        health_check=HealthCheck(kind=ProbeKind.NOTIFY, start_timeout_s=START_TIMEOUT_S, watchdog_s=HUNG_AFTER_S),
+        execution=execution or Execution(),
         # Its stdout says that it is ready, which we say ourselves; its own log hides secrets already.
         logging=Logging(stdout=False, redaction=Redaction(enabled=False)),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from millrace.config.settings import MasterSettings, SettingError, WorkerSettings
 from millrace.programs import api_key, ffmpeg
 from millrace.programs.control_doors import ControlSettings
-from millrace.programs.farm_plan import Farm, farm_plan
+from millrace.programs.farm_plan import MASTER, Farm, farm_plan
 from millrace.programs.listen import listen, url_of
 from millrace.programs.supervise import Watcher, supervise
 from millrace.runtime.hold import HeldError, Hold
@@ -120,7 +120,9 @@ class FarmWatcher(Watcher):
         """The first signal drains, the second hands back what is left, the third kills."""
         self._signals += 1
         if self._signals == 2:
-            keeper.pass_on(signal.SIGTERM)
+            for process in self._plan.processes:
+                if process != MASTER:
+                    keeper.signal(process, signal.SIGTERM)
         else:
             keeper.end()
 

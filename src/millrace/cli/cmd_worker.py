@@ -7,6 +7,7 @@ import click
 
 from millrace.cli.options import (
     PATH,
+    drain_timeout_option,
     json_option,
     key_file_option,
     media_root_option,
@@ -27,6 +28,7 @@ from millrace.cli.options import (
 @sandbox_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--ca", type=PATH, help="Certificate authority of the master in PEM.")
+@drain_timeout_option
 @key_file_option
 @json_option
 def worker(
@@ -40,6 +42,7 @@ def worker(
     sandbox: str | None,
     ffmpeg: Path | None,
     ca: Path | None,
+    drain_timeout: float | None,
     key_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -63,6 +66,7 @@ def worker(
         sandbox=sandbox,
         ffmpeg=ffmpeg,
         ca=ca,
+        drain_timeout_s=drain_timeout,
     )
     check_roots(settings.media_roots)
     configure_logs(secrets=[settings.api_key])
@@ -72,4 +76,4 @@ def worker(
         node = program.worker.node
         say({"node": node}, as_json=as_json, text=f"The worker is ready as node {node}")
 
-    run(program, ready=ready, workers=lambda: (program.worker,))
+    run(program, ready=ready, workers=lambda: (program.worker,), drain_timeout_s=settings.drain_timeout_s)

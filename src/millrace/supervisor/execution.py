@@ -49,6 +49,8 @@ class Execution(Struct, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     resources: Resources = field(default_factory=Resources)
     forward: Mapping[Signals, Signals] = field(default_factory=dict)
+    pass_fds: tuple[int, ...] = ()
+    """Descriptors of ours that it inherits; only plans that a program makes have some."""
 
 
 def execution_from(reader: DocumentReader) -> Execution:
@@ -87,6 +89,7 @@ def spec_of(
         run_as=who.change if who is not None else None,
         umask=execution.umask,
         oom_score_adj=execution.oom_score_adj,
+        pass_fds=execution.pass_fds,
     )
 
 

@@ -80,6 +80,9 @@ def test_the_record_says_what_holds_and_what_does_not_and_why(
 def test_the_record_never_claims_what_is_not_there() -> None:
     assert "no network" not in confinement(Sandbox(able=USER, network=True)).in_force
     assert "users of its own" not in confinement(Sandbox(able=ROOT)).in_force
+    assert "no capabilities" in confinement(Sandbox(able=USER)).in_force
+    for able in (ROOT, FILTER):
+        assert "no capabilities" not in confinement(Sandbox(able=able)).in_force
 
 
 # The filter ---------------------------------------------------------------------------------------------------------------

@@ -87,7 +87,11 @@ class Confinement(Struct, frozen=True, kw_only=True):
         return "; ".join(parts)
 
 
-PRIVILEGES = ("no new privileges", "no capabilities", "system call filter")
+PRIVILEGES = ("no new privileges", "system call filter")
+NO_CAPABILITIES = "no capabilities"
+READING = "no capability but to read files of others"
+USING = "no capability but to use files of others"
+"""Of a root without a user namespace: the first behind hidden files, the other with the filter alone."""
 WALLS = (
     "processes of its own", "files hidden", "inputs read-only", "fresh /tmp", "shared memory of its own",
 )  # fmt: skip
@@ -102,9 +106,12 @@ def confinement(sandbox: Sandbox | None) -> Confinement:
     able = sandbox.able
     network = () if sandbox.network else (NO_NETWORK,)
     if not able.whole:
-        return Confinement(mechanism=able.mechanism, in_force=(*PRIVILEGES, *network), missing=(*WALLS, *able.refused))
+        return Confinement(
+            mechanism=able.mechanism, in_force=(*PRIVILEGES, USING, *network), missing=(*WALLS, *able.refused)
+        )
     users = ("users of its own",) if able.user_namespace else ()
-    return Confinement(mechanism=able.mechanism, in_force=(*WALLS, *users, *network, *PRIVILEGES))
+    capabilities = NO_CAPABILITIES if able.user_namespace else READING
+    return Confinement(mechanism=able.mechanism, in_force=(*WALLS, *users, *network, *PRIVILEGES, capabilities))
 
 
 def options(sandbox: Sandbox, *, host: Host, program: Path, cwd: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from shut_in import PATIENCE_S, WAYS, alive, python, run, shell, way
 from millrace.process.able import able
 from millrace.process.child import Child
 from millrace.process.sandbox import Able, Mechanism, Sandbox
+from millrace.process.tree import processes
 from millrace.process.values import Batch, CannotStart, Spec
 from millrace.runtime.clock import SystemClock
 
@@ -195,6 +196,24 @@ def test_a_stop_lets_the_program_end_well_and_a_deaf_one_is_killed(name: str) ->
             assert (await child.stop(0.2)).signal == signal.SIGKILL
 
     asyncio.run(scene())
+
+
+@each_way
+def test_who_is_killed_leaves_no_zombie_to_others(name: str) -> None:
+    """The first process of a namespace is collected by who waits for it: not every PID 1 collects what comes to it."""
+    found = Sandbox(able=way(name))
+    left: list[str] = []
+
+    async def scene() -> None:
+        for _ in range(10):
+            async with running(shell("trap '' TERM; echo up; sleep 600", found)) as (child, heard):
+                await heard("up")
+                inside = {one.key for one in child._tree.members() if one.pid != child.pid}
+                assert (await child.stop(0)).signal == signal.SIGKILL
+                left.extend(str(one) for one in processes() if one.key in inside)
+
+    asyncio.run(scene())
+    assert left == []
 
 
 @each_way

@@ -18,6 +18,7 @@ from millrace.process.values import CannotStart, CannotStop, Exit, Line, Sink, S
 from millrace.runtime.clock import Clock
 
 KILL_PATIENCE_S = 10.0  # how long the kernel may take to end what was killed, before we say that it cannot be
+REAP_PATIENCE_S = 3.0  # how long of that who waits for a sandbox may take to collect it
 DRAIN_PATIENCE_S = 1.0  # how long output may keep coming after the whole tree is gone
 SINK_PATIENCE_S = 5.0  # how long the sink may take for the last batch
 _FREEZE_ROUNDS = 400  # looks at the tree, 5 ms apart, until all of it has stopped
@@ -288,9 +289,28 @@ class Child:
                 raise CannotStop(
                     f"cannot stop {self.spec.argv[0]}: the kernel does not end pid {pids}, although killed"
                 )
-            self._kill_all()
-            await first_end(members, 0.5, self._clock)
+            if self._shut_in and self._clock.monotonic() < give_up_s - KILL_PATIENCE_S + REAP_PATIENCE_S:
+                self._kill_inside(members)
+                await first_end(members, 0.05, self._clock)
+            else:
+                self._kill_all()
+                await first_end(members, 0.5, self._clock)
         return len(victims)
+
+    @property
+    def _shut_in(self) -> bool:
+        """Whether one of ours waits outside for the first process of a PID namespace."""
+        return self.spec.sandbox is not None and self.spec.sandbox.able.whole
+
+    def _kill_inside(self, members: list[Process]) -> None:
+        """End the PID namespace by its first process. Whoever waits for that outside collects it and ends by itself.
+
+        Killed with it, it would leave a zombie to PID 1, and not every PID 1 collects those.
+        """
+        first = self._target.parent if self._target is not None else None
+        for process in members:
+            if process.pid == first or (first is None and process.parent == self.pid):
+                send(process, signal.SIGKILL)
 
     def _kill_all(self) -> None:
         if self._place is not None:

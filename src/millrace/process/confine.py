@@ -110,8 +110,8 @@ def _outer(
     for descriptor in (0, 1, 2, report_fd, filter_fd, tell, lifeline):  # the ends of pipes are the program's alone
         os.close(descriptor)
     told = os.read(status_fd, 64)
-    _, own = os.waitpid(first, 0)
-    _end_as(int(told) if told else own)
+    os.waitpid(first, 0)
+    _end_as(int(told) if told else int(signal.SIGKILL))  # whatever says nothing was killed
 
 
 def _end_as(status: int) -> None:

@@ -48,6 +48,11 @@ class Execution(Struct, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     forward: Mapping[Signals, Signals] = field(default_factory=dict)
 
+    @property
+    def limited(self) -> bool:
+        """Whether anything is said of its limits."""
+        return self.limits != Limits()
+
 
 def execution_from(reader: DocumentReader) -> Execution:
     """Read the keys `user`, `group`, `umask`, `nice`, `oom_score_adj`, `limits` and `forward_signals` of a process."""

@@ -13,7 +13,7 @@ from millrace.process.values import Batch, CannotStart, Line, Stream
 from millrace.runtime.clock import Clock
 from millrace.supervisor.health.values import ProbeKind
 from millrace.supervisor.logs.entry import Entry, Level
-from millrace.supervisor.logs.forms import as_json, as_text
+from millrace.supervisor.logs.forms import as_json, as_plain, as_text
 from millrace.supervisor.logs.pipeline import Origin, Pipeline, lost_note
 from millrace.supervisor.logs.ring import Ring
 from millrace.supervisor.logs.rotating import RotatingFile
@@ -188,8 +188,15 @@ class Logs:
             ring = self._rings[each, stream] = Ring(rule.buffer)
         ring.extend(entries)
         self._heard(each, entries)
-        is_json = self._plan.log_format is LogForm.JSON
-        data = as_json(entries, rule.labels) if is_json else as_text(entries)
+        form = self._plan.log_format
+        is_json = form is LogForm.JSON
+        data = (
+            as_json(entries, rule.labels)
+            if is_json
+            else as_plain(entries)
+            if form is LogForm.PLAIN
+            else as_text(entries)
+        )
         self.writers["stdout" if is_json else stream].give(data, data.count(b"\n"))
         if rule.file is not None:
             self._write_file(rule.file, data if is_json else as_text(entries, dated=True))

@@ -54,6 +54,10 @@ def test_the_golden_vectors(line: str) -> None:
     assert found.variables["PHP_FPM_PM"] == ("static" if name == "dev" else "dynamic")
 
 
+def test_ratios_are_what_they_say() -> None:
+    assert sized("php-fpm/medium", 65536, 25).variables["PHP_FPM_START_SERVERS"] == "33"  # a float's 0.33 is a bit more
+
+
 @pytest.mark.parametrize(
     ("name", "memory_mb", "cpus", "why"),
     [

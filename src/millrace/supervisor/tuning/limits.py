@@ -8,7 +8,6 @@ from pathlib import Path
 from millrace.supervisor.tuning.values import CannotTune, Resources
 
 _MIB = 1 << 20
-_NO_LIMIT = 1 << 50  # v1 says 2^63 less a page where there is none
 
 
 def resources(root: Path = Path("/"), *, affinity: int | None = None) -> Resources:
@@ -32,13 +31,13 @@ def resources(root: Path = Path("/"), *, affinity: int | None = None) -> Resourc
             cpus.append((quota, _shown(folder / "cpu.max", root)))
     for folder in _folders(root, "memory"):
         name = "memory.limit_in_bytes"
-        if (limit := _number(folder / name)) and limit < _NO_LIMIT:
+        if limit := _number(folder / name):
             memory.append((limit, _shown(folder / name, root)))
     for folder in _folders(root, "cpu"):
         quota_us, period_us = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         if quota_us and period_us:
             cpus.append((Fraction(quota_us, period_us), _shown(folder / "cpu.cfs_quota_us", root)))
-    # What is only as tight as the host bounds nothing: the host is named first, and wins.
+    # The host comes first, and so wins over what bounds nothing, such as the 2^63 less a page that v1 says for no limit.
     least, least_from = min(memory, key=lambda each: each[0])
     fewest, fewest_from = min(cpus, key=lambda each: each[0])
     return Resources(memory_mb=least // _MIB, cpus=fewest, memory_from=least_from, cpus_from=fewest_from)

@@ -14,6 +14,7 @@ from millrace.wire.v1.supervise import (
     LinesView,
     ProcessList,
     ProcessView,
+    ResourcesView,
     ScaleRequest,
     SteerView,
     SupervisorHealth,
@@ -52,6 +53,14 @@ def logs(name: str, *, limit: int, after: int | None = None) -> Call[LinesView]:
     """The last lines, or those after a number."""
     query = {"limit": str(limit), "after": None if after is None else str(after)}
     return calls.get(f"/v1/processes/{segment(name)}/logs", LinesView, query=query)
+
+
+def resources(name: str | None = None, *, since: float | None = None) -> Call[ResourcesView]:
+    """What every instance uses now; of one process, also over the last minutes, or after a time in seconds since 1970."""
+    if name is None:
+        return calls.get("/v1/resources", ResourcesView)
+    query = {"since": None if since is None else f"{since:.6f}"}
+    return calls.get(f"/v1/processes/{segment(name)}/resources", ResourcesView, query=query)
 
 
 def shutdown() -> Call[EndingView]:

@@ -93,6 +93,42 @@ class LinesView(Reply):
     lost: int
 
 
+class UsageView(Reply):
+    """What an instance uses with all that it started. Null where the supervisor may not see it of every process.
+
+    `cpu_s` are seconds of CPU of all its runs; `cpu_percent` of one CPU since the sample before, null in the first. `pss_bytes`
+    divides a page of memory between those that share it, `rss_bytes` counts it in each. Bytes are those read from and
+    written to storage since the process started.
+    """
+
+    at: datetime
+    cpu_s: float
+    cpu_percent: float | None
+    rss_bytes: int
+    pss_bytes: int | None
+    read_bytes: int | None
+    written_bytes: int | None
+    processes: int
+    threads: int
+    descriptors: int | None
+
+
+class InstanceUsage(Reply):
+    """Samples of one instance, oldest first."""
+
+    process: str
+    instance: str
+    samples: list[UsageView]
+
+
+class ResourcesView(Reply):
+    """Samples of every instance that runs. They are taken every `period_s` while somebody asks, and kept for `kept_s`."""
+
+    period_s: float
+    kept_s: float
+    instances: list[InstanceUsage]
+
+
 class ChangeView(Reply):
     """An instance is in another state, or its readiness changed. `now` is null where it was scaled away."""
 

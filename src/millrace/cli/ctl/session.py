@@ -16,7 +16,7 @@ from millrace.cli.options import LOCAL_FILE, PATH
 from millrace.client.client import Client
 from millrace.client.errors import RefusedError, UnreachableError
 from millrace.client.http import Terms, trust
-from millrace.client.supervise import health
+from millrace.client.supervise import health, processes
 from millrace.supervisor.control.place import places
 
 T = TypeVar("T")
@@ -68,6 +68,17 @@ def supervisor(control: Control) -> Iterator[Client]:
             raise _unreachable(where, reason) from error
         except RefusedError as error:
             raise CommandError(str(error)) from error
+
+
+def known_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of processes, for a shell that completes one; none where no supervisor answers at once."""
+    named = context.params.get("place")
+    try:
+        with supervisor(Control(named if isinstance(named, Path) else None, None, None)) as client:
+            found = client.do(processes()).processes
+    except CommandError:
+        return []
+    return [one.name for one in found if one.name.startswith(incomplete)]
 
 
 def is_there(control: Control, client: Client) -> bool:

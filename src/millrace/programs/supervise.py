@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from millrace.config.settings import SettingError
 from millrace.process.mark import carry, own_mark
 from millrace.process.orphans import Orphans
 from millrace.process.signals import inherit_nothing
@@ -16,6 +17,7 @@ from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
 from millrace.runtime.clock import SystemClock
+from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
@@ -24,6 +26,7 @@ from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
+from millrace.telemetry.redact import MASK, Redactor
 
 log = logger("supervisor")
 _END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
@@ -42,7 +45,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
         SettingError: the control API cannot be served as it was asked for; nothing was started.
     """
     clock = SystemClock()
-    supervisor = Supervisor(clock)
+    supervisor = Supervisor(clock, secrets=_secrets(environ), trail=_trail(control.audit))
 
     logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed)
 
@@ -79,9 +82,25 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
         doors.close()
         await supervisor.resources.close()
         await logs.close()
+        supervisor.trail.close()
         await orphans.stop()
         if warden is not None:
             warden.dismiss()
+
+
+def _secrets(environ: Mapping[str, str]) -> list[str]:
+    """Values of the environment, which a plan may have taken in, whose names say that they are secrets."""
+    redactor = Redactor()
+    return [value for name, value in environ.items() if redactor.value(value, name) == MASK]
+
+
+def _trail(path: Path | None) -> Trail:
+    try:
+        return Trail(path)
+    except OSError as error:
+        raise SettingError(
+            f"cannot write the audit trail to {path}: {error.strerror}; name another file with --audit-log"
+        ) from error
 
 
 @contextmanager

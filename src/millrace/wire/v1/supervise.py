@@ -207,6 +207,33 @@ class PlanView(Reply):
     plan: dict[str, object]
 
 
+class AuditEntryView(Reply):
+    """One change, or somebody turned away. `caller` is a key's name, `uid:N`, or a certificate's subject; empty for a stranger.
+
+    `before` and `after` are what was changed; `detail` is why it was refused.
+    """
+
+    at: datetime
+    request_id: str
+    caller: str
+    role: str
+    client: str
+    method: str
+    route: str
+    path: str
+    status: int
+    request: object
+    before: object
+    after: object
+    detail: str
+
+
+class AuditList(Reply):
+    """Entries of the audit trail, oldest first."""
+
+    entries: list[AuditEntryView]
+
+
 class UsageView(Reply):
     """What an instance uses with all that it started. Null where the supervisor may not see it of every process.
 

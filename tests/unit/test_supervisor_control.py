@@ -24,6 +24,7 @@ from millrace.supervisor.control.place import places
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry, Level
 from millrace.supervisor.plan import HealthCheck, Kind, ProbeKind
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
@@ -191,10 +192,11 @@ def test_the_metrics_hold_what_is_there_and_nothing_of_what_has_gone() -> None:
 
     def values() -> dict[tuple[str, str], float]:
         found = {}
-        for family in text_string_to_metric_families(exposition(it.plan, it.state, facts)):
+        text = exposition(it.plan, it.state, facts, ledger=Ledger(), samples={}, whole={})
+        for family in text_string_to_metric_families(text):
             for one in family.samples:
                 name = one.name.removeprefix("millrace_supervisor_")
-                found[name, one.labels.get("instance", one.labels["process"])] = one.value
+                found[name, one.labels.get("instance", one.labels.get("process", ""))] = one.value
         return found
 
     before = values()

@@ -9,7 +9,7 @@ worker                            x
 
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from msgspec import Struct
@@ -105,13 +105,8 @@ def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
         return
     if rules.networks is None:
         return
-    try:
-        address = ip_address((scope.get("client") or ("",))[0].partition("%")[0])
-    except ValueError:
-        address = None
-    # An IPv4 client of a socket for both is an IPv6 address that holds its own.
-    plain = getattr(address, "ipv4_mapped", None) or address
-    if plain is None or not any(plain in network for network in rules.networks):
+    address = _address(str((scope.get("client") or ("",))[0]))
+    if address is None or not any(address in network for network in rules.networks):
         raise RefusalError(403, "forbidden-address", "cannot answer: this address is not among those that may ask")
 
 
@@ -134,8 +129,20 @@ def whose_share(scope: Mapping[str, Any], caller: Caller | None) -> str:
     """Whose share of requests one is taken from: of a known caller, else of an address (of IPv6, of its /64)."""
     if caller is not None:
         return f"caller {caller.key.name}"
-    address = str((scope.get("client") or ("nobody",))[0])
-    return f"address {':'.join(address.split(':')[:4]) if ':' in address and PEER not in scope.get('state', ()) else address}"
+    client = str((scope.get("client") or ("nobody",))[0])
+    address = None if PEER in scope.get("state", ()) else _address(client)
+    if isinstance(address, IPv6Address):
+        return f"address {IPv6Address(int(address) >> 64 << 64)}/64"
+    return f"address {address or client}"
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address as a client has it; an IPv4 one that a socket for both shows as IPv6 is what it was."""
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _role_of(rules: Rules, peer: Peer) -> Role | None:

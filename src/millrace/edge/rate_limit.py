@@ -9,6 +9,7 @@ from millrace.edge.access import Rate
 from millrace.edge.refusal import RefusalError
 
 MAX_CALLERS = 10_000
+_SLACK = 0.01
 
 
 class Share(Struct, frozen=True, kw_only=True):
@@ -25,9 +26,10 @@ def spend(rate: Rate, arrival_s: float, now_s: float, cost: int = 1) -> tuple[fl
     room_s = rate.burst * interval_s
     before = max(arrival_s, now_s)
     after = before + cost * interval_s
-    if (wait_s := after - room_s - now_s) > 1e-9:  # floating point must not cost the last of a burst
+    # Sums of floating-point numbers must not cost the last one of a burst.
+    if (wait_s := after - room_s - now_s) > _SLACK * interval_s:
         return before, Share(left=0, reset_s=before - now_s, wait_s=wait_s)
-    left = math.floor((now_s + room_s - after) / interval_s + 1e-6)
+    left = math.floor((now_s + room_s - after) / interval_s + _SLACK)
     return after, Share(left=left, reset_s=after - now_s)
 
 

@@ -170,7 +170,7 @@ class Edge(Generic[C]):
             role=sender.caller.key.role if sender.caller is not None else "",
             client=str(client[0]) if client else "",
             method=scope["method"],
-            route=route.path if route is not None else _UNROUTED,
+            route=sender.asked,
             path=scope["path"],
             status=sender.status,
             request=call.body if call is not None else None,
@@ -192,14 +192,12 @@ class Edge(Generic[C]):
         route = None
         if found is not None:
             route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
+        if route is not None:
+            sender.asked = route.path
         caller = "nobody"
         is_open = route is not None and route.access is Access.OPEN
         known = sender.caller = None if is_open else identify(rules, scope, headers)
-        if rules.rate is not None and self._limiter is not None:
-            share = self._limiter.spend(rules.rate, whose_share(scope, known))
-            sender.extra = rate_headers(rules.rate, share)
-            if share.wait_s:
-                raise exhausted(share)
+        self._spend(rules, scope, sender)
         if not is_open:
             # A stranger does not even learn which paths there are.
             if known is None:
@@ -222,6 +220,14 @@ class Edge(Generic[C]):
         return route, Call(
             scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit
         )
+
+    def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
+        """Take the request from its caller's share, and let the reply tell what is left."""
+        if rules.rate is not None and self._limiter is not None:
+            share = self._limiter.spend(rules.rate, whose_share(scope, sender.caller))
+            sender.extra = rate_headers(rules.rate, share)
+            if share.wait_s:
+                raise exhausted(share)
 
     async def _refuse(
         self, error: Exception, sender: "_Sender", scope: Scope, headers: dict[bytes, bytes], receive: Receive
@@ -258,12 +264,13 @@ class Edge(Generic[C]):
 class _Sender:
     """Writes one reply."""
 
-    __slots__ = ("_head", "_send", "caller", "extra", "request_id", "started", "status")
+    __slots__ = ("_head", "_send", "asked", "caller", "extra", "request_id", "started", "status")
 
     def __init__(self, send: Send, *, head: bool) -> None:
         self._send = send
         self._head = head
         self.request_id = b""
+        self.asked = _UNROUTED
         self.caller: Caller | None = None
         self.extra: tuple[tuple[bytes, bytes], ...] = ()
         self.started = False

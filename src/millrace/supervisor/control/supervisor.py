@@ -50,6 +50,7 @@ class Supervisor:
     def __init__(self, clock: Clock, *, secrets: Sequence[str] = (), trail: Trail | None = None) -> None:
         """Call `attach` before the first request. `secrets` are texts that no answer may hold; `trail` keeps who changed what."""
         self.clock = clock
+        self.started = clock.now()
         self.secrets = tuple(secrets)
         self.news = News(clock)
         self.changes = Changes()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import millrace
 from millrace.config.settings import SettingError
 from millrace.process.mark import carry, own_mark
 from millrace.process.orphans import Orphans
@@ -19,14 +20,17 @@ from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlS
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.control.supervisor import Supervisor
+from millrace.supervisor.happenings import Happening
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.spans import Spans
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
 from millrace.telemetry.redact import MASK, Redactor
+from millrace.telemetry.tracing import tracer_from
 
 log = logger("supervisor")
 _END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
@@ -49,9 +53,19 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
 
     logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed)
 
+    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
+    spans = None if tracer is None else Spans(tracer, now=clock.now, state=lambda: supervisor.keeper.state)
+
     def changed(each: Id, instance: Instance | None) -> None:
         _tell(logs, each, instance)
         supervisor.heard(each, instance)
+        if spans is not None:
+            spans.changed(each, instance)
+
+    def happened(one: Happening) -> None:
+        supervisor.ledger.note(one)
+        if spans is not None:
+            spans.happened(one)
 
     doors = ControlDoors(supervisor, control, environ)
     inherit_nothing()
@@ -62,7 +76,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
-        happened=supervisor.ledger.note,
+        happened=happened,
     )  # fmt: skip
     supervisor.attach(keeper)
     orphans = Orphans(clock)
@@ -86,6 +100,8 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
         await orphans.stop()
         if warden is not None:
             warden.dismiss()
+        if spans is not None:
+            spans.close()  # the last, as it may wait for a collector
 
 
 def _secrets(environ: Mapping[str, str]) -> list[str]:

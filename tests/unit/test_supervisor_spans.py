@@ -9,8 +9,9 @@ import pytest
 from supervision import Supervision, a_job, a_plan, a_process, ident
 
 from millrace.supervisor.happenings import Checked, HookRan, JobRan
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import HealthCheck, ProbeKind, Restart
+from millrace.supervisor.plan import Restart
 from millrace.supervisor.schedule.jobs import By, Outcome, Run
 from millrace.supervisor.spans import Spans
 from millrace.supervisor.state import Changed, Effect, Ending, Gone, Renewed, Wanted

@@ -31,7 +31,9 @@ def logs(name: str | None, follow: bool, limit: int, control: Control, output: O
     As JSON it is one document; with --follow, one line for each line.
     """
     with supervisor(control) as client:
-        names = [name] if name else [one.name for one in client.do(supervise.processes()).processes] if follow else []
+        names: list[str] = []
+        if follow:
+            names = [name] if name else [one.name for one in client.do(supervise.processes()).processes]
         # Where to go on is asked before the last lines are, so that no line falls in between.
         ends = {one: client.do(supervise.logs(one, limit=1)).next for one in names}
         found: LinesView | StackLines

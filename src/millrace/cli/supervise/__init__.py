@@ -77,6 +77,7 @@ app = LazyGroup(
         ),
         "init": ("millrace.cli.supervise.init:init", "Write a plan to begin with, and what runs it in a container."),
         "key": ("millrace.cli.supervise.key:key", "Make a key for an access file."),
+        "tune": ("millrace.cli.supervise.tune:tune", "Size a pool of workers to the memory and the CPUs."),
         "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
     },
     alone=_supervise,

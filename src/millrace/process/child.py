@@ -66,6 +66,7 @@ class Child:
         claim(self._popen.pid)
         if self._place is not None:
             self._place.take(self._popen.pid)
+        self.mark = mark
         self._tree = Tree(self._popen.pid, mark, self._place.pids if self._place is not None else set)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
         self._readers = (

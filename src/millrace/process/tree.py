@@ -26,7 +26,10 @@ _PROC = Path("/proc")
 
 
 class Process(Struct, frozen=True, kw_only=True):
-    """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused."""
+    """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused.
+
+    `waited_cpu_s` is the CPU time of its children that ended and that it waited for.
+    """
 
     pid: int
     parent: int
@@ -34,6 +37,8 @@ class Process(Struct, frozen=True, kw_only=True):
     state: str
     start_ticks: int
     cpu_s: float
+    waited_cpu_s: float = 0.0
+    threads: int = 1
     rss_bytes: int
 
     @property
@@ -65,6 +70,8 @@ def read_process(pid: int) -> Process | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+        waited_cpu_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
+        threads=int(fields[17]),
         start_ticks=int(fields[19]),
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
     )

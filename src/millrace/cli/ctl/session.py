@@ -16,7 +16,7 @@ from millrace.cli.options import LOCAL_FILE, PATH
 from millrace.client.client import Client
 from millrace.client.errors import RefusedError, UnreachableError
 from millrace.client.http import Terms, trust
-from millrace.client.supervise import health
+from millrace.client.supervise import health, processes
 from millrace.supervisor.control.place import places
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ class Control(Struct, frozen=True):
     socket: Path | None
     url: str | None
     ca: Path | None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 def control_options(command: Callable[..., T]) -> Callable[..., T]:
@@ -45,9 +47,19 @@ def control_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @click.option("--url", help="Address of a supervisor on TCP instead; its key is taken from MILLRACE_SUPERVISE_KEY.")
     @click.option("--ca", type=LOCAL_FILE, help="Certificate authority of that supervisor in PEM.")
+    @click.option("--cert", type=LOCAL_FILE, help="Certificate in PEM to show it.")
+    @click.option("--cert-key", type=LOCAL_FILE, help="Private key of that certificate, where it is in another file.")
     @functools.wraps(command)
-    def with_control(*, place: Path | None, url: str | None, ca: Path | None, **others: Any) -> T:
-        return command(control=Control(place, url, ca), **others)
+    def with_control(
+        *,
+        place: Path | None,
+        url: str | None,
+        ca: Path | None,
+        cert: Path | None,
+        cert_key: Path | None,
+        **others: Any,
+    ) -> T:
+        return command(control=Control(place, url, ca, cert, cert_key), **others)
 
     return with_control
 
@@ -68,6 +80,17 @@ def supervisor(control: Control) -> Iterator[Client]:
             raise _unreachable(where, reason) from error
         except RefusedError as error:
             raise CommandError(str(error)) from error
+
+
+def known_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of processes, for a shell that completes one; none where no supervisor answers at once."""
+    named = context.params.get("place")
+    try:
+        with supervisor(Control(named if isinstance(named, Path) else None, None, None)) as client:
+            found = client.do(processes()).processes
+    except CommandError:
+        return []
+    return [one.name for one in found if one.name.startswith(incomplete)]
 
 
 def is_there(control: Control, client: Client) -> bool:
@@ -116,7 +139,7 @@ def _knock(path: Path) -> None:
 
 def _trusted(control: Control) -> Any:
     try:
-        return trust(control.ca)
+        return trust(control.ca, control.certificate, control.key)
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
 

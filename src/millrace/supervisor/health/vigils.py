@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from millrace.process.values import CannotStart, Spec, Stream
 from millrace.runtime.clock import Clock
+from millrace.supervisor.happenings import Checked
 from millrace.supervisor.health.notices import notice_from
 from millrace.supervisor.health.notify_socket import NotifySocket
 from millrace.supervisor.health.probes import ask
@@ -24,9 +25,11 @@ class Vigils:
     def __init__(
         self, *, clock: Clock, environ: Mapping[str, str], check_of: Callable[[Id], HealthCheck | None],
         spec_of: Callable[[Id], Spec], belongs: Callable[[Id, int], bool], mask: Callable[[Id, str], str],
-        post: Callable[[Event], None],
+        post: Callable[[Event], None], happened: Callable[[Checked], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        """`belongs` tells whether a pid is of the tree of an instance; `mask` takes secrets out of what it says."""
+        """`belongs` tells whether a pid is of the tree of an instance; `mask` takes secrets out of what it says; `happened`
+        hears of each answer to a question.
+        """
         self._clock = clock
         self._environ = environ
         self._check_of = check_of
@@ -34,6 +37,7 @@ class Vigils:
         self._belongs = belongs
         self._mask = mask
         self._post = post
+        self._happened = happened
         self._vigils: dict[Id, _Vigil] = {}
         self._parting: set[asyncio.Task[None]] = set()
         self._folder: SocketFolder | None = None
@@ -121,7 +125,10 @@ class Vigils:
     async def _ask(self, each: Id, run: int, check: HealthCheck) -> None:
         await self._clock.sleep(check.initial_delay_s)
         while True:
+            at, at_s = self._clock.now(), self._clock.monotonic()
             why = await ask(check, spec=partial(self._spec_of, each), clock=self._clock)
+            took_s = self._clock.monotonic() - at_s
+            self._happened(Checked(id=each, run=run, kind=check.kind.value, at=at, took_s=took_s, fault=why))
             self._post(Answered(each, run, why is None, why or ""))
             await self._clock.sleep(check.period_s)
 

@@ -4,16 +4,16 @@ import asyncio
 import socket
 import struct
 
-from millrace.programs.http_protocol import BoundedProtocol
+from millrace.programs.http_protocol import HttpProtocol
 from millrace.supervisor.control.app import UID
 
 _UCRED = struct.Struct("iII")
 
 
-class PeerProtocol(BoundedProtocol):
+class PeerProtocol(HttpProtocol):
     """One connection of a user of this machine; `client` is `uid:NUMBER` and the pid."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its own
         """A client has come."""
         super().connection_made(transport)
         peer: socket.socket = transport.get_extra_info("socket")

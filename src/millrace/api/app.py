@@ -22,7 +22,7 @@ log = logger("api")
 
 def write_access_log(served: Served) -> None:
     """One event for each answer that is worth a line; no query and no header, for they may hold secrets."""
-    log.info(
+    log.frequent(
         "api.request",
         request_id=served.request_id,
         method=served.method,

@@ -1,7 +1,6 @@
 """One HTTP/1.1 request and its answer, as an application sees them: `receive` and `send` of ASGI 3."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -18,7 +17,6 @@ BODY_AHEAD = 64 << 10
 """Bytes of a body that are taken before anybody asks for them."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_MORE_THAN_A_LINE = re.compile(rb"[\x00\r\n]")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITHOUT_BODY = frozenset({204, 304})
 _GONE: Message = {"type": "http.disconnect"}
@@ -109,10 +107,11 @@ class Exchange:
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:  # noqa: BLE001  the last line of defence
-            log.error("http.failed", exc=error, method=self.scope["method"], path=self.scope["path"])
+            path = self.scope["path"]
+            log.error("http.failed", exc=error, method=self.scope["method"], path=path)  # noqa: TRY400  it takes the error
         finally:
             if not (self.complete or self.gone):
-                self._line.transport.write(self._head if self.started else FAILED)
+                self._write(b"" if self.started else FAILED)
                 self._line.transport.close()
             self._line.ended(self)
 
@@ -149,24 +148,25 @@ class Exchange:
         lines = [_STATUS_LINES[status]]
         closes = False
         for name, value in headers:
-            if _MORE_THAN_A_LINE.search(value):
-                raise ValueError(f"cannot send the header {name!r}: its value is more than a line")
             if name == b"content-length":
                 self._left = int(value)
             elif name == b"connection" and value.lower() == b"close":
                 self.keep_alive, closes = False, True
             lines.append(b"%s: %s\r\n" % (name, value))
         self._silent = self.scope["method"] == "HEAD" or status in _WITHOUT_BODY
-        # For HTTP/1.0 the end of the connection is the end of the answer.
-        self._chunked = self._left is None and not self._silent and self.scope["http_version"] != "1.0"
+        # Before HTTP/1.1 the end of the connection is the end of the answer.
+        self._chunked = self._left is None and not self._silent and self.scope["http_version"] == "1.1"
         if self._chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
         if not (self.keep_alive or closes):
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            raise ValueError(f"cannot send the headers {headers!r}: one of them is more than a line")
+        self._head = head
         self.started = True
         self.awaits_go_ahead = False
-        self._head = b"".join(lines)
         if self._left is None and not self._silent:
             # Nobody knows when the first piece of a stream comes.
             self._write(b"")

@@ -17,6 +17,8 @@ from millrace.programs.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Swe
 
 # What of a request has come: nothing or a part of its head, its head, all of it.
 _HEAD, _BODY, _WHOLE = range(3)
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _FILES = frozenset({"PUT", "PATCH"})
 """How files come. Every route that takes one looks at a key before it reads."""
 
@@ -157,11 +159,14 @@ class HttpProtocol(asyncio.Protocol):
         self._stage = _BODY
         self._since_s = self._sweep.now_s
         self._kept = self._body = 0
+        if self._parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self._headers):
+            # The parser would take the body for the other protocol, and the application would see none.
+            raise ValueError("cannot read a body after an Upgrade")
         version = self._parser.get_http_version()
         self._coming = Exchange(
             self,
             self._scope(version),
-            keep_alive=version != "1.0" and self._parser.should_keep_alive(),
+            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
             awaits_go_ahead=self._awaits_go_ahead,
         )
         if self._answering is None:
@@ -178,7 +183,7 @@ class HttpProtocol(asyncio.Protocol):
         path = raw_path.decode("ascii")
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "asgi": _ASGI,
             "http_version": version,
             "method": self._parser.get_method().decode("ascii"),
             "scheme": self._scheme,

@@ -21,7 +21,7 @@ def _problem(status: HTTPStatus, slug: str, detail: str, *, header: str = "conne
 
 
 NO_HTTP = _problem(
-    HTTPStatus.BAD_REQUEST, "malformed", "cannot read the request: it is no HTTP/1.1, or its address is no URL"
+    HTTPStatus.BAD_REQUEST, "malformed", "cannot read the request: it is no plain HTTP/1.1, or its address is no URL"
 )
 TOO_LARGE = _problem(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

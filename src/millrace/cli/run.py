@@ -145,8 +145,6 @@ async def _first(work: "asyncio.Future[Any]", event: Awaitable[object]) -> bool:
 def collect_garbage() -> None:
     """The start is over (see `app`): what was made until now stays for good, what comes is looked after."""
     gc.freeze()
-    # A request in flight is a few hundred objects: at 700, the default, every tenth request would have them all looked at.
-    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 

@@ -1,4 +1,4 @@
-"""Serve the control API of a supervisor on a socket. Imported late, because uvicorn takes long."""
+"""Serve the control API of a supervisor on a socket. Imported late, because all of it takes long."""
 
 import os
 import socket

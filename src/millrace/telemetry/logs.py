@@ -145,23 +145,32 @@ class _Handler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lines: list[str] = []
+        self._asked: asyncio.AbstractEventLoop | None = None  # who is going to flush
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.append(self.format(record))
-            if not getattr(record, "gather", False):
-                self.flush()
-            elif len(self._lines) == 1:
-                asyncio.get_running_loop().call_soon(self.flush)
-        except RuntimeError:  # there is no loop
-            self.flush()
         except Exception:  # noqa: BLE001  as the standard library's own
             self.handleError(record)
+        if getattr(record, "gather", False):
+            self._flush_soon()
+        else:
+            self.flush()
+
+    def _flush_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            if self._asked is not loop:
+                self._asked = loop
+                loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what is there, also at the end of the program."""
         with self.lock or nullcontext():
-            lines, self._lines = self._lines, []
+            lines, self._lines, self._asked = self._lines, [], None
             if lines:
                 lines.append("")
                 with suppress(OSError, ValueError):

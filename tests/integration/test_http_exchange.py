@@ -180,9 +180,14 @@ def test_a_stream_is_chunked_and_for_http_1_0_it_ends_with_the_connection() -> N
     ],
 )
 def test_what_is_no_http_gets_a_problem_and_an_end(request_: bytes) -> None:
-    head, _, body = talk(request_).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n")
-    assert json.loads(body)["type"] == "urn:millrace:problem:malformed"
+    async def test(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(request_)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n")
+        assert json.loads(body)["type"] == "urn:millrace:problem:malformed"
+        assert scene.seen == []
+
+    on_connection(test)
 
 
 @pytest.mark.parametrize("path", [b"/fails", b"/injected"])
@@ -253,3 +258,16 @@ def test_a_stop_waits_for_answers_and_not_for_idle_connections_or_for_ever(monke
 
     monkeypatch.setattr(server, "GRACE_S", 0.5)
     run(main())
+
+
+def test_a_body_that_nobody_reads_yet_stays_with_its_sender() -> None:
+    async def test(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = 64 << 20  # far more than the kernel holds on the way
+        writer.write(b"PUT /parked HTTP/1.1\r\n" + HOST + b"content-length: %d\r\n\r\n" % size + b"x" * size)
+        for _ in range(5000):
+            await asyncio.sleep(0)
+        assert writer.transport.get_write_buffer_size() > size // 2
+        scene.go_on.set()
+        assert await answer(reader) == (200, b"/parked %d" % size)
+
+    on_connection(test)

@@ -1,7 +1,7 @@
 """Which processes belong to a child, and how to signal them, read from /proc (proc(5)).
 
-A process belongs to the tree when it descends from the child, or is in its session, or was seen in the tree before, or
-carries the child's mark (see `mark`), which finds those that forked twice and called setsid, also with another environment
+A process belongs to the tree when it descends from the child, or is in its session or control group, or was seen in the tree
+before, or carries the child's mark (see `mark`), which finds those that forked twice and called setsid, also with another environment
 or another user. What escapes: a process that does all of this *and* sets RLIMIT_LOCKS before anyone looked. Only a cgroup
 or a PID namespace catches that one; a supervisor kills it at its own end (see `orphans`).
 """
@@ -11,7 +11,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -73,8 +73,9 @@ def read_process(pid: int) -> Process | None:
 class Tree:
     """The processes of one child. The child must stay uncollected while this is used, so that its pid stays its own."""
 
-    def __init__(self, pid: int, mark: Mark) -> None:
-        """`pid` leads its own session."""
+    def __init__(self, pid: int, mark: Mark, held: Callable[[], set[int]] = set) -> None:
+        """`pid` leads its own session. `held` gives the pids of the child's control group, from which nothing gets away."""
+        self._held = held
         self._pid = pid
         self._mark = mark
         first = read_process(pid)
@@ -87,6 +88,7 @@ class Tree:
         """All that live. Without `search` the mark is not looked for: three times cheaper, misses fresh strays."""
         table = {p.pid: p for p in processes()}
         own = {pid for pid, p in table.items() if self._pid in (pid, p.session) or p.key in self._seen}
+        own |= self._held() & table.keys()
         if search:
             own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p)}
         children: dict[int, list[int]] = {}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from millrace.process.grounds import close_grounds, grounds
 from millrace.process.mark import carry, own_mark
 from millrace.process.orphans import Orphans
 from millrace.process.signals import inherit_nothing
@@ -87,7 +88,7 @@ async def supervise(
     doors = ControlDoors(supervisor, control, environ)
     inherit_nothing()
     mark = own_mark()
-    warden = Warden.post(mark) if os.getpid() != 1 else None
+    warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
     carry(mark)
     inherited = {name: value for name, value in environ.items() if name not in _OURS}
     keeper = Keeper(
@@ -112,6 +113,7 @@ async def supervise(
         doors.close()
         await logs.close()
         await orphans.stop()
+        close_grounds()
         if warden is not None:
             warden.dismiss()
 

@@ -251,6 +251,8 @@ class Keeper:
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
+        if child.placed.missing and self._plan_of(each).execution.resources.wanted:
+            log.warning("supervisor.limits_missing", instance=str(each), limits=list(child.placed.missing))
         self.facts[each] = Facts(pid=child.pid, started=self._clock.now(), last_end=self._last_end(each))
         self.post(Spawned(each, run, self._clock.monotonic()))
         if each in self._early:

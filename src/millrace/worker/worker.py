@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
@@ -13,6 +14,7 @@ from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HeartbeatReply, TaskView
+from millrace.worker import facts
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.claims import Claims
@@ -26,6 +28,7 @@ from millrace.worker.proofs import Proven
 from millrace.worker.register import Registrar
 from millrace.worker.run_task import Runner
 from millrace.worker.scratch import Scratch
+from millrace.worker.shut_in import record, way_in
 from millrace.worker.terms import WorkerTerms
 
 __all__ = ["Worker", "WorkerTerms"]
@@ -82,6 +85,7 @@ class Worker(Service):
         self._equipment: Equipment | None = None
         self._runner: Runner | None = None
         self._proven: Sequence[Proven] = ()
+        self._sandbox: facts.Document = {}
         self._claiming: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
@@ -135,11 +139,12 @@ class Worker(Service):
         self._loop = asyncio.get_running_loop()
         self._identity = self._state.open()
         await asyncio.to_thread(self._scratch.prepare)
-        equipment = equip(self._terms, self._client, self._alive, clock=self._clock, draw=self._draw)
+        programs = [source.binary for source in self._terms.engines]
+        able = await way_in(self._terms.sandbox, programs, clock=self._clock)
+        self._sandbox = facts.of_confinement(record(able))
+        equipment = equip(self._terms, self._client, self._alive, able=able, clock=self._clock, draw=self._draw)
         self._equipment = equipment
-        self._proven = await prove_all(
-            self._terms, equipment.running.environment, clock=self._clock, folder=self._scratch.path
-        )
+        self._proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=self._scratch.path)
         self._runner = self._make_runner(equipment)
         self._heart.start()
         await self._register()
@@ -185,7 +190,8 @@ class Worker(Service):
     async def _register(self) -> None:
         if self._identity is None:
             raise RuntimeError("cannot register before the state folder is open")
-        self._membership, lease = await self._registrar.register(self._terms, self._identity, self._proven)
+        terms = replace(self._terms, facts={"sandbox": self._sandbox, **self._terms.facts})
+        self._membership, lease = await self._registrar.register(terms, self._identity, self._proven)
         self._heart.join(self._membership, lease)
 
     async def _claim(self) -> None:

@@ -110,7 +110,7 @@ SENTENCES = {
     "processes.NAME.umask": "Permissions that new files do not get, such as `027`.",
     "processes.NAME.nice": "Added to the supervisor's niceness.",
     "processes.NAME.oom_score_adj": "How gladly the kernel ends it where memory is short.",
-    "processes.NAME.limits": "Resource limits: `nofile`, `nproc`, `as`, `cpu`, `core`, `data`, `stack`, `fsize`, `memlock`.",
+    "processes.NAME.limits": "Of each process (setrlimit): `nofile`, `nproc`, `as`, `cpu`, `core`, `data`, `stack`, `fsize`, `memlock`. Of the whole tree (control group): `memory`, `cpus`, `pids`.",
     "processes.NAME.forward_signals": "Signals of the supervisor that its main process gets, too; a mapping sends another one.",
     "processes.NAME.stdout": "Whether its stdout is taken; short for the same under `logging`.",
     "processes.NAME.stderr": "Whether its stderr is taken; short for the same under `logging`.",

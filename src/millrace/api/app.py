@@ -1,6 +1,6 @@
 """The API as one ASGI application."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import cache
 
@@ -23,7 +23,7 @@ log = logger("api")
 
 def write_access_log(served: Served) -> None:
     """One event for each answer that is worth a line; no query and no header, for they may hold secrets."""
-    log.info(
+    log.frequent(
         "api.request",
         request_id=served.request_id,
         method=served.method,
@@ -43,9 +43,9 @@ class App:
         self._edge = edge
         self.master = master
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
-        await self._edge(scope, receive, send)
+        return self._edge(scope, receive, send)
 
     async def expire_uploads(self, *, before: datetime) -> int:
         """Remove uploads that were begun before a moment; returns how many."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from millrace.edge.access import Rules, check_place, identify, whose_share
 from millrace.edge.audit import Audit
-from millrace.edge.call import Answer, Call, ClientGoneError, Message, Receive, Scope, Send, Stream, whole_body
+from millrace.edge.call import Answer, Call, ClientGoneError, Receive, Scope, Send, Stream, whole_body
 from millrace.edge.decode import decoder
 from millrace.edge.keys import Caller, forbidden, is_foreign, stranger
 from millrace.edge.rate_limit import RateLimiter, exhausted
@@ -90,19 +90,18 @@ class Edge(Generic[C]):
         self._served = served
         self._lost = lost
         self._tree: Tree[_Ready[C]] = Tree()
-        self._prefix = os.urandom(6).hex()
+        self._prefix = os.urandom(6).hex().encode()
         self._count = 0
         for route in routes:
             self._tree.add(route.method, route.path, _ready(route))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
+            return self._http(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return _lifespan(receive, send)
+        return send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -111,7 +110,7 @@ class Edge(Generic[C]):
         sender.request_id = headers.get(b"x-request-id", b"")
         if not _is_plain(sender.request_id):
             self._count += 1
-            sender.request_id = b"%s-%x" % (self._prefix.encode(), self._count)
+            sender.request_id = b"%s-%x" % (self._prefix, self._count)
         route: _Ready[C] | None = None
         call: Call[Any] | None = None
         before: object = None
@@ -290,7 +289,9 @@ class _Sender:
         head = [(b"x-request-id", self.request_id), _SNIFF, *self.extra, *headers]
         if status != 204:
             head += ((b"content-type", media), (b"content-length", b"%d" % len(body)))
-        await self._start(status, head)
+        self.status = status
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
 
     async def _stream(self, stream: Stream) -> None:
@@ -306,7 +307,9 @@ class _Sender:
             head.append((b"content-length", b"%d" % stream.length))
         pieces = stream.pieces
         try:
-            await self._start(stream.status, head)
+            self.status = stream.status
+            self.started = True
+            await self._send({"type": "http.response.start", "status": stream.status, "headers": head})
             if not self._head:
                 async for piece in pieces:
                     await self._send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -315,12 +318,6 @@ class _Sender:
             close: Callable[[], Awaitable[None]] | None = getattr(pieces, "aclose", None)
             if close is not None:
                 await close()
-
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status = status
-        self.started = True
-        message: Message = {"type": "http.response.start", "status": status, "headers": headers}
-        await self._send(message)
 
 
 def _ready(route: Route[C]) -> _Ready[C]:

@@ -78,7 +78,7 @@ class ControlDoors(Service):
         """Return when requests are answered."""
         if self._unix is None and self._tcp is None:
             return
-        # uvicorn takes a fifth of a second to import; the keeper goes on meanwhile.
+        # The API takes a tenth of a second to import; the keeper goes on meanwhile.
         serve = await asyncio.to_thread(import_module, "millrace.programs.control_server")
         if self._unix is not None:
             await self._parts.enter_async_context(

@@ -1,11 +1,11 @@
-"""Serve the control API of a supervisor on a socket. Imported late, because uvicorn takes long."""
+"""Serve the control API of a supervisor on a socket. Imported late, because all of it takes long."""
 
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from millrace.edge.access import Rules
-from millrace.programs.http_protocol import BoundedProtocol
+from millrace.programs.http_protocol import HttpProtocol
 from millrace.programs.peer_protocol import PeerProtocol
 from millrace.programs.server import HttpServer
 from millrace.programs.subject_protocol import SubjectProtocol
@@ -31,7 +31,7 @@ def remote(
 ) -> Service:
     """On TCP, for whom the rules name. With `client_ca` whoever shows no certificate of that authority is not heard."""
     app = control_app(supervisor, rules=rules)
-    protocol = BoundedProtocol if client_ca is None else SubjectProtocol
+    protocol = HttpProtocol if client_ca is None else SubjectProtocol
     return HttpServer(
         app,
         listening,

@@ -5,17 +5,17 @@ import socket
 import struct
 
 from millrace.edge.access import PEER, Peer
-from millrace.programs.http_protocol import BoundedProtocol
+from millrace.programs.http_protocol import HttpProtocol
 
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # <asm-generic/socket.h>; the socket module has no name for it
 _MAX_GROUPS = 65_536  # NGROUPS_MAX
 
 
-class PeerProtocol(BoundedProtocol):
+class PeerProtocol(HttpProtocol):
     """One connection of a user of this machine; `client` is `uid:NUMBER` and the pid."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its own
         """A client has come."""
         super().connection_made(transport)
         peer = peer_of(transport.get_extra_info("socket"))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace.edge.access import SUBJECT
-from millrace.programs.http_protocol import BoundedProtocol
+from millrace.programs.http_protocol import HttpProtocol
 
 _SHORT = {
     "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C",
@@ -13,10 +13,10 @@ _SHORT = {
 }  # fmt: skip
 
 
-class SubjectProtocol(BoundedProtocol):
+class SubjectProtocol(HttpProtocol):
     """One connection whose client showed a certificate of the authority that is asked for."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its own
         """A client has come, and OpenSSL has verified it."""
         super().connection_made(transport)
         self.app_state = {SUBJECT: subject_of(transport.get_extra_info("peercert") or {})}

@@ -204,8 +204,8 @@ def registered(body: bytes) -> Registered:
 
 
 def given(body: bytes) -> tuple[str, int] | None:
-    """Task and attempt of a claim's reply; only these two are read, for a real worker's parsing is not measured."""
-    at = body.find(b'"task":"')
+    """Task and attempt that a claim was given; only these two are read, for a real worker's parsing is not measured."""
+    at = body.find(b'"task":"', body.find(b'"tasks":['))
     if at < 0:
         return None
     task = body[at + 8 : body.index(b'"', at + 8)]

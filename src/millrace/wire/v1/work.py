@@ -130,27 +130,27 @@ class OutputReport(Request):
     streams: list[Document] = []
 
 
-class EndRequest(Fenced):
+class EndRequest(Fenced, kw_only=True):
     """The attempt ended. With a `claim`, master and worker spare a request: both happen, or neither."""
 
     claim: NextClaim | None = None
 
 
-class CompleteRequest(EndRequest):
+class CompleteRequest(EndRequest, kw_only=True):
     """The work is done, checked and published."""
 
     outputs: Annotated[list[OutputReport], msgspec.Meta(max_length=100_000)] = []
     facts: Document = {}
 
 
-class FailRequest(EndRequest):
+class FailRequest(EndRequest, kw_only=True):
     """The attempt failed."""
 
     failure_class: FailureClass = msgspec.field(name="class")
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
 
 
-class HandBackRequest(EndRequest):
+class HandBackRequest(EndRequest, kw_only=True):
     """The worker gives the task back unspent: it drains, or has no room for it."""
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]

@@ -55,7 +55,9 @@ async def _end(farm: Farm, move: Move, then: Next | None) -> Ended:
         if same and attempt.outcome is move.outcome:
             return Ended(task.state, await _claim_again(farm, attempt.node_id, then))
     if then is not None and (task.attempt, task.node_id) == (move.attempt, move.node_id) and task.state in move.sources:
-        raise StaleEpochError(f"cannot give work to node {move.node_id}: its epoch {then.epoch} is over; register again")
+        raise StaleEpochError(
+            f"cannot give work to node {move.node_id}: its epoch {then.epoch} is over; register again"
+        )
     raise _stale(move, task)
 
 

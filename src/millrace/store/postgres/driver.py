@@ -36,7 +36,7 @@ from millrace.store.postgres import nodes as node_units
 from millrace.store.postgres import work as work_units
 from millrace.store.postgres.claims import Claim
 from millrace.store.postgres.connection import Database, Session, connect, meaning_of
-from millrace.store.postgres.moves import Report, rounds_of
+from millrace.store.postgres.moves import MoveAndClaim, rounds_of
 from millrace.store.postgres.nodes import Heartbeat
 from millrace.store.postgres.notices import Notices
 from millrace.store.postgres.schema import migrate
@@ -196,7 +196,7 @@ class PostgresStore:
         if move.node_id is None:
             return None
         claim = Claim(node_id=move.node_id, epoch=epoch, request_id=request_id, limit=limit)
-        return await self._running().reports.submit(tuple(sorted(set(classes))), Report(move=move, claim=claim))
+        return await self._running().reports.submit(tuple(sorted(set(classes))), MoveAndClaim(move=move, claim=claim))
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))

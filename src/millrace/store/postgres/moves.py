@@ -24,7 +24,7 @@ _TYPES = (
 _GUARDS = 7
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class MoveAndClaim(Struct, frozen=True, kw_only=True):
     """The end of an attempt, with the claim of the node that reports it."""
 
     move: Move
@@ -148,7 +148,7 @@ class _Moves:
 class _Reports:
     """Moves with a claim each; the answer is what was given."""
 
-    def __init__(self, session: Session, classes: Sequence[int], reports: Sequence[Report]) -> None:
+    def __init__(self, session: Session, classes: Sequence[int], reports: Sequence[MoveAndClaim]) -> None:
         self.moves = [report.move for report in reports]
         self._claims = [report.claim for report in reports]
         self._classes = classes
@@ -184,7 +184,7 @@ async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:
 
 
 async def move_and_claim_all(
-    session: Session, classes: Sequence[int], reports: Sequence[Report]
+    session: Session, classes: Sequence[int], reports: Sequence[MoveAndClaim]
 ) -> list[Sequence[Claimed] | None]:
     """For each report the tasks given, or None where its move did not happen."""
     wanted = [(job_of(one.move.task_id), (one.claim.node_id, one.claim.request_id)) for one in reports]

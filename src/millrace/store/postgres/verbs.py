@@ -9,7 +9,7 @@ from millrace.store.postgres.claims import Claim, claim_all
 from millrace.store.postgres.combiner import BySignature, Combiner
 from millrace.store.postgres.connection import Database, Session
 from millrace.store.postgres.jobs import add_jobs
-from millrace.store.postgres.moves import Report, move_all, move_and_claim_all
+from millrace.store.postgres.moves import MoveAndClaim, move_all, move_and_claim_all
 from millrace.store.postgres.nodes import Heartbeat, heartbeats
 from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
@@ -30,7 +30,7 @@ class Verbs:
         self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S, always=True)
         # Nodes that can run exactly the same classes share a statement.
         self.claims = BySignature[tuple[int, ...], Claim, Given](self._claim, gather_s=GATHER_S)
-        self.reports = BySignature[tuple[int, ...], Report, Given](self._report, gather_s=GATHER_S)
+        self.reports = BySignature[tuple[int, ...], MoveAndClaim, Given](self._report, gather_s=GATHER_S)
 
     async def drain(self) -> None:
         """Return when everything that was asked is answered."""
@@ -55,7 +55,7 @@ class Verbs:
     async def _claim(self, classes: tuple[int, ...], claims: Sequence[Claim]) -> Sequence[Given]:
         return await self._hot(lambda session: claim_all(session, classes, claims))
 
-    async def _report(self, classes: tuple[int, ...], reports: Sequence[Report]) -> Sequence[Given]:
+    async def _report(self, classes: tuple[int, ...], reports: Sequence[MoveAndClaim]) -> Sequence[Given]:
         return await self._hot(lambda session: move_and_claim_all(session, classes, reports))
 
     async def _heartbeats(self, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:

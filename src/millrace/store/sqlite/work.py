@@ -25,7 +25,9 @@ def claim(
         return None
     if standing[0][2] is not None:
         return _held(session, standing)
-    return _give(session, standing[0][0], node_id, epoch, request_id, classes, limit)
+    return _give(
+        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+    )
 
 
 def move_and_claim(
@@ -42,7 +44,15 @@ def move_and_claim(
         if repeated:
             given = _held(session, repeated)
         else:
-            given = _give(session, standing[0][0], move.node_id, epoch, request_id, classes, limit)
+            given = _give(
+                session,
+                standing[0][0],
+                node_id=move.node_id,
+                epoch=epoch,
+                request_id=request_id,
+                classes=classes,
+                limit=limit,
+            )
     _make(session, move, found)
     return given
 
@@ -54,7 +64,7 @@ def _held(session: Session, standing: Rows) -> Sequence[Claimed]:
 
 
 def _give(
-    session: Session, node_name: str, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    session: Session, node_name: str, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
 ) -> Sequence[Claimed]:
     given: list[Claimed] = []
     now = session.now_ms

@@ -436,6 +436,20 @@ def test_a_report_and_a_claim_are_one_step(farm: Any) -> None:
     farm.run(work())
 
 
+def test_a_report_under_the_name_of_an_earlier_claim_gives_what_is_still_held(farm: Any) -> None:
+    async def work() -> None:
+        first, second, third = await queue_jobs(farm.store, 3)
+        node = await farm.store.register(a_node())
+        await _claim(farm, node, "a", limit=2)
+        ends = [completes(task, 1, node_id=node.id) for task in (first, second)]
+        given = await _end_and_claim(farm, node, ends[0], "a")
+        assert [one.task_id for one in given] == [second]
+        given = await _end_and_claim(farm, node, ends[1], "a")
+        assert [one.task_id for one in given] == [third]
+
+    farm.run(work())
+
+
 def test_a_report_that_is_not_taken_claims_nothing(farm: Any) -> None:
     async def work() -> None:
         first, _ = await queue_jobs(farm.store, 2)

@@ -209,6 +209,24 @@ async def test_a_claim_whose_reply_was_lost_gives_the_same_tasks_again(rig: Rig)
 
 
 @farm_test
+async def test_a_report_whose_claim_is_filled_wakes_the_next_in_line(rig: Rig) -> None:
+    for _ in range(4):
+        await rig.submit()
+    node, other = await rig.node("one"), await rig.node("two")
+    held = await rig.one(node)
+    waiter = rig.farm.waiting.enter(await rig.offers.classes_for(other.id, other.epoch))
+    for limit, woken in ((1, True), (5, False)):
+        waiter.woken.clear()
+        then = report.Next(offers=rig.offers, epoch=node.epoch, request_id=f"the-next-{limit}", limit=limit)
+        ended = await report.complete(
+            rig.farm, held.task_id, node_id=node.id, attempt=1, outputs=(), facts={}, then=then
+        )
+        held = ended.tasks[0]
+        assert waiter.woken.is_set() is woken
+    assert len(ended.tasks) == 2
+
+
+@farm_test
 async def test_a_lost_workers_task_runs_elsewhere_and_its_late_reports_change_nothing(rig: Rig) -> None:
     job_id = await rig.submit()
     first, second = await rig.node("one"), await rig.node("two")

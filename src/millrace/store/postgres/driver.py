@@ -36,7 +36,7 @@ from millrace.store.postgres import nodes as node_units
 from millrace.store.postgres import work as work_units
 from millrace.store.postgres.claims import Claim
 from millrace.store.postgres.connection import Database, Session, connect, meaning_of
-from millrace.store.postgres.moves import MoveAndClaim, rounds_of
+from millrace.store.postgres.moves import MoveAndClaim, rounds
 from millrace.store.postgres.nodes import Heartbeat
 from millrace.store.postgres.notices import Notices
 from millrace.store.postgres.schema import migrate
@@ -182,7 +182,7 @@ class PostgresStore:
             return [await verbs.moves.submit(moves[0])]
         answers = [False] * len(moves)
         # Moves of one job in one call follow each other; all others go together.
-        for places in rounds_of(moves):
+        for places in rounds(moves):
             done = await asyncio.gather(*(verbs.moves.submit(moves[place]) for place in places))
             for place, happened in zip(places, done, strict=True):
                 answers[place] = happened

@@ -1,6 +1,6 @@
 """Moves on PostgreSQL, and reports with a claim: a batch in one statement, each with its own guard."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -63,24 +63,17 @@ _REPORTS_OPEN = QUERIES["move_open"].format(
 )
 
 
-def rounds(wanted: Sequence[Collection[Hashable]]) -> list[list[int]]:
-    """The places of requests in rounds: none of the things that they want comes twice in a round, and those who want
-    the same keep their order.
-    """
-    turns: dict[Hashable, int] = {}
+def rounds(moves: Sequence[Move]) -> list[list[int]]:
+    """The places of the moves in rounds, so that no job comes twice in a round and each keeps its order."""
+    seen: dict[str, int] = {}
     found: list[list[int]] = []
-    for place, things in enumerate(wanted):
-        turn = 1 + max(turns.get(thing, -1) for thing in things)
-        turns.update(dict.fromkeys(things, turn))
+    for place, move in enumerate(moves):
+        job = job_of(move.task_id)
+        turn = seen[job] = seen.get(job, -1) + 1
         if turn == len(found):
             found.append([])
         found[turn].append(place)
     return found
-
-
-def rounds_of(moves: Sequence[Move]) -> list[list[int]]:
-    """The places of the moves in rounds, so that no job comes twice in a round."""
-    return rounds([(job_of(move.task_id),) for move in moves])
 
 
 class _Batch(Protocol[A_co]):
@@ -100,10 +93,10 @@ class _Batch(Protocol[A_co]):
 A = TypeVar("A")
 
 
-async def _settle(batch: _Batch[A], in_rounds: Sequence[Sequence[int]]) -> dict[int, A]:
+async def _settle(batch: _Batch[A]) -> dict[int, A]:
     """The answers of the moves that happened, by place."""
     answers: dict[int, A] = {}
-    for places in in_rounds:
+    for places in rounds(batch.moves):
         todo = [(place, key) for place in places if (key := rows.position_of(batch.moves[place].task_id)) is not None]
         if todo:
             answers |= await batch.make("SKIP LOCKED" if len(todo) > 1 else "", todo)
@@ -179,7 +172,7 @@ class _Reports:
 
 async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:
     """For each move whether it happened."""
-    done = await _settle(_Moves(session, moves), rounds_of(moves))
+    done = await _settle(_Moves(session, moves))
     return [place in done for place in range(len(moves))]
 
 
@@ -187,8 +180,7 @@ async def move_and_claim_all(
     session: Session, classes: Sequence[int], reports: Sequence[MoveAndClaim]
 ) -> list[Sequence[Claimed] | None]:
     """For each report the tasks given, or None where its move did not happen."""
-    wanted = [(job_of(one.move.task_id), (one.claim.node_id, one.claim.request_id)) for one in reports]
-    answers = await _settle(_Reports(session, classes, reports), rounds(wanted))
+    answers = await _settle(_Reports(session, classes, reports))
     return [answers.get(place) for place in range(len(reports))]
 
 

@@ -39,6 +39,19 @@ async def claim_all(
     session: Session, classes: Sequence[int], claims: Sequence[Claim]
 ) -> Sequence[Sequence[Claimed] | None]:
     """The tasks for each claim, or None where the node may not have any; a repeated request counts once."""
+    answers = await _claim(session, classes, claims)
+    empty = [place for place, given in enumerate(answers) if given is not None and not given]
+    if empty and await session.all("passed_by", classes):
+        # Another master may be serving the same request at this moment, and the answer is then what it gives. Where it
+        # leaves other tasks, the database makes us wait for it, because no seat is taken twice; else we do.
+        await session.all("await_rival", classes)
+        again = await _claim(session, classes, [claims[place] for place in empty])
+        for place, given in zip(empty, again, strict=True):
+            answers[place] = given
+    return answers
+
+
+async def _claim(session: Session, classes: Sequence[int], claims: Sequence[Claim]) -> list[Sequence[Claimed] | None]:
     # In the order of the requests, so that two masters that serve the same ones wait for each other in one direction only.
     unique = {(one.request_id, one.node_id, one.epoch): one for one in reversed(claims)}
     keys = sorted(unique)
@@ -53,5 +66,5 @@ async def claim_all(
         else:
             tasks.append(claimed(row))
             session.changed = True
-    answers = dict(zip(keys, given, strict=True))
-    return [answers[one.request_id, one.node_id, one.epoch] for one in claims]
+    found = dict(zip(keys, given, strict=True))
+    return [found[one.request_id, one.node_id, one.epoch] for one in claims]

@@ -86,6 +86,17 @@ UNION ALL
 SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked WHERE node_name IS NULL
 ORDER BY 1, 2, 3, 4
 
+-- name: passed_by
+-- Whether a claim that was given nothing may have passed tasks by that a rival has locked.
+SELECT FROM unnest($1::int[]) AS c (class_id)
+CROSS JOIN LATERAL (SELECT FROM tasks WHERE state = 'queued' AND class_id = c.class_id LIMIT 1) t LIMIT 1
+
+-- name: await_rival
+SELECT FROM unnest($1::int[]) AS c (class_id)
+CROSS JOIN LATERAL (
+  SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id ORDER BY rank, job, position LIMIT 1
+  FOR KEY SHARE) t
+
 -- name: given_before
 -- What the nodes have already by the same requests.
 SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (

@@ -151,7 +151,7 @@ async def complete(
         outcome=Outcome.COMPLETED,
         release=True,
         outputs=outputs,
-        facts=facts,
+        facts=facts or None,
     )
     return await _end(farm, move, then)
 

@@ -210,7 +210,7 @@ class SqliteStore:
         unit = partial(
             work_units.move_and_claim, move=move, epoch=epoch, request_id=request_id, classes=classes, limit=limit
         )
-        return await self._write(unit, weight=1 + limit)
+        return await self._write(unit, weight=limit)
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from signal import SIGTERM, Signals
+from signal import Signals
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.schedule.heartbeat import Heartbeats
 from millrace.supervisor.schedule.jobs import Watch, soonest
@@ -144,6 +144,13 @@ class Keeper:
             if theirs is not None:
                 child.send(theirs)
 
+    def signal(self, process: str, number: Signals) -> int:
+        """Send a signal to the main process of each instance; to how many."""
+        children = [child for each, child in self._children.items() if each.process == process]
+        for child in children:
+            child.send(number)
+        return len(children)
+
     def saw(self, each: Id, entries: Sequence[Entry]) -> None:
         """Let it be known what an instance printed, before anything is filtered out and after secrets are."""
         self._vigils.saw(each, entries[0].stream, (entry.message for entry in entries))
@@ -160,7 +167,7 @@ class Keeper:
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
-                self._task(_stopped(child, 0.0, SIGTERM))
+                self._task(_stopped(child, 0.0, Shutdown()))
         self.post(Ending())
         if self._hurried:
             self._hooks.hurry()
@@ -267,7 +274,7 @@ class Keeper:
         if child is None:
             self._early.add(each)
         else:
-            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
+            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule))
 
     def _belongs(self, each: Id, pid: int) -> bool:
         child = self._children.get(each)
@@ -301,6 +308,6 @@ class Keeper:
         self.post(Due(effect.id, effect.run))
 
 
-async def _stopped(child: Child, grace_s: float, by: Signals) -> None:
+async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:
     with suppress(CannotStop):  # whoever waits for its end is told
-        await child.stop(grace_s, by=by)
+        await child.stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)

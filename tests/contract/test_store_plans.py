@@ -106,7 +106,7 @@ def _check_claim(plan: str) -> None:
 def test_hot_statements_look_up_each_row_whatever_the_statistics_say(explain_hot: Any) -> None:
     claims = [CLAIM, *_REPORTS.values()]
     hot = [*_ADD.values(), POSTGRES["known_keys"], *claims, *_MOVES.values(), _MOVES_OPEN, _REPORTS_OPEN]
-    hot += [POSTGRES["passed_by"], POSTGRES["await_rival"]]
+    hot += [POSTGRES["await_rival"]]
     for sql in [*hot, *_HEARTBEATS.values(), POSTGRES["held"]]:
         plan = explain_hot(sql)
         _check_lookups(plan)

@@ -19,6 +19,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     limit: int
 
 
+_TRIES = 8
+
 CLAIM_PARTS = {
     "held": QUERIES["given_before"],
     "give": QUERIES["give"],
@@ -39,27 +41,36 @@ async def claim_all(
     session: Session, classes: Sequence[int], claims: Sequence[Claim]
 ) -> Sequence[Sequence[Claimed] | None]:
     """The tasks for each claim, or None where the node may not have any; a repeated request counts once."""
-    answers = await _claim(session, classes, claims)
-    empty = [place for place, given in enumerate(answers) if given is not None and not given]
-    if empty and await session.all("passed_by", classes):
+    answers, passed_by = await _claim(session, classes, claims)
+    for _ in range(_TRIES):
+        empty = [place for place, given in enumerate(answers) if given is not None and not given]
+        if not (empty and passed_by):
+            break
         # Another master may be serving the same request at this moment, and the answer is then what it gives. Where it
         # leaves other tasks, the database makes us wait for it, because no seat is taken twice; else we do.
         await session.all("await_rival", classes)
-        again = await _claim(session, classes, [claims[place] for place in empty])
+        again, passed_by = await _claim(session, classes, [claims[place] for place in empty])
         for place, given in zip(empty, again, strict=True):
             answers[place] = given
     return answers
 
 
-async def _claim(session: Session, classes: Sequence[int], claims: Sequence[Claim]) -> list[Sequence[Claimed] | None]:
+async def _claim(
+    session: Session, classes: Sequence[int], claims: Sequence[Claim]
+) -> tuple[list[Sequence[Claimed] | None], bool]:
+    """The answers, and whether tasks were passed by that a rival has locked."""
     # In the order of the requests, so that two masters that serve the same ones wait for each other in one direction only.
     unique = {(one.request_id, one.node_id, one.epoch): one for one in reversed(claims)}
     keys = sorted(unique)
     given: list[list[Claimed] | None] = [[] for _ in keys]
+    passed_by = False
     for row in await session.alone(
         CLAIM, classes, [key[1] for key in keys], [key[2] for key in keys], [key[0] for key in keys],
         [unique[key].limit for key in keys],
     ):  # fmt: skip
+        if row[0] == 0:
+            passed_by = True
+            continue
         tasks = given[row[0] - 1]
         if row[1] is None or tasks is None:
             given[row[0] - 1] = None
@@ -67,4 +78,4 @@ async def _claim(session: Session, classes: Sequence[int], claims: Sequence[Clai
             tasks.append(claimed(row))
             session.changed = True
     found = dict(zip(keys, given, strict=True))
-    return [found[one.request_id, one.node_id, one.epoch] for one in claims]
+    return [found[one.request_id, one.node_id, one.epoch] for one in claims], passed_by

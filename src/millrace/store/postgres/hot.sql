@@ -68,7 +68,8 @@ CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 L
 
 -- name: claim
 -- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request, $5 how many tasks at the most. Last a row
--- with the place alone for each claim of a node that may have nothing.
+-- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
+-- tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
   SELECT w.*, n.node_name
   FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
@@ -84,14 +85,15 @@ noted AS (
 {claimed}
 UNION ALL
 SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked WHERE node_name IS NULL
+UNION ALL
+SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
+WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
+  SELECT count(*) FROM unnest($1::int[]) AS c (class_id)
+  CROSS JOIN LATERAL (SELECT FROM tasks WHERE state = 'queued' AND class_id = c.class_id LIMIT s.total) q)
 ORDER BY 1, 2, 3, 4
 
--- name: passed_by
--- Whether a claim that was given nothing may have passed tasks by that a rival has locked.
-SELECT FROM unnest($1::int[]) AS c (class_id)
-CROSS JOIN LATERAL (SELECT FROM tasks WHERE state = 'queued' AND class_id = c.class_id LIMIT 1) t LIMIT 1
-
 -- name: await_rival
+-- Returns when whoever has locked the first task of each class lets go of it.
 SELECT FROM unnest($1::int[]) AS c (class_id)
 CROSS JOIN LATERAL (
   SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id ORDER BY rank, job, position LIMIT 1

@@ -13,12 +13,13 @@ from millrace.domain.directives import Action
 from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
 from millrace.telemetry.logs import logger
-from millrace.wire.v1.work import HeartbeatReply, TaskView
+from millrace.wire.v1.work import HeartbeatReply, NextClaim, TaskView
 from millrace.worker import facts
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
+from millrace.worker.disk import check_room
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.equipment import Equipment, equip, prove_all
 from millrace.worker.failure import HandBackError
@@ -26,7 +27,7 @@ from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
 from millrace.worker.identity import Identity, StateFolder
 from millrace.worker.proofs import Proven
 from millrace.worker.register import Registrar
-from millrace.worker.run_task import Runner
+from millrace.worker.run_task import Ran, Runner
 from millrace.worker.scratch import Scratch
 from millrace.worker.shut_in import record, way_in
 from millrace.worker.terms import WorkerTerms
@@ -182,6 +183,7 @@ class Worker(Service):
             scratch=self._scratch,
             clock=self._clock,
             draw=self._draw,
+            next_claim=self._next_claim,
             default_timeout_s=self._terms.timeout_s,
         )
 
@@ -249,19 +251,25 @@ class Worker(Service):
         before = self._held.get(task.task)
         control = Control(self._clock)
         running = asyncio.create_task(
-            self._run(runner, task, membership.node, control, before), name=f"task {task.task} attempt {task.attempt}"
+            self._run(runner, task, membership, control, before), name=f"task {task.task} attempt {task.attempt}"
         )
         self._held[task.task] = _Held(task, control, running)
         if self._draining.is_set():
             control.end(Ending.HURRY)
 
-    async def _run(self, runner: Runner, task: TaskView, node: str, control: Control, before: _Held | None) -> None:
+    async def _run(
+        self, runner: Runner, task: TaskView, membership: Membership, control: Control, before: _Held | None
+    ) -> None:
         handed: HandBackError | None = None
         try:
             if before is not None:
                 # The same task came back before its older attempt had ended here; two of them never run together.
                 await asyncio.wait((before.running,))
-            handed = await runner.run(task, node, control)
+            ran = await runner.run(task, membership.node, control)
+            handed = ran.handed
+            # While this task still holds its slot, so that the claim loop does not claim for it, too.
+            for one in await self._given_with_report(ran, membership):
+                self._begin(one)
         except Exception as error:  # noqa: BLE001  one task must not end the worker
             log.error("worker.task_broke", exc=error, task=task.task)  # noqa: TRY400  it takes the error itself
         finally:
@@ -270,6 +278,25 @@ class Worker(Service):
             if handed is not None and handed.delay_s > 0 and not self._draining.is_set():
                 self._spawn(self._rest(handed))
             self._changed.set()
+
+    def _next_claim(self) -> NextClaim | None:
+        """The claim for a slot that becomes free now: none where the next task would only be handed back."""
+        membership = self._membership
+        if membership is None or self._closed.is_set() or self._resting or not self._heart.holds():
+            return None
+        try:
+            check_room(self._scratch.path, at_least_bytes=self._terms.keep_free_bytes)
+        except (HandBackError, OSError):
+            return None
+        return self._claims.with_report(membership)
+
+    async def _given_with_report(self, ran: Ran, membership: Membership) -> Sequence[TaskView]:
+        if self._membership is not membership:
+            return ()  # the master takes them back with the epoch under which they were given
+        if ran.unanswered is None:
+            return ran.given
+        # The report was cut off, by a directive that says that it has arrived or by the worker's end.
+        return await self._claims.again(membership, ran.unanswered.request)
 
     async def _rest(self, handed: HandBackError) -> None:
         """Leave a slot empty for a while: the next task would only be handed back for the same reason."""

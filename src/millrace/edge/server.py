@@ -141,7 +141,7 @@ class Edge(Generic[C]):
         route = None
         if found is not None:
             route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
-        caller = "nobody"
+        caller, grants = "nobody", frozenset[Access]()
         if route is None or route.access is not Access.OPEN:
             # A stranger does not even learn which paths there are.
             known = self._keys.identify(headers)
@@ -151,7 +151,7 @@ class Edge(Generic[C]):
                 raise forbidden(route.access)
             if known.by_cookie and method not in _SAFE_METHODS and is_foreign(headers):
                 raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
-            caller = known.key.name
+            caller, grants = known.key.name, known.key.grants
         if found is None:
             raise not_found(f"there is nothing at {path[:200]}; /v1/openapi.json lists what there is")
         if route is None:
@@ -163,8 +163,9 @@ class Edge(Generic[C]):
                 headers={"allow": ", ".join(allowed)},
             )
         return route, Call(
-            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit
-        )
+            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit,
+            grants=grants,
+        )  # fmt: skip
 
     async def _refuse(
         self, error: Exception, sender: "_Sender", scope: Scope, headers: dict[bytes, bytes], receive: Receive

@@ -91,7 +91,7 @@ async def logs(supervisor: Supervisor, call: Call[None]) -> LinesView:
     name = supervisor.process(call.path["name"]).name
     limit = call.integer("limit", least=1, most=MAX_LINES) or LINES
     lines, last, lost = supervisor.lines.last(name, limit=limit, after=call.integer("after"))
-    return LinesView(process=name, lines=lines, next=last, lost=lost)
+    return LinesView(process=name, lines=lines, next=last, lost=lost, run=supervisor.changes.run)
 
 
 def _asked(supervisor: Supervisor, call: Call[Any], verb: str, *, while_ending: bool = False) -> tuple[str, int]:

@@ -82,15 +82,56 @@ class LineView(Reply):
     instance: str
     stream: Literal["stdout", "stderr"]
     text: str
+    level: Literal["debug", "info", "warn", "error"] = "info"
 
 
 class LinesView(Reply):
-    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept."""
+    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept.
+
+    `run` names this run of the supervisor: with another one, the numbers have begun anew.
+    """
 
     process: str
     lines: list[LineView]
     next: int
     lost: int
+    run: str = ""
+
+
+class UsageView(Reply):
+    """What an instance uses with all that it started. Null where the supervisor may not see it of every process.
+
+    `cpu_s` are seconds of CPU of all its runs; `cpu_percent` of one CPU since the sample before, null in the first. `pss_bytes`
+    divides a page of memory between those that share it, `rss_bytes` counts it in each. Bytes are those read from and
+    written to storage since the process started.
+    """
+
+    at: datetime
+    cpu_s: float
+    cpu_percent: float | None
+    rss_bytes: int
+    pss_bytes: int | None
+    read_bytes: int | None
+    written_bytes: int | None
+    processes: int
+    threads: int
+    descriptors: int | None
+
+
+class InstanceUsage(Reply):
+    """Samples of one instance, oldest first."""
+
+    process: str
+    instance: str
+    samples: list[UsageView]
+
+
+class ResourcesView(Reply):
+    """Samples of every instance that runs. They are taken every `period_s` while somebody asks, and kept for `kept_s`."""
+
+    period_s: float
+    kept_s: float
+    instances: list[InstanceUsage]
 
 
 class ChangeView(Reply):
@@ -103,11 +144,19 @@ class ChangeView(Reply):
 
 
 class SupervisorHealth(Reply):
-    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed."""
+    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed. `run` names this run of it."""
 
     status: Literal["healthy", "ending"]
     ready: bool
     version: str
+    run: str = ""
+
+
+class CallerView(Reply):
+    """Who asks, and what its key opens: `read`, `operate`."""
+
+    name: str
+    grants: list[str]
 
 
 class EndingView(Reply):

@@ -55,6 +55,7 @@ class Child:
             os.close(out_end)
             os.close(err_end)
         claim(self._popen.pid)
+        self.mark = mark
         self._tree = Tree(self._popen.pid, mark)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
         self._readers = (

@@ -76,6 +76,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
                 raise
     finally:
         doors.close()
+        await supervisor.resources.close()
         await logs.close()
         await orphans.stop()
         if warden is not None:

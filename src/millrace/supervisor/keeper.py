@@ -19,6 +19,7 @@ from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.probes import ask
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
+from millrace.supervisor.resources import Root
 from millrace.supervisor.schedule.heartbeat import Heartbeats
 from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
@@ -129,6 +130,10 @@ class Keeper:
             self._do(effects)
             self._events.popleft()
 
+    def roots(self) -> dict[Id, Root]:
+        """The process that each instance has at present."""
+        return {each: Root(child.pid, child.mark, self.facts[each].spent_s) for each, child in self._children.items()}
+
     def pass_on(self, number: Signals) -> None:
         """Give a signal to the processes whose plan asks for it, each to its main process."""
         for each, child in self._children.items():
@@ -222,7 +227,10 @@ class Keeper:
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
-        self.facts[each] = Facts(pid=child.pid, started=self._clock.now(), last_end=self._last_end(each))
+        before = self.facts.get(each, Facts())
+        self.facts[each] = Facts(
+            pid=child.pid, started=self._clock.now(), last_end=before.last_end, spent_s=before.spent_s
+        )
         self.post(Spawned(each, run, self._clock.monotonic()))
         if each in self._early:
             self._early.discard(each)
@@ -230,18 +238,15 @@ class Keeper:
         try:
             end = await child.wait()
         except CannotStop as error:
-            code, signal, how = None, None, str(error)
+            code, signal, how, spent_s = None, None, str(error), before.spent_s
         else:
-            code, signal, how = end.code, end.signal, str(end)
+            code, signal, how, spent_s = end.code, end.signal, str(end), before.spent_s + end.cpu_s
         finally:
             self._children.pop(each, None)
             self._closing(each)
-        self.facts[each] = Facts(last_end=LastEnd(at=self._clock.now(), how=how, code=code, signal=signal))
+        last_end = LastEnd(at=self._clock.now(), how=how, code=code, signal=signal)
+        self.facts[each] = Facts(last_end=last_end, spent_s=spent_s)
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
-
-    def _last_end(self, each: Id) -> LastEnd | None:
-        known = self.facts.get(each)
-        return None if known is None else known.last_end
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown

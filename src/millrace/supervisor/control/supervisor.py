@@ -1,6 +1,6 @@
 """What the handlers work with: the keeper, and what was seen of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from millrace.edge.refusal import RefusalError, not_found
@@ -12,6 +12,7 @@ from millrace.supervisor.control.views import instance_view, process_view
 from millrace.supervisor.facts import Facts
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.resources import Resources, Root
 from millrace.supervisor.state import Event, Id, Instance, State
 from millrace.wire.v1.supervise import ChangeView, ProcessView
 
@@ -22,6 +23,9 @@ class Kept(Protocol):
     plan: Plan
     state: State
     facts: dict[Id, Facts]
+
+    def roots(self) -> Mapping[Id, Root]:
+        """The process that each instance has at present."""
 
     def post(self, event: Event) -> None:
         """Let the machine know of something."""
@@ -39,6 +43,7 @@ class Supervisor:
         self.news = News(clock)
         self.changes = Changes()
         self.lines = Lines()
+        self.resources = Resources(clock, lambda: self.keeper.roots())  # noqa: PLW0108  there is no keeper yet
         self.scales: dict[str, int] = {}
         """What processes were scaled to, so that a start after a stop brings that many back."""
         self._keeper: Kept | None = None
@@ -57,6 +62,8 @@ class Supervisor:
     def heard(self, each: Id, instance: Instance | None) -> None:
         """An instance has changed, or (None) was scaled away."""
         now_s = self.clock.monotonic()
+        if instance is None:
+            self.resources.forget(each)
         now = None if instance is None else instance_view(each, instance, self.keeper.facts.get(each), now_s=now_s)
         self.changes.add(ChangeView(at=self.clock.now(), process=each.process, instance=str(each), now=now))
         self.news.ring()

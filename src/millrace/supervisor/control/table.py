@@ -3,7 +3,7 @@
 from typing import Any
 
 from millrace.edge.route import Access, Body, Handler, Param, Route
-from millrace.supervisor.control import events, processes, system
+from millrace.supervisor.control import events, processes, system, usage
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.wire.v1 import supervise as s
 
@@ -23,6 +23,16 @@ _LINES = (
         schema={"type": "integer", "minimum": 1, "maximum": processes.MAX_LINES, "default": processes.LINES},
     ),
     Param(name="after", text="Only lines after this number.", schema={"type": "integer", "minimum": 0}),
+)
+_PAST = (
+    Param(
+        name="since", text="Only samples after this time: RFC 3339, or seconds since 1970.", schema={"type": "string"}
+    ),
+    Param(
+        name="limit",
+        text="At most so many samples of each instance, the newest.",
+        schema={"type": "integer", "minimum": 1, "maximum": usage.MAX_SAMPLES, "default": usage.MAX_SAMPLES},
+    ),
 )
 _FOLLOW = (
     Param(name="after", text="A cursor: what comes after it. Without it, what is to come.", schema={"type": "string"}),
@@ -46,6 +56,8 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("POST", "/v1/processes/{name}/restart", OPERATE, processes.restart, "Stop a process and start it again.", reply=s.SteerView, statuses=(404, 409), params=_WAIT),
     R("POST", "/v1/processes/{name}/scale", OPERATE, processes.scale, "Have so many instances of a process.", body=Body.JSON, request=s.ScaleRequest, reply=s.SteerView, statuses=(404, 409, 413, 422), params=_WAIT),
     R("GET", "/v1/processes/{name}/logs", READ, processes.logs, "Read the last lines that a process printed.", reply=s.LinesView, statuses=(404,), params=_LINES, quiet=True),
+    R("GET", "/v1/processes/{name}/resources", READ, usage.show, "What the instances of a process use, over the last minutes.", reply=s.ResourcesView, statuses=(404,), params=_PAST, quiet=True),
+    R("GET", "/v1/resources", READ, usage.show_all, "What every instance that runs uses now.", reply=s.ResourcesView, quiet=True),
     R("GET", "/v1/events", READ, events.stream, "Follow every change, as server-sent events.", media=events.MEDIA, params=_FOLLOW),
     R("POST", "/v1/shutdown", OPERATE, system.shutdown, "Stop everything in order, and end; asked again, at once.", reply=s.EndingView, status=202),
     R("GET", "/v1/health", OPEN, system.health, "Whether the supervisor answers, and everything is ready.", reply=s.SupervisorHealth, quiet=True),

@@ -40,9 +40,13 @@ class Lines:
         for entry in entries:
             ring.add(
                 LineView(
-                    number=ring.count + 1, at=entry.time, instance=str(each), stream=entry.stream, text=entry.message,
+                    number=ring.count + 1,
+                    at=entry.time,
+                    instance=str(each),
+                    stream=entry.stream,
+                    text=entry.message,
                     level=entry.level.value,
-                )  # fmt: skip
+                )
             )
 
     def last(self, process: str, *, limit: int, after: int | None = None) -> tuple[list[LineView], int, int]:

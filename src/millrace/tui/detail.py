@@ -1,0 +1,152 @@
+"""One process: its instances, why it is as it is, and what it used over the last minutes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from millrace.client import supervise
+from millrace.client.errors import ClientError
+from millrace.tui.grid import Grid
+from millrace.tui.plot import plot
+from millrace.tui.rows import INSTANCE_HEAD, ended, instance_row, memory
+from millrace.tui.seen import Seen
+from millrace.tui.steering import Steering
+from millrace.tui.words import clock, percent, plain, size, span
+from millrace.wire.v1.supervise import ProcessView, ResourcesView, UsageView
+
+
+class Detail(Steering):
+    """The details of a process. Starts and stops it with the same keys as the list does."""
+
+    BINDINGS = [Binding("escape,left,h", "dismiss", "Back", key_display="Esc")]  # noqa: RUF012  textual's convention
+
+    def __init__(self, name: str) -> None:
+        """`name` is a process of the plan."""
+        super().__init__()
+        self._process = name
+        self._grid = Grid("instances")
+
+    @property
+    def target(self) -> ProcessView | None:
+        """The process, as it was seen last."""
+        seen = self.desk.seen
+        return seen.processes.get(self._process) if seen is not None else None
+
+    def compose(self) -> ComposeResult:
+        """What it is, its instances, its curves."""
+        yield Static(id="state", markup=False)
+        yield Static(id="about", markup=False)
+        yield self._grid
+        yield Curve("cpu", percent)
+        yield Curve("memory", size)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Show what is known, and keep asking for the curves."""
+        self._grid.focus()
+        if self.desk.seen is not None:
+            self.show(self.desk.seen)
+        self.desk.status()
+        self._watch()
+
+    def show(self, seen: Seen) -> None:
+        """Show what was seen just now."""
+        process = seen.processes.get(self._process)
+        if process is None:
+            self.query_one("#about", Static).update(f"{plain(self._process)} is no longer in the plan")
+            self._grid.show(INSTANCE_HEAD, [])
+            return
+        self.query_one("#about", Static).update("\n".join(_about(process)))
+        self._grid.show(INSTANCE_HEAD, [instance_row(seen, one) for one in process.instances])
+        self.refresh_bindings()
+
+    @work(exclusive=True)
+    async def _watch(self) -> None:
+        while True:
+            if self.desk.seen is not None:
+                if "resources" in self.desk.able.granted:
+                    with suppress(ClientError):  # the line at the top says that nobody answers
+                        self._draw(await self.desk.client.do(supervise.resources(self._process)))
+                else:
+                    self.query_one("#cpu", Curve).say("this supervisor does not tell what processes use")
+            await self.desk.next_look()
+
+    def _draw(self, found: ResourcesView) -> None:
+        self.query_one("#cpu", Curve).draw(series(found, _cpu))
+        self.query_one("#memory", Curve).draw(series(found, _memory))
+
+
+class Curve(Widget):
+    """A quantity over the last minutes, with its newest and its largest value in words."""
+
+    DEFAULT_CSS = "Curve { height: 1fr; min-height: 2; max-height: 8; }"
+
+    def __init__(self, name: str, words: Callable[[float], str]) -> None:
+        """`name` is its id and its title, `words` writes a value."""
+        super().__init__(id=name)
+        self._words = words
+        self._label = "nothing was measured yet"
+        self._values: list[float] = []
+
+    def say(self, text: str) -> None:
+        """Words instead of a curve."""
+        self._label, self._values = text, []
+        self.refresh()
+
+    def draw(self, moments: Sequence[tuple[datetime, float]]) -> None:
+        """Show these values."""
+        if not moments:
+            return
+        self._values = [value for _, value in moments]
+        over = (moments[-1][0] - moments[0][0]).total_seconds()
+        self._label = f"now {self._words(self._values[-1])}, most {self._words(max(self._values))} in {span(over)}"
+        self.refresh()
+
+    def render(self) -> Text:
+        """The words, and below them the curve."""
+        title = Text(f"{(self.id or '').upper()}  {self._label}", style="bold")
+        height = self.size.height - 1
+        drawn = plot(self._values, width=self.size.width, height=height) if self._values and height > 0 else []
+        return Text("\n", no_wrap=True).join([title, *(Text(line, style="cyan") for line in drawn)])
+
+
+def _cpu(usage: UsageView) -> float | None:
+    return usage.cpu_percent
+
+
+def _memory(usage: UsageView) -> float | None:
+    return memory([usage])
+
+
+def series(found: ResourcesView, of: Callable[[UsageView], float | None]) -> list[tuple[datetime, float]]:
+    """The sum over all instances in each period, oldest first."""
+    sums: dict[int, tuple[datetime, float]] = {}
+    for one in found.instances:
+        for sample in one.samples:
+            if (value := of(sample)) is not None:
+                period = round(sample.at.timestamp() / (found.period_s or 1.0))
+                sums[period] = (sample.at, sums.get(period, (sample.at, 0.0))[1] + value)
+    return [moment for _, moment in sorted(sums.items())]
+
+
+def _about(process: ProcessView) -> list[str]:
+    needs = ", ".join(f"{plain(name)} ({condition})" for name, condition in process.depends_on.items())
+    ready = f"{process.ready} of {process.desired} ready, at most {process.max_scale}"
+    found = [
+        f"{plain(process.name)}: {process.type}, {process.state}, {ready}",
+        f"Needs  {needs or 'nothing'}",
+    ]
+    for one in process.instances:
+        code, at = ended(one)
+        if at is not None and one.last_end is not None:
+            found.append(f"{plain(one.id)} ended at {clock(at)}: {plain(one.last_end.how)} ({code})")
+        if one.reason:
+            found.append(f"{plain(one.id)} is {one.state}: {plain(one.reason)}")
+    return found[:6]

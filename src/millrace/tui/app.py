@@ -139,12 +139,13 @@ class SupervisorApp(App[None]):
     def status(self) -> None:
         """Write the line at the top of the screen that is in front."""
         now_s = self._time.monotonic()
-        style = ""
+        fault = True
         if self._lost_s is not None:
-            text, style = f"LOST for {span(now_s - self._lost_s)}: {self._fault}; trying again", "bold reverse red"
+            text = f"LOST for {span(now_s - self._lost_s)}, trying again: {self._fault}"
         elif self._asked_s is not None and now_s - self._asked_s > LATE_S:
-            text, style = f"SLOW: no answer for {span(now_s - self._asked_s)}", "bold reverse yellow"
+            text = f"SLOW: no answer for {span(now_s - self._asked_s)}"
         else:
+            fault = False
             text = "asking the supervisor" if self.seen is None else _summary(self.seen)
         if self.able.refused:
             text += f" | read only: no {', '.join(self.able.refused)}"
@@ -154,7 +155,7 @@ class SupervisorApp(App[None]):
             except NoMatches:
                 continue
             line.update(f"{text} | {self._where}")
-            line.set_class(bool(style), "fault")
+            line.set_class(fault, "fault")
 
     def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> None:
         """Ask for it, and tell what came of it when that is known; does not wait."""

@@ -14,13 +14,22 @@ from millrace.wire.v1.supervise import (
     CallerView,
     ChangeView,
     EndingView,
+    HookRunList,
+    JobHistory,
     LinesView,
+    PlanView,
     ProcessList,
     ProcessView,
     ResourcesView,
+    RunList,
     ScaleRequest,
+    ScheduleView,
+    SignalRequest,
+    SignalView,
+    StackLines,
     SteerView,
     SupervisorHealth,
+    TriggerView,
 )
 
 _CHANGE = msgspec.json.Decoder(ChangeView)
@@ -50,6 +59,59 @@ def steer(name: str, verb: str, *, wait_s: int, request: ScaleRequest | None = N
         repeat=Repeat.UNSENT,
         silence_s=wait_s + calls.QUICK_TIMEOUT_S,
     )
+
+
+def signal(name: str, number: str) -> Call[SignalView]:
+    """Send a signal to the main process of each instance."""
+    return calls.post(
+        f"/v1/processes/{segment(name)}/signal", SignalView, SignalRequest(signal=number), repeat=Repeat.UNSENT
+    )
+
+
+def schedule(name: str) -> Call[ScheduleView]:
+    """When a scheduled process runs, and how its runs went."""
+    return calls.get(f"/v1/processes/{segment(name)}/schedule", ScheduleView)
+
+
+def pause_schedule(name: str, *, paused: bool) -> Call[ScheduleView]:
+    """Pass its times over, or heed them again."""
+    verb = "pause" if paused else "resume"
+    return calls.post(f"/v1/processes/{segment(name)}/schedule/{verb}", ScheduleView, repeat=Repeat.UNSENT)
+
+
+def trigger(name: str, *, wait_s: int) -> Call[TriggerView]:
+    """Run it now, waiting up to `wait_s` seconds for the end."""
+    return calls.post(
+        f"/v1/processes/{segment(name)}/schedule/trigger?wait={wait_s}",
+        TriggerView,
+        repeat=Repeat.UNSENT,
+        silence_s=wait_s + calls.QUICK_TIMEOUT_S,
+    )
+
+
+def history(name: str, *, limit: int) -> Call[JobHistory]:
+    """The last runs of a scheduled process."""
+    return calls.get(f"/v1/processes/{segment(name)}/schedule/history", JobHistory, query={"limit": str(limit)})
+
+
+def runs(*, process: str | None = None, type: str | None = None, limit: int) -> Call[RunList]:  # noqa: A002  the parameter's name
+    """The last processes that ended."""
+    return calls.get("/v1/runs", RunList, query={"process": process, "type": type, "limit": str(limit)})
+
+
+def hooks(*, process: str | None, limit: int) -> Call[HookRunList]:
+    """The last hooks that ran."""
+    return calls.get("/v1/hooks", HookRunList, query={"process": process, "limit": str(limit)})
+
+
+def plan() -> Call[PlanView]:
+    """The plan in force, without secrets."""
+    return calls.get("/v1/plan", PlanView)
+
+
+def logs_of_all(*, limit: int) -> Call[StackLines]:
+    """The last lines of all processes."""
+    return calls.get("/v1/logs", StackLines, query={"limit": str(limit)})
 
 
 def logs(name: str, *, limit: int, after: int | None = None) -> Call[LinesView]:

@@ -20,6 +20,7 @@ class Access(StrEnum):
     OPEN = "open"  # anybody, without a key
     READ = "read"  # see jobs, nodes, logs and outputs
     OPERATE = "operate"  # submit and steer jobs, upload, drain nodes
+    ADMIN = "admin"  # end the whole, read the audit trail
     WORK = "work"  # be a node: claim, report, deliver
 
 

@@ -59,6 +59,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
+        happened=supervisor.ledger.note,
     )  # fmt: skip
     supervisor.attach(keeper)
     orphans = Orphans(clock)

@@ -14,6 +14,7 @@ from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.happenings import Checked, Happening, JobRan, RunEnded, why_ended
 from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
@@ -71,10 +72,11 @@ class Keeper:
         opening: Callable[[Id], None] = lambda _: None,
         closing: Callable[[Id], None] = lambda _: None,
         changed: Callable[[Id, Instance | None], None] = lambda *_: None,
+        happened: Callable[[Happening], None] = lambda _: None,
     ) -> None:
         """`environ` is what every process inherits, `output` gets what they print, `changed` hears of every change
         (None: the instance was scaled away). `opening` is called before each run, and may refuse it with CannotStart;
-        `closing` when a run has ended and all that it printed was given to `output`.
+        `closing` when a run has ended and all that it printed was given to `output`. `happened` hears of what is over.
         """
         self.plan = plan
         self.state = State()
@@ -87,10 +89,13 @@ class Keeper:
         self._opening = opening
         self._closing = closing
         self._changed = changed
+        self._happened = happened
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
         self._early: set[Id] = set()  # told to stop before there was anything to stop
-        self._hooks = HookRuns(plan, clock=clock, environ=environ, cwd=cwd, output=output, post=self.post)
+        self._hooks = HookRuns(
+            plan, clock=clock, environ=environ, cwd=cwd, output=output, post=self.post, happened=happened
+        )
         self._heartbeats = Heartbeats(clock)
         self._readiness: ReadinessFile | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,6 +145,13 @@ class Keeper:
             theirs = self._plan_of(each).execution.forward.get(number)
             if theirs is not None:
                 child.send(theirs)
+
+    def signal(self, process: str, number: Signals) -> int:
+        """Send a signal to the main process of each instance; to how many."""
+        children = [child for each, child in self._children.items() if each.process == process]
+        for child in children:
+            child.send(number)
+        return len(children)
 
     def trigger(self, process: str) -> None:
         """Have a run of a scheduled process now."""
@@ -244,8 +256,12 @@ class Keeper:
         finally:
             self._children.pop(each, None)
             self._closing(each)
-        last_end = LastEnd(at=self._clock.now(), how=how, code=code, signal=signal)
-        self.facts[each] = Facts(last_end=last_end, spent_s=spent_s)
+        began, ended = self.facts[each].started, self._clock.now()
+        self.facts[each] = Facts(last_end=LastEnd(at=ended, how=how, code=code, signal=signal), spent_s=spent_s)
+        why = why_ended(self.state.instances.get(each), code, self._plan_of(each).restart.success_codes)
+        self._happened(
+            RunEnded(id=each, run=run, began=began or ended, ended=ended, code=code, signal=signal, how=how, why=why)
+        )
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
 
     def _stop(self, each: Id) -> None:
@@ -261,7 +277,10 @@ class Keeper:
             return
         await self._clock.sleep(check.initial_delay_s)
         while (now := self.state.instances.get(each)) is not None and now.run == run and each in self._children:
+            at, at_s = self._clock.now(), self._clock.monotonic()
             why = await ask(check, spec=partial(self._spec, each), clock=self._clock)
+            took_s = self._clock.monotonic() - at_s
+            self._happened(Checked(id=each, run=run, kind=check.kind.value, at=at, took_s=took_s, fault=why))
             self.post(Answered(each, run, why is None, why or ""))
             await self._clock.sleep(check.period_s)
 
@@ -282,6 +301,7 @@ class Keeper:
             log.info(
                 "supervisor.run_ended", process=effect.process, run=run.number, outcome=run.outcome.value, how=run.how
             )
+            self._happened(JobRan(effect.process, run))
         if schedule is not None and schedule.heartbeat is not None:
             self._heartbeats.send(schedule.heartbeat, effect.process, run)
 

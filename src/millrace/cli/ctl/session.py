@@ -17,7 +17,7 @@ from millrace.cli.options import LOCAL_FILE, PATH
 from millrace.client.client import Client
 from millrace.client.errors import RefusedError, UnreachableError
 from millrace.client.http import Terms, trust
-from millrace.client.supervise import health
+from millrace.client.supervise import health, processes
 from millrace.supervisor.control.place import places
 
 if TYPE_CHECKING:
@@ -88,6 +88,17 @@ def async_client(control: Control) -> "AsyncClient":
     if control.url:
         return AsyncClient([control.url], replace(_terms(control), patience_s=0.0))
     return AsyncClient([_LOCAL], Terms(patience_s=0.0), transport=httpx2.AsyncHTTPTransport(uds=str(_socket(control))))
+
+
+def known_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of processes, for a shell that completes one; none where no supervisor answers at once."""
+    named = context.params.get("place")
+    try:
+        with supervisor(Control(named if isinstance(named, Path) else None, None, None)) as client:
+            found = client.do(processes()).processes
+    except CommandError:
+        return []
+    return [one.name for one in found if one.name.startswith(incomplete)]
 
 
 def is_there(control: Control, client: Client) -> bool:

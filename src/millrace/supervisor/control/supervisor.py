@@ -1,6 +1,7 @@
 """What the handlers work with: the keeper, and what was seen of it."""
 
 from collections.abc import Mapping, Sequence
+from signal import Signals
 from typing import Protocol
 
 from millrace.edge.refusal import RefusalError, not_found
@@ -10,6 +11,7 @@ from millrace.supervisor.control.lines import Lines
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.views import instance_view, process_view
 from millrace.supervisor.facts import Facts
+from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.resources import Resources, Root
@@ -27,6 +29,12 @@ class Kept(Protocol):
     def roots(self) -> Mapping[Id, Root]:
         """The process that each instance has at present."""
 
+    def trigger(self, process: str) -> None:
+        """Have a run of a scheduled process now."""
+
+    def signal(self, process: str, number: Signals) -> int:
+        """Send a signal to the main process of each instance; to how many."""
+
     def post(self, event: Event) -> None:
         """Let the machine know of something."""
 
@@ -35,14 +43,16 @@ class Kept(Protocol):
 
 
 class Supervisor:
-    """A keeper as it is seen from outside. Let `heard` and `printed` hear what the keeper says."""
+    """A keeper as it is seen from outside. Let `heard`, `printed` and `ledger.note` hear what the keeper says."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Call `attach` before the first request."""
+    def __init__(self, clock: Clock, *, secrets: Sequence[str] = ()) -> None:
+        """Call `attach` before the first request. `secrets` are texts that no answer may hold."""
         self.clock = clock
+        self.secrets = tuple(secrets)
         self.news = News(clock)
         self.changes = Changes()
         self.lines = Lines()
+        self.ledger = Ledger()
         self.resources = Resources(clock, lambda: self.keeper.roots())  # noqa: PLW0108  there is no keeper yet
         self.scales: dict[str, int] = {}
         """What processes were scaled to, so that a start after a stop brings that many back."""

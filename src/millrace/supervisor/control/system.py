@@ -7,10 +7,11 @@ import millrace
 from millrace.edge.call import Answer, Call
 from millrace.edge.route import Access
 from millrace.supervisor.control.metrics import exposition
+from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import is_ready
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.telemetry.exposition import MEDIA
-from millrace.wire.v1.supervise import CallerView, EndingView, SupervisorHealth
+from millrace.wire.v1.supervise import CallerView, EndingView, PlanView, SupervisorHealth
 
 
 async def health(supervisor: Supervisor, call: Call[None]) -> SupervisorHealth:
@@ -36,6 +37,12 @@ async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:
     # The keeper may end before this is answered: the answer goes out first.
     asyncio.get_running_loop().call_soon(supervisor.keeper.end)
     return EndingView(ending=True)
+
+
+async def plan(supervisor: Supervisor, call: Call[None]) -> PlanView:
+    """The plan in force, without secrets."""
+    call.only()
+    return PlanView(plan=plan_view(supervisor.keeper.plan, supervisor.secrets))
 
 
 async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:

@@ -7,7 +7,8 @@ says for how long nobody has answered.
 import asyncio
 import signal
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import ClassVar
 
 from textual import work
@@ -86,7 +87,7 @@ class SupervisorApp(App[None]):
                 self._asked_s = self._time.monotonic()
                 if self.seen is None or self._lost_s is not None:
                     self.able = await greet(self.client)
-                self._reached(await look(self.client, self.able))
+                self._reached(await look(self.client, self.able, wanted=self._wanted()))
             except ClientError as error:
                 self._missed(error)
             finally:
@@ -96,6 +97,9 @@ class SupervisorApp(App[None]):
             await self._time.sleep(min(BREATH_S, self._look_s))
             await self._time.wait_event(self._wake, self._look_s)
             self._wake.clear()
+
+    def _wanted(self) -> set[str]:
+        return {name for screen in self.screen_stack if isinstance(screen, DeskScreen) for name in screen.schedules}
 
     def _reached(self, seen: Seen) -> None:
         before, self.seen = self.seen, seen
@@ -157,33 +161,48 @@ class SupervisorApp(App[None]):
             line.update(f"{text} | {self._where}")
             line.set_class(fault, "fault")
 
-    def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> None:
-        """Ask for it, and tell what came of it when that is known; does not wait."""
-        self._steer(name, verb, request)
-
     @work
-    async def _steer(self, name: str, verb: str, request: ScaleRequest | None) -> None:
+    async def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> None:
+        """Ask for it, and tell what came of it when that is known; does not wait."""
         self.notify(f"{verb} {name} ...", timeout=2, markup=False)
-        try:
+        with self._telling():
             found = await self.client.do(supervise.steer(name, verb, wait_s=WAIT_S, request=request))
-        except ClientError as error:
-            self.notify(_said(error), severity="error", timeout=8, markup=False)
-        else:
             failed = found.process.state == "failed"
             self.notify(_outcome(found), severity="error" if failed else "information", markup=False)
+
+    def look_now(self) -> None:
+        """Something else is to be seen: look without delay."""
         self._wake.set()
 
-    def shut_down(self) -> None:
-        """Stop everything; does not wait."""
-        self._shut_down()
+    @work
+    async def trigger(self, name: str) -> None:
+        """Ask for a run of a scheduled process now; does not wait."""
+        with self._telling():
+            run = (await self.client.do(supervise.trigger(name, wait_s=0))).run
+            self.notify(f"run {run.number} of {name} was triggered", markup=False)
 
     @work
-    async def _shut_down(self) -> None:
+    async def turn_schedule(self, name: str) -> None:
+        """Have its times passed over, or, where they are already, heeded again; does not wait."""
+        with self._telling():
+            paused = not (await self.client.do(supervise.schedule(name))).paused
+            await self.client.do(supervise.pause_schedule(name, paused=paused))
+            self.notify(f"{name} is paused" if paused else f"{name} is heeded again", markup=False)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell why something was refused, and look what has become of it."""
         try:
-            await self.client.do(supervise.shutdown())
+            yield
         except ClientError as error:
-            self.notify(_said(error), severity="error", markup=False)
-        else:
+            self.notify(_said(error), severity="error", timeout=8, markup=False)
+        self._wake.set()
+
+    @work
+    async def shut_down(self) -> None:
+        """Ask for the end of everything; does not wait."""
+        with self._telling():
+            await self.client.do(supervise.shutdown())
             self.notify("the supervisor stops everything")
 
     def open_detail(self, name: str) -> None:

@@ -75,6 +75,7 @@ Enter        details             l         log
 s            start; try again what was given up
 x            stop                r         restart
 + -          one more or fewer   c         set how many instances
+t            trigger a run       p         pause a schedule, resume it
 X            shut everything down, in the tab System
 Esc          back, no filter     q Ctrl-C  leave; that stops nothing
 

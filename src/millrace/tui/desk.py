@@ -1,5 +1,6 @@
 """What every screen asks of the app, and the screen that asks it."""
 
+from collections.abc import Collection
 from typing import Protocol, cast
 
 from textual.screen import Screen
@@ -17,10 +18,10 @@ class Desk(Protocol):
     able: Powers
     seen: Seen | None
 
-    def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> None:
+    def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> object:
         """Ask for it, and tell what came of it when that is known; does not wait."""
 
-    def shut_down(self) -> None:
+    def shut_down(self) -> object:
         """Ask for the end of everything; does not wait."""
 
     def open_detail(self, name: str) -> None:
@@ -28,6 +29,15 @@ class Desk(Protocol):
 
     def open_log(self, name: str) -> None:
         """Show what a process prints."""
+
+    def look_now(self) -> None:
+        """Something else is to be seen: look without delay."""
+
+    def trigger(self, name: str) -> object:
+        """Ask for a run of a scheduled process now; does not wait."""
+
+    def turn_schedule(self, name: str) -> object:
+        """Have its times passed over, or, where they are already, heeded again; does not wait."""
 
     def status(self) -> None:
         """Write the line at the top of the screen that is in front."""
@@ -46,6 +56,11 @@ class DeskScreen(Screen[None]):
     def desk(self) -> Desk:
         """The app."""
         return cast("Desk", self.app)
+
+    @property
+    def schedules(self) -> Collection[str]:
+        """The processes whose schedules are to be seen on it."""
+        return ()
 
     def show(self, seen: Seen) -> None:
         """Show what was seen just now."""

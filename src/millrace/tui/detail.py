@@ -1,6 +1,6 @@
 """One process: its instances, why it is as it is, and what it used over the last minutes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -15,11 +15,13 @@ from millrace.client import supervise
 from millrace.client.errors import ClientError
 from millrace.tui.grid import Grid
 from millrace.tui.plot import plot
-from millrace.tui.rows import INSTANCE_HEAD, ended, instance_row, memory
+from millrace.tui.rows import END_HEAD, INSTANCE_HEAD, RUN_HEAD, end_row, ended, instance_row, memory, run_row
 from millrace.tui.seen import Seen
 from millrace.tui.steering import Steering
 from millrace.tui.words import clock, percent, plain, size, span
-from millrace.wire.v1.supervise import ProcessView, ResourcesView, UsageView
+from millrace.wire.v1.supervise import ProcessView, ResourcesView, ScheduleView, UsageView
+
+_RUNS = 100
 
 
 class Detail(Steering):
@@ -32,6 +34,7 @@ class Detail(Steering):
         super().__init__()
         self._process = name
         self._grid = Grid("instances")
+        self._runs = Grid("runs")
 
     @property
     def target(self) -> ProcessView | None:
@@ -39,18 +42,29 @@ class Detail(Steering):
         seen = self.desk.seen
         return seen.processes.get(self._process) if seen is not None else None
 
+    @property
+    def schedules(self) -> Collection[str]:
+        """Its own."""
+        return (self._process,)
+
     def compose(self) -> ComposeResult:
         """What it is, its instances, its curves."""
         yield Static(id="state", markup=False)
         yield Static(id="about", markup=False)
         yield self._grid
+        yield self._runs
         yield Curve("cpu", percent)
         yield Curve("memory", size)
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show what is known, and keep asking for the curves."""
-        self._grid.focus()
+        process = self.target
+        ends = process is not None and process.type != "service"
+        self._runs.display = ends
+        self.query(Curve).set(display=not ends)
+        (self._runs if ends else self._grid).focus()
+        self.desk.look_now()
         if self.desk.seen is not None:
             self.show(self.desk.seen)
         self.desk.status()
@@ -63,20 +77,31 @@ class Detail(Steering):
             self.query_one("#about", Static).update(f"{plain(self._process)} is no longer in the plan")
             self._grid.show(INSTANCE_HEAD, [])
             return
-        self.query_one("#about", Static).update("\n".join(_about(process)))
+        self.query_one("#about", Static).update("\n".join(_about(process, seen.schedules.get(process.name))))
         self._grid.show(INSTANCE_HEAD, [instance_row(seen, one) for one in process.instances])
         self.refresh_bindings()
 
     @work(exclusive=True)
     async def _watch(self) -> None:
         while True:
-            if self.desk.seen is not None:
-                if "resources" in self.desk.able.granted:
-                    with suppress(ClientError):  # the line at the top says that nobody answers
-                        self._draw(await self.desk.client.do(supervise.resources(self._process)))
-                else:
-                    self.query_one("#cpu", Curve).say("this supervisor does not tell what processes use")
+            with suppress(ClientError):  # the line at the top says that nobody answers
+                await self._read()
             await self.desk.next_look()
+
+    async def _read(self) -> None:
+        process, able = self.target, self.desk.able.granted
+        if process is None:
+            return
+        if process.type == "scheduled" and "schedule" in able:
+            runs = (await self.desk.client.do(supervise.history(self._process, limit=_RUNS))).runs
+            self._runs.show(RUN_HEAD, [run_row(run) for run in reversed(runs)])
+        elif process.type == "oneshot" and "runs" in able:
+            ends = (await self.desk.client.do(supervise.runs(process=self._process, limit=_RUNS))).runs
+            self._runs.show(END_HEAD, [end_row(number, run) for number, run in reversed([*enumerate(ends)])])
+        elif "resources" in able:
+            self._draw(await self.desk.client.do(supervise.resources(self._process)))
+        else:
+            self.query_one("#cpu", Curve).say("this supervisor does not tell what processes use")
 
     def _draw(self, found: ResourcesView) -> None:
         self.query_one("#cpu", Curve).draw(series(found, _cpu))
@@ -136,13 +161,24 @@ def series(found: ResourcesView, of: Callable[[UsageView], float | None]) -> lis
     return [moment for _, moment in sorted(sums.items())]
 
 
-def _about(process: ProcessView) -> list[str]:
+def _about(process: ProcessView, schedule: ScheduleView | None) -> list[str]:
     needs = ", ".join(f"{plain(name)} ({condition})" for name, condition in process.depends_on.items())
-    ready = f"{process.ready} of {process.desired} ready, at most {process.max_scale}"
+    many = (
+        f", {process.ready} of {process.desired} ready, at most {process.max_scale}"
+        if process.type == "service"
+        else ""
+    )
     found = [
-        f"{plain(process.name)}: {process.type}, {process.state}, {ready}",
+        f"{plain(process.name)}: {process.type}, {process.state}{many}",
         f"Needs  {needs or 'nothing'}",
     ]
+    if schedule is not None:
+        coming = "none while it is paused" if schedule.paused else clock(schedule.next_run)
+        limit = f", at most {span(schedule.timeout_s)} each" if schedule.timeout_s else ""
+        found.append(
+            f"Runs   {schedule.expression} ({schedule.timezone}), the next {coming}{limit}; overlap: {schedule.overlap}, "
+            f"{schedule.queued} waiting, {schedule.skipped} skipped"
+        )
     for one in process.instances:
         code, at = ended(one)
         if at is not None and one.last_end is not None:

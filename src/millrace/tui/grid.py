@@ -30,6 +30,11 @@ class Grid(DataTable[Text]):
         """The key of the selected row; None where there is no row."""
         return self._rows[self.cursor_row].key if 0 <= self.cursor_row < len(self._rows) else None
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all rows."""
+        return [row.key for row in self._rows]
+
     def show(self, head: Sequence[str], rows: Sequence[Row]) -> None:
         """Show these rows; those columns of each that `head` names come first in its cells."""
         before, key = self._rows, self.chosen

@@ -1,6 +1,6 @@
 """The first screen: processes, scheduled ones, those that run once, events, and the supervisor itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -85,6 +85,11 @@ class MainScreen(Steering):
             return None
         return seen.processes.get(self._grids[self.tab].chosen or "")
 
+    @property
+    def schedules(self) -> Collection[str]:
+        """All of them, in their tab."""
+        return self._grids["scheduled"].keys if self.is_mounted and self.tab == "scheduled" else ()
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What does nothing in this tab is not offered."""
         if action == "shutdown":
@@ -132,6 +137,7 @@ class MainScreen(Steering):
         for widget in pane.query("Grid, Lines") if pane is not None else ():
             widget.focus()
         self.events.draw(follow=True)
+        self.desk.look_now()
         self.say()
         self.refresh_bindings()
 

@@ -10,7 +10,10 @@ from millrace.wire.v1.supervise import CallerView
 _PROCESS = "/v1/processes/{name}"
 ROUTES: Mapping[str, str] = {
     **{verb: f"POST {_PROCESS}/{verb}" for verb in ("start", "stop", "restart", "scale")},
+    **{verb: f"POST {_PROCESS}/schedule/{verb}" for verb in ("trigger", "pause", "resume")},
     "shutdown": "POST /v1/shutdown",
+    "schedule": f"GET {_PROCESS}/schedule",
+    "runs": "GET /v1/runs",
     "resources": "GET /v1/resources",
 }
 """The route behind each thing that one may want to do here."""

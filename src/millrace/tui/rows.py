@@ -7,17 +7,20 @@ from msgspec import Struct
 
 from millrace.tui.seen import Seen
 from millrace.tui.words import clock, percent, plain, size, span
-from millrace.wire.v1.supervise import InstanceView, ProcessView, UsageView
+from millrace.wire.v1.supervise import InstanceView, JobRunView, ProcessView, RunView, UsageView
 
 STYLES: Mapping[str, str] = {
     "running": "green", "completed": "green", "failed": "bold red", "backing-off": "yellow", "waiting": "yellow",
     "starting": "yellow", "stopping": "yellow", "cleaning": "yellow", "stopped": "dim", "scheduled": "cyan",
+    "executing": "green", "paused": "yellow", "idle": "cyan",
 }  # fmt: skip
 """Colours of the states; the word itself says as much where there are none."""
 _URGENCY = tuple(
     "failed backing-off stopping cleaning waiting starting running scheduled completed stopped".split()  # noqa: SIM905  a row of words
 )
-RIGHT = frozenset({"PID", "CPU", "MEMORY", "UPTIME", "RESTARTS", "EXIT", "READY", "RUNS", "FAILURES"})
+RIGHT = frozenset(
+    {"PID", "CPU", "MEMORY", "UPTIME", "RESTARTS", "EXIT", "READY", "RUNS", "FAILURES", "RUN", "TOOK", "SUCCESS"}
+)
 """The columns of numbers."""
 
 
@@ -69,7 +72,9 @@ SORTS: Mapping[str, Key] = {
 
 PROCESS_HEAD = ("NAME", "STATE", "READY", "PID", "CPU", "MEMORY", "UPTIME", "RESTARTS", "TYPE", "REASON")
 ONESHOT_HEAD = ("NAME", "STATE", "STARTED", "EXIT", "ENDED", "REASON")
-JOB_HEAD = ("NAME", "STATE", "LAST END", "EXIT", "RUNS", "REASON")
+JOB_HEAD = ("NAME", "SCHEDULE", "STATE", "LAST RUN", "NEXT RUN", "EXIT", "RUNS", "SUCCESS", "REASON")
+RUN_HEAD = ("RUN", "BY", "BEGAN", "TOOK", "OUTCOME", "EXIT", "HOW")
+END_HEAD = ("INSTANCE", "BEGAN", "TOOK", "EXIT", "HOW")
 INSTANCE_HEAD = ("INSTANCE", "STATE", "READY", "PID", "CPU", "MEMORY", "UPTIME", "RESTARTS", "FAILURES")
 
 
@@ -131,11 +136,44 @@ def oneshot_row(_seen: Seen, process: ProcessView) -> Row:
     )
 
 
-def job_row(_seen: Seen, process: ProcessView) -> Row:
+def job_row(seen: Seen, process: ProcessView) -> Row:
     """A scheduled process."""
-    code, at = ended(process.instances[0] if process.instances else None)
-    cells = (plain(process.name), process.state, clock(at), code, str(restarts(process)), reason(process))
-    return Row(process.name, process.state, cells)
+    known = seen.schedules.get(process.name)
+    if known is None:
+        return Row(process.name, process.state, (plain(process.name), "-", process.state, *["-"] * 5, reason(process)))
+    last, runs = known.last_run, sum(known.counts.values())
+    cells = (
+        plain(process.name),
+        known.expression,
+        known.state,
+        clock(last.began if last is not None else None),
+        clock(None if known.paused else known.next_run),
+        "-" if last is None or last.code is None else str(last.code),
+        str(runs),
+        f"{100 * known.counts.get('succeeded', 0) / runs:.0f}%" if runs else "-",
+        reason(process),
+    )
+    return Row(process.name, known.state, cells)
+
+
+def run_row(run: JobRunView) -> Row:
+    """A run of a scheduled process."""
+    cells = (
+        str(run.number),
+        run.by,
+        clock(run.began or run.due),
+        span(run.seconds),
+        run.outcome or "goes on",
+        "-" if run.code is None else str(run.code),
+        plain(run.how),
+    )
+    return Row(str(run.number), "", cells)
+
+
+def end_row(number: int, run: RunView) -> Row:
+    """A process that ran and ended; `number` tells it from others."""
+    code = str(run.code) if run.code is not None else run.signal or "?"
+    return Row(str(number), "", (plain(run.instance), clock(run.began), span(run.seconds), code, plain(run.how)))
 
 
 def ended(instance: InstanceView | None) -> tuple[str, datetime | None]:

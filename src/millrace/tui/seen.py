@@ -1,6 +1,6 @@
 """One look at a supervisor, as a value."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct, field
 
@@ -8,15 +8,18 @@ from millrace.client import supervise
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import NotFoundError
 from millrace.tui.powers import Powers, powers
-from millrace.wire.v1.supervise import InstanceUsage, ProcessView, SupervisorHealth, UsageView
+from millrace.wire.v1.supervise import InstanceUsage, ProcessView, ScheduleView, SupervisorHealth, UsageView
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """Everything that was seen at once. `usage` has the newest sample of each instance, by its id."""
+    """Everything that was seen at once. `usage` has the newest sample of each instance, by its id; `schedules` are those of
+    processes that were asked for.
+    """
 
     health: SupervisorHealth
     processes: Mapping[str, ProcessView]
     usage: Mapping[str, UsageView] = field(default_factory=dict)
+    schedules: Mapping[str, ScheduleView] = field(default_factory=dict)
 
     def usages(self, process: ProcessView) -> list[UsageView]:
         """What those instances of a process use that run."""
@@ -37,14 +40,19 @@ async def greet(client: AsyncClient) -> Powers:
     return powers(document, caller)
 
 
-async def look(client: AsyncClient, able: Powers) -> Seen:
-    """See what there is. Raises as :func:`greet`."""
+async def look(client: AsyncClient, able: Powers, *, wanted: Collection[str] = ()) -> Seen:
+    """See what there is; the schedules of the `wanted` processes, too. Raises as :func:`greet`."""
     health = await client.do(supervise.health())
     found = await client.do(supervise.processes())
     usage = {}
     if "resources" in able.granted:
         usage = latest((await client.do(supervise.resources())).instances)
-    return Seen(health=health, processes={one.name: one for one in found.processes}, usage=usage)
+    schedules = {}
+    for one in found.processes:
+        if one.name in wanted and one.type == "scheduled" and "schedule" in able.granted:
+            schedules[one.name] = await client.do(supervise.schedule(one.name))
+    processes = {one.name: one for one in found.processes}
+    return Seen(health=health, processes=processes, usage=usage, schedules=schedules)
 
 
 def latest(found: list[InstanceUsage]) -> dict[str, UsageView]:

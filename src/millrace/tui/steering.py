@@ -9,7 +9,7 @@ from millrace.wire.v1.supervise import ProcessView, ScaleRequest
 
 KEYS = {
     "s": "start", "x": "stop", "r": "restart", "c": "scale", "plus": "scale", "equals_sign": "scale", "minus": "scale",
-    "underscore": "scale", "X": "shutdown",
+    "underscore": "scale", "X": "shutdown", "t": "trigger", "p": "pause",
 }  # fmt: skip
 """What a key would do, for the word with which it is refused."""
 
@@ -25,6 +25,8 @@ class Steering(DeskScreen):
         Binding("plus,equals_sign", "resize(1)", show=False),
         Binding("minus,underscore", "resize(-1)", show=False),
         Binding("c", "scale", "Scale"),
+        Binding("t", "trigger", "Trigger"),
+        Binding("p", "pause", "Pause"),
     ]
 
     @property
@@ -34,11 +36,13 @@ class Steering(DeskScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What would be refused is not offered."""
-        verbs = {"steer": str(parameters[0]) if parameters else "", "resize": "scale", "scale": "scale"}
-        if action in verbs:
-            process = self.target
-            return process is not None and verbs[action] in self.desk.able.granted
-        return self.target is not None if action == "log" else True
+        process = self.target
+        verb = {"steer": str(parameters[0]) if parameters else "", "resize": "scale"}.get(action, action)
+        if action in ("steer", "resize", "scale", "trigger", "pause"):
+            # A scheduled process has one instance at a time, and nothing else has times.
+            fits = process is not None and (process.type == "scheduled") is (action in ("trigger", "pause"))
+            return process is not None and verb in self.desk.able.granted and (fits or verb in ("start", "stop"))
+        return process is not None if action == "log" else True
 
     def on_key(self, event: events.Key) -> None:
         """A key that nothing is bound to now: where our key does not open what it does, say so."""
@@ -79,6 +83,16 @@ class Steering(DeskScreen):
                 self._scale(process, count)
 
         self.app.push_screen(HowMany(process.name, process.desired, process.max_scale), take)
+
+    def action_trigger(self) -> None:
+        """Run it now."""
+        if (process := self.target) is not None:
+            self.desk.trigger(process.name)
+
+    def action_pause(self) -> None:
+        """Pass its times over, or heed them again."""
+        if (process := self.target) is not None:
+            self.desk.turn_schedule(process.name)
 
     def _scale(self, process: ProcessView, count: int) -> None:
         request = ScaleRequest(desired=count)

@@ -138,7 +138,7 @@ class SupervisorApp(App[None]):
     def _tell(self, line: Shown) -> None:
         self.events.keep(line)
         if self._main.is_mounted:
-            self._main.events.draw(follow=self._main.events.following)
+            self._main.events.draw()
 
     def status(self) -> None:
         """Write the line at the top of the screen that is in front."""

@@ -33,8 +33,11 @@ class Detail(Steering):
         """`name` is a process of the plan."""
         super().__init__()
         self._process = name
+        self._about = Static(id="about", markup=False)
         self._grid = Grid("instances")
         self._runs = Grid("runs")
+        self._cpu = Curve("cpu", percent)
+        self._memory = Curve("memory", size)
 
     @property
     def target(self) -> ProcessView | None:
@@ -50,11 +53,11 @@ class Detail(Steering):
     def compose(self) -> ComposeResult:
         """What it is, its instances, its curves."""
         yield Static(id="state", markup=False)
-        yield Static(id="about", markup=False)
+        yield self._about
         yield self._grid
         yield self._runs
-        yield Curve("cpu", percent)
-        yield Curve("memory", size)
+        yield self._cpu
+        yield self._memory
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -74,12 +77,12 @@ class Detail(Steering):
         """Show what was seen just now."""
         process = seen.processes.get(self._process)
         if process is None:
-            self.query_one("#about", Static).update(f"{plain(self._process)} is no longer in the plan")
+            self._about.update(f"{plain(self._process)} is no longer in the plan")
             self._grid.show(INSTANCE_HEAD, [])
             return
-        self.query_one("#about", Static).update("\n".join(_about(process, seen.schedules.get(process.name))))
+        self._about.update("\n".join(_about(process, seen.schedules.get(process.name))))
         self._grid.show(INSTANCE_HEAD, [instance_row(seen, one) for one in process.instances])
-        self.refresh_bindings()
+        self.offer()
 
     @work(exclusive=True)
     async def _watch(self) -> None:
@@ -101,11 +104,11 @@ class Detail(Steering):
         elif "resources" in able:
             self._draw(await self.desk.client.do(supervise.resources(self._process)))
         else:
-            self.query_one("#cpu", Curve).say("this supervisor does not tell what processes use")
+            self._cpu.say("this supervisor does not tell what processes use")
 
     def _draw(self, found: ResourcesView) -> None:
-        self.query_one("#cpu", Curve).draw(series(found, _cpu))
-        self.query_one("#memory", Curve).draw(series(found, _memory))
+        self._cpu.draw(series(found, _cpu))
+        self._memory.draw(series(found, _memory))
 
 
 class Curve(Widget):

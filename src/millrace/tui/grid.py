@@ -23,6 +23,7 @@ class Grid(DataTable[Text]):
         """Empty; `name` is its id."""
         super().__init__(id=name, cursor_type="row", zebra_stripes=False, header_height=1)
         self._head: tuple[str, ...] = ()
+        self._widths: list[int] = []
         self._rows: list[Row] = []
 
     @property
@@ -37,25 +38,26 @@ class Grid(DataTable[Text]):
 
     def show(self, head: Sequence[str], rows: Sequence[Row]) -> None:
         """Show these rows; those columns of each that `head` names come first in its cells."""
-        before, key = self._rows, self.chosen
-        same = tuple(head) == self._head and [row.key for row in rows] == [row.key for row in before]
-        self._rows = list(rows)
-        if same:
+        before, key, place, offset = self._rows, self.chosen, self.cursor_row, self.scroll_offset
+        widths = [max([len(column), *(len(row.cells[at]) for row in rows)]) for at, column in enumerate(head)]
+        if tuple(head) == self._head:  # columns that grow and shrink all the time cannot be read
+            widths = [max(pair) for pair in zip(widths, self._widths, strict=True)]
+        as_before = tuple(head) == self._head and widths == self._widths
+        self._head, self._widths, self._rows = tuple(head), widths, list(rows)
+        if as_before and [row.key for row in rows] == [row.key for row in before]:
             for old, new in zip(before, rows, strict=True):
                 if old != new:
                     for column, text in zip(head, _cells(head, new), strict=True):
-                        self.update_cell(new.key, column, text, update_width=True)
+                        self.update_cell(new.key, column, text)
             return
-        place, offset = self.cursor_row, self.scroll_offset
-        columns = tuple(head) != self._head
-        self.clear(columns=columns)
-        if columns:
-            self._head = tuple(head)
-            for column in head:
-                self.add_column(Text(column, justify="right" if column in RIGHT else "left"), key=column)
+        self.clear(columns=not as_before)
+        if not as_before:
+            for column, width in zip(head, widths, strict=True):
+                label = Text(column, justify="right" if column in RIGHT else "left")
+                self.add_column(label, key=column, width=width)
         for row in rows:
             self.add_row(*_cells(head, row), key=row.key)
-        keys = [row.key for row in rows]
+        keys = self.keys
         self.move_cursor(row=keys.index(key) if key in keys else min(place, max(0, len(rows) - 1)), scroll=False)
         self.scroll_to(offset.x, offset.y, animate=False)
 

@@ -28,26 +28,30 @@ class Lines(ScrollView, can_focus=True):
         """`tail` is written by others; `draw` shows what it holds."""
         super().__init__()
         self._tail = tail
-        self._width = 0
         self._dropped = 0
+        self._follows = True
         self.mark: int | None = None
         """The line that was found."""
 
-    @property
-    def following(self) -> bool:
-        """Whether the end is in sight."""
-        return self.scroll_offset.y >= self.max_scroll_y
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Whoever scrolls up reads there; whoever comes to the end follows."""
+        super().watch_scroll_y(old_value, new_value)
+        if new_value >= self.max_scroll_y:
+            self._follows = True
+        elif new_value < old_value:
+            self._follows = False
 
-    def draw(self, *, follow: bool) -> None:
-        """Show what the tail holds now; `follow` goes to its end."""
+    def draw(self, *, follow: bool = False) -> None:
+        """Show what the tail holds now; `follow` goes to its end, also for somebody who reads above."""
         shown = self._tail.shown
-        self._width = max((len(line.text) for line in shown), default=0)
-        self.virtual_size = Size(self._width, len(shown))
         gone, self._dropped = self._tail.dropped - self._dropped, self._tail.dropped
         if self.mark is not None:
             self.mark = self.mark - gone if self.mark >= gone else None
+        follow = follow or self._follows
+        self.virtual_size = Size(max((len(line.text) for line in shown), default=0), len(shown))
         if follow:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self._follows = True
+            self.scroll_end(animate=False, x_axis=False)
         elif gone:  # what somebody reads stays where it is
             self.scroll_to(y=max(0, self.scroll_offset.y - gone), animate=False, immediate=True)
         self.refresh()

@@ -37,13 +37,14 @@ class Log(DeskScreen):
         self.tail = Tail()
         self.paused = False
         self._held: deque[LineView] = deque(maxlen=KEPT)  # what comes while the screen is held
+        self._about = Static(id="about", markup=False)
         self._lines = Lines(self.tail)
         self._search = Input(placeholder="search", id="search", compact=True)
 
     def compose(self) -> ComposeResult:
         """A line about the log, the log, a field for the words."""
         yield Static(id="state", markup=False)
-        yield Static(id="about", markup=False)
+        yield self._about
         yield self._lines
         yield self._search
         yield Footer(show_command_palette=False)
@@ -81,11 +82,10 @@ class Log(DeskScreen):
         if self.paused:
             self._held.extend(found.lines)
         else:
-            follows = self._lines.following
             if found.lost:
                 self.tail.say(f"{found.lost} lines are missing here: they came faster than they were read")
             self.tail.add(found.lines)
-            self._lines.draw(follow=follows)
+            self._lines.draw()
         self._say()
 
     def _say(self) -> None:
@@ -97,7 +97,7 @@ class Log(DeskScreen):
             parts.append(f"{count} with {self.tail.words!r}")
         if self.paused:
             parts.append(f"PAUSED, {len(self._held)} more")
-        self.query_one("#about", Static).update(", ".join(parts))
+        self._about.update(", ".join(parts))
 
     def action_back(self) -> None:
         """Leave the field, or the log."""

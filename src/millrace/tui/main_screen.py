@@ -46,6 +46,9 @@ class MainScreen(Steering):
         self._grids = {name: Grid(name) for name in _TABLES}
         self.events = Lines(events)
         self._filter = Input(placeholder="words in name, type or state", id="filter", compact=True)
+        self._tabs = TabbedContent(initial="tab-processes")
+        self._about = Static(id="about", markup=False)
+        self._system = Static(id="system", markup=False)
         self._words = ""
         self._sort = "name"
         self._back = False
@@ -53,7 +56,7 @@ class MainScreen(Steering):
     def compose(self) -> ComposeResult:
         """The tabs, with a line below about what is selected."""
         yield Static(id="state", markup=False)
-        with TabbedContent(initial="tab-processes"):
+        with self._tabs:
             for number, name in enumerate(_TABS, 1):
                 with TabPane(f"{number} {name.capitalize()}", id=f"tab-{name}"):
                     if name in self._grids:
@@ -61,8 +64,8 @@ class MainScreen(Steering):
                     elif name == "events":
                         yield self.events
                     else:
-                        yield Static(id="system", markup=False)
-        yield Static(id="about", markup=False)
+                        yield self._system
+        yield self._about
         yield self._filter
         yield Footer(show_command_palette=False)
 
@@ -75,7 +78,7 @@ class MainScreen(Steering):
     @property
     def tab(self) -> str:
         """The tab that is seen."""
-        return self.query_one(TabbedContent).active.removeprefix("tab-")
+        return self._tabs.active.removeprefix("tab-")
 
     @property
     def target(self) -> ProcessView | None:
@@ -106,9 +109,9 @@ class MainScreen(Steering):
                 head if self.size.width >= _WIDE else [column for column in head if column not in ("TYPE", "REASON")]
             )
             self._grids[name].show(shown, [row(seen, one) for one in chosen if kind in ("", one.type)])
-        self.query_one("#system", Static).update(_system(seen))
+        self._system.update(_system(seen))
         self.say()
-        self.refresh_bindings()
+        self.offer()
 
     def say(self) -> None:
         """The line below the table: why the selected process is as it is; and what is filtered."""
@@ -119,12 +122,12 @@ class MainScreen(Steering):
             parts.append(f"[{by}{f', only {self._words!r}' if self._words else ''}]")
         if process is not None:
             parts.append(f"{plain(process.name)}: {process.type}. {rows.reason(process)}")
-        self.query_one("#about", Static).update(" ".join(parts))
+        self._about.update(" ".join(parts))
 
     def on_data_table_row_highlighted(self) -> None:
         """Another row is selected."""
         self.say()
-        self.refresh_bindings()
+        self.offer()
 
     def on_data_table_row_selected(self) -> None:
         """Enter, or a click on the selected row."""
@@ -133,17 +136,17 @@ class MainScreen(Steering):
 
     def on_tabbed_content_tab_activated(self) -> None:
         """What is seen gets the keys."""
-        pane = self.query_one(TabbedContent).active_pane
+        pane = self._tabs.active_pane
         for widget in pane.query("Grid, Lines") if pane is not None else ():
             widget.focus()
-        self.events.draw(follow=True)
+        self.events.draw()
         self.desk.look_now()
         self.say()
         self.refresh_bindings()
 
     def action_tab(self, name: str) -> None:
         """Show a tab."""
-        self.query_one(TabbedContent).active = f"tab-{name}"
+        self._tabs.active = f"tab-{name}"
 
     def action_filter(self) -> None:
         """Ask for words."""

@@ -29,6 +29,8 @@ class Steering(DeskScreen):
         Binding("p", "pause", "Pause"),
     ]
 
+    _offered: object = None
+
     @property
     def target(self) -> ProcessView | None:
         """The process that is chosen."""
@@ -43,6 +45,14 @@ class Steering(DeskScreen):
             fits = process is not None and (process.type == "scheduled") is (action in ("trigger", "pause"))
             return process is not None and verb in self.desk.able.granted and (fits or verb in ("start", "stop"))
         return process is not None if action == "log" else True
+
+    def offer(self) -> None:
+        """Have the line at the bottom made anew, where something else is offered now."""
+        process = self.target
+        offered = (process.type if process is not None else None, self.desk.able)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def on_key(self, event: events.Key) -> None:
         """A key that nothing is bound to now: where our key does not open what it does, say so."""

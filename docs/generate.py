@@ -240,6 +240,7 @@ def api() -> str:
         Access.OPEN: "anybody, without a key",
         Access.READ: "see jobs, nodes, logs and outputs",
         Access.OPERATE: "submit and steer jobs, upload, drain nodes",
+        Access.ADMIN: "end a supervisor, read its audit trail",
         Access.WORK: "be a worker: claim, report, deliver",
     }
 

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ import pytest
 from control_rig import KEY, PATIENCE_S, Rig, play
 
 from millrace.config.settings import SettingError
+from millrace.edge.access import PEER, Peer, PeerRule, Role, Rules
+from millrace.edge.keys import Key, Keys
 from millrace.process.tree import read_process
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.programs.control_server import local, remote
 from millrace.programs.listen import listen, url_of
-from millrace.programs.peer_protocol import PeerProtocol
-from millrace.programs.server import HttpServer
 from millrace.programs.unix_socket import UnixSocket
 from millrace.runtime.clock import SystemClock
-from millrace.supervisor.control.app import LocalApp
+from millrace.supervisor.control.app import control_app
 from millrace.supervisor.control.supervisor import Supervisor
 
 
@@ -198,11 +199,20 @@ def test_who_waits_is_let_go_when_the_server_stops(tmp_path: Path) -> None:
     play(tmp_path, body, text)
 
 
-@pytest.mark.parametrize(("client", "status"), [(("uid:1000", 1), 200), (("uid:0", 1), 200), (("uid:1001", 1), 403), (("127.0.0.1", 1), 403)])  # fmt: skip
-def test_only_the_same_user_and_root_may_ask(tmp_path: Path, client: tuple[str, int], status: int) -> None:
+OWN = Rules(peers=(PeerRule(role=Role.ADMIN, uid=os.geteuid()),))
+
+
+@pytest.mark.parametrize(("peer", "status"), [(Peer(1, 1000), 200), (Peer(1, 0), 200), (Peer(1, 1001), 403)])
+def test_only_the_same_user_and_root_may_ask(tmp_path: Path, peer: Peer, status: int) -> None:
+    rules = Rules(peers=(PeerRule(role=Role.ADMIN, uid=1000), PeerRule(role=Role.ADMIN, uid=0)))
+
     async def body(rig: Rig) -> None:
-        app = LocalApp(rig.supervisor, uid=1000)
-        transport = httpx2.ASGITransport(app=app, client=client)
+        app = control_app(rig.supervisor, rules=lambda: rules)
+
+        async def through_the_door(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": {PEER: peer}}, receive, send)
+
+        transport = httpx2.ASGITransport(app=through_the_door)
         async with httpx2.AsyncClient(transport=transport, base_url="http://supervisor") as asking:
             for path in ("/v1/processes", "/v1/health", "/nowhere"):
                 found = await asking.get(path, headers={"authorization": f"Bearer {KEY}"})
@@ -213,17 +223,19 @@ def test_only_the_same_user_and_root_may_ask(tmp_path: Path, client: tuple[str, 
 
 def test_the_kernel_says_who_asks(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
-        app = LocalApp(rig.supervisor, uid=os.geteuid())
-        app._may = frozenset({"uid:4242424"})
+        rules = [Rules(peers=(PeerRule(role=Role.ADMIN, uid=4242424),))]
         held = UnixSocket(tmp_path / "other.sock")
-        server = HttpServer(
-            app, held.socket, certificate=None, key=None, before_stop=lambda: None, protocol=PeerProtocol
-        )
         transport = httpx2.AsyncHTTPTransport(uds=str(held.path))
-        async with server, httpx2.AsyncClient(transport=transport, base_url="http://supervisor") as asking:
+        async with (
+            local(rig.supervisor, held.socket, lambda: rules[0]),
+            httpx2.AsyncClient(transport=transport, base_url="http://supervisor") as asking,
+        ):
             assert (await asking.get("/v1/processes")).status_code == 403
-            app._may = frozenset({f"uid:{os.getuid()}"})
+            rules[0] = OWN
             assert (await asking.get("/v1/processes")).status_code == 200
+            rules[0] = Rules(peers=(PeerRule(role=Role.VIEWER, gid=os.getegid()),))
+            assert (await asking.get("/v1/processes")).status_code == 200
+            assert (await asking.post("/v1/processes/web/stop")).status_code == 403
         held.close()
 
     play(tmp_path, body)
@@ -236,7 +248,7 @@ def test_a_stranger_who_comes_through_the_door_is_sent_away(tmp_path: Path) -> N
             os.chmod(folder, 0o755)  # noqa: PTH101  one call
             held = UnixSocket(Path(folder, "s.sock"))
             os.chmod(held.path, 0o666)  # noqa: PTH101  one call
-            async with local(rig.supervisor, held.socket):
+            async with local(rig.supervisor, held.socket, lambda: OWN):
                 with socket.socket(socket.AF_UNIX) as stranger:
                     os.seteuid(65534)
                     try:
@@ -257,7 +269,8 @@ def test_tcp_takes_a_key_and_nothing_else(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         opened = listen("127.0.0.1", 0)
         url = url_of(opened, tls=False)
-        async with remote(rig.supervisor, opened, KEY, None, None), httpx2.AsyncClient(base_url=url) as asking:
+        rules = Rules(keys=Keys([Key(secret=KEY)], now_s=time.time))
+        async with remote(rig.supervisor, opened, lambda: rules), httpx2.AsyncClient(base_url=url) as asking:
             assert (await asking.get("/v1/processes")).status_code == 401
             assert (await asking.get("/v1/processes", headers={"x-api-key": "another-key"})).status_code == 401
             assert (await asking.post("/v1/shutdown")).status_code == 401

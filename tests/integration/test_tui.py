@@ -16,12 +16,11 @@ from textual.pilot import Pilot
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.http import Terms
+from millrace.edge.access import GRANTS, Role, Rules
 from millrace.edge.keys import Key, Keys
-from millrace.edge.route import Access
-from millrace.edge.server import Edge
 from millrace.programs.listen import listen, url_of
 from millrace.programs.server import HttpServer
-from millrace.supervisor.control.table import TABLE
+from millrace.supervisor.control.app import control_app
 from millrace.tui.app import SupervisorApp
 
 LOOK_S = 0.05
@@ -314,6 +313,12 @@ def test_a_supervisor_that_goes_away_is_waited_for(tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
+def application(rig: Rig, role: Role) -> Any:
+    """The control API for whoever shows a key of this role."""
+    keys = Keys([Key(secret=KEY, name="it", role=role.value, grants=GRANTS[role])], now_s=lambda: 0.0)
+    return control_app(rig.supervisor, rules=lambda: Rules(keys=keys))
+
+
 @asynccontextmanager
 async def serving(application: Any) -> AsyncIterator[str]:
     listening = listen("127.0.0.1", 0)
@@ -324,8 +329,7 @@ async def serving(application: Any) -> AsyncIterator[str]:
 
 def test_a_slow_supervisor_holds_nothing_up(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
-        keys = Keys([Key(secret=KEY)], now_s=lambda: 0.0)
-        edge = Edge(TABLE, rig.supervisor, keys=keys, explain=lambda _: None)
+        edge = application(rig, Role.ADMIN)
         gate = asyncio.Event()
         gate.set()
 
@@ -356,8 +360,7 @@ def test_a_slow_supervisor_holds_nothing_up(tmp_path: Path) -> None:
 
 def test_a_key_that_only_reads_sees_no_dead_keys(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
-        keys = Keys([Key(secret=KEY, grants=frozenset({Access.READ}))], now_s=lambda: 0.0)
-        edge = Edge(TABLE, rig.supervisor, keys=keys, explain=lambda _: None)
+        edge = application(rig, Role.VIEWER)
         async with (
             serving(edge) as url,
             watching(AsyncClient([url], Terms(key=KEY, patience_s=0.0)), size=(160, 24)) as desk,

@@ -9,6 +9,7 @@ from millrace.api.explain import explain
 from millrace.api.master import Limits, Master
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
+from millrace.edge.access import Rules
 from millrace.edge.call import Answer, Call, Receive, Scope, Send
 from millrace.edge.keys import Keys
 from millrace.edge.route import Route
@@ -80,7 +81,10 @@ def build_app(
     """
     master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits())
     master.description = cache(lambda: _document(master.version))
-    edge = Edge((*TABLE, *pages), master, keys=keys, explain=explain, tally=master.tally, served=served, lost=lost)
+    rules = Rules(keys=keys)
+    edge = Edge(
+        (*TABLE, *pages), master, rules=lambda: rules, explain=explain, tally=master.tally, served=served, lost=lost
+    )
     return App(edge, master)
 
 

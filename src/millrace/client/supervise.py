@@ -11,6 +11,7 @@ from millrace.client.calls import Call, Repeat, segment
 from millrace.client.client import Client
 from millrace.client.errors import InterruptedTransferError
 from millrace.wire.v1.supervise import (
+    AuditList,
     CallerView,
     ChangeView,
     EndingView,
@@ -102,6 +103,11 @@ def runs(*, process: str | None = None, type: str | None = None, limit: int) -> 
 def hooks(*, process: str | None, limit: int) -> Call[HookRunList]:
     """The last hooks that ran."""
     return calls.get("/v1/hooks", HookRunList, query={"process": process, "limit": str(limit)})
+
+
+def audit(*, caller: str | None, process: str | None, limit: int) -> Call[AuditList]:
+    """Who changed what."""
+    return calls.get("/v1/audit", AuditList, query={"caller": caller, "process": process, "limit": str(limit)})
 
 
 def plan() -> Call[PlanView]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -78,13 +79,14 @@ class HttpServer(Service):
         certificate: Path | None,
         key: Path | None,
         before_stop: Callable[[], None],
+        client_ca: Path | None = None,
         protocol: type[BoundedProtocol] = BoundedProtocol,
         clock: Clock | None = None,
         most: int | None = None,
     ) -> None:
         """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end.
 
-        `protocol` is what speaks on each connection; `clock` times slow clients; `most` is how many connections there may
+        `client_ca`: only whoever shows a certificate of that authority is served. `protocol` is what speaks on each connection; `clock` times slow clients; `most` is how many connections there may
         be (None: what this process can hold).
         """
         super().__init__()
@@ -106,6 +108,8 @@ class HttpServer(Service):
             timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=certificate,
             ssl_keyfile=key,
+            ssl_ca_certs=None if client_ca is None else str(client_ca),
+            ssl_cert_reqs=ssl.CERT_NONE if client_ca is None else ssl.CERT_REQUIRED,
         )
         self._server = _Server(self._config, self._door, protocol)
         self._task: asyncio.Task[None] | None = None

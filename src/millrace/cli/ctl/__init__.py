@@ -22,6 +22,7 @@ app = LazyGroup(
         "plan": (f"{_HERE}.plan:plan", "Print the plan in force, without secrets."),
         "logs": (f"{_HERE}.logs:logs", "Print the last lines of a process."),
         "events": (f"{_HERE}.events:events", "Print every change as it comes."),
+        "audit": (f"{_HERE}.audit:audit", "Show who changed what."),
         "shutdown": (f"{_HERE}.shutdown:shutdown", "Stop everything in order, and end the supervisor."),
     },
 )

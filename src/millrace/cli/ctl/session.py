@@ -35,6 +35,8 @@ class Control(Struct, frozen=True):
     socket: Path | None
     url: str | None
     ca: Path | None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 def control_options(command: Callable[..., T]) -> Callable[..., T]:
@@ -49,9 +51,19 @@ def control_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @click.option("--url", help="Address of a supervisor on TCP instead; its key is taken from MILLRACE_SUPERVISE_KEY.")
     @click.option("--ca", type=LOCAL_FILE, help="Certificate authority of that supervisor in PEM.")
+    @click.option("--cert", type=LOCAL_FILE, help="Certificate in PEM to show it.")
+    @click.option("--cert-key", type=LOCAL_FILE, help="Private key of that certificate, where it is in another file.")
     @functools.wraps(command)
-    def with_control(*, place: Path | None, url: str | None, ca: Path | None, **others: Any) -> T:
-        return command(control=Control(place, url, ca), **others)
+    def with_control(
+        *,
+        place: Path | None,
+        url: str | None,
+        ca: Path | None,
+        cert: Path | None,
+        cert_key: Path | None,
+        **others: Any,
+    ) -> T:
+        return command(control=Control(place, url, ca, cert, cert_key), **others)
 
     return with_control
 
@@ -149,7 +161,7 @@ def _knock(path: Path) -> None:
 
 def _trusted(control: Control) -> Any:
     try:
-        return trust(control.ca)
+        return trust(control.ca, control.certificate, control.key)
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
 

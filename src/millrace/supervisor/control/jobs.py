@@ -60,6 +60,12 @@ async def trigger(supervisor: Supervisor, call: Call[None]) -> Answer:
     return Answer(status=200 if settled else 202, body=_encode(view))
 
 
+def watch(supervisor: Supervisor, call: Call[None]) -> object:
+    """What a change changes, for the audit trail: whether its times are heeded, and how many runs were wanted so far."""
+    job = supervisor.keeper.state.jobs.get(call.path["name"])
+    return None if job is None else {"paused": job.paused, "runs": job.count}
+
+
 def _job(supervisor: Supervisor, name: str) -> tuple[Schedule, Job]:
     """The schedule of a process.
 

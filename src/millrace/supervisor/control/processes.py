@@ -95,6 +95,18 @@ async def scale(supervisor: Supervisor, call: Call[ScaleRequest]) -> Answer:
     return await _answer(supervisor, name, wait_s)
 
 
+def watch(supervisor: Supervisor, call: Call[Any]) -> object:
+    """What a change changes, for the audit trail: how many there shall be, and how each instance is."""
+    name, state = call.path["name"], supervisor.keeper.state
+    if name not in supervisor.keeper.plan.processes:
+        return None
+    found = instances_of(state, name)
+    return {
+        "desired": state.wanted.get(name, 0),
+        "instances": {str(each): {"state": one.phase.value, "run": one.run} for each, one in found},
+    }
+
+
 async def logs(supervisor: Supervisor, call: Call[None]) -> LinesView:
     """The last lines of a process."""
     call.only("limit", "after")

@@ -5,7 +5,9 @@ from signal import Signals
 from typing import Protocol
 
 from millrace.edge.refusal import RefusalError, not_found
+from millrace.edge.tally import Tally
 from millrace.runtime.clock import Clock
+from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.control.changes import Changes
 from millrace.supervisor.control.lines import Lines
 from millrace.supervisor.control.news import News
@@ -45,12 +47,15 @@ class Kept(Protocol):
 class Supervisor:
     """A keeper as it is seen from outside. Let `heard`, `printed` and `ledger.note` hear what the keeper says."""
 
-    def __init__(self, clock: Clock, *, secrets: Sequence[str] = ()) -> None:
-        """Call `attach` before the first request. `secrets` are texts that no answer may hold."""
+    def __init__(self, clock: Clock, *, secrets: Sequence[str] = (), trail: Trail | None = None) -> None:
+        """Call `attach` before the first request. `secrets` are texts that no answer may hold; `trail` keeps who changed what."""
         self.clock = clock
+        self.started = clock.now()
         self.secrets = tuple(secrets)
         self.news = News(clock)
         self.changes = Changes()
+        self.trail = trail or Trail()
+        self.tally = Tally()
         self.lines = Lines()
         self.ledger = Ledger()
         self.resources = Resources(clock, lambda: self.keeper.roots())  # noqa: PLW0108  there is no keeper yet

@@ -48,8 +48,23 @@ async def plan(supervisor: Supervisor, call: Call[None]) -> PlanView:
 async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:
     """Counts for Prometheus."""
     call.only()
+    samples = await supervisor.resources.now()
     keeper = supervisor.keeper
-    return Answer(body=exposition(keeper.plan, keeper.state, keeper.facts).encode(), media=MEDIA)
+    text = exposition(
+        keeper.plan,
+        keeper.state,
+        keeper.facts,
+        ledger=supervisor.ledger,
+        samples=samples,
+        whole={
+            "ready": is_ready(keeper.state),
+            "start_time_seconds": supervisor.started.timestamp(),
+            "resource_look_seconds": supervisor.resources.took_s,
+            "audit_lost_total": supervisor.trail.lost,
+        },
+        requests=supervisor.tally.rows(),
+    )
+    return Answer(body=text.encode(), media=MEDIA)
 
 
 async def openapi(_supervisor: Supervisor, call: Call[None]) -> Answer:

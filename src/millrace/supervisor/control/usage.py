@@ -29,7 +29,7 @@ async def show(supervisor: Supervisor, call: Call[None]) -> ResourcesView:
     """The samples of one process, up to now."""
     call.only("since", "limit")
     name = supervisor.process(call.path["name"]).name
-    since, limit = _moment(call), call.integer("limit", least=1, most=MAX_SAMPLES) or MAX_SAMPLES
+    since, limit = moment(call), call.integer("limit", least=1, most=MAX_SAMPLES) or MAX_SAMPLES
     await supervisor.resources.watched()
     past = supervisor.resources.past
     return _view(
@@ -63,7 +63,7 @@ def _view(instances: list[InstanceUsage]) -> ResourcesView:
     return ResourcesView(period_s=PERIOD_S, kept_s=KEPT_S, instances=instances)
 
 
-def _moment(call: Call[None]) -> datetime | None:
+def moment(call: Call[None]) -> datetime | None:
     """`since`, as RFC 3339 or in seconds since 1970."""
     text = call.one("since")
     if text is None:

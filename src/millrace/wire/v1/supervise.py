@@ -26,6 +26,7 @@ class InstanceView(Reply):
     """One instance. `pid`, `started` and `uptime_s` are null where no process runs.
 
     `restarts` counts its starts after the first; `failures` its unasked ends in a row since it last ran for long enough.
+    `status` is what the process last said of itself, sd_notify(3).
     """
 
     id: str
@@ -38,6 +39,7 @@ class InstanceView(Reply):
     failures: int
     reason: str
     last_end: EndView | None
+    status: str = ""
 
 
 class ProcessView(Reply):
@@ -210,6 +212,33 @@ class PlanView(Reply):
     """The plan in force, with every value of an environment and whatever looks like a secret replaced by `***`."""
 
     plan: dict[str, object]
+
+
+class AuditEntryView(Reply):
+    """One change, or somebody turned away. `caller` is a key's name, `uid:N`, or a certificate's subject; empty for a stranger.
+
+    `before` and `after` are what was changed; `detail` is why it was refused.
+    """
+
+    at: datetime
+    request_id: str
+    caller: str
+    role: str
+    client: str
+    method: str
+    route: str
+    path: str
+    status: int
+    request: object
+    before: object
+    after: object
+    detail: str
+
+
+class AuditList(Reply):
+    """Entries of the audit trail, oldest first."""
+
+    entries: list[AuditEntryView]
 
 
 class UsageView(Reply):

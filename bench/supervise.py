@@ -103,9 +103,7 @@ def _running(command: list[str], folder: Path) -> Iterator["subprocess.Popen[byt
 def _many(prepare: Prepare, found: Found, folder: Path) -> None:
     """100 children: up, idle, crashes, down."""
     births = Births(folder / "births")
-    command = prepare(folder, CHILDREN, ["/bin/sh", "-c", f"echo $$$$ > {births.path}; exec sleep 100000"], None)
-    if "millrace" not in command[0]:  # the others have no variables to be told from a shell's
-        command = prepare(folder, CHILDREN, ["/bin/sh", "-c", f"echo $$ > {births.path}; exec sleep 100000"], None)
+    command = prepare(folder, CHILDREN, ["/bin/sh", "-c", f"echo $$ > {births.path}; exec sleep 100000"], None)
     began_s = time.perf_counter()
     with _running(command, folder) as process:
         pids: list[int] = []

@@ -3,6 +3,7 @@
 supervisord and circus live in a virtual environment of the bench's own, `build/bench-supervisors`, pinned in supervisors.txt.
 """
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -43,10 +44,10 @@ def millrace(*options: str) -> Prepare:
     """`millrace supervise`; `options` say where it answers."""
 
     def prepare(folder: Path, count: int, command: Sequence[str], output: Path | None) -> list[str]:
-        words = ", ".join(f'"{word}"' for word in command)
+        words = json.dumps([word.replace("$", "$$") for word in command])  # a dollar begins a variable in plans
         kept = f"\n    logging: {{file: {{path: {output}, max_bytes: 1073741824}}}}" if output else ""
         plan = folder / "plan.yaml"
-        plan.write_text(f"processes:\n  child:\n    command: [{words}]\n    scale: {count}{kept}\n")
+        plan.write_text(f"processes:\n  child:\n    command: {words}\n    scale: {count}{kept}\n")
         where = [option.format(folder=folder) for option in options]
         return [str(Path(sys.executable).with_name("millrace")), "supervise", "-c", str(plan), *where]
 

@@ -240,9 +240,12 @@ def test_a_log_is_followed_searched_filtered_and_held(tmp_path: Path) -> None:
             await desk.shows("first ERROR bad")
             say("the last one")
             await desk.shows("106 lines")
+            say("and another")
+            await desk.shows("107 lines")
             assert "the last one" not in desk.screen  # somebody reads above
+            assert "first ERROR bad" in desk.screen
             await desk.press("G")
-            await desk.shows("the last one")
+            await desk.shows("the last one", "and another")
 
     os.mkfifo(tmp_path / "words")
     drive(tmp_path, body, TALK)

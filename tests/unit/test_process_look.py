@@ -35,8 +35,9 @@ def test_a_process_that_came_meanwhile_is_seen_in_the_next_turn() -> None:
         look()
         with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:  # noqa: ASYNC220  it is there at once
             await asyncio.sleep(0)
-            assert [one.pid for one in Tree(process.pid, child_mark()).members()] == [process.pid]
+            found = Tree(process.pid, child_mark()).members()
             process.kill()
+        assert [one.pid for one in found] == [process.pid]
 
     asyncio.run(body())
 

@@ -93,6 +93,9 @@ def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
                 (await asking.get("/v1/processes", headers={"x-api-key": f"guess-{n}"})).status_code for n in range(7)
             ]
             assert guesses == [401] * 5 + [429] * 2
+            # A flood does not wash the audit trail away.
+            assert (await asking.post("/v1/shutdown")).status_code == 429
+            assert {one["status"] for one in (await rig.get("/v1/audit"))["entries"]} == {401}
             rules[0] = Rules(keys=keys(Role.ADMIN))
             assert (await asking.get("/v1/processes")).status_code == 200
         metrics = (await rig.client.get("/metrics")).text

@@ -9,7 +9,7 @@ hooks: {pre-start: [{name: boot, command: ["true"]}]}
 processes:
   web:
     command: [sh, -c, "trap 'echo got it' USR1; echo ready $$hunter-word; while :; do sleep 0.02; done", --token, tell-nobody]
-    env: {ANYTHING: hunter-value, OTHER: "word of hunter-value"}
+    env: {PIN: "4711", ANYTHING: hunter-value, OTHER: "word of hunter-value"}
     hooks: {pre-start: [{name: prepare, command: [sh, -c, "exit 4"], continue_on_error: true, retry: 1, retry_delay: 0.01}]}
   quick: {command: [sh, -c, "exit 5"], schedule: "0 0 1 1 *", heartbeat: {failure_url: "http://127.0.0.1:1/who-knows-this", retries: 0}}
   slow: {command: [sleep, "1000"], schedule: "0 0 1 1 *", schedule_timezone: Europe/Berlin}
@@ -128,7 +128,7 @@ def test_the_plan_is_shown_without_secrets(tmp_path: Path) -> None:
         await rig.until("/v1/processes", up)
         response = await rig.client.get("/v1/plan")
         plan = response.json()["plan"]
-        assert plan["processes"]["web"]["env"] == {"ANYTHING": "***", "OTHER": "***"}
+        assert plan["processes"]["web"]["env"] == {"PIN": "***", "ANYTHING": "***", "OTHER": "***"}
         assert plan["processes"]["web"]["command"][-2:] == ["--token", "***"]
         assert plan["processes"]["quick"]["schedule"]["heartbeat"]["failure_url"] == "http://127.0.0.1/***"
         assert plan["processes"]["slow"]["schedule"] == {"expression": "0 0 1 1 *", "zone": "Europe/Berlin"}

@@ -21,6 +21,7 @@ from millrace.supervisor.control.lines import MAX_LINES, Lines
 from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.place import places
+from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
@@ -28,7 +29,7 @@ from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry, Level
 from millrace.supervisor.logs.ring import MAX_CHARS
-from millrace.supervisor.plan import Kind
+from millrace.supervisor.plan import Kind, ProcessPlan
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.wire.v1.supervise import ChangeView, InstanceState, InstanceView, ProcessView
 
@@ -318,3 +319,11 @@ def test_a_place_that_cannot_be_is_refused_with_the_reason(tmp_path: Path) -> No
         UnixSocket(tmp_path / "nowhere" / "s.sock")
     with pytest.raises(SettingError, match="too long"):
         UnixSocket(tmp_path / ("x" * 120))
+
+
+def test_the_plan_is_shown_without_what_is_known_to_be_secret() -> None:
+    plan = a_plan(web=ProcessPlan(name="web", command=("psql", "-p", "s3cr3t-word", "--password=abc"), env={"X": "1"}))
+    shown = plan_view(plan, ["s3cr3t-word"])
+    assert shown == {
+        "processes": {"web": {"name": "web", "command": ["psql", "-p", "***", "--password=***"], "env": {"X": "***"}}}
+    }

@@ -40,8 +40,32 @@ _END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
 
-async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings) -> int:
-    """Keep what the plan says; returns the exit code when nothing is left.
+class Watcher:
+    """Hears what happens: here it tells the log of every change, and every signal that asks to end does so."""
+
+    def changed(self, keeper: Keeper, each: Id, instance: Instance | None) -> None:
+        """An instance has changed, or (None) was scaled away."""
+        del keeper
+        if instance is None:
+            log.info("supervisor.gone", instance=str(each))
+            return
+        fields = {"reason": instance.reason} if instance.reason else {}
+        log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)
+
+    def told_to_end(self, keeper: Keeper) -> None:
+        """A signal asks to end, perhaps again."""
+        keeper.end()
+
+
+async def supervise(
+    plan: Plan,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    control: ControlSettings,
+    watcher: Watcher | None = None,
+) -> int:
+    """Keep what the plan says; returns the exit code when nothing is left. `watcher` hears what happens.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
     other signals that would end us are ignored (SIGHUP only where no terminal sent it). To be called once, in a process
@@ -59,12 +83,15 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
 
     logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
 
+    watcher = watcher or Watcher()
     tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
     spans = None if tracer is None else Spans(tracer, now=clock.now, state=lambda: supervisor.keeper.state)
 
     def changed(each: Id, instance: Instance | None) -> None:
-        _tell(logs, each, instance)
+        if instance is None:
+            logs.forget(each)
         supervisor.heard(each, instance)
+        watcher.changed(keeper, each, instance)
         if spans is not None:
             spans.changed(each, instance)
 
@@ -90,7 +117,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     try:
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
         running = asyncio.create_task(keeper.run(), name="keeper")
-        with _signals(plan, keeper), events_to(logs.writers["stderr"], instead_of=sys.stderr):
+        with _signals(plan, keeper, watcher), events_to(logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
                     return await running
@@ -126,7 +153,7 @@ def _trail(path: Path | None) -> Trail:
 
 
 @contextmanager
-def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
+def _signals(plan: Plan, keeper: Keeper, watcher: Watcher) -> Iterator[None]:
     """Heed those that end the whole, and pass on what the plan says."""
     loop = asyncio.get_running_loop()
     passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
@@ -135,7 +162,7 @@ def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
     for number in _DEAF | passed_on:
         loop.add_signal_handler(number, keeper.pass_on, number)
     for number in ends:
-        loop.add_signal_handler(number, keeper.end)
+        loop.add_signal_handler(number, watcher.told_to_end, keeper)
     try:
         yield
     finally:
@@ -153,12 +180,3 @@ def _targets() -> Mapping[Stream, Target]:
         if os.path.sameopenfile(1, 2):
             err = out
     return {"stdout": out, "stderr": err}
-
-
-def _tell(logs: Logs, each: Id, instance: Instance | None) -> None:
-    if instance is None:
-        logs.forget(each)
-        log.info("supervisor.gone", instance=str(each))
-        return
-    fields = {"reason": instance.reason} if instance.reason else {}
-    log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from signal import SIGTERM, Signals
+from signal import Signals
 
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.resources import Root
 from millrace.supervisor.schedule.heartbeat import Heartbeats
@@ -177,7 +177,7 @@ class Keeper:
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
-                self._task(_stopped(child, 0.0, SIGTERM))
+                self._task(_stopped(child, 0.0, Shutdown()))
         self.post(Ending())
         if self._hurried:
             self._hooks.hurry()
@@ -288,7 +288,7 @@ class Keeper:
         if child is None:
             self._early.add(each)
         else:
-            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
+            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule))
 
     def _belongs(self, each: Id, pid: int) -> bool:
         child = self._children.get(each)
@@ -323,6 +323,6 @@ class Keeper:
         self.post(Due(effect.id, effect.run))
 
 
-async def _stopped(child: Child, grace_s: float, by: Signals) -> None:
+async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:
     with suppress(CannotStop):  # whoever waits for its end is told
-        await child.stop(grace_s, by=by)
+        await child.stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)

@@ -15,6 +15,8 @@ from millrace.wire.v1.supervise import LinesView, LineView, StackLines
 
 _POLL_S = 0.3
 _MOST = 1000
+_ASKS_PER_S = 50
+"""Half of what a supervisor allows a caller by itself; where there are many processes, each is asked less often."""
 
 
 @click.command()
@@ -31,7 +33,9 @@ def logs(name: str | None, follow: bool, limit: int, control: Control, output: O
     As JSON it is one document; with --follow, one line for each line.
     """
     with supervisor(control) as client:
-        names = [name] if name else [one.name for one in client.do(supervise.processes()).processes] if follow else []
+        names: list[str] = []
+        if follow:
+            names = [name] if name else [one.name for one in client.do(supervise.processes()).processes]
         # Where to go on is asked before the last lines are, so that no line falls in between.
         ends = {one: client.do(supervise.logs(one, limit=1)).next for one in names}
         found: LinesView | StackLines
@@ -48,7 +52,7 @@ def logs(name: str | None, follow: bool, limit: int, control: Control, output: O
             if process in ends:
                 ends[process] = max(ends[process], line.number)
         while ends:
-            client.pause(_POLL_S)
+            client.pause(max(_POLL_S, len(ends) / _ASKS_PER_S))
             ends = {one: _go_on(client, one, end, output) for one, end in ends.items()}
 
 

@@ -122,6 +122,8 @@ class Tree:
         """`pid` leads its own session."""
         self._pid = pid
         self._mark = mark
+        first = read_process(pid)
+        self._born_ticks = 0 if first is None else first.start_ticks
         self._seen: set[tuple[int, int]] = set()
         self._cleared: set[tuple[int, int]] = set()
         self._cpu_s: dict[tuple[int, int], float] = {}
@@ -175,7 +177,8 @@ class Tree:
     def _marked(self, process: Process, now: Look | None = None) -> bool:
         # A mark passes on at fork, so a process that once was seen without it never gets it later: only the child itself
         # does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
-        if process.key in self._cleared:
+        # What was there before the child has none of it: most of the machine is never asked at all.
+        if process.start_ticks < self._born_ticks or process.key in self._cleared:
             return False
         marked = self._mark.among(carried(process.pid) if now is None else now.carried(process.pid))
         if marked is False:

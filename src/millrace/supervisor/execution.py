@@ -50,6 +50,11 @@ class Execution(Struct, frozen=True, kw_only=True):
     pass_fds: tuple[int, ...] = ()
     """Descriptors of ours that it inherits; only plans that a program makes have some."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether anything is said of its limits."""
+        return self.limits != Limits()
+
 
 def execution_from(reader: DocumentReader) -> Execution:
     """Read the keys `user`, `group`, `umask`, `nice`, `oom_score_adj`, `limits` and `forward_signals` of a process."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from millrace.process.values import Batch, CannotStart, CannotStop, Sink, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.happenings import HookRan
 from millrace.supervisor.hooks import Hook
-from millrace.supervisor.plan import Plan
+from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.state import Hooked, Id, RunHooks
 from millrace.telemetry.logs import logger
 
@@ -32,9 +33,10 @@ class HookRuns:
         output: Callable[[Id, Batch], Awaitable[None]],
         post: Callable[[Hooked], None],
         happened: Callable[[HookRan], None] = lambda _: None,
+        tuned: Callable[[ProcessPlan], Mapping[str, str]] = lambda _: {},
     ) -> None:
         """`output` gets what hooks of an instance print, the log what those of the whole print; `post` hears of the end of
-        all, `happened` of each attempt.
+        all, `happened` of each attempt. `tuned` gives the variables of a process's pool, or raises CannotStart.
         """
         self._plan = plan
         self._clock = clock
@@ -43,6 +45,7 @@ class HookRuns:
         self._output = output
         self._post = post
         self._happened = happened
+        self._tuned = tuned
         self._tasks: dict[asyncio.Task[None], Id | None] = {}
         self._hurried = False
         self._closed = False
@@ -81,6 +84,9 @@ class HookRuns:
         if each is not None:
             plan = self._plan.processes[each.process]
             hooks, cwd = plan.hooks.get(wanted.moment, ()), plan.working_dir or cwd
+            # Where no size fits, the process itself says so when it starts.
+            with suppress(CannotStart):
+                env |= self._tuned(plan)
             env |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
 
         async def sink(batch: Batch) -> None:

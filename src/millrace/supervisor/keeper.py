@@ -52,6 +52,7 @@ from millrace.supervisor.state import (
     Triggered,
     Wake,
 )
+from millrace.supervisor.tuning.tuner import Tuner
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
@@ -96,8 +97,16 @@ class Keeper:
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
         self._early: set[Id] = set()  # told to stop before there was anything to stop
+        self._tuner = Tuner(environ)
         self._hooks = HookRuns(
-            plan, clock=clock, environ=environ, cwd=cwd, output=output, post=self.post, happened=happened
+            plan,
+            clock=clock,
+            environ=environ,
+            cwd=cwd,
+            output=output,
+            post=self.post,
+            happened=happened,
+            tuned=self._tuner.variables,
         )
         self._heartbeats = Heartbeats(clock)
         self._vigils = Vigils(
@@ -238,7 +247,7 @@ class Keeper:
         own = {"MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
         return spec_of(
             plan.execution, command=plan.command, cwd=plan.working_dir or self._cwd, environ=self._environ,
-            own={**plan.env, **own},
+            own={**self._tuner.variables(plan), **plan.env, **own},
         )  # fmt: skip
 
     async def _spawn(self, each: Id, run: int) -> None:

@@ -76,6 +76,7 @@ app = LazyGroup(
             "Make a plan of PHPeek PM's, supervisord's or a Procfile.",
         ),
         "init": ("millrace.cli.supervise.init:init", "Write a plan to begin with, and what runs it in a container."),
+        "tune": ("millrace.cli.supervise.tune:tune", "Size a pool of workers to the memory and the CPUs."),
         "key": ("millrace.cli.supervise.key:key", "Make a key for an access file."),
         "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
     },

@@ -17,7 +17,7 @@ from millrace.config.settings import SettingError
 from millrace.programs.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes
-from millrace.supervisor.control.lines import MAX_CHARS, MAX_LINES, Lines
+from millrace.supervisor.control.lines import MAX_LINES, Lines
 from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.place import places
@@ -28,6 +28,7 @@ from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry, Level
+from millrace.supervisor.logs.ring import MAX_CHARS
 from millrace.supervisor.plan import Kind, ProcessPlan
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.wire.v1.supervise import ChangeView, InstanceState, InstanceView, ProcessView

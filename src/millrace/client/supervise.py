@@ -1,15 +1,18 @@
 """What can be asked of a supervisor."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import msgspec
 
 from millrace.client import calls, sse
+from millrace.client.async_client import AsyncClient
 from millrace.client.calls import Call, Repeat, segment
 from millrace.client.client import Client
 from millrace.client.errors import InterruptedTransferError
 from millrace.wire.v1.supervise import (
     AuditList,
+    CallerView,
     ChangeView,
     EndingView,
     HookRunList,
@@ -131,9 +134,35 @@ def resources(name: str | None = None, *, since: float | None = None) -> Call[Re
     return calls.get(f"/v1/processes/{segment(name)}/resources", ResourcesView, query=query)
 
 
+def caller() -> Call[CallerView]:
+    """Who we are to it, and what we may."""
+    return calls.get("/v1/caller", CallerView)
+
+
+def description() -> Call[dict[str, Any]]:
+    """What it can be asked, as OpenAPI."""
+    return calls.get("/v1/openapi.json", dict[str, Any])
+
+
 def shutdown() -> Call[EndingView]:
     """Stop everything."""
     return calls.post("/v1/shutdown", EndingView, repeat=Repeat.UNSENT)
+
+
+async def follow(client: AsyncClient) -> AsyncIterator[ChangeView | None]:
+    """As :func:`changes`, of one connection: from now on until it breaks off or the supervisor ends; None first of all.
+
+    Raises:
+        ClientError: the stream was refused, or nobody answered.
+        InterruptedTransferError: it broke off.
+    """
+    call = Call(method="GET", path="/v1/events", read=lambda _: None, silence_s=sse.SILENCE_S)
+    parser = sse.Parser()
+    async with client.stream(call) as response:
+        async for line in response.aiter_lines():
+            event = parser.feed(line)
+            if event is not None:
+                yield _CHANGE.decode(event.data) if event.name == "change" else None
 
 
 def changes(client: Client) -> Iterator[ChangeView | None]:

@@ -193,7 +193,7 @@ class Edge(Generic[C]):
             route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
         if route is not None:
             sender.asked = route.path
-        caller = "nobody"
+        caller, grants = "nobody", frozenset[Access]()
         is_open = route is not None and route.access is Access.OPEN
         known = sender.caller = None if is_open else identify(rules, scope, headers)
         self._spend(rules, scope, sender)
@@ -205,7 +205,7 @@ class Edge(Generic[C]):
                 raise forbidden(route.access)
             if known.by_cookie and method not in _SAFE_METHODS and is_foreign(headers):
                 raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
-            caller = known.key.name
+            caller, grants = known.key.name, known.key.grants
         if found is None:
             raise not_found(f"there is nothing at {path[:200]}; /v1/openapi.json lists what there is")
         if route is None:
@@ -217,8 +217,9 @@ class Edge(Generic[C]):
                 headers={"allow": ", ".join(allowed)},
             )
         return route, Call(
-            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit
-        )
+            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit,
+            grants=grants,
+        )  # fmt: skip
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
         """Take the request from its caller's share, and let the reply tell what is left."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from millrace.process.mark import Mark
+from millrace.process.mark import Carried, Mark, carried
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
 
@@ -77,6 +77,44 @@ def read_process(pid: int) -> Process | None:
     )
 
 
+class Look:
+    """All processes as they were at one moment."""
+
+    def __init__(self) -> None:
+        """Look now."""
+        self.table = {process.pid: process for process in processes()}
+        self.children: dict[int, list[int]] = {}
+        for process in self.table.values():
+            self.children.setdefault(process.parent, []).append(process.pid)
+        self._carried: dict[int, Carried] = {}
+
+    def carried(self, pid: int) -> Carried:
+        """What a process carries, read when it is asked for the first time."""
+        found = self._carried.get(pid)
+        if found is None:
+            found = self._carried[pid] = carried(pid)
+        return found
+
+
+_looks: list[Look] = []  # the one of this turn of the event loop, if somebody has looked
+
+
+def look() -> Look:
+    """A look that is no older than this turn of the event loop.
+
+    Whoever runs now was woken before the turn began, so a look of the same turn shows all that happened until then. When a
+    hundred children end at once, their trees share a few looks instead of taking some hundreds.
+    """
+    if not _looks:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return Look()
+        loop.call_soon(_looks.clear)
+        _looks.append(Look())
+    return _looks[0]
+
+
 class Tree:
     """The processes of one child. The child must stay uncollected while this is used, so that its pid stays its own."""
 
@@ -93,17 +131,15 @@ class Tree:
 
     def members(self, *, search: bool = True) -> list[Process]:
         """All that live. Without `search` the mark is not looked for: three times cheaper, misses fresh strays."""
-        table = {p.pid: p for p in processes()}
+        now = look()
+        table = now.table
         own = {pid for pid, p in table.items() if self._pid in (pid, p.session) or p.key in self._seen}
         own |= self._held() & table.keys()
         if search:
-            own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p)}
-        children: dict[int, list[int]] = {}
-        for process in table.values():
-            children.setdefault(process.parent, []).append(process.pid)
+            own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p, now)}
         queue = list(own)
         while queue:
-            fresh = [pid for pid in children.get(queue.pop(), ()) if pid not in own]
+            fresh = [pid for pid in now.children.get(queue.pop(), ()) if pid not in own]
             own.update(fresh)
             queue.extend(fresh)
         found = [table[pid] for pid in own if table[pid].alive]
@@ -140,13 +176,13 @@ class Tree:
                 send(process, number)
         return members
 
-    def _marked(self, process: Process) -> bool:
+    def _marked(self, process: Process, now: Look | None = None) -> bool:
         # A mark passes on at fork, so a process that once was seen without it never gets it later: only the child itself
         # does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
         # What was there before the child has none of it: most of the machine is never asked at all.
         if process.start_ticks < self._born_ticks or process.key in self._cleared:
             return False
-        marked = self._mark.on(process.pid)
+        marked = self._mark.among(carried(process.pid) if now is None else now.carried(process.pid))
         if marked is False:
             self._cleared.add(process.key)
         return bool(marked)

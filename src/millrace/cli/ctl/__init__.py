@@ -9,6 +9,7 @@ app = LazyGroup(
     help="Look at the processes of a running supervisor, and steer them.",
     commands={
         "status": (f"{_HERE}.status:status", "Show the processes: state, pid, uptime, and why."),
+        "tui": (f"{_HERE}.tui:tui", "Watch and steer the processes on the whole terminal."),
         "start": (f"{_HERE}.steer:start", "Start processes, also those that were given up."),
         "stop": (f"{_HERE}.steer:stop", "Stop processes."),
         "restart": (f"{_HERE}.steer:restart", "Stop processes and start them again."),

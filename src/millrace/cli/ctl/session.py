@@ -5,8 +5,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec import Struct
@@ -18,6 +19,9 @@ from millrace.client.errors import RefusedError, UnreachableError
 from millrace.client.http import Terms, trust
 from millrace.client.supervise import health, processes
 from millrace.supervisor.control.place import places
+
+if TYPE_CHECKING:
+    from millrace.client.async_client import AsyncClient
 
 T = TypeVar("T")
 _START = "Start one with `millrace supervise -c PLAN`, or name its socket with --socket"
@@ -82,6 +86,22 @@ def supervisor(control: Control) -> Iterator[Client]:
             raise CommandError(str(error)) from error
 
 
+def address(control: Control) -> str:
+    """What the supervisor is called on a screen. Raises as :func:`supervisor`."""
+    return control.url or str(_socket(control))
+
+
+def async_client(control: Control) -> "AsyncClient":
+    """The same supervisor for a program that goes on while nobody answers; each call is tried once."""
+    import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
+
+    from millrace.client.async_client import AsyncClient  # noqa: PLC0415
+
+    if control.url:
+        return AsyncClient([control.url], replace(_terms(control), patience_s=0.0))
+    return AsyncClient([_LOCAL], Terms(patience_s=0.0), transport=httpx2.AsyncHTTPTransport(uds=str(_socket(control))))
+
+
 def known_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The names of processes, for a shell that completes one; none where no supervisor answers at once."""
     named = context.params.get("place")
@@ -114,11 +134,8 @@ def _unreachable(where: str, reason: str) -> CommandError:
 
 def _client(control: Control, where: str) -> Client:
     if control.url:
-        terms = Terms(
-            key=os.environ.get("MILLRACE_SUPERVISE_KEY"), tls=_trusted(control), eager=True, patience_s=_PATIENCE_S
-        )
         try:
-            return Client([where], terms)
+            return Client([where], _terms(control))
         except ValueError as error:
             raise CommandError(str(error).replace("a master", "a supervisor"), code=2) from error
     import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
@@ -127,6 +144,11 @@ def _client(control: Control, where: str) -> Client:
     _knock(Path(where))
     # It answers at once or is not there: nothing is gained by trying again.
     return Client([_LOCAL], Terms(patience_s=0.0), transport=httpx2.HTTPTransport(uds=where))
+
+
+def _terms(control: Control) -> Terms:
+    key = os.environ.get("MILLRACE_SUPERVISE_KEY")
+    return Terms(key=key, tls=_trusted(control), eager=True, patience_s=_PATIENCE_S)
 
 
 def _knock(path: Path) -> None:

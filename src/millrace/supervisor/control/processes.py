@@ -113,7 +113,7 @@ async def logs(supervisor: Supervisor, call: Call[None]) -> LinesView:
     name = supervisor.process(call.path["name"]).name
     limit = call.integer("limit", least=1, most=MAX_LINES) or LINES
     lines, last, lost = supervisor.lines.last(name, limit=limit, after=call.integer("after"))
-    return LinesView(process=name, lines=lines, next=last, lost=lost)
+    return LinesView(process=name, lines=lines, next=last, lost=lost, run=supervisor.changes.run)
 
 
 async def logs_of_all(supervisor: Supervisor, call: Call[None]) -> StackLines:

@@ -5,12 +5,13 @@ from functools import cache
 
 import millrace
 from millrace.edge.call import Answer, Call
+from millrace.edge.route import Access
 from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import is_ready
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.telemetry.exposition import MEDIA
-from millrace.wire.v1.supervise import EndingView, PlanView, SupervisorHealth
+from millrace.wire.v1.supervise import CallerView, EndingView, PlanView, SupervisorHealth
 
 
 async def health(supervisor: Supervisor, call: Call[None]) -> SupervisorHealth:
@@ -18,8 +19,16 @@ async def health(supervisor: Supervisor, call: Call[None]) -> SupervisorHealth:
     call.only()
     state = supervisor.keeper.state
     return SupervisorHealth(
-        status="ending" if state.ending else "healthy", ready=is_ready(state), version=millrace.__version__
-    )
+        status="ending" if state.ending else "healthy", ready=is_ready(state), version=millrace.__version__,
+        run=supervisor.changes.run,
+    )  # fmt: skip
+
+
+async def caller(_supervisor: Supervisor, call: Call[None]) -> CallerView:
+    """Who asks, so that a program need not offer what would be refused."""
+    call.only()
+    opened = [access.value for access in Access if access in call.grants]
+    return CallerView(name=call.caller, grants=opened)
 
 
 async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:

@@ -118,6 +118,7 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("POST", "/v1/shutdown", ADMIN, system.shutdown, "Stop everything in order, and end; asked again, at once.", reply=s.EndingView, status=202),
     R("GET", "/v1/audit", ADMIN, audit.show, "Show who changed what, and who was turned away.", reply=s.AuditList, params=_AUDIT),
     R("GET", "/v1/health", OPEN, system.health, "Whether the supervisor answers, and everything is ready.", reply=s.SupervisorHealth, quiet=True),
+    R("GET", "/v1/caller", READ, system.caller, "Who asks, and what the key opens.", reply=s.CallerView, quiet=True),
     R("GET", "/metrics", READ, system.metrics, "States and counts for Prometheus.", media="text/plain", quiet=True),
     R("GET", "/v1/openapi.json", READ, system.openapi, "This description.", quiet=True),
 )

@@ -84,15 +84,20 @@ class LineView(Reply):
     instance: str
     stream: Literal["stdout", "stderr"]
     text: str
+    level: Literal["debug", "info", "warn", "error"] = "info"
 
 
 class LinesView(Reply):
-    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept."""
+    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept.
+
+    `run` names this run of the supervisor: with another one, the numbers have begun anew.
+    """
 
     process: str
     lines: list[LineView]
     next: int
     lost: int
+    run: str = ""
 
 
 class StackLines(Reply):
@@ -282,11 +287,19 @@ class ChangeView(Reply):
 
 
 class SupervisorHealth(Reply):
-    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed."""
+    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed. `run` names this run of it."""
 
     status: Literal["healthy", "ending"]
     ready: bool
     version: str
+    run: str = ""
+
+
+class CallerView(Reply):
+    """Who asks, and what its key opens: `read`, `operate`."""
+
+    name: str
+    grants: list[str]
 
 
 class EndingView(Reply):

@@ -173,10 +173,15 @@ def test_a_stream_is_chunked_and_for_http_1_0_it_ends_with_the_connection() -> N
     "request_",
     [
         b"\x16\x03\x01\x02\x00",
-        b"GET http://[ HTTP/1.1\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\n%s\r\n" % HOST,
+        b"GET /\xff HTTP/1.1\r\n%s\r\n" % HOST,
+        b"GET /a\r\n\r\n",
+        b"GET /a HTTP/2.0\r\n%s\r\n" % HOST,
+        b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n%s%s\r\n" % (HOST, HOST),
+        b"PUT /a HTTP/1.1\r\n%stransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n" % HOST,
         # Its body would be lost: the parser leaves what follows to the other protocol.
-        b"PUT /a HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\nab",
+        b"PUT /a HTTP/1.1\r\n%sconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\nab" % HOST,
     ],
 )
 def test_what_is_no_http_gets_a_problem_and_an_end(request_: bytes) -> None:

@@ -18,6 +18,7 @@ from millrace.programs.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Swe
 # What of a request has come: nothing or a part of its head, its head, all of it.
 _HEAD, _BODY, _WHOLE = range(3)
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+_VERSIONS = frozenset({"1.0", "1.1"})
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _FILES = frozenset({"PUT", "PATCH"})
 """How files come. Every route that takes one looks at a key before it reads."""
@@ -76,6 +77,7 @@ class HttpProtocol(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._awaits_go_ahead = False
+        self._hosts = 0
         self._coming: Exchange | None = None  # whose request the parser is at, or was at last
         self._answering: Exchange | None = None  # whose answer is the next on the wire
         self._later: deque[Exchange] = deque()  # who sent more requests before the first was answered
@@ -143,6 +145,7 @@ class HttpProtocol(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._awaits_go_ahead = False
+        self._hosts = 0
 
     def on_url(self, url: bytes) -> None:
         """Part of the address."""
@@ -152,8 +155,13 @@ class HttpProtocol(asyncio.Protocol):
         """One header."""
         name = name.lower()
         self._headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
             self._awaits_go_ahead = True
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            # The parser would hand on what is compressed as if it were the body itself.
+            raise ValueError("cannot read a body that is coded otherwise than in chunks")
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -164,6 +172,9 @@ class HttpProtocol(asyncio.Protocol):
             # The parser would take the body for the other protocol, and the application would see none.
             raise ValueError("cannot read a body after an Upgrade")
         version = self._parser.get_http_version()
+        # Who stands between the client and us must read the request as we do (RFC 9112, 2.3 and 3.2).
+        if version not in _VERSIONS or self._hosts > 1 or (version == "1.1" and self._hosts == 0):
+            raise ValueError("cannot read a request of another version, or for no host or several")
         self._coming = Exchange(
             self,
             self._scope(version),

@@ -1,6 +1,9 @@
 """How commands end: with which exit code, and with what on stdout for the program that reads it."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -27,3 +30,23 @@ def test_ctrl_c_before_the_farm_hears_it_leaves_a_document_all_the_same(monkeypa
     document = json.loads(out)
     assert (document["state"], document["out"]) == ("canceled", str(Path("there").absolute()))
     assert document.keys() == Summary.of(job(), Path("/out"), None).document().keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "full", "code"),
+    [
+        (["--version"], "stdout", 1),
+        (["profiles", "list"], "stdout", 1),
+        (["profiles", "show", "no such profile"], "stderr", 1),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_sentence_and_an_exit_code_of_ours(arguments, full, code):
+    buffering = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as nowhere:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: nowhere}
+        done = subprocess.run(
+            [sys.executable, "-m", "millrace", *arguments], env=buffering, text=True, check=False, **streams
+        )
+    assert done.returncode == code
+    if full == "stdout":
+        assert done.stderr == "millrace: cannot write what was found: No space left on device\n"

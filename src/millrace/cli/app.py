@@ -2,7 +2,9 @@
 
 import errno
 import gc
+import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -43,6 +45,7 @@ def run() -> None:
     gc.disable()
     try:
         code = app.main(prog_name="millrace", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
@@ -52,31 +55,47 @@ def run() -> None:
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone: nothing is left to say, and nobody to say it to.
-        sys.stderr.close()
         code = 0
     except Exception as error:  # noqa: BLE001  what the rooms raise for users is sorted out in one place
         code = _tell(error)
+    _drop_unwritten()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_unwritten() -> None:
+    """Forget what can be written nowhere, or Python tries once more at its end, complains, and exits with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _tell(error: Exception) -> int:
     """Say in a sentence what went wrong and give the exit code; what is none of the known kinds is raised again."""
     if isinstance(error, CommandError):
-        sys.stderr.write(f"millrace: {error}\n")
+        _complain(str(error))
         return error.code
     from millrace.client.errors import ClientError  # noqa: PLC0415  most commands end well and never need them
     from millrace.config.settings import SettingError  # noqa: PLC0415
 
     if isinstance(error, SettingError):
-        sys.stderr.write(f"millrace: {error}\n")
+        _complain(str(error))
         return 2
     if isinstance(error, OSError) and error.errno in _FULL:
-        sys.stderr.write(f"millrace: cannot write what was found: {error.strerror}\n")
+        _complain(f"cannot write what was found: {error.strerror}")
         return 1
     if isinstance(error, ClientError):
-        sys.stderr.write(f"millrace: {_sentence(error)}\n")
+        _complain(_sentence(error))
         return 1
     raise error
+
+
+def _complain(sentence: str) -> None:
+    with suppress(OSError):  # the exit code tells of it all the same
+        sys.stderr.write(f"millrace: {sentence}\n")
 
 
 def _sentence(error: Exception) -> str:

@@ -401,6 +401,15 @@ def test_what_works_is_found_once() -> None:
     assert first is second
 
 
+def test_what_refused_is_told_without_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forbidden(spec: Spec, **_: object) -> object:
+        raise CannotStart(f"cannot shut {spec.argv[0]} in: unshare: Operation not permitted")
+
+    monkeypatch.setattr("millrace.process.able.capture", forbidden)
+    found = asyncio.run(able(("/bin/true", "forbidden"), clock=SystemClock()))
+    assert "namespaces with users of its own: unshare: Operation not permitted" in found.refused
+
+
 def test_a_program_that_needs_more_than_is_shown_is_only_filtered(tmp_path: Path) -> None:
     """So that a wrapper script of the user's own goes on working, and the record says what it costs."""
     hidden = tmp_path / "hidden"

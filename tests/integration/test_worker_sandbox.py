@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from fake_master import FakeMaster
-from farm_worker import FFMPEG, running
+from farm_worker import FFMPEG, ffmpeg_source, running
 from test_worker_ffmpeg import ended, film, spec
 
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.process.sandbox import Able, Demand, Mechanism
+from millrace.programs.ffmpeg import check_sandbox
 from millrace.runtime.clock import SystemClock
 from millrace.worker.proofs import EngineSource
 from millrace.worker.shut_in import CannotShutIn, way_in
@@ -80,3 +81,24 @@ def test_what_is_required_and_not_there_is_refused_with_the_reason(monkeypatch: 
         asyncio.run(way_in(Demand.REQUIRE, [Path("/bin/true")], clock=SystemClock()))
     assert asyncio.run(way_in(Demand.AUTO, [Path("/bin/true")], clock=SystemClock())) is found
     assert asyncio.run(way_in(Demand.OFF, [Path("/bin/true")], clock=SystemClock())) is None
+
+
+def test_what_is_not_in_force_is_told_once_by_who_runs_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    async def only_filter(*_: object, **__: object) -> Able:
+        return Able(mechanism=Mechanism.FILTER, refused=("namespaces: unshare: Operation not permitted",))
+
+    async def main() -> None:
+        await check_sandbox("auto", None)
+        with FakeMaster() as master:
+            async with running(master, tmp_path, [ffmpeg_source()], sandbox=Demand.AUTO):
+                pass
+
+    monkeypatch.setattr("millrace.worker.shut_in.able", only_filter)
+    monkeypatch.setattr("millrace.worker.shut_in.log.warning", lambda event, **facts: told.append((event, facts)))
+    asyncio.run(main())
+    ((event, facts),) = told
+    assert event == "worker.sandbox_not_whole"
+    assert "not in force: processes of its own" in facts["sandbox"]
+    assert facts["sandbox"].endswith("namespaces: unshare: Operation not permitted")

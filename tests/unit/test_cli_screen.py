@@ -14,6 +14,7 @@ from rich.text import Text
 from millrace.cli import show
 from millrace.cli.progress import Picture
 from millrace.cli.transcode.summary import Summary, tell
+from millrace.process.sandbox import confinement
 
 WIDTHS = (40, 60, 80, 120)
 VIDEO = {
@@ -94,6 +95,15 @@ def test_the_final_table_is_whole_on_any_terminal(width):
         assert cell in text
     assert str(place / "720p" / "video.m3u8") in text
     assert note in " ".join(text.split())
+
+
+def test_what_the_sandbox_lacks_is_noted_unless_it_was_switched_off():
+    def notes(missing):
+        return Summary.of(job(sandbox={"missing": missing}), Path("/out"), None).notes
+
+    (note,) = notes(["files hidden", "fresh /tmp"])
+    assert note.endswith("Not in force: files hidden, fresh /tmp.")
+    assert notes([]) == notes(list(confinement(None).missing)) == []
 
 
 def test_where_the_table_fits_it_is_a_table(width):

@@ -61,7 +61,7 @@ async def _try(trial: tuple[str, ...], candidate: Able, clock: Clock) -> str | N
     try:
         done = await capture(spec, clock=clock, timeout_s=TRIAL_TIMEOUT_S, grace_s=0.0, max_chars=1 << 16)
     except CannotStart as error:
-        return str(error)
+        return str(error).removeprefix(f"cannot shut {trial[0]} in: ")
     if done.timed_out:
         return f"{trial[0]} did not end within {TRIAL_TIMEOUT_S:g} s"
     if done.exit.ok:

@@ -15,6 +15,7 @@ that it starts in the time of a bare interpreter.
 # No `signal`, whose enumerations cost 5 ms, a third of the start, and no `collections.abc` for the annotations.
 import _signal as signal  # type: ignore[import-not-found]  # a part of the standard library without a stub
 import ctypes
+import errno
 import os
 import resource
 import select
@@ -155,7 +156,10 @@ def _unshare(options: list[str]) -> None:
     flags = CLONE_NEWNS
     for word in options:
         flags |= UNSHARE.get(word, 0)
-    _call("namespaces", _libc.unshare(flags))
+    result = _libc.unshare(flags)
+    if result < 0 and ctypes.get_errno() == errno.ENOSPC:  # what the kernel calls it, but no disk is full
+        raise RefusedError("unshare: the limit on namespaces is reached (user.max_user_namespaces of sysctl)")
+    _call("unshare", result)
     if "--unshare-user" in options:
         # Inside as outside: one's own user and group, and nobody else (user_namespaces(7)).
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):

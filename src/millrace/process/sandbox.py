@@ -87,6 +87,7 @@ class Confinement(Struct, frozen=True, kw_only=True):
         return "; ".join(parts)
 
 
+SWITCHED_OFF = "it is switched off"
 PRIVILEGES = ("no new privileges", "system call filter")
 NO_CAPABILITIES = "no capabilities"
 READING = "no capability but to read files of others"
@@ -101,7 +102,7 @@ NO_NETWORK = "no network"
 def confinement(sandbox: Sandbox | None) -> Confinement:
     """What holds for a child that has started so: `confine` starts nothing unless all of it does."""
     if sandbox is None or sandbox.able.mechanism is Mechanism.NONE:
-        refused = ("it is switched off",) if sandbox is None else sandbox.able.refused
+        refused = (SWITCHED_OFF,) if sandbox is None else sandbox.able.refused
         return Confinement(mechanism=Mechanism.NONE, missing=refused)
     able = sandbox.able
     network = () if sandbox.network else (NO_NETWORK,)

@@ -11,6 +11,7 @@ from millrace.telemetry.logs import logger
 
 log = logger("worker")
 
+REMEDY = "allow user namespaces or install bubblewrap"
 _DEVICES = ("nvidia*", "dri/*")
 """Below /dev: encoders on graphics cards."""
 
@@ -31,15 +32,18 @@ async def way_in(demand: Demand, programs: Sequence[Path], *, clock: Clock) -> A
     order = list(Mechanism)
     each = [await able((str(program), "-version"), clock=clock) for program in programs]
     found = max(each, key=lambda one: order.index(one.mechanism))
-    if not found.whole:
-        why = "; ".join(found.refused)
-        if demand is Demand.REQUIRE:
-            raise CannotShutIn(
-                f"cannot shut engines in: {why}; allow user namespaces or install bubblewrap, "
-                "or let --sandbox auto or MILLRACE_SANDBOX=auto take what there is"
-            )
-        log.warning("worker.sandbox_not_whole", record=str(record(found)), remedy="allow user namespaces; see docs")
+    if demand is Demand.REQUIRE and not found.whole:
+        raise CannotShutIn(
+            f"cannot shut engines in: {'; '.join(found.refused)}; {REMEDY}, "
+            "or let --sandbox auto or MILLRACE_SANDBOX=auto take what there is"
+        )
     return found
+
+
+def warn_of_gaps(found: Able | None) -> None:
+    """Say what is not in force though nobody has switched it off. For who runs engines: who only looks says nothing."""
+    if found is not None and not found.whole:
+        log.warning("worker.sandbox_not_whole", sandbox=str(record(found)), remedy=REMEDY)
 
 
 def record(found: Able | None) -> Confinement:

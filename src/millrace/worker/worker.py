@@ -29,7 +29,7 @@ from millrace.worker.proofs import Proven
 from millrace.worker.register import Registrar
 from millrace.worker.run_task import Ran, Runner
 from millrace.worker.scratch import Scratch
-from millrace.worker.shut_in import record, way_in
+from millrace.worker.shut_in import record, warn_of_gaps, way_in
 from millrace.worker.terms import WorkerTerms
 
 __all__ = ["Worker", "WorkerTerms"]
@@ -142,6 +142,7 @@ class Worker(Service):
         await asyncio.to_thread(self._scratch.prepare)
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
+        warn_of_gaps(able)
         self._sandbox = facts.of_confinement(record(able))
         equipment = equip(self._terms, self._client, self._alive, able=able, clock=self._clock, draw=self._draw)
         self._equipment = equipment

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from millrace.cli import show
+from millrace.process.sandbox import SWITCHED_OFF
 from millrace.wire.v1.jobs import JobDetail, OutputView
 
 ENTRY_POINTS = ("master.m3u8", "thumbnails.vtt")
@@ -77,9 +78,17 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 def _notes(job: JobDetail) -> list[str]:
-    plan = (job.facts or {}).get("plan")
-    notes = plan.get("notes") if isinstance(plan, dict) else None
-    return [str(note) for note in notes] if isinstance(notes, list) else []
+    facts = job.facts or {}
+    notes = [str(note) for note in _listed(facts.get("plan"), "notes")]
+    missing = _listed(facts.get("sandbox"), "missing")
+    if missing and missing != [SWITCHED_OFF]:
+        notes.append(f"This machine shuts FFmpeg in only in part. Not in force: {', '.join(map(str, missing))}.")
+    return notes
+
+
+def _listed(document: object, name: str) -> list[object]:
+    listed = document.get(name) if isinstance(document, dict) else None
+    return listed if isinstance(listed, list) else []
 
 
 def _entry(job: JobDetail, out: Path) -> Path | None:

@@ -25,7 +25,7 @@ transcode: export FILM = $(or $(value INPUT),samples/bigbuckbunny.mp4)
 transcode: export FILM_OUT = $(value OUT)
 transcode: export FILM_PROFILE = $(value PROFILE)
 transcode: install ## INPUT=film.mp4 OUT=out [PROFILE=web-hls] [OVERWRITE=1]: turn a film into a streaming ladder
-	@$(BIN)/millrace transcode "$$FILM" --profile "$$FILM_PROFILE" --out "$$FILM_OUT" $(if $(OVERWRITE),--overwrite)
+	@$(BIN)/millrace transcode --profile "$$FILM_PROFILE" --out "$$FILM_OUT" $(if $(OVERWRITE),--overwrite) -- "$$FILM"
 
 test: install ## every check that CI runs
 	@$(BIN)/python .ci/test

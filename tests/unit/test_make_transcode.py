@@ -48,14 +48,15 @@ def handed_on(folder, **named):
         "a#b\\c\\\\d*?[x]~.mp4",
         "two\nlines.mp4",
         "Größe.mp4",
+        "-begins with a dash.mp4",
     ],
 )
 def test_names_come_through_untouched(tmp_path, name):
     seen = handed_on(tmp_path, INPUT=name, OUT=f"out of {name}", PROFILE=f"my {name}")
-    assert seen == ["transcode", name, "--profile", f"my {name}", "--out", f"out of {name}"]
+    assert seen == ["transcode", "--profile", f"my {name}", "--out", f"out of {name}", "--", name]
 
 
 def test_what_is_not_named_has_its_default(tmp_path):
     seen = handed_on(tmp_path, INPUT="")
-    assert seen == ["transcode", "samples/bigbuckbunny.mp4", "--profile", "web-hls", "--out", "out"]
-    assert handed_on(tmp_path / "again", OVERWRITE=1)[-1] == "--overwrite"
+    assert seen == ["transcode", "--profile", "web-hls", "--out", "out", "--", "samples/bigbuckbunny.mp4"]
+    assert handed_on(tmp_path / "again", OVERWRITE=1)[-3] == "--overwrite"

@@ -11,6 +11,7 @@ import pytest
 from job_sample import job
 
 from millrace.cli.app import app
+from millrace.cli.failure import CommandError
 from millrace.cli.transcode import run as transcode_run
 from millrace.cli.transcode.summary import Summary
 
@@ -30,6 +31,11 @@ def test_ctrl_c_before_the_farm_hears_it_leaves_a_document_all_the_same(monkeypa
     document = json.loads(out)
     assert (document["state"], document["out"]) == ("canceled", str(Path("there").absolute()))
     assert document.keys() == Summary.of(job(), Path("/out"), None).document().keys()
+
+
+def test_a_number_out_of_range_is_told_by_its_field():
+    with pytest.raises(CommandError, match=r"^cannot submit: parameters\.crf: expected `float` <= 63\.0$"):
+        app.main(["jobs", "submit", "--scenario", "144p10-h264", "--set", "crf=1000"], standalone_mode=False)
 
 
 @pytest.mark.parametrize(

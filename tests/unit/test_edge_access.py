@@ -23,8 +23,9 @@ from millrace.edge.access import (
 )
 from millrace.edge.keys import Key, Keys
 from millrace.edge.rate_limit import MAX_CALLERS, RateLimiter, Share, exhausted, headers, spend
-from millrace.edge.refusal import RefusalError
+from millrace.edge.refusal import RefusalError, invalid
 from millrace.edge.route import Access
+from millrace.wire.v1.problems import FieldError
 
 SECRET = b"mrs_a-long-and-random-key"
 NOW = [100.0]
@@ -187,3 +188,8 @@ def test_what_a_caller_is_told_of_his_share() -> None:
     )
     refusal = exhausted(Share(left=0, reset_s=9.0, wait_s=2.25))
     assert (refusal.status, refusal.headers) == (429, {"retry-after": "3"})
+
+
+def test_a_fault_of_the_whole_body_names_no_field() -> None:
+    assert invalid(FieldError(field="", message="too deep")).detail == "cannot accept the request: too deep"
+    assert invalid(FieldError(field="a.b", message="too deep")).detail == "cannot accept the request: a.b: too deep"

@@ -44,7 +44,7 @@ class RefusalError(Exception):
 
 def invalid(*errors: FieldError, status: int = 400) -> RefusalError:
     """The request is wrong in these fields."""
-    detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
+    detail = "; ".join(f"{error.field}: {error.message}" if error.field else error.message for error in errors)
     return RefusalError(status, "invalid", f"cannot accept the request: {detail}", errors=errors)
 
 

@@ -18,6 +18,7 @@ from millrace.client.client import Client
 from millrace.client.transfers import upload as send
 from millrace.domain.order import Priority, Queue
 from millrace.domain.sla import Classification
+from millrace.edge.decode import field_error
 from millrace.wire.v1.jobs import JobRequest
 
 
@@ -108,7 +109,8 @@ def submit(
         # What --set gives is text; the shape says which of it is a number.
         request = msgspec.convert(document, JobRequest, strict=False)
     except msgspec.ValidationError as error:
-        raise CommandError(f"cannot submit: {error}", code=2) from error
+        wrong = field_error(str(error), JobRequest)
+        raise CommandError(f"cannot submit: {wrong.field}: {wrong.message}", code=2) from error
     with connect(target) as client:
         if upload:
             if source is None:

@@ -7,6 +7,7 @@ from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import scheme_of, shown
 from millrace.worker.lease import Lease
 from millrace.worker.object_store import Place, place_of
+from millrace.worker.proofs import Verdict, told
 from millrace.worker.stall import Stall
 from millrace.worker.stopwatch import Stopwatch
 
@@ -124,3 +125,9 @@ def test_a_job_cannot_choose_where_the_workers_keys_are_offered(location):
 def test_specs_that_make_no_sense_are_refused(spec):
     with pytest.raises(TaskFailedError, match="cannot run the job"):
         job_of(spec)
+
+
+def test_what_was_found_of_encoders_is_one_line_with_each_reason_once():
+    found = {"x264": "", "one_nvenc": "no libcuda", "aac": "", "two_nvenc": "no libcuda", "odd": "it crashed"}
+    said = told({encoder: Verdict(reason=reason) for encoder, reason in found.items()})
+    assert said == {"works": "x264, aac", "fails": "one_nvenc, two_nvenc: no libcuda; odd: it crashed"}

@@ -89,14 +89,7 @@ async def prove(
         fresh = dict(await asyncio.gather(*map(trial, unknown)))
         _write(cache, key, {**known, **{name: verdict.reason for name, verdict in fresh.items() if verdict.lasting}})
         known = {**known, **{name: verdict.reason for name, verdict in fresh.items()}}
-        for encoder, verdict in fresh.items():
-            log.info(
-                "worker.encoder_tried",
-                engine=source.name,
-                encoder=encoder,
-                works=not verdict.reason,
-                reason=verdict.reason,
-            )
+        log.info("worker.encoders_tried", engine=source.name, **told(fresh))
     reasons = {encoder: known[encoder] for encoder in source.encoders}
     working = frozenset(encoder for encoder, reason in reasons.items() if not reason)
     return Proven(name=source.name, engine=source.bind(working), reasons=reasons)
@@ -107,6 +100,16 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     reason: str
     lasting: bool = True
+
+
+def told(fresh: Mapping[str, Verdict]) -> dict[str, str]:
+    """What was found, for one line of a log: the encoders that work, and the others by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for encoder, verdict in fresh.items():
+        by_reason.setdefault(verdict.reason, []).append(encoder)
+    works = ", ".join(by_reason.pop("", []))
+    fails = "; ".join(f"{', '.join(encoders)}: {reason}" for reason, encoders in by_reason.items())
+    return {"works": works, "fails": fails}
 
 
 def _spec(command: Command, environment: Mapping[str, str], able: Able | None, folder: Path) -> Spec:

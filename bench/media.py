@@ -59,7 +59,9 @@ def _plain_arguments(source: Path, target: Path) -> list[list[str]]:
     facts = engine.read_probe(done.stdout, done.stderr, done.returncode)
     made = plan(profiles.named("mp4-h264"), facts, parameters={})
     # The engine names its outputs from the folder that it runs in.
-    return [["/usr/bin/env", "-C", str(target), *command.argv] for command in engine.encode(made, source, target)]
+    return [
+        ["/usr/bin/env", "-C", str(target), *command.argv] for command in engine.encode(made, source, target, target)
+    ]
 
 
 RUNGS = ((1080, 6000, 21), (720, 3500, 22), (480, 1800, 23), (360, 1000, 23))

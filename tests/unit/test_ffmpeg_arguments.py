@@ -30,7 +30,7 @@ ENCODE = [*START, "-progress", "pipe:1", "-stats_period", "0.5", "-n", "-xerror"
 
 def encode(profile: Any, probe: Probe | None = PROBE, **parameters: Any) -> list[str]:
     wanted = plan(profile, probe, parameters=parameters)
-    (command,) = ENGINE.encode(wanted, SOURCE if probe else None, Path("/jobs/7"))
+    (command,) = ENGINE.encode(wanted, SOURCE if probe else None, Path("/jobs/7"), Path("/jobs/7.pieces"))
     assert command.cwd == Path("/jobs/7")
     return list(command.argv)
 

@@ -63,7 +63,10 @@ class AllInOne(Service):
                 state=self._data / f"worker-{number}",
                 name=f"{name}-{number}" if self._count > 1 else name,
             )
-            terms = msgspec.structs.replace(worker_terms(settings), proofs=self._data / "proofs.json")
+            terms = worker_terms(settings)
+            terms = msgspec.structs.replace(
+                terms, proofs=self._data / "proofs.json", cores=max(1, terms.cores // self._count)
+            )
             program = WorkerProgram(settings, self._shape(terms))
             await self._parts.enter_async_context(program)
             self._programs.append(program)

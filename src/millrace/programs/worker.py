@@ -12,6 +12,7 @@ from millrace.client.client import Client
 from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
 from millrace.programs import ffmpeg
+from millrace.programs.cores import cores
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.worker.worker import Worker, WorkerTerms
@@ -81,6 +82,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         roots=settings.media_roots,
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
+        cores=max(1, cores() // settings.slots),
         labels=dict(settings.labels),
         memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},

@@ -78,6 +78,7 @@ class Means(Struct, frozen=True, kw_only=True):
         confirm: returns when the master has said after the call that the node lives; where the attempt is no longer
             ours, it is cancelled by then.
         keep_free_bytes: room that must stay free in the scratch folder.
+        cores: processor cores that one task may keep busy.
     """
 
     client: AsyncClient
@@ -89,6 +90,7 @@ class Means(Struct, frozen=True, kw_only=True):
     holds: Callable[[], bool]
     confirm: Callable[[], Awaitable[None]]
     keep_free_bytes: int
+    cores: int = 1
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -127,6 +129,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             log=self.log,
             folder=self.folder,
             out=self.folder / "out",
+            cores=self.means.cores,
         )
         self.report({"phase": "probe"})
         probe = await steps.probe(source) if source is not None else None

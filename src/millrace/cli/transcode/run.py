@@ -20,6 +20,7 @@ from millrace.client.errors import RefusedError
 from millrace.client.http import Terms
 from millrace.config.settings import MasterSettings, WorkerSettings, read
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.split import Chunking
 from millrace.domain.states import FINAL
 from millrace.programs.all_in_one import AllInOne
 from millrace.runtime.signals import stop_signals
@@ -45,6 +46,7 @@ class Order(Struct, frozen=True, kw_only=True):
     out: Path
     overwrite: bool
     duration_s: float | None
+    chunks: Chunking | None
     ffmpeg: Path | None
     verbose: bool
 
@@ -119,7 +121,7 @@ def _request(order: Order) -> JobRequest:
         profile=profile_or_document(order.profile) if order.profile else None,
         output=str(out),
         overwrite=order.overwrite,
-        parameters=Parameters(duration_s=order.duration_s),
+        parameters=Parameters(duration_s=order.duration_s, chunks=order.chunks),
         max_retries=0,
     )
 

@@ -1,0 +1,74 @@
+"""What an encode costs, in pixels encoded: enough to choose between ways of doing the same work, never a promise in seconds.
+
+The figures are measured with x264 veryfast at 1080p (docs/decisions/0013-chunks.md).
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from millrace.domain.media.outputs import Plan
+from millrace.domain.media.probe import VideoStream
+from millrace.domain.media.split import Chunk
+
+DECODE = 1 / 6
+"""Decoding a pixel, of encoding one."""
+SCALE = 1 / 20
+"""Scaling to a rendition, of encoding a pixel of it."""
+THREADING = 1.07
+"""What an encoder with threads of its own costs, of one without."""
+FILLED = 0.9
+"""The part of several cores that one process keeps busy; processes side by side keep all of them busy."""
+START = 2 * 1920 * 1080
+"""Starting one more process, joining what it made: about two frames of 1080p."""
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """For each frame: `decode`, and `largest` of all stages (each is one thread where encoders have none), and `all`."""
+
+    decode: float
+    largest: float
+    all: float
+
+
+def film(plan: Plan, source: VideoStream) -> Cost:
+    """The cost of a frame of this plan."""
+    decode = source.width * source.height * DECODE
+    encodes = [float(one.size.width * one.size.height) for one in plan.videos]
+    scale = sum(encodes) * SCALE
+    return Cost(decode=decode, largest=max([decode, scale, *encodes]), all=decode + scale + sum(encodes))
+
+
+def whole_threads(cost: Cost, cores: int) -> int | None:
+    """1 where the stages fill the cores without threads inside the encoders, else the engine's own choice."""
+    return 1 if _unthreaded(cost, cores) <= _threaded(cost, cores) else None
+
+
+def whole_time(cost: Cost, frames: int, cores: int) -> float:
+    """The time for the whole film in one process."""
+    return min(_unthreaded(cost, cores), _threaded(cost, cores)) * frames
+
+
+def _unthreaded(cost: Cost, cores: int) -> float:
+    return max(cost.largest, cost.all / cores / (FILLED if cores > 1 else 1))
+
+
+def _threaded(cost: Cost, cores: int) -> float:
+    return cost.all * THREADING / cores / (FILLED if cores > 1 else 1)
+
+
+def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:
+    """The time for all chunks: the longest first, `at_once` side by side, who share the cores; each uses what its stages can."""
+    waiting = sorted(chunk.frames * cost.all + chunk.lead * cost.decode + START for chunk in chunks)
+    width = max(1.0, cost.all / cost.largest * FILLED)
+    running: list[float] = []
+    now = 0.0
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            running.append(waiting.pop())
+        speed = min(width, cores / len(running))
+        step = min(running) / speed
+        now += step
+        running = [left - step * speed for left in running]
+        running = [left for left in running if left > 1e-6]
+    return now

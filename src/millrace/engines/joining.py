@@ -72,10 +72,12 @@ def _segments(plan: Plan, pieces: Listing, chunk: Chunk, video: VideoOutput) -> 
         found = parse_media_playlist(_content(pieces, chunk, video, PLAYLIST).decode()).segments
     except ValueError as error:
         raise _failed(f"the playlist of chunk {chunk.number} of {video.name} cannot be read: {error}") from error
-    # The film's last segment is as long as the source; the check judges it with the whole.
-    certain = wanted if chunk is not plan.split.chunks[-1] else wanted[:-1]
+    is_last = chunk is plan.split.chunks[-1]
+    # The film's end is where the source ends; how far that may be off is judged with the whole.
+    certain = wanted[:-1] if is_last else wanted
+    slack = 1 if is_last and plan.checks.frame_tolerance else 0
     half = Fraction(1, 2) / video.rate
-    if len(found) != len(wanted) or any(
+    if abs(len(found) - len(wanted)) > slack or any(
         abs(one.duration - length) > half for one, length in zip(found, certain, strict=False)
     ):
         lengths = ", ".join(f"{float(one.duration):g}" for one in found) or "none"

@@ -16,6 +16,7 @@ from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
+from millrace.domain.media.proof import proof
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
@@ -30,10 +31,11 @@ Told = Callable[[float, Progress], None]
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What an attempt made and proved: probes by relative path, and the size of every file in the folder."""
+    """What an attempt made and proved: probes by relative path, the size of every file in the folder, and the evidence."""
 
     probes: Mapping[str, Probe]
     sizes: Mapping[str, int]
+    proof: Mapping[str, object]
 
 
 class MediaSteps(Struct, kw_only=True):
@@ -174,7 +176,7 @@ class MediaSteps(Struct, kw_only=True):
             raise from_os_error(error, "write the playlists") from error
         sizes = {**listing.sizes, **{name: len(data) for name, data in finishing.items()}}
         self.log.say(f"check: every file is as planned ({len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB)")
-        return Made(probes=produced.probes, sizes=sizes)
+        return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers))
 
     async def _collect(self, command: Command) -> Outcome:
         return await collect(command, engines=self.engines, control=self.control, log=self.log, folder=self.folder)

@@ -57,6 +57,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     ),
     "no_index.mkv": (*_clip("25"), *CLOSED, "-live", "1"),
     "rare_keys.mp4": (*_clip("25"), "-c:v", "libx264", "-preset", "ultrafast", "-g", "60"),
+    "from_transport.mkv": (*_clip("25"), *OPEN, "-f", "mpegts"),
     "damaged_later.mp4": (*_clip("25", size="256x144"), *OPEN, "-movflags", "+faststart"),
     "vp9.webm": ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=4", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "30", "-auto-alt-ref", "1", "-lag-in-frames", "8"),
 }  # fmt: skip
@@ -85,6 +86,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         path = folder / name
         if not path.exists():
             ffmpeg(*SOURCES[name], str(path))
+            if name == "from_transport.mkv":
+                stream = path.rename(folder / "transport.ts")
+                ffmpeg("-i", str(stream), "-c", "copy", str(path))
         return path
 
     return made

@@ -18,6 +18,8 @@ from millrace.runtime.service import Service
 from millrace.worker.worker import Worker, WorkerTerms
 
 MEGABYTE = 10**6
+MEMORY_OF_A_CORE_MB = 1000
+"""A core with less has no use: a chunk of a ladder of 1080p takes half of it, and one more runs than there are cores."""
 
 
 def _open_store(location: str) -> Blobs:
@@ -75,6 +77,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
     """What the settings make of a worker."""
     # Engines run in folders of their own, so no path may depend on where the worker was started.
     state = settings.state.absolute()
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE
     return WorkerTerms(
         name=settings.name or socket.gethostname(),
         state=state,
@@ -82,9 +85,9 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         roots=settings.media_roots,
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
-        cores=max(1, cores() // settings.slots),
+        cores=max(1, min(cores(), memory_mb // MEMORY_OF_A_CORE_MB) // settings.slots),
         labels=dict(settings.labels),
-        memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
+        memory_mb=memory_mb,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,

@@ -12,6 +12,7 @@ from farm_worker import ffmpeg_source, running
 from test_worker_ffmpeg import ended, film
 from test_worker_protocol import gone
 
+from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.probe import Probe, VideoStream
 from millrace.engines.engine import Command, Joined
 from millrace.process.tree import read_process
@@ -70,6 +71,9 @@ class ChunkEngine(FakeEngine):
             )
             for number in range(4)
         )
+
+    def failure(self, exit_status, log_tail, *, signalled):
+        return Failure(failure_class=FailureClass.ENGINE, message=f"ended with {exit_status}: {log_tail.splitlines()}")
 
     def pieces(self, plan):
         return tuple(f"piece-{number}" for number in range(4))
@@ -172,7 +176,7 @@ def test_a_chunk_that_fails_ends_the_others_and_says_why_itself(tmp_path):
             await gone(pid)
         assert task.state == "failed"
         assert task.failure[0] == "engine"
-        assert task.failure[1] == "The engine ended with 3: ['chunk 1 broke']"
+        assert task.failure[1] == "ended with 3: ['chunk 1 broke']"
         assert not engine.joined
 
     farm(scenario, tmp_path)
@@ -187,7 +191,7 @@ def test_a_failure_is_judged_by_what_its_own_chunk_said(tmp_path):
         await master.until(lambda: "chunk 1 grumbles" in task.log)
         engine.tell_chunk(0, "fail")
         await ended(master, task)
-        assert task.failure[1] == "The engine ended with 3: ['chunk 0 broke']"
+        assert task.failure[1] == "ended with 3: ['chunk 0 broke']"
 
     farm(scenario, tmp_path)
 

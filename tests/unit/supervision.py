@@ -4,12 +4,14 @@ import heapq
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from millrace.supervisor.health.notices import notice_from
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart
 from millrace.supervisor.schedule.jobs import Job, Watch, soonest
 from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import (
     Answered,
+    Await,
     Due,
     Effect,
     Ended,
@@ -20,7 +22,9 @@ from millrace.supervisor.state import (
     Hooked,
     Id,
     Looked,
+    Notified,
     NotSpawned,
+    Overdue,
     Phase,
     Probe,
     RunHooks,
@@ -76,6 +80,7 @@ class Supervision:
         self.probed: list[Id] = []
         self._can_start = can_start
         self._stops = stops
+        self._awaited: dict[Id, tuple[float, int]] = {}
         self._wakes: list[tuple[float, Id, int]] = []
         self.state = State()
         self.state, effects = begin(plan)
@@ -97,6 +102,11 @@ class Supervision:
         each = ident(name)
         self.post(Answered(each, self.state.instances[each].run, well, "" if well else "refused"))
 
+    def says(self, name: str, *lines: str) -> None:
+        """It says something of itself, sd_notify(3)."""
+        each = ident(name)
+        self.post(Notified(each, self.state.instances[each].run, notice_from("\n".join(lines).encode())))
+
     def end(self) -> None:
         """The whole is told to stop."""
         self.post(Ending())
@@ -106,7 +116,11 @@ class Supervision:
         until = self.now_s + seconds
         while True:
             wake_s = self._wakes[0][0] if self._wakes else until + 1
-            if self._look_s is not None and self._look_s <= min(wake_s, until):
+            silent = min(self._awaited, key=lambda each: self._awaited[each], default=None)
+            if silent is not None and self._awaited[silent][0] <= min(wake_s, until):
+                self.now_s, run = self._awaited.pop(silent)
+                self.post(Overdue(silent, run))
+            elif self._look_s is not None and self._look_s <= min(wake_s, until):
                 self.now_s = self._look_s
                 self.look()
             elif wake_s <= until:
@@ -171,6 +185,8 @@ class Supervision:
                         self.post(Ended(effect.id, effect.run, self.now_s, None, "was killed by SIGTERM (15)", 0.5))
                 case Wake():
                     heapq.heappush(self._wakes, (self.now_s + effect.after_s, effect.id, effect.run))
+                case Await():
+                    self._await(effect)
                 case Probe():
                     self.probed.append(effect.id)
                 case RunHooks():
@@ -193,6 +209,16 @@ class Supervision:
                     self.finished = effect.code
                 case _:
                     pass
+
+    def _await(self, effect: Await) -> None:
+        """As the shell does: the last one counts, and an extension never shortens."""
+        patience, there = effect.patience, self._awaited.get(effect.id)
+        until_s = self.now_s + patience.for_s
+        if patience.extend and (there is None or there[0] >= until_s):
+            return
+        self._awaited.pop(effect.id, None)
+        if patience.for_s:
+            self._awaited[effect.id] = (until_s, effect.run)
 
 
 def ident(name: str) -> Id:

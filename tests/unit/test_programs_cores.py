@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.programs.cores import cores
+from millrace.programs.cores import cores, usable_cores
 
 HAVE = len(os.sched_getaffinity(0))
 
@@ -21,3 +21,8 @@ def test_a_containers_quota_bounds_the_cores(tmp_path: Path, quota: str, found: 
 
 def test_without_a_quota_the_scheduler_decides(tmp_path: Path) -> None:
     assert cores(tmp_path / "cpu.max") == HAVE
+
+
+def test_what_is_given_holds() -> None:
+    assert usable_cores(7) == 7
+    assert 1 <= usable_cores(None) <= HAVE

@@ -8,9 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from supervision import a_job, a_plan, a_process
 
 from millrace.supervisor.graph import dependents
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Hook, Moment
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Condition, HealthCheck, Kind, Plan, Policy, ProbeKind, Restart
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy, Restart
 from millrace.supervisor.schedule.jobs import Watch
 from millrace.supervisor.schedule.values import Overlap
 from millrace.supervisor.state import (

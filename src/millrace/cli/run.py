@@ -29,9 +29,14 @@ _NAMED = (StoreBusyError, SchemaTooNewError, BlobsRefused, StateBusyError, State
 """What is the fault of the folder or the address that was named: as long as it is as it is, every start ends so."""
 
 
+def log_form() -> str:
+    """How events are written: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
+    return os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
+
+
 def configure_logs(*, secrets: Sequence[str] = ()) -> None:
-    """Send events to stderr: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
-    form = os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
+    """Send events to stderr in the form of :func:`log_form`."""
+    form = log_form()
     level = os.environ.get("MILLRACE_LOG_LEVEL", "info")
     if form not in {"text", "json"}:
         raise CommandError(f"cannot use MILLRACE_LOG: {form!r} is neither text nor json", code=2)
@@ -50,10 +55,17 @@ def check_roots(roots: Sequence[Path]) -> None:
             raise CommandError(f"cannot use the media root {root}: there is no such folder", code=2)
 
 
-def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
+def run(
+    program: Service,
+    *,
+    ready: Callable[[], None],
+    workers: Callable[[], Sequence[Worker]],
+    drain_timeout_s: float | None = None,
+) -> None:
     """Start, say so, wait for a signal, let the workers finish, stop.
 
-    The first SIGTERM or SIGINT drains the workers, the second hands back at once what they hold.
+    The first SIGTERM or SIGINT drains the workers; the second, or the end of `drain_timeout_s` (None: never), hands back at
+    once what they hold.
 
     Raises:
         CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
@@ -63,7 +75,7 @@ def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Se
     import uvloop  # noqa: PLC0415  only what serves pays for it
 
     try:
-        uvloop.run(_run(program, ready, workers))
+        uvloop.run(_run(program, ready, workers, drain_timeout_s))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
 
@@ -85,7 +97,9 @@ def sentence_of(error: BaseException) -> str:
     return str(error)
 
 
-async def _run(program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
+async def _run(
+    program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]], drain_timeout_s: float | None
+) -> None:
     notifier = Notifier(os.environ)
     # Outermost, so that a long drain counts as alive until the very end.
     async with watchdog(notifier, clock=SystemClock()), stop_signals() as request:
@@ -101,6 +115,8 @@ async def _run(program: Service, ready: Callable[[], None], workers: Callable[[]
             notifier.ready()
             await request.drain.wait()
             notifier.stopping()
+            if drain_timeout_s is not None:
+                asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
             await _drain(workers(), request)
         finally:
             await program.stop()

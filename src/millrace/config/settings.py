@@ -36,6 +36,10 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _patience(value: str) -> float:
+    return 0.0 if value == "0" else _seconds(value)
+
+
 def _whole(most: int, called: str, *, least: int = 0) -> Callable[[str], int]:
     def read_whole(value: str) -> int:
         # int() would take 1_0, and digits of other scripts; and it is slow with thousands of digits.
@@ -147,12 +151,15 @@ class WorkerSettings:
     state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
     name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
     slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _slots)
+    cores: int | None = setting(None, "MILLRACE_CORES", "Processor cores that its tasks may keep busy together; empty for those of the machine or of its container, at most one for each gigabyte of memory.", _slots)  # fmt: skip
     labels: Labels = setting((), "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
     allow_private_inputs: bool = setting(True, "MILLRACE_ALLOW_PRIVATE_INPUTS", "Whether `http(s)` inputs may lie on private networks and on the worker's own machine: 1, or 0.", _switch)  # fmt: skip
+    proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
+    drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
 
 

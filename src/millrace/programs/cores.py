@@ -3,7 +3,16 @@
 import os
 from pathlib import Path
 
+MEMORY_OF_A_CORE = 10**9
+"""Bytes without which a core has no use: a chunk of a ladder of 1080p takes half of it, and one more runs than there are
+cores."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores(given: int | None) -> int:
+    """As many as were given, or those that there are, as far as the memory reaches for all of them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return given or max(1, min(cores(), memory // MEMORY_OF_A_CORE))
 
 
 def cores(quota: Path = QUOTA) -> int:

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from millrace.runtime.clock import SystemClock
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
+from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
@@ -26,12 +27,38 @@ from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
+_OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+"""Variables that are meant for us: no process speaks for the supervisor to who started it."""
 _END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
 
-async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings) -> int:
-    """Keep what the plan says; returns the exit code when nothing is left.
+class Watcher:
+    """Hears what happens: here it tells the log of every change, and every signal that asks to end does so."""
+
+    def changed(self, keeper: Keeper, each: Id, instance: Instance | None) -> None:
+        """An instance has changed, or (None) was scaled away."""
+        del keeper
+        if instance is None:
+            log.info("supervisor.gone", instance=str(each))
+            return
+        fields = {"reason": instance.reason} if instance.reason else {}
+        log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)
+
+    def told_to_end(self, keeper: Keeper) -> None:
+        """A signal asks to end, perhaps again."""
+        keeper.end()
+
+
+async def supervise(
+    plan: Plan,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    control: ControlSettings,
+    watcher: Watcher | None = None,
+) -> int:
+    """Keep what the plan says; returns the exit code when nothing is left. `watcher` hears what happens.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
     other signals that would end us are ignored (SIGHUP only where no terminal sent it). To be called once, in a process
@@ -44,18 +71,25 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     clock = SystemClock()
     supervisor = Supervisor(clock)
 
-    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed)
+    def seen(each: Id, entries: Sequence[Entry]) -> None:
+        keeper.saw(each, entries)
+
+    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
+
+    watcher = watcher or Watcher()
 
     def changed(each: Id, instance: Instance | None) -> None:
-        _tell(logs, each, instance)
+        if instance is None:
+            logs.forget(each)
         supervisor.heard(each, instance)
+        watcher.changed(keeper, each, instance)
 
     doors = ControlDoors(supervisor, control, environ)
     inherit_nothing()
     mark = own_mark()
     warden = Warden.post(mark) if os.getpid() != 1 else None
     carry(mark)
-    inherited = {name: value for name, value in environ.items() if name != KEY_VARIABLE}
+    inherited = {name: value for name, value in environ.items() if name not in _OURS}
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
@@ -66,7 +100,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     try:
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
         running = asyncio.create_task(keeper.run(), name="keeper")
-        with _signals(plan, keeper), events_to(logs.writers["stderr"], instead_of=sys.stderr):
+        with _signals(plan, keeper, watcher), events_to(logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
                     return await running
@@ -83,7 +117,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
 
 
 @contextmanager
-def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
+def _signals(plan: Plan, keeper: Keeper, watcher: Watcher) -> Iterator[None]:
     """Heed those that end the whole, and pass on what the plan says."""
     loop = asyncio.get_running_loop()
     passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
@@ -92,7 +126,7 @@ def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
     for number in _DEAF | passed_on:
         loop.add_signal_handler(number, keeper.pass_on, number)
     for number in ends:
-        loop.add_signal_handler(number, keeper.end)
+        loop.add_signal_handler(number, watcher.told_to_end, keeper)
     try:
         yield
     finally:
@@ -110,12 +144,3 @@ def _targets() -> Mapping[Stream, Target]:
         if os.path.sameopenfile(1, 2):
             err = out
     return {"stdout": out, "stderr": err}
-
-
-def _tell(logs: Logs, each: Id, instance: Instance | None) -> None:
-    if instance is None:
-        logs.forget(each)
-        log.info("supervisor.gone", instance=str(each))
-        return
-    fields = {"reason": instance.reason} if instance.reason else {}
-    log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)

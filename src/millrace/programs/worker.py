@@ -12,14 +12,12 @@ from millrace.client.client import Client
 from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
 from millrace.programs import ffmpeg
-from millrace.programs.cores import cores
+from millrace.programs.cores import usable_cores
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.worker.worker import Worker, WorkerTerms
 
 MEGABYTE = 10**6
-MEMORY_OF_A_CORE_MB = 1000
-"""A core with less has no use: a chunk of a ladder of 1080p takes half of it, and one more runs than there are cores."""
 
 
 def _open_store(location: str) -> Blobs:
@@ -77,17 +75,17 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
     """What the settings make of a worker."""
     # Engines run in folders of their own, so no path may depend on where the worker was started.
     state = settings.state.absolute()
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE
     return WorkerTerms(
         name=settings.name or socket.gethostname(),
         state=state,
         scratch=state / "scratch",
         roots=settings.media_roots,
+        proofs=settings.proofs and settings.proofs.absolute(),
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
-        cores=max(1, min(cores(), memory_mb // MEMORY_OF_A_CORE_MB) // settings.slots),
+        cores=max(1, usable_cores(settings.cores) // settings.slots),
         labels=dict(settings.labels),
-        memory_mb=memory_mb,
+        memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,

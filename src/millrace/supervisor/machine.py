@@ -4,21 +4,19 @@ Every event is noted first; then `_settle` compares what is wanted with what is 
 closer. So the order of starting and stopping is one rule, whatever happened.
 """
 
-from datetime import datetime, timedelta
-
 from msgspec.structs import replace
 
 from millrace.supervisor.graph import dependents, order
+from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Condition, HealthCheck, Plan, ProbeMode
+from millrace.supervisor.plan import Condition, Plan
 from millrace.supervisor.restart import Again, after_end
-from millrace.supervisor.schedule.jobs import By, Job, Outcome, Verdict, Watch, cleared, over, tick, wanted
-from millrace.supervisor.schedule.values import Schedule
+from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
+from millrace.supervisor.scheduled_runs import ScheduledRuns
 from millrace.supervisor.state import (
-    ABSENT,
     AT_REST,
     Answered,
-    Changed,
+    Await,
     Due,
     Effect,
     Ended,
@@ -31,14 +29,16 @@ from millrace.supervisor.state import (
     Id,
     Instance,
     Looked,
+    Notified,
     NotSpawned,
+    OfRun,
+    Overdue,
     Paused,
     Phase,
     Probe,
     Renewed,
     RunHooks,
     Signed,
-    Skipped,
     Spawn,
     Spawned,
     Stage,
@@ -68,32 +68,8 @@ def step(plan: Plan, state: State, event: Event) -> tuple[State, tuple[Effect, .
     return machine.result()
 
 
-class _Machine:
-    """One step: a copy of the state that is worked on, and the effects so far."""
-
-    def __init__(self, plan: Plan, state: State) -> None:
-        self._plan = plan
-        self._before = state.instances
-        self._instances: dict[Id, Instance] = dict(state.instances)
-        self._wanted: dict[str, int] = dict(state.wanted)
-        self._jobs: dict[str, Job] = dict(state.jobs)
-        self._watch = state.watch
-        self._stage = state.stage
-        self._ending = state.ending
-        self._code = state.code
-        self._effects: list[Effect] = []
-
-    def result(self) -> tuple[State, tuple[Effect, ...]]:
-        state = State(
-            instances=self._instances, wanted=self._wanted, jobs=self._jobs, watch=self._watch, stage=self._stage,
-            ending=self._ending, code=self._code,
-        )  # fmt: skip
-        changed = [
-            Changed(each, now)
-            for each, now in sorted(self._instances.items())
-            if _seen(self._before.get(each)) != _seen(now)
-        ]
-        return state, (*changed, *self._effects)
+class _Machine(ScheduledRuns):
+    """One step: the event is noted, then everything is moved towards what is wanted."""
 
     # What happened ---------------------------------------------------------------------------------------------------
 
@@ -177,15 +153,15 @@ class _Machine:
             case _:
                 pass
 
-    def _hear(self, event: Spawned | NotSpawned | Ended | Answered | Due | Hooked, instance: Instance) -> None:
+    def _hear(self, event: OfRun, instance: Instance) -> None:
         match event:
             case Spawned():
                 self._begin(event, instance)
             case NotSpawned():
                 self._halt(event.id)
                 self._fail(event.id, event.why)
-            case Answered() if instance.phase is Phase.RUNNING:
-                self._answer(event, instance)
+            case Answered() | Notified() | Overdue() if instance.phase is Phase.RUNNING:
+                self._hear_health(event, instance)
             case Ended():
                 self._end(event, instance)
             case Due() if instance.phase is Phase.BACKING_OFF:
@@ -197,13 +173,27 @@ class _Machine:
             case _:
                 pass
 
+    def _hear_health(self, event: Answered | Notified | Overdue, instance: Instance) -> None:
+        plan = self._plan.processes[event.id.process]
+        match event, plan.health_check:
+            case _, None:
+                pass
+            case Answered(), check:
+                self._judge(event.id, after_answer(check, instance, well=event.well, why=event.why))
+            case Notified(), check:
+                self._judge(event.id, after_notice(check, instance, event.notice, stop_s=plan.shutdown.timeout_s))
+            case Overdue(), check:
+                self._judge(event.id, after_silence(check, instance))
+
     def _begin(self, event: Spawned, instance: Instance) -> None:
         """The process is there."""
         each, plan = event.id, self._plan.processes[event.id.process]
         running = instance.phase is Phase.RUNNING
         self._set(each, began_s=event.at_s, there=True, ready=running and not self._is_gated(each))
-        if self._check(each) is not None:
+        if (check := self._check(each)) is not None:
             self._effects.append(Probe(each, event.run))
+            if (patience := at_the_start(check)) is not None:
+                self._effects.append(Await(each, event.run, patience))
         if running and Moment.POST_START in plan.hooks:
             self._effects.append(RunHooks(each, event.run, Moment.POST_START))
         job = self._jobs.get(each.process)
@@ -217,6 +207,8 @@ class _Machine:
 
     def _after_hooks(self, event: Hooked, each: Id, instance: Instance) -> None:
         match event.moment, instance.phase:
+            case Moment.PRE_START, Phase.STARTING if event.why is None and self._missing(each.process) is not None:
+                self._set(each, phase=Phase.WAITING)  # what it depends on went away meanwhile
             case Moment.PRE_START, Phase.STARTING if event.why is None:
                 self._launch(each)
             case Moment.PRE_START, Phase.STARTING:
@@ -231,18 +223,14 @@ class _Machine:
             case _:
                 pass
 
-    def _answer(self, event: Answered, instance: Instance) -> None:
-        check = self._check(event.id)
-        if check is None:
-            return
-        passes, misses = (instance.passes + 1, 0) if event.well else (0, instance.misses + 1)
-        ready = instance.ready
-        if check.mode is not ProbeMode.LIVENESS:
-            ready = passes >= check.success_threshold or (ready and misses < check.failure_threshold)
-        self._set(event.id, passes=passes, misses=misses, ready=ready, reason="" if event.well else event.why)
+    def _judge(self, each: Id, verdict: Verdict) -> None:
+        """Do what became of an answer, a notice or a silence."""
+        run = self._set(each, **verdict.fields).run
+        if verdict.patience is not None:
+            self._effects.append(Await(each, run, verdict.patience))
         # At the end of all it is stopped in its order, and what depends on it may still need it.
-        if check.mode is not ProbeMode.READINESS and misses >= check.failure_threshold and not self._ending:
-            self._stop(event.id, f"unhealthy: {event.why}", unwell=True)
+        if verdict.unwell and not self._ending:
+            self._stop(each, f"unhealthy: {verdict.unwell}", unwell=True)
 
     def _end(self, event: Ended, instance: Instance) -> None:
         """The process is gone; what becomes of it is decided when its hooks after the stop have run."""
@@ -288,65 +276,6 @@ class _Machine:
             self._close_run(each, self._jobs[each.process].verdict or Outcome.STOPPED, reason)
         else:
             self._set(each, phase=Phase.STOPPED, reason=reason)
-
-    # Runs at their times ---------------------------------------------------------------------------------------------
-
-    def _look(self, watch: Watch) -> None:
-        before, self._watch = self._watch, watch
-        for name, job in self._jobs.items():
-            schedule = self._plan.processes[name].schedule
-            if schedule is None:
-                continue
-            self._jobs[name], due = tick(schedule, job, before, watch.wall)
-            if due is not None and not job.paused and self._takes_runs(name):
-                self._want_run(name, schedule, By.SCHEDULE, due)
-
-    def _trigger(self, process: str, watch: Watch) -> None:
-        schedule = self._plan.processes[process].schedule
-        if schedule is None or not self._takes_runs(process):
-            self._effects.append(Skipped(process, "it is not started, or nothing starts any more"))
-            return
-        self._want_run(process, schedule, By.HAND, watch.wall)
-
-    def _takes_runs(self, process: str) -> bool:
-        return self._is_wanted(Id(process, 0)) and self._stage is not Stage.PREPARING
-
-    def _want_run(self, process: str, schedule: Schedule, by: By, due: datetime) -> None:
-        each = Id(process, 0)
-        self._jobs[process], verdict = wanted(schedule, self._jobs[process], by, due)
-        if verdict is Verdict.SKIP:
-            self._effects.append(Skipped(process, "the run before it goes on"))
-        elif verdict is Verdict.REPLACE:
-            phase = self._instances[each].phase
-            if phase in (Phase.RUNNING, Phase.STARTING):
-                self._stop(each, "replaced by the next run")
-            elif phase is Phase.WAITING:
-                self._close_run(each, Outcome.REPLACED, "replaced by the next run")
-
-    def _time_out(self, each: Id) -> None:
-        schedule = self._plan.processes[each.process].schedule
-        if schedule is not None:
-            self._jobs[each.process] = replace(self._jobs[each.process], verdict=Outcome.TIMED_OUT)
-            self._stop(each, f"took longer than {schedule.timeout_s:g} s")
-
-    def _end_run(self, event: Ended, instance: Instance, *, asked: bool) -> None:
-        well = event.code is not None and event.code in self._plan.processes[event.id.process].restart.success_codes
-        outcome, how = Outcome.SUCCEEDED if well else Outcome.FAILED, event.how
-        if asked:
-            outcome = self._jobs[event.id.process].verdict or Outcome.STOPPED
-            how = f"{instance.reason}; {event.how}"
-        self._close_run(event.id, outcome, how, code=event.code, took_s=event.at_s - instance.began_s)
-
-    def _close_run(self, each: Id, outcome: Outcome, how: str, *, code: int | None = None, took_s: float = 0.0) -> None:
-        """The run that went on is over; `took_s` is measured by the monotonic clock, as the wall's may have jumped."""
-        job = self._jobs[each.process]
-        if job.current is not None:
-            ended = (job.current.began or job.current.due) + timedelta(seconds=took_s)
-            self._jobs[each.process], run = over(job, outcome, ended, code=code, how=how)
-            if run is not None:
-                self._effects.append(Signed(each.process, run))
-        phase = Phase.SCHEDULED if self._is_wanted(each) else Phase.STOPPED
-        self._set(each, phase=phase, ready=False, reason=how)
 
     # What is to be done ----------------------------------------------------------------------------------------------
 
@@ -394,8 +323,10 @@ class _Machine:
 
     def _prepare(self, each: Id, instance: Instance) -> None:
         run = instance.run + 1
+        check = self._check(each)
         self._set(
-            each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="",
+            each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="", status="", told=Told.NOTHING,
+            watchdog_s=check.watchdog_s if check is not None else 0.0,
             restarts=instance.restarts + (1 if instance.run and each.process not in self._jobs else 0),
         )  # fmt: skip
         if Moment.PRE_START in self._plan.processes[each.process].hooks:
@@ -448,51 +379,13 @@ class _Machine:
 
     def _close(self, code: int) -> None:
         """Nothing is left to keep."""
+        if self._plan.hooks:
+            self._effects.append(HaltHooks(None))  # those after the start may still run
         if Moment.POST_STOP not in self._plan.hooks:
             self._effects.append(Finish(code))
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
-        self._effects += (HaltHooks(None), RunHooks(None, 0, Moment.POST_STOP))
-
-    # Words -----------------------------------------------------------------------------------------------------------
-
-    def _set(self, each: Id, **changes: object) -> Instance:
-        found = self._instances[each] = replace(self._instances[each], **changes)
-        return found
-
-    def _stop(self, each: Id, reason: str, *, unwell: bool = False) -> None:
-        preparing = self._instances[each].phase is Phase.STARTING
-        instance = self._set(each, phase=Phase.STOPPING, ready=False, unwell=unwell, reason=reason)
-        if preparing:
-            self._effects.append(HaltHooks(each))
-            return
-        self._halt(each)
-        if Moment.PRE_STOP in self._plan.processes[each.process].hooks:
-            self._effects.append(RunHooks(each, instance.run, Moment.PRE_STOP))
-        else:
-            self._effects.append(Stop(each, instance.run))
-
-    def _halt(self, each: Id) -> None:
-        """What still runs of its hooks beside it has no more use."""
-        hooks = self._plan.processes[each.process].hooks
-        if Moment.POST_START in hooks or Moment.PRE_STOP in hooks:
-            self._effects.append(HaltHooks(each))
-
-    def _of(self, process: str) -> list[Id]:
-        return sorted(each for each in self._instances if each.process == process)
-
-    def _is_wanted(self, each: Id) -> bool:
-        return not self._ending and each.index < self._wanted.get(each.process, 0)
-
-    def _is_there(self, process: str) -> bool:
-        return any(self._instances[each].phase not in ABSENT for each in self._of(process))
-
-    def _check(self, each: Id) -> HealthCheck | None:
-        return self._plan.processes[each.process].health_check
-
-    def _is_gated(self, each: Id) -> bool:
-        check = self._check(each)
-        return check is not None and check.mode is not ProbeMode.LIVENESS
+        self._effects.append(RunHooks(None, 0, Moment.POST_STOP))
 
 
 def _meets(instance: Instance, condition: Condition) -> bool:
@@ -507,7 +400,3 @@ def _was_started(instance: Instance) -> bool:
     if instance.phase is Phase.RUNNING:
         return instance.there
     return instance.phase not in (Phase.STOPPED, Phase.WAITING, Phase.STARTING)
-
-
-def _seen(instance: Instance | None) -> tuple[object, ...]:
-    return () if instance is None else (instance.phase, instance.ready, instance.run)

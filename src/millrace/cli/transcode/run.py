@@ -39,7 +39,10 @@ HEARTBEAT_S = 0.5
 CANCEL_PATIENCE_S = 30.0
 LOG_FOLDER = "millrace/logs"
 URLS = ("http", "https", "s3")
-HEEDED = ("MILLRACE_ALLOW_PRIVATE_INPUTS", "MILLRACE_FFMPEG", "MILLRACE_MIN_FREE_MB", "MILLRACE_STALL")
+HEEDED = (
+    *("MILLRACE_ALLOW_PRIVATE_INPUTS", "MILLRACE_CORES", "MILLRACE_FFMPEG", "MILLRACE_MIN_FREE_MB"),
+    "MILLRACE_STALL",
+)
 """The settings of a worker that mean something to a farm which lives for one job."""
 
 
@@ -147,8 +150,8 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
 
     master = MasterSettings(data=data, port=0, heartbeat_s=HEARTBEAT_S)
     heeded = {name: os.environ[name] for name in HEEDED if name in os.environ}
-    worker = read(WorkerSettings, heeded, masters=("http://later",), ffmpeg=order.ffmpeg)
-    farm = AllInOne(master, worker, count=1, shape=shape)
+    worker = read(WorkerSettings, heeded, ffmpeg=order.ffmpeg)
+    farm = AllInOne(master, worker, shape=shape)
     heard: list[signal.Signals] = []
     async with stop_signals(heard.append) as stop, farm:
         collect_garbage()

@@ -1,0 +1,79 @@
+"""One step of the machine: a copy of the state that is worked on, the effects so far, and the words for both."""
+
+from msgspec.structs import replace
+
+from millrace.supervisor.health.values import HealthCheck
+from millrace.supervisor.hooks import Moment
+from millrace.supervisor.plan import Plan
+from millrace.supervisor.schedule.jobs import Job
+from millrace.supervisor.state import ABSENT, Changed, Effect, HaltHooks, Id, Instance, Phase, RunHooks, State, Stop
+
+
+class Draft:
+    """What a step has made of the state so far."""
+
+    def __init__(self, plan: Plan, state: State) -> None:
+        self._plan = plan
+        self._before = state.instances
+        self._instances: dict[Id, Instance] = dict(state.instances)
+        self._wanted: dict[str, int] = dict(state.wanted)
+        self._jobs: dict[str, Job] = dict(state.jobs)
+        self._watch = state.watch
+        self._stage = state.stage
+        self._ending = state.ending
+        self._code = state.code
+        self._effects: list[Effect] = []
+
+    def result(self) -> tuple[State, tuple[Effect, ...]]:
+        state = State(
+            instances=self._instances, wanted=self._wanted, jobs=self._jobs, watch=self._watch, stage=self._stage,
+            ending=self._ending, code=self._code,
+        )  # fmt: skip
+        changed = [
+            Changed(each, now)
+            for each, now in sorted(self._instances.items())
+            if _seen(self._before.get(each)) != _seen(now)
+        ]
+        return state, (*changed, *self._effects)
+
+    def _set(self, each: Id, **changes: object) -> Instance:
+        found = self._instances[each] = replace(self._instances[each], **changes)
+        return found
+
+    def _stop(self, each: Id, reason: str, *, unwell: bool = False) -> None:
+        preparing = self._instances[each].phase is Phase.STARTING
+        instance = self._set(each, phase=Phase.STOPPING, ready=False, unwell=unwell, reason=reason)
+        if preparing:
+            self._effects.append(HaltHooks(each))
+            return
+        self._halt(each)
+        if Moment.PRE_STOP in self._plan.processes[each.process].hooks:
+            self._effects.append(RunHooks(each, instance.run, Moment.PRE_STOP))
+        else:
+            self._effects.append(Stop(each, instance.run))
+
+    def _halt(self, each: Id) -> None:
+        """What still runs of its hooks beside it has no more use."""
+        hooks = self._plan.processes[each.process].hooks
+        if Moment.POST_START in hooks or Moment.PRE_STOP in hooks:
+            self._effects.append(HaltHooks(each))
+
+    def _of(self, process: str) -> list[Id]:
+        return sorted(each for each in self._instances if each.process == process)
+
+    def _is_wanted(self, each: Id) -> bool:
+        return not self._ending and each.index < self._wanted.get(each.process, 0)
+
+    def _is_there(self, process: str) -> bool:
+        return any(self._instances[each].phase not in ABSENT for each in self._of(process))
+
+    def _check(self, each: Id) -> HealthCheck | None:
+        return self._plan.processes[each.process].health_check
+
+    def _is_gated(self, each: Id) -> bool:
+        check = self._check(each)
+        return check is not None and check.gates
+
+
+def _seen(instance: Instance | None) -> tuple[object, ...]:
+    return () if instance is None else (instance.phase, instance.ready, instance.run, instance.told)

@@ -15,10 +15,12 @@ DECODE = 1 / 6
 """Decoding a pixel, of encoding one."""
 SCALE = 1 / 20
 """Scaling to a rendition, of encoding a pixel of it."""
-THREADING = 1.07
-"""What an encoder with threads of its own costs, of one without."""
-FILLED = 0.9
+THREADING, THREADING_OF_A_LADDER = 1.07, 1.02
+"""What encoders with threads of their own cost, of those without; in a ladder the renditions keep each other busy."""
+FILLED, FILLED_BY_A_LADDER = 0.9, 0.95
 """The part of several cores that one process keeps busy; processes side by side keep all of them busy."""
+CROWD = 1.03
+"""What processes side by side cost, of one alone: they share caches."""
 START = 2 * 1920 * 1080
 """Starting one more process, joining what it made: about two frames of 1080p."""
 
@@ -29,6 +31,7 @@ class Cost(Struct, frozen=True, kw_only=True):
     decode: float
     largest: float
     all: float
+    is_ladder: bool
 
 
 def film(plan: Plan, source: VideoStream) -> Cost:
@@ -36,7 +39,12 @@ def film(plan: Plan, source: VideoStream) -> Cost:
     decode = source.width * source.height * DECODE
     encodes = [float(one.size.width * one.size.height) for one in plan.videos]
     scale = sum(encodes) * SCALE
-    return Cost(decode=decode, largest=max([decode, scale, *encodes]), all=decode + scale + sum(encodes))
+    return Cost(
+        decode=decode,
+        largest=max([decode, scale, *encodes]),
+        all=decode + scale + sum(encodes),
+        is_ladder=len(encodes) > 1,
+    )
 
 
 def whole_threads(cost: Cost, cores: int) -> int | None:
@@ -50,16 +58,22 @@ def whole_time(cost: Cost, frames: int, cores: int) -> float:
 
 
 def _unthreaded(cost: Cost, cores: int) -> float:
-    return max(cost.largest, cost.all / cores / (FILLED if cores > 1 else 1))
+    return max(cost.largest, _shared(cost, cores))
 
 
 def _threaded(cost: Cost, cores: int) -> float:
-    return cost.all * THREADING / cores / (FILLED if cores > 1 else 1)
+    return _shared(cost, cores) * (THREADING_OF_A_LADDER if cost.is_ladder else THREADING)
+
+
+def _shared(cost: Cost, cores: int) -> float:
+    """The time of a frame whose work one process spreads over the cores as far as it can."""
+    filled = FILLED_BY_A_LADDER if cost.is_ladder else FILLED
+    return cost.all / cores / (filled if cores > 1 else 1)
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:
     """The time for all chunks: the longest first, `at_once` side by side, who share the cores; each uses what its stages can."""
-    waiting = sorted(chunk.frames * cost.all + chunk.lead * cost.decode + START for chunk in chunks)
+    waiting = sorted((chunk.frames * cost.all + chunk.lead * cost.decode) * CROWD + START for chunk in chunks)
     width = max(1.0, cost.all / cost.largest * FILLED)
     running: list[float] = []
     now = 0.0

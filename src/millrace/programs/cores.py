@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 MEMORY_OF_A_CORE = 10**9
-"""Bytes without which a core has no use: a chunk of a ladder of 1080p takes half of it, and one more runs than there are
-cores."""
+"""Bytes without which a core has no use: a chunk of a ladder of 1080p takes 0.4 of it, one rendition 0.25 (measured), and
+one chunk more runs than there are cores."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 

@@ -15,7 +15,7 @@ from millrace.domain.media.check import check
 from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
 from millrace.domain.media.profile import Profile
-from millrace.domain.media.profile_document import profile_from
+from millrace.domain.media.profile_document import profile_from, to_document
 from millrace.domain.media.proof import proof
 from millrace.domain.media.split import Chunking
 from millrace.engines.engine import EngineFailure
@@ -57,6 +57,13 @@ SOURCES: dict[str, tuple[str, ...]] = {
     ),
     "no_index.mkv": (*_clip("25"), *CLOSED, "-live", "1"),
     "rare_keys.mp4": (*_clip("25"), "-c:v", "libx264", "-preset", "ultrafast", "-g", "60"),
+    "turned.mp4": (*_clip("25"), *OPEN),
+    "hdr.mp4": (
+        *_clip("25", seconds=2),
+        *("-vf", "zscale=tin=bt709:pin=bt709:min=bt709:t=smpte2084:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"),
+        *("-c:v", "libx265", "-preset", "ultrafast", "-color_primaries", "bt2020", "-color_trc", "smpte2084"),
+        *("-colorspace", "bt2020nc", "-x265-params", "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:keyint=20"),
+    ),
     "from_transport.mkv": (*_clip("25"), *OPEN, "-f", "mpegts"),
     "damaged_later.mp4": (*_clip("25", size="256x144"), *OPEN, "-movflags", "+faststart"),
     "vp9.webm": ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=4", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "30", "-auto-alt-ref", "1", "-lag-in-frames", "8"),
@@ -86,6 +93,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         path = folder / name
         if not path.exists():
             ffmpeg(*SOURCES[name], str(path))
+            if name == "turned.mp4":
+                upright = path.rename(folder / "upright.mp4")
+                ffmpeg("-display_rotation", "-90", "-i", str(upright), "-c", "copy", str(path))
             if name == "from_transport.mkv":
                 stream = path.rename(folder / "transport.ts")
                 ffmpeg("-i", str(stream), "-c", "copy", str(path))
@@ -220,3 +230,30 @@ def test_damage_in_any_chunk_is_found(bench: Bench, sources: Any, tmp_path: Path
     with pytest.raises(EngineFailure) as cut:
         bench.make(profile, rotten, tmp_path / "cut", chunks="always")
     assert whole.value.failure.failure_class is cut.value.failure.failure_class is FailureClass.INPUT
+
+
+@pytest.mark.parametrize("packaging", ["mp4", "mkv", "cmaf"])
+def test_text_and_titles_come_with_a_film_in_chunks(bench: Bench, clips: Any, tmp_path: Path, packaging: str) -> None:
+    titled = tmp_path / "titled.mkv"
+    ffmpeg("-i", str(clips("subtitled.mkv")), "-map", "0", "-c", "copy", "-metadata", "title=A film", str(titled))
+    base = to_document(_profile(packaging, **LOSSLESS))
+    profile = profile_from({**base, "subtitles": "convert", "metadata": "keep"})
+    shown = []
+    for chunks in ("never", "always"):
+        made = bench.make(profile, titled, tmp_path / chunks, chunks=chunks)
+        assert made.findings == ()
+        assert made.plan.split.is_whole is (chunks == "never")
+        film = made.folder / next(file.path for file in made.plan.files if file.video)
+        text = made.folder / next(file.path for file in made.plan.files if file.subtitles)
+        said = subprocess.run(
+            [BINARY, "-nostdin", "-hide_banner", "-v", "error", "-i", str(text), "-map", "0:s", "-f", "srt", "-"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert "Hello" in said
+        head = subprocess.run([BINARY, "-hide_banner", "-i", str(film)], capture_output=True, text=True, check=False)
+        facts = [
+            line.strip() for line in head.stderr.splitlines() if line.strip().startswith("title") or "(eng)" in line
+        ]
+        shown.append((said, [line.replace(chunks, "") for line in facts]))
+    assert shown[0] == shown[1]
+    assert packaging == "cmaf" or any("A film" in line for line in shown[0][1])

@@ -50,7 +50,10 @@ def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
         encoder = chosen(video.settings.codec, one.working)
         argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads)]
         # What the grid gives is final: one frame for each place, at its own time.
-        argv += ["-fps_mode", "passthrough", *whole.metadata_options(None)]
+        argv += ["-fps_mode", "passthrough"]
+        # Chapters would be those of the chunk, in a header that all chunks must share.
+        kept = plan.keep_metadata and plan.packaging is Packaging.CMAF
+        argv += ["-map_metadata", "0" if kept else "-1", "-map_chapters", "-1"]
         argv += whole.segments_of(
             replace(plan, packaging=Packaging.CMAF, segment=unit_frames(plan) / video.rate),
             f"{video.name}/{PLAYLIST}",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH, chunks_option
+from millrace.cli.options import PATH, chunks_option, sandbox_option
 from millrace.domain.media.split import Chunking
 
 
@@ -19,6 +19,7 @@ from millrace.domain.media.split import Chunking
 @click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
 @chunks_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
+@sandbox_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 @click.option("--verbose", is_flag=True, help="Print what the programs log.")
 def transcode(
@@ -29,6 +30,7 @@ def transcode(
     duration: float | None,
     chunks: Chunking | None,
     ffmpeg: Path | None,
+    sandbox: str | None,
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -47,6 +49,7 @@ def transcode(
             duration_s=duration,
             chunks=chunks,
             ffmpeg=ffmpeg,
+            sandbox=sandbox,
             verbose=verbose,
         )
         return transcode_now(order, as_json=as_json)

@@ -24,6 +24,8 @@ class Command(Struct, frozen=True, kw_only=True):
     `cwd` is the working directory to start in (None: any), and `folders` must exist before the start. Output files never
     exist before the start: nothing is overwritten. An encode's counter runs to `frames`, or without pictures to `duration`
     seconds. A `light` one is so little work that it runs beside the others without waiting for its turn.
+    `reads` are the files and folders that it reads, and `writes` is the one folder that it changes: a sandbox shows it nothing
+    else. Where both are empty it gets the folder of its attempt.
     """
 
     argv: tuple[str, ...]
@@ -34,6 +36,8 @@ class Command(Struct, frozen=True, kw_only=True):
     frames: int = 0
     duration: Fraction = Fraction(0)
     light: bool = False
+    reads: tuple[Path, ...] = ()
+    writes: Path | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import millrace
+from millrace.config.settings import SettingError
+from millrace.process.grounds import close_grounds, grounds
 from millrace.process.mark import carry, own_mark
 from millrace.process.orphans import Orphans
 from millrace.process.signals import inherit_nothing
@@ -16,15 +19,20 @@ from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
 from millrace.runtime.clock import SystemClock
+from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.control.supervisor import Supervisor
+from millrace.supervisor.happenings import Happening
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.spans import Spans
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
+from millrace.telemetry.redact import MASK, Redactor
+from millrace.telemetry.tracing import tracer_from
 
 log = logger("supervisor")
 _OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
@@ -69,7 +77,7 @@ async def supervise(
         SettingError: the control API cannot be served as it was asked for; nothing was started.
     """
     clock = SystemClock()
-    supervisor = Supervisor(clock)
+    supervisor = Supervisor(clock, secrets=_secrets(environ), trail=_trail(control.audit))
 
     def seen(each: Id, entries: Sequence[Entry]) -> None:
         keeper.saw(each, entries)
@@ -77,22 +85,32 @@ async def supervise(
     logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
 
     watcher = watcher or Watcher()
+    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
+    spans = None if tracer is None else Spans(tracer, now=clock.now, state=lambda: supervisor.keeper.state)
 
     def changed(each: Id, instance: Instance | None) -> None:
         if instance is None:
             logs.forget(each)
         supervisor.heard(each, instance)
         watcher.changed(keeper, each, instance)
+        if spans is not None:
+            spans.changed(each, instance)
+
+    def happened(one: Happening) -> None:
+        supervisor.ledger.note(one)
+        if spans is not None:
+            spans.happened(one)
 
     doors = ControlDoors(supervisor, control, environ)
     inherit_nothing()
     mark = own_mark()
-    warden = Warden.post(mark) if os.getpid() != 1 else None
+    warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
     carry(mark)
     inherited = {name: value for name, value in environ.items() if name not in _OURS}
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
+        happened=happened,
     )  # fmt: skip
     supervisor.attach(keeper)
     orphans = Orphans(clock)
@@ -110,10 +128,30 @@ async def supervise(
                 raise
     finally:
         doors.close()
+        await supervisor.resources.close()
         await logs.close()
+        supervisor.trail.close()
         await orphans.stop()
+        close_grounds()
         if warden is not None:
             warden.dismiss()
+        if spans is not None:
+            spans.close()  # the last, as it may wait for a collector
+
+
+def _secrets(environ: Mapping[str, str]) -> list[str]:
+    """Values of the environment, which a plan may have taken in, whose names say that they are secrets."""
+    redactor = Redactor()
+    return [value for name, value in environ.items() if redactor.value(value, name) == MASK]
+
+
+def _trail(path: Path | None) -> Trail:
+    try:
+        return Trail(path)
+    except OSError as error:
+        raise SettingError(
+            f"cannot write the audit trail to {path}: {error.strerror}; name another file with --audit-log"
+        ) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from millrace.supervisor.hooks import Hooks
 from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.readiness import Readiness
 from millrace.supervisor.schedule.values import Schedule
+from millrace.supervisor.tuning.values import Tune
 
 
 class Kind(StrEnum):
@@ -83,6 +84,7 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     logging: Logging = field(default_factory=Logging)
     schedule: Schedule | None = None
     hooks: Hooks = field(default_factory=dict)
+    tune: Tune | None = None
 
     @property
     def is_service(self) -> bool:

@@ -33,6 +33,7 @@ from millrace.supervisor.plans.reader import Reader, nearest
 from millrace.supervisor.plans.sources import Sources, gather
 from millrace.supervisor.readiness_document import readiness_of, settled
 from millrace.supervisor.schedule.reading import schedule_of
+from millrace.supervisor.tuning.document import tune_of
 from millrace.supervisor.yaml_text import Findings
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
@@ -196,6 +197,7 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         health_check=health_check,
         schedule=schedule,
         hooks=hooks_of(reader, _env),
+        tune=tune_of(reader),
     )
 
 

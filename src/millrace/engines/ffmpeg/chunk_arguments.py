@@ -66,6 +66,8 @@ def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
         cwd=folder,
         folders=tuple(folder / video.name for video in plan.videos),
         frames=chunk.frames,
+        reads=(one.source,),
+        writes=folder,
     )
 
 
@@ -90,7 +92,7 @@ def sides_commands(one: Encoding) -> tuple[Command, ...]:
         argv += whole.file_options(plan, file, one.working)
     folders = tuple(dict.fromkeys((cwd / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="encode the sound", share=0.02, cwd=cwd, folders=folders, light=True)
-    return (replace(command, duration=plan.duration),)
+    return (replace(command, duration=plan.duration, reads=(one.source,), writes=cwd),)
 
 
 def sides_files(plan: Plan) -> tuple[OutputFile, ...]:
@@ -128,7 +130,8 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
         argv += _copied("s", beside, file.subtitles) if sides else []
         argv += [*whole.metadata_options(described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
-    return (Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders),)
+    command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
+    return (replace(command, reads=(one.work, one.source), writes=one.folder),)
 
 
 def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:

@@ -15,7 +15,7 @@ DECODE = 1 / 6
 """Decoding a pixel, of encoding one."""
 SCALE = 1 / 20
 """Scaling to a rendition, of encoding a pixel of it."""
-THREADING, THREADING_OF_A_LADDER = 1.07, 1.02
+THREADING, THREADING_OF_A_LADDER = 1.05, 1.02
 """What encoders with threads of their own cost, of those without; in a ladder the renditions keep each other busy."""
 FILLED, FILLED_BY_A_LADDER = 0.9, 0.95
 """The part of several cores that one process keeps busy; processes side by side keep all of them busy."""

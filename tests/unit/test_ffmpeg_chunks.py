@@ -86,6 +86,7 @@ def test_a_chunk_of_a_ladder() -> None:
     ]
     assert (first.cwd, last.cwd) == (WORK / "chunk-00000", WORK / "chunk-00001")
     assert (first.frames, last.frames) == (240, 60)
+    assert (last.reads, last.writes) == ((SOURCE,), WORK / "chunk-00001")
     assert last.folders == (WORK / "chunk-00001/360p", WORK / "chunk-00001/180p")
 
 
@@ -98,7 +99,8 @@ def test_the_longest_chunk_starts_first_and_the_sound_needs_no_turn() -> None:
 
 def test_the_sound_and_the_text_of_a_ladder_go_straight_to_the_output() -> None:
     command, *_ = ENGINE.encode(planned(subtitles="convert"), SOURCE, OUT, WORK)
-    assert command.cwd == OUT
+    assert command.cwd == command.writes == OUT
+    assert command.reads == (SOURCE,)
     assert list(command.argv) == [
         *(*START, *PROGRESS, *STRICT, *READ, "file:/films/a.mkv"),
         *("-map", "0:2", "-filter:a:0", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", "128000"),
@@ -116,10 +118,11 @@ def test_the_sound_and_the_text_of_a_ladder_go_straight_to_the_output() -> None:
 def test_one_file_is_muxed_of_segments_and_sound() -> None:
     made = planned("mp4", (360,), metadata="keep", subtitles="convert")
     sides, *_ = ENGINE.encode(made, SOURCE, OUT, WORK)
-    assert sides.cwd == WORK
+    assert sides.cwd == sides.writes == WORK
     assert sides.argv[-5:] == ("-f", "mp4", "-movflags", "+faststart", "file:sides.mp4")
     (command,) = ENGINE.mux(made, SOURCE, OUT, WORK)
-    assert command.cwd == OUT
+    assert command.cwd == command.writes == OUT
+    assert command.reads == (WORK, SOURCE)
     assert list(command.argv) == [
         *(*START, "-n", *STRICT),
         *("-protocol_whitelist", "file", "-format_whitelist", LISTS, "-f", "hls"),

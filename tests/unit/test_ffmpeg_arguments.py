@@ -185,7 +185,7 @@ def test_gstreamer_says_why_not() -> None:
     assert REASON.startswith("Engine gstreamer is not available")
 
 
-def test_encoders_get_no_threads_of_their_own_where_the_ladder_fills_the_cores() -> None:
+def test_encoders_get_no_threads_of_their_own_on_one_core() -> None:
     wanted = with_split(plan(named("web-hls"), PROBE), PROBE, cores=1)
     (command,) = ENGINE.encode(wanted, SOURCE, Path("/jobs/7"), Path("/jobs/7.pieces"))
     argv = list(command.argv)

@@ -33,7 +33,7 @@ NEIGHBOURS = 2
 """Frames that deinterlacing looks back."""
 PER_CORE = 3
 """The most chunks for each core: more of them balance better and decode more for nothing."""
-WORTH = 0.97
+WORTH = 0.95
 """Part of the time for the whole film that chunks must stay below; what is nearer is within the error of the estimate."""
 
 
@@ -48,7 +48,7 @@ def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = C
     if pictures is None or source is None or probe is None or not plan.videos:
         return Split(reason="whole: nothing in it is a film from an input")
     cost = costs.film(plan, source)
-    whole = Split(threads=costs.whole_threads(cost, cores) if _is_measured(plan) else None)
+    whole = Split(threads=costs.whole_threads(cores) if _is_measured(plan) else None)
     obstacle = _obstacle(plan, probe, source, chunking)
     if obstacle:
         return replace(whole, reason=f"whole: {obstacle}")

@@ -18,7 +18,7 @@ from millrace.process.signals import inherit_nothing
 from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
-from millrace.runtime.clock import SystemClock
+from millrace.runtime.clock import Clock, SystemClock
 from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.happenings import Happening
@@ -85,8 +85,7 @@ async def supervise(
     logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
 
     watcher = watcher or Watcher()
-    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
-    spans = None if tracer is None else Spans(tracer, now=clock.now, state=lambda: supervisor.keeper.state)
+    spans = _spans(environ, clock, supervisor)
 
     def changed(each: Id, instance: Instance | None) -> None:
         if instance is None:
@@ -143,6 +142,12 @@ def _secrets(environ: Mapping[str, str]) -> list[str]:
     """Values of the environment, which a plan may have taken in, whose names say that they are secrets."""
     redactor = Redactor()
     return [value for name, value in environ.items() if redactor.value(value, name) == MASK]
+
+
+def _spans(environ: Mapping[str, str], clock: Clock, supervisor: Supervisor) -> Spans | None:
+    """None where nobody is to hear of spans."""
+    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
+    return None if tracer is None else Spans(tracer, now=clock.now, state=lambda: supervisor.keeper.state)
 
 
 def _trail(path: Path | None) -> Trail:

@@ -15,6 +15,7 @@ from millrace.cli import show
 from millrace.cli.progress import Picture
 from millrace.cli.transcode.summary import Summary, tell
 from millrace.process.sandbox import confinement
+from millrace.wire.v1.jobs import SlaView
 
 WIDTHS = (40, 60, 80, 120)
 VIDEO = {
@@ -145,3 +146,16 @@ def test_colours_in_cells_take_no_room(width):
         show.table(["a column for no terminal" * 10, "b", "c"], [row], empty="", blocks=True)
     lines = Text.from_ansi(screen.getvalue()).plain.splitlines()
     assert lines == ["name", f"  b {'x' * 15}  c {'y' * 14}"]
+
+
+@pytest.mark.parametrize(
+    ("compliant", "reason", "said"),
+    [
+        (True, "compliant", "kept"),
+        (True, "not_sla_worthy", "does not count"),
+        (True, "external_failure_platform_ok", "kept: external failure platform ok"),
+        (False, "queue_time_exceeded", "missed: queue time exceeded"),
+    ],
+)
+def test_a_service_level_is_told_in_words(compliant, reason, said):
+    assert show.service_level(SlaView(compliant=compliant, reason=reason)) == said

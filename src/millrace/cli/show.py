@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millrace.cli.options import Output
-from millrace.wire.v1.jobs import JobDetail, JobView
+from millrace.domain.sla import UNCOUNTED
+from millrace.wire.v1.jobs import JobDetail, JobView, SlaView
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -180,6 +181,16 @@ def escape(text: str) -> str:
     return rich_escape(text)
 
 
+def service_level(sla: SlaView | None) -> str:
+    """Whether the farm kept its promise, and if not, or only by the letter, why."""
+    if sla is None:
+        return ""
+    if sla.reason == UNCOUNTED:
+        return "does not count"
+    why = "" if sla.reason == "compliant" else f": {sla.reason.replace('_', ' ')}"
+    return ("kept" if sla.compliant else "missed") + why
+
+
 def job_record(job: JobDetail, output: Output) -> None:
     """Print one job with all that is known of it."""
     if output is Output.JSON:
@@ -200,7 +211,7 @@ def job_record(job: JobDetail, output: Output) -> None:
             ("run after", moment(job.run_after)),
             ("started", moment(job.started)),
             ("finished", moment(job.finished)),
-            ("service level", f"{'kept' if job.sla.compliant else 'missed'} ({job.sla.reason})" if job.sla else ""),
+            ("service level", service_level(job.sla)),
         ]
     )
     if job.attempts:

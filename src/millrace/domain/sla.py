@@ -76,10 +76,13 @@ _FAILED: dict[FailureClass, Verdict] = {
 }
 
 
+UNCOUNTED = "not_sla_worthy"
+
+
 def judge(job: Served) -> Verdict:
     """The verdict on a finished job (state `completed` or `failed`; others have no service level)."""
     if job.state not in (State.COMPLETED, State.FAILED) or not is_sla_worthy(job):
-        return Verdict(compliant=True, reason="not_sla_worthy")
+        return Verdict(compliant=True, reason=UNCOUNTED)
     if job.state is State.FAILED:
         return _judge_failure(job)
     if job.queue_time > MAX_QUEUE_TIME:

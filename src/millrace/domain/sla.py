@@ -13,6 +13,8 @@ from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.states import State
 
+UNCOUNTED = "not_sla_worthy"
+"""The reason of a job that promised nothing."""
 MAX_QUEUE_TIME = timedelta(seconds=30)
 MAX_PROCESSING_TIME = timedelta(seconds=600)
 MIN_DURATION_S = 10.0
@@ -74,9 +76,6 @@ _FAILED: dict[FailureClass, Verdict] = {
     FailureClass.STALLED: Verdict(compliant=False, reason="platform_failure"),
     FailureClass.LOST: Verdict(compliant=False, reason="platform_failure"),
 }
-
-
-UNCOUNTED = "not_sla_worthy"
 
 
 def judge(job: Served) -> Verdict:

@@ -9,11 +9,12 @@ from millrace.process.cgroup import Placed
 from millrace.process.entry import Entry, program_of
 from millrace.process.grounds import grounds
 from millrace.process.launch import spawn
+from millrace.process.look import Process
 from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
 from millrace.process.own import claim, release
 from millrace.process.sandbox import Confinement, confinement
-from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd, send
+from millrace.process.tree import Tree, first_end, has_ended, open_pidfd, send
 from millrace.process.values import CannotStart, CannotStop, Exit, Line, Sink, Spec, Usage
 from millrace.runtime.clock import Clock
 

@@ -113,7 +113,8 @@ def spawn(
         command = command_line(program, spec, tools, parent_pid=os.getpid(), mark=mark.number)
     try:
         with _lending(lent):
-            popen = _start(command, spec, {**spec.env, MARKER: joined(mark)}, stdout, stderr, inherited)
+            environment = {**spec.env, MARKER: joined(mark)}
+            popen = _start(command, spec, env=environment, stdout=stdout, stderr=stderr, inherited=inherited)
         _take(popen.pid, lent)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or variable
         raise CannotStart(f"cannot start {program}: {getattr(error, 'strerror', None) or error}") from error
@@ -189,13 +190,13 @@ def _is_plain(spec: Spec) -> bool:
 
 
 def _start(
-    command: list[str], spec: Spec, environment: Mapping[str, str], stdout: int, stderr: int, inherited: tuple[int, ...]
+    command: list[str], spec: Spec, *, env: Mapping[str, str], stdout: int, stderr: int, inherited: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(  # noqa: S603  running what it is given is the purpose; a list, never a shell
             command,
             cwd=spec.cwd,
-            env=environment,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -207,7 +208,7 @@ def _start(
         if error.errno != errno.ENOEXEC or command[0] == _SHELL:
             raise
         # A script that does not say what reads it, as execvp(3) does it.
-        return _start([_SHELL, *command], spec, environment, stdout, stderr, inherited)
+        return _start([_SHELL, *command], spec, env=env, stdout=stdout, stderr=stderr, inherited=inherited)
 
 
 @contextmanager

@@ -51,19 +51,20 @@ class Child:
         mark = child_mark()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
-        report, report_end = os.pipe()
+        # Only `confine` has something to report.
+        report, report_end = (-1, -1) if spec.sandbox is None else os.pipe()
         self._place = None if spec.resources is None else grounds().place(spec.resources)
         try:
             self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end)
         except BaseException:
             for descriptor in (out, err, report):
-                os.close(descriptor)
+                _close(descriptor)
             self._leave()
             raise
         finally:
             for descriptor in (out_end, err_end, report_end):
-                os.close(descriptor)
-        self._entry = Entry(report)
+                _close(descriptor)
+        self._entry = None if report < 0 else Entry(report)
         claim(self._popen.pid)
         if self._place is not None:
             self._place.take(self._popen.pid)
@@ -198,6 +199,8 @@ class Child:
 
     async def _enter(self) -> None:
         """Return when the program itself runs. Raises CannotStart; then nothing does."""
+        if self._entry is None:
+            return
         if not self.confinement.in_force:
             self._entry.close()
             return
@@ -231,7 +234,7 @@ class Child:
                 os.close(pidfd)
         await self._drain()
         result = self._collect(asked=asked, strays=strays)
-        if self._outlet is not None:
+        if self._outlet is not None and not self._outlet.idle:
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._outlet.close(), SINK_PATIENCE_S)
         return result
@@ -267,18 +270,8 @@ class Child:
             if left_s <= 0 or nobody_told:
                 return
             self._stop_changed.clear()
-            await self._first_end_or_shorter_grace(members, left_s)
+            await first_end(members, left_s, self._clock, told=self._stop_changed)
             members = self._tree.members()
-
-    async def _first_end_or_shorter_grace(self, members: list[Process], left_s: float) -> None:
-        end = asyncio.create_task(first_end(members, left_s, self._clock))
-        changed = asyncio.create_task(self._stop_changed.wait())
-        try:
-            await asyncio.wait((end, changed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            end.cancel()
-            changed.cancel()
-            await asyncio.wait((end, changed))
 
     async def _kill(self) -> int:
         """KILL until nothing lives; how many processes there were besides the child."""
@@ -328,8 +321,9 @@ class Child:
         return kills
 
     async def _drain(self) -> None:
-        with suppress(TimeoutError):
-            await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
+        if not all(reader.ended.is_set() for reader in self._readers):
+            with suppress(TimeoutError):
+                await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
         for reader in self._readers:
             reader.close()
 
@@ -367,6 +361,11 @@ class Child:
             strays=strays,
             oom_kills=self._leave(),
         )
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _peek(pid: int) -> bool | None:

@@ -98,10 +98,12 @@ class Tree:
         return bool(marked)
 
 
-async def first_end(waited_for: Iterable[Process], timeout_s: float, clock: Clock) -> None:
-    """Return when one of them has ended, or after `timeout_s`."""
+async def first_end(
+    waited_for: Iterable[Process], timeout_s: float, clock: Clock, *, told: asyncio.Event | None = None
+) -> None:
+    """Return when one of them has ended, or `told` is set, which an end does too, or after `timeout_s`."""
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    ended = told or asyncio.Event()
     descriptors: list[int] = []
     try:
         for process in waited_for:

@@ -51,7 +51,9 @@ class Watcher:
             log.info("supervisor.gone", instance=str(each))
             return
         fields = {"reason": instance.reason} if instance.reason else {}
-        log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)
+        log.frequent(
+            "supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields
+        )
 
     def told_to_end(self, keeper: Keeper) -> None:
         """A signal asks to end, perhaps again."""

@@ -16,7 +16,7 @@ from msgspec import Struct
 from millrace.process.mark import Carried, carried
 from millrace.process.own import adopts, claimed
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
 
@@ -65,8 +65,8 @@ def read_process(pid: int) -> Process | None:
         state=fields[0].decode(),
         parent=int(fields[1]),
         session=int(fields[3]),
-        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
-        waited_cpu_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
+        cpu_s=(int(fields[11]) + int(fields[12])) / TICKS_PER_S,
+        waited_cpu_s=(int(fields[13]) + int(fields[14])) / TICKS_PER_S,
         threads=int(fields[17]),
         start_ticks=int(fields[19]),
         rss_bytes=int(fields[21]) * _PAGE_BYTES,

@@ -11,9 +11,10 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterable
 
-from millrace.process.look import Look, Process, look, read_process
+from millrace.process.look import TICKS_PER_S, Look, Process, look, read_process
 from millrace.process.mark import Mark, carried
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
@@ -27,8 +28,8 @@ class Tree:
         self._held = held
         self._pid = pid
         self._mark = mark
-        first = read_process(pid)
-        self._born_ticks = 0 if first is None else first.start_ticks
+        # Processes count their start from the boot of the machine; a second more, as it was started before this is made.
+        self._born_ticks = int((time.clock_gettime(time.CLOCK_BOOTTIME) - 1.0) * TICKS_PER_S)
         self._seen: set[tuple[int, int]] = set()
         self._cleared: set[tuple[int, int]] = set()
         self._cpu_s: dict[tuple[int, int], float] = {}

@@ -257,13 +257,13 @@ class Child:
 
     async def _ask_to_end(self) -> None:
         """TERM, and wait until the whole tree has gone or the grace is over."""
+        self._paused = False
+        # SIGCONT also when it was stopped by others: a stopped process handles no SIGTERM.
         if self._stop_tree:
-            self._tree.signal(self._stop_signal)
+            members = self._tree.signal(self._stop_signal, signal.SIGCONT)
         else:
             self.send(self._stop_signal)
-        # Also when it was stopped by others: a stopped process handles no SIGTERM.
-        self._paused = False
-        members = self._tree.signal(signal.SIGCONT)
+            members = self._tree.signal(signal.SIGCONT)
         while members and self._kill_at_s is not None:
             left_s = self._kill_at_s - self._clock.monotonic()
             nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)

@@ -78,6 +78,12 @@ def find_tools() -> Tools:
     )
 
 
+@functools.cache
+def _nothing() -> int:
+    """What every child reads, opened once."""
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
 def spawn(
     spec: Spec, *, mark: Mark, stdout: int, stderr: int, report: int = -1, tools: Tools | None = None
 ) -> subprocess.Popen[bytes]:
@@ -197,7 +203,7 @@ def _start(
             command,
             cwd=spec.cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=_nothing(),
             stdout=stdout,
             stderr=stderr,
             pass_fds=inherited,

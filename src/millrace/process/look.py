@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from millrace.process.mark import Carried, carried
-from millrace.process.own import adopts, claimed
+from millrace.process.own import adopts, unclaimed
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -132,6 +132,9 @@ class Below(Look):
 
     def children(self, pid: int) -> Iterable[int]:
         """Those of a process, by all of its threads."""
+        known = self._table.get(pid)
+        if known is not None and not known.alive and known.threads <= 1:  # what it left is ours
+            return ()
         try:
             threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208  as for `processes`
         except OSError:
@@ -176,7 +179,7 @@ def fresh_look() -> Look:
 def strangers() -> list[int]:
     """Our children, also those that wait to be collected, that nobody here has started (see `own`)."""
     own = os.getpid()
-    return [pid for pid in children_of(own, own) if not claimed(pid)]
+    return unclaimed(children_of(own, own))
 
 
 def children_of(pid: int, thread: int) -> list[int]:

@@ -3,6 +3,8 @@
 Whatever else is a child of ours came to us when its parent died.
 """
 
+from collections.abc import Iterable
+
 _pids: set[int] = set()  # of the whole process, as the children are
 _adopting: list[bool] = [False]
 
@@ -20,6 +22,11 @@ def release(pid: int) -> None:
 def claimed(pid: int) -> bool:
     """Whether somebody waits for it."""
     return pid in _pids
+
+
+def unclaimed(pids: Iterable[int]) -> list[int]:
+    """Those that nobody waits for."""
+    return [pid for pid in pids if pid not in _pids]
 
 
 def adopt(*, yes: bool) -> None:

@@ -76,15 +76,17 @@ class Tree:
             processes=len(members),
         )
 
-    def signal(self, number: signal.Signals) -> list[Process]:
-        """Send to the group at once, and to each member outside it. Gives the members."""
+    def signal(self, *numbers: signal.Signals) -> list[Process]:
+        """Send each to the group at once, and to each member outside it. Gives the members."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # Safe while the child is uncollected: nobody else can have a group of this number.
-            os.killpg(self._pid, number)
+            for number in numbers:
+                os.killpg(self._pid, number)
         members = self.members()
         for process in members:
             if _group(process.pid) != self._pid:
-                send(process, number)
+                for number in numbers:
+                    send(process, number)
         return members
 
     def _marked(self, process: Process, now: Look | None = None) -> bool:

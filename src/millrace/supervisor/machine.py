@@ -294,7 +294,11 @@ class _Machine(ScheduledRuns):
         parting = self._stage is Stage.PARTING
         for name in reversed(names):
             wanted = 0 if self._ending else self._wanted.get(name, 0)
-            unwanted = [each for each in self._of(name) if each.index >= wanted]
+            unwanted = [
+                each
+                for each in self._of(name)
+                if each.index >= wanted and self._instances[each].phase not in (Phase.STOPPING, Phase.CLEANING)
+            ]
             # Who stops one by hand means that one; only the end of all waits for dependents.
             blocked = bool(unwanted) and self._ending and (parting or any(map(self._is_there, waiting_for[name])))
             for each in unwanted:

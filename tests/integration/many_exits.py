@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from millrace.process.child import Child
+from millrace.process.look import processes
 from millrace.process.orphans import Orphans
 from millrace.process.own import claimed
-from millrace.process.tree import processes
 from millrace.process.values import Batch, Spec
 from millrace.runtime.clock import SystemClock
 

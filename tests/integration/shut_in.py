@@ -9,8 +9,8 @@ import pytest
 
 from millrace.process.able import _candidates, _try
 from millrace.process.capture import Captured, capture
+from millrace.process.look import processes
 from millrace.process.sandbox import Able, Mechanism, Sandbox
-from millrace.process.tree import processes
 from millrace.process.values import Spec
 from millrace.runtime.clock import SystemClock
 

@@ -17,7 +17,7 @@ from control_rig import KEY, PATIENCE_S, Rig, play
 from millrace.config.settings import SettingError
 from millrace.edge.access import PEER, Peer, PeerRule, Role, Rules
 from millrace.edge.keys import Key, Keys
-from millrace.process.tree import read_process
+from millrace.process.look import read_process
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.programs.control_server import local, remote
 from millrace.programs.listen import listen, url_of

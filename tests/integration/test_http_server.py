@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from millrace.programs.server import HttpServer
+from millrace.runtime.clock import VirtualClock
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, asyncio.Event], Awaitable[None]]
 
@@ -63,3 +64,30 @@ def test_a_reply_without_a_body_is_whole_and_the_connection_goes_on() -> None:
         assert (await reader.read()).endswith(b"\r\n\r\n")
 
     serve(talk)
+
+
+def test_nothing_wakes_it_while_nobody_is_connected() -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise AssertionError("nobody asks for anything")
+
+    async def main() -> None:
+        clock = VirtualClock()
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        async with HttpServer(
+            app, listening, certificate=None, key=None, before_stop=lambda: None, clock=clock
+        ) as server:
+            await clock.settle()
+            assert clock.sleeping == 0
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            while not (server.connections and clock.sleeping):
+                await asyncio.sleep(0)
+            await clock.advance(60)  # who says nothing is sent away, as ever
+            assert await reader.read() == b""
+            writer.close()
+            while server.connections:
+                await asyncio.sleep(0)
+            await clock.advance(2)
+            assert clock.sleeping == 0
+
+    asyncio.run(asyncio.wait_for(main(), 30))

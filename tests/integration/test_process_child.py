@@ -12,8 +12,9 @@ import pytest
 from millrace.process.capture import capture
 from millrace.process.child import Child
 from millrace.process.launch import Tools, find_tools, spawn
+from millrace.process.look import read_process
 from millrace.process.mark import Mark
-from millrace.process.tree import open_pidfd, read_process
+from millrace.process.tree import open_pidfd
 from millrace.process.values import Batch, CannotStart, Limits, Spec
 from millrace.runtime.clock import SystemClock, VirtualClock
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from millrace.process.child import Child
+from millrace.process.look import read_process
 from millrace.process.mark import can_number, child_mark
-from millrace.process.tree import read_process
 from millrace.process.values import Batch, Spec
 from millrace.runtime.clock import SystemClock
 

@@ -15,8 +15,8 @@ from shut_in import PATIENCE_S, WAYS, alive, python, run, shell, way
 
 from millrace.process.able import able
 from millrace.process.child import Child
+from millrace.process.look import processes
 from millrace.process.sandbox import Able, Mechanism, Sandbox
-from millrace.process.tree import processes
 from millrace.process.values import Batch, CannotStart, Spec
 from millrace.runtime.clock import SystemClock
 

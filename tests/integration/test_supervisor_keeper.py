@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.process.tree import read_process
+from millrace.process.look import read_process
 from millrace.process.values import Batch
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.keeper import Keeper

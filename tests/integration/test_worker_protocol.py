@@ -12,7 +12,7 @@ from farm_worker import running
 from msgspec.structs import force_setattr
 
 from millrace.client.errors import UnauthorizedError
-from millrace.process.tree import read_process
+from millrace.process.look import read_process
 from millrace.worker.identity import StateBusyError
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

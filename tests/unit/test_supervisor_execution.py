@@ -6,7 +6,7 @@ import pytest
 
 from millrace.process.cgroup import Resources
 from millrace.process.values import Limits
-from millrace.supervisor.execution import Execution
+from millrace.supervisor.execution import Execution, spec_of
 from millrace.supervisor.plan_document import PlanError, plan_from
 
 
@@ -73,3 +73,13 @@ def test_what_cannot_work_is_refused(line: str, says: str) -> None:
         read(line)
     (finding,) = caught.value.findings
     assert f"processes.{says}" in str(finding)
+
+
+def test_only_what_is_limited_as_a_whole_gets_a_control_group_since_that_costs_every_start(tmp_path):
+    def resources(**limits):
+        return spec_of(
+            Execution(resources=Resources(**limits)), command=("p",), cwd=tmp_path, environ={}, own={}
+        ).resources
+
+    assert resources() is None
+    assert resources(pids=9) == Resources(pids=9)

@@ -32,7 +32,8 @@ def master(
     as_json: bool,
 ) -> None:
     """Run a master: it keeps jobs and gives them to workers. Any number may share one PostgreSQL."""
-    from millrace.cli.run import configure_logs, run, say  # noqa: PLC0415  not needed for --help
+    from millrace.cli.run import run, say  # noqa: PLC0415  not needed for --help
+    from millrace.cli.setting_up import configure_logs  # noqa: PLC0415  not needed for --help
     from millrace.config.settings import MasterSettings, read  # noqa: PLC0415
     from millrace.programs.master import MasterProgram  # noqa: PLC0415
 

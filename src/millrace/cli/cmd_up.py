@@ -42,7 +42,8 @@ def up(
     """Run a whole farm on this machine: a master, workers, and a status page."""
     import asyncio  # noqa: PLC0415  not needed for --help
 
-    from millrace.cli.run import check_roots, collect_garbage, configure_logs, log_form, say  # noqa: PLC0415
+    from millrace.cli.run import check_roots, say  # noqa: PLC0415
+    from millrace.cli.setting_up import collect_garbage, configure_logs, log_form  # noqa: PLC0415
     from millrace.config.settings import MasterSettings, WorkerSettings, read  # noqa: PLC0415
     from millrace.programs.up import up as keep  # noqa: PLC0415
     from millrace.runtime.clock import SystemClock  # noqa: PLC0415

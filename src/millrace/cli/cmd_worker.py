@@ -47,8 +47,9 @@ def worker(
     as_json: bool,
 ) -> None:
     """Run a worker: it asks masters for work and does it."""
-    from millrace.cli.run import check_roots, configure_logs, run, say  # noqa: PLC0415  not needed for --help
+    from millrace.cli.run import check_roots, run, say  # noqa: PLC0415  not needed for --help
     from millrace.cli.session import find_key  # noqa: PLC0415
+    from millrace.cli.setting_up import configure_logs  # noqa: PLC0415  not needed for --help
     from millrace.config.settings import WorkerSettings, read  # noqa: PLC0415
     from millrace.programs.worker import WorkerProgram  # noqa: PLC0415
 

@@ -1,7 +1,6 @@
 """Run a program until it is asked to end: what `up`, `master` and `worker` share."""
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,13 +12,13 @@ import msgspec
 from millrace.blobs.values import BlobError, BlobsRefused
 from millrace.cli import failure
 from millrace.cli.failure import FAILED, WRONG_USAGE, CommandError
+from millrace.cli.setting_up import collect_garbage
 from millrace.client.errors import ClientError
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.notify import Notifier, watchdog
 from millrace.runtime.service import Service
 from millrace.runtime.signals import StopRequest, stop_signals
 from millrace.store.store import SchemaTooNewError, StoreBusyError, StoreError
-from millrace.telemetry import logs
 from millrace.worker.identity import StateBusyError, StateUnusableError
 from millrace.worker.worker import Worker
 
@@ -27,25 +26,6 @@ EXPECTED = (StoreError, BlobError, ClientError, StateBusyError, StateUnusableErr
 """What may go wrong with a program through no fault of its own; each carries a sentence."""
 _NAMED = (StoreBusyError, SchemaTooNewError, BlobsRefused, StateBusyError, StateUnusableError)
 """What is the fault of the folder or the address that was named: as long as it is as it is, every start ends so."""
-
-
-def log_form() -> str:
-    """How events are written: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
-    return os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
-
-
-def configure_logs(*, secrets: Sequence[str] = ()) -> None:
-    """Send events to stderr in the form of :func:`log_form`."""
-    form = log_form()
-    level = os.environ.get("MILLRACE_LOG_LEVEL", "info")
-    if form not in {"text", "json"}:
-        raise CommandError(f"cannot use MILLRACE_LOG: {form!r} is neither text nor json", code=2)
-    try:
-        logs.configure(
-            form="text" if form == "text" else "json", level=level, secrets=[text for text in secrets if text]
-        )
-    except ValueError as error:
-        raise CommandError(f"cannot use MILLRACE_LOG_LEVEL: {error}", code=2) from error
 
 
 def check_roots(roots: Sequence[Path]) -> None:
@@ -145,12 +125,6 @@ async def _first(work: "asyncio.Future[Any]", event: Awaitable[object]) -> bool:
     await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     return not work.done()
-
-
-def collect_garbage() -> None:
-    """The start is over (see `app`): what was made until now stays for good, what comes is looked after."""
-    gc.freeze()
-    gc.enable()
 
 
 def say(document: object, *, as_json: bool, text: str) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from millrace.process.look import Process, processes
 from millrace.process.mark import Mark
 from millrace.process.own import claimed
-from millrace.process.tree import Process, processes
 
 PSS_BUDGET_S = 0.02
 """CPU seconds of one look for proportional memory, which the kernel adds up page by page; the oldest figures are renewed

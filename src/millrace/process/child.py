@@ -9,11 +9,12 @@ from millrace.process.cgroup import Placed
 from millrace.process.entry import Entry, program_of
 from millrace.process.grounds import grounds
 from millrace.process.launch import spawn
+from millrace.process.look import Process
 from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
 from millrace.process.own import claim, release
 from millrace.process.sandbox import Confinement, confinement
-from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd, send
+from millrace.process.tree import Tree, first_end, has_ended, open_pidfd, send
 from millrace.process.values import CannotStart, CannotStop, Exit, Line, Sink, Spec, Usage
 from millrace.runtime.clock import Clock
 
@@ -50,19 +51,20 @@ class Child:
         mark = child_mark()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
-        report, report_end = os.pipe()
+        # Only `confine` has something to report.
+        report, report_end = (-1, -1) if spec.sandbox is None else os.pipe()
         self._place = None if spec.resources is None else grounds().place(spec.resources)
         try:
             self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end)
         except BaseException:
             for descriptor in (out, err, report):
-                os.close(descriptor)
+                _close(descriptor)
             self._leave()
             raise
         finally:
             for descriptor in (out_end, err_end, report_end):
-                os.close(descriptor)
-        self._entry = Entry(report)
+                _close(descriptor)
+        self._entry = None if report < 0 else Entry(report)
         claim(self._popen.pid)
         if self._place is not None:
             self._place.take(self._popen.pid)
@@ -197,6 +199,8 @@ class Child:
 
     async def _enter(self) -> None:
         """Return when the program itself runs. Raises CannotStart; then nothing does."""
+        if self._entry is None:
+            return
         if not self.confinement.in_force:
             self._entry.close()
             return
@@ -230,7 +234,7 @@ class Child:
                 os.close(pidfd)
         await self._drain()
         result = self._collect(asked=asked, strays=strays)
-        if self._outlet is not None:
+        if self._outlet is not None and not self._outlet.idle:
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._outlet.close(), SINK_PATIENCE_S)
         return result
@@ -253,31 +257,21 @@ class Child:
 
     async def _ask_to_end(self) -> None:
         """TERM, and wait until the whole tree has gone or the grace is over."""
+        self._paused = False
+        # SIGCONT also when it was stopped by others: a stopped process handles no SIGTERM.
         if self._stop_tree:
-            self._tree.signal(self._stop_signal)
+            members = self._tree.signal(self._stop_signal, signal.SIGCONT)
         else:
             self.send(self._stop_signal)
-        # Also when it was stopped by others: a stopped process handles no SIGTERM.
-        self._paused = False
-        members = self._tree.signal(signal.SIGCONT)
+            members = self._tree.signal(signal.SIGCONT)
         while members and self._kill_at_s is not None:
             left_s = self._kill_at_s - self._clock.monotonic()
             nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)
             if left_s <= 0 or nobody_told:
                 return
             self._stop_changed.clear()
-            await self._first_end_or_shorter_grace(members, left_s)
+            await first_end(members, left_s, self._clock, told=self._stop_changed)
             members = self._tree.members()
-
-    async def _first_end_or_shorter_grace(self, members: list[Process], left_s: float) -> None:
-        end = asyncio.create_task(first_end(members, left_s, self._clock))
-        changed = asyncio.create_task(self._stop_changed.wait())
-        try:
-            await asyncio.wait((end, changed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            end.cancel()
-            changed.cancel()
-            await asyncio.wait((end, changed))
 
     async def _kill(self) -> int:
         """KILL until nothing lives; how many processes there were besides the child."""
@@ -327,8 +321,9 @@ class Child:
         return kills
 
     async def _drain(self) -> None:
-        with suppress(TimeoutError):
-            await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
+        if not all(reader.ended.is_set() for reader in self._readers):
+            with suppress(TimeoutError):
+                await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
         for reader in self._readers:
             reader.close()
 
@@ -366,6 +361,11 @@ class Child:
             strays=strays,
             oom_kills=self._leave(),
         )
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _peek(pid: int) -> bool | None:

@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 
 from millrace.process.enclose import STARTED
-from millrace.process.tree import Process, processes, read_process
+from millrace.process.look import Process, processes, read_process
 
 _LONGEST = 4096
 

@@ -1,5 +1,7 @@
 """Control groups made and removed: one for this process, and in it one for each child.
 
+A supervisor also goes into one itself, with all that it starts: they are born there, and no move is waited for.
+
 Everything lies below our own control group, in a folder `millrace-PID`, and goes at the end. What cannot be done is
 recorded, never an error: many containers show their control groups read-only.
 """
@@ -18,6 +20,7 @@ log = logger("process")
 
 _PREFIX = "millrace-"
 _SELF = "self"
+_TOGETHER = "0"  # a number, like those of the children, so that the warden kills what is in it
 _PROC = Path("/proc")
 _OPTIONAL = {"memory.oom.group"}  # since Linux 4.19
 
@@ -109,6 +112,16 @@ class Grounds:
         """The folders that hold those of the children, whether they are there or not."""
         return tuple(each.folder / self._name for each in self._found)
 
+    def gather(self) -> None:
+        """Go into a group with all that is started from now on, where there is one that could hold it. Takes 10 ms."""
+        self._sweep()
+        followed = tracking(self._found)
+        if followed is not None:
+            folder = followed.folder / self._name / _TOGETHER
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                _write(folder / "cgroup.procs", str(self._pid))
+
     def place(self, resources: Resources) -> Place:
         """Make the groups for one child and write its limits. Never fails: the record says what is missing."""
         self._sweep()
@@ -152,12 +165,14 @@ class Grounds:
             place.remove()
         for each in self._found:
             base = each.folder / self._name
-            if (base / _SELF).is_dir():
+            inside = [base / name for name in (_SELF, _TOGETHER) if (base / name).is_dir()]
+            if inside and self._enabled:  # a group that hands limits down takes no process back
                 with suppress(OSError):
                     names = _read(each.folder / "cgroup.subtree_control").split()
                     _write(each.folder / "cgroup.subtree_control", " ".join(f"-{name}" for name in names))
-                    for pid in _read(base / _SELF / "cgroup.procs").split():
-                        _write(each.folder / "cgroup.procs", pid)
+            for pid in (pid for folder in inside for pid in _read(folder / "cgroup.procs").split()):
+                with suppress(OSError):
+                    _write(each.folder / "cgroup.procs", pid)
             _remove(base)
 
     def _make(self, each: Hierarchy) -> Path:

@@ -111,8 +111,9 @@ def can_number() -> bool:
 
 
 def _own_number() -> int | None:
-    hard = resource.getrlimit(RLIMIT_LOCKS)[1]
-    return None if hard == resource.RLIM_INFINITY else hard
+    # The soft one, which a child has from its first moment; the hard one may be that of its supervisor for another (see `launch`).
+    soft = resource.getrlimit(RLIMIT_LOCKS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _fresh_half() -> int:

@@ -10,19 +10,19 @@ import ctypes
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
+from types import FrameType
 
-from millrace.process.own import claimed
-from millrace.process.tree import Process, first_end, processes, send
+from millrace.process.look import Process, fresh_look
+from millrace.process.own import adopt, claimed
+from millrace.process.tree import first_end, send
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
 
 log = logger("process")
 
 PR_SET_CHILD_SUBREAPER = 36
-# No SIGCHLD: thousands of orphans a second would fill the pipe by which the event loop learns of signals, and a SIGTERM be
-# lost (seen). One system call tells whether any child has ended.
-IDLE_PERIOD_S = 0.5
-LOOK_PERIOD_S = 0.1  # once a stranger was seen to have ended; it is collected at the second look
+LOOK_PERIOD_S = 0.1  # from when a child of ours has ended to a look at it; a stranger is collected at the second look
 _ROUNDS = 100  # looks at what is left at the end, until the kernel is given up on
 
 
@@ -34,13 +34,18 @@ class Orphans:
         self._clock = clock
         self._ripe: set[tuple[int, int]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._first = frozenset[tuple[int, int]]()
         self.collected = 0
 
     def start(self) -> None:
         """Become the one that orphans come to. What is a child already is collected, but never killed."""
-        if os.getpid() != 1 and not _adopt():
+        adopting = os.getpid() == 1 or _adopt()
+        if not adopting:
             log.warning("process.no_subreaper", means="orphans go to PID 1; their marks still find them")
+        # Without that file (CONFIG_PROC_CHILDREN, and some sandboxes) the whole table has to be read all the same.
+        adopt(yes=adopting and Path(f"/proc/self/task/{os.getpid()}/children").exists())
+        self._loop = asyncio.get_running_loop()
         self._first = frozenset(process.key for process in self._strangers())
         self._look_on()
 
@@ -53,11 +58,13 @@ class Orphans:
             for process in left:
                 send(process, signal.SIGKILL)
             await first_end(left, LOOK_PERIOD_S, self._clock)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._stopped = True
         self.look()
         self.look()
+        adopt(yes=False)
 
     def look(self) -> bool:
         """Collect what had ended at the look before, too. Gives whether another look is due."""
@@ -71,22 +78,37 @@ class Orphans:
         self._ripe = ended - self._ripe
         return bool(self._ripe)
 
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        """A child has ended. Be deaf until it was looked at.
+
+        Thousands of orphans a second would fill the pipe by which the event loop learns of signals, and a SIGTERM be lost
+        (seen); so only the first of many is heard, and the look comes from a timer.
+        """
+        del number, frame
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._loop.call_soon_threadsafe(self._look_soon)
+
+    def _look_soon(self) -> None:
+        if self._timer is None and not self._stopped:
+            self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look_on)
+
     def _look_on(self) -> None:
-        # A timer of the loop and no task of ours: it comes in time also when the loop is full.
-        again_s = LOOK_PERIOD_S if self.look() else IDLE_PERIOD_S
-        self._timer = asyncio.get_running_loop().call_later(again_s, self._look_on)
+        self._timer = None
+        # Listen first: what ends after the look is heard.
+        signal.signal(signal.SIGCHLD, self._told)
+        if self.look():
+            self._look_soon()
 
     def _strangers(self) -> list[Process]:
         own = os.getpid()
-        return [process for process in processes() if process.parent == own and not claimed(process.pid)]
+        return [process for process in fresh_look().astray() if process.parent == own and not claimed(process.pid)]
 
     def _descendants(self) -> list[Process]:
         """Strangers that came since the start, with all below them."""
-        table = processes()
-        own = os.getpid()
-        found = [p for p in table if p.parent == own and not claimed(p.pid) and p.key not in self._first]
+        now, own = fresh_look(), os.getpid()
+        found = [p for p in now.astray() if p.parent == own and not claimed(p.pid) and p.key not in self._first]
         for process in found:
-            found += [p for p in table if p.parent == process.pid]
+            found += [child for child in map(now.find, now.children(process.pid)) if child is not None]
         return found
 
 

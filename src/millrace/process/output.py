@@ -131,7 +131,7 @@ class Outlet:
         self._closed = False
         self._failed = False
         self._wake = asyncio.Event()
-        self._task = asyncio.create_task(self._deliver(), name="child output")
+        self._task: asyncio.Task[None] | None = None  # from the first line on: many children never say anything
 
     def add(self, line: Line) -> None:
         """Keep the line for the sink; never waits."""
@@ -146,6 +146,8 @@ class Outlet:
             self._chars += size
         else:
             self._squeeze(lines)
+        if self._task is None:
+            self._task = asyncio.create_task(self._deliver(), name="child output")
         self._wake.set()
 
     def _squeeze(self, lines: Sequence[Line]) -> None:
@@ -157,10 +159,17 @@ class Outlet:
                 self._lines.append(line)
                 self._chars += size
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to close, as nothing was ever said."""
+        return self._task is None
+
     async def close(self) -> None:
         """Return when the sink has everything. Cancelled: it gets no more."""
         self._closed = True
         self._wake.set()
+        if self._task is None:
+            return
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:

@@ -11,108 +11,13 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from msgspec import Struct
-
-from millrace.process.mark import Carried, Mark, carried
+from millrace.process.look import TICKS_PER_S, Look, Process, look, read_process
+from millrace.process.mark import Mark, carried
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
-
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_PROC = Path("/proc")
-
-
-class Process(Struct, frozen=True, kw_only=True):
-    """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused.
-
-    `waited_cpu_s` is the CPU time of its children that ended and that it waited for.
-    """
-
-    pid: int
-    parent: int
-    session: int
-    state: str
-    start_ticks: int
-    cpu_s: float
-    waited_cpu_s: float = 0.0
-    threads: int = 1
-    rss_bytes: int
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """What never names another process."""
-        return self.pid, self.start_ticks
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs; a zombie only waits to be collected."""
-        return self.state not in "ZX"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether SIGSTOP (or a tracer) holds it."""
-        return self.state in "Tt"
-
-
-def read_process(pid: int) -> Process | None:
-    """The process, or None when there is none of this pid."""
-    raw = _stat(pid)
-    if raw is None:
-        return None
-    # The name stands in parentheses and may hold any byte, so everything is counted from the last one.
-    fields = raw[raw.rindex(b")") + 2 :].split()
-    return Process(
-        pid=pid,
-        state=fields[0].decode(),
-        parent=int(fields[1]),
-        session=int(fields[3]),
-        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
-        waited_cpu_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
-        threads=int(fields[17]),
-        start_ticks=int(fields[19]),
-        rss_bytes=int(fields[21]) * _PAGE_BYTES,
-    )
-
-
-class Look:
-    """All processes as they were at one moment."""
-
-    def __init__(self) -> None:
-        """Look now."""
-        self.table = {process.pid: process for process in processes()}
-        self.children: dict[int, list[int]] = {}
-        for process in self.table.values():
-            self.children.setdefault(process.parent, []).append(process.pid)
-        self._carried: dict[int, Carried] = {}
-
-    def carried(self, pid: int) -> Carried:
-        """What a process carries, read when it is asked for the first time."""
-        found = self._carried.get(pid)
-        if found is None:
-            found = self._carried[pid] = carried(pid)
-        return found
-
-
-_looks: list[Look] = []  # the one of this turn of the event loop, if somebody has looked
-
-
-def look() -> Look:
-    """A look that is no older than this turn of the event loop.
-
-    Whoever runs now was woken before the turn began, so a look of the same turn shows all that happened until then. When a
-    hundred children end at once, their trees share a few looks instead of taking some hundreds.
-    """
-    if not _looks:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return Look()
-        loop.call_soon(_looks.clear)
-        _looks.append(Look())
-    return _looks[0]
 
 
 class Tree:
@@ -123,8 +28,8 @@ class Tree:
         self._held = held
         self._pid = pid
         self._mark = mark
-        first = read_process(pid)
-        self._born_ticks = 0 if first is None else first.start_ticks
+        # Processes count their start from the boot of the machine; a second more, as it was started before this is made.
+        self._born_ticks = int((time.clock_gettime(time.CLOCK_BOOTTIME) - 1.0) * TICKS_PER_S)
         self._seen: set[tuple[int, int]] = set()
         self._cleared: set[tuple[int, int]] = set()
         self._cpu_s: dict[tuple[int, int], float] = {}
@@ -132,19 +37,25 @@ class Tree:
     def members(self, *, search: bool = True) -> list[Process]:
         """All that live. Without `search` the mark is not looked for: three times cheaper, misses fresh strays."""
         now = look()
-        table = now.table
-        own = {pid for pid, p in table.items() if self._pid in (pid, p.session) or p.key in self._seen}
-        own |= self._held() & table.keys()
-        if search:
-            own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p, now)}
-        queue = list(own)
+        own = {self._pid, *self._held()}
+        # The child first: when its end is seen, what it left is among those that are astray.
+        queue = [pid for pid in own if now.find(pid) is not None]
+        for process in now.astray():
+            known = process.session == self._pid or process.key in self._seen
+            if process.pid not in own and (known or (search and self._marked(process, now))):
+                own.add(process.pid)
+                queue.append(process.pid)
+        members: list[Process] = []
         while queue:
-            fresh = [pid for pid in now.children.get(queue.pop(), ()) if pid not in own]
+            pid = queue.pop()
+            found = now.find(pid)
+            if found is not None and found.alive:
+                members.append(found)
+            fresh = [child for child in now.children(pid) if child not in own]
             own.update(fresh)
             queue.extend(fresh)
-        found = [table[pid] for pid in own if table[pid].alive]
-        self._seen.update(process.key for process in found)
-        return found
+        self._seen.update(process.key for process in members)
+        return members
 
     def holds(self, pid: int) -> bool:
         """Whether one process is of the tree: it, or one that it descends from, is known by what `members` looks for."""
@@ -165,15 +76,17 @@ class Tree:
             processes=len(members),
         )
 
-    def signal(self, number: signal.Signals) -> list[Process]:
-        """Send to the group at once, and to each member outside it. Gives the members."""
+    def signal(self, *numbers: signal.Signals) -> list[Process]:
+        """Send each to the group at once, and to each member outside it. Gives the members."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # Safe while the child is uncollected: nobody else can have a group of this number.
-            os.killpg(self._pid, number)
+            for number in numbers:
+                os.killpg(self._pid, number)
         members = self.members()
         for process in members:
             if _group(process.pid) != self._pid:
-                send(process, number)
+                for number in numbers:
+                    send(process, number)
         return members
 
     def _marked(self, process: Process, now: Look | None = None) -> bool:
@@ -188,10 +101,12 @@ class Tree:
         return bool(marked)
 
 
-async def first_end(waited_for: Iterable[Process], timeout_s: float, clock: Clock) -> None:
-    """Return when one of them has ended, or after `timeout_s`."""
+async def first_end(
+    waited_for: Iterable[Process], timeout_s: float, clock: Clock, *, told: asyncio.Event | None = None
+) -> None:
+    """Return when one of them has ended, or `told` is set, which an end does too, or after `timeout_s`."""
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    ended = told or asyncio.Event()
     descriptors: list[int] = []
     try:
         for process in waited_for:
@@ -221,26 +136,6 @@ def has_ended(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def processes() -> list[Process]:
-    """All that can be seen."""
-    pids = [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208  twice as fast as iterdir
-    return [process for process in map(read_process, pids) if process is not None]
-
-
-def _stat(pid: int) -> bytes | None:
-    # Not by pathlib, which takes more than twice as long; a look at the machine reads this of every process.
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return os.read(descriptor, 4096) or None
-    except OSError:  # it has just gone
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def _group(pid: int) -> int | None:

@@ -48,6 +48,14 @@ for base; do rmdir "$base"/[0-9]* "$base"; done 2>/dev/null
 """
 
 
+_posted: list["Warden"] = []
+
+
+def guarded() -> bool:
+    """Whether all that we start is killed when we are: by the kernel, if we are PID 1, or by a warden that lives."""
+    return os.getpid() == 1 or any(warden.lives for warden in _posted)
+
+
 class Warden:
     """One that waits. Made by `post`."""
 
@@ -82,10 +90,21 @@ class Warden:
         finally:
             os.close(end)
         claim(popen.pid)
-        return cls(popen, pipe)
+        warden = cls(popen, pipe)
+        _posted.append(warden)
+        return warden
+
+    @property
+    def lives(self) -> bool:
+        """Whether it still waits."""
+        try:
+            return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+        except ChildProcessError:
+            return False
 
     def dismiss(self) -> None:
         """Send it home; for an end at which everything is known to be gone."""
+        _posted.remove(self)
         with suppress(ProcessLookupError):
             self._popen.kill()
         self._popen.wait()

@@ -49,11 +49,16 @@ class Door:
         self._refused = 0
         self._is_resting = False
         self._make: Callable[[], asyncio.Protocol] | None = None
+        self._stir: Callable[[], None] = lambda: None
         self._tls: ssl.SSLContext | None = None
 
-    def open(self, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None) -> None:
-        """Let in who comes; `make` gives each connection's protocol, which calls `leave` when it is lost."""
-        self._make, self._tls = make, tls
+    def open(
+        self, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None, stir: Callable[[], None] = lambda: None
+    ) -> None:
+        """Let in who comes; `make` gives each connection's protocol, which calls `leave` when it is lost. `stir` is called when
+        the door is `quiet` no longer.
+        """
+        self._make, self._tls, self._stir = make, tls, stir
         asyncio.get_running_loop().add_reader(self._listening, self._come)
 
     def close(self) -> None:
@@ -76,7 +81,18 @@ class Door:
         refused, self._refused = self._refused, 0
         return refused
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody is inside, and `look` would have nothing to do."""
+        return not (self._inside or self._refused or self._is_resting)
+
     def _come(self) -> None:
+        quiet = self.quiet
+        self._take()
+        if quiet and not self.quiet:
+            self._stir()
+
+    def _take(self) -> None:
         for _ in range(_AT_ONCE):
             try:
                 accepted, _ = self._listening.accept()

@@ -51,7 +51,10 @@ class HttpServer(Service):
         self._clock = clock or SystemClock()
         self._door = Door(listening, most or most_connections(), full=FULL, greeting_s=REQUEST_S, parting_s=GRACE_S)
         self._crowd = Crowd(app, leave=self._door.leave)
-        self._ticker = Ticker(self._tick, interval_s=INTERVAL_S, clock=self._clock, on_error=_complain, name="sweep")
+        self._ticker = Ticker(
+            self._tick, interval_s=INTERVAL_S, clock=self._clock, on_error=_complain, name="sweep",
+            rests=lambda: self._door.quiet,
+        )  # fmt: skip
 
     @property
     def connections(self) -> Collection[HttpProtocol]:
@@ -60,7 +63,9 @@ class HttpServer(Service):
 
     async def on_start(self) -> None:
         """Return when requests are answered."""
-        self._door.open(lambda: self._protocol(self._crowd), _tls(self._certificate, self._key, self._client_ca))
+        self._door.open(
+            lambda: self._protocol(self._crowd), _tls(self._certificate, self._key, self._client_ca), self._ticker.wake
+        )
         await self._ticker.start()
 
     async def on_stop(self) -> None:

@@ -51,7 +51,9 @@ class Watcher:
             log.info("supervisor.gone", instance=str(each))
             return
         fields = {"reason": instance.reason} if instance.reason else {}
-        log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)
+        log.frequent(
+            "supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields
+        )
 
     def told_to_end(self, keeper: Keeper) -> None:
         """A signal asks to end, perhaps again."""
@@ -101,10 +103,7 @@ async def supervise(
             spans.happened(one)
 
     doors = ControlDoors(supervisor, control, environ)
-    inherit_nothing()
-    mark = own_mark()
-    warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
-    carry(mark)
+    warden = _be_found()
     inherited = {name: value for name, value in environ.items() if name not in _OURS}
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
@@ -136,6 +135,17 @@ async def supervise(
             warden.dismiss()
         if spans is not None:
             spans.close()  # the last, as it may wait for a collector
+
+
+def _be_found() -> Warden | None:
+    """Make whatever is started from now on recognisable as ours, and have somebody wait for our end."""
+    inherit_nothing()
+    mark = own_mark()
+    # Before the mark and the group are ours, as it must be in neither.
+    warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
+    grounds().gather()
+    carry(mark)
+    return warden
 
 
 def _secrets(environ: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -73,6 +74,14 @@ class SystemClock(Clock):
     def monotonic(self) -> float:
         """CLOCK_MONOTONIC in seconds."""
         return time.monotonic()
+
+    async def wait_event(self, event: asyncio.Event, timeout_s: float | None) -> bool:
+        """As for every clock, by a timer of the event loop: two tasks cheaper."""
+        if not event.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await event.wait()
+        return event.is_set()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""

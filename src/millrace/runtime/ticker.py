@@ -24,8 +24,11 @@ class Ticker(Service):
         on_error: Callable[[Exception], None],
         name: str = "ticker",
         immediately: bool = True,
+        rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`immediately`: the first tick comes at the start, not after the first interval."""
+        """`immediately`: the first tick comes at the start, not after the first interval. `rests`: whether there is nothing to do
+        at all, so that after a tick the next one only comes by `wake`.
+        """
         super().__init__()
         if interval_s <= 0:
             raise ValueError(f"cannot tick every {interval_s} s: the interval must be above zero")
@@ -35,6 +38,7 @@ class Ticker(Service):
         self._on_error = on_error
         self._name = name
         self._immediately = immediately
+        self._rests = rests
         self._wake = asyncio.Event()
         self._stopping = False
         self._begun = 0
@@ -77,7 +81,8 @@ class Ticker(Service):
     async def _loop(self) -> None:
         due_s = self._clock.monotonic() + self._interval_s
         while True:
-            await self._clock.wait_event(self._wake, due_s - self._clock.monotonic())
+            resting = self._rests() and not self._wake.is_set()
+            await self._clock.wait_event(self._wake, None if resting else due_s - self._clock.monotonic())
             if self._stopping:
                 return
             self._wake.clear()

@@ -16,6 +16,8 @@ class Draft:
         self._plan = plan
         self._before = state.instances
         self._instances: dict[Id, Instance] = dict(state.instances)
+        self._touched: set[Id] = set()
+        self._groups: dict[str, list[Id]] | None = None  # who belongs to each process, in order, once somebody asked
         self._wanted: dict[str, int] = dict(state.wanted)
         self._jobs: dict[str, Job] = dict(state.jobs)
         self._watch = state.watch
@@ -30,15 +32,25 @@ class Draft:
             ending=self._ending, code=self._code,
         )  # fmt: skip
         changed = [
-            Changed(each, now)
-            for each, now in sorted(self._instances.items())
-            if _seen(self._before.get(each)) != _seen(now)
+            Changed(each, self._instances[each])
+            for each in sorted(self._touched & self._instances.keys())
+            if _seen(self._before.get(each)) != _seen(self._instances[each])
         ]
         return state, (*changed, *self._effects)
 
     def _set(self, each: Id, **changes: object) -> Instance:
         found = self._instances[each] = replace(self._instances[each], **changes)
+        self._touched.add(each)
         return found
+
+    def _add(self, each: Id) -> None:
+        self._instances[each] = Instance()
+        self._touched.add(each)
+        self._groups = None
+
+    def _remove(self, each: Id) -> None:
+        del self._instances[each]
+        self._groups = None
 
     def _stop(self, each: Id, reason: str, *, unwell: bool = False) -> None:
         preparing = self._instances[each].phase is Phase.STARTING
@@ -59,7 +71,12 @@ class Draft:
             self._effects.append(HaltHooks(each))
 
     def _of(self, process: str) -> list[Id]:
-        return sorted(each for each in self._instances if each.process == process)
+        # One pass for all, since every step asks for every process.
+        if self._groups is None:
+            self._groups = {}
+            for each in sorted(self._instances):
+                self._groups.setdefault(each.process, []).append(each)
+        return list(self._groups.get(process, ()))
 
     def _is_wanted(self, each: Id) -> bool:
         return not self._ending and each.index < self._wanted.get(each.process, 0)

@@ -90,7 +90,8 @@ def spec_of(
         env={**environ, **(who.env if who is not None else {}), **own},
         nice=execution.nice,
         limits=execution.limits,
-        resources=execution.resources,
+        # A control group of its own costs each start 10 ms, in which the kernel waits for all processors.
+        resources=execution.resources if execution.resources.wanted else None,
         run_as=who.change if who is not None else None,
         umask=execution.umask,
         oom_score_adj=execution.oom_score_adj,

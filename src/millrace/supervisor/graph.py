@@ -38,3 +38,13 @@ def dependents(processes: Mapping[str, ProcessPlan]) -> Mapping[str, frozenset[s
         for other in processes[name].depends_on:
             found[other] |= {name, *found[name]}
     return {name: frozenset(names) for name, names in found.items()}
+
+
+_known: list[tuple[Mapping[str, ProcessPlan], Sequence[str], Mapping[str, frozenset[str]]]] = []
+
+
+def layout(processes: Mapping[str, ProcessPlan]) -> tuple[Sequence[str], Mapping[str, frozenset[str]]]:
+    """The order and the dependents, worked out once for a plan, since every step of the machine asks. Raises as :func:`order`."""
+    if not _known or _known[0][0] is not processes:
+        _known[:] = [(processes, order(processes), dependents(processes))]
+    return _known[0][1:]

@@ -6,7 +6,7 @@ closer. So the order of starting and stopping is one rule, whatever happened.
 
 from msgspec.structs import replace
 
-from millrace.supervisor.graph import dependents, order
+from millrace.supervisor.graph import layout
 from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Condition, Plan
@@ -48,6 +48,9 @@ from millrace.supervisor.state import (
     Wake,
     Wanted,
 )
+
+_SETTLED = frozenset(Phase) - {Phase.STOPPED, Phase.SCHEDULED, Phase.WAITING}
+"""Phases of which an instance that is wanted is left only by an event of its own."""
 
 
 def begin(plan: Plan) -> tuple[State, tuple[Effect, ...]]:
@@ -281,23 +284,29 @@ class _Machine(ScheduledRuns):
 
     def settle(self) -> None:
         """Move every instance towards what is wanted, as far as can be."""
-        names = order(self._plan.processes)
-        waiting_for = dependents(self._plan.processes)
+        # Most instances are where they should be at most steps: those are passed over without a call for each.
+        names, waiting_for = layout(self._plan.processes)
         for name in names:
-            for index in range(self._wanted.get(name, 0)):
-                self._instances.setdefault(Id(name, index), Instance())
+            if len(self._of(name)) < self._wanted.get(name, 0):
+                for each in (Id(name, index) for index in range(self._wanted[name])):
+                    if each not in self._instances:
+                        self._add(each)
         parting = self._stage is Stage.PARTING
         for name in reversed(names):
-            for each in self._of(name):
-                if not self._is_wanted(each):
-                    # Who stops one by hand means that one; only the end of all waits for dependents.
-                    self._take_down(
-                        each, blocked=self._ending and (parting or any(map(self._is_there, waiting_for[name])))
-                    )
+            wanted = 0 if self._ending else self._wanted.get(name, 0)
+            unwanted = [
+                each
+                for each in self._of(name)
+                if each.index >= wanted and self._instances[each].phase not in (Phase.STOPPING, Phase.CLEANING)
+            ]
+            # Who stops one by hand means that one; only the end of all waits for dependents.
+            blocked = bool(unwanted) and self._ending and (parting or any(map(self._is_there, waiting_for[name])))
+            for each in unwanted:
+                self._take_down(each, blocked=blocked)
         # After that, so that who waits for what is just being stopped knows it.
         for name in names:
             for each in self._of(name):
-                if self._is_wanted(each):
+                if self._instances[each].phase not in _SETTLED and self._is_wanted(each):
                     self._bring_up(each)
         self._finish_start()
         self._finish()
@@ -355,21 +364,24 @@ class _Machine(ScheduledRuns):
         elif phase is Phase.SCHEDULED:
             self._set(each, phase=Phase.STOPPED)
         if self._instances[each].phase in AT_REST and each.index >= self._wanted.get(each.process, 0) > 0:
-            del self._instances[each]  # scaled down
+            self._remove(each)  # scaled down
             self._effects.append(Gone(each))
 
     def _finish_start(self) -> None:
         """The whole is up once each that starts by itself has been started, whatever became of it since."""
-        found = (one for each, one in self._instances.items() if self._is_wanted(each))
-        if self._stage is Stage.STARTING and not self._ending and all(map(_was_started, found)):
+        if self._stage is not Stage.STARTING or self._ending:
+            return
+        if all(_was_started(one) for each, one in self._instances.items() if self._is_wanted(each)):
             self._stage = Stage.UP
             if Moment.POST_START in self._plan.hooks:
                 self._effects.append(RunHooks(None, 0, Moment.POST_START))
 
     def _finish(self) -> None:
-        phases = [instance.phase for instance in self._instances.values()]
-        if self._stage in (Stage.PREPARING, Stage.PARTING, Stage.CLOSING) or any(one not in AT_REST for one in phases):
+        if self._stage in (Stage.PREPARING, Stage.PARTING, Stage.CLOSING):
             return
+        if any(instance.phase not in AT_REST for instance in self._instances.values()):
+            return
+        phases = [instance.phase for instance in self._instances.values()]
         if self._stage is Stage.OVER:
             self._effects.append(Finish(self._code))
         elif self._ending:

@@ -31,7 +31,7 @@ def _supervise(
         raise click.UsageError("give either --socket or --no-socket", context)
     import asyncio  # noqa: PLC0415  not needed for --help
 
-    from millrace.cli.run import collect_garbage, configure_logs  # noqa: PLC0415
+    from millrace.cli.setting_up import collect_garbage, configure_logs  # noqa: PLC0415
     from millrace.cli.supervise.load import read_plan  # noqa: PLC0415
     from millrace.programs.control_doors import ControlSettings  # noqa: PLC0415
     from millrace.programs.supervise import supervise  # noqa: PLC0415

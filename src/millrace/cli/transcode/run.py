@@ -12,7 +12,8 @@ from msgspec import Struct
 from millrace.cli.failure import CommandError
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.progress import Bars
-from millrace.cli.run import EXPECTED, collect_garbage, sentence_of
+from millrace.cli.run import EXPECTED, sentence_of
+from millrace.cli.setting_up import collect_garbage
 from millrace.cli.transcode.folders import folders
 from millrace.cli.transcode.summary import Summary, tell
 from millrace.client import people

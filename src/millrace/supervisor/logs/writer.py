@@ -6,7 +6,7 @@ import select
 import signal
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from typing import Protocol
 
 from millrace.telemetry.logs import logger
@@ -15,6 +15,9 @@ log = logger("supervisor")
 
 MAX_BYTES = 8 * 1024 * 1024
 """What may wait for one target."""
+GATHER_S = 0.01
+"""After a write the thread rests for so long, and takes what came meanwhile at once: to wake it costs as much as ten lines, and
+holds up the event loop, which has to hand it the interpreter."""
 _PIECE_BYTES = 256 * 1024
 _FINAL = frozenset({errno.EPIPE, errno.EBADF})
 
@@ -91,6 +94,7 @@ class Writer:
         self._dead = False
         self._closed = False
         self._change = Condition()
+        self._closing = Event()
         self._thread = Thread(target=self._run, name=f"writes {name}", daemon=True)
         self._thread.start()
 
@@ -111,6 +115,7 @@ class Writer:
             if not self._closed:
                 self._speak()
             self._closed = True
+            self._closing.set()
             self._change.notify()
         self._thread.join(patience_s)
 
@@ -145,6 +150,9 @@ class Writer:
             finally:
                 with self._change:
                     self._size -= sum(len(data) for data, _ in chunks)
+                    crowded = self._size > self._max // 4
+            if not crowded:
+                self._closing.wait(GATHER_S)
         self._target.close()
 
     def _write(self, chunks: tuple[tuple[bytes, int], ...]) -> None:

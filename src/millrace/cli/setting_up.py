@@ -1,0 +1,37 @@
+"""What every program that stays does first: say how events are written, and begin to collect garbage.
+
+Apart from `run`, whose imports are those of masters and workers: a supervisor has no use for them.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+
+from millrace.cli.failure import CommandError
+from millrace.telemetry import logs
+
+
+def log_form() -> str:
+    """How events are written: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
+    return os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
+
+
+def configure_logs(*, secrets: Sequence[str] = ()) -> None:
+    """Send events to stderr in the form of :func:`log_form`."""
+    form = log_form()
+    level = os.environ.get("MILLRACE_LOG_LEVEL", "info")
+    if form not in {"text", "json"}:
+        raise CommandError(f"cannot use MILLRACE_LOG: {form!r} is neither text nor json", code=2)
+    try:
+        logs.configure(
+            form="text" if form == "text" else "json", level=level, secrets=[text for text in secrets if text]
+        )
+    except ValueError as error:
+        raise CommandError(f"cannot use MILLRACE_LOG_LEVEL: {error}", code=2) from error
+
+
+def collect_garbage() -> None:
+    """The start is over (see `app`): what was made until now stays for good, what comes is looked after."""
+    gc.freeze()
+    gc.enable()

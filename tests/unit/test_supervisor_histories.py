@@ -101,7 +101,7 @@ class Supervisions(RuleBasedStateMachine):
         self._do(effects)
 
     def _post(self, event: Event) -> None:
-        self.state, effects = step(self.plan, self.state, event)
+        self.state, effects = step(self.state, event)
         self._do(effects)
 
     def _do(self, effects: tuple[Effect, ...]) -> None:

@@ -75,8 +75,7 @@ class Keeper:
         (None: the instance was scaled away). `opening` is called before each run, and may refuse it with CannotStart;
         `closing` when a run has ended and all that it printed was given to `output`.
         """
-        self.plan = plan
-        self.state = State()
+        self.state = State(plan=plan)
         self.facts: dict[Id, Facts] = {}
         self._clock = clock
         self._chance = chance
@@ -96,6 +95,11 @@ class Keeper:
         self._hurried = False
         self._deadline_s: float | None = None
         self._code: asyncio.Future[int] | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What is kept at present."""
+        return self.state.plan
 
     async def run(self) -> int:
         """Keep everything; returns the exit code that tells the truth, when nothing is left running."""
@@ -123,7 +127,7 @@ class Keeper:
         if len(self._events) > 1:
             return  # whoever works on the first one goes on with this
         while self._events:
-            self.state, effects = step(self.plan, self.state, self._events[0])
+            self.state, effects = step(self.state, self._events[0])
             if self._readiness is not None:
                 self._readiness.show(ready=is_ready(self.plan, self.state))
             self._do(effects)

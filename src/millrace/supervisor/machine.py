@@ -6,7 +6,9 @@ closer. So the order of starting and stopping is one rule, whatever happened.
 
 from msgspec.structs import replace
 
-from millrace.supervisor.graph import dependents, order
+from millrace.supervisor.change.autoscale import Scaling
+from millrace.supervisor.change.turnover import Turnover
+from millrace.supervisor.graph import order
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Condition, Plan, ProbeMode
 from millrace.supervisor.restart import Again, after_end
@@ -26,12 +28,17 @@ from millrace.supervisor.state import (
     Hooked,
     Id,
     Instance,
+    Late,
     Looked,
+    Measured,
     NotSpawned,
     Paused,
     Phase,
     Probe,
+    Proven,
+    ReloadLate,
     Renewed,
+    Replanned,
     RunHooks,
     Signed,
     Spawn,
@@ -40,6 +47,7 @@ from millrace.supervisor.state import (
     State,
     Stop,
     Triggered,
+    Unpinned,
     Wake,
     Wanted,
 )
@@ -49,21 +57,22 @@ def begin(plan: Plan) -> tuple[State, tuple[Effect, ...]]:
     """The state in which a supervisor starts, and the first things to do."""
     wanted = {name: process.scale if process.autostart else 0 for name, process in plan.processes.items()}
     jobs = {name: Job() for name, process in plan.processes.items() if process.schedule is not None}
-    machine = _Machine(plan, State(wanted=wanted, jobs=jobs))
+    scalings = {name: Scaling() for name, process in plan.processes.items() if process.autoscale is not None}
+    machine = _Machine(State(plan=plan, wanted=wanted, jobs=jobs, scalings=scalings))
     machine.open()
     machine.settle()
     return machine.result()
 
 
-def step(plan: Plan, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
     """What an event changes. News of a run that is over changes nothing."""
-    machine = _Machine(plan, state)
+    machine = _Machine(state)
     machine.note(event)
     machine.settle()
     return machine.result()
 
 
-class _Machine(ScheduledRuns):
+class _Machine(ScheduledRuns, Turnover):
     """One step: the event is noted, then everything is moved towards what is wanted."""
 
     # What happened ---------------------------------------------------------------------------------------------------
@@ -77,9 +86,11 @@ class _Machine(ScheduledRuns):
     def note(self, event: Event) -> None:
         match event:
             case Wanted():
-                self._want(event.process, event.count)
+                self._want(event.process, event.count, pins=event.pins)
             case Renewed():
-                self._renew(event.process)
+                self._renew(event.process, rolling=event.rolling)
+            case Replanned() | ReloadLate() | Proven() | Late() | Measured() | Unpinned():
+                self._hear_of_change(event)
             case Ending():
                 self._begin_to_end()
             case Looked():
@@ -87,7 +98,7 @@ class _Machine(ScheduledRuns):
             case Triggered():
                 self._look(event.watch)
                 self._trigger(event.process, event.watch)
-            case Paused():
+            case Paused() if event.process in self._jobs:
                 self._jobs[event.process] = replace(self._jobs[event.process], paused=event.paused)
             case Hooked() if event.id is None:
                 self._hear_of_all(event)
@@ -96,7 +107,11 @@ class _Machine(ScheduledRuns):
                 if instance is not None and instance.run == event.run:
                     self._hear(event, instance)
 
-    def _want(self, process: str, count: int) -> None:
+    def _want(self, process: str, count: int, *, pins: bool = False) -> None:
+        if process not in self._plan.processes:
+            return
+        if pins and process in self._scalings:
+            self._scalings[process] = replace(self._scalings[process], pinned=True)
         if process in self._jobs:
             count = min(count, 1)
             if not count:
@@ -107,14 +122,17 @@ class _Machine(ScheduledRuns):
             if each.index < count and self._instances[each].phase in AT_REST:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")
 
-    def _renew(self, process: str) -> None:
-        if self._ending:
+    def _renew(self, process: str, *, rolling: bool) -> None:
+        if self._ending or process not in self._plan.processes:
             return
+        self._rolls.pop(process, None)
         if process in self._jobs:
             self._jobs[process] = cleared(self._jobs[process])
         for each in self._of(process):
             phase = self._instances[each].phase
-            if phase in (Phase.RUNNING, Phase.STARTING):
+            if phase in (Phase.RUNNING, Phase.STARTING) and rolling:
+                self._set(each, stale=True)
+            elif phase in (Phase.RUNNING, Phase.STARTING):
                 self._stop(each, "asked to restart")
             elif phase not in (Phase.STOPPING, Phase.CLEANING) and process not in self._jobs:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")
@@ -170,7 +188,7 @@ class _Machine(ScheduledRuns):
 
     def _begin(self, event: Spawned, instance: Instance) -> None:
         """The process is there."""
-        each, plan = event.id, self._plan.processes[event.id.process]
+        each, plan = event.id, self._rule(event.id)
         running = instance.phase is Phase.RUNNING
         self._set(each, began_s=event.at_s, there=True, ready=running and not self._is_gated(each))
         if self._check(each) is not None:
@@ -220,14 +238,14 @@ class _Machine(ScheduledRuns):
         each, asked = event.id, instance.phase is Phase.STOPPING
         self._halt(each)
         self._set(each, there=False, ready=False)
-        if Moment.POST_STOP in self._plan.processes[each.process].hooks:
+        if Moment.POST_STOP in self._rule(each).hooks:
             self._set(each, phase=Phase.CLEANING, end=event, asked=asked)
             self._effects.append(RunHooks(each, event.run, Moment.POST_STOP))
         else:
             self._decide(event, instance, asked=asked)
 
     def _decide(self, event: Ended, instance: Instance, *, asked: bool) -> None:
-        plan = self._plan.processes[event.id.process]
+        plan = self._rule(event.id)
         if event.id.process in self._jobs:
             self._end_run(event, instance, asked=asked)
             return
@@ -265,23 +283,27 @@ class _Machine(ScheduledRuns):
     def settle(self) -> None:
         """Move every instance towards what is wanted, as far as can be."""
         names = order(self._plan.processes)
-        waiting_for = dependents(self._plan.processes)
+        above = self._above()
+        self._turn_over(names, above)
         for name in names:
-            for index in range(self._wanted.get(name, 0)):
+            for index in range(self._count(name)):
                 self._instances.setdefault(Id(name, index), Instance())
         parting = self._stage is Stage.PARTING
-        for name in reversed(names):
-            for each in self._of(name):
-                if not self._is_wanted(each):
-                    # Who stops one by hand means that one; only the end of all waits for dependents.
-                    self._take_down(
-                        each, blocked=self._ending and (parting or any(map(self._is_there, waiting_for[name])))
-                    )
+        going = {each.process for each in self._instances} - set(names)
+        for each in sorted(self._instances, reverse=True):
+            if not self._is_wanted(each):
+                # Who stops one by hand means that one; the end of all, and another plan, wait for dependents.
+                blocked = self._ending and (parting or any(map(self._is_there, above[each.process])))
+                blocked = blocked or (each.process in going and any(map(self._is_leaving, above[each.process])))
+                self._take_down(each, blocked=blocked)
         # After that, so that who waits for what is just being stopped knows it.
         for name in names:
             for each in self._of(name):
                 if self._is_wanted(each):
                     self._bring_up(each)
+        if self._finish_change():
+            self.settle()
+            return
         self._finish_start()
         self._finish()
 
@@ -309,8 +331,10 @@ class _Machine(ScheduledRuns):
         self._set(
             each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="",
             restarts=instance.restarts + (1 if instance.run and each.process not in self._jobs else 0),
+            plan=self._plan.processes[each.process], stale=False,
         )  # fmt: skip
-        if Moment.PRE_START in self._plan.processes[each.process].hooks:
+        self._limit(each)
+        if Moment.PRE_START in self._rule(each).hooks:
             self._effects.append(RunHooks(each, run, Moment.PRE_START))
         else:
             self._launch(each)
@@ -322,7 +346,10 @@ class _Machine(ScheduledRuns):
     def _missing(self, process: str) -> tuple[str, bool] | None:
         """What stands in the way of a start, and whether for good."""
         for name, condition in self._plan.processes[process].depends_on.items():
-            instances = [self._instances[each] for each in self._of(name) if each.index < max(1, self._wanted[name])]
+            found = [each for each in self._of(name) if each.index < max(1, self._wanted[name])]
+            instances = [self._instances[each] for each in found]
+            if self._is_going_down(name) and any(map(self._is_outdated, found)):
+                return name, False
             if not instances or not all(_meets(one, condition) for one in instances):
                 return name, any(one.phase is Phase.FAILED for one in instances)
         return None
@@ -335,9 +362,12 @@ class _Machine(ScheduledRuns):
             self._rest(each, "asked to stop")
         elif phase is Phase.SCHEDULED:
             self._set(each, phase=Phase.STOPPED)
-        if self._instances[each].phase in AT_REST and each.index >= self._wanted.get(each.process, 0) > 0:
-            del self._instances[each]  # scaled down
+        surplus = each.index >= self._wanted.get(each.process, 0) > 0 or each.process not in self._plan.processes
+        if self._instances[each].phase in AT_REST and surplus:
+            del self._instances[each]  # scaled down, or taken out of the plan
             self._effects.append(Gone(each))
+            if each.process not in self._plan.processes:
+                self._jobs.pop(each.process, None)
 
     def _finish_start(self) -> None:
         """The whole is up once each that starts by itself has been started, whatever became of it since."""

@@ -7,6 +7,7 @@ from signal import Signals
 
 from msgspec import Struct, field
 
+from millrace.supervisor.change.values import Autoscale, Reloading, Rolling
 from millrace.supervisor.execution import Execution
 from millrace.supervisor.hooks import Hooks
 from millrace.supervisor.logs.settings import LogForm, Logging
@@ -109,6 +110,8 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     logging: Logging = field(default_factory=Logging)
     schedule: Schedule | None = None
     hooks: Hooks = field(default_factory=dict)
+    rolling: Rolling = field(default_factory=Rolling)
+    autoscale: Autoscale | None = None
 
     @property
     def is_service(self) -> bool:
@@ -124,3 +127,4 @@ class Plan(Struct, frozen=True, kw_only=True):
     log_format: LogForm = LogForm.TEXT
     hooks: Hooks = field(default_factory=dict)
     readiness: Readiness | None = None
+    reloading: Reloading = field(default_factory=Reloading)

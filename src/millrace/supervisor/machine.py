@@ -10,7 +10,7 @@ from millrace.supervisor.change.autoscale import Scaling
 from millrace.supervisor.change.turnover import Turnover
 from millrace.supervisor.graph import order
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Condition, Plan, ProbeMode
+from millrace.supervisor.plan import Plan, ProbeMode
 from millrace.supervisor.restart import Again, after_end
 from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
 from millrace.supervisor.scheduled_runs import ScheduledRuns
@@ -282,6 +282,13 @@ class _Machine(ScheduledRuns, Turnover):
 
     def settle(self) -> None:
         """Move every instance towards what is wanted, as far as can be."""
+        standing = None
+        while standing != (standing := self._standing_of_all()):
+            self._settle_once()
+        self._finish_start()
+        self._finish()
+
+    def _settle_once(self) -> None:
         names = order(self._plan.processes)
         above = self._above()
         self._turn_over(names, above)
@@ -301,11 +308,7 @@ class _Machine(ScheduledRuns, Turnover):
             for each in self._of(name):
                 if self._is_wanted(each):
                     self._bring_up(each)
-        if self._finish_change():
-            self.settle()
-            return
-        self._finish_start()
-        self._finish()
+        self._finish_change()
 
     def _bring_up(self, each: Id) -> None:
         instance, job = self._instances[each], self._jobs.get(each.process)
@@ -343,17 +346,6 @@ class _Machine(ScheduledRuns, Turnover):
         instance = self._set(each, phase=Phase.RUNNING)
         self._effects.append(Spawn(each, instance.run))
 
-    def _missing(self, process: str) -> tuple[str, bool] | None:
-        """What stands in the way of a start, and whether for good."""
-        for name, condition in self._plan.processes[process].depends_on.items():
-            found = [each for each in self._of(name) if each.index < max(1, self._wanted[name])]
-            instances = [self._instances[each] for each in found]
-            if self._is_going_down(name) and any(map(self._is_outdated, found)):
-                return name, False
-            if not instances or not all(_meets(one, condition) for one in instances):
-                return name, any(one.phase is Phase.FAILED for one in instances)
-        return None
-
     def _take_down(self, each: Id, *, blocked: bool) -> None:
         phase = self._instances[each].phase
         if phase is Phase.STARTING or (phase is Phase.RUNNING and not blocked):
@@ -362,7 +354,9 @@ class _Machine(ScheduledRuns, Turnover):
             self._rest(each, "asked to stop")
         elif phase is Phase.SCHEDULED:
             self._set(each, phase=Phase.STOPPED)
-        surplus = each.index >= self._wanted.get(each.process, 0) > 0 or each.process not in self._plan.processes
+        # What is taken out is remembered as long as it tells who needs whom.
+        taken_out = each.process not in self._plan.processes and not blocked
+        surplus = each.index >= self._wanted.get(each.process, 0) > 0 or taken_out
         if self._instances[each].phase in AT_REST and surplus:
             del self._instances[each]  # scaled down, or taken out of the plan
             self._effects.append(Gone(each))
@@ -391,18 +385,10 @@ class _Machine(ScheduledRuns, Turnover):
     def _close(self, code: int) -> None:
         """Nothing is left to keep."""
         if Moment.POST_STOP not in self._plan.hooks:
-            self._effects.append(Finish(code))
+            self._effects += (HaltHooks(None), Finish(code)) if self._plan.hooks else (Finish(code),)
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
         self._effects += (HaltHooks(None), RunHooks(None, 0, Moment.POST_STOP))
-
-
-def _meets(instance: Instance, condition: Condition) -> bool:
-    if condition is Condition.COMPLETED:
-        return instance.phase is Phase.COMPLETED
-    if instance.phase is Phase.COMPLETED:
-        return True
-    return instance.phase is Phase.RUNNING and (condition is Condition.STARTED or instance.ready)
 
 
 def _was_started(instance: Instance) -> bool:

@@ -16,7 +16,7 @@ from millrace.supervisor.change.reloads import Outcome, Reload
 from millrace.supervisor.change.rolling import TRIES, Roll, Standing, is_gradual, replaceable
 from millrace.supervisor.draft import Draft
 from millrace.supervisor.graph import above, dependents
-from millrace.supervisor.plan import Kind, Plan
+from millrace.supervisor.plan import Condition, Kind, Plan
 from millrace.supervisor.schedule.jobs import Job
 from millrace.supervisor.state import (
     AT_REST,
@@ -54,7 +54,8 @@ class Turnover(Draft):
                 self._replan(event)
             case ReloadLate():
                 if self._reload is not None and self._reload.number == event.number:
-                    self._give_up("too late: ")
+                    missed = self._missed()
+                    self._give_up(f"too late: {missed}" if missed else "")
             case Proven():
                 instance = self._instances.get(event.id)
                 if instance is not None and (instance.run, instance.spell) == (event.run, event.spell) and instance.ready:
@@ -180,20 +181,19 @@ class Turnover(Draft):
             elif phase is Phase.SCHEDULED and name not in self._jobs:
                 self._set(each, phase=Phase.STOPPED)
 
-    def _finish_change(self) -> bool:
-        """Whether the change of the plan was just taken back."""
+    def _finish_change(self) -> None:
+        """The change of the plan is over when all of it is up, or when one is known never to be."""
         now = self._reload
         if now is None or now.outcome is not Outcome.PENDING:
-            return False
+            return
         if self._ending:
             self._close_reload(Outcome.ABANDONED, "everything is being stopped")
-            return False
-        for name in sorted(now.watched):
-            if (why := self._misfit(name)) is not None:
-                return self._give_up("", why)
-        if not self._missed() and all(each.process in self._plan.processes for each in self._instances):
+            return
+        misfits = [why for name in sorted(now.watched) if (why := self._misfit(name)) is not None]
+        if misfits:
+            self._give_up(misfits[0])
+        elif not self._missed() and all(each.process in self._plan.processes for each in self._instances):
             self._close_reload(Outcome.APPLIED, "")
-        return False
 
     def _missed(self) -> str:
         """What of the change is not up, with reasons; empty where all is."""
@@ -207,23 +207,20 @@ class Turnover(Draft):
         ]
         return ", ".join([*late, *(f"{name} is being replaced" for name in watched if name in self._rolls and not late)])
 
-    def _give_up(self, before: str, why: str = "") -> bool:
-        """Take the change back, where the plan says so; whether it was."""
+    def _give_up(self, why: str) -> None:
+        """Take the change back, where the plan says so. Without a reason all is up, and what is taken out takes its time."""
         now = self._reload
         if now is None or now.outcome is not Outcome.PENDING:
-            return False
-        why = why or self._missed()
-        if not why:  # all is up; what is taken out takes its time
+            return
+        if not why:
             self._close_reload(Outcome.APPLIED, "")
         elif not self._plan.reloading.rollback:
-            self._close_reload(Outcome.FAILED, before + why)
+            self._close_reload(Outcome.FAILED, why)
         else:
             wanted = self._as_before(now)
-            self._close_reload(Outcome.ROLLED_BACK, before + why)
+            self._close_reload(Outcome.ROLLED_BACK, why)
             self._switch(now.before, difference(self._plan, now.before))
             self._wanted = wanted
-            return True
-        return False
 
     def _close_reload(self, outcome: Outcome, why: str) -> None:
         if self._reload is not None:
@@ -256,6 +253,7 @@ class Turnover(Draft):
                 waits = any(map(self._is_leaving, going))
             else:
                 waits = any(name in needs[other] for other in self._rolls if not self._rolls[other].halted)
+                waits = waits or self._missing(name) is not None
             if not waits and not self._rolls[name].halted:
                 self._replace_some(name)
 
@@ -320,6 +318,12 @@ class Turnover(Draft):
             self._rolls[name] = Roll(why)
             self._effects.append(Rolled(name, why))
 
+    def _standing_of_all(self) -> object:
+        """What moves while everything is settled; nothing more can be done once it stands still."""
+        outcome = None if self._reload is None else (self._reload.number, self._reload.outcome)
+        found = [(each, one.phase, one.run, one.proven, one.proving) for each, one in self._instances.items()]
+        return found, dict(self._rolls), outcome
+
     # Words -----------------------------------------------------------------------------------------------------------
 
     def _count(self, name: str) -> int:
@@ -364,12 +368,31 @@ class Turnover(Draft):
     def _is_job(self, name: str) -> bool:
         return self._plan.processes[name].kind is Kind.SCHEDULED
 
+    def _missing(self, process: str) -> tuple[str, bool] | None:
+        """What stands in the way of a start, and whether for good."""
+        for name, condition in self._plan.processes[process].depends_on.items():
+            found = [each for each in self._of(name) if each.index < max(1, self._wanted[name])]
+            instances = [self._instances[each] for each in found]
+            if self._is_going_down(name) and any(map(self._is_outdated, found)):
+                return name, False
+            if not instances or not all(_meets(one, condition) for one in instances):
+                return name, any(one.phase is Phase.FAILED for one in instances)
+        return None
+
     def _above(self) -> Mapping[str, frozenset[str]]:
         """Who needs whom, as they were started; who has not been, as the plan says."""
         needs = {name: set(plan.depends_on) for name, plan in self._plan.processes.items()}
         for name in {each.process for each in self._instances}:
             needs[name] = {other for each in self._of(name) for other in self._rule(each).depends_on}
         return above(needs)
+
+
+def _meets(instance: Instance, condition: Condition) -> bool:
+    if condition is Condition.COMPLETED:
+        return instance.phase is Phase.COMPLETED
+    if instance.phase is Phase.COMPLETED:
+        return True
+    return instance.phase is Phase.RUNNING and (condition is Condition.STARTED or instance.ready)
 
 
 def _because(instance: Instance) -> str:

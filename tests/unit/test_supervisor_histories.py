@@ -141,14 +141,14 @@ class Supervisions(RuleBasedStateMachine):
 
     def _post(self, event: Event) -> None:
         self.was_ready = {each for each, one in self.state.instances.items() if one.ready}
-        before = self.state.instances
+        before = self.before = self.state.instances
         self.state, effects = step(self.state, event)
         for each, instance in self.state.instances.items():
             if each not in before or before[each].run != instance.run:
                 self.to_renew.discard(each)
                 self.to_roll.discard(each)
             elif instance.phase is Phase.STOPPING and before[each].phase is Phase.RUNNING:
-                self._check_reason(each)
+                self._check_reason(each, event)
         self._do(effects)
 
     def _do(self, effects: tuple[Effect, ...]) -> None:
@@ -207,7 +207,7 @@ class Supervisions(RuleBasedStateMachine):
             needs[name] = {other for rule in rules for other in rule.depends_on}
         return above(needs)
 
-    def _check_reason(self, each: Id) -> None:
+    def _check_reason(self, each: Id, event: object) -> None:
         """Nobody who did not change is stopped; nobody by whom too few would serve; nobody who is needed until then."""
         instance, target = self.state.instances[each], self.plan.processes.get(each.process)
         wanted = self.state.wanted.get(each.process, 0)
@@ -223,7 +223,7 @@ class Supervisions(RuleBasedStateMachine):
         assert each in self.to_roll or needs_restart(self.launched[each], target)
         if target.is_service and is_gradual(target.rolling, wanted) and each in self.was_ready:
             serving = [i for i, one in self.state.instances.items() if i.process == each.process and one.ready]
-            assert len(serving) >= wanted - target.rolling.max_unavailable
+            assert len(serving) >= wanted - target.rolling.max_unavailable, (str(each), [(str(i), o.phase.value, o.ready, o.proven, o.reason) for i, o in self.state.instances.items() if i.process == each.process], [(str(i), o.phase.value, o.ready, o.proven, o.plan is target, o.stale) for i, o in self.before.items() if i.process == each.process], wanted, target.rolling, self.state.reload, event)
 
     def _check_dependencies(self, each: Id) -> None:
         for name, condition in self.plan.processes[each.process].depends_on.items():

@@ -223,6 +223,19 @@ def test_the_first_sigterm_lets_a_worker_finish_and_the_second_hands_back_unspen
     assert outcomes(farm.ends(2)) == ["handed_back", "completed"]
 
 
+def test_what_does_not_end_within_the_drain_timeout_is_handed_back(machines: Machines) -> None:
+    farm = machines.master()
+    worker = machines.worker(farm, "one", "--drain-timeout", "0.2")
+    farm.submit(**LONG)
+    farm.reaches(1, "processing")
+    engine = worker.engine()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert_gone([engine])
+    job = farm.job(1)
+    assert (job["state"], outcomes(job)) == ("queued", ["handed_back"])
+
+
 def test_a_worker_that_was_frozen_for_longer_than_its_lease_changes_nothing(machines: Machines) -> None:
     farm = machines.master()
     first, second = machines.worker(farm, "one"), machines.worker(farm, "two")

@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from millrace.supervisor.health.notices import notice_from
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart
 from millrace.supervisor.schedule.jobs import Job, Watch, soonest
 from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import (
     Answered,
+    Await,
     Due,
     Effect,
     Ended,
@@ -24,7 +26,9 @@ from millrace.supervisor.state import (
     Limit,
     LimitReload,
     Looked,
+    Notified,
     NotSpawned,
+    Overdue,
     Phase,
     Probe,
     Prove,
@@ -91,6 +95,7 @@ class Supervision:
         self._events: deque[Event] = deque()
         self._count = 0
         self.plans = 0
+        self._awaited: dict[Id, tuple[float, int]] = {}
         self.state = State()
         self._busy = True
         self.state, effects = begin(plan)
@@ -119,6 +124,11 @@ class Supervision:
         each = ident(name)
         self.post(Answered(each, self.state.instances[each].run, well, "" if well else "refused"))
 
+    def says(self, name: str, *lines: str) -> None:
+        """It says something of itself, sd_notify(3)."""
+        each = ident(name)
+        self.post(Notified(each, self.state.instances[each].run, notice_from("\n".join(lines).encode())))
+
     def end(self) -> None:
         """The whole is told to stop."""
         self.post(Ending())
@@ -140,7 +150,11 @@ class Supervision:
         until = self.now_s + seconds
         while True:
             wake_s = self._wakes[0][0] if self._wakes else until + 1
-            if self._look_s is not None and self._look_s <= min(wake_s, until):
+            silent = min(self._awaited, key=lambda each: self._awaited[each], default=None)
+            if silent is not None and self._awaited[silent][0] <= min(wake_s, until):
+                self.now_s, run = self._awaited.pop(silent)
+                self.post(Overdue(silent, run))
+            elif self._look_s is not None and self._look_s <= min(wake_s, until):
                 self.now_s = self._look_s
                 self.look()
             elif wake_s <= until:
@@ -222,6 +236,8 @@ class Supervision:
                     self.told.append(f"{effect.process} {effect.halted or 'rolled'}")
                 case Rescaled():
                     self.told.append(f"{effect.process} {effect.before} to {effect.now}: {effect.why}")
+                case Await():
+                    self._await(effect)
                 case Probe():
                     self.probed.append(effect.id)
                 case RunHooks():
@@ -244,6 +260,16 @@ class Supervision:
                     self.finished = effect.code
                 case _:
                     pass
+
+    def _await(self, effect: Await) -> None:
+        """As the shell does: the last one counts, and an extension never shortens."""
+        patience, there = effect.patience, self._awaited.get(effect.id)
+        until_s = self.now_s + patience.for_s
+        if patience.extend and (there is None or there[0] >= until_s):
+            return
+        self._awaited.pop(effect.id, None)
+        if patience.for_s:
+            self._awaited[effect.id] = (until_s, effect.run)
 
 
 def ident(name: str) -> Id:

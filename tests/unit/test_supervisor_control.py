@@ -24,8 +24,9 @@ from millrace.supervisor.control.place import places
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.logs.entry import Entry, Level
-from millrace.supervisor.plan import HealthCheck, Kind, ProbeKind
+from millrace.supervisor.plan import Kind
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.wire.v1.supervise import ChangeView, InstanceState, InstanceView, ProcessView
 
@@ -224,6 +225,15 @@ def a_view(name: str, *instances: InstanceView) -> ProcessView:
 
 
 WEB = a_view("web", an_instance("web-0", "running", ready=True, pid=41234, uptime_s=7384.0, restarts=2))
+
+
+def test_the_status_is_what_it_says_of_itself_unless_there_is_a_reason() -> None:
+    said = a_view("web", an_instance("web-0", "running", status="3 clients"))
+    unwell = a_view("web", an_instance("web-0", "running", status="3 clients", reason="refused"))
+    assert list(status_lines([said], width=None))[1].endswith("3 clients")
+    assert list(status_lines([unwell], width=None))[1].endswith("refused")
+
+
 JOB = a_view("job", an_instance("job-0", "failed", reason="exited with code 3"))
 SPARE = a_view("spare")
 

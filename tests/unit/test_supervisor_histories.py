@@ -14,9 +14,10 @@ from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.change.rolling import is_gradual
 from millrace.supervisor.change.values import Reloading, Rolling
 from millrace.supervisor.graph import above
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Hook, Moment
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Condition, HealthCheck, Kind, Plan, Policy, ProbeKind, ProcessPlan, Restart
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart
 from millrace.supervisor.schedule.jobs import Watch
 from millrace.supervisor.schedule.values import Overlap
 from millrace.supervisor.state import (

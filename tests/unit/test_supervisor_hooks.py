@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from supervision import Supervision, a_job, a_plan, a_process
 
+from millrace.supervisor.health.values import HealthCheck, ProbeKind, ProbeMode
 from millrace.supervisor.hooks import Hook, Moment
-from millrace.supervisor.plan import HealthCheck, Kind, Plan, Policy, ProbeKind, ProbeMode, Restart
+from millrace.supervisor.plan import Kind, Plan, Policy, Restart
 from millrace.supervisor.readiness import Bar, Readiness
 from millrace.supervisor.readiness_file import is_ready
 from millrace.supervisor.state import Phase, Renewed, RunHooks, Wanted
@@ -170,6 +171,23 @@ def test_dependents_wait_for_the_hooks_before_the_start_and_are_stopped_before_t
     ] or it.log == [
         "db-0 pre-start", "+db-0", "+web-0", "db-0 post-start", "-web-0", "db-0 pre-stop", "-db-0", "db-0 post-stop",
     ]  # fmt: skip
+
+
+def test_what_went_away_during_the_hooks_before_the_start_is_waited_for() -> None:
+    plan = a_plan(web=a_process("web", "db", hooks={Moment.PRE_START: ()}), db=a_process("db"))
+    it = Supervision(plan, hook=goes_on(Moment.PRE_START), stops=False)
+    it.post(Renewed("db"))
+    it.hooks_end()
+    assert it.log == ["+db-0", "web-0 pre-start", "-db-0"]
+    assert it.reason("web") == "waits for db"
+
+
+def test_hooks_after_the_start_do_not_outlive_the_whole() -> None:
+    hooks = {Moment.PRE_START: ()}
+    plan = with_hooks(a_plan(web=a_process("web", hooks=hooks, restart=NEVER)), Moment.POST_START)
+    it = Supervision(plan, hook=lambda effect: "it is broken" if effect.id else None)
+    assert it.log == ["web-0 pre-start", "all post-start", "all halted"]
+    assert it.finished == 1
 
 
 def test_a_run_of_a_scheduled_process_has_its_hooks_too() -> None:

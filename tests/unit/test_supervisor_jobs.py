@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from supervision import EPOCH, Supervision, a_job, a_plan, a_process
 
-from millrace.supervisor.plan import HealthCheck, Kind, Policy, ProbeKind, Restart
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
+from millrace.supervisor.plan import Kind, Policy, Restart
 from millrace.supervisor.schedule.jobs import HISTORY, MAX_QUEUED, By, Outcome
 from millrace.supervisor.schedule.values import Overlap
 from millrace.supervisor.state import Paused, Phase, Renewed, Wanted

@@ -52,6 +52,16 @@ def test_by_default_every_line_comes_once_as_it_is() -> None:
     assert [entry.number for entry in entries] == [1, 2, 3, 4]
 
 
+def test_a_line_that_is_waited_for_is_seen_without_secrets_and_before_the_filters() -> None:
+    seen: list[str] = []
+    it = Pipeline(
+        Origin(process="web", instance="web-0", stream="stdout"), rule("filters: {exclude: [ready]}"),
+        itertools.count(1), lambda entries: seen.extend(messages(list(entries))),
+    )  # fmt: skip
+    assert it.feed([Line("stdout", "ready with password=hunter2")], 0.0, AT) == []
+    assert seen == ["ready with password=***"]
+
+
 def test_pieces_of_a_long_line_are_one_entry_and_a_secret_in_two_of_them_is_masked() -> None:
     it = pipeline()
     assert it.feed([Line("stdout", "user=bob pass", partial=True)], 0.0, AT) == []

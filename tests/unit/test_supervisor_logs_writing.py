@@ -216,6 +216,16 @@ def test_json_goes_to_stdout_and_a_stream_can_be_left_out() -> None:
     asyncio.run(scene())
 
 
+def test_plain_is_just_what_was_printed_each_to_its_own_stream() -> None:
+    async def scene() -> None:
+        book, out, err = a_book("global: {log_format: plain}\nprocesses: {web: {command: [x]}}", VirtualClock())
+        await book.output(WEB, batch("a | b", "!token=0123456789abcdef0123"))
+        await book.close()
+        assert (out.data, err.data) == (b"a | b\n", b"!token=***\n")
+
+    asyncio.run(scene())
+
+
 def test_a_stack_trace_comes_out_though_nothing_follows_and_at_the_end() -> None:
     async def scene() -> None:
         clock = VirtualClock()

@@ -6,7 +6,8 @@ import pytest
 from supervision import Supervision, a_plan, a_process
 
 from millrace.supervisor.graph import cycle, dependents, order
-from millrace.supervisor.plan import HealthCheck, Kind, Policy, ProbeKind, ProbeMode, Restart
+from millrace.supervisor.health.values import HealthCheck, ProbeKind, ProbeMode
+from millrace.supervisor.plan import Kind, Policy, Restart
 from millrace.supervisor.restart import Again, Over, after_end, wait_s
 from millrace.supervisor.state import Ended, Id, Phase, Renewed, Wanted
 

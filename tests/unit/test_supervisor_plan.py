@@ -4,8 +4,9 @@ from signal import Signals
 
 import pytest
 
+from millrace.supervisor.health.values import ProbeKind, ProbeMode
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProbeKind, ProbeMode
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy
 from millrace.supervisor.plan_document import PlanError, plan_from
 from millrace.supervisor.schedule.values import Overlap
 
@@ -62,9 +63,9 @@ processes:
     assert db.restart.policy is Policy.ON_FAILURE
     assert (db.restart.max_attempts, db.restart.backoff_initial_s) == (5, 0.25)
     assert db.health_check is not None
-    assert (db.health_check.kind, db.health_check.expected_status, db.health_check.mode) == (
-        ProbeKind.HTTP, 204, ProbeMode.READINESS,
-    )  # fmt: skip
+    assert (db.health_check.kind, db.health_check.mode) == (ProbeKind.HTTP, ProbeMode.READINESS)
+    assert db.health_check.http is not None
+    assert (db.health_check.http.url, db.health_check.http.statuses) == ("http://127.0.0.1:1/x?y=1", ((204, 204),))
     assert (init.kind, init.restart.policy, init.depends_on) == (Kind.ONESHOT, Policy.NEVER, {"db": Condition.READY})
     assert web.command == ("web", "8080")
     assert (web.scale, web.autostart, str(web.working_dir)) == (3, False, "/srv")

@@ -14,9 +14,10 @@ from millrace.supervisor.change.difference import IN_PLACE, Change, difference
 from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.change.values import Metric, Autoscale, Reloading, Rolling
 from millrace.supervisor.execution import Execution
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Hook, Moment
 from millrace.supervisor.logs.settings import Logging
-from millrace.supervisor.plan import Condition, HealthCheck, Kind, Plan, Policy, ProbeKind, ProcessPlan, Restart, Shutdown
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart, Shutdown
 from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import Id, Phase, Wanted
 

@@ -7,7 +7,8 @@ from supervision import Supervision, a_plan, a_process, ident
 from millrace.supervisor.change.rolling import Standing, replaceable
 from millrace.supervisor.change.values import Rolling
 from millrace.supervisor.control.rest import is_settled
-from millrace.supervisor.plan import HealthCheck, Kind, ProbeKind, Restart
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
+from millrace.supervisor.plan import Kind, Restart
 from millrace.supervisor.state import Phase, Renewed, Wanted
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="x:1", failure_threshold=2)

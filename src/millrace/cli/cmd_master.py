@@ -14,6 +14,7 @@ from millrace.cli.options import PATH, data_option, json_option, port_option
 @click.option("--blobs", help="s3://bucket/prefix for uploads and outputs; without it, the data folder.")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @port_option
+@click.option("--fd", type=click.IntRange(3), help="Listen on this open socket, as systemd hands it over (3), instead.")
 @click.option("--tls-cert", "tls_certificate", type=PATH, help="Certificate chain in PEM.")
 @click.option("--tls-key", type=PATH, help="Private key in PEM.")
 @click.option("--plain-http", is_flag=True, help="Listen off loopback without TLS, behind a proxy that ends it.")
@@ -24,6 +25,7 @@ def master(
     blobs: str | None,
     host: str | None,
     port: int | None,
+    fd: int | None,
     tls_certificate: Path | None,
     tls_key: Path | None,
     plain_http: bool,
@@ -47,7 +49,7 @@ def master(
         plain_http=plain_http or None,
     )
     configure_logs(secrets=[settings.api_key])
-    program = MasterProgram(settings)
+    program = MasterProgram(settings, descriptor=fd)
 
     def ready() -> None:
         where = f"in {program.key_file}" if program.key_file else "the one that was given"

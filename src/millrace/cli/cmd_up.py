@@ -5,7 +5,17 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import data_option, json_option, media_root_option, no_private_inputs_option, port_option
+from millrace.cli.options import (
+    data_option,
+    drain_timeout_option,
+    json_option,
+    media_root_option,
+    no_private_inputs_option,
+    port_option,
+)
+
+DRAIN_TIMEOUT_S = 5.0
+"""The master goes too, so the jobs go on at the next start; and `docker stop` kills after ten seconds."""
 
 
 @click.command()
@@ -14,6 +24,7 @@ from millrace.cli.options import data_option, json_option, media_root_option, no
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="How many workers.")
 @media_root_option
 @no_private_inputs_option
+@drain_timeout_option
 @json_option
 def up(
     data: Path | None,
@@ -21,6 +32,7 @@ def up(
     workers: int,
     media_roots: tuple[Path, ...],
     no_private_inputs: bool,
+    drain_timeout: float | None,
     as_json: bool,
 ) -> None:
     """Run a whole farm on this machine: a master, workers, and a status page."""
@@ -35,6 +47,7 @@ def up(
         masters=("http://later",),
         media_roots=media_roots or None,
         allow_private_inputs=False if no_private_inputs else None,
+        drain_timeout_s=drain_timeout,
     )
     check_roots(worker.media_roots)
     configure_logs(secrets=[master.api_key])
@@ -52,4 +65,5 @@ def up(
         )
         say({"url": found.url, "api_key": found.key}, as_json=as_json, text=text)
 
-    run(farm, ready=ready, workers=lambda: farm.workers)
+    patience_s = DRAIN_TIMEOUT_S if worker.drain_timeout_s is None else worker.drain_timeout_s
+    run(farm, ready=ready, workers=lambda: farm.workers, drain_timeout_s=patience_s)

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH, json_option, key_file_option, media_root_option, no_private_inputs_option, pairs
+from millrace.cli.options import (
+    PATH,
+    drain_timeout_option,
+    json_option,
+    key_file_option,
+    media_root_option,
+    no_private_inputs_option,
+    pairs,
+)
 
 
 @click.command()
@@ -18,6 +26,7 @@ from millrace.cli.options import PATH, json_option, key_file_option, media_root_
 @no_private_inputs_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--ca", type=PATH, help="Certificate authority of the master in PEM.")
+@drain_timeout_option
 @key_file_option
 @json_option
 def worker(
@@ -30,6 +39,7 @@ def worker(
     no_private_inputs: bool,
     ffmpeg: Path | None,
     ca: Path | None,
+    drain_timeout: float | None,
     key_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -52,6 +62,7 @@ def worker(
         allow_private_inputs=False if no_private_inputs else None,
         ffmpeg=ffmpeg,
         ca=ca,
+        drain_timeout_s=drain_timeout,
     )
     check_roots(settings.media_roots)
     configure_logs(secrets=[settings.api_key])
@@ -61,4 +72,4 @@ def worker(
         node = program.worker.node
         say({"node": node}, as_json=as_json, text=f"The worker is ready as node {node}")
 
-    run(program, ready=ready, workers=lambda: (program.worker,))
+    run(program, ready=ready, workers=lambda: (program.worker,), drain_timeout_s=settings.drain_timeout_s)

@@ -107,6 +107,11 @@ media_root_option = click.option(
 no_private_inputs_option = click.option(
     "--no-private-inputs", is_flag=True, help="Refuse http(s) inputs on private networks and on this machine."
 )
+drain_timeout_option = click.option(
+    "--drain-timeout",
+    type=click.FloatRange(min=0),
+    help="Seconds that running tasks get to end after SIGTERM, before they are handed back.",
+)
 
 
 def pairs(option: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

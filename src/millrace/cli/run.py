@@ -50,10 +50,17 @@ def check_roots(roots: Sequence[Path]) -> None:
             raise CommandError(f"cannot use the media root {root}: there is no such folder", code=2)
 
 
-def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
+def run(
+    program: Service,
+    *,
+    ready: Callable[[], None],
+    workers: Callable[[], Sequence[Worker]],
+    drain_timeout_s: float | None = None,
+) -> None:
     """Start, say so, wait for a signal, let the workers finish, stop.
 
-    The first SIGTERM or SIGINT drains the workers, the second hands back at once what they hold.
+    The first SIGTERM or SIGINT drains the workers; the second, or the end of `drain_timeout_s` (None: never), hands back at
+    once what they hold.
 
     Raises:
         CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
@@ -63,7 +70,7 @@ def run(program: Service, *, ready: Callable[[], None], workers: Callable[[], Se
     import uvloop  # noqa: PLC0415  only what serves pays for it
 
     try:
-        uvloop.run(_run(program, ready, workers))
+        uvloop.run(_run(program, ready, workers, drain_timeout_s))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
 
@@ -85,7 +92,9 @@ def sentence_of(error: BaseException) -> str:
     return str(error)
 
 
-async def _run(program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]]) -> None:
+async def _run(
+    program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]], drain_timeout_s: float | None
+) -> None:
     notifier = Notifier(os.environ)
     # Outermost, so that a long drain counts as alive until the very end.
     async with watchdog(notifier, clock=SystemClock()), stop_signals() as request:
@@ -101,6 +110,8 @@ async def _run(program: Service, ready: Callable[[], None], workers: Callable[[]
             notifier.ready()
             await request.drain.wait()
             notifier.stopping()
+            if drain_timeout_s is not None:
+                asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
             await _drain(workers(), request)
         finally:
             await program.stop()

@@ -36,6 +36,10 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _patience(value: str) -> float:
+    return 0.0 if value == "0" else _seconds(value)
+
+
 def _whole(most: int, called: str, *, least: int = 0) -> Callable[[str], int]:
     def read_whole(value: str) -> int:
         # int() would take 1_0, and digits of other scripts; and it is slow with thousands of digits.
@@ -153,6 +157,8 @@ class WorkerSettings:
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
     allow_private_inputs: bool = setting(True, "MILLRACE_ALLOW_PRIVATE_INPUTS", "Whether `http(s)` inputs may lie on private networks and on the worker's own machine: 1, or 0.", _switch)  # fmt: skip
+    proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
+    drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
 
 

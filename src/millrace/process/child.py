@@ -110,6 +110,10 @@ class Child:
         """Whether `wait` would return at once."""
         return self._life.done()
 
+    def holds(self, pid: int) -> bool:
+        """Whether a process is of the tree. Only while the child has not been collected; cheaper than to look at all."""
+        return not self._collected and self._tree.holds(pid)
+
     def tail(self) -> tuple[Line, ...]:
         """The last lines of both streams, oldest first; complete once `wait` has returned."""
         return self._tail.lines()

@@ -100,6 +100,15 @@ class Tree:
         self._seen.update(process.key for process in found)
         return found
 
+    def holds(self, pid: int) -> bool:
+        """Whether one process is of the tree: it, or one that it descends from, is known by what `members` looks for."""
+        process = read_process(pid)
+        while process is not None and process.pid > 0:
+            if self._pid in (process.pid, process.session) or process.key in self._seen or self._marked(process):
+                return True
+            process = read_process(process.parent)
+        return False
+
     def usage(self) -> Usage:
         """CPU time of all that were ever seen in the tree, memory of those that live."""
         members = self.members(search=False)

@@ -41,6 +41,26 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
+def adopt(number: int) -> socket.socket:
+    """The listening socket that whoever started us has opened, by its descriptor.
+
+    Raises:
+        ListenError: the descriptor is no listening TCP socket.
+    """
+    try:
+        opened = socket.socket(fileno=number)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on descriptor {number}: {error.strerror}; it must be an open socket"
+        ) from error
+    is_tcp = opened.family in (socket.AF_INET, socket.AF_INET6) and opened.type == socket.SOCK_STREAM
+    if not is_tcp or not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        opened.detach()
+        raise ListenError(f"cannot listen on descriptor {number}: it is no listening TCP socket")
+    opened.setblocking(False)
+    return opened
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     if host == "localhost":
@@ -49,6 +69,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def host_of(opened: socket.socket) -> str:
+    """The address that a listening socket is bound to."""
+    return str(opened.getsockname()[0])
 
 
 def url_of(opened: socket.socket, *, tls: bool) -> str:

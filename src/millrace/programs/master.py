@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.edge.keys import Key, Keys
 from millrace.programs import api_key
 from millrace.programs.exhausted import is_exhausted
-from millrace.programs.listen import check_certificate, is_loopback, listen, url_of
+from millrace.programs.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
 from millrace.programs.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
@@ -61,14 +62,16 @@ class _StoreService(Service):
 class MasterProgram(Service):
     """Ready when it answers requests; `url` and `key` are how to reach it then."""
 
-    def __init__(self, settings: MasterSettings) -> None:
-        """Checks the settings; nothing is opened yet.
+    def __init__(self, settings: MasterSettings, *, descriptor: int | None = None) -> None:
+        """Checks the settings; nothing is opened yet. `descriptor` is a listening socket to serve on, instead of a new one.
 
         Raises:
             SettingError: the settings would open the farm to the network without protection.
+            ListenError: the descriptor is of no use.
         """
         super().__init__()
-        _refuse_unprotected(settings)
+        self._listening = None if descriptor is None else adopt(descriptor)
+        _refuse_unprotected(settings if self._listening is None else replace(settings, host=host_of(self._listening)))
         self._settings = settings
         self._parts = AsyncExitStack()
         self.url = ""
@@ -102,7 +105,7 @@ class MasterProgram(Service):
         await self._parts.enter_async_context(duties)
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
-        socket = listen(settings.host, settings.port)
+        socket = self._listening or listen(settings.host, settings.port)
         tls = settings.tls_certificate is not None
         self.url = url_of(socket, tls=tls)
         server = HttpServer(

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from millrace.runtime.clock import SystemClock
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
+from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
@@ -26,6 +27,8 @@ from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
+_OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+"""Variables that are meant for us: no process speaks for the supervisor to who started it."""
 _END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
@@ -44,7 +47,10 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     clock = SystemClock()
     supervisor = Supervisor(clock)
 
-    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed)
+    def seen(each: Id, entries: Sequence[Entry]) -> None:
+        keeper.saw(each, entries)
+
+    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
 
     def changed(each: Id, instance: Instance | None) -> None:
         _tell(logs, each, instance)
@@ -55,7 +61,7 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     mark = own_mark()
     warden = Warden.post(mark) if os.getpid() != 1 else None
     carry(mark)
-    inherited = {name: value for name, value in environ.items() if name != KEY_VARIABLE}
+    inherited = {name: value for name, value in environ.items() if name not in _OURS}
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,

@@ -79,6 +79,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         state=state,
         scratch=state / "scratch",
         roots=settings.media_roots,
+        proofs=settings.proofs and settings.proofs.absolute(),
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
         labels=dict(settings.labels),

@@ -2,8 +2,9 @@
 
 from msgspec.structs import replace
 
+from millrace.supervisor.health.values import HealthCheck
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import HealthCheck, ProbeMode, ProcessPlan
+from millrace.supervisor.plan import ProcessPlan
 from millrace.supervisor.schedule.jobs import Job
 from millrace.supervisor.state import ABSENT, Changed, Effect, HaltHooks, Id, Instance, Phase, RunHooks, State, Stop
 
@@ -93,8 +94,8 @@ class Draft:
 
     def _is_gated(self, each: Id) -> bool:
         check = self._check(each)
-        return check is not None and check.mode is not ProbeMode.LIVENESS
+        return check is not None and check.gates
 
 
 def _seen(instance: Instance | None) -> tuple[object, ...]:
-    return () if instance is None else (instance.phase, instance.ready, instance.run)
+    return () if instance is None else (instance.phase, instance.ready, instance.run, instance.told)

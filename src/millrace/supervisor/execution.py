@@ -47,6 +47,8 @@ class Execution(Struct, frozen=True, kw_only=True):
     oom_score_adj: int | None = None
     limits: Limits = field(default_factory=Limits)
     forward: Mapping[Signals, Signals] = field(default_factory=dict)
+    pass_fds: tuple[int, ...] = ()
+    """Descriptors of ours that it inherits; only plans that a program makes have some."""
 
 
 def execution_from(reader: DocumentReader) -> Execution:
@@ -82,6 +84,7 @@ def spec_of(
         run_as=who.change if who is not None else None,
         umask=execution.umask,
         oom_score_adj=execution.oom_score_adj,
+        pass_fds=execution.pass_fds,
     )
 
 

@@ -2,27 +2,30 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from random import Random
 from signal import SIGTERM, Signals
+
+from msgspec.structs import replace
 
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.health.vigils import Vigils
 from millrace.supervisor.hook_runs import HookRuns
+from millrace.supervisor.logs.entry import Entry
+from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan
-from millrace.supervisor.probes import ask
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.schedule.heartbeat import Heartbeats
 from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
-    Answered,
+    Await,
     Changed,
     Due,
     Effect,
@@ -90,6 +93,10 @@ class Keeper:
         self._early: set[Id] = set()  # told to stop before there was anything to stop
         self._hooks = HookRuns(plan, clock=clock, environ=environ, cwd=cwd, output=output, post=self.post)
         self._heartbeats = Heartbeats(clock)
+        self._vigils = Vigils(
+            clock=clock, environ=environ, check_of=lambda each: self._plan_of(each).health_check, spec_of=self._spec,
+            belongs=self._belongs, mask=self._mask, post=self.post,
+        )  # fmt: skip
         self._readiness: ReadinessFile | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurried = False
@@ -115,6 +122,7 @@ class Keeper:
         finally:
             if self._readiness is not None:
                 self._readiness.show(ready=False)
+            await self._vigils.close()
             await self._hooks.close()
             await self._heartbeats.close(0.0 if self._hurried else SIGN_PATIENCE_S)
             for task in tuple(self._tasks):
@@ -139,6 +147,10 @@ class Keeper:
             theirs = self._plan_of(each).execution.forward.get(number)
             if theirs is not None:
                 child.send(theirs)
+
+    def saw(self, each: Id, entries: Sequence[Entry]) -> None:
+        """Let it be known what an instance printed, before anything is filtered out and after secrets are."""
+        self._vigils.saw(each, entries[0].stream, (entry.message for entry in entries))
 
     def trigger(self, process: str) -> None:
         """Have a run of a scheduled process now."""
@@ -180,14 +192,16 @@ class Keeper:
                 case _:
                     self._act(effect)
 
-    def _act(self, effect: Spawn | Stop | Probe | Wake | RunHooks | HaltHooks) -> None:
+    def _act(self, effect: Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks) -> None:
         match effect:
             case Spawn():
                 self._task(self._spawn(effect.id, effect.run))
             case Stop():
                 self._stop(effect.id)
             case Probe():
-                self._task(self._probe(effect.id, effect.run))
+                self._vigils.begin(effect)
+            case Await():
+                self._vigils.wait(effect)
             case Wake():
                 self._task(self._wake(effect))
             case RunHooks():
@@ -220,9 +234,13 @@ class Keeper:
 
         try:
             self._opening(each)
-            child = await Child.start(self._spec(each), clock=self._clock, sink=print_out)
+            spec = self._spec(each)
+            finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
+            spec = replace(spec, env={**spec.env, **finds_us})
+            child = await Child.start(spec, clock=self._clock, sink=print_out)
         except CannotStart as error:
             self._early.discard(each)
+            self._vigils.closing(each)
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
@@ -239,6 +257,7 @@ class Keeper:
             code, signal, how = end.code, end.signal, str(end)
         finally:
             self._children.pop(each, None)
+            self._vigils.closing(each)
             self._closing(each)
         self.facts[each] = Facts(last_end=LastEnd(at=self._clock.now(), how=how, code=code, signal=signal))
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
@@ -254,15 +273,12 @@ class Keeper:
         else:
             self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
 
-    async def _probe(self, each: Id, run: int) -> None:
-        check = self._plan_of(each).health_check
-        if check is None:
-            return
-        await self._clock.sleep(check.initial_delay_s)
-        while (now := self.state.instances.get(each)) is not None and now.run == run and each in self._children:
-            why = await ask(check, spec=partial(self._spec, each), clock=self._clock)
-            self.post(Answered(each, run, why is None, why or ""))
-            await self._clock.sleep(check.period_s)
+    def _belongs(self, each: Id, pid: int) -> bool:
+        child = self._children.get(each)
+        return child is not None and child.holds(pid)
+
+    def _mask(self, each: Id, text: str) -> str:
+        return Masker(self._plan_of(each).logging.redaction).plain(text)
 
     def _watch(self) -> Watch:
         return Watch(self._clock.now(), self._clock.monotonic())

@@ -9,14 +9,16 @@ from msgspec.structs import replace
 from millrace.supervisor.change.autoscale import Scaling
 from millrace.supervisor.change.turnover import Turnover
 from millrace.supervisor.graph import order
+from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Plan, ProbeMode
+from millrace.supervisor.plan import Plan
 from millrace.supervisor.restart import Again, after_end
 from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
 from millrace.supervisor.scheduled_runs import ScheduledRuns
 from millrace.supervisor.state import (
     AT_REST,
     Answered,
+    Await,
     Due,
     Effect,
     Ended,
@@ -31,7 +33,10 @@ from millrace.supervisor.state import (
     Late,
     Looked,
     Measured,
+    Notified,
     NotSpawned,
+    OfRun,
+    Overdue,
     Paused,
     Phase,
     Probe,
@@ -166,15 +171,15 @@ class _Machine(ScheduledRuns, Turnover):
             case _:
                 pass
 
-    def _hear(self, event: Spawned | NotSpawned | Ended | Answered | Due | Hooked, instance: Instance) -> None:
+    def _hear(self, event: OfRun, instance: Instance) -> None:
         match event:
             case Spawned():
                 self._begin(event, instance)
             case NotSpawned():
                 self._halt(event.id)
                 self._fail(event.id, event.why)
-            case Answered() if instance.phase is Phase.RUNNING:
-                self._answer(event, instance)
+            case Answered() | Notified() | Overdue() if instance.phase is Phase.RUNNING:
+                self._hear_health(event, instance)
             case Ended():
                 self._end(event, instance)
             case Due() if instance.phase is Phase.BACKING_OFF:
@@ -186,13 +191,27 @@ class _Machine(ScheduledRuns, Turnover):
             case _:
                 pass
 
+    def _hear_health(self, event: Answered | Notified | Overdue, instance: Instance) -> None:
+        plan = self._rule(event.id)
+        match event, plan.health_check:
+            case _, None:
+                pass
+            case Answered(), check:
+                self._judge(event.id, after_answer(check, instance, well=event.well, why=event.why))
+            case Notified(), check:
+                self._judge(event.id, after_notice(check, instance, event.notice, stop_s=plan.shutdown.timeout_s))
+            case Overdue(), check:
+                self._judge(event.id, after_silence(check, instance))
+
     def _begin(self, event: Spawned, instance: Instance) -> None:
         """The process is there."""
         each, plan = event.id, self._rule(event.id)
         running = instance.phase is Phase.RUNNING
         self._set(each, began_s=event.at_s, there=True, ready=running and not self._is_gated(each))
-        if self._check(each) is not None:
+        if (check := self._check(each)) is not None:
             self._effects.append(Probe(each, event.run))
+            if (patience := at_the_start(check)) is not None:
+                self._effects.append(Await(each, event.run, patience))
         if running and Moment.POST_START in plan.hooks:
             self._effects.append(RunHooks(each, event.run, Moment.POST_START))
         job = self._jobs.get(each.process)
@@ -206,6 +225,8 @@ class _Machine(ScheduledRuns, Turnover):
 
     def _after_hooks(self, event: Hooked, each: Id, instance: Instance) -> None:
         match event.moment, instance.phase:
+            case Moment.PRE_START, Phase.STARTING if event.why is None and self._missing(each.process) is not None:
+                self._set(each, phase=Phase.WAITING)  # what it depends on went away meanwhile
             case Moment.PRE_START, Phase.STARTING if event.why is None:
                 self._launch(each)
             case Moment.PRE_START, Phase.STARTING:
@@ -220,18 +241,14 @@ class _Machine(ScheduledRuns, Turnover):
             case _:
                 pass
 
-    def _answer(self, event: Answered, instance: Instance) -> None:
-        check = self._check(event.id)
-        if check is None:
-            return
-        passes, misses = (instance.passes + 1, 0) if event.well else (0, instance.misses + 1)
-        ready = instance.ready
-        if check.mode is not ProbeMode.LIVENESS:
-            ready = passes >= check.success_threshold or (ready and misses < check.failure_threshold)
-        self._set(event.id, passes=passes, misses=misses, ready=ready, reason="" if event.well else event.why)
+    def _judge(self, each: Id, verdict: Verdict) -> None:
+        """Do what became of an answer, a notice or a silence."""
+        run = self._set(each, **verdict.fields).run
+        if verdict.patience is not None:
+            self._effects.append(Await(each, run, verdict.patience))
         # At the end of all it is stopped in its order, and what depends on it may still need it.
-        if check.mode is not ProbeMode.READINESS and misses >= check.failure_threshold and not self._ending:
-            self._stop(event.id, f"unhealthy: {event.why}", unwell=True)
+        if verdict.unwell and not self._ending:
+            self._stop(each, f"unhealthy: {verdict.unwell}", unwell=True)
 
     def _end(self, event: Ended, instance: Instance) -> None:
         """The process is gone; what becomes of it is decided when its hooks after the stop have run."""
@@ -331,8 +348,10 @@ class _Machine(ScheduledRuns, Turnover):
 
     def _prepare(self, each: Id, instance: Instance) -> None:
         run = instance.run + 1
+        check = self._plan.processes[each.process].health_check
         self._set(
-            each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="",
+            each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="", status="", told=Told.NOTHING,
+            watchdog_s=check.watchdog_s if check is not None else 0.0,
             restarts=instance.restarts + (1 if instance.run and each.process not in self._jobs else 0),
             plan=self._plan.processes[each.process], stale=False,
         )  # fmt: skip
@@ -384,11 +403,13 @@ class _Machine(ScheduledRuns, Turnover):
 
     def _close(self, code: int) -> None:
         """Nothing is left to keep."""
+        if self._plan.hooks:
+            self._effects.append(HaltHooks(None))  # those after the start may still run
         if Moment.POST_STOP not in self._plan.hooks:
-            self._effects += (HaltHooks(None), Finish(code)) if self._plan.hooks else (Finish(code),)
+            self._effects.append(Finish(code))
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
-        self._effects += (HaltHooks(None), RunHooks(None, 0, Moment.POST_STOP))
+        self._effects.append(RunHooks(None, 0, Moment.POST_STOP))
 
 
 def _was_started(instance: Instance) -> bool:

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from millrace.supervisor.change.values import Autoscale, Reloading, Rolling
 from millrace.supervisor.execution import Execution
+from millrace.supervisor.health.values import HealthCheck
 from millrace.supervisor.hooks import Hooks
 from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.readiness import Readiness
@@ -55,41 +56,6 @@ class Shutdown(Struct, frozen=True, kw_only=True):
 
     signal: Signals = Signals.SIGTERM
     timeout_s: float = 10.0
-
-
-class ProbeKind(StrEnum):
-    """How a process is asked whether it is well."""
-
-    TCP = "tcp"
-    HTTP = "http"
-    EXEC = "exec"
-
-
-class ProbeMode(StrEnum):
-    """What the answer decides."""
-
-    READINESS = "readiness"
-    LIVENESS = "liveness"
-    BOTH = "both"
-
-
-class HealthCheck(Struct, frozen=True, kw_only=True):
-    """A question that is asked again and again.
-
-    `target` is host:port for tcp, a URL for http; `command` is for exec. The first question comes `initial_delay_s` after
-    the start, the next `period_s` after the one before; no answer within `timeout_s` is a failure.
-    """
-
-    kind: ProbeKind
-    target: str = ""
-    command: tuple[str, ...] = ()
-    mode: ProbeMode = ProbeMode.BOTH
-    expected_status: int = 200
-    initial_delay_s: float = 0.0
-    period_s: float = 10.0
-    timeout_s: float = 3.0
-    success_threshold: int = 1
-    failure_threshold: int = 3
 
 
 class ProcessPlan(Struct, frozen=True, kw_only=True):

@@ -5,25 +5,23 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from signal import Signals
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from millrace.domain.document import kind_of, shown
+from millrace.domain.document import kind_of
 from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
+from millrace.supervisor.health.document import health_check_of
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks_document import hooks_of
 from millrace.supervisor.logs.document import read_logging
-from millrace.supervisor.logs.settings import LogForm
+from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.plan import (
     Condition,
-    HealthCheck,
     Kind,
     Plan,
     Policy,
-    ProbeKind,
-    ProbeMode,
     ProcessPlan,
     Restart,
     Shutdown,
@@ -175,9 +173,11 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         reader.report("restart", "is always, and a oneshot runs once; allowed: on-failure, never")
     elif kind is Kind.SCHEDULED and restart.policy is not Policy.NEVER:
         reader.report("restart", f"is {restart.policy}, and a scheduled process runs at its times; allowed: never")
-    health_check = _health_check(reader)
+    health_check = health_check_of(reader)
     if kind is Kind.SCHEDULED and health_check is not None:
         reader.report("health_check", "is for what keeps running, and a scheduled process ends by itself; take it out")
+    logging = read_logging(reader)
+    _check_streams(reader, health_check, logging)
     working_dir = reader.text("working_dir", "", 4096)
     return ProcessPlan(
         name=name,
@@ -191,7 +191,7 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         restart=restart,
         shutdown=_shutdown(reader),
         execution=execution_from(reader),
-        logging=read_logging(reader),
+        logging=logging,
         health_check=health_check,
         schedule=schedule,
         hooks=hooks_of(reader, _env),
@@ -280,47 +280,14 @@ def _shutdown(reader: Reader) -> Shutdown:
     return found
 
 
-def _health_check(reader: Reader) -> HealthCheck | None:
-    if not reader.has("health_check"):
-        return None
-    inner = reader.inner("health_check")
-    kind = ProbeKind(inner.word("type", ProbeKind, ProbeKind.TCP))
-    command: tuple[str, ...] = ()
-    target = ""
-    if kind is ProbeKind.EXEC:
-        command = inner.words("command")
-        if not command:
-            inner.report("command", "is missing; give a list: the program and its arguments")
-    else:
-        key = "address" if kind is ProbeKind.TCP else "url"
-        target = inner.text(key, "", 2000)
-        _check_target(inner, key, kind, target)
-    found = HealthCheck(
-        kind=kind,
-        target=target,
-        command=command,
-        mode=ProbeMode(inner.word("mode", ProbeMode, ProbeMode.BOTH)),
-        expected_status=inner.whole("expected_status", 100, 599, 200) if kind is ProbeKind.HTTP else 200,
-        initial_delay_s=inner.duration("initial_delay", 0.0),
-        period_s=inner.duration("period", 10.0, 0.01),
-        timeout_s=inner.duration("timeout", 3.0, 0.01),
-        success_threshold=inner.whole("success_threshold", 1, 100, 1),
-        failure_threshold=inner.whole("failure_threshold", 1, 100, 3),
-    )
-    inner.done()
-    return found
-
-
-def _check_target(reader: Reader, key: str, kind: ProbeKind, target: str) -> None:
-    try:
-        parts = urlsplit(target if kind is ProbeKind.HTTP else f"tcp://{target}")
-        usable = bool(parts.hostname) and (kind is ProbeKind.HTTP or parts.port is not None)
-        usable = usable and (kind is not ProbeKind.HTTP or parts.scheme in ("http", "https"))
-    except ValueError:
-        usable = False
-    if not usable:
-        example = "http://127.0.0.1:8080/health" if kind is ProbeKind.HTTP else "127.0.0.1:6379"
-        reader.report(key, f"is {shown(target)}; give one such as {example}")
+def _check_streams(reader: Reader, check: HealthCheck | None, logging: Logging) -> None:
+    """A line can be seen only where it is taken."""
+    if check is None or check.kind is not ProbeKind.LOG:
+        return
+    taken = [name for name, is_taken in (("stdout", logging.stdout), ("stderr", logging.stderr)) if is_taken]
+    if not (taken if check.stream == "" else check.stream in taken):
+        dropped = check.stream or "stdout and stderr"
+        reader.report("health_check.stream", f"waits for a line on {dropped}, and that is false; set it to true")
 
 
 def _check_dependencies(processes: Mapping[str, ProcessPlan], findings: Findings) -> None:

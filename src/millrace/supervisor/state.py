@@ -8,6 +8,8 @@ from msgspec import Struct, field
 from millrace.supervisor.change.autoscale import Scaling
 from millrace.supervisor.change.reloads import Reload
 from millrace.supervisor.change.rolling import Roll
+from millrace.supervisor.health.notices import Notice
+from millrace.supervisor.health.rules import Patience, Told
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.schedule.jobs import Job, Run, Watch
@@ -61,7 +63,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     """One instance. `run` counts its starts, so that news of an earlier run is known as old.
 
     `failures` counts ends in a row that were not asked for, since it last ran for long enough; `passes` and `misses` are
-    answers of its health check in a row. `unwell` tells that it is stopped because its health check failed. `there` is True
+    answers of its health check in a row. `told`, `status` and `watchdog_s` (how often a sign of life is due, 0 for never) are
+    what it says of itself. `unwell` tells that it is stopped because its health check failed. `there` is True
     from the start of its process to its end; `end` and `asked` keep how it ended, and whether it was to, while it cleans up.
     `plan` is what it was started with, and lives by until it is replaced; `stale` asks for that. `proven`: it has been ready
     for long enough; `spell` counts how often it got ready, and `ticket` numbers the try in which it has to, 0 for none.
@@ -74,6 +77,9 @@ class Instance(Struct, frozen=True, kw_only=True):
     restarts: int = 0
     passes: int = 0
     misses: int = 0
+    told: Told = Told.NOTHING
+    status: str = ""
+    watchdog_s: float = 0.0
     unwell: bool = False
     began_s: float = 0.0
     reason: str = ""
@@ -211,6 +217,21 @@ class Answered(Struct, frozen=True):
     why: str = ""
 
 
+class Notified(Struct, frozen=True):
+    """The process said something of itself."""
+
+    id: Id
+    run: int
+    notice: Notice
+
+
+class Overdue(Struct, frozen=True):
+    """Nothing was heard from the process for as long as the last Await said."""
+
+    id: Id
+    run: int
+
+
 class Due(Struct, frozen=True):
     """The back-off is over."""
 
@@ -251,13 +272,13 @@ class Hooked(Struct, frozen=True):
     why: str | None = None
 
 
+OfRun = Spawned | NotSpawned | Ended | Answered | Notified | Overdue | Due | Hooked
+"""News of one run of an instance; a Hooked may also be of the whole."""
+
 Changing = Replanned | ReloadLate | Proven | Late | Measured | Unpinned
 """Events of changes while everything runs."""
 
-Event = (
-    Wanted | Renewed | Spawned | NotSpawned | Ended | Answered | Due | Ending | Looked | Triggered | Paused | Hooked
-    | Changing
-)  # fmt: skip
+Event = OfRun | Changing | Wanted | Renewed | Ending | Looked | Triggered | Paused
 
 
 # What the machine wants done.
@@ -278,10 +299,18 @@ class Stop(Struct, frozen=True):
 
 
 class Probe(Struct, frozen=True):
-    """Ask its health check until the process ends."""
+    """Ask its health check, or listen for it, until the process ends; Answered and Notified answer."""
 
     id: Id
     run: int
+
+
+class Await(Struct, frozen=True):
+    """Say Overdue when so long has gone by, unless another Await or the end of the process comes first."""
+
+    id: Id
+    run: int
+    patience: Patience
 
 
 class Wake(Struct, frozen=True):
@@ -392,6 +421,6 @@ class Finish(Struct, frozen=True):
 
 
 Effect = (
-    Spawn | Stop | Probe | Wake | RunHooks | HaltHooks | Signed | Skipped | Changed | Gone | Finish
+    Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks | Signed | Skipped | Changed | Gone | Finish
     | Adopt | LimitReload | Prove | Limit | Reloaded | Rolled | Rescaled
 )  # fmt: skip

@@ -45,7 +45,7 @@ def _row(instance: InstanceView) -> tuple[str, ...]:
         str(instance.pid or "-"),
         "-" if instance.uptime_s is None else span(instance.uptime_s),
         str(instance.restarts),
-        " ".join(instance.reason.split()),
+        " ".join((instance.reason or instance.status).split()),  # what is wrong comes before what it says of itself
     )
 
 

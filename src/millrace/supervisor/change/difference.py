@@ -68,9 +68,16 @@ def needs_restart(old: ProcessPlan, new: ProcessPlan) -> bool:
     if old is new or (old.kind is Kind.SCHEDULED and new.kind is Kind.SCHEDULED):
         return False
     differing = set(_differing(old, new)) - IN_PLACE
+    # Who is not asked, but says how it is, or prints it, was told at its start, and says it once.
+    if old.health_check != new.health_check and not (_is_asked(old) and _is_asked(new)):
+        return True
     if differing == {"execution"}:
         return bool(set(_differing(old.execution, new.execution)) - _IN_PLACE_OF_EXECUTION)
     return bool(differing)
+
+
+def _is_asked(plan: ProcessPlan) -> bool:
+    return plan.health_check is None or plan.health_check.kind.asks
 
 
 def _differing(old: Struct, new: Struct) -> Iterator[str]:

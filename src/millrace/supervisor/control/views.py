@@ -46,6 +46,7 @@ def instance_view(each: Id, instance: Instance, facts: Facts | None, *, now_s: f
         failures=instance.failures,
         reason=instance.reason,
         last_end=end_view(known.last_end) if known.last_end else None,
+        status=instance.status if runs else "",
     )
 
 

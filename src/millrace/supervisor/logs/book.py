@@ -5,13 +5,15 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
 from millrace.process.values import Batch, CannotStart, Line, Stream
 from millrace.runtime.clock import Clock
+from millrace.supervisor.health.values import ProbeKind
 from millrace.supervisor.logs.entry import Entry, Level
-from millrace.supervisor.logs.forms import as_json, as_text
+from millrace.supervisor.logs.forms import as_json, as_plain, as_text
 from millrace.supervisor.logs.pipeline import Origin, Pipeline, lost_note
 from millrace.supervisor.logs.ring import Ring
 from millrace.supervisor.logs.rotating import RotatingFile
@@ -42,11 +44,15 @@ class Logs:
         clock: Clock,
         targets: Mapping[Stream, Target],
         heard: Callable[[Id, Sequence[Entry]], None] = lambda *_: None,
+        seen: Callable[[Id, Sequence[Entry]], None] = lambda *_: None,
     ) -> None:
-        """Text goes to the target of its stream, JSON to that of stdout; one target may serve both. `heard` is told of all."""
+        """Text goes to the target of its stream, JSON to that of stdout; one target may serve both. `heard` is told of all;
+        `seen` also of what the filters drop, of processes whose health check looks for a line.
+        """
         self._plan = plan
         self._clock = clock
         self._heard = heard
+        self._seen = seen
         by_target = {
             id(target): Writer(target, name=name, lost=self._lost_line, told=name == "stdout")
             for name, target in reversed(tuple(targets.items()))
@@ -167,7 +173,10 @@ class Logs:
         rule = self._rule(each)
         if found is None and (rule.stdout if stream == "stdout" else rule.stderr):
             origin = Origin(process=each.process, instance=str(each), stream=stream)
-            found = self._pipelines[each, stream] = Pipeline(origin, rule, self._numbers)
+            check = self._plan.processes[each.process].health_check
+            looks = check is not None and check.kind is ProbeKind.LOG
+            seen = partial(self._seen, each) if looks else None
+            found = self._pipelines[each, stream] = Pipeline(origin, rule, self._numbers, seen)
         return found
 
     def _spread(self, each: Id, stream: Stream, entries: list[Entry]) -> None:
@@ -179,8 +188,15 @@ class Logs:
             ring = self._rings[each, stream] = Ring(rule.buffer)
         ring.extend(entries)
         self._heard(each, entries)
-        is_json = self._plan.log_format is LogForm.JSON
-        data = as_json(entries, rule.labels) if is_json else as_text(entries)
+        form = self._plan.log_format
+        is_json = form is LogForm.JSON
+        data = (
+            as_json(entries, rule.labels)
+            if is_json
+            else as_plain(entries)
+            if form is LogForm.PLAIN
+            else as_text(entries)
+        )
         self.writers["stdout" if is_json else stream].give(data, data.count(b"\n"))
         if rule.file is not None:
             self._write_file(rule.file, data if is_json else as_text(entries, dated=True))

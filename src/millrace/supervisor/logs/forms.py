@@ -49,6 +49,11 @@ def as_text(entries: Sequence[Entry], *, dated: bool = False) -> bytes:
     return _lines(f"{entries[0].instance} | ", "\n".join(map(form, entries)))
 
 
+def as_plain(entries: Sequence[Entry]) -> bytes:
+    """Lines as they were printed."""
+    return _lines("", "\n".join(map(_message, entries))) if entries else b""
+
+
 def _lines(before: str, text: str) -> bytes:
     return f"{before}{text.replace(chr(10), chr(10) + before)}\n".encode("utf-8", "replace")
 

@@ -1,6 +1,6 @@
 """The way of what one stream says, from lines to entries: whole lines, joined, masked, read, judged, filtered."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -27,10 +27,17 @@ class Origin(Struct, frozen=True, kw_only=True):
 class Pipeline:
     """The stages of one stream of one instance. Time comes in as an argument: `now_s` is monotonic, `at` the wall clock."""
 
-    def __init__(self, origin: Origin, rule: Logging, numbers: Iterator[int]) -> None:
-        """`numbers` gives each entry its number."""
+    def __init__(
+        self,
+        origin: Origin,
+        rule: Logging,
+        numbers: Iterator[int],
+        seen: Callable[[Sequence[Entry]], None] | None = None,
+    ) -> None:
+        """`numbers` gives each entry its number; `seen` is told of them before the filters."""
         self._origin = origin
         self._numbers = numbers
+        self._seen = seen
         self._pieces = Pieces()
         self._joiner = Joiner(rule.multiline) if rule.multiline is not None else None
         self._masker = Masker(rule.redaction)
@@ -80,6 +87,8 @@ class Pipeline:
             entries = self._plain(texts, levels, at)
         else:
             entries = [self._read(*each, self._json, at) for each in zip(raw, texts, levels, strict=True)]
+        if self._seen is not None:
+            self._seen(entries)
         return [entry for entry in entries if self._passes(entry)] if self._filtering else entries
 
     def _plain(self, texts: Sequence[str], levels: Sequence[Level], at: datetime) -> list[Entry]:

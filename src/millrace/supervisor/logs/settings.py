@@ -13,8 +13,9 @@ from millrace.supervisor.logs.entry import Level
 class LogForm(StrEnum):
     """How entries are written."""
 
-    TEXT = "text"
+    TEXT = "text"  # after the name of the instance
     JSON = "json"
+    PLAIN = "plain"  # just what the process printed
 
 
 class Multiline(Struct, frozen=True, kw_only=True):

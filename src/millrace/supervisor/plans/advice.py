@@ -8,7 +8,7 @@ from signal import Signals
 
 from msgspec import Struct
 
-from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProbeMode, ProcessPlan
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan
 from millrace.supervisor.plans.sources import Sources
 
 SECRET = re.compile(r"passw|secret|token|api_?key|private_?key|credential", re.IGNORECASE)
@@ -98,6 +98,8 @@ def _health(process: ProcessPlan, plan: Plan, _: Sources) -> Iterator[tuple[Weig
                 f"has no health_check, so {', '.join(waiting)} starts as soon as it runs; add one if that is too early",
             )
         return
+    if not check.kind.asks:
+        return
     if check.timeout_s >= check.period_s:
         yield (
             Weight.WARNING,
@@ -111,7 +113,7 @@ def _health(process: ProcessPlan, plan: Plan, _: Sources) -> Iterator[tuple[Weig
             f"is {check.period_s:g} s; asking that often costs; give 1 s or more",
         )
     patience_s = check.initial_delay_s + check.period_s * check.failure_threshold
-    if check.mode is not ProbeMode.READINESS and process.restart.policy is not Policy.NEVER and patience_s < _SHORT_S:
+    if check.restarts and process.restart.policy is not Policy.NEVER and patience_s < _SHORT_S:
         yield (
             Weight.SUGGESTION,
             "health_check",

@@ -31,7 +31,8 @@ class Noted(list[tuple[str, str]]):
 class Reader(DocumentReader):
     """Walks one mapping of a plan."""
 
-    def _note(self, key: str, **schema: Any) -> None:
+    def note(self, key: str, **schema: Any) -> None:
+        """Remember that a key was asked for, with the JSON Schema of what may stand there."""
         if isinstance(self.findings, Noted):
             self.findings.note(self.at(key), schema)
 
@@ -41,39 +42,39 @@ class Reader(DocumentReader):
 
     def raw(self, key: str, default: object = None) -> Any:  # anything can stand in a document
         """The value as it stands; `default` where the key is missing or null."""
-        self._note(key)
+        self.note(key)
         return super().raw(key, default)
 
     def has(self, key: str) -> bool:
         """True where the key has a value."""
-        self._note(key)
+        self.note(key)
         return super().has(key)
 
     def word(self, key: str, allowed: Iterable[str], default: str) -> str:
         """One of the allowed words."""
         words = [str(word) for word in allowed]
-        self._note(key, enum=words, default=str(default))
+        self.note(key, enum=words, default=str(default))
         return super().word(key, words, default)
 
     def text(self, key: str, default: str, limit: int = 500) -> str:
         """Any text up to a length."""
-        self._note(key, type="string", maxLength=limit, default=default)
+        self.note(key, type="string", maxLength=limit, default=default)
         return super().text(key, default, limit)
 
     def number(self, key: str, low: float, high: float, default: Any) -> Any:
         """A finite number in a range."""
-        self._note(key, type="number", minimum=low, maximum=high, default=default)
+        self.note(key, type="number", minimum=low, maximum=high, default=default)
         return super().number(key, low, high, default)
 
     def whole(self, key: str, low: int, high: int, default: Any) -> Any:
         """A whole number in a range."""
-        self._note(key, type="integer", minimum=low, maximum=high, default=default)
+        self.note(key, type="integer", minimum=low, maximum=high, default=default)
         return super().whole(key, low, high, default)
 
     def wholes(self, key: str, low: int, high: int, default: Sequence[int]) -> Sequence[int]:
         """A list of whole numbers in a range."""
         item = {"type": "integer", "minimum": low, "maximum": high}
-        self._note(key, type="array", items=item, default=list(default))
+        self.note(key, type="array", items=item, default=list(default))
         value = self.raw(key, list(default))
         if not isinstance(value, list) or any(
             isinstance(one, bool) or not isinstance(one, int) or not low <= one <= high for one in value
@@ -86,7 +87,7 @@ class Reader(DocumentReader):
     def duration(self, key: str, default: float, low: float = 0.0, high: float = _DAY_S) -> float:
         """Seconds: a number, or a text such as `1m30s` or `250ms`."""
         text = {"type": "string", "pattern": DURATION_PATTERN, "minLength": 2}
-        self._note(key, anyOf=[{"type": "number", "minimum": low, "maximum": high}, text], default=default)
+        self.note(key, anyOf=[{"type": "number", "minimum": low, "maximum": high}, text], default=default)
         value = self.raw(key)
         seconds: float | None = None
         if value is None:
@@ -103,7 +104,7 @@ class Reader(DocumentReader):
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
-        self._note(key, type="boolean", default=default)
+        self.note(key, type="boolean", default=default)
         value = self.raw(key, default)
         if not isinstance(value, bool):
             self.report(key, f"must be true or false, not {shown(value)}")
@@ -112,7 +113,7 @@ class Reader(DocumentReader):
 
     def words(self, key: str) -> tuple[str, ...]:
         """A list of texts."""
-        self._note(key, type="array", items={"type": ["string", "number", "boolean"]})
+        self.note(key, type="array", items={"type": ["string", "number", "boolean"]})
         value = self.raw(key, [])
         if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
             self.report(key, f'must be a list of texts, such as ["nginx", "-g", "daemon off;"], not {shown(value)}')
@@ -121,15 +122,30 @@ class Reader(DocumentReader):
 
     def texts_or_text(self, key: str) -> tuple[str, ...]:
         """A list of texts, or one text."""
-        self._note(key, type="string")
+        self.note(key, type="string")
         value = self.raw(key)
         if isinstance(value, str):
             return (value,)
         return self.words(key)
 
+    def pattern(self, key: str) -> re.Pattern[str] | None:
+        """A regular expression; None where it is missing or none."""
+        self.note(key, type="string")
+        value = self.raw(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value:
+            self.report(key, f"must be a regular expression, not {shown(value)}")
+            return None
+        try:
+            return re.compile(value)
+        except (re.error, OverflowError, RecursionError) as error:
+            self.report(key, f"is no regular expression: {error}")
+            return None
+
     def mapping(self, key: str) -> dict[str, Any]:
         """A mapping, empty where it is missing."""
-        self._note(key, type="object")
+        self.note(key, type="object")
         value = self.raw(key, {})
         if not isinstance(value, Mapping):
             self.report(key, f"must be a mapping, not {kind_of(value)}")

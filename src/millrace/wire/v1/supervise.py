@@ -26,6 +26,7 @@ class InstanceView(Reply):
     """One instance. `pid`, `started` and `uptime_s` are null where no process runs.
 
     `restarts` counts its starts after the first; `failures` its unasked ends in a row since it last ran for long enough.
+    `status` is what the process last said of itself, sd_notify(3).
     """
 
     id: str
@@ -38,6 +39,7 @@ class InstanceView(Reply):
     failures: int
     reason: str
     last_end: EndView | None
+    status: str = ""
 
 
 class ProcessView(Reply):

@@ -1,16 +1,16 @@
 """Ask a process whether it is well. Each question ends in time and leaves nothing behind."""
 
 import asyncio
-import http.client
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from msgspec import structs
 
 from millrace.process.capture import capture
-from millrace.process.values import CannotStart, Spec
+from millrace.process.values import CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
-from millrace.supervisor.plan import HealthCheck, ProbeKind
+from millrace.supervisor.health.http_probe import NoAnswer, fetch, judge
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 
 
 async def ask(check: HealthCheck, *, spec: Callable[[], Spec], clock: Clock) -> str | None:
@@ -18,31 +18,23 @@ async def ask(check: HealthCheck, *, spec: Callable[[], Spec], clock: Clock) -> 
     try:
         if check.kind is ProbeKind.EXEC:
             return await _exec(check, spec(), clock)
-        question = _tcp(check) if check.kind is ProbeKind.TCP else asyncio.to_thread(_http, check)
-        return await clock.wait_for(question, check.timeout_s)
+        return await clock.wait_for(_http(check) if check.kind is ProbeKind.HTTP else _tcp(check), check.timeout_s)
     except TimeoutError:
         return f"no answer within {check.timeout_s:g} s"
-    except (OSError, http.client.HTTPException, CannotStart) as error:
+    # ValueError: a name or an address that cannot be one, such as one that came from a variable.
+    except (OSError, ValueError, NoAnswer, CannotStart, CannotStop) as error:
         return str(error) or type(error).__name__
 
 
 async def _tcp(check: HealthCheck) -> None:
     parts = urlsplit(f"tcp://{check.target}")
     _, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.close()
+    # Thrown away, not closed: a peer that reads nothing must not keep it.
+    writer.transport.abort()
 
 
-def _http(check: HealthCheck) -> str | None:
-    parts = urlsplit(check.target)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=check.timeout_s)
-    try:
-        target = parts.path or "/"
-        connection.request("GET", f"{target}?{parts.query}" if parts.query else target)
-        status = connection.getresponse().status
-    finally:
-        connection.close()
-    return None if status == check.expected_status else f"answered {status}, not {check.expected_status}"
+async def _http(check: HealthCheck) -> str | None:
+    return None if check.http is None else judge(check.http, await fetch(check.http))
 
 
 async def _exec(check: HealthCheck, spec: Spec, clock: Clock) -> str | None:

@@ -68,7 +68,8 @@ def test_every_field_of_a_process_counts_and_only_those_named_need_no_start() ->
 @pytest.mark.parametrize("field", [name for name in Execution.__struct_fields__ if name != "forward"])
 def test_who_it_runs_as_needs_a_start_and_the_signals_it_gets_do_not(field: str) -> None:
     other: dict[str, object] = {
-        "user": "u", "group": "g", "umask": 7, "nice": 1, "oom_score_adj": 5, "limits": Limits(open_files=99)
+        "user": "u", "group": "g", "umask": 7, "nice": 1, "oom_score_adj": 5, "limits": Limits(open_files=99),
+        "pass_fds": (7,),
     }  # fmt: skip
     plan = a_plan(web=a_process("web"))
     new = changed(plan, web={"execution": Execution(**{field: other[field]})})  # type: ignore[arg-type]  # any field

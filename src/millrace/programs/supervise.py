@@ -3,10 +3,10 @@
 import asyncio
 import os
 import random
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from millrace.process.mark import carry, own_mark
@@ -15,30 +15,34 @@ from millrace.process.signals import inherit_nothing
 from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
+from millrace.programs.supervise_signals import Signals
 from millrace.runtime.clock import SystemClock
+from millrace.supervisor.change.news import log_news
+from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
-from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.keeper import Keeper, News
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
 _OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 """Variables that are meant for us: no process speaks for the supervisor to who started it."""
-_END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-_DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
 
-async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings) -> int:
+async def supervise(
+    plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings, source: PlanFile | None = None
+) -> int:
     """Keep what the plan says; returns the exit code when nothing is left.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
-    other signals that would end us are ignored (SIGHUP only where no terminal sent it). To be called once, in a process
-    of its own: it adopts orphans, and marks itself, so that whatever it starts is found and killed also when it is itself
+    other signals that would end us are ignored. SIGHUP reads the plan of `source` again, where that is given, the plan
+    forwards none, and no terminal sent it. To be called once, in a process of its own: it adopts orphans, and marks itself, so that whatever it starts is found and killed also when it is itself
     killed.
 
     Raises:
@@ -62,17 +66,38 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
     warden = Warden.post(mark) if os.getpid() != 1 else None
     carry(mark)
     inherited = {name: value for name, value in environ.items() if name not in _OURS}
+
+    def adopted(now: Plan) -> None:
+        logs.adopt(now)
+        signals.heed(now)
+        supervisor.adopted(now)
+        if reloader is not None:
+            reloader.follow(now)
+
+    def told(news: News) -> None:
+        log_news(news)
+        supervisor.told(news)
+
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
+        adopted=adopted, told=told,
     )  # fmt: skip
-    supervisor.attach(keeper)
+    reloader = None if source is None else Reloader(source, keeper, clock)
+    supervisor.attach(keeper, reloader)
+    signals = Signals(
+        end=keeper.end, pass_on=keeper.pass_on, terminal=sys.stdin is not None and sys.stdin.isatty(),
+        reload=None if reloader is None else partial(reloader.asked, "SIGHUP"),
+    )  # fmt: skip
     orphans = Orphans(clock)
     orphans.start()
     try:
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
         running = asyncio.create_task(keeper.run(), name="keeper")
-        with _signals(plan, keeper), events_to(logs.writers["stderr"], instead_of=sys.stderr):
+        signals.heed(plan)
+        if reloader is not None:
+            reloader.follow(plan)
+        with signals, events_to(logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
                     return await running
@@ -82,28 +107,12 @@ async def supervise(plan: Plan, *, environ: Mapping[str, str], cwd: Path, contro
                 raise
     finally:
         doors.close()
+        if reloader is not None:
+            await reloader.close()
         await logs.close()
         await orphans.stop()
         if warden is not None:
             warden.dismiss()
-
-
-@contextmanager
-def _signals(plan: Plan, keeper: Keeper) -> Iterator[None]:
-    """Heed those that end the whole, and pass on what the plan says."""
-    loop = asyncio.get_running_loop()
-    passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
-    # A terminal that closes says so by SIGHUP, and takes what runs on it along.
-    ends = {*_END, signal.SIGHUP} - passed_on if sys.stdin.isatty() else _END
-    for number in _DEAF | passed_on:
-        loop.add_signal_handler(number, keeper.pass_on, number)
-    for number in ends:
-        loop.add_signal_handler(number, keeper.end)
-    try:
-        yield
-    finally:
-        for number in {*ends, *_DEAF, *passed_on}:
-            loop.remove_signal_handler(number)
 
 
 def _targets() -> Mapping[Stream, Target]:

@@ -8,7 +8,7 @@ from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Sink, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.hooks import Hook
-from millrace.supervisor.plan import Plan
+from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.state import Hooked, Id, RunHooks
 from millrace.telemetry.logs import logger
 
@@ -22,16 +22,18 @@ class HookRuns:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Callable[[], Plan],
         *,
+        plan_of: Callable[[Id], ProcessPlan],
         clock: Clock,
         environ: Mapping[str, str],
         cwd: Path,
         output: Callable[[Id, Batch], Awaitable[None]],
         post: Callable[[Hooked], None],
     ) -> None:
-        """`output` gets what hooks of an instance print, the log what those of the whole print; `post` hears of each end."""
+        """`plan` and `plan_of` give the plan in force, and what an instance lives by; `output` gets what hooks of an instance print, the log what those of the whole print; `post` hears of each end."""
         self._plan = plan
+        self._plan_of = plan_of
         self._clock = clock
         self._environ = environ
         self._cwd = cwd
@@ -71,9 +73,9 @@ class HookRuns:
 
     async def _run(self, wanted: RunHooks) -> None:
         each, env, cwd = wanted.id, dict(self._environ), self._cwd
-        hooks = self._plan.hooks.get(wanted.moment, ())
+        hooks = self._plan().hooks.get(wanted.moment, ())
         if each is not None:
-            plan = self._plan.processes[each.process]
+            plan = self._plan_of(each)
             hooks, cwd = plan.hooks.get(wanted.moment, ()), plan.working_dir or cwd
             env |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
 

@@ -163,8 +163,7 @@ class Turnover(Draft):
             return
         # It stays as ready as it is, until the new check has said often enough that it is not.
         self._set(each, passes=0, misses=0, ready=instance.ready or not self._is_gated(each))
-        if target.health_check is not None:
-            self._effects.append(Probe(each, instance.run))
+        self._effects.append(Probe(each, instance.run))
 
     def _retry(self, changed: Mapping[str, bool]) -> None:
         """What was given up may work now; so may what was given up for it. What has ended well runs again if it is another."""

@@ -31,7 +31,9 @@ AVERAGE = replace(RULE, measure=Measure.AVERAGE)
         (AVERAGE, 0, 4, 1),
     ],
 )
-def test_the_ratio_of_the_metric_to_its_target_decides(rule: Autoscale, value: float, count: int, expected: int) -> None:
+def test_the_ratio_of_the_metric_to_its_target_decides(
+    rule: Autoscale, value: float, count: int, expected: int
+) -> None:
     assert recommend(rule, value, count) == expected
 
 

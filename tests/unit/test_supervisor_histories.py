@@ -65,9 +65,9 @@ def hooks() -> st.SearchStrategy[dict[Moment, tuple[Hook, ...]]]:
 
 
 @st.composite
-def plans(draw: st.DrawFn, names: st.SearchStrategy[tuple[str, ...]] = st.just(NAMES)) -> Plan:
+def plans(draw: st.DrawFn, names: st.SearchStrategy[tuple[str, ...]] | None = None) -> Plan:
     found: dict[str, ProcessPlan] = {}
-    chosen = draw(names)
+    chosen = NAMES if names is None else draw(names)
     for place, name in enumerate(chosen):
         oneshot = draw(st.booleans())
         needs = []
@@ -204,7 +204,11 @@ class Supervisions(RuleBasedStateMachine):
         """Who needs whom: what runs, as it was started, or has taken over since."""
         needs = {name: set(plan.depends_on) for name, plan in self.plan.processes.items()}
         for name in {each.process for each in self.state.instances}:
-            rules = [one.plan or self.plan.processes[name] for each, one in self.state.instances.items() if each.process == name]
+            rules = [
+                one.plan or self.plan.processes[name]
+                for each, one in self.state.instances.items()
+                if each.process == name
+            ]
             needs[name] = {other for rule in rules for other in rule.depends_on}
         return above(needs)
 
@@ -224,7 +228,23 @@ class Supervisions(RuleBasedStateMachine):
         assert each in self.to_roll or needs_restart(self.launched[each], target)
         if target.is_service and is_gradual(target.rolling, wanted) and each in self.was_ready:
             serving = [i for i, one in self.state.instances.items() if i.process == each.process and one.ready]
-            assert len(serving) >= wanted - target.rolling.max_unavailable, (str(each), [(str(i), o.phase.value, o.ready, o.proven, o.reason) for i, o in self.state.instances.items() if i.process == each.process], [(str(i), o.phase.value, o.ready, o.proven, o.plan is target, o.stale) for i, o in self.before.items() if i.process == each.process], wanted, target.rolling, self.state.reload, event)
+            assert len(serving) >= wanted - target.rolling.max_unavailable, (
+                str(each),
+                [
+                    (str(i), o.phase.value, o.ready, o.proven, o.reason)
+                    for i, o in self.state.instances.items()
+                    if i.process == each.process
+                ],
+                [
+                    (str(i), o.phase.value, o.ready, o.proven, o.plan is target, o.stale)
+                    for i, o in self.before.items()
+                    if i.process == each.process
+                ],
+                wanted,
+                target.rolling,
+                self.state.reload,
+                event,
+            )
 
     def _check_dependencies(self, each: Id) -> None:
         for name, condition in self.plan.processes[each.process].depends_on.items():
@@ -327,7 +347,9 @@ class Supervisions(RuleBasedStateMachine):
     def one_process_changes(self, data: st.DataObject, name: str) -> None:
         old = self.plan.processes.get(name)
         if old is not None:
-            new = replace(old, env=data.draw(st.sampled_from([{}, {"X": "1"}, {"X": "2"}])), rolling=data.draw(rollings()))
+            new = replace(
+                old, env=data.draw(st.sampled_from([{}, {"X": "1"}, {"X": "2"}])), rolling=data.draw(rollings())
+            )
             self.number += 1
             self._post(Replanned(replace(self.plan, processes={**self.plan.processes, name: new}), self.number))
 

@@ -12,7 +12,7 @@ from supervision import Supervision, a_job, a_plan, a_process, ident
 from millrace.process.values import Limits
 from millrace.supervisor.change.difference import IN_PLACE, Change, difference
 from millrace.supervisor.change.reloads import Outcome
-from millrace.supervisor.change.values import Metric, Autoscale, Reloading, Rolling
+from millrace.supervisor.change.values import Autoscale, Metric, Reloading, Rolling
 from millrace.supervisor.execution import Execution
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Hook, Moment
@@ -30,7 +30,8 @@ def changed(plan: Plan, **processes: Mapping[str, object]) -> Plan:
     return replace(
         plan,
         processes={
-            name: replace(process, **processes.get(name.replace("-", "_"), {})) for name, process in plan.processes.items()
+            name: replace(process, **processes.get(name.replace("-", "_"), {}))
+            for name, process in plan.processes.items()
         },
     )
 
@@ -345,4 +346,3 @@ def test_two_that_swap_who_needs_whom_get_through() -> None:
     it = Supervision(old)
     it.reloads(a_plan(a=a_process("a"), b=a_process("b", "a")))
     assert it.log == ["+b-0", "+a-0", "-a-0", "-b-0", "+a-0", "+b-0"]
-

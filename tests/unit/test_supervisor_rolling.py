@@ -12,7 +12,7 @@ from millrace.supervisor.plan import Kind, Restart
 from millrace.supervisor.state import Phase, Renewed, Wanted
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="x:1", failure_threshold=2)
-S, I, M, U = Standing.SERVING, Standing.IDLE, Standing.MOVING, Standing.UP
+S, D, M, U = Standing.SERVING, Standing.IDLE, Standing.MOVING, Standing.UP
 
 
 def web(scale: int = 3, *, check: HealthCheck | None = CHECK, **rolling: float) -> Supervision:
@@ -31,14 +31,14 @@ def web(scale: int = 3, *, check: HealthCheck | None = CHECK, **rolling: float) 
         ([S, S, S], 3, 2, 0, [0, 1]),
         ([M, S, S], 3, 1, 0, []),
         ([U, S, S], 3, 1, 0, [1]),
-        ([S, I, S], 3, 1, 0, [1]),  # it costs nothing, and then none may be missing beside it
-        ([I, I, I], 3, 1, 0, [0]),
+        ([S, D, S], 3, 1, 0, [1]),  # it costs nothing, and then none may be missing beside it
+        ([D, D, D], 3, 1, 0, [0]),
         ([S, S, S], 3, 0, 1, []),  # the one beside them comes first
         ([S, S, S, M], 3, 0, 1, []),
         ([S, S, S, U], 3, 0, 1, [0]),
         ([M, S, S, U], 3, 0, 1, []),
-        ([I, I, I, M], 3, 0, 1, []),
-        ([I, I, I], 3, 0, 1, [0]),  # or nothing ever could
+        ([D, D, D, M], 3, 0, 1, []),
+        ([D, D, D], 3, 0, 1, [0]),  # or nothing ever could
         ([S, S, S], 3, 3, 0, [0, 1, 2]),
         ([S], 1, 1, 0, [0]),
         ([S, S], 2, 5, 0, [0, 1]),

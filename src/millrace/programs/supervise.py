@@ -74,14 +74,10 @@ async def supervise(
         if reloader is not None:
             reloader.follow(now)
 
-    def told(news: News) -> None:
-        log_news(news)
-        supervisor.told(news)
-
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
-        adopted=adopted, told=told,
+        adopted=adopted, told=partial(_tell_news, supervisor),
     )  # fmt: skip
     reloader = None if source is None else Reloader(source, keeper, clock)
     supervisor.attach(keeper, reloader)
@@ -113,6 +109,11 @@ async def supervise(
         await orphans.stop()
         if warden is not None:
             warden.dismiss()
+
+
+def _tell_news(supervisor: Supervisor, news: News) -> None:
+    log_news(news)
+    supervisor.told(news)
 
 
 def _targets() -> Mapping[Stream, Target]:

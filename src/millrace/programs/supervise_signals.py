@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import Self
 
 from millrace.supervisor.plan import Plan
 
@@ -49,7 +50,7 @@ class Signals:
             loop.remove_signal_handler(number)
         self._heeded = set(deeds)
 
-    def __enter__(self) -> "Signals":
+    def __enter__(self) -> Self:
         """Nothing is heeded before the first plan."""
         return self
 

@@ -82,7 +82,11 @@ class Draft:
     def _is_surge(self, each: Id) -> bool:
         """Whether it runs beside the wanted ones while these are replaced; once that has halted, if it serves."""
         roll, wanted = self._rolls.get(each.process), self._wanted.get(each.process, 0)
-        if roll is None or not wanted or not wanted <= each.index < wanted + self._plan.processes[each.process].rolling.max_surge:
+        if (
+            roll is None
+            or not wanted
+            or not wanted <= each.index < wanted + self._plan.processes[each.process].rolling.max_surge
+        ):
             return False
         return not roll.halted or self._instances[each].ready
 

@@ -248,14 +248,8 @@ class Keeper:
                 self._vigils.begin(effect)
             case Await():
                 self._vigils.wait(effect)
-            case Wake():
-                self._later(effect.after_s, Due(effect.id, effect.run))
-            case Prove():
-                self._later(effect.after_s, Proven(effect.id, effect.run, effect.spell))
-            case Limit():
-                self._later(effect.after_s, Late(effect.id, effect.ticket))
-            case LimitReload():
-                self._later(effect.after_s, ReloadLate(effect.number))
+            case Wake() | Prove() | Limit() | LimitReload():
+                self._later(effect.after_s, _promised(effect))
             case RunHooks():
                 self._hooks.start(effect)
             case HaltHooks():
@@ -367,6 +361,19 @@ class Keeper:
             self.post(event)
 
         self._task(wait())
+
+
+def _promised(effect: Wake | Prove | Limit | LimitReload) -> Event:
+    """What is to be said when the time has come."""
+    match effect:
+        case Wake():
+            return Due(effect.id, effect.run)
+        case Prove():
+            return Proven(effect.id, effect.run, effect.spell)
+        case Limit():
+            return Late(effect.id, effect.ticket)
+        case LimitReload():
+            return ReloadLate(effect.number)
 
 
 async def _stopped(child: Child, grace_s: float, by: Signals) -> None:

@@ -90,10 +90,8 @@ class _Machine(ScheduledRuns, Turnover):
 
     def note(self, event: Event) -> None:
         match event:
-            case Wanted():
-                self._want(event.process, event.count, pins=event.pins)
-            case Renewed():
-                self._renew(event.process, rolling=event.rolling)
+            case Wanted() | Renewed() | Paused():
+                self._steer(event)
             case Replanned() | ReloadLate() | Proven() | Late() | Measured() | Unpinned():
                 self._hear_of_change(event)
             case Ending():
@@ -103,14 +101,23 @@ class _Machine(ScheduledRuns, Turnover):
             case Triggered():
                 self._look(event.watch)
                 self._trigger(event.process, event.watch)
-            case Paused() if event.process in self._jobs:
-                self._jobs[event.process] = replace(self._jobs[event.process], paused=event.paused)
             case Hooked() if event.id is None:
                 self._hear_of_all(event)
             case _:
                 instance = None if event.id is None else self._instances.get(event.id)
                 if instance is not None and instance.run == event.run:
                     self._hear(event, instance)
+
+    def _steer(self, event: Wanted | Renewed | Paused) -> None:
+        match event:
+            case Wanted():
+                self._want(event.process, event.count, pins=event.pins)
+            case Renewed():
+                self._renew(event.process, rolling=event.rolling)
+            case Paused() if event.process in self._jobs:
+                self._jobs[event.process] = replace(self._jobs[event.process], paused=event.paused)
+            case _:
+                pass
 
     def _want(self, process: str, count: int, *, pins: bool = False) -> None:
         if process not in self._plan.processes:

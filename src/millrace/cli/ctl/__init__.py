@@ -13,6 +13,7 @@ app = LazyGroup(
         "stop": (f"{_HERE}.steer:stop", "Stop processes."),
         "restart": (f"{_HERE}.steer:restart", "Stop processes and start them again."),
         "scale": (f"{_HERE}.steer:scale", "Have so many instances of a process."),
+        "reload": (f"{_HERE}.reload:reload", "Read the plan again, and keep what it says now."),
         "logs": (f"{_HERE}.logs:logs", "Print the last lines of a process."),
         "events": (f"{_HERE}.events:events", "Print every change as it comes."),
         "shutdown": (f"{_HERE}.shutdown:shutdown", "Stop everything in order, and end the supervisor."),

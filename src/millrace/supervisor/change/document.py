@@ -33,7 +33,9 @@ def rolling_of(reader: Reader) -> Rolling:
         timeout_s=inner.duration("timeout", 60.0, 0.1),
     )
     if not found.max_unavailable and not found.max_surge:
-        inner.report("max_unavailable", "is 0, and so is max_surge, so that nothing could be replaced; give 1 to either")
+        inner.report(
+            "max_unavailable", "is 0, and so is max_surge, so that nothing could be replaced; give 1 to either"
+        )
     inner.done()
     return found
 

@@ -32,8 +32,8 @@ class Meters:
     def follow(self, plan: Plan) -> None:
         """Read what this plan says from now on; what it says as before goes on."""
         wanted = {name: process.autoscale for name, process in plan.processes.items()}
-        for name, (rule, _) in tuple(self._tasks.items()):
-            if wanted.get(name) != rule:
+        for name, (known, _) in tuple(self._tasks.items()):
+            if wanted.get(name) != known:
                 self._drop(name)
         for name, rule in wanted.items():
             if rule is not None and name not in self._tasks:
@@ -87,9 +87,7 @@ def number_in(text: str, field: str) -> float:
         found: Any = msgspec.json.decode(text)
         for part in field.split("."):
             found = found[int(part)] if isinstance(found, list) else found[part]
-        if isinstance(found, bool):
-            raise TypeError(found)
-        return float(found)
+        return float("" if isinstance(found, bool) else found)
     except (msgspec.DecodeError, LookupError, TypeError, ValueError):
         raise ValueError(f"the metric has no number at {field}") from None
 

@@ -56,7 +56,7 @@ class Reloader:
             plan = self._source.read()
         except PlanError as error:
             faults = [str(finding) for finding in error.findings]
-            log.error("supervisor.reload_refused", by=by, plan=str(self._source.path), faults=faults)
+            log.warning("supervisor.reload_refused", by=by, plan=str(self._source.path), faults=faults)
             raise
         self._count += 1
         log.info("supervisor.reload_asked", by=by, reload=self._count, plan=str(self._source.path))
@@ -73,7 +73,12 @@ class Reloader:
     def follow(self, plan: Plan) -> None:
         """Watch the files, if this plan says so."""
         rule = plan.reloading
-        if self._watching is not None and not self._watching.done() and rule.watch and rule.debounce_s == self._debounce_s:
+        if (
+            self._watching is not None
+            and not self._watching.done()
+            and rule.watch
+            and rule.debounce_s == self._debounce_s
+        ):
             return
         self._end_watching()
         if rule.watch:

@@ -56,24 +56,25 @@ class Turnover(Draft):
                 if self._reload is not None and self._reload.number == event.number:
                     missed = self._missed()
                     self._give_up(f"too late: {missed}" if missed else "")
-            case Proven():
-                instance = self._instances.get(event.id)
-                if instance is not None and (instance.run, instance.spell) == (event.run, event.spell) and instance.ready:
-                    self._set(event.id, proven=True, proving=False, ticket=0)
-            case Late():
-                instance = self._instances.get(event.id)
-                if instance is not None and instance.ticket == event.ticket:
-                    after = f" after {self._plan_after_s(event.id):g} s"
-                    self._stall(event.id.process, f"{event.id} is not up{after}{_because(instance)}")
+            case Proven() | Late():
+                self._hear_of_try(event)
             case Measured():
                 self._measure(event)
             case Unpinned():
                 if event.process in self._scalings:
                     self._scalings[event.process] = Scaling()
 
-    def _plan_after_s(self, each: Id) -> float:
-        found = self._plan.processes.get(each.process)
-        return 0.0 if found is None else found.rolling.timeout_s
+    def _hear_of_try(self, event: Proven | Late) -> None:
+        """A new instance has been ready for long enough, or its time for that is over."""
+        instance, plan = self._instances.get(event.id), self._plan.processes.get(event.id.process)
+        if instance is None or plan is None:
+            return
+        if isinstance(event, Proven):
+            if (instance.run, instance.spell) == (event.run, event.spell) and instance.ready:
+                self._set(event.id, proven=True, proving=False, ticket=0)
+        elif instance.ticket == event.ticket:
+            why = f"{event.id} is not up after {plan.rolling.timeout_s:g} s{_because(instance)}"
+            self._stall(event.id.process, why)
 
     def _measure(self, event: Measured) -> None:
         plan, known = self._plan.processes.get(event.process), self._scalings.get(event.process)
@@ -204,7 +205,9 @@ class Turnover(Draft):
             for each in self._of(name)
             if self._is_wanted(each) and not self._is_up(each)
         ]
-        return ", ".join([*late, *(f"{name} is being replaced" for name in watched if name in self._rolls and not late)])
+        return ", ".join(
+            [*late, *(f"{name} is being replaced" for name in watched if name in self._rolls and not late)]
+        )
 
     def _give_up(self, why: str) -> None:
         """Take the change back, where the plan says so. Without a reason all is up, and what is taken out takes its time."""
@@ -237,13 +240,7 @@ class Turnover(Draft):
             if name not in self._rolls and any(map(self._is_outdated, self._of(name))):
                 self._begin_roll(name)
         self._prove()
-        for name in sorted(self._rolls):
-            if name not in self._plan.processes or self._is_rolled(name):
-                self._rolls.pop(name)
-                if name in self._plan.processes:
-                    self._effects.append(Rolled(name))
-            elif (why := self._misfit(name)) is not None:
-                self._stall(name, why)
+        self._judge_rolls()
         needs = dependents(self._plan.processes)
         for name in tuple(self._rolls):
             if self._is_going_down(name):
@@ -255,6 +252,16 @@ class Turnover(Draft):
                 waits = waits or self._missing(name) is not None
             if not waits and not self._rolls[name].halted:
                 self._replace_some(name)
+
+    def _judge_rolls(self) -> None:
+        """What is replaced is done, and what cannot be is halted."""
+        for name in sorted(self._rolls):
+            if name not in self._plan.processes or self._is_rolled(name):
+                self._rolls.pop(name)
+                if name in self._plan.processes:
+                    self._effects.append(Rolled(name))
+            elif (why := self._misfit(name)) is not None:
+                self._stall(name, why)
 
     def _begin_roll(self, name: str) -> None:
         self._rolls[name] = Roll()

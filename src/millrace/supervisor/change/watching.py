@@ -111,7 +111,12 @@ async def watch(
     """
     inotify, bell = Inotify(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(inotify.descriptor, lambda: (inotify.drain(), bell.set()))
+
+    def heard() -> None:
+        inotify.drain()
+        bell.set()
+
+    loop.add_reader(inotify.descriptor, heard)
     try:
         known = _look(inotify, files())
         watching()

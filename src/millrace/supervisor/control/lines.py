@@ -1,7 +1,7 @@
 """The last lines that each process printed, in memory."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.state import Id
@@ -43,6 +43,10 @@ class Lines:
                     number=ring.count + 1, at=entry.time, instance=str(each), stream=entry.stream, text=entry.message
                 )
             )
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget what others printed."""
+        self._rings = {name: ring for name, ring in self._rings.items() if name in names}
 
     def last(self, process: str, *, limit: int, after: int | None = None) -> tuple[list[LineView], int, int]:
         """At most `limit` lines, oldest first; the number of the newest one seen; how many after `after` are missing.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from millrace.edge.route import Access, Body, Handler, Param, Route
-from millrace.supervisor.control import events, processes, system
+from millrace.supervisor.control import events, plans, processes, system
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.wire.v1 import supervise as s
 
@@ -16,6 +16,12 @@ _WAIT = (
         schema={"type": "integer", "minimum": 0, "maximum": processes.MAX_WAIT_S, "default": processes.WAIT_S},
     ),
 )
+_ROLLING = Param(
+    name="rolling",
+    text="Replace one instance after the other, each when the one before is up, so that the others serve.",
+    schema={"type": "boolean", "default": False},
+)
+_DRY = Param(name="dry_run", text="Only say what would change.", schema={"type": "boolean", "default": False})
 _LINES = (
     Param(
         name="limit",
@@ -43,10 +49,12 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("GET", "/v1/processes/{name}", READ, processes.show, "Show a process.", reply=s.ProcessView, statuses=(404,)),
     R("POST", "/v1/processes/{name}/start", OPERATE, processes.start, "Start a process, also after it was given up.", reply=s.SteerView, statuses=(404, 409), params=_WAIT),
     R("POST", "/v1/processes/{name}/stop", OPERATE, processes.stop, "Stop a process.", reply=s.SteerView, statuses=(404, 409), params=_WAIT),
-    R("POST", "/v1/processes/{name}/restart", OPERATE, processes.restart, "Stop a process and start it again.", reply=s.SteerView, statuses=(404, 409), params=_WAIT),
+    R("POST", "/v1/processes/{name}/restart", OPERATE, processes.restart, "Stop a process and start it again.", reply=s.SteerView, statuses=(404, 409), params=(*_WAIT, _ROLLING)),
     R("POST", "/v1/processes/{name}/scale", OPERATE, processes.scale, "Have so many instances of a process.", body=Body.JSON, request=s.ScaleRequest, reply=s.SteerView, statuses=(404, 409, 413, 422), params=_WAIT),
     R("GET", "/v1/processes/{name}/logs", READ, processes.logs, "Read the last lines that a process printed.", reply=s.LinesView, statuses=(404,), params=_LINES, quiet=True),
     R("GET", "/v1/events", READ, events.stream, "Follow every change, as server-sent events.", media=events.MEDIA, params=_FOLLOW),
+    R("GET", "/v1/reload", READ, plans.show, "Show the last change of the plan.", reply=s.ReloadView, statuses=(404,)),
+    R("POST", "/v1/reload", OPERATE, plans.reload, "Read the plan again, and keep what it says now.", reply=s.ReloadView, statuses=(409, 422), params=(*_WAIT, _DRY)),
     R("POST", "/v1/shutdown", OPERATE, system.shutdown, "Stop everything in order, and end; asked again, at once.", reply=s.EndingView, status=202),
     R("GET", "/v1/health", OPEN, system.health, "Whether the supervisor answers, and everything is ready.", reply=s.SupervisorHealth, quiet=True),
     R("GET", "/metrics", READ, system.metrics, "States and counts for Prometheus.", media="text/plain", quiet=True),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from keeper_stage import Stage, descriptors, stage
+from keeper_stage import PATIENCE_S, Stage, descriptors, stage
 
 from millrace.supervisor.state import Phase, Renewed, Wanted
 
@@ -28,8 +28,9 @@ def without_leaks(text: str, cwd: Path, play: Callable[[Stage], Awaitable[None]]
         before, tasks = descriptors(), len(asyncio.all_tasks())
         await play(it)
         await it.until(lambda: up(it, count))
-        assert descriptors() <= before
-        assert len(asyncio.all_tasks()) <= tasks + 2
+        async with asyncio.timeout(PATIENCE_S):  # what has ended lets go of its pipes a little later
+            while descriptors() > before or len(asyncio.all_tasks()) > tasks + 2:
+                await asyncio.sleep(0)
         assert len(psutil.Process().children(recursive=True)) <= count
         it.keeper.end()
         assert await it.ended() == 0
@@ -146,7 +147,7 @@ def test_fifty_restarts_at_once_again_and_again(tmp_path: Path) -> None:
 
     async def play(it: Stage) -> None:
         pids = {it.pid(f"{name}-0") for name in names}
-        for round_ in range(4):
+        for round_ in range(2):
             for name in names:
                 it.keeper.post(Renewed(name, rolling=round_ % 2 == 1))
             await it.until(
@@ -174,7 +175,7 @@ def test_twenty_five_that_die_at_once_while_others_are_replaced(tmp_path: Path) 
 
 def test_deaths_during_the_shutdown(tmp_path: Path) -> None:
     text = "processes:\n" + "".join(
-        f"  p{index}: {{command: [sh, -c, 'trap : TERM; echo up; while :; do sleep 0.01; done'], shutdown: {{timeout: 20s}}"
+        f"  p{index}: {{command: [sh, -c, 'trap \"\" TERM; echo up; exec sleep 1000'], shutdown: {{timeout: 20s}}"
         + (f", depends_on: [p{index - 1}]}}\n" if index % 5 else "}\n")
         for index in range(25)
     )

@@ -1,7 +1,7 @@
+# ruff: noqa: ASYNC240  the files are changed under a watch, and that is what is tested
 """The files of a plan are watched as editors, deployments and Kubernetes change them."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -50,9 +50,9 @@ def play(path: Path, game: Callable[[Watched], Awaitable[None]]) -> None:
             it.task.cancel()
             await asyncio.gather(it.task, return_exceptions=True)
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     asyncio.run(whole())
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def text(word: str, *includes: str) -> str:

@@ -151,7 +151,7 @@ def test_fifty_restarts_at_once_again_and_again(tmp_path: Path) -> None:
             for name in names:
                 it.keeper.post(Renewed(name, rolling=round_ % 2 == 1))
             await it.until(
-                lambda: up(it, 50) and not it.keeper.state.rolls and not pids & {it.pid(f"{name}-0") for name in names}
+                lambda: up(it, 50) and not it.keeper.state.rolls and not pids & {it.pid(f"{name}-0") for name in names}  # noqa: B023  awaited here
             )
             pids = {it.pid(f"{name}-0") for name in names}
 

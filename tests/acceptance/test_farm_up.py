@@ -21,6 +21,7 @@ from outside import (
     Shell,
     assert_gone,
     decoded,
+    eventually,
     is_emptied,
     outcomes,
     running,
@@ -104,6 +105,64 @@ def test_a_farm_that_was_killed_goes_on_where_it_was(shell: Shell, tmp_path: Pat
         assert outcomes(farm.ends(1)) == ["lost", "completed"]
         assert farm.ends(second)["number"] == 2
         assert decoded(media / "out" / "video.mp4").frames == LONG_FRAMES
+
+
+def _program_of(farm: Running, name: str) -> psutil.Process:
+    """The master or a worker of the farm, as the kernel knows it."""
+
+    def found() -> psutil.Process | None:
+        return next((one for one in psutil.Process(farm.program.process.pid).children() if name in one.cmdline()), None)
+
+    one = eventually(found, f"the {name} runs")
+    assert isinstance(one, psutil.Process)
+    return one
+
+
+def test_a_killed_master_and_a_killed_worker_come_back_by_themselves(shell: Shell, tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    start = ("up", "--data", "farm", "--port", 0, "--media-root", media)
+    with running(shell.having(**QUICK), *start) as farm:
+        farm.submit(**LONG, output=str(media / "out"))
+        farm.reaches(1, "processing")
+        engine = farm.program.engine()
+        _program_of(farm, "master").kill()
+        # The socket outlived the master, so nobody is refused meanwhile, and the worker keeps its work.
+        assert farm.http("GET", "/ready").json()["ready"] is True
+        assert outcomes(farm.ends(1)) == ["completed"]
+        assert_gone([engine])
+        assert decoded(media / "out" / "video.mp4").frames == LONG_FRAMES
+
+        farm.submit(**LONG)
+        farm.reaches(2, "processing")
+        engine = farm.program.engine()
+        _program_of(farm, "worker").kill()
+        assert_gone([engine])
+        assert outcomes(farm.ends(2)) == ["lost", "completed"]
+        assert len(farm.http("GET", "/v1/nodes").json()["nodes"]) == 1
+        assert [one["process"] for one in farm.program.says("up.restarts", times=2)] == ["master", "worker-1"]
+
+
+def test_a_second_signal_hands_back_what_runs(shell: Shell) -> None:
+    start = ("up", "--data", "farm", "--port", 0)
+    with running(shell.having(**QUICK), *start, "--drain-timeout", 100) as farm:
+        farm.submit(**LONG, max_retries=0)
+        farm.reaches(1, "processing")
+        engine = farm.program.engine()
+        farm.program.signal(signal.SIGTERM)
+        farm.program.says("worker.draining")
+        farm.program.signal(signal.SIGTERM)
+        assert farm.program.wait() == 0
+        assert_gone([engine])
+    with running(shell, *start) as farm:
+        assert outcomes(farm.ends(1)) == ["handed_back", "completed"]
+
+
+def test_the_supervisor_of_a_farm_answers_ctl(farm: Running) -> None:
+    done = farm.shell.run("ctl", "status", "--socket", "farm/supervise.sock", "--output", "json")
+    assert done.code == 0, done.err
+    found = {one["name"] for one in done.json()["processes"]}
+    assert found == {"master", "worker-1", "worker-2"}
 
 
 def test_a_second_farm_on_the_same_data_names_the_first(farm: Running) -> None:

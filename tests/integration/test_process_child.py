@@ -125,6 +125,36 @@ def test_a_term_handler_runs_to_its_end(tmp_path):
 IGNORES_TERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)\nwhile True: signal.pause()"
 
 
+@pytest.mark.parametrize("whole_tree", [True, False])
+def test_the_whole_tree_is_told_or_the_child_alone_and_what_it_leaves_is_killed_at_once(tmp_path, whole_tree):
+    code = """if True:
+        import os, signal, sys
+        def tell(who, code):
+            def told(*_):
+                print(who, "was told", flush=True)
+                os._exit(code)
+            signal.signal(signal.SIGTERM, told)
+        tell("parent", 3)
+        if not os.fork():
+            tell("child", 0)
+            print("ready", flush=True)
+        while True:
+            signal.pause()
+    """
+
+    async def scenario():
+        heard = Heard()
+        child = await start(spec(code, tmp_path), heard)
+        await heard.until("ready")
+        end = await child.stop(PATIENCE_S, whole_tree=whole_tree)
+        assert end.code == 3
+        assert end.strays == (0 if whole_tree else 1)
+        assert sorted(heard.lines) == [*(["child was told"] if whole_tree else []), "parent was told", "ready"]
+        assert end.wall_s < PATIENCE_S
+
+    asyncio.run(scenario())
+
+
 def test_ignoring_term_ends_in_kill_after_the_grace_and_not_before(tmp_path):
     async def scene():
         heard, clock = Heard(), VirtualClock()

@@ -1,6 +1,7 @@
 """`millrace up`."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -36,34 +37,51 @@ def up(
     as_json: bool,
 ) -> None:
     """Run a whole farm on this machine: a master, workers, and a status page."""
-    from millrace.cli.run import check_roots, configure_logs, run, say  # noqa: PLC0415  not needed for --help
+    import asyncio  # noqa: PLC0415  not needed for --help
+
+    from millrace.cli.run import check_roots, collect_garbage, configure_logs, log_form, say  # noqa: PLC0415
     from millrace.config.settings import MasterSettings, WorkerSettings, read  # noqa: PLC0415
-    from millrace.programs.all_in_one import AllInOne  # noqa: PLC0415
+    from millrace.programs.up import up as keep  # noqa: PLC0415
+    from millrace.runtime.clock import SystemClock  # noqa: PLC0415
+    from millrace.runtime.notify import Notifier, watchdog  # noqa: PLC0415
 
     master = read(MasterSettings, os.environ, data=data, port=port)
     worker = read(
         WorkerSettings,
         os.environ,
-        masters=("http://later",),
         media_roots=media_roots or None,
         allow_private_inputs=False if no_private_inputs else None,
         drain_timeout_s=drain_timeout,
     )
     check_roots(worker.media_roots)
     configure_logs(secrets=[master.api_key])
-    farm = AllInOne(master, worker, count=workers)
+    notifier = Notifier(os.environ)
 
-    def ready() -> None:
-        found = farm.master
-        where = f"in {found.key_file}" if found.key_file else "the one that was given"
+    def ready(url: str, key: str, key_file: Path | None) -> None:
+        where = f"in {key_file}" if key_file else "the one that was given"
         text = (
-            f"Millrace is ready at {found.url}\n"
+            f"Millrace is ready at {url}\n"
             f"  API key    {where}\n"
             f"  workers    {workers}\n"
             f"  media      {', '.join(map(str, worker.media_roots)) or 'uploads and URLs only; --media-root allows folders'}\n"
             "Ctrl-C drains and stops it."
         )
-        say({"url": found.url, "api_key": found.key}, as_json=as_json, text=text)
+        say({"url": url, "api_key": key}, as_json=as_json, text=text)
+        notifier.ready()
 
-    patience_s = DRAIN_TIMEOUT_S if worker.drain_timeout_s is None else worker.drain_timeout_s
-    run(farm, ready=ready, workers=lambda: farm.workers, drain_timeout_s=patience_s)
+    collect_garbage()
+    farm = keep(
+        master,
+        worker,
+        count=workers,
+        drain_timeout_s=DRAIN_TIMEOUT_S if worker.drain_timeout_s is None else worker.drain_timeout_s,
+        log_form=log_form(),
+        environ=os.environ,
+        ready=ready,
+    )
+
+    async def main() -> int:
+        async with watchdog(notifier, clock=SystemClock()):
+            return await farm
+
+    sys.exit(asyncio.run(main()))

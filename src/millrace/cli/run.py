@@ -29,9 +29,14 @@ _NAMED = (StoreBusyError, SchemaTooNewError, BlobsRefused, StateBusyError, State
 """What is the fault of the folder or the address that was named: as long as it is as it is, every start ends so."""
 
 
+def log_form() -> str:
+    """How events are written: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
+    return os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
+
+
 def configure_logs(*, secrets: Sequence[str] = ()) -> None:
-    """Send events to stderr: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
-    form = os.environ.get("MILLRACE_LOG", "text" if sys.stderr.isatty() else "json")
+    """Send events to stderr in the form of :func:`log_form`."""
+    form = log_form()
     level = os.environ.get("MILLRACE_LOG_LEVEL", "info")
     if form not in {"text", "json"}:
         raise CommandError(f"cannot use MILLRACE_LOG: {form!r} is neither text nor json", code=2)

@@ -65,6 +65,7 @@ class Child:
         self._collected = False  # from then on the pid may be another's
         self._kill_at_s: float | None = None
         self._stop_signal = signal.SIGTERM
+        self._stop_tree = True
         self._stop_changed = asyncio.Event()
         self._life = asyncio.create_task(self._live(), name=f"child {self._popen.pid}")
 
@@ -122,9 +123,13 @@ class Child:
         """How it ended. Cancelling this does not touch the child. Raises CannotStop when something survived SIGKILL."""
         return await asyncio.shield(self._life)
 
-    async def stop(self, grace_s: float = 10.0, *, by: signal.Signals = signal.SIGTERM) -> Exit:
+    async def stop(
+        self, grace_s: float = 10.0, *, by: signal.Signals = signal.SIGTERM, whole_tree: bool = True
+    ) -> Exit:
         """SIGTERM (or `by`) to the whole tree, SIGKILL to what is left after `grace_s`; nothing is left when it returns.
 
+        Without `whole_tree` the child alone gets the signal, because it ends what it has started by itself; what it leaves
+        is killed all the same.
         Works on a paused child. A second call can shorten the grace, never lengthen it. After the end it only tells how
         the child ended.
         """
@@ -132,6 +137,7 @@ class Child:
         if self._kill_at_s is None or kill_at_s < self._kill_at_s:
             self._kill_at_s = kill_at_s
             self._stop_signal = by
+            self._stop_tree = whole_tree
             self._stop_changed.set()
         return await self.wait()
 
@@ -206,13 +212,17 @@ class Child:
 
     async def _ask_to_end(self) -> None:
         """TERM, and wait until the whole tree has gone or the grace is over."""
-        self._tree.signal(self._stop_signal)
+        if self._stop_tree:
+            self._tree.signal(self._stop_signal)
+        else:
+            self.send(self._stop_signal)
         # Also when it was stopped by others: a stopped process handles no SIGTERM.
         self._paused = False
         members = self._tree.signal(signal.SIGCONT)
         while members and self._kill_at_s is not None:
             left_s = self._kill_at_s - self._clock.monotonic()
-            if left_s <= 0:
+            nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)
+            if left_s <= 0 or nobody_told:
                 return
             self._stop_changed.clear()
             await self._first_end_or_shorter_grace(members, left_s)

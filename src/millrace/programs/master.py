@@ -88,6 +88,8 @@ class MasterProgram(Service):
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
+        if self._listening is not None:
+            self._parts.callback(self._listening.close)  # also where nothing comes of it
         _make_folder(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)

@@ -35,15 +35,38 @@ _OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 """Variables that are meant for us: no process speaks for the supervisor to who started it."""
 
 
+class Watcher:
+    """Hears what happens: here it tells the log of every change, and every signal that asks to end does so."""
+
+    def changed(self, keeper: Keeper, each: Id, instance: Instance | None) -> None:
+        """An instance has changed, or (None) was scaled away."""
+        del keeper
+        if instance is None:
+            log.info("supervisor.gone", instance=str(each))
+            return
+        fields = {"reason": instance.reason} if instance.reason else {}
+        log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)
+
+    def told_to_end(self, keeper: Keeper) -> None:
+        """A signal asks to end, perhaps again."""
+        keeper.end()
+
+
 async def supervise(
-    plan: Plan, *, environ: Mapping[str, str], cwd: Path, control: ControlSettings, source: PlanFile | None = None
+    plan: Plan,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    control: ControlSettings,
+    watcher: Watcher | None = None,
+    source: PlanFile | None = None,
 ) -> int:
-    """Keep what the plan says; returns the exit code when nothing is left.
+    """Keep what the plan says; returns the exit code when nothing is left. `watcher` hears what happens.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
     other signals that would end us are ignored. SIGHUP reads the plan of `source` again, where that is given, the plan
-    forwards none, and no terminal sent it. To be called once, in a process of its own: it adopts orphans, and marks itself, so that whatever it starts is found and killed also when it is itself
-    killed.
+    forwards none, and no terminal sent it. To be called once, in a process of its own: it adopts orphans, and marks
+    itself, so that whatever it starts is found and killed also when it is itself killed.
 
     Raises:
         SettingError: the control API cannot be served as it was asked for; nothing was started.
@@ -56,9 +79,13 @@ async def supervise(
 
     logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
 
+    watcher = watcher or Watcher()
+
     def changed(each: Id, instance: Instance | None) -> None:
-        _tell(logs, each, instance)
+        if instance is None:
+            logs.forget(each)
         supervisor.heard(each, instance)
+        watcher.changed(keeper, each, instance)
 
     doors = ControlDoors(supervisor, control, environ)
     inherit_nothing()
@@ -69,10 +96,8 @@ async def supervise(
 
     def adopted(now: Plan) -> None:
         logs.adopt(now)
-        signals.heed(now)
         supervisor.adopted(now)
-        if reloader is not None:
-            reloader.follow(now)
+        _follow(now, signals, reloader)
 
     keeper = Keeper(
         plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
@@ -82,7 +107,8 @@ async def supervise(
     reloader = None if source is None else Reloader(source, keeper, clock)
     supervisor.attach(keeper, reloader)
     signals = Signals(
-        end=keeper.end, pass_on=keeper.pass_on, terminal=sys.stdin is not None and sys.stdin.isatty(),
+        end=partial(watcher.told_to_end, keeper), pass_on=keeper.pass_on,
+        terminal=sys.stdin is not None and sys.stdin.isatty(),
         reload=None if reloader is None else partial(reloader.asked, "SIGHUP"),
     )  # fmt: skip
     orphans = Orphans(clock)
@@ -90,9 +116,7 @@ async def supervise(
     try:
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
         running = asyncio.create_task(keeper.run(), name="keeper")
-        signals.heed(plan)
-        if reloader is not None:
-            reloader.follow(plan)
+        _follow(plan, signals, reloader)
         with signals, events_to(logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
@@ -111,6 +135,13 @@ async def supervise(
             warden.dismiss()
 
 
+def _follow(plan: Plan, signals: Signals, reloader: Reloader | None) -> None:
+    """Heed what this plan says of signals, and of its files."""
+    signals.heed(plan)
+    if reloader is not None:
+        reloader.follow(plan)
+
+
 def _tell_news(supervisor: Supervisor, news: News) -> None:
     log_news(news)
     supervisor.told(news)
@@ -126,12 +157,3 @@ def _targets() -> Mapping[Stream, Target]:
         if os.path.sameopenfile(1, 2):
             err = out
     return {"stdout": out, "stderr": err}
-
-
-def _tell(logs: Logs, each: Id, instance: Instance | None) -> None:
-    if instance is None:
-        logs.forget(each)
-        log.info("supervisor.gone", instance=str(each))
-        return
-    fields = {"reason": instance.reason} if instance.reason else {}
-    log.info("supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields)

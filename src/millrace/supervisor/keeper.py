@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from signal import SIGTERM, Signals
+from signal import Signals
 
 from msgspec.structs import replace
 
@@ -14,6 +14,7 @@ from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.change.metering import Meters
+from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.health.vigils import Vigils
@@ -21,7 +22,7 @@ from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.schedule.heartbeat import Heartbeats
 from millrace.supervisor.schedule.jobs import Watch, soonest
@@ -121,6 +122,7 @@ class Keeper:
             clock=clock, spec_of=self._spec_of_process, post=self.post
         )  # fmt: skip
         self._readiness: ReadinessFile | None = None
+        self._timers: dict[tuple[type, Id | None], asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurried = False
@@ -172,6 +174,13 @@ class Keeper:
             if theirs is not None:
                 child.send(theirs)
 
+    def signal(self, process: str, number: Signals) -> int:
+        """Send a signal to the main process of each instance; to how many."""
+        children = [child for each, child in self._children.items() if each.process == process]
+        for child in children:
+            child.send(number)
+        return len(children)
+
     def saw(self, each: Id, entries: Sequence[Entry]) -> None:
         """Let it be known what an instance printed, before anything is filtered out and after secrets are."""
         self._vigils.saw(each, entries[0].stream, (entry.message for entry in entries))
@@ -188,7 +197,7 @@ class Keeper:
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
-                self._task(_stopped(child, 0.0, SIGTERM))
+                self._task(_stopped(child, 0.0, Shutdown()))
         self.post(Ending())
         if self._hurried:
             self._hooks.hurry()
@@ -213,6 +222,7 @@ class Keeper:
                 case Adopt():
                     self._adopt(effect.plan)
                 case Reloaded() | Rolled() | Rescaled():
+                    self._drop_timers(effect)
                     self._told(effect)
                 case Finish():
                     if self._code is not None and not self._code.done():
@@ -248,8 +258,10 @@ class Keeper:
                 self._vigils.begin(effect)
             case Await():
                 self._vigils.wait(effect)
-            case Wake() | Prove() | Limit() | LimitReload():
-                self._later(effect.after_s, _promised(effect))
+            case Wake():
+                self._later(effect.after_s, Due(effect.id, effect.run))
+            case Prove() | Limit() | LimitReload():
+                self._limit(effect)
             case RunHooks():
                 self._hooks.start(effect)
             case HaltHooks():
@@ -325,7 +337,7 @@ class Keeper:
         if child is None:
             self._early.add(each)
         else:
-            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule.signal))
+            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule))
 
     def _belongs(self, each: Id, pid: int) -> bool:
         child = self._children.get(each)
@@ -355,19 +367,32 @@ class Keeper:
         if schedule is not None and schedule.heartbeat is not None:
             self._heartbeats.send(schedule.heartbeat, effect.process, run)
 
-    def _later(self, after_s: float, event: Event) -> None:
+    def _later(self, after_s: float, event: Event) -> asyncio.Task[None]:
         async def wait() -> None:
             await self._clock.sleep(after_s)
             self.post(event)
 
-        self._task(wait())
+        return self._task(wait())
+
+    def _limit(self, effect: Prove | Limit | LimitReload) -> None:
+        """A later one takes the place of the one before; it goes when there is nothing left to wait for."""
+        key = (type(effect), None if isinstance(effect, LimitReload) else effect.id)
+        if key in self._timers:
+            self._timers.pop(key).cancel()
+        timer = self._timers[key] = self._later(effect.after_s, _promised(effect))
+        timer.add_done_callback(lambda done: self._timers.pop(key) if self._timers.get(key) is done else None)
+
+    def _drop_timers(self, news: News) -> None:
+        for (kind, each), timer in tuple(self._timers.items()):
+            reloaded = isinstance(news, Reloaded) and news.reload.outcome is not Outcome.PENDING and kind is LimitReload
+            rolled = isinstance(news, Rolled) and each is not None and each.process == news.process and kind is Limit
+            if reloaded or rolled:
+                timer.cancel()
 
 
-def _promised(effect: Wake | Prove | Limit | LimitReload) -> Event:
+def _promised(effect: Prove | Limit | LimitReload) -> Event:
     """What is to be said when the time has come."""
     match effect:
-        case Wake():
-            return Due(effect.id, effect.run)
         case Prove():
             return Proven(effect.id, effect.run, effect.spell)
         case Limit():
@@ -376,6 +401,6 @@ def _promised(effect: Wake | Prove | Limit | LimitReload) -> Event:
             return ReloadLate(effect.number)
 
 
-async def _stopped(child: Child, grace_s: float, by: Signals) -> None:
+async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:
     with suppress(CannotStop):  # whoever waits for its end is told
-        await child.stop(grace_s, by=by)
+        await child.stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)

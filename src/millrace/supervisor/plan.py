@@ -51,11 +51,19 @@ class Restart(Struct, frozen=True, kw_only=True):
     success_codes: frozenset[int] = frozenset({0})
 
 
+class Recipient(StrEnum):
+    """Who is told to stop."""
+
+    ALL = "all"  # the whole tree
+    MAIN = "main"  # the process that was started, which sees to what it has started
+
+
 class Shutdown(Struct, frozen=True, kw_only=True):
-    """How a process is stopped: a signal to its whole tree, and SIGKILL for what is left after `timeout_s`."""
+    """How a process is stopped: a signal, and SIGKILL for what is left of its tree after `timeout_s`."""
 
     signal: Signals = Signals.SIGTERM
     timeout_s: float = 10.0
+    to: Recipient = Recipient.ALL
 
 
 class ProcessPlan(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from millrace.supervisor.plan import (
     Plan,
     Policy,
     ProcessPlan,
+    Recipient,
     Restart,
     Shutdown,
 )
@@ -280,7 +281,11 @@ def _restart(reader: Reader, words: tuple[str, str, str, str], usual: Restart) -
 def _shutdown(reader: Reader) -> Shutdown:
     inner = reader.inner("shutdown")
     word = inner.word("signal", (*SIGNALS, *(f"SIG{name}" for name in SIGNALS)), "TERM")
-    found = Shutdown(signal=Signals[f"SIG{word.removeprefix('SIG')}"], timeout_s=inner.duration("timeout", 10.0))
+    found = Shutdown(
+        signal=Signals[f"SIG{word.removeprefix('SIG')}"],
+        timeout_s=inner.duration("timeout", 10.0),
+        to=Recipient(inner.word("to", Recipient, Recipient.ALL)),
+    )
     inner.done()
     return found
 

@@ -1,6 +1,5 @@
 """Who this worker is: a fingerprint that stays with its state folder, and a boot id that is new with every start."""
 
-import fcntl
 import os
 import re
 import uuid
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from msgspec import Struct
+
+from millrace.runtime.hold import HeldError, Hold
 
 _FINGERPRINT = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
@@ -34,7 +35,7 @@ class StateFolder:
     def __init__(self, path: Path) -> None:
         """Nothing is touched before :meth:`open`."""
         self.path = path
-        self._lock: int | None = None
+        self._hold: Hold | None = None
 
     def open(self) -> Identity:
         """Take hold of the folder, made where missing, and read or invent the fingerprint.
@@ -45,43 +46,35 @@ class StateFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.path / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            hold = Hold.take(self.path / "worker.lock")
+        except HeldError as error:
+            raise StateBusyError(
+                f"cannot start a worker on {self.path}: the worker with pid {error.holder} uses it; "
+                "stop that one, or give this one a state folder of its own"
+            ) from None
         except OSError as error:
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)
             reason = "it is no folder" if no_folder else error.strerror
             raise StateUnusableError(f"cannot use the state folder {self.path}: {reason}; name another one") from error
         try:
-            self._hold(descriptor)
             identity = Identity(fingerprint=self._fingerprint(), boot_id=uuid.uuid4().hex)
         except BaseException:
-            os.close(descriptor)
+            hold.release()
             raise
-        self._lock = descriptor
+        self._hold = hold
         return identity
 
     def close(self) -> None:
         """Let go of the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _hold(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise StateBusyError(
-                f"cannot start a worker on {self.path}: the worker with pid {pid} uses it; "
-                "stop that one, or give this one a state folder of its own"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def _fingerprint(self) -> str:
         path = self.path / "fingerprint"

@@ -140,8 +140,8 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
 
     master = MasterSettings(data=data, port=0, heartbeat_s=HEARTBEAT_S)
     heeded = {name: os.environ[name] for name in HEEDED if name in os.environ}
-    worker = read(WorkerSettings, heeded, masters=("http://later",), ffmpeg=order.ffmpeg)
-    farm = AllInOne(master, worker, count=1, shape=shape)
+    worker = read(WorkerSettings, heeded, ffmpeg=order.ffmpeg)
+    farm = AllInOne(master, worker, shape=shape)
     heard: list[signal.Signals] = []
     async with stop_signals(heard.append) as stop, farm:
         collect_garbage()

@@ -28,6 +28,7 @@ from millrace.domain.records import (
 )
 from millrace.domain.states import State, check_transition
 from millrace.runtime.clock import Clock
+from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import jobs as job_units
@@ -35,7 +36,6 @@ from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, open_connection
-from millrace.store.sqlite.pidfile import PidFile
 from millrace.store.sqlite.readers import Readers
 from millrace.store.sqlite.schema import migrate
 from millrace.store.sqlite.writer import Writer
@@ -45,6 +45,7 @@ from millrace.store.store import (
     JobFilter,
     JobPage,
     Listener,
+    StoreBusyError,
     StoreError,
     StoreUnavailableError,
 )
@@ -62,7 +63,7 @@ class SqliteStore:
         self._vfs = vfs
         self._listeners = Listeners()
         self._classes: dict[str, int] = {}
-        self._pidfile: PidFile | None = None
+        self._hold: Hold | None = None
         self._writer: Writer | None = None
         self._readers: Readers | None = None
 
@@ -78,7 +79,9 @@ class SqliteStore:
     def _open(self) -> apsw.Connection:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._pidfile = PidFile.take(self._path)
+            self._hold = Hold.take(self._path.with_name(self._path.name + ".pid"))
+        except HeldError as error:
+            raise StoreBusyError(f"cannot open the database {self._path}: {error}; stop that one first") from error
         except OSError as error:
             raise StoreUnavailableError(f"cannot open the database {self._path}: {error}") from error
         try:
@@ -97,9 +100,9 @@ class SqliteStore:
         return connection
 
     def _release(self) -> None:
-        if self._pidfile is not None:
-            self._pidfile.release()
-            self._pidfile = None
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
 
     async def stop(self) -> None:
         writer, readers, self._writer, self._readers = self._writer, self._readers, None, None

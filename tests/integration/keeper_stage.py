@@ -14,7 +14,7 @@ from millrace.supervisor.plan import Plan
 from millrace.supervisor.plan_document import plan_from
 from millrace.supervisor.state import Id, Instance, Phase, Reloaded, Replanned, Rolled
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Stage:

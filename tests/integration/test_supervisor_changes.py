@@ -141,62 +141,6 @@ def test_a_hundred_stops_and_starts_in_a_row(tmp_path: Path) -> None:
     without_leaks("processes: {web: {command: [sleep, '1000']}}", tmp_path, play, count=1)
 
 
-def test_fifty_restarts_at_once_again_and_again(tmp_path: Path) -> None:
-    names = [f"p{index}" for index in range(50)]
-    text = "processes:\n" + "".join(f"  {name}: {{command: [sleep, '1000'], {QUICK}}}\n" for name in names)
-
-    async def play(it: Stage) -> None:
-        pids = {it.pid(f"{name}-0") for name in names}
-        for round_ in range(2):
-            for name in names:
-                it.keeper.post(Renewed(name, rolling=round_ % 2 == 1))
-            await it.until(
-                lambda: up(it, 50) and not it.keeper.state.rolls and not pids & {it.pid(f"{name}-0") for name in names}  # noqa: B023  awaited here
-            )
-            pids = {it.pid(f"{name}-0") for name in names}
-
-    without_leaks(text, tmp_path, play, count=50)
-
-
-def test_twenty_five_that_die_at_once_while_others_are_replaced(tmp_path: Path) -> None:
-    text = f"processes: {{web: {{command: [sleep, '1000'], scale: 50, rolling: {{max_unavailable: 5, min_ready: 0}}}}, db: {{command: [sleep, '1000'], {QUICK}}}}}"
-
-    async def play(it: Stage) -> None:
-        pids = {it.pid(f"web-{index}") for index in range(50)}
-        it.keeper.post(Renewed("web", rolling=True))
-        for index in range(25, 50):
-            os.kill(it.pid(f"web-{index}"), signal.SIGKILL)
-        await it.until(lambda: "web rolled" in it.told and up(it, 51))
-        assert not pids & {it.pid(f"web-{index}") for index in range(50)}
-        assert not any(psutil.pid_exists(pid) and psutil.Process(pid).ppid() == os.getpid() for pid in pids)
-
-    without_leaks(text, tmp_path, play, count=51)
-
-
-def test_deaths_during_the_shutdown(tmp_path: Path) -> None:
-    text = "processes:\n" + "".join(
-        f"  p{index}: {{command: [sh, -c, 'trap \"\" TERM; echo up; exec sleep 1000'], shutdown: {{timeout: 20s}}"
-        + (f", depends_on: [p{index - 1}]}}\n" if index % 5 else "}\n")
-        for index in range(25)
-    )
-    before = descriptors()
-
-    async def play(it: Stage) -> None:
-        await it.until(lambda: len(it.lines) == 25)
-        it.keeper.end()
-        while it.keeper.state.instances and not it.run.done():
-            there = [each for each, one in it.keeper.state.instances.items() if one.there]
-            for each in there:
-                os.kill(it.keeper.facts[each].pid or 0, signal.SIGKILL)
-            gone = {each for each in there if it.keeper.state.instances[each].there}
-            await it.until(lambda: it.run.done() or not any(it.keeper.state.instances[e].there for e in gone))  # noqa: B023
-        assert await it.ended() == 0
-        assert psutil.Process().children(recursive=True) == []
-
-    stage(text, tmp_path, play)
-    assert descriptors() == before
-
-
 def test_twenty_plans_one_after_the_other_leave_nothing(tmp_path: Path) -> None:
     def plan(number: int) -> str:
         return f"""

@@ -39,6 +39,7 @@ bench: install ## measure, never part of the tests
 lock: ## pin every dependency with its hash
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group pyproject.toml:browser -o tests/browser/requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url bench/supervisors.in -o bench/supervisors.txt
 
 clean: ## remove what install and tests made
 	@rm -rf $(VENV) dist build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,7 +6,8 @@ Prints one JSON object: how many operations were done in how many seconds, the l
 the processes in `watch` (with their children) took meanwhile. Kinds:
 
     submit     POST /v1/jobs, again and again
-    pairs      claim one task, complete it, again and again: a worker whose engine takes no time
+    pairs      complete one task, which claims the next, again and again: a worker whose engine takes no time
+    apart      the same in two requests: claim one task, complete it
     pickup     one worker parked in a long poll, one client that submits: from just before the POST to the claim's reply
     parked     `clients` workers parked in long polls, nothing happens
     beats      `clients` nodes, each with one task, beat every `every_s` seconds
@@ -172,6 +173,13 @@ class Speaker:
         """The task is done; it had no outputs."""
         return self.post(f"/v1/tasks/{task}/complete", b'{"node":"%s","attempt":%d}' % (node.id.encode(), attempt))
 
+    def complete_and_claim(self, node: "Registered", task: str, attempt: int) -> bytes:
+        """The same, asking for the next task."""
+        node.asked += 1
+        claim = b'{"epoch":%d,"request":"%s-%x"}' % (node.epoch, node.token, node.asked)
+        body = b'{"node":"%s","attempt":%d,"claim":%s}' % (node.id.encode(), attempt, claim)
+        return self.post(f"/v1/tasks/{task}/complete", body)
+
     def beat(self, node: "Registered", task: str | None, attempt: int, fraction: float) -> bytes:
         """One heartbeat, with the progress of the task if there is one."""
         progress = {"fraction": fraction, "phase": "encode", "frame": 100, "fps": 25.0, "speed": 1.0, "eta_s": 9.0}
@@ -196,8 +204,8 @@ def registered(body: bytes) -> Registered:
 
 
 def given(body: bytes) -> tuple[str, int] | None:
-    """Task and attempt of a claim's reply; only these two are read, for a real worker's parsing is not measured."""
-    at = body.find(b'"task":"')
+    """Task and attempt that a claim was given; only these two are read, for a real worker's parsing is not measured."""
+    at = body.find(b'"task":"', body.find(b'"tasks":['))
     if at < 0:
         return None
     task = body[at + 8 : body.index(b'"', at + 8)]
@@ -227,7 +235,24 @@ def submitter(say: Speaker, tally: Tally, gate: Gate) -> Steps:
 
 
 def puller(say: Speaker, tally: Tally, gate: Gate) -> Steps:
-    """A worker whose engine takes no time."""
+    """A worker whose engine takes no time: each report claims the next task, as the real worker's does."""
+    node = registered((yield say.register()))
+    gate.enter()
+    task = None
+    while True:
+        began = time.perf_counter()
+        if task is None:
+            task = given((yield say.claim(node, 0)))
+            if task is None:
+                tally.dry += 1
+                yield 0.01
+            continue
+        task = given((yield say.complete_and_claim(node, *task)))
+        tally.add(began)
+
+
+def asker(say: Speaker, tally: Tally, gate: Gate) -> Steps:
+    """A worker that claims and reports apart."""
     node = registered((yield say.register()))
     gate.enter()
     while True:
@@ -338,6 +363,8 @@ def steps_of(task: dict[str, Any], say: Speaker, tally: Tally, gate: Gate) -> li
         return [submitter(say, tally, gate) for _ in range(count)]
     if kind == "pairs":
         return [puller(say, tally, gate) for _ in range(count)]
+    if kind == "apart":
+        return [asker(say, tally, gate) for _ in range(count)]
     if kind == "parked":
         return [parked(say, tally, gate) for _ in range(count)]
     if kind == "beats":

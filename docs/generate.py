@@ -40,6 +40,12 @@ ELSEWHERE = (
     ),
     ("XDG_CACHE_HOME", "Where `transcode` remembers which encoders work; without it, `~/.cache`."),
     ("XDG_STATE_HOME", "Where `transcode` keeps the log of a job that failed; without it, `~/.local/state`."),
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "Where `supervise` sends traces, with `millrace[otel]`; as OpenTelemetry has it, also with `_TRACES`.",
+    ),
+    ("OTEL_TRACES_EXPORTER", "`otlp`, `console` (to stderr) or `none`."),
+    ("OTEL_SDK_DISABLED", "`true`: no traces."),
     ("NOTIFY_SOCKET", "Set by systemd; `up`, `master` and `worker` say there that they are ready, and that they stop."),
     ("WATCHDOG_USEC", "Set by systemd with `WatchdogSec`; they say there twice as often that their event loop turns."),
 )
@@ -222,7 +228,7 @@ def metrics() -> str:
             *table(METRICS),
             "## A supervisor\n",
             "`millrace supervise` serves these at `/metrics` of its unix socket, and of `--listen` to whoever shows its key.",
-            "The series of an instance that was scaled away are gone.\n",
+            "The series of an instance that was scaled away, and of a process that left the plan, are gone.\n",
             *table(SUPERVISOR_METRICS),
         ]
     )
@@ -240,6 +246,7 @@ def api() -> str:
         Access.OPEN: "anybody, without a key",
         Access.READ: "see jobs, nodes, logs and outputs",
         Access.OPERATE: "submit and steer jobs, upload, drain nodes",
+        Access.ADMIN: "end a supervisor, read its audit trail",
         Access.WORK: "be a worker: claim, report, deliver",
     }
 
@@ -269,7 +276,8 @@ def api() -> str:
             *table(one for one in TABLE if one.alias),
             "## A supervisor\n",
             "What `millrace supervise` answers on its unix socket, to its own user and to root without a key, and on TCP to",
-            "whoever shows the key. [supervise-openapi.json](supervise-openapi.json) has every shape.\n",
+            "whoever shows the key. [Others](../how-to/supervise.md#who-may-do-what) may do what their role opens.",
+            "[supervise-openapi.json](supervise-openapi.json) has every shape.\n",
             *table(CONTROL),
         ]
     )

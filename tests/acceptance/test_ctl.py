@@ -19,6 +19,7 @@ processes:
     env: {PASSWORD: hunter2}
   web: {command: [sh, -c, "echo $$MILLRACE_INSTANCE says $${MILLRACE_SUPERVISE_KEY:-nothing}; exec sleep 1000"], depends_on: [db]}
   job: {command: [sh, -c, "exit 3"], restart: never}
+  nightly: {command: [sh, -c, "exit 5"], schedule: "0 3 * * *"}
   spare: {command: [nonesuch-program], initial_state: stopped}
 """
 
@@ -39,6 +40,15 @@ def serving(process: "subprocess.Popen[str]") -> dict[str, Any]:
         up += entry.get("instance") == "web-0" and entry.get("ready") is True
         control = entry if entry["event"] == "supervisor.control" else control
     return control
+
+
+def control_url(process: "subprocess.Popen[str]") -> str:
+    """Where it answers on TCP."""
+    assert process.stderr is not None
+    while True:
+        entry = json.loads(process.stderr.readline())
+        if entry["event"] == "supervisor.control" and "url" in entry:
+            return str(entry["url"])
 
 
 def ended(process: "subprocess.Popen[str]") -> None:
@@ -65,7 +75,7 @@ def test_the_status_is_a_table_that_fits(shell: Shell, running: "subprocess.Pope
     lines = done.out.splitlines()
     assert lines[0].split() == ["NAME", "STATE", "READY", "PID", "UPTIME", "RESTARTS", "REASON"]
     assert [line.split()[:3] for line in lines[1:]] == [
-        ["db-0", "running", "yes"], ["job-0", "failed", "no"], ["spare", "stopped", "-"], ["web-0", "running", "yes"],
+        ["db-0", "running", "yes"], ["job-0", "failed", "no"], ["nightly-0", "scheduled", "no"], ["spare", "stopped", "-"], ["web-0", "running", "yes"],
     ]  # fmt: skip
     assert lines[2].endswith("exited with code 3")
     assert max(map(len, lines)) <= 80
@@ -95,7 +105,7 @@ def test_what_cannot_be_done_is_a_sentence(shell: Shell, running: "subprocess.Po
     for words, code, said in (
         (("start", "web"), 1, "millrace: cannot start web: it is running already\n"),
         (("stop", "spare"), 1, "millrace: cannot stop spare: it is stopped, and nothing of it runs\n"),
-        (("restart", "nix"), 1, "millrace: there is no process nix; the plan has db, job, spare, web\n"),
+        (("restart", "nix"), 1, "millrace: there is no process nix; the plan has db, job, nightly, spare, web\n"),
         (("scale", "web=1001"), 1, "makes 1001 of web; allowed: 0 to 1000"),
         (("scale", "web"), 2, "is no NAME=N, such as web=3"),
         (("status", "--url", "nonsense"), 2, "as a supervisor: write http://HOST:PORT"),
@@ -106,6 +116,94 @@ def test_what_cannot_be_done_is_a_sentence(shell: Shell, running: "subprocess.Po
         assert done.code == code, done.err
         assert said in done.err, done.err
         assert done.out == ""
+
+
+def test_scheduled_processes_are_paused_and_triggered(
+    shell: Shell, plan: Path, running: "subprocess.Popen[str]"
+) -> None:
+    done = shell.run("ctl", "schedule", "show")
+    assert done.out.splitlines()[0].split() == [
+        "name",
+        "schedule",
+        "state",
+        "next",
+        "run",
+        "last",
+        "run",
+        "runs",
+        "succeeded",
+    ]
+    assert " idle " in done.out.splitlines()[1]
+    assert " paused " in shell.run("ctl", "schedule", "pause", "nightly").out
+    done = shell.run("ctl", "trigger", "nightly", "--wait", "60")
+    assert (done.code, done.out) == (1, "run 1 of nightly failed: exited with code 5\n")
+    assert shell.run("ctl", "trigger", "nightly").out == "run 2 of nightly was asked for\n"
+    assert shell.run("ctl", "schedule", "resume", "nightly", "-o", "json").json()["schedules"][0]["paused"] is False
+    assert shell.run("ctl", "history", "nightly", "-o", "json").json()["runs"][0]["by"] == "hand"
+    assert shell.run("ctl", "history", "--type", "scheduled").out.splitlines()[1].split()[0] == "nightly-0"
+    for words, said in (
+        (("trigger", "web"), "there is no schedule of web: it is a service"),
+        (("schedule", "resume", "nightly"), "cannot resume nightly: it is not paused"),
+        (("signal", "web", "NOPE"), "is no signal of this system"),
+        (("signal", "spare", "HUP"), "cannot signal spare: it is stopped"),
+    ):
+        done = shell.run("ctl", *words)
+        assert (done.code, done.out) == (1, "")
+        assert said in done.err
+
+
+def test_what_is_there_and_who_did_what(shell: Shell, running: "subprocess.Popen[str]") -> None:
+    assert shell.run("ctl", "signal", "web", "CONT").out == "sent SIGCONT to 1 process of web\n"
+    plan = shell.run("ctl", "plan")
+    assert "PASSWORD: '***'" in plan.out
+    assert "hunter2" not in plan.out + shell.run("ctl", "plan", "-o", "json").out
+    assert shell.run("ctl", "hooks").out == "no hook has run yet\n"
+    assert [line for line in shell.run("ctl", "logs").out.splitlines() if line == "web-0 | web-0 says nothing"]
+    entries = shell.run("ctl", "audit", "web", "-o", "json").json()["entries"]
+    assert [(one["role"], one["request"], one["status"]) for one in entries] == [("admin", {"signal": "CONT"}, 200)]
+    assert "/v1/processes/web/signal" in shell.run("ctl", "audit").out
+    done = shell.having(_MILLRACE_COMPLETE="bash_complete", COMP_WORDS="millrace ctl restart w", COMP_CWORD="3").run()
+    assert done.out == "plain,web\n"
+
+
+def test_a_key_of_an_access_file_opens_what_its_role_does(shell: Shell, plan: Path) -> None:
+    made = shell.run("supervise", "key", "ci", "--role", "viewer", "--expires", "2099-12-31", "-o", "json").json()
+    (shell.home / "access.yaml").write_text(
+        f"keys: [{json.dumps(made['entry'])}]\nrate: {{per_second: 50, burst: 100}}\n"
+    )
+    process = shell.start(
+        "supervise", "-c", plan, "--listen", "127.0.0.1:0", "--access", shell.home / "access.yaml",
+        "--audit-log", shell.home / "audit.jsonl",
+    )  # fmt: skip
+    try:
+        url = control_url(process)
+        viewer = shell.having(MILLRACE_SUPERVISE_KEY=made["key"])
+        assert viewer.run("ctl", "status", "web", "--url", url).code == 0
+        done = viewer.run("ctl", "stop", "web", "--url", url)
+        assert (done.code, done.err) == (1, "millrace: cannot answer: you may not `operate` here\n")
+        assert shell.run("ctl", "shutdown").code == 0  # who runs it may do everything
+        process.communicate(timeout=PATIENCE_S)
+        (refused, ended_it) = map(json.loads, (shell.home / "audit.jsonl").read_text().splitlines())
+        assert (refused["caller"], refused["role"], refused["status"]) == ("ci", "viewer", 403)
+        assert (ended_it["path"], ended_it["role"], ended_it["status"]) == ("/v1/shutdown", "admin", 202)
+        assert made["key"] not in (shell.home / "audit.jsonl").read_text()
+    finally:
+        ended(process)
+    (shell.home / "access.yaml").write_text("keys: [{name: ci}]")
+    done = shell.run("supervise", "-c", plan, "--access", shell.home / "access.yaml")
+    assert done.code == 2
+    assert "access.yaml: keys[0].role: is missing" in done.err or "keys[0]" in done.err
+
+
+def test_a_supervisor_traces_itself_where_it_is_asked_to(shell: Shell, plan: Path) -> None:
+    process = shell.having(OTEL_TRACES_EXPORTER="console").start("supervise", "-c", plan)
+    serving(process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    if "install millrace[otel]" not in err:
+        for name in ("supervisor.start", "process.start", "health_check", "process.stop", "supervisor.shutdown"):
+            assert f'"name": "{name}"' in err
 
 
 def test_logs_and_changes_are_followed(shell: Shell, running: "subprocess.Popen[str]") -> None:

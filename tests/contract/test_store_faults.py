@@ -468,6 +468,33 @@ def test_a_request_that_another_master_is_serving_is_served_once(url: str) -> No
     asyncio.run(work())
 
 
+def test_a_request_that_another_master_is_serving_with_the_last_task_waits_for_it(url: str) -> None:
+    async def work() -> None:
+        store = open_store(url)
+        await store.start()
+        (last,) = await queue_jobs(store, 1)
+        class_id = await store.class_of(NEEDS)
+        node = await store.register(a_node())
+        rival = await asyncpg.connect(url)
+        claim = rival.transaction()
+        await claim.start()
+        await rival.execute("SELECT FROM tasks FOR UPDATE")
+        await rival.execute(
+            "UPDATE tasks SET state = 'assigned', attempt = 1, node_id = $1, node_epoch = 1, claim_request = 'r', seat = 1",
+            node.id,
+        )
+        asked = {"node_id": node.id, "epoch": 1, "classes": [class_id], "limit": 1}
+        repeated = asyncio.create_task(store.claim(request_id="r", **asked))
+        await _until_blocked(rival)
+        await claim.commit()
+        assert [one.task_id for one in await repeated] == [last]
+        assert list(await store.claim(request_id="s", **asked)) == []
+        await rival.close()
+        await store.stop()
+
+    asyncio.run(work())
+
+
 def test_requests_that_wait_for_each_other_end_all_the_same(url: str) -> None:
     """Two masters serve the same requests of a node in turn; each is served once."""
 

@@ -12,9 +12,10 @@ from millrace.domain.order import Queue
 from millrace.domain.states import State
 from millrace.store.open import open_store
 from millrace.store.pages import page_statement
+from millrace.store.postgres.claims import CLAIM
 from millrace.store.postgres.connection import HOT_SETTINGS, SETTINGS
 from millrace.store.postgres.jobs import _ADD
-from millrace.store.postgres.moves import _MOVES
+from millrace.store.postgres.moves import _MOVES, _MOVES_OPEN, _REPORTS, _REPORTS_OPEN
 from millrace.store.postgres.nodes import _HEARTBEATS
 from millrace.store.queries import load_queries
 from millrace.store.sqlite.connection import open_connection
@@ -92,8 +93,7 @@ def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> N
         return
     # For one task and for several: without statistics, other indexes can look as cheap for a single row.
     for count in (1, 4):
-        seats = [list(range(1, count + 1)), [1] * count]
-        _check_claim(explain(POSTGRES["claim"], [1, 2], ["n"] * count, [1] * count, ["r"] * count, *seats))
+        _check_claim(explain(CLAIM, [1, 2], ["n"] * count, [1] * count, ["r"] * count, [1] * count))
 
 
 def _check_claim(plan: str) -> None:
@@ -104,11 +104,13 @@ def _check_claim(plan: str) -> None:
 
 
 def test_hot_statements_look_up_each_row_whatever_the_statistics_say(explain_hot: Any) -> None:
-    hot = [*_ADD.values(), POSTGRES["known_keys"], POSTGRES["claim"], *_MOVES.values(), POSTGRES["move_open"]]
+    claims = [CLAIM, *_REPORTS.values()]
+    hot = [*_ADD.values(), POSTGRES["known_keys"], *claims, *_MOVES.values(), _MOVES_OPEN, _REPORTS_OPEN]
+    hot += [POSTGRES["await_rival"]]
     for sql in [*hot, *_HEARTBEATS.values(), POSTGRES["held"]]:
         plan = explain_hot(sql)
         _check_lookups(plan)
-        if sql == POSTGRES["claim"]:
+        if sql in claims:
             _check_claim(plan)
 
 

@@ -180,6 +180,30 @@ class Machine(RuleBasedStateMachine):
         )
         self.twins.both("move", [move])
 
+    @rule(
+        pick=_PICK,
+        goal=st.sampled_from([State.COMPLETED, State.QUEUED, State.RETRYING, State.FAILED]),
+        request=st.integers(0, 3),
+        classes=_CLASSES,
+        limit=st.integers(1, 3),
+        stale=st.booleans(),
+    )
+    def move_and_claim(self, pick: int, goal: State, request: int, classes: list[int], limit: int, stale: bool) -> None:
+        node = self._node(pick)
+        task, attempt = self.given[-1 - pick % len(self.given)] if self.given else ("none.1", 1)
+        move = a_move(
+            task, goal, attempt=attempt, node_id=node.id, outcome=Outcome.COMPLETED, release=True, delay_s=_HOUR_S
+        )
+        found = self.twins.both(
+            "move_and_claim",
+            move,
+            epoch=node.epoch - stale,
+            request_id=f"r{request}",
+            classes=classes,
+            limit=limit,
+        )
+        self.given += [(one.task_id, one.attempt) for one in found or ()]
+
     @rule(pick=_PICK, stale=st.booleans())
     def heartbeat(self, pick: int, stale: bool) -> None:
         node = self._node(pick)

@@ -405,3 +405,129 @@ def test_a_log_grows_at_its_end_only(farm: Any) -> None:
                 assert await farm.store.read_log(*log, offset=offset, limit=limit) == wanted, (offset, limit)
 
     farm.run(work())
+
+
+async def _end_and_claim(farm: Any, node: Any, move: Any, request_id: str, *, limit: int = 1, epoch: int = 1) -> Any:
+    classes = [await farm.store.class_of(NEEDS)]
+    return await farm.store.move_and_claim(move, epoch=epoch, request_id=request_id, classes=classes, limit=limit)
+
+
+def test_a_report_and_a_claim_are_one_step(farm: Any) -> None:
+    async def work() -> None:
+        first, second, third, fourth = await queue_jobs(farm.store, 4)
+        node = await farm.store.register(a_node())
+        await _claim(farm, node, "a")
+        given = await _end_and_claim(farm, node, completes(first, 1, node_id=node.id), "b")
+        assert [(one.task_id, one.attempt) for one in given] == [(second, 1)]
+        # The claim's name gives the same again, and the move does not happen twice.
+        assert await _claim(farm, node, "b") == given
+        assert await _end_and_claim(farm, node, completes(first, 1, node_id=node.id), "c") is None
+        done, running = await farm.store.task(first), await farm.store.task(second)
+        assert (done.state, done.node_id) == (State.COMPLETED, None)
+        assert (running.state, running.node_id, running.node_epoch) == (State.ASSIGNED, node.id, node.epoch)
+        assert [one.outcome for one in await farm.store.attempts(done.job_id)] == [Outcome.COMPLETED]
+        assert [one.outcome for one in await farm.store.attempts(running.job_id)] == [None]
+        for job, last in ((done.job_id, State.COMPLETED), (running.job_id, State.ASSIGNED)):
+            assert (await farm.store.transitions(job))[-1].target is last
+        rest = await _end_and_claim(farm, node, completes(second, 1, node_id=node.id), "d", limit=5)
+        assert [one.task_id for one in rest] == [third, fourth]
+        assert await _end_and_claim(farm, node, completes(third, 1, node_id=node.id), "e") == []
+
+    farm.run(work())
+
+
+def test_a_report_under_the_name_of_an_earlier_claim_gives_what_is_still_held(farm: Any) -> None:
+    async def work() -> None:
+        first, second, third = await queue_jobs(farm.store, 3)
+        node = await farm.store.register(a_node())
+        await _claim(farm, node, "a", limit=2)
+        ends = [completes(task, 1, node_id=node.id) for task in (first, second)]
+        given = await _end_and_claim(farm, node, ends[0], "a")
+        assert [one.task_id for one in given] == [second]
+        given = await _end_and_claim(farm, node, ends[1], "a")
+        assert [one.task_id for one in given] == [third]
+
+    farm.run(work())
+
+
+def test_a_report_that_is_not_taken_claims_nothing(farm: Any) -> None:
+    async def work() -> None:
+        first, _ = await queue_jobs(farm.store, 2)
+        node = await farm.store.register(a_node())
+        other = await farm.store.register(a_node())
+        await _claim(farm, node, "a")
+        for wrong in ({"attempt": 2}, {"node_id": other.id}, {"sources": frozenset({State.PROCESSING})}):
+            move = completes(first, **{"attempt": 1, "node_id": node.id, **wrong})
+            assert await _end_and_claim(farm, node, move, "b") is None, wrong
+        assert await _end_and_claim(farm, node, completes("nonsense", 1, node_id=node.id), "b") is None
+        assert await _end_and_claim(farm, node, completes(first, 1, node_id=node.id), "b", epoch=2) is None
+        with pytest.raises(IllegalTransitionError):
+            await _end_and_claim(farm, node, completes(first, 1, node_id=node.id, sources=frozenset(State)), "b")
+        assert await farm.store.count_jobs() == {State.ASSIGNED: 1, State.QUEUED: 1}
+        assert len(await _end_and_claim(farm, node, completes(first, 1, node_id=node.id), "b")) == 1
+
+    farm.run(work())
+
+
+def test_a_node_that_drains_may_report_but_is_given_nothing(farm: Any) -> None:
+    async def work() -> None:
+        first, _ = await queue_jobs(farm.store, 2)
+        node = await farm.store.register(a_node())
+        await _claim(farm, node, "a")
+        await farm.store.set_node_state(node.id, NodeState.DRAINING, sources=[NodeState.READY])
+        assert await _end_and_claim(farm, node, completes(first, 1, node_id=node.id), "b") == []
+        assert await farm.store.count_jobs() == {State.COMPLETED: 1, State.QUEUED: 1}
+
+    farm.run(work())
+
+
+def test_a_lost_node_may_not_report_and_claim(farm: Any) -> None:
+    async def work() -> None:
+        first, _ = await queue_jobs(farm.store, 2)
+        node = await farm.store.register(a_node())
+        await _claim(farm, node, "a")
+        await farm.advance(31)
+        (lost,) = await farm.store.expire_leases(limit=9)
+        for epoch in (node.epoch, lost.epoch):
+            assert await _end_and_claim(farm, node, completes(first, 1, node_id=node.id), "b", epoch=epoch) is None
+        assert await farm.store.count_jobs() == {State.ASSIGNED: 1, State.QUEUED: 1}
+
+    farm.run(work())
+
+
+def test_what_is_handed_back_does_not_come_straight_back(farm: Any) -> None:
+    async def work() -> None:
+        first, second = await queue_jobs(farm.store, 2)
+        node = await farm.store.register(a_node())
+        await _claim(farm, node, "a")
+        back = a_move(first, State.QUEUED, attempt=1, node_id=node.id, outcome=Outcome.HANDED_BACK, release=True)
+        # Even under the name of the claim that gave it.
+        given = await _end_and_claim(farm, node, back, "a")
+        assert [one.task_id for one in given] == [second]
+        assert [(one.task_id, one.attempt) for one in await _claim(farm, node, "b")] == [(first, 2)]
+
+    farm.run(work())
+
+
+def test_many_reports_with_claims_at_once_give_each_task_once(farm: Any) -> None:
+    async def work() -> None:
+        tasks = await queue_jobs(farm.store, 200)
+        nodes = [await farm.store.register(a_node()) for _ in range(40)]
+        held = [(await _claim(farm, node, "first"))[0] for node in nodes]
+        given = [one.task_id for one in held]
+        for turn in range(4):
+            moves = [completes(one.task_id, 1, node_id=node.id) for one, node in zip(held, nodes, strict=True)]
+            answers = await asyncio.gather(
+                *(
+                    _end_and_claim(farm, node, move, f"turn-{turn}")
+                    for node, move in zip(nodes, moves, strict=True)
+                    for _ in range(2)  # each comes twice; the second is not taken and claims nothing
+                )
+            )
+            assert all((a is None) != (b is None) for a, b in zip(answers[::2], answers[1::2], strict=True))
+            held = [(a or b)[0] for a, b in zip(answers[::2], answers[1::2], strict=True)]
+            given += [one.task_id for one in held]
+        assert sorted(given) == sorted(tasks)
+        assert await farm.store.count_jobs() == {State.COMPLETED: 160, State.ASSIGNED: 40}
+
+    farm.run(work())

@@ -1,9 +1,8 @@
-"""A master for tests of its API: real SQLite, real files, the app in process or behind a real uvicorn."""
+"""A master for tests of its API: real SQLite, real files, the app in process or behind its real server."""
 
 import asyncio
 import functools
 import inspect
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
 
 from millrace.api.app import App, build_app
 from millrace.blobs.local import LocalBlobs
 from millrace.edge.keys import Key, Keys
 from millrace.edge.server import Served
+from millrace.programs.listen import listen, url_of
+from millrace.programs.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm
@@ -144,22 +144,15 @@ async def serving(folder: Path, **more: Any) -> AsyncIterator[Rig]:
 
 @asynccontextmanager
 async def listening(folder: Path, **more: Any) -> AsyncIterator[Rig]:
-    """The app behind a real uvicorn on a free port of this machine."""
+    """The app behind its real server on a free port of this machine."""
     async with master(folder, **more) as (app, farm, log):
-        with socket.create_server(("127.0.0.1", 0)) as opened:
-            config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http="httptools")
-            server = uvicorn.Server(config)
-            task = asyncio.create_task(server._serve([opened]))
-            while not server.started:
-                await asyncio.sleep(0)
-            base = f"http://127.0.0.1:{opened.getsockname()[1]}"
-            try:
-                async with httpx2.AsyncClient(base_url=base, headers={"x-api-key": KEY}, trust_env=False) as client:
-                    yield Rig(app, farm, client, log)
-            finally:
-                app.stop()
-                server.should_exit = True
-                await task
+        opened = listen("127.0.0.1", 0)
+        base = url_of(opened, tls=False)
+        async with (
+            HttpServer(app, opened, certificate=None, key=None, before_stop=app.stop),
+            httpx2.AsyncClient(base_url=base, headers={"x-api-key": KEY}, trust_env=False) as client,
+        ):
+            yield Rig(app, farm, client, log)
 
 
 def _run(

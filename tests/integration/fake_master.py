@@ -60,6 +60,9 @@ class FakeMaster:
         self.calls: list[str] = []
         self.beats = 0
         self.drain = False
+        self.ends: list = []  # the reports that ended an attempt
+        self.refuse_claims = False  # of reports
+        self.most_held = 0  # tasks at once
         self.uploads: dict[str, bytes] = {}
         self.upload_cut: list[int] = []  # lengths after which a download breaks off
         self.asked: list[str | None] = []
@@ -243,6 +246,8 @@ class FakeMaster:
                     )
                 )  # fmt: skip
         if given:
+            held = sum(task.state in ("assigned", "processing") for task in self.tasks.values())
+            self.most_held = max(self.most_held, held)
             self.claims[body.request] = given
             self.changed.notify_all()
         return given
@@ -285,24 +290,36 @@ class FakeMaster:
             self._woken()
             return _json(work.Taken(task=task.id, state=task.state))
 
+    def _end(self, request, body, **fields):
+        """The report and, if it is taken, its claim."""
+        with self.changed:
+            self.ends.append(body)
+            if body.claim is not None and self.refuse_claims:
+                return _problem(409, "stale-epoch", "register again")
+            answer = self._settle(request, body, ("assigned", "processing", "paused"), **fields)
+            if answer.status_code != 200:
+                return answer
+            given = []
+            if body.claim is not None:
+                given = self.claims.get(body.claim.request) or self._give(body.claim, body.node)
+            return _json(work.Ended(task=request.path_params["task"], state=fields["state"], tasks=given))
+
     async def _start(self, request):
         body = await _read(request, work.StartRequest)
         return self._settle(request, body, ("assigned",), state="processing", started=1)
 
     async def _complete(self, request):
         body = await _read(request, work.CompleteRequest)
-        held = ("assigned", "processing", "paused")
-        return self._settle(request, body, held, state="completed", outputs=body.outputs, facts=body.facts)
+        return self._end(request, body, state="completed", outputs=body.outputs, facts=body.facts)
 
     async def _fail(self, request):
         body = await _read(request, work.FailRequest)
         failure = (str(body.failure_class), body.message)
-        return self._settle(request, body, ("assigned", "processing", "paused"), state="failed", failure=failure)
+        return self._end(request, body, state="failed", failure=failure)
 
     async def _hand_back(self, request):
         body = await _read(request, work.HandBackRequest)
-        held = ("assigned", "processing", "paused")
-        return self._settle(request, body, held, state="handed_back", reason=body.reason)
+        return self._end(request, body, state="handed_back", reason=body.reason)
 
     async def _log(self, request):
         data = await request.body()

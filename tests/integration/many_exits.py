@@ -1,12 +1,13 @@
 """A program: N short children, each of which leaves an orphan behind, while orphans are collected. Prints what was seen.
 
-Arguments: how many children. Output: one JSON object; `wrong` are exit codes that were not exact, `collected` the orphans,
+Arguments: how many children, and `signals` for one more killed by each signal. Output: one JSON object; `wrong` are exit codes that were not exact, `collected` the orphans,
 `oldest_s` how long a zombie that nobody waits for was seen at most.
 """
 
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,22 @@ from millrace.runtime.clock import SystemClock
 AT_ONCE = 8
 
 
-async def main(count: int) -> None:
+DEADLY = sorted(
+    signal.valid_signals()
+    - {
+        signal.SIGSTOP,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGCONT,
+        signal.SIGCHLD,
+        signal.SIGURG,
+        signal.SIGWINCH,
+    }
+)
+
+
+async def main(count: int, signals: list[int]) -> None:
     clock = SystemClock()
     orphans = Orphans(clock)
     orphans.start()
@@ -64,8 +80,15 @@ async def main(count: int) -> None:
         if end.code != 5:
             wrong.append((5, str(end)))
 
+    async def killed() -> None:
+        for number in signals:
+            line = f"(exit 77 & exit 78 &) ; kill -{int(number)} $$; sleep 600"
+            end = await (await Child.start(Spec(argv=("/bin/sh", "-c", line), cwd=Path("/")), clock=clock)).wait()
+            if end.signal != number:
+                wrong.append((number, str(end)))
+
     watching = asyncio.create_task(watch())
-    await asyncio.gather(slow(), *(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(slow(), killed(), *(work() for _ in range(AT_ONCE)))
     while any(p.parent == os.getpid() for p in processes()):
         await asyncio.sleep(0.05)
     watching.cancel()
@@ -73,4 +96,4 @@ async def main(count: int) -> None:
     print(json.dumps({"wrong": wrong, "collected": orphans.collected, "oldest_s": round(oldest_s, 3)}))
 
 
-asyncio.run(main(int(sys.argv[1])))
+asyncio.run(main(int(sys.argv[1]), DEADLY if "signals" in sys.argv else []))

@@ -30,7 +30,7 @@ async def test_a_job_goes_through_all_its_states(rig: Rig) -> None:
         "streams": [{"codec": "h264"}],
     }
     done = await node.report("complete", task, outputs=[output], facts={"duration_s": 60.0})
-    assert done == {"task": task["task"], "state": "completed"}
+    assert done == {"task": task["task"], "state": "completed", "tasks": []}
     shown = await rig.get(f"/v1/jobs/{job['id']}")
     assert shown["state"] == "completed"
     assert [one["to"] for one in shown["transitions"]] == ["queued", "assigned", "processing", "completed"]
@@ -61,6 +61,59 @@ async def test_a_stale_attempt_and_a_stale_epoch_are_told_apart(rig: Rig) -> Non
         "POST", f"/v1/nodes/{node.id}/claim", json={"epoch": 99, "request": "request-9", "limit": 1, "wait_s": 0}
     )
     assert (response.status_code, response.json()["type"].rpartition(":")[2]) == (409, "stale-epoch")
+
+
+@on_master
+async def test_every_end_of_an_attempt_may_claim_the_next_task(rig: Rig) -> None:
+    for _ in range(4):
+        await rig.submit()
+    node = await rig.register()
+    (task,) = await node.claim()
+    ends = (
+        ("complete", {}),
+        ("fail", {"class": "input", "message": "cannot read the input: it is empty"}),
+        ("hand-back", {"reason": "there is too little room", "delay_s": 60}),
+    )
+    for number, (verb, body) in enumerate(ends, 2):
+        claim = {"epoch": node.epoch, "request": f"request-{number}"}
+        reply = await node.report(verb, task, claim=claim, **body)
+        (given,) = reply["tasks"]
+        assert (reply["task"], given["number"], given["attempt"]) == (task["task"], number, 1)
+        assert await node.report(verb, task, claim=claim, **body) == reply  # its answer was lost
+        task = given
+    reply = await node.report("complete", task, claim={"epoch": node.epoch, "request": "request-9"})
+    assert (reply["state"], reply["tasks"]) == ("completed", [])
+    problem = await node.report("complete", task, claim={"epoch": 1, "request": "short"}, status=400)
+    assert problem["errors"][0]["field"] == "claim.request"
+
+
+@on_master
+async def test_a_report_with_a_claim_of_a_stale_attempt_or_epoch_changes_nothing(rig: Rig) -> None:
+    await rig.submit()
+    await rig.submit()
+    node = await rig.register()
+    (task,) = await node.claim()
+    claim = {"epoch": node.epoch, "request": "request-2"}
+    late = {**task, "attempt": 7}
+    problem = await node.report("complete", late, claim=claim, status=409)
+    assert problem["type"].rpartition(":")[2] == "stale-attempt"
+    problem = await node.report("complete", task, claim={**claim, "epoch": 99}, status=409)
+    assert problem["type"].rpartition(":")[2] == "stale-epoch"
+    assert [(await rig.get(f"/v1/jobs/{number}"))["state"] for number in (1, 2)] == ["assigned", "queued"]
+    assert (await node.report("complete", task))["state"] == "completed"  # alone it is taken
+
+
+@on_master
+async def test_a_draining_node_reports_and_is_given_nothing(rig: Rig) -> None:
+    await rig.submit()
+    await rig.submit()
+    node = await rig.register()
+    (task,) = await node.claim()
+    await rig.post(f"/v1/nodes/{node.id}/drain")
+    claim = {"epoch": node.epoch, "request": "request-2"}
+    for _ in range(2):
+        reply = await node.report("complete", task, claim=claim)
+        assert (reply["state"], reply["tasks"]) == ("completed", [])
 
 
 @on_master

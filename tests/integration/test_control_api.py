@@ -3,112 +3,28 @@
 import asyncio
 import json
 import os
-import random
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from control_rig import KEY, PATIENCE_S, Rig, play
 
 from millrace.config.settings import SettingError
+from millrace.edge.access import PEER, Peer, PeerRule, Role, Rules
+from millrace.edge.keys import Key, Keys
 from millrace.process.tree import read_process
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.programs.control_server import local, remote
 from millrace.programs.listen import listen, url_of
-from millrace.programs.peer_protocol import PeerProtocol
-from millrace.programs.server import HttpServer
 from millrace.programs.unix_socket import UnixSocket
 from millrace.runtime.clock import SystemClock
-from millrace.supervisor.control.app import LocalApp
+from millrace.supervisor.control.app import control_app
 from millrace.supervisor.control.supervisor import Supervisor
-from millrace.supervisor.keeper import Keeper
-from millrace.supervisor.logs.book import Logs
-from millrace.supervisor.logs.writer import Descriptor
-from millrace.supervisor.plan_document import plan_from
-
-PATIENCE_S = 30.0
-KEY = "key-of-the-test"
-PLAN = """
-processes:
-  db:
-    command: [sh, -c, "echo db $$$$ hidden-word >/dev/null; touch up; echo db up; exec sleep 1000"]
-    env: {PASSWORD: hunter2}
-    health_check: {type: exec, command: [test, -e, up], period: 0.02}
-  web: {command: [sh, -c, "echo $$MILLRACE_INSTANCE says hello; exec sleep 1000"], depends_on: [db], scale: 2}
-  bad: {command: [sh, -c, "exit 3"], restart: never}
-  spare: {command: [sleep, "1000"], initial_state: stopped}
-  once: {command: [sleep, "1000"], type: oneshot, initial_state: stopped}
-"""
-
-
-class Rig:
-    """A supervisor with its API, and a client."""
-
-    def __init__(self, supervisor: Supervisor, keeper: Keeper, client: httpx2.AsyncClient, running: Any) -> None:
-        self.supervisor = supervisor
-        self.keeper = keeper
-        self.client = client
-        self.running = running
-
-    async def get(self, path: str, *, status: int = 200, **more: Any) -> Any:
-        response = await self.client.get(path, **more)
-        assert response.status_code == status, response.text
-        return response.json()
-
-    async def post(self, path: str, body: object = None, *, status: int = 200) -> Any:
-        response = await self.client.post(path, json=body) if body is not None else await self.client.post(path)
-        assert response.status_code == status, response.text
-        return response.json()
-
-    async def until(self, path: str, seen: Callable[[Any], bool]) -> Any:
-        """Wait for changes until the answer is so."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not seen(found := await self.get(path)):
-                await self.supervisor.news.until(lambda: False, 0.05)
-        return found
-
-
-@asynccontextmanager
-async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
-    supervisor = Supervisor(SystemClock())
-
-    plan = plan_from(text, {})
-    nowhere = Descriptor(-1)
-    logs = Logs(plan, clock=SystemClock(), targets={"stdout": nowhere, "stderr": nowhere}, heard=supervisor.printed)
-    place = folder / "s.sock"
-    doors = ControlDoors(supervisor, ControlSettings(socket=place), {})
-    keeper = Keeper(
-        plan, clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=folder,
-        output=logs.output, opening=logs.opening, closing=logs.closing, changed=supervisor.heard,
-    )  # fmt: skip
-    supervisor.attach(keeper)
-    running = asyncio.create_task(keeper.run())
-    try:
-        async with (
-            doors,
-            httpx2.AsyncClient(
-                transport=httpx2.AsyncHTTPTransport(uds=str(place)), base_url="http://supervisor", timeout=PATIENCE_S
-            ) as client,
-        ):
-            yield Rig(supervisor, keeper, client, running)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        doors.close()
-        await logs.close()
-    assert not place.exists()
-
-
-def play(folder: Path, body: Callable[[Rig], Awaitable[None]], text: str = PLAN) -> None:
-    async def whole() -> None:
-        async with supervising(folder, text) as rig:
-            await body(rig)
-
-    asyncio.run(whole())
 
 
 def up(found: Any) -> bool:
@@ -283,11 +199,20 @@ def test_who_waits_is_let_go_when_the_server_stops(tmp_path: Path) -> None:
     play(tmp_path, body, text)
 
 
-@pytest.mark.parametrize(("client", "status"), [(("uid:1000", 1), 200), (("uid:0", 1), 200), (("uid:1001", 1), 403), (("127.0.0.1", 1), 403)])  # fmt: skip
-def test_only_the_same_user_and_root_may_ask(tmp_path: Path, client: tuple[str, int], status: int) -> None:
+OWN = Rules(peers=(PeerRule(role=Role.ADMIN, uid=os.geteuid()),))
+
+
+@pytest.mark.parametrize(("peer", "status"), [(Peer(1, 1000), 200), (Peer(1, 0), 200), (Peer(1, 1001), 403)])
+def test_only_the_same_user_and_root_may_ask(tmp_path: Path, peer: Peer, status: int) -> None:
+    rules = Rules(peers=(PeerRule(role=Role.ADMIN, uid=1000), PeerRule(role=Role.ADMIN, uid=0)))
+
     async def body(rig: Rig) -> None:
-        app = LocalApp(rig.supervisor, uid=1000)
-        transport = httpx2.ASGITransport(app=app, client=client)
+        app = control_app(rig.supervisor, rules=lambda: rules)
+
+        async def through_the_door(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": {PEER: peer}}, receive, send)
+
+        transport = httpx2.ASGITransport(app=through_the_door)
         async with httpx2.AsyncClient(transport=transport, base_url="http://supervisor") as asking:
             for path in ("/v1/processes", "/v1/health", "/nowhere"):
                 found = await asking.get(path, headers={"authorization": f"Bearer {KEY}"})
@@ -298,17 +223,19 @@ def test_only_the_same_user_and_root_may_ask(tmp_path: Path, client: tuple[str, 
 
 def test_the_kernel_says_who_asks(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
-        app = LocalApp(rig.supervisor, uid=os.geteuid())
-        app._may = frozenset({"uid:4242424"})
+        rules = [Rules(peers=(PeerRule(role=Role.ADMIN, uid=4242424),))]
         held = UnixSocket(tmp_path / "other.sock")
-        server = HttpServer(
-            app, held.socket, certificate=None, key=None, before_stop=lambda: None, protocol=PeerProtocol
-        )
         transport = httpx2.AsyncHTTPTransport(uds=str(held.path))
-        async with server, httpx2.AsyncClient(transport=transport, base_url="http://supervisor") as asking:
+        async with (
+            local(rig.supervisor, held.socket, lambda: rules[0]),
+            httpx2.AsyncClient(transport=transport, base_url="http://supervisor") as asking,
+        ):
             assert (await asking.get("/v1/processes")).status_code == 403
-            app._may = frozenset({f"uid:{os.getuid()}"})
+            rules[0] = OWN
             assert (await asking.get("/v1/processes")).status_code == 200
+            rules[0] = Rules(peers=(PeerRule(role=Role.VIEWER, gid=os.getegid()),))
+            assert (await asking.get("/v1/processes")).status_code == 200
+            assert (await asking.post("/v1/processes/web/stop")).status_code == 403
         held.close()
 
     play(tmp_path, body)
@@ -321,7 +248,7 @@ def test_a_stranger_who_comes_through_the_door_is_sent_away(tmp_path: Path) -> N
             os.chmod(folder, 0o755)  # noqa: PTH101  one call
             held = UnixSocket(Path(folder, "s.sock"))
             os.chmod(held.path, 0o666)  # noqa: PTH101  one call
-            async with local(rig.supervisor, held.socket):
+            async with local(rig.supervisor, held.socket, lambda: OWN):
                 with socket.socket(socket.AF_UNIX) as stranger:
                     os.seteuid(65534)
                     try:
@@ -342,7 +269,8 @@ def test_tcp_takes_a_key_and_nothing_else(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         opened = listen("127.0.0.1", 0)
         url = url_of(opened, tls=False)
-        async with remote(rig.supervisor, opened, KEY, None, None), httpx2.AsyncClient(base_url=url) as asking:
+        rules = Rules(keys=Keys([Key(secret=KEY)], now_s=time.time))
+        async with remote(rig.supervisor, opened, lambda: rules), httpx2.AsyncClient(base_url=url) as asking:
             assert (await asking.get("/v1/processes")).status_code == 401
             assert (await asking.get("/v1/processes", headers={"x-api-key": "another-key"})).status_code == 401
             assert (await asking.post("/v1/shutdown")).status_code == 401

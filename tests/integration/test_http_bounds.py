@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from millrace.programs.http_protocol import HEAD_LIMIT
+from millrace.programs.last_words import HEAD_LIMIT
 from millrace.programs.listen import listen
 from millrace.programs.server import HttpServer
 

@@ -135,7 +135,7 @@ def in_scene(test: Callable[..., Awaitable[None]], **more: Any) -> None:
         serving = HttpServer(
             scene, listening, certificate=None, key=None, before_stop=scene.go_on.set, clock=clock, **more
         )
-        scene.connections = serving._server.server_state.connections
+        scene.connections = serving.connections
         async with serving:
             try:
                 await test(scene)

@@ -125,7 +125,7 @@ async def test_a_job_goes_from_acceptance_to_completion(rig: Rig) -> None:
     assert (task.job_id, task.attempt) == (job_id, 1)
     assert await report.start(rig.farm, task.task_id, node_id=node.id, attempt=1) is State.PROCESSING
     done = await report.complete(rig.farm, task.task_id, node_id=node.id, attempt=1, outputs=(), facts={"frames": 300})
-    assert done is State.COMPLETED
+    assert done.state is State.COMPLETED
     job = await rig.job(job_id)
     assert (job.state, job.number) == (State.COMPLETED, 1)
     assert await rig.history(job_id) == ["queued", "assigned", "processing", "completed"]
@@ -165,7 +165,7 @@ async def test_a_platform_failure_is_tried_again_later_and_then_gives_up(rig: Ri
         task = await rig.one(node)
         assert task.attempt == attempt
         answer = await report.fail(rig.farm, task.task_id, node_id=node.id, attempt=attempt, failure=TRANSIENT)
-        assert answer is state
+        assert answer.state is state
         assert await rig.claim(node) == []
         await rig.pass_time(300)
     job = await rig.job(job_id)
@@ -193,7 +193,7 @@ async def test_a_report_that_comes_twice_gets_the_first_answer(rig: Rig) -> None
         assert await report.start(rig.farm, task.task_id, node_id=node.id, attempt=1) is State.PROCESSING
     for _ in range(2):
         answer = await report.complete(rig.farm, task.task_id, node_id=node.id, attempt=1, outputs=(), facts={})
-        assert answer is State.COMPLETED
+        assert answer.state is State.COMPLETED
     with pytest.raises(StaleAttemptError):
         await report.fail(rig.farm, task.task_id, node_id=node.id, attempt=1, failure=TRANSIENT)
 
@@ -206,6 +206,24 @@ async def test_a_claim_whose_reply_was_lost_gives_the_same_tasks_again(rig: Rig)
     first = await rig.claim(node, request="the-same-1", limit=2)
     assert len(first) == 2
     assert await rig.claim(node, request="the-same-1", limit=2) == first
+
+
+@farm_test
+async def test_a_report_whose_claim_is_filled_wakes_the_next_in_line(rig: Rig) -> None:
+    for _ in range(4):
+        await rig.submit()
+    node, other = await rig.node("one"), await rig.node("two")
+    held = await rig.one(node)
+    waiter = rig.farm.waiting.enter(await rig.offers.classes_for(other.id, other.epoch))
+    for limit, woken in ((1, True), (5, False)):
+        waiter.woken.clear()
+        then = report.Next(offers=rig.offers, epoch=node.epoch, request_id=f"the-next-{limit}", limit=limit)
+        ended = await report.complete(
+            rig.farm, held.task_id, node_id=node.id, attempt=1, outputs=(), facts={}, then=then
+        )
+        held = ended.tasks[0]
+        assert waiter.woken.is_set() is woken
+    assert len(ended.tasks) == 2
 
 
 @farm_test

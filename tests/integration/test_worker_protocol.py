@@ -676,3 +676,128 @@ def test_a_folder_left_by_a_crash_is_cleaned_at_the_start(tmp_path):
 
     farm(scenario, tmp_path)
     assert Path(tmp_path / "scratch").exists()
+
+
+async def two_tasks(master, engine):
+    """The first runs, the second waits."""
+    first, second = master.add(spec()), master.add(spec())
+    await engine.begun()
+    return first, second
+
+
+def test_a_report_claims_the_next_task(tmp_path):
+    async def scenario(master, worker, engine):
+        first, second = await two_tasks(master, engine)
+        engine.tell("finish")
+        await engine.begun()
+        assert (first.state, second.attempt) == ("completed", 1)
+        assert master.count("/claim") == 1
+        assert worker.holding == 1
+        engine.tell("fail")
+        await master.until(lambda: second.state == "failed")
+        await master.until(lambda: master.count("/claim") == 2)  # nothing was queued: the long poll goes on as before
+        assert [one.claim is not None for one in master.ends] == [True, True]
+        assert len({one.claim.request for one in master.ends}) == 2
+
+    # A slow heartbeat: one that crosses the report cuts it off, as below.
+    farm(scenario, tmp_path, heartbeat_s=60.0, ttl_s=300.0)
+
+
+def test_slots_are_never_claimed_twice(tmp_path):
+    async def scenario(master, worker, engine):
+        tasks = [master.add(spec(engine="none")) for _ in range(40)]  # each fails before anything is started
+        await master.until(lambda: all(task.state == "failed" for task in tasks))
+        assert master.most_held == 2
+        assert sum(one.claim is not None for one in master.ends) == 40
+
+    farm(scenario, tmp_path, slots=2, heartbeat_s=60.0, ttl_s=300.0)
+
+
+@pytest.mark.parametrize("fault", ["lost-reply", "lost-request", "503"])
+def test_a_report_with_a_claim_that_is_lost_is_given_the_same_task_again(tmp_path, fault):
+    async def main():
+        with FakeMaster(heartbeat_s=5.0) as master:
+            faults = [fault, fault]
+            master.fault = lambda call: faults.pop() if call.endswith("/complete") and faults else None
+            engine = FakeEngine(tmp_path / "engine")
+            async with running(master, tmp_path, [engine.source()]):
+                first, second = await two_tasks(master, engine)
+                third = master.add(spec())
+                engine.tell("finish")
+                await engine.begun()
+                assert (first.state, first.attempt, second.attempt, third.state) == ("completed", 1, 1, "queued")
+                assert len({one.claim.request for one in master.ends}) == 1
+
+    asyncio.run(main())
+
+
+def test_a_report_goes_alone_when_its_claim_is_refused(tmp_path):
+    async def scenario(master, worker, engine):
+        master.refuse_claims = True
+        first, _ = await two_tasks(master, engine)
+        engine.tell("finish")
+        await master.until(lambda: first.state == "completed")
+        assert [one.claim is None for one in master.ends] == [False, True]
+        await engine.begun()  # by a claim of its own
+
+    farm(scenario, tmp_path)
+
+
+def test_a_stale_report_is_said_once(tmp_path):
+    async def scenario(master, worker, engine):
+        first, second = await two_tasks(master, engine)
+        master.fault = lambda call: master.change(first, node="n-other") if call.endswith("/complete") else None
+        engine.tell("finish")
+        await engine.begun()
+        assert (first.state, second.attempt, len(master.ends)) == ("processing", 1, 1)
+
+    farm(scenario, tmp_path, heartbeat_s=60.0, ttl_s=300.0)
+
+
+def test_what_a_report_that_was_cut_off_was_given_runs(tmp_path):
+    async def scenario(master, worker, engine):
+        first, second = await two_tasks(master, engine)
+        # The master takes the report, its answer hangs, and the next heartbeat says that the task is no longer ours.
+        master.fault = lambda call: "held-reply" if call.endswith("/complete") and len(master.ends) == 0 else None
+        engine.tell("finish")
+        await engine.begun()
+        assert (first.state, second.state, second.attempt) == ("completed", "processing", 1)
+        assert master.count("/claim") == 2  # asked for again, under the name that the report gave
+
+    farm(scenario, tmp_path)
+
+
+def test_what_a_report_was_given_goes_back_when_the_worker_ends(tmp_path):
+    async def scenario(master, worker, engine):
+        first, second = await two_tasks(master, engine)
+        master.fault = lambda call: "held-reply" if call.endswith("/complete") and len(master.ends) == 0 else None
+        engine.tell("finish")
+        await master.until(lambda: second.state == "assigned")
+        worker.hurry()
+        await worker.wait_drained()
+        assert (first.state, second.state) == ("completed", "handed_back")
+        assert engine.encoded == 1
+
+    farm(scenario, tmp_path, heartbeat_s=60.0, ttl_s=300.0)
+
+
+@pytest.mark.parametrize("reason", ["draining", "told to drain", "no room", "no lease"])
+def test_a_worker_that_takes_no_work_reports_without_a_claim(tmp_path, monkeypatch, reason):
+    async def scenario(master, worker, engine):
+        first, _ = await two_tasks(master, engine)
+        if reason == "draining":
+            worker.drain()
+        elif reason == "told to drain":
+            master.drain = True
+            await master.until(worker._closed.is_set)
+        elif reason == "no room":
+            monkeypatch.setattr("millrace.worker.disk.free_bytes", lambda _: -1)  # below any threshold
+        else:
+            monkeypatch.setattr(worker._heart, "holds", lambda: False)
+            assert worker._next_claim() is None
+            return
+        engine.tell("finish")
+        await master.until(lambda: first.state == "completed")
+        assert master.ends[0].claim is None
+
+    farm(scenario, tmp_path)

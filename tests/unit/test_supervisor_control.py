@@ -17,16 +17,19 @@ from millrace.config.settings import SettingError
 from millrace.programs.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes
-from millrace.supervisor.control.lines import MAX_CHARS, MAX_LINES, Lines
+from millrace.supervisor.control.lines import MAX_LINES, Lines
 from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.place import places
+from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
+from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry, Level
-from millrace.supervisor.plan import Kind
+from millrace.supervisor.logs.ring import MAX_CHARS
+from millrace.supervisor.plan import Kind, ProcessPlan
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.wire.v1.supervise import ChangeView, InstanceState, InstanceView, ProcessView
 
@@ -192,10 +195,11 @@ def test_the_metrics_hold_what_is_there_and_nothing_of_what_has_gone() -> None:
 
     def values() -> dict[tuple[str, str], float]:
         found = {}
-        for family in text_string_to_metric_families(exposition(it.plan, it.state, facts)):
+        text = exposition(it.plan, it.state, facts, ledger=Ledger(), samples={}, whole={})
+        for family in text_string_to_metric_families(text):
             for one in family.samples:
                 name = one.name.removeprefix("millrace_supervisor_")
-                found[name, one.labels.get("instance", one.labels["process"])] = one.value
+                found[name, one.labels.get("instance", one.labels.get("process", ""))] = one.value
         return found
 
     before = values()
@@ -315,3 +319,11 @@ def test_a_place_that_cannot_be_is_refused_with_the_reason(tmp_path: Path) -> No
         UnixSocket(tmp_path / "nowhere" / "s.sock")
     with pytest.raises(SettingError, match="too long"):
         UnixSocket(tmp_path / ("x" * 120))
+
+
+def test_the_plan_is_shown_without_what_is_known_to_be_secret() -> None:
+    plan = a_plan(web=ProcessPlan(name="web", command=("psql", "-p", "s3cr3t-word", "--password=abc"), env={"X": "1"}))
+    shown = plan_view(plan, ["s3cr3t-word"])
+    assert shown == {
+        "processes": {"web": {"name": "web", "command": ["psql", "-p", "***", "--password=***"], "env": {"X": "***"}}}
+    }

@@ -2,6 +2,8 @@
 
 import configparser
 import io
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,13 @@ from hypothesis import strategies as st
 from millrace.cli.supervise import app
 from millrace.supervisor.conversion import phpeek, procfile, supervisord
 from millrace.supervisor.conversion.converted import Conversion, settled
+from millrace.supervisor.conversion.go_patterns import pattern_of, replacement_of
+from millrace.supervisor.hooks import Moment
+from millrace.supervisor.logs.entry import Level
+from millrace.supervisor.logs.settings import LogForm
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy
 from millrace.supervisor.plan_document import plan_from
+from millrace.supervisor.schedule.values import Overlap
 
 ENVIRON = {"HOME": "/root", "Z": "zed"}
 
@@ -82,6 +89,153 @@ def test_phpeeks_words() -> None:
     assert any(note.startswith("not converted: processes.broken") for note in notes)
 
 
+WHOLE = r"""
+version: "1.0"
+hooks:
+  pre-start:
+    - {name: migrate, command: [php, artisan, migrate, --force], timeout: 60, retry: 3, retry_delay: 5, continue_on_error: true, env: {A: 1}, working_dir: /var/www}
+  post-stop: [{name: done, command: [echo, bye]}]
+global:
+  shutdown_timeout: 60
+  log_format: json
+  log_level: debug
+  restart_backoff_initial: 5s
+  restart_backoff_max: 1m
+  autotune_memory_threshold: 0.8
+  metrics_enabled: true
+  metrics_port: 9090
+  api_enabled: true
+  api_port: 9180
+  api_auth: "${TOKEN}"
+  readiness: {enabled: true, path: /tmp/ready, mode: all_healthy, processes: [php-fpm]}
+  schedule_history_size: 50
+processes:
+  php-fpm:
+    enabled: true
+    command: [php-fpm, -F]
+    user: www-data
+    group: 82
+    stdout: true
+    health_check: {type: http, url: "http://localhost:8080/h", expected_status: 200, period: 10, timeout: 3, success_threshold: 2}
+    shutdown: {signal: SIGQUIT, timeout: 20, pre_stop_hook: {name: drain, command: [drain], timeout: 5}}
+    logging:
+      stdout: true
+      labels: {app: shop, tier: 2}
+      min_level: warn
+      redaction: {enabled: true, patterns: [{name: pw, pattern: 'password=(\S+)', replacement: 'password=$1x'}, {name: go, pattern: '(?P<n>a)(?i)b', replacement: '${n}'}]}
+      multiline: {enabled: true, pattern: '^\[', max_lines: 50, timeout: 2}
+      json: {enabled: true, detect_auto: true, extract_level: lvl, extract_message: msg, merge_fields: true}
+      level_detection: {enabled: true, patterns: {error: 'ERR', fatal: x}, default_level: info}
+      filters: {exclude: [debug], include: ['[[:alpha:]]+']}
+  cron:
+    enabled: true
+    command: [php, artisan, "schedule:run"]
+    schedule: "* * * * *"
+    schedule_timezone: Local
+    schedule_timeout: 5m
+    schedule_max_concurrent: 2
+    user: 1000
+    heartbeat: {success_url: "https://hc-ping.com/x", failure_url: "https://hc-ping.com/x/fail", timeout: 10, retry_count: 3, retry_delay: 5, interval: 5}
+  cron2: {enabled: true, command: [x], schedule: "CRON_TZ=Europe/Berlin 0 3 * * *", restart: always, type: oneshot, schedule_max_concurrent: 1, depends_on: [cron]}
+  cron3: {enabled: true, command: [x], schedule: "0 3 * * SUN-MON", scale: 3, schedule_timeout: 1h30m, schedule_max_concurrent: 0, health_check: {type: tcp, address: "a:1"}}
+  worker: {enabled: true, command: [w], scale: 2, max_scale: 10, depends_on: [cron, php-fpm], user: "0", logging: {redaction: {enabled: true}, multiline: {enabled: false}}}
+"""
+
+
+def test_phpeeks_schedules_hooks_logs_and_users() -> None:
+    plan, notes = converted(phpeek.convert, WHOLE)
+    assert set(plan.processes) == {"php-fpm", "cron", "cron2", "cron3", "worker"}
+    before, after = plan.hooks[Moment.PRE_START][0], plan.hooks[Moment.POST_STOP][0]
+    assert (before.name, before.timeout_s, before.retries, before.retry_delay_s) == ("migrate", 60, 3, 5)
+    assert (before.continue_on_error, before.env, str(before.working_dir)) == (True, {"A": "1"}, "/var/www")
+    assert (after.command, after.timeout_s) == (("echo", "bye"), 30)
+    php, cron, cron2, cron3 = (plan.processes[name] for name in ("php-fpm", "cron", "cron2", "cron3"))
+    assert php.hooks[Moment.PRE_STOP][0].command == ("drain",)
+    assert (php.execution.user, php.execution.group, cron.execution.user) == ("www-data", "82", "1000")
+    logging = php.logging
+    assert (logging.filters.min_level, logging.labels) == (Level.WARN, {"app": "shop", "tier": "2"})
+    first, second = logging.redaction.rules
+    assert first.pattern.sub(first.replacement, "password=x y") == "password= y"
+    assert second.pattern.sub(second.replacement, "aB") == "a"
+    assert logging.multiline is not None
+    assert (logging.multiline.max_lines, logging.multiline.timeout_s) == (50, 2)
+    assert logging.json is not None
+    assert (logging.json.level, logging.json.message) == ("lvl", "msg")
+    assert logging.filters.include[0].search("1a")
+    assert not logging.filters.include[0].search("1:")
+    assert plan.log_format is LogForm.JSON
+    assert cron.schedule is not None
+    assert cron2.schedule is not None
+    assert cron3.schedule is not None
+    assert (cron.schedule.zone, cron.schedule.timeout_s, cron.schedule.overlap) == ("UTC", 300, Overlap.QUEUE)
+    assert cron.schedule.heartbeat is not None
+    assert (cron.schedule.heartbeat.success_url, cron.schedule.heartbeat.retries) == ("https://hc-ping.com/x", 2)
+    assert (cron2.schedule.expression, cron2.schedule.zone) == ("0 3 * * *", "Europe/Berlin")
+    assert (cron2.schedule.overlap, cron3.schedule.timeout_s) == (Overlap.FORBID, 5400)
+    assert plan.processes["worker"].depends_on == {"php-fpm": Condition.READY}
+    for said in (
+        "changed: processes.cron2.overlap is forbid, as schedule_max_concurrent: 1 was meant; there runs waited",
+        "changed: processes.cron.user is heeded now; there runs of a schedule were root's, whatever it said",
+        "not converted: processes.cron3.health_check says nothing of a process that has a schedule",
+        "not converted: processes.worker.depends_on named cron, which runs at its times; there nothing would have started",
+        "not converted: global.autotune_memory_threshold belongs to each pool: tune, with memory_share",
+    ):
+        assert said in notes
+    whole = [note for note in notes if note.startswith("not converted")]
+    assert not [
+        note for note in whole if any(word in note for word in (".hooks", ".schedule ", "multiline", "redaction"))
+    ]
+
+
+def test_what_was_off_there_is_off_here() -> None:
+    text = """
+global: {readiness: {path: /tmp/x}, shutdown_timeout: 10}
+processes:
+  web:
+    enabled: true
+    command: [x]
+    shutdown: {timeout: 45}
+    logging: {multiline: {pattern: a}, json: {extract_level: l}, redaction: {patterns: [{pattern: b}]}, min_level: error}
+  cron: {enabled: true, command: [x], schedule: "0 0 1 ? *"}
+"""
+    plan, notes = converted(phpeek.convert, text)
+    logging = plan.processes["web"].logging
+    assert (logging.multiline, logging.json, logging.redaction.rules) == (None, None, ())
+    assert plan.readiness is None
+    assert plan.shutdown_timeout_s == 45  # what a process may take is not cut short
+    assert plan.processes["cron"].schedule is not None
+    assert plan.processes["cron"].schedule.expression == "0 0 1 * *"
+    assert any("processes.web.logging.min_level drops what is below it" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("go", "here", "matches", "not_this"),
+    [
+        ("a(?i)b", "a(?i:b)", "aB", "AB"),
+        ("(x(?i)y)z", "(x(?i:y))z", "xYz", "xYZ"),
+        ("(?i)a", "(?i)a", "A", "b"),
+        (r"a(?i)b(?s).", "a(?i:b(?s:.))", "aB\n", "AB."),
+        (r"\Qa.b\E+", r"a\.b+", "a.bb", "axb"),
+        (r"a\z", r"a\Z", "a", "a\n"),
+        (r"a\\z", r"a\\z", "a\\z", "a"),
+        ("[[:digit:]x]", "[0-9x]", "7", "y"),
+        (r"[(](?i)b", r"[(](?i:b)", "(B", "B"),
+    ],
+)
+def test_patterns_of_go(go: str, here: str, matches: str, not_this: str) -> None:
+    assert pattern_of(go) == here
+    assert re.search(f"(?:{here})\\Z" if "(?i)a" not in go else here, matches)
+    assert not re.fullmatch(here, not_this)
+
+
+@pytest.mark.parametrize(
+    ("go", "here"),
+    [("$1", "${1}"), ("${1}x", "${1}x"), ("$1x", ""), ("$name!", "${name}!"), ("$9", ""), ("$$1", "$$1"), ("a$", "a$")],
+)
+def test_replacements_of_go(go: str, here: str) -> None:
+    assert replacement_of(go, r"(?P<name>a)") == here
+
+
 SUPERVISORD = """
 [unix_http_server]
 file=/tmp/s.sock ; where it listens
@@ -135,15 +289,17 @@ def test_supervisords_programs() -> None:
     assert not any("stderr_logfile" in note or "unix_http_server" in note for note in notes)
 
 
-def test_a_procfiles_lines() -> None:
-    text = """# shop
+PROCFILE = """# shop
 release: ./manage.py migrate
 web: gunicorn -b 0.0.0.0:$PORT app
 worker: celery -A x "a b"
 two words
 long: cd x && ./y $$ ${HOME}
 """
-    plan, notes = converted(procfile.convert, text)
+
+
+def test_a_procfiles_lines() -> None:
+    plan, notes = converted(procfile.convert, PROCFILE)
     assert plan.processes["release"].kind is Kind.ONESHOT
     assert plan.processes["web"].command == ("sh", "-c", "exec gunicorn -b 0.0.0.0:$PORT app")
     assert plan.processes["web"].env == {"PORT": "5100"}
@@ -162,6 +318,20 @@ def test_the_form_is_seen_and_the_plan_passes_the_check(tmp_path: Path, name: st
     done = CliRunner().invoke(app, ["convert", str(tmp_path / name)])
     (tmp_path / "plan.yaml").write_text(done.stdout)
     assert CliRunner().invoke(app, ["check", "--strict", str(tmp_path / "plan.yaml")]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.yaml", PHPEEK), ("whole.yaml", WHOLE), ("a.conf", SUPERVISORD), ("Procfile", PROCFILE)],
+)
+def test_every_converted_sample_passes_the_strict_check(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    done = CliRunner().invoke(app, ["convert", str(tmp_path / name)])
+    (tmp_path / "plan.yaml").write_text(done.stdout)
+    environ = {**ENVIRON, "TOKEN": "x", "PORT": "1", "ENV_HOME": "/root"}
+    checked = CliRunner().invoke(app, ["check", "--strict", "--json", str(tmp_path / "plan.yaml")], env=environ)
+    assert json.loads(checked.stdout)["warnings"] == []
+    assert checked.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -193,6 +363,8 @@ ENTRY = st.fixed_dictionaries(
         "depends_on": st.lists(NAMES, max_size=3) | VALUES, "env": st.dictionaries(WORDS, SCALARS, max_size=2) | VALUES,
         "health_check": st.dictionaries(st.sampled_from(["type", "url", "period", "mode", "command"]), VALUES) | VALUES,
         "shutdown": st.dictionaries(st.sampled_from(["signal", "timeout", "x"]), VALUES) | VALUES, "schedule": VALUES, "user": VALUES,
+        "logging": st.dictionaries(st.sampled_from(["multiline", "redaction", "json", "filters", "labels", "level_detection", "min_level"]), VALUES) | VALUES,
+        "heartbeat": VALUES, "schedule_timezone": VALUES, "schedule_max_concurrent": VALUES, "group": VALUES,
     },
 )  # fmt: skip
 
@@ -208,10 +380,12 @@ def assert_good_or_refused(convert: Callable[[str], Conversion], text: str) -> N
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.dictionaries(NAMES, ENTRY, min_size=1), st.dictionaries(WORDS | st.just("restart_backoff"), VALUES, max_size=2)
+    st.dictionaries(NAMES, ENTRY, min_size=1),
+    st.dictionaries(WORDS | st.sampled_from(["restart_backoff", "readiness"]), VALUES, max_size=2),
+    st.dictionaries(st.sampled_from(["pre-start", "post-stop", "x"]), VALUES, max_size=2) | VALUES,
 )
-def test_any_phpeek_file_becomes_a_good_plan_or_is_refused(processes: object, usual: object) -> None:
-    assert_good_or_refused(phpeek.convert, yaml.safe_dump({"global": usual, "processes": processes}))
+def test_any_phpeek_file_becomes_a_good_plan_or_is_refused(processes: object, usual: object, hooks: object) -> None:
+    assert_good_or_refused(phpeek.convert, yaml.safe_dump({"global": usual, "processes": processes, "hooks": hooks}))
 
 
 INI_KEYS = st.sampled_from(

@@ -4,6 +4,7 @@ from signal import Signals
 
 import pytest
 
+from millrace.process.cgroup import Resources
 from millrace.process.values import Limits
 from millrace.supervisor.execution import Execution
 from millrace.supervisor.plan_document import PlanError, plan_from
@@ -32,6 +33,14 @@ def test_everything_that_may_be_said() -> None:
     assert read("forward_signals: [WINCH]").forward == {Signals.SIGWINCH: Signals.SIGWINCH}
 
 
+def test_limits_of_the_whole_tree() -> None:
+    found = read("limits: {memory: 512M, cpus: 1.5, pids: 200, nofile: 1024}")
+    assert found.resources == Resources(memory_bytes=512 << 20, cpus=1.5, pids=200)
+    assert found.limits == Limits(exact=True, open_files=1024)
+    assert read("limits: {memory: unlimited}").resources == Resources()
+    assert not read("limits: {pids: 9}").limits.exact  # nothing has to be rehearsed for it
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -48,6 +57,9 @@ def test_everything_that_may_be_said() -> None:
         ),
         ("limits: {as: lots}", "web.limits.as is 'lots'; allowed"),
         ("limits: {core: true}", "web.limits.core is True; allowed"),
+        ("limits: {memory: 1k}", "web.limits.memory is '1k'; allowed: 1048576 to"),
+        ("limits: {cpus: 0}", "web.limits.cpus is 0; allowed: 0.01 to"),
+        ("limits: {pids: 0}", "web.limits.pids is 0; allowed: 1 to"),
         ("limits: {files: 5}", "web.limits.files is unknown; allowed: as, core, cpu"),
         ("limits: 5", "web.limits must be a mapping"),
         ("forward_signals: [TERM]", "web.forward_signals names 'TERM'; allowed: HUP, USR1"),

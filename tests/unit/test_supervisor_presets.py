@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from millrace.cli.supervise import app, init
 from millrace.cli.supervise.load import examine_text
 from millrace.supervisor.plan_document import plan_from
-from millrace.supervisor.plans.advice import Weight
+from millrace.supervisor.plans.weight import Weight
 from millrace.supervisor.presets.scaffold import PRESETS, scaffold
 
 

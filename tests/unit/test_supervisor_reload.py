@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from supervision import Supervision, a_job, a_plan, a_process, ident
 
+from millrace.process.cgroup import Resources
 from millrace.process.values import Limits
 from millrace.supervisor.change.difference import IN_PLACE, Change, difference
 from millrace.supervisor.change.reloads import Outcome
@@ -20,6 +21,7 @@ from millrace.supervisor.logs.settings import Logging
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart, Shutdown
 from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import Id, Phase, Wanted
+from millrace.supervisor.tuning.values import Tune
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="x:1")
 ONCE = Restart(policy=Policy.NEVER)
@@ -52,6 +54,7 @@ OTHER: Mapping[str, object] = {
     "logging": Logging(buffer=5), "schedule": Schedule(expression="@hourly"), "rolling": Rolling(max_surge=1),
     "hooks": {Moment.PRE_STOP: (Hook(name="hook", command=("hook",)),)},
     "autoscale": Autoscale(least=1, most=2, metric=Metric(url="http://x"), target=1),
+    "tune": Tune(profile="php-fpm"),
 }  # fmt: skip
 
 
@@ -62,7 +65,7 @@ def test_every_field_of_a_process_counts_and_only_those_named_need_no_start() ->
         if field != "name":
             (found,) = difference(plan, changed(plan, web={field: OTHER[field]})).changed
             assert found.keys
-            assert found.restarts is (field in {"command", "kind", "env", "working_dir", "execution"}), field
+            assert found.restarts is (field in {"command", "kind", "env", "working_dir", "execution", "tune"}), field
             assert found.restarts is (field not in IN_PLACE)
 
 
@@ -70,11 +73,11 @@ def test_every_field_of_a_process_counts_and_only_those_named_need_no_start() ->
 def test_who_it_runs_as_needs_a_start_and_the_signals_it_gets_do_not(field: str) -> None:
     other: dict[str, object] = {
         "user": "u", "group": "g", "umask": 7, "nice": 1, "oom_score_adj": 5, "limits": Limits(open_files=99),
-        "pass_fds": (7,),
+        "pass_fds": (7,), "resources": Resources(memory_bytes=1 << 20),
     }  # fmt: skip
     plan = a_plan(web=a_process("web"))
     new = changed(plan, web={"execution": Execution(**{field: other[field]})})  # type: ignore[arg-type]  # any field
-    assert difference(plan, new).changed == (Change("web", (field,), True),)
+    assert difference(plan, new).changed == (Change("web", ("limits" if field == "resources" else field,), True),)
     forward: dict[Signals, Signals] = {SIGHUP: SIGUSR1}
     new = changed(plan, web={"execution": Execution(forward=forward)})
     assert difference(plan, new).changed == (Change("web", ("forward_signals",), False),)

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -88,6 +89,56 @@ def test_a_broken_stream_does_not_disturb(stream):
     stream.close()
     configure(form="json", stream=stream)
     log.error("room.unheard")
+
+
+class _Counting(io.StringIO):
+    writes = 0
+
+    def write(self, text):
+        self.writes += 1
+        return super().write(text)
+
+
+def test_what_is_frequent_is_written_once_after_a_turn_of_the_loop_and_in_order(stream):
+    counted = _Counting()
+    configure(form="json", stream=counted)
+
+    def events():
+        return [json.loads(line)["event"] for line in counted.getvalue().splitlines()]
+
+    async def main():
+        for number in range(3):
+            log.frequent(f"room.many_{number}")
+        assert counted.getvalue() == ""
+        await asyncio.sleep(0)
+        assert (events(), counted.writes) == (["room.many_0", "room.many_1", "room.many_2"], 1)
+        log.frequent("room.one_more")
+        log.info("room.other")
+        assert events()[3:] == ["room.one_more", "room.other"]
+
+    asyncio.run(main())
+    log.frequent("room.without_a_loop")
+    assert events()[5:] == ["room.without_a_loop"]
+
+
+def test_a_loop_that_ended_takes_no_line_with_it(stream):
+    configure(form="json", stream=stream)
+
+    async def last():
+        loop = asyncio.get_running_loop()
+        loop.call_soon = lambda *_: None  # its next turn never comes
+        log.frequent("room.last")
+        del loop.call_soon
+
+    asyncio.run(last())
+    assert stream.getvalue() == ""
+    asyncio.run(_frequent())
+    assert stream.getvalue().count("\n") == 2
+
+
+async def _frequent():
+    log.frequent("room.next")
+    await asyncio.sleep(0)
 
 
 LEAKS = [

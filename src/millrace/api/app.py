@@ -1,6 +1,6 @@
 """The API as one ASGI application."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import cache
 
@@ -9,6 +9,7 @@ from millrace.api.explain import explain
 from millrace.api.master import Limits, Master
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
+from millrace.edge.access import Rules
 from millrace.edge.call import Answer, Call, Receive, Scope, Send
 from millrace.edge.keys import Keys
 from millrace.edge.route import Route
@@ -22,7 +23,7 @@ log = logger("api")
 
 def write_access_log(served: Served) -> None:
     """One event for each answer that is worth a line; no query and no header, for they may hold secrets."""
-    log.info(
+    log.frequent(
         "api.request",
         request_id=served.request_id,
         method=served.method,
@@ -42,9 +43,9 @@ class App:
         self._edge = edge
         self.master = master
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
-        await self._edge(scope, receive, send)
+        return self._edge(scope, receive, send)
 
     async def expire_uploads(self, *, before: datetime) -> int:
         """Remove uploads that were begun before a moment; returns how many."""
@@ -80,7 +81,10 @@ def build_app(
     """
     master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits())
     master.description = cache(lambda: _document(master.version))
-    edge = Edge((*TABLE, *pages), master, keys=keys, explain=explain, tally=master.tally, served=served, lost=lost)
+    rules = Rules(keys=keys)
+    edge = Edge(
+        (*TABLE, *pages), master, rules=lambda: rules, explain=explain, tally=master.tally, served=served, lost=lost
+    )
     return App(edge, master)
 
 

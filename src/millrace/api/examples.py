@@ -4,6 +4,7 @@ from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import problems, system, work
 
 _JOB = "j0192f5b7c8d94e2a8f6b1c3d5e7f9a0b"
+_NEXT = "j0192f5b7c8d94e2a8f6b1c3d5e7f9a1d"
 _NODE = "n0192f5b7c8d94e2a8f6b1c3d5e7f9a0c"
 _SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -54,10 +55,26 @@ EXAMPLES: dict[type, object] = {
         "attempt": 1,
         "outputs": [{"name": "master.m3u8", "location": "/media/out/film/master.m3u8", "sha256": _SHA, "size": 812}],
         "facts": {"duration_s": 60.0},
+        "claim": {"epoch": 1, "request": "0d6f3a1e-23"},
     },
     work.FailRequest: {"node": _NODE, "attempt": 1, "class": "input", "message": "cannot read the input: it is empty"},
     work.HandBackRequest: {"node": _NODE, "attempt": 1, "reason": "the worker drains"},
     work.Taken: {"task": f"{_JOB}.1", "state": "processing"},
+    work.Ended: {
+        "task": f"{_JOB}.1",
+        "state": "completed",
+        "tasks": [
+            {
+                "task": f"{_NEXT}.1",
+                "job": _NEXT,
+                "number": 18,
+                "attempt": 1,
+                "profile": "web-hls",
+                "spec": {"input": "/media/next.mp4", "output": "/media/out/next", "engine": "auto"},
+                "timeout_s": None,
+            }
+        ],
+    },
     work.LogReply: {"length": 4096},
     system.UploadRequest: {"name": "film.mp4", "size": 734003200},
     system.UploadView: {

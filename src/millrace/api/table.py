@@ -76,9 +76,9 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/nodes/{ref}/claim", WORK, tasks.claim, "Claim tasks, waiting for some.", takes=w.ClaimRequest, gives=w.ClaimReply, also=(409,), quiet=True),
     R("POST", "/v1/nodes/{ref}/heartbeat", WORK, tasks.heartbeat, "Extend the lease and report progress.", takes=w.HeartbeatRequest, gives=w.HeartbeatReply, also=(409, 413), quiet=True),
     R("POST", "/v1/tasks/{task}/start", WORK, tasks.start, "Report that the engine runs.", takes=w.StartRequest, gives=w.Taken, also=(404, 409), quiet=True),
-    R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs.", takes=w.CompleteRequest, gives=w.Taken, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
-    R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt.", takes=w.FailRequest, gives=w.Taken, also=(404, 409), quiet=True),
-    R("POST", "/v1/tasks/{task}/hand-back", WORK, tasks.hand_back, "Give a task back unspent.", takes=w.HandBackRequest, gives=w.Taken, also=(404, 409), quiet=True),
+    R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs; may claim the next tasks.", takes=w.CompleteRequest, gives=w.Ended, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
+    R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt; may claim the next tasks.", takes=w.FailRequest, gives=w.Ended, also=(404, 409), quiet=True),
+    R("POST", "/v1/tasks/{task}/hand-back", WORK, tasks.hand_back, "Give a task back unspent; may claim the next tasks.", takes=w.HandBackRequest, gives=w.Ended, also=(404, 409), quiet=True),
     R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 409, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes),
     R("PUT", "/v1/tasks/{task}/outputs/{name*}", WORK, outputs.put, "Store an output with the master.", body=RAW, gives=j.OutputView, also=(404, 409, 413, 507), params=FENCE, limit=Limits().output_bytes),
 

@@ -11,6 +11,7 @@ from millrace.edge.call import Call
 from millrace.edge.refusal import invalid, not_found
 from millrace.scheduler import nodes, report
 from millrace.scheduler.claim import claim as claim_tasks
+from millrace.scheduler.report import Next
 from millrace.scheduler.waiting import Visit, Waiter
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.work import (
@@ -18,6 +19,8 @@ from millrace.wire.v1.work import (
     ClaimRequest,
     CompleteRequest,
     DirectiveView,
+    Ended,
+    EndRequest,
     FailRequest,
     HandBackRequest,
     HeartbeatReply,
@@ -123,33 +126,59 @@ async def start(master: Master, call: Call[StartRequest]) -> Taken:
     return Taken(task=task, state=state)
 
 
-async def complete(master: Master, call: Call[CompleteRequest]) -> Taken:
+def _next(master: Master, body: EndRequest) -> Next | None:
+    """The claim that a report carries."""
+    asked = body.claim
+    if asked is None:
+        return None
+    return Next(offers=master.offers, epoch=asked.epoch, request_id=asked.request, limit=asked.limit)
+
+
+def _ended(task: str, ended: report.Ended) -> Ended:
+    return Ended(task=task, state=ended.state, tasks=[task_view(one) for one in ended.tasks])
+
+
+async def complete(master: Master, call: Call[CompleteRequest]) -> Ended:
     """The work is done, checked and published."""
     task, body = call.path["task"], call.body
     outputs: tuple[Output, ...] = ()
     if body.outputs:
         outputs = await recorded(master, task, body.attempt, body.outputs)
-    state = await report.complete(
-        master.farm, task, node_id=body.node, attempt=body.attempt, outputs=outputs, facts=body.facts
+    ended = await report.complete(
+        master.farm,
+        task,
+        node_id=body.node,
+        attempt=body.attempt,
+        outputs=outputs,
+        facts=body.facts,
+        then=_next(master, body),
     )
-    return Taken(task=task, state=state)
+    return _ended(task, ended)
 
 
-async def fail(master: Master, call: Call[FailRequest]) -> Taken:
+async def fail(master: Master, call: Call[FailRequest]) -> Ended:
     """The attempt failed."""
     task, body = call.path["task"], call.body
     failure = Failure(failure_class=body.failure_class, message=body.message)
-    state = await report.fail(master.farm, task, node_id=body.node, attempt=body.attempt, failure=failure)
-    return Taken(task=task, state=state)
+    ended = await report.fail(
+        master.farm, task, node_id=body.node, attempt=body.attempt, failure=failure, then=_next(master, body)
+    )
+    return _ended(task, ended)
 
 
-async def hand_back(master: Master, call: Call[HandBackRequest]) -> Taken:
+async def hand_back(master: Master, call: Call[HandBackRequest]) -> Ended:
     """The worker gives the task back unspent."""
     task, body = call.path["task"], call.body
-    state = await report.hand_back(
-        master.farm, task, node_id=body.node, attempt=body.attempt, reason=body.reason, delay_s=body.delay_s
+    ended = await report.hand_back(
+        master.farm,
+        task,
+        node_id=body.node,
+        attempt=body.attempt,
+        reason=body.reason,
+        delay_s=body.delay_s,
+        then=_next(master, body),
     )
-    return Taken(task=task, state=state)
+    return _ended(task, ended)
 
 
 async def append_log(master: Master, call: Call[None]) -> LogReply:

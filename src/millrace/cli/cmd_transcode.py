@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH
+from millrace.cli.options import PATH, sandbox_option
 
 
 @click.command()
@@ -17,6 +17,7 @@ from millrace.cli.options import PATH
 @click.option("--overwrite", is_flag=True, help="Replace an earlier output in that folder, never anything else.")
 @click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
+@sandbox_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 @click.option("--verbose", is_flag=True, help="Print what the programs log.")
 def transcode(
@@ -26,6 +27,7 @@ def transcode(
     overwrite: bool,
     duration: float | None,
     ffmpeg: Path | None,
+    sandbox: str | None,
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -43,6 +45,7 @@ def transcode(
             overwrite=overwrite,
             duration_s=duration,
             ffmpeg=ffmpeg,
+            sandbox=sandbox,
             verbose=verbose,
         )
         return transcode_now(order, as_json=as_json)

@@ -13,6 +13,7 @@ from millrace.cli.options import (
     media_root_option,
     no_private_inputs_option,
     port_option,
+    sandbox_option,
 )
 
 DRAIN_TIMEOUT_S = 5.0
@@ -25,6 +26,7 @@ DRAIN_TIMEOUT_S = 5.0
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="How many workers.")
 @media_root_option
 @no_private_inputs_option
+@sandbox_option
 @drain_timeout_option
 @json_option
 def up(
@@ -33,6 +35,7 @@ def up(
     workers: int,
     media_roots: tuple[Path, ...],
     no_private_inputs: bool,
+    sandbox: str | None,
     drain_timeout: float | None,
     as_json: bool,
 ) -> None:
@@ -51,6 +54,7 @@ def up(
         os.environ,
         media_roots=media_roots or None,
         allow_private_inputs=False if no_private_inputs else None,
+        sandbox=sandbox,
         drain_timeout_s=drain_timeout,
     )
     check_roots(worker.media_roots)

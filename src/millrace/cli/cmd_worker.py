@@ -13,6 +13,7 @@ from millrace.cli.options import (
     media_root_option,
     no_private_inputs_option,
     pairs,
+    sandbox_option,
 )
 
 
@@ -24,6 +25,7 @@ from millrace.cli.options import (
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @media_root_option
 @no_private_inputs_option
+@sandbox_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--ca", type=PATH, help="Certificate authority of the master in PEM.")
 @drain_timeout_option
@@ -37,6 +39,7 @@ def worker(
     label: tuple[str, ...],
     media_roots: tuple[Path, ...],
     no_private_inputs: bool,
+    sandbox: str | None,
     ffmpeg: Path | None,
     ca: Path | None,
     drain_timeout: float | None,
@@ -60,6 +63,7 @@ def worker(
         labels=pairs("--label", label) or None,
         media_roots=media_roots or None,
         allow_private_inputs=False if no_private_inputs else None,
+        sandbox=sandbox,
         ffmpeg=ffmpeg,
         ca=ca,
         drain_timeout_s=drain_timeout,

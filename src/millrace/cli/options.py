@@ -113,6 +113,12 @@ drain_timeout_option = click.option(
     help="Seconds that running tasks get to end after SIGTERM, before they are handed back.",
 )
 
+sandbox_option = click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "require", "off"]),
+    help="Whether FFmpeg is shut in: as well as this machine can, wholly or not at all, or not.  [default: auto]",
+)
+
 
 def pairs(option: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """`KEY=VALUE` options as pairs.

@@ -156,6 +156,11 @@ def span(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
+def span_or_dash(seconds: float | None) -> str:
+    """A length of time, where there is one."""
+    return "-" if seconds is None else span(seconds)
+
+
 def age(since: datetime) -> str:
     """How long ago that was."""
     return span((datetime.now(UTC) - since).total_seconds())

@@ -61,19 +61,28 @@ def headers(terms: Terms) -> dict[str, str]:
     return found
 
 
-def trust(ca: Path | None) -> ssl.SSLContext | None:
-    """Trust this certificate authority (a file in PEM) and no other; None for the well-known ones.
+def trust(ca: Path | None, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext | None:
+    """Trust this certificate authority (a file in PEM) and no other; None for the well-known ones. Show `certificate` with its key.
 
     Raises:
-        ValueError: the file cannot be read, or holds no certificate.
+        ValueError: a file cannot be read, holds no certificate, or is no pair with the other.
     """
-    if ca is None:
+    if ca is None and certificate is None:
         return None
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=ca)
     except OSError as error:  # an ssl.SSLError too
         reason = error.strerror or error
         raise ValueError(f"cannot use the certificate authority {ca}: {reason}") from error
+    if certificate is not None:
+        try:
+            context.load_cert_chain(certificate, key, password="")
+        except OSError as error:
+            reason = "they are no pair" if isinstance(error, ssl.SSLError) else error.strerror or str(error)
+            raise ValueError(
+                f"cannot show the certificate {certificate} with the key {key or certificate}: {reason}"
+            ) from error
+    return context
 
 
 def verification(terms: Terms, addresses: tuple[str, ...]) -> ssl.SSLContext | bool:

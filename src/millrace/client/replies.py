@@ -11,7 +11,8 @@ from millrace.wire.v1.problems import Problem
 
 T = TypeVar("T")
 
-STALE_KINDS = frozenset({"stale-attempt", "stale-epoch"})
+STALE_ATTEMPT = "stale-attempt"
+STALE_KINDS = frozenset({STALE_ATTEMPT, "stale-epoch"})
 _PROBLEM = msgspec.json.Decoder(Problem)
 _LAST_PART = re.compile(r"[/:#]")
 

@@ -25,24 +25,35 @@ class Event(Struct, frozen=True, kw_only=True):
     data: str
 
 
-def parse(lines: Iterable[str]) -> Iterator[Event]:
+class Parser:
     """Events from lines without their line ends. An event is whole only once its empty line has come."""
-    identity, name = "", "message"
-    data: list[str] = []
-    for line in lines:
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self._identity, self._name = "", "message"
+        self._data: list[str] = []
+
+    def feed(self, line: str) -> Event | None:
+        """The event that this line ends, if it ends one."""
         if line == "":
-            if data:
-                yield Event(id=identity, name=name, data="\n".join(data))
-            name, data = "message", []
-            continue
+            found = Event(id=self._identity, name=self._name, data="\n".join(self._data)) if self._data else None
+            self._name, self._data = "message", []
+            return found
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data":
-            data.append(value)
+            self._data.append(value)
         elif field == "event":
-            name = value
+            self._name = value
         elif field == "id" and "\0" not in value:
-            identity = value
+            self._identity = value
+        return None
+
+
+def parse(lines: Iterable[str]) -> Iterator[Event]:
+    """The events in lines."""
+    parser = Parser()
+    return (event for line in lines if (event := parser.feed(line)) is not None)
 
 
 def transitions(

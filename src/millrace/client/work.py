@@ -8,6 +8,7 @@ from millrace.wire.v1.work import (
     ClaimReply,
     ClaimRequest,
     CompleteRequest,
+    Ended,
     FailRequest,
     HandBackRequest,
     HeartbeatReply,
@@ -44,19 +45,19 @@ def start(task: str, request: StartRequest) -> Call[Taken]:
     return post(f"/v1/tasks/{segment(task)}/start", Taken, request)
 
 
-def complete(task: str, request: CompleteRequest) -> Call[Taken]:
+def complete(task: str, request: CompleteRequest) -> Call[Ended]:
     """The work is done, checked and published."""
-    return post(f"/v1/tasks/{segment(task)}/complete", Taken, request)
+    return post(f"/v1/tasks/{segment(task)}/complete", Ended, request)
 
 
-def fail(task: str, request: FailRequest) -> Call[Taken]:
+def fail(task: str, request: FailRequest) -> Call[Ended]:
     """The attempt failed."""
-    return post(f"/v1/tasks/{segment(task)}/fail", Taken, request)
+    return post(f"/v1/tasks/{segment(task)}/fail", Ended, request)
 
 
-def hand_back(task: str, request: HandBackRequest) -> Call[Taken]:
+def hand_back(task: str, request: HandBackRequest) -> Call[Ended]:
     """Give the task back unspent."""
-    return post(f"/v1/tasks/{segment(task)}/hand-back", Taken, request)
+    return post(f"/v1/tasks/{segment(task)}/hand-back", Ended, request)
 
 
 def append_log(task: str, *, node: str, attempt: int, offset: int, data: bytes) -> Call[LogReply]:

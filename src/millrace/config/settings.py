@@ -23,6 +23,7 @@ def _text(value: str) -> str:
 MOST_SECONDS = 10**9
 MOST_DAYS = 10**5
 MOST_SLOTS = 4096
+SANDBOX = ("auto", "require", "off")
 """As many as a master lets a node have."""
 
 
@@ -99,6 +100,12 @@ def _labels(value: str) -> Labels:
     return tuple((key, text) for key, _, text in pairs)
 
 
+def _sandbox(value: str) -> str:
+    if value not in SANDBOX:
+        raise ValueError(f"one of {', '.join(SANDBOX)}")
+    return value
+
+
 def _optional_path(value: str) -> Path | None:
     return Path(value) if value else None
 
@@ -157,6 +164,7 @@ class WorkerSettings:
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
     allow_private_inputs: bool = setting(True, "MILLRACE_ALLOW_PRIVATE_INPUTS", "Whether `http(s)` inputs may lie on private networks and on the worker's own machine: 1, or 0.", _switch)  # fmt: skip
+    sandbox: str = setting("auto", "MILLRACE_SANDBOX", "Whether engines are shut in: `auto` as well as the machine can and with a warning where that is not all, `require` all of it or the worker does not start, `off`.", _sandbox)  # fmt: skip
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
     drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)

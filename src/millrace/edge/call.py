@@ -44,7 +44,10 @@ class Stream(Struct, frozen=True, kw_only=True):
 
 
 class Call(Struct, Generic[B], kw_only=True):
-    """A request whose key was checked and whose body (where the route has a JSON one) was decoded."""
+    """A request whose key was checked and whose body (where the route has a JSON one) was decoded.
+
+    `caller` is who the key stands for, `grants` what it opens.
+    """
 
     scope: Scope
     receive: Receive
@@ -53,6 +56,7 @@ class Call(Struct, Generic[B], kw_only=True):
     caller: str
     body: B
     limit: int
+    grants: frozenset[str] = frozenset()
     _query: dict[str, list[str]] | None = field(default=None)
 
     def header(self, name: str) -> str | None:
@@ -134,6 +138,7 @@ class Call(Struct, Generic[B], kw_only=True):
             caller=self.caller,
             body=body,
             limit=self.limit,
+            grants=self.grants,
         )
 
     async def gone(self) -> None:

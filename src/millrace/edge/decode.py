@@ -99,7 +99,7 @@ def _type_at(shape: Any, path: str) -> Any:
         inner: Any = None
         if isinstance(node, msgspec.inspect.StructType):
             inner = next((field.type for field in node.fields if field.encode_name == part), None)
-        elif isinstance(node, msgspec.inspect.ListType):
+        elif isinstance(node, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
             inner = node.item_type
         elif isinstance(node, msgspec.inspect.DictType):
             inner = node.value_type

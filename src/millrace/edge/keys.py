@@ -17,11 +17,18 @@ ALL = frozenset(Access)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A secret, who it stands for in the records, and what it opens."""
+    """A secret, who it stands for in the records, and what it opens.
 
-    secret: str = field(repr=False)
+    Of a secret that is not known `digest` is its SHA-256, which random ones of 128 bits and more need no more than. `ends_s`
+    is when it ends, in seconds since 1970.
+    """
+
+    secret: str = field(default="", repr=False)
+    digest: bytes = field(default=b"", repr=False)
     name: str = "api"
+    role: str = "admin"
     grants: frozenset[Access] = ALL
+    ends_s: float | None = None
 
 
 class Caller(Struct, frozen=True):
@@ -40,19 +47,24 @@ class Keys:
         Raises:
             ValueError: there is no key, or one is shorter than 8 characters: an empty one would open everything.
         """
-        if not keys or any(len(key.secret) < 8 for key in keys):
+        if not keys or any(len(key.secret) < 8 and len(key.digest) != sha256().digest_size for key in keys):
             raise ValueError("cannot serve: an API key of at least 8 characters is needed")
-        self._keys = tuple((key, key.secret.encode()) for key in keys)
+        self._keys = tuple((key, key.digest or sha256(key.secret.encode()).digest()) for key in keys)
         self._now_s = now_s
+
+    @property
+    def all(self) -> tuple[Key, ...]:
+        """Every one of them."""
+        return tuple(key for key, _ in self._keys)
 
     def named(self, secret: str | bytes) -> Key | None:
         """The key with this secret. Every key is compared, each in constant time."""
-        given = secret.encode(errors="replace") if isinstance(secret, str) else secret
+        given = sha256(secret.encode(errors="replace") if isinstance(secret, str) else secret).digest()
         found = None
         for key, known in self._keys:
             if hmac.compare_digest(given, known):
                 found = key
-        return found
+        return found if found is not None and (found.ends_s is None or self._now_s() < found.ends_s) else None
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Caller | None:
         """Who sent these headers: `Authorization: Bearer`, `X-API-Key`, or a session's cookie; None for a stranger."""
@@ -78,8 +90,11 @@ class Keys:
         if not (until.isascii() and until.isdigit() and len(until) <= 12) or int(until) < self._now_s():
             return None
         found = None
-        for key, secret in self._keys:
-            if hmac.compare_digest(_seal(secret, until).encode(), seal.encode(errors="replace")):
+        for key, _ in self._keys:
+            # Of a key that is known by its digest alone there are no sessions: who reads the file could make them.
+            if key.secret and hmac.compare_digest(
+                _seal(key.secret.encode(), until).encode(), seal.encode(errors="replace")
+            ):
                 found = key
         return found
 
@@ -107,8 +122,8 @@ def stranger() -> RefusalError:
 
 
 def forbidden(access: Access) -> RefusalError:
-    """The refusal for a key that does not open this."""
-    return RefusalError(403, "forbidden", f"cannot answer: this key does not grant `{access}`")
+    """The refusal for somebody known who may not do this."""
+    return RefusalError(403, "forbidden", f"cannot answer: you may not `{access}` here")
 
 
 def is_foreign(headers: Mapping[bytes, bytes]) -> bool:

@@ -15,9 +15,17 @@ _REF = "#/components/schemas/{name}"
 
 
 def describe(
-    table: Sequence[Route[Any]], *, title: str, version: str, about: str, examples: Mapping[type, object]
+    table: Sequence[Route[Any]],
+    *,
+    title: str,
+    version: str,
+    about: str,
+    examples: Mapping[type, object],
+    everywhere: Sequence[int] = EVERYWHERE,
 ) -> dict[str, Any]:
-    """The document, as plain data; `examples` has one for each shape that is worth one."""
+    """The document, as plain data; `examples` has one for each shape that is worth one, `everywhere` is what any route may
+    refuse with.
+    """
     routes = [route for route in table if not route.alias]
     shapes = [shape for route in routes for shape in (route.request, route.reply) if shape is not None]
     shapes = [*dict.fromkeys([*shapes, Problem])]
@@ -29,7 +37,7 @@ def describe(
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.path.replace("*}", "}")
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas, everywhere)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": about, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
@@ -58,13 +66,13 @@ def _anything(shape: type) -> dict[str, Any]:
     raise NotImplementedError
 
 
-def _operation(route: Route[Any], schemas: Mapping[object, Any]) -> dict[str, Any]:
+def _operation(route: Route[Any], schemas: Mapping[object, Any], everywhere: Sequence[int]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": operation_id(route),
         "summary": route.summary,
         "tags": [route.path.split("/")[2] if route.path.startswith("/v1/") else "system"],
         "parameters": [*_path_parameters(route.path), *(_parameter(one) for one in route.params)],
-        "responses": _responses(route, schemas),
+        "responses": _responses(route, schemas, everywhere),
         "x-access": route.access.value,
     }
     if route.access is Access.OPEN:
@@ -111,7 +119,7 @@ def _parameter(one: Param) -> dict[str, Any]:
     return found
 
 
-def _responses(route: Route[Any], schemas: Mapping[object, Any]) -> dict[str, Any]:
+def _responses(route: Route[Any], schemas: Mapping[object, Any], everywhere: Sequence[int]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
     if route.reply is not None:
         good["content"] = {"application/json": {"schema": schemas[route.reply]}}
@@ -121,6 +129,6 @@ def _responses(route: Route[Any], schemas: Mapping[object, Any]) -> dict[str, An
     responses = {str(route.status): good}
     if any(one.name == "Range" for one in route.params):
         responses["206"] = {"description": HTTPStatus(206).phrase, "content": good["content"]}
-    for status in sorted({*EVERYWHERE, *route.statuses, *((415,) if route.body is Body.JSON else ())}):
+    for status in sorted({*everywhere, *route.statuses, *((415,) if route.body is Body.JSON else ())}):
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": refusal}
     return responses

@@ -20,6 +20,7 @@ class Access(StrEnum):
     OPEN = "open"  # anybody, without a key
     READ = "read"  # see jobs, nodes, logs and outputs
     OPERATE = "operate"  # submit and steer jobs, upload, drain nodes
+    ADMIN = "admin"  # end the whole, read the audit trail
     WORK = "work"  # be a node: claim, report, deliver
 
 
@@ -58,6 +59,7 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
         media: the content type of a reply that is not JSON.
         statuses: what the route refuses with, beside those that every route may give.
         quiet: a success is too frequent to be worth a line in the access log.
+        watch: what the route changes, as a JSON value; asked before and after it for the audit trail. It must not raise.
         alias: a path of the predecessor; answered, but not advertised.
     """
 
@@ -75,5 +77,6 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
     media: str = "application/json"
     limit: int = JSON_LIMIT
     quiet: bool = False
+    watch: Callable[[C, Call[Any]], object] | None = None
     alias: bool = False
     tag: str = ""

@@ -13,9 +13,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from millrace.edge.call import Answer, Call, ClientGoneError, Message, Receive, Scope, Send, Stream, whole_body
+from millrace.edge.access import Rules, check_place, identify, whose_share
+from millrace.edge.audit import Audit
+from millrace.edge.call import Answer, Call, ClientGoneError, Receive, Scope, Send, Stream, whole_body
 from millrace.edge.decode import decoder
-from millrace.edge.keys import Keys, forbidden, is_foreign, stranger
+from millrace.edge.keys import Caller, forbidden, is_foreign, stranger
+from millrace.edge.rate_limit import RateLimiter, exhausted
+from millrace.edge.rate_limit import headers as rate_headers
 from millrace.edge.refusal import PROBLEM_CONTENT_TYPE, RefusalError, not_found
 from millrace.edge.route import Access, Body, Handler, Route
 from millrace.edge.tally import Tally
@@ -57,6 +61,7 @@ class _Ready(Struct, Generic[C], frozen=True):
     status: int
     limit: int
     quiet: bool
+    watch: Callable[[C, Call[Any]], object] | None
 
 
 class Edge(Generic[C]):
@@ -67,33 +72,36 @@ class Edge(Generic[C]):
         routes: Sequence[Route[C]],
         context: C,
         *,
-        keys: Keys,
+        rules: Callable[[], Rules],
         explain: Callable[[Exception], RefusalError | None],
         tally: Tally | None = None,
         served: Callable[[Served], None] = lambda _: None,
         lost: Callable[[Call[None]], Answer | None] = lambda _: None,
+        limiter: RateLimiter | None = None,
+        audit: Audit | None = None,
     ) -> None:
-        """`served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
+        """`rules` are asked for with every request, so that they may change; `limiter` counts where they have a rate. `served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
         self.tally = tally or Tally()
         self._context = context
-        self._keys = keys
+        self._rules = rules
+        self._limiter = limiter
+        self._audit = audit
         self._explain = explain
         self._served = served
         self._lost = lost
         self._tree: Tree[_Ready[C]] = Tree()
-        self._prefix = os.urandom(6).hex()
+        self._prefix = os.urandom(6).hex().encode()
         self._count = 0
         for route in routes:
             self._tree.add(route.method, route.path, _ready(route))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
+            return self._http(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return _lifespan(receive, send)
+        return send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -102,19 +110,26 @@ class Edge(Generic[C]):
         sender.request_id = headers.get(b"x-request-id", b"")
         if not _is_plain(sender.request_id):
             self._count += 1
-            sender.request_id = b"%s-%x" % (self._prefix.encode(), self._count)
+            sender.request_id = b"%s-%x" % (self._prefix, self._count)
         route: _Ready[C] | None = None
         call: Call[Any] | None = None
+        before: object = None
+        detail = ""
         try:
-            route, call = self._admit(scope, headers, receive)
+            route, call = self._admit(scope, headers, receive, sender)
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
+            if self._audit is not None and route.watch is not None:
+                before = route.watch(self._context, call)
             await sender.reply(route.status, await route.handler(self._context, call))
         except ClientGoneError:
             sender.status = 499  # nginx's number for it; nobody reads the answer
         except Exception as error:  # noqa: BLE001  the last line of defence: every fault becomes a problem or a log line
+            detail = error.detail if isinstance(error, RefusalError) else type(error).__name__
             await self._refuse(error, sender, scope, headers, receive)
         seconds = time.perf_counter() - began
+        if self._audit is not None and self._audit.wants(scope["method"], sender.status):
+            self._write_down(self._audit, sender, scope, route, call=call, before=before, detail=detail)
         template = route.path if route is not None else _UNROUTED
         self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
         if route is None or not route.quiet or sender.status >= 400:
@@ -132,8 +147,43 @@ class Edge(Generic[C]):
                 )
             )
 
-    def _admit(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> tuple[_Ready[C], Call[Any]]:
+    def _write_down(
+        self,
+        audit: Audit,
+        sender: "_Sender",
+        scope: Scope,
+        route: _Ready[C] | None,
+        *,
+        call: Call[Any] | None,
+        before: object,
+        detail: str,
+    ) -> None:
+        """The entry of a request in the audit trail."""
+        after = None
+        if route is not None and route.watch is not None and call is not None and not detail:
+            after = route.watch(self._context, call)
+        client = scope.get("client")
+        audit.add(
+            request_id=sender.request_id.decode("latin-1"),
+            caller=sender.caller.key.name if sender.caller is not None else "",
+            role=sender.caller.key.role if sender.caller is not None else "",
+            client=str(client[0]) if client else "",
+            method=scope["method"],
+            route=sender.asked,
+            path=scope["path"],
+            status=sender.status,
+            request=call.body if call is not None else None,
+            before=before,
+            after=after,
+            detail=detail,
+        )
+
+    def _admit(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
+    ) -> tuple[_Ready[C], Call[Any]]:
         """The route, and the call as far as it is known before its body; or a refusal."""
+        rules = self._rules()
+        check_place(rules, scope)
         raw = scope.get("raw_path")
         path = raw.decode("latin-1") if raw is not None else scope["path"]
         found = self._tree.find(path)
@@ -141,17 +191,21 @@ class Edge(Generic[C]):
         route = None
         if found is not None:
             route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
-        caller = "nobody"
-        if route is None or route.access is not Access.OPEN:
+        if route is not None:
+            sender.asked = route.path
+        caller, grants = "nobody", frozenset[Access]()
+        is_open = route is not None and route.access is Access.OPEN
+        known = sender.caller = None if is_open else identify(rules, scope, headers)
+        self._spend(rules, scope, sender)
+        if not is_open:
             # A stranger does not even learn which paths there are.
-            known = self._keys.identify(headers)
             if known is None:
                 raise stranger()
             if route is not None and route.access not in known.key.grants:
                 raise forbidden(route.access)
             if known.by_cookie and method not in _SAFE_METHODS and is_foreign(headers):
                 raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
-            caller = known.key.name
+            caller, grants = known.key.name, known.key.grants
         if found is None:
             raise not_found(f"there is nothing at {path[:200]}; /v1/openapi.json lists what there is")
         if route is None:
@@ -163,8 +217,17 @@ class Edge(Generic[C]):
                 headers={"allow": ", ".join(allowed)},
             )
         return route, Call(
-            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit
-        )
+            scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit,
+            grants=grants,
+        )  # fmt: skip
+
+    def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
+        """Take the request from its caller's share, and let the reply tell what is left."""
+        if rules.rate is not None and self._limiter is not None:
+            share = self._limiter.spend(rules.rate, whose_share(scope, sender.caller))
+            sender.extra = rate_headers(rules.rate, share)
+            if share.wait_s:
+                raise exhausted(share)
 
     async def _refuse(
         self, error: Exception, sender: "_Sender", scope: Scope, headers: dict[bytes, bytes], receive: Receive
@@ -201,12 +264,15 @@ class Edge(Generic[C]):
 class _Sender:
     """Writes one reply."""
 
-    __slots__ = ("_head", "_send", "request_id", "started", "status")
+    __slots__ = ("_head", "_send", "asked", "caller", "extra", "request_id", "started", "status")
 
     def __init__(self, send: Send, *, head: bool) -> None:
         self._send = send
         self._head = head
         self.request_id = b""
+        self.asked = _UNROUTED
+        self.caller: Caller | None = None
+        self.extra: tuple[tuple[bytes, bytes], ...] = ()
         self.started = False
         self.status = 500
 
@@ -221,10 +287,12 @@ class _Sender:
         await self._whole(status, b"" if reply is None else _encode(reply), _JSON, (_NO_STORE,))
 
     async def _whole(self, status: int, body: bytes, media: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        head = [(b"x-request-id", self.request_id), _SNIFF, *headers]
+        head = [(b"x-request-id", self.request_id), _SNIFF, *self.extra, *headers]
         if status != 204:
             head += ((b"content-type", media), (b"content-length", b"%d" % len(body)))
-        await self._start(status, head)
+        self.status = status
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
 
     async def _stream(self, stream: Stream) -> None:
@@ -232,6 +300,7 @@ class _Sender:
             (b"x-request-id", self.request_id),
             _SNIFF,
             _NO_STORE,
+            *self.extra,
             *_encoded(stream.headers),
             (b"content-type", stream.media.encode()),
         ]
@@ -239,7 +308,9 @@ class _Sender:
             head.append((b"content-length", b"%d" % stream.length))
         pieces = stream.pieces
         try:
-            await self._start(stream.status, head)
+            self.status = stream.status
+            self.started = True
+            await self._send({"type": "http.response.start", "status": stream.status, "headers": head})
             if not self._head:
                 async for piece in pieces:
                     await self._send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -249,17 +320,12 @@ class _Sender:
             if close is not None:
                 await close()
 
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status = status
-        self.started = True
-        message: Message = {"type": "http.response.start", "status": status, "headers": headers}
-        await self._send(message)
-
 
 def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
-        route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet
+        route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
+        route.watch,
     )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ class Command(Struct, frozen=True, kw_only=True):
     """One child to run: a whole argument list, a label for people, and its share (0..1) of the task's work.
 
     `cwd` is the working directory to start in (None: any), and `folders` must exist before the start. Output files never exist before the start: nothing is overwritten.
+    `reads` are the files and folders that it reads, and `writes` is the one folder that it changes: a sandbox shows it nothing
+    else. Where both are empty it gets the folder of its attempt.
     """
 
     argv: tuple[str, ...]
@@ -29,6 +31,8 @@ class Command(Struct, frozen=True, kw_only=True):
     share: float = 1.0
     cwd: Path | None = None
     folders: tuple[Path, ...] = ()
+    reads: tuple[Path, ...] = ()
+    writes: Path | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

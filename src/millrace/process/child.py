@@ -5,15 +5,20 @@ import os
 import signal
 from contextlib import suppress
 
+from millrace.process.cgroup import Placed
+from millrace.process.entry import Entry, program_of
+from millrace.process.grounds import grounds
 from millrace.process.launch import spawn
 from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
 from millrace.process.own import claim, release
-from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd
-from millrace.process.values import CannotStop, Exit, Line, Sink, Spec, Usage
+from millrace.process.sandbox import Confinement, confinement
+from millrace.process.tree import Process, Tree, first_end, has_ended, open_pidfd, send
+from millrace.process.values import CannotStart, CannotStop, Exit, Line, Sink, Spec, Usage
 from millrace.runtime.clock import Clock
 
 KILL_PATIENCE_S = 10.0  # how long the kernel may take to end what was killed, before we say that it cannot be
+REAP_PATIENCE_S = 3.0  # how long of that who waits for a sandbox may take to collect it
 DRAIN_PATIENCE_S = 1.0  # how long output may keep coming after the whole tree is gone
 SINK_PATIENCE_S = 5.0  # how long the sink may take for the last batch
 _FREEZE_ROUNDS = 400  # looks at the tree, 5 ms apart, until all of it has stopped
@@ -45,22 +50,30 @@ class Child:
         mark = child_mark()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
+        report, report_end = os.pipe()
+        self._place = None if spec.resources is None else grounds().place(spec.resources)
         try:
-            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end)
+            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end)
         except BaseException:
-            os.close(out)
-            os.close(err)
+            for descriptor in (out, err, report):
+                os.close(descriptor)
+            self._leave()
             raise
         finally:
-            os.close(out_end)
-            os.close(err_end)
+            for descriptor in (out_end, err_end, report_end):
+                os.close(descriptor)
+        self._entry = Entry(report)
         claim(self._popen.pid)
-        self._tree = Tree(self._popen.pid, mark)
+        if self._place is not None:
+            self._place.take(self._popen.pid)
+        self.mark = mark
+        self._tree = Tree(self._popen.pid, mark, self._place.pids if self._place is not None else set)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None
         self._readers = (
             Reader(out, Splitter("stdout", max_line_bytes), self._tail, self._outlet),
             Reader(err, Splitter("stderr", max_line_bytes), self._tail, self._outlet),
         )
+        self._target: Process | None = None  # the program itself, where others stand between us and it
         self._paused = False
         self._collected = False  # from then on the pid may be another's
         self._kill_at_s: float | None = None
@@ -86,7 +99,7 @@ class Child:
         `sink` gets every line, in batches, one call at a time; it may be slow: the child is never held up, but beyond
         `buffer_chars` of waiting lines the newest are dropped and counted. `tail` keeps the last lines in any case.
         """
-        return cls(
+        child = cls(
             spec,
             clock=clock,
             sink=sink,
@@ -95,6 +108,8 @@ class Child:
             max_line_bytes=max_line_bytes,
             buffer_chars=buffer_chars,
         )
+        await child._enter()
+        return child
 
     @property
     def pid(self) -> int:
@@ -118,6 +133,16 @@ class Child:
     def tail(self) -> tuple[Line, ...]:
         """The last lines of both streams, oldest first; complete once `wait` has returned."""
         return self._tail.lines()
+
+    @property
+    def confinement(self) -> Confinement:
+        """What shuts it in, and what does not."""
+        return confinement(self.spec.sandbox)
+
+    @property
+    def placed(self) -> Placed:
+        """Which limits of its tree are in force, and which are not."""
+        return self._place.record if self._place is not None else Placed()
 
     async def wait(self) -> Exit:
         """How it ended. Cancelling this does not touch the child. Raises CannotStop when something survived SIGKILL."""
@@ -144,7 +169,7 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the child alone, for what it means to the program (reload, reopen its logs)."""
         if not self._collected:  # until then the pid is its own, even when it has ended
-            os.kill(self.pid, number)
+            send(self._target, number) if self._target is not None else os.kill(self.pid, number)
 
     async def pause(self) -> None:
         """SIGSTOP the whole tree, and return when every process of it has really stopped."""
@@ -170,6 +195,22 @@ class Child:
         """What the tree has used until now; zero processes after the end. Costs 3 ms with 90 processes on the machine (measured)."""
         return Usage(cpu_s=0.0, rss_bytes=0, processes=0) if self._collected else self._tree.usage()
 
+    async def _enter(self) -> None:
+        """Return when the program itself runs. Raises CannotStart; then nothing does."""
+        if not self.confinement.in_force:
+            self._entry.close()
+            return
+        try:
+            why = await self._entry.refusal()
+        except BaseException:
+            await self.stop(0.0)
+            raise
+        if why is not None:
+            ended = await self.stop(0.0)
+            said = "; ".join(line.text for line in self.tail()[:3])
+            raise CannotStart(f"cannot shut {self.spec.argv[0]} in: {why or said or ended}")
+        self._target = program_of(self.pid)
+
     async def _live(self) -> Exit:
         pidfd = open_pidfd(self.pid)
         try:
@@ -179,7 +220,7 @@ class Child:
             asked = self._kill_at_s is not None
             strays = await self._kill()
         except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
-            self._tree.signal(signal.SIGKILL)
+            self._kill_all()
             for reader in self._readers:
                 reader.close()
             release(self.pid)
@@ -249,17 +290,52 @@ class Child:
                 raise CannotStop(
                     f"cannot stop {self.spec.argv[0]}: the kernel does not end pid {pids}, although killed"
                 )
-            self._tree.signal(signal.SIGKILL)
-            await first_end(members, 0.5, self._clock)
+            if self._shut_in and self._clock.monotonic() < give_up_s - KILL_PATIENCE_S + REAP_PATIENCE_S:
+                self._kill_inside(members)
+                await first_end(members, 0.05, self._clock)
+            else:
+                self._kill_all()
+                await first_end(members, 0.5, self._clock)
         return len(victims)
+
+    @property
+    def _shut_in(self) -> bool:
+        """Whether one of ours waits outside for the first process of a PID namespace."""
+        return self.spec.sandbox is not None and self.spec.sandbox.able.whole
+
+    def _kill_inside(self, members: list[Process]) -> None:
+        """End the PID namespace by its first process. Whoever waits for that outside collects it and ends by itself.
+
+        Killed with it, it would leave a zombie to PID 1, and not every PID 1 collects those.
+        """
+        first = self._target.parent if self._target is not None else None
+        for process in members:
+            if process.pid == first or (first is None and process.parent == self.pid):
+                send(process, signal.SIGKILL)
+
+    def _kill_all(self) -> None:
+        if self._place is not None:
+            self._place.kill()
+        self._tree.signal(signal.SIGKILL)
+
+    def _leave(self) -> int:
+        """Give the control group back; how many processes were killed in it for want of memory."""
+        if self._place is None:
+            return 0
+        kills = self._place.oom_kills
+        grounds().forget(self._place)
+        return kills
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):
-            await self._clock.wait_for(
-                asyncio.gather(*(reader.ended.wait() for reader in self._readers)), DRAIN_PATIENCE_S
-            )
+            await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
         for reader in self._readers:
             reader.close()
+
+    async def _all_read(self) -> None:
+        # Not `gather`: cancelled, it ends with a CancelledError that nobody can tell from a cancellation of the waiter.
+        for reader in self._readers:
+            await reader.ended.wait()
 
     def _collect(self, *, asked: bool, strays: int) -> Exit:
         code: int | None
@@ -288,6 +364,7 @@ class Child:
             core_dumped=dumped,
             asked=asked,
             strays=strays,
+            oom_kills=self._leave(),
         )
 
 

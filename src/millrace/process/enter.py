@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != int(parent):  # the parent died before the death signal was set
         os.kill(os.getpid(), signal.SIGKILL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by every Python, and what is ignored passes on
+        signal.signal(number, signal.SIG_DFL)
     os.execv(argv[0], argv)  # noqa: S606  this is what the program is for
 
 

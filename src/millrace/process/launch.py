@@ -26,8 +26,10 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from millrace.process.enclose import enclose
 from millrace.process.mark import MARKER, RLIMIT_LOCKS, Mark, joined
 from millrace.process.rehearsal import rehearse
+from millrace.process.sandbox import Mechanism
 from millrace.process.values import CannotStart, Limits, Spec
 
 _ENTER = Path(__file__).with_name("enter.py")
@@ -70,10 +72,13 @@ def find_tools() -> Tools:
     )
 
 
-def spawn(spec: Spec, *, mark: Mark, stdout: int, stderr: int, tools: Tools | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    spec: Spec, *, mark: Mark, stdout: int, stderr: int, report: int = -1, tools: Tools | None = None
+) -> subprocess.Popen[bytes]:
     """Start the child in a session and group of its own. Blocks for well under a millisecond.
 
-    `stdout` and `stderr` are the descriptors that it writes to. Raises CannotStart with a sentence. Never wait on the
+    `stdout` and `stderr` are the descriptors that it writes to. `report` is needed for a sandbox: where `confine` says
+    what it could not do, and which closes when the program itself runs. Raises CannotStart with a sentence. Never wait on the
     result: `Child` collects the exit status itself.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -86,6 +91,12 @@ def spawn(spec: Spec, *, mark: Mark, stdout: int, stderr: int, tools: Tools | No
             return command_line(other, structs.replace(spec, argv=("", *arguments)), tools, parent_pid=os.getpid())
 
         rehearse(spec, program, compose)
+    inherited = spec.pass_fds
+    enclosed = None
+    if spec.sandbox is not None and spec.sandbox.able.mechanism is not Mechanism.NONE:
+        enclosed = enclose(spec, spec.sandbox, program, report_fd=report)
+        inherited = (*inherited, report, enclosed.filter_fd)
+        program, spec = enclosed.argv[0], structs.replace(spec, argv=enclosed.argv)
     command = command_line(program, spec, tools, parent_pid=os.getpid(), mark=mark.number)
     environment = {**spec.env, MARKER: joined(mark)}
     try:
@@ -96,12 +107,15 @@ def spawn(spec: Spec, *, mark: Mark, stdout: int, stderr: int, tools: Tools | No
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            pass_fds=spec.pass_fds,
+            pass_fds=inherited,
             start_new_session=True,
             umask=-1 if spec.umask is None else spec.umask,
         )
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or variable
         raise CannotStart(f"cannot start {program}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        if enclosed is not None:
+            os.close(enclosed.filter_fd)
 
 
 def find_program(spec: Spec) -> str:

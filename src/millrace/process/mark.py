@@ -27,6 +27,19 @@ _LINE = re.compile(rb"^Max file locks +(\d+) ", re.MULTILINE)
 _PROC = Path("/proc")
 
 
+class Carried(Struct, frozen=True):
+    """What a process carries: its environment, None where that cannot be seen, and the number in its limits, if there is one."""
+
+    environment: bytes | None
+    number: int | None
+
+
+def carried(pid: int) -> Carried:
+    """What a process carries now."""
+    found = _LINE.search(_read(pid, "limits") or b"")
+    return Carried(_read(pid, "environ"), int(found[1]) if found else None)
+
+
 class Mark(Struct, frozen=True, kw_only=True):
     """One mark. `number` is None where limits cannot carry one."""
 
@@ -44,15 +57,16 @@ class Mark(Struct, frozen=True, kw_only=True):
 
     def on(self, pid: int) -> bool | None:
         """Whether a process carries it; None when that cannot be seen."""
-        limits, environment = _read(pid, "limits"), _read(pid, "environ")
-        if environment is not None and self.word.encode() in environment:
+        return self.among(carried(pid))
+
+    def among(self, read: Carried) -> bool | None:
+        """As `on`, from what was read."""
+        if read.environment is not None and self.word.encode() in read.environment:
             return True
-        found = _LINE.search(limits or b"")
-        if self.number is None or not found:
-            return False if environment else None
+        if self.number is None or read.number is None:
+            return False if read.environment else None
         half, which = divmod(self.number, _HALF)
-        number = int(found[1])
-        return number // _HALF == half if which == _WHOLE else number == self.number
+        return read.number // _HALF == half if which == _WHOLE else read.number == self.number
 
 
 def child_mark() -> Mark:

@@ -1,7 +1,7 @@
 """Which processes belong to a child, and how to signal them, read from /proc (proc(5)).
 
-A process belongs to the tree when it descends from the child, or is in its session, or was seen in the tree before, or
-carries the child's mark (see `mark`), which finds those that forked twice and called setsid, also with another environment
+A process belongs to the tree when it descends from the child, or is in its session or control group, or was seen in the tree
+before, or carries the child's mark (see `mark`), which finds those that forked twice and called setsid, also with another environment
 or another user. What escapes: a process that does all of this *and* sets RLIMIT_LOCKS before anyone looked. Only a cgroup
 or a PID namespace catches that one; a supervisor kills it at its own end (see `orphans`).
 """
@@ -11,12 +11,12 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import Struct
 
-from millrace.process.mark import Mark
+from millrace.process.mark import Carried, Mark, carried
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
 
@@ -26,7 +26,10 @@ _PROC = Path("/proc")
 
 
 class Process(Struct, frozen=True, kw_only=True):
-    """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused."""
+    """One line of /proc/PID/stat. `start_ticks` together with the pid names a process for ever; a pid alone is reused.
+
+    `waited_cpu_s` is the CPU time of its children that ended and that it waited for.
+    """
 
     pid: int
     parent: int
@@ -34,6 +37,8 @@ class Process(Struct, frozen=True, kw_only=True):
     state: str
     start_ticks: int
     cpu_s: float
+    waited_cpu_s: float = 0.0
+    threads: int = 1
     rss_bytes: int
 
     @property
@@ -54,9 +59,8 @@ class Process(Struct, frozen=True, kw_only=True):
 
 def read_process(pid: int) -> Process | None:
     """The process, or None when there is none of this pid."""
-    try:
-        raw = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:
+    raw = _stat(pid)
+    if raw is None:
         return None
     # The name stands in parentheses and may hold any byte, so everything is counted from the last one.
     fields = raw[raw.rindex(b")") + 2 :].split()
@@ -66,34 +70,76 @@ def read_process(pid: int) -> Process | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+        waited_cpu_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
+        threads=int(fields[17]),
         start_ticks=int(fields[19]),
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
     )
 
 
+class Look:
+    """All processes as they were at one moment."""
+
+    def __init__(self) -> None:
+        """Look now."""
+        self.table = {process.pid: process for process in processes()}
+        self.children: dict[int, list[int]] = {}
+        for process in self.table.values():
+            self.children.setdefault(process.parent, []).append(process.pid)
+        self._carried: dict[int, Carried] = {}
+
+    def carried(self, pid: int) -> Carried:
+        """What a process carries, read when it is asked for the first time."""
+        found = self._carried.get(pid)
+        if found is None:
+            found = self._carried[pid] = carried(pid)
+        return found
+
+
+_looks: list[Look] = []  # the one of this turn of the event loop, if somebody has looked
+
+
+def look() -> Look:
+    """A look that is no older than this turn of the event loop.
+
+    Whoever runs now was woken before the turn began, so a look of the same turn shows all that happened until then. When a
+    hundred children end at once, their trees share a few looks instead of taking some hundreds.
+    """
+    if not _looks:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return Look()
+        loop.call_soon(_looks.clear)
+        _looks.append(Look())
+    return _looks[0]
+
+
 class Tree:
     """The processes of one child. The child must stay uncollected while this is used, so that its pid stays its own."""
 
-    def __init__(self, pid: int, mark: Mark) -> None:
-        """`pid` leads its own session."""
+    def __init__(self, pid: int, mark: Mark, held: Callable[[], set[int]] = set) -> None:
+        """`pid` leads its own session. `held` gives the pids of the child's control group, from which nothing gets away."""
+        self._held = held
         self._pid = pid
         self._mark = mark
+        first = read_process(pid)
+        self._born_ticks = 0 if first is None else first.start_ticks
         self._seen: set[tuple[int, int]] = set()
         self._cleared: set[tuple[int, int]] = set()
         self._cpu_s: dict[tuple[int, int], float] = {}
 
     def members(self, *, search: bool = True) -> list[Process]:
         """All that live. Without `search` the mark is not looked for: three times cheaper, misses fresh strays."""
-        table = {p.pid: p for p in processes()}
+        now = look()
+        table = now.table
         own = {pid for pid, p in table.items() if self._pid in (pid, p.session) or p.key in self._seen}
+        own |= self._held() & table.keys()
         if search:
-            own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p)}
-        children: dict[int, list[int]] = {}
-        for process in table.values():
-            children.setdefault(process.parent, []).append(process.pid)
+            own |= {p.pid for p in table.values() if p.pid not in own and self._marked(p, now)}
         queue = list(own)
         while queue:
-            fresh = [pid for pid in children.get(queue.pop(), ()) if pid not in own]
+            fresh = [pid for pid in now.children.get(queue.pop(), ()) if pid not in own]
             own.update(fresh)
             queue.extend(fresh)
         found = [table[pid] for pid in own if table[pid].alive]
@@ -130,12 +176,13 @@ class Tree:
                 send(process, number)
         return members
 
-    def _marked(self, process: Process) -> bool:
+    def _marked(self, process: Process, now: Look | None = None) -> bool:
         # A mark passes on at fork, so a process that once was seen without it never gets it later: only the child itself
         # does, and that is known by its pid. Asking each stranger once keeps repeated looks cheap.
-        if process.key in self._cleared:
+        # What was there before the child has none of it: most of the machine is never asked at all.
+        if process.start_ticks < self._born_ticks or process.key in self._cleared:
             return False
-        marked = self._mark.on(process.pid)
+        marked = self._mark.among(carried(process.pid) if now is None else now.carried(process.pid))
         if marked is False:
             self._cleared.add(process.key)
         return bool(marked)
@@ -180,6 +227,20 @@ def processes() -> list[Process]:
     """All that can be seen."""
     pids = [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208  twice as fast as iterdir
     return [process for process in map(read_process, pids) if process is not None]
+
+
+def _stat(pid: int) -> bytes | None:
+    # Not by pathlib, which takes more than twice as long; a look at the machine reads this of every process.
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, 4096) or None
+    except OSError:  # it has just gone
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _group(pid: int) -> int | None:

@@ -7,6 +7,9 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from millrace.process.cgroup import Resources
+from millrace.process.sandbox import Sandbox
+
 Stream = Literal["stdout", "stderr"]
 
 
@@ -50,7 +53,9 @@ class Spec(Struct, frozen=True, kw_only=True):
     `argv[0]` is a path, or a name that is looked up in PATH of `env`. `env` is the whole environment: nothing of ours is
     added but MILLRACE_CHILD, by which strays are found again. `pass_fds` are the only descriptors it inherits besides
     its output; stdin is empty. `nice` is added to ours (-20 to 19). None leaves the umask, the score (-1000 to 1000) and
-    the identity as ours. What needs a privilege that we lack is refused at the start.
+    the identity as ours. What needs a privilege that we lack is refused at the start, and so is a sandbox that cannot be made
+    as its `able` says. With `resources`, also empty ones, it gets a control group of its own where that is permitted;
+    `Child.placed` tells what of it is not in force.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +67,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     run_as: RunAs | None = None
     umask: int | None = None
     oom_score_adj: int | None = None
+    sandbox: Sandbox | None = None
+    resources: Resources | None = None
 
 
 class Exit(Struct, frozen=True, kw_only=True):
@@ -69,7 +76,8 @@ class Exit(Struct, frozen=True, kw_only=True):
 
     `cpu_s` and `max_rss_bytes` come from wait4(2): the CPU time of the child and of all that it waited for, and the
     largest memory that one of them had. `asked` tells whether `stop` was called before the end. `strays` is how many
-    processes of its tree were still there when the child had ended, and were killed. Both code and signal None: someone
+    processes of its tree were still there when the child had ended, and were killed (0 in a sandbox, where the kernel does
+    that uncounted). `oom_kills` is how many processes of it were killed because its control group had no memory left. Both code and signal None: someone
     else reaped the child, and how it ended is lost.
     """
 
@@ -81,6 +89,7 @@ class Exit(Struct, frozen=True, kw_only=True):
     core_dumped: bool
     asked: bool
     strays: int
+    oom_kills: int = 0
 
     @property
     def ok(self) -> bool:
@@ -96,7 +105,8 @@ class Exit(Struct, frozen=True, kw_only=True):
             name = signal.Signals(self.signal).name
         except ValueError:
             name = "signal"
-        return f"was killed by {name} ({self.signal})" + (", core dumped" if self.core_dumped else "")
+        why = ", because its memory limit was reached" if self.oom_kills and self.signal == signal.SIGKILL else ""
+        return f"was killed by {name} ({self.signal})" + (", core dumped" if self.core_dumped else "") + why
 
 
 class Line(Struct, frozen=True, gc=False):

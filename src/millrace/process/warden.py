@@ -1,14 +1,16 @@
 """Kill what is left when we are killed with -9.
 
 PR_SET_PDEATHSIG ends our direct children, and nothing below them. So a shell of half a megabyte, in a session of its own
-and deaf to every signal, waits for the end of a pipe that only we hold open; then it stops and kills whatever carries our
-mark, until nothing does. As PID 1 none is needed: there the kernel kills everything.
+and deaf to every signal, waits for the end of a pipe that only we hold open; then it kills the control groups of our children, and stops and
+kills whatever carries our mark, until nothing is left. As PID 1 none is needed: there the kernel kills everything.
 """
 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from millrace.process.mark import Mark
 from millrace.process.own import claim, release
@@ -17,23 +19,32 @@ from millrace.process.own import claim, release
 _SCRIPT = r"""
 trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE TSTP TTIN TTOU
 read -r _
+pattern=$1
+shift
+for base; do
+  for group in "$base"/[0-9]*; do echo 1 > "$group/cgroup.kill"; done
+done 2>/dev/null
 before=none
 round=0
 while [ $round -lt 400 ]; do
   found=
-  for file in $(grep -lsaE -e "$1" /proc/[0-9]*/limits /proc/[0-9]*/environ); do
+  pids=$(for base; do cat "$base"/[0-9]*/cgroup.procs; done)
+  for file in $(grep -lsaE -e "$pattern" /proc/[0-9]*/limits /proc/[0-9]*/environ); do
     pid=${file#/proc/}
-    pid=${pid%%/*}
+    pids="$pids ${pid%%/*}"
+  done
+  for pid in $pids; do
     # A zombie keeps its limits, and waits only to be collected.
     read -r line < /proc/$pid/stat || continue
     case ${line##*) } in Z*|X*) continue;; esac
     found="$found $pid"
-  done 2>/dev/null
-  [ -n "$found" ] || exit 0
-  if [ "$found" = "$before" ]; then kill -KILL $found; else kill -STOP $found; fi 2>/dev/null
+  done
+  [ -n "$found" ] || break
+  if [ "$found" = "$before" ]; then kill -KILL $found; else kill -STOP $found; fi
   before=$found
   round=$((round + 1))
-done
+done 2>/dev/null
+for base; do rmdir "$base"/[0-9]* "$base"; done 2>/dev/null
 """
 
 
@@ -46,8 +57,8 @@ class Warden:
         self._pipe = pipe
 
     @classmethod
-    def post(cls, mark: Mark) -> "Warden | None":
-        """Let one wait for our end; None where there is no shell or grep.
+    def post(cls, mark: Mark, bases: Sequence[Path] = ()) -> "Warden | None":
+        """Let one wait for our end; None where there is no shell or grep. `bases` hold the control groups of our children.
 
         It must not carry the mark itself, so it is started before that is in force.
         """
@@ -57,7 +68,7 @@ class Warden:
         end, pipe = os.pipe()
         try:
             popen = subprocess.Popen(  # noqa: S603  a constant program, and a pattern of our own making
-                [shell, "-c", _SCRIPT, "millrace-warden", mark.pattern],
+                [shell, "-c", _SCRIPT, "millrace-warden", mark.pattern, *map(str, bases)],
                 stdin=end,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -34,9 +34,10 @@ class AllInOne(Service):
         """Start the master, then the worker.
 
         Raises:
-            SettingError: what was named as FFmpeg is none; nothing was made in the data folder.
+            SettingError: what was named as FFmpeg is none, or the required sandbox cannot be had; nothing was made in the data folder.
         """
         await ffmpeg.check(self._settings.ffmpeg)
+        await ffmpeg.check_sandbox(self._settings.sandbox, self._settings.ffmpeg)
         await self._parts.enter_async_context(self._master)
         settings = dataclasses.replace(self._settings, masters=(self._master.url,), api_key=self._master.key)
         worker = WorkerProgram(settings, self._shape(worker_terms(settings)))

@@ -1,25 +1,43 @@
-"""Serve the control API of a supervisor on a socket. Imported late, because uvicorn takes long."""
+"""Serve the control API of a supervisor on a socket. Imported late, because all of it takes long."""
 
-import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
+from millrace.edge.access import Rules
+from millrace.programs.http_protocol import HttpProtocol
 from millrace.programs.peer_protocol import PeerProtocol
 from millrace.programs.server import HttpServer
+from millrace.programs.subject_protocol import SubjectProtocol
 from millrace.runtime.service import Service
-from millrace.supervisor.control.app import LocalApp, remote_app
+from millrace.supervisor.control.app import control_app
 from millrace.supervisor.control.supervisor import Supervisor
 
 
-def local(supervisor: Supervisor, listening: socket.socket) -> Service:
-    """On a unix socket, for our own user and root."""
-    app = LocalApp(supervisor, uid=os.geteuid())
+def local(supervisor: Supervisor, listening: socket.socket, rules: Callable[[], Rules]) -> Service:
+    """On a unix socket, for whom the rules name."""
+    app = control_app(supervisor, rules=rules)
     return HttpServer(app, listening, certificate=None, key=None, before_stop=supervisor.stop, protocol=PeerProtocol)
 
 
 def remote(
-    supervisor: Supervisor, listening: socket.socket, secret: str, certificate: Path | None, key: Path | None
+    supervisor: Supervisor,
+    listening: socket.socket,
+    rules: Callable[[], Rules],
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    client_ca: Path | None = None,
 ) -> Service:
-    """On TCP, for whoever shows the secret."""
-    app = remote_app(supervisor, key=secret)
-    return HttpServer(app, listening, certificate=certificate, key=key, before_stop=supervisor.stop)
+    """On TCP, for whom the rules name. With `client_ca` whoever shows no certificate of that authority is not heard."""
+    app = control_app(supervisor, rules=rules)
+    protocol = HttpProtocol if client_ca is None else SubjectProtocol
+    return HttpServer(
+        app,
+        listening,
+        certificate=certificate,
+        key=key,
+        client_ca=client_ca,
+        before_stop=supervisor.stop,
+        protocol=protocol,
+    )

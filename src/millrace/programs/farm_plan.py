@@ -37,6 +37,7 @@ class Farm(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]  # of the workers
     media_roots: tuple[Path, ...]
     allow_private_inputs: bool
+    sandbox: str
     drain_timeout_s: float
     log_form: str
 
@@ -69,6 +70,7 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
         *("--state", str(farm.data / f"worker-{number}")),
         *("--name", name),
         *("--drain-timeout", str(farm.drain_timeout_s)),
+        *("--sandbox", farm.sandbox),
     ]
     for root in farm.media_roots:
         options += ["--media-root", str(root)]

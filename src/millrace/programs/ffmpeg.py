@@ -9,9 +9,11 @@ from millrace.config.settings import SettingError
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.process.capture import capture
+from millrace.process.sandbox import Demand
 from millrace.process.values import CannotStart, Spec
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.worker.proofs import EngineSource
+from millrace.worker.shut_in import CannotShutIn, way_in
 
 ANSWER = "ffmpeg version "
 """What every FFmpeg begins with when it is asked for its version."""
@@ -57,6 +59,18 @@ async def check(given: Path | None, *, clock: Clock | None = None) -> None:
         raise SettingError(f"{error}; {_REMEDY}") from error
     if not said.stdout.startswith(ANSWER):
         raise SettingError(f"cannot use {given} as FFmpeg: it does not answer `-version` as FFmpeg does; {_REMEDY}")
+
+
+async def check_sandbox(wanted: str, given: Path | None, *, clock: Clock | None = None) -> None:
+    """Pass, or say why what is required cannot be had.
+
+    Raises:
+        SettingError: the sandbox is required, and does not work whole here.
+    """
+    try:
+        await way_in(Demand(wanted), (binary(given),), clock=clock or SystemClock())
+    except CannotShutIn as error:
+        raise SettingError(str(error)) from error
 
 
 def source(program: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:

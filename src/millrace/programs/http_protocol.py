@@ -1,175 +1,283 @@
-"""uvicorn's HTTP/1.1 with bounds on what a stranger may send before anybody has looked at a key, and on how long it takes.
+"""HTTP/1.1 on one connection, over the parser of httptools (llhttp), with bounds on what a stranger may send before anybody
+has looked at a key, and on how long it takes.
 
-uvicorn collects the request line, the headers and the trailers of a request without end, in memory, for as long as its
-sender likes (h11, its other parser, has limits; httptools has none), and waits for the rest of a request for ever.
+It is written by hand because every request of the farm comes through here (docs/decisions/0011-accept.md has what it saves).
 """
 
 import asyncio
-import json
+from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any
+from urllib.parse import unquote
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+import httptools
 
-from millrace.programs.one_write import OneWriteTransport
+from millrace.programs.exchange import App, Exchange, Message
+from millrace.programs.last_words import HEAD_LIMIT, NO_HTTP, NO_PROGRESS, SLOW_BODY, SLOW_HEAD, TOO_LARGE
 from millrace.programs.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Sweep, body_limit_s
-
-HEAD_LIMIT = 64 << 10
-"""Bytes of a request line with its headers; nginx and Apache allow half of that or less."""
 
 # What of a request has come: nothing or a part of its head, its head, all of it.
 _HEAD, _BODY, _WHOLE = range(3)
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _FILES = frozenset({"PUT", "PATCH"})
 """How files come. Every route that takes one looks at a key before it reads."""
 
 
-def problem(status: HTTPStatus, slug: str, detail: str, *, header: str = "connection: close") -> bytes:
-    """A whole refusal on the wire, for when there is no request that an application could answer."""
-    body = json.dumps(
-        {"type": f"urn:millrace:problem:{slug}", "title": status.phrase, "status": status.value, "detail": detail}
-    ).encode()
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n{header}\r\n"
-        f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+class Crowd:
+    """The connections of one server, and the requests that it is answering."""
+
+    def __init__(self, app: App, *, leave: Callable[[asyncio.Protocol], None] = lambda _: None) -> None:
+        """`app` answers; `leave` hears of the end of each connection."""
+        self.app = app
+        self.leave = leave
+        self.connections: set[HttpProtocol] = set()
+        self.answering: dict[Exchange, asyncio.Task[None]] = {}
+        self.sweep = Sweep(self.connections)
+        self._parting: asyncio.Event | None = None
+
+    def has_left(self) -> None:
+        """A connection was lost, or a request is done with."""
+        if self._parting is not None and not self.connections and not self.answering:
+            self._parting.set()
+
+    async def part(self, grace_s: float) -> None:
+        """Close what is idle at once, and what is being answered after its answer; what takes longer is cut off."""
+        self._parting = asyncio.Event()
+        for connection in tuple(self.connections):
+            connection.part_soon()
+        self.has_left()
+        try:
+            await asyncio.wait_for(self._parting.wait(), grace_s)
+        except TimeoutError:
+            for task in self.answering.values():
+                task.cancel()
+            for connection in tuple(self.connections):
+                connection.transport.abort()
+            await self._parting.wait()
 
 
-_TOO_LARGE = problem(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "headers-too-large",
-    f"cannot take the request: its path and headers are longer than {HEAD_LIMIT} bytes",
-)
-_SLOW_HEAD = problem(
-    HTTPStatus.REQUEST_TIMEOUT,
-    "request-timeout",
-    f"cannot wait any longer: the request's headers were not whole within {REQUEST_S:g} s",
-)
-_SLOW_BODY = problem(
-    HTTPStatus.REQUEST_TIMEOUT,
-    "request-timeout",
-    f"cannot wait any longer: the request's body was not whole within {REQUEST_S:g} s",
-)
-FULL = problem(
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    "too-many-connections",
-    "cannot take another connection: this master has as many as it may; try again soon, or ask another master",
-    header="connection: close\r\nretry-after: 2",
-)
-_NO_PROGRESS = problem(
-    HTTPStatus.REQUEST_TIMEOUT,
-    "request-timeout",
-    f"cannot wait any longer: nothing of the file came for {PROGRESS_S:g} s; go on where it broke off",
-)
-
-
-class BoundedProtocol(HttpToolsProtocol):
+class HttpProtocol(asyncio.Protocol):
     """One connection."""
 
-    _kept = 0
-    """Bytes received that are no body and belong to nothing complete yet: what the parser holds for us."""
-    _stage = _HEAD
-    _body = 0
-    """Bytes of the present request's body."""
-    _moved = -1
-    """How many bytes had come, or waited to go, when somebody last looked."""
+    transport: asyncio.Transport
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        sweep: Sweep,
-        lost: Callable[[asyncio.Protocol], None] = lambda _: None,
-    ) -> None:
-        """`sweep` tells the time, and looks at the connection once a second; `lost` hears of its end."""
-        super().__init__(config, server_state, app_state, _loop)
-        self._sweep = sweep
-        self._lost = lost
-        self._since_s = sweep.now_s
+    def __init__(self, crowd: Crowd) -> None:
+        """The connection is one of the crowd from when it is made until it is lost."""
+        self._crowd = crowd
+        self._sweep = crowd.sweep
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        # A request that another one follows may say `connection: close` all the same; who sent both gets the first answer.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.client: tuple[str, int] | None = None
+        self.writable: asyncio.Event | None = None
+        self.app_state: dict[str, object] = {}  # what is known of the client, for `state` in each request's scope
+        self._scheme = "http"
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._awaits_go_ahead = False
+        self._coming: Exchange | None = None  # whose request the parser is at, or was at last
+        self._answering: Exchange | None = None  # whose answer is the next on the wire
+        self._later: deque[Exchange] = deque()  # who sent more requests before the first was answered
+        self._is_held = False
+        self._kept = 0  # bytes received that are no body and belong to nothing complete yet: what the parser holds
+        self._stage = _HEAD
+        self._body = 0  # bytes of the body that is coming
+        self._since_s = 0.0  # when the wait for what comes next began
+        self._moved = -1  # how many bytes had come, or waited to go, when somebody last looked
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    # What the transport tells -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is no other kind
         """A client has come."""
-        super().connection_made(OneWriteTransport(transport))  # type: ignore[arg-type]  # it answers to the same calls
+        self.transport = transport
+        self._scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
+        peer = transport.get_extra_info("peername")
+        self.client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
         self._since_s = self._sweep.now_s  # a TLS handshake has a limit of its own
+        self._crowd.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  it is over, however it ended
         """It has gone."""
-        super().connection_lost(exc)
-        self._lost(self)
+        self._crowd.connections.discard(self)
+        self._crowd.leave(self)
+        if self._answering is not None:
+            self._answering.lose()
+        self._later.clear()
+        self.resume_writing()
+        self._crowd.has_left()
+
+    def pause_writing(self) -> None:
+        """The client takes less than it gets."""
+        self.writable = self.writable or asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """It takes more."""
+        if self.writable is not None:
+            self.writable.set()
+            self.writable = None
 
     def data_received(self, data: bytes) -> None:
         """Let the parser look, then see how much of it the parser had to keep."""
         self._kept += len(data)
-        super().data_received(data)
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # We speak nothing else, and may say so by going on as before (RFC 9110, 7.8).
+                data = data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self._part(NO_HTTP)
+                return
+            else:
+                break
         if self._kept > HEAD_LIMIT and not self.transport.is_closing():
-            self._part(_TOO_LARGE)
+            self._part(TOO_LARGE)
+
+    # What the parser tells --------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """A request line begins."""
         self._stage = _HEAD
         self._since_s = self._sweep.now_s
-        super().on_message_begin()
+        self._url = b""
+        self._headers = []
+        self._awaits_go_ahead = False
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._awaits_go_ahead = True
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._stage = _BODY
         self._since_s = self._sweep.now_s
         self._kept = self._body = 0
-        super().on_headers_complete()
+        if self._parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self._headers):
+            # The parser would take the body for the other protocol, and the application would see none.
+            raise ValueError("cannot read a body after an Upgrade")
+        version = self._parser.get_http_version()
+        self._coming = Exchange(
+            self,
+            self._scope(version),
+            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
+            awaits_go_ahead=self._awaits_go_ahead,
+        )
+        if self._answering is None:
+            self._answer(self._coming)
+        else:
+            self.hold()
+            self._later.append(self._coming)
+
+    def _scope(self, version: str) -> Message:
+        raw_path, _, query = self._url.partition(b"?")
+        if not raw_path.startswith(b"/") or b"#" in self._url:
+            url = httptools.parse_url(self._url)
+            raw_path, query = url.path, url.query or b""
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "scheme": self._scheme,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+            "client": self.client,
+            "state": self.app_state,
+        }
 
     def on_body(self, body: bytes) -> None:
         """Part of a body, which has a limit of its own by its route."""
         self._kept = 0
         self._body += len(body)
-        super().on_body(body)
+        if self._coming is not None:
+            self._coming.take(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._stage = _WHOLE
         self._kept = 0
-        super().on_message_complete()
+        if self._coming is not None:
+            self._coming.end()
 
-    def on_response_complete(self) -> None:
-        """As uvicorn's own, but without a timer for the time until the next request."""
-        self.server_state.total_requests += 1
+    # What an exchange asks for ----------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Take no more bytes for now."""
+        if not self._is_held:
+            self._is_held = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Take them again."""
+        if self._is_held:
+            self._is_held = False
+            self.transport.resume_reading()
+
+    def answered(self, exchange: Exchange) -> None:
+        """The whole answer was written: the next request is due, or the end."""
+        self._answering = None
+        if not exchange.keep_alive:
+            self.transport.close()
         if self.transport.is_closing():
             return
         self._since_s = self._sweep.now_s
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        self.go_on()
+        if self._later:
+            self._answer(self._later.popleft())
+
+    def ended(self, exchange: Exchange) -> None:
+        """The application is done with it."""
+        self._crowd.answering.pop(exchange, None)
+        self._crowd.has_left()
+
+    def _answer(self, exchange: Exchange) -> None:
+        self._answering = exchange
+        self._crowd.answering[exchange] = self._loop.create_task(exchange.run(self._crowd.app))
+
+    # Its end ----------------------------------------------------------------------------------------------------------
+
+    def part_soon(self) -> None:
+        """Close now if nothing is being answered, or else after the answer."""
+        if self._answering is None:
+            self.transport.close()
+        else:
+            self._answering.keep_alive = False
 
     def look(self, now_s: float) -> None:
         """Close the connection if its client took too long. Never while the next move is ours: a claim that is parked
         and a stream of events may last.
         """
-        cycle = self.cycle
-        if self.flow.write_paused or self.transport.is_closing():
+        if self.writable is not None or self.transport.is_closing():
             # What waits for the client would keep a mere close waiting, for ever if it takes nothing.
             if self._stands(self.transport.get_write_buffer_size(), now_s) > READER_S:
                 self.transport.abort()
-        elif cycle is None or cycle.response_complete:
+        elif self._answering is None:
             if now_s - self._since_s > (IDLE_S if self._stage == _WHOLE else REQUEST_S):
                 # On a new and on an idle connection nobody has asked anything; what is left of a body has its answer.
-                asked = self._stage == _HEAD and (self._kept or self.scope is not None)
-                self._part(_SLOW_HEAD if asked else b"")
-        elif cycle.more_body and not self.pipeline:
-            self._look_at_body(now_s)
+                asked = self._stage == _HEAD and (self._kept or self._coming is not None)
+                self._part(SLOW_HEAD if asked else b"")
+        elif self._answering is self._coming and not self._coming.whole:
+            self._look_at_body(now_s, is_file=self._coming.scope["method"] in _FILES)
 
-    def _look_at_body(self, now_s: float) -> None:
-        if self.flow.read_paused:  # we are the slow ones
+    def _look_at_body(self, now_s: float, *, is_file: bool) -> None:
+        if self._is_held:  # we are the slow ones
             self._since_s = now_s
-        elif self.cycle.scope["method"] in _FILES:
+        elif is_file:
             if self._stands(self._body, now_s) > PROGRESS_S:
-                self._part(_NO_PROGRESS)
+                self._part(NO_PROGRESS)
         elif now_s - self._since_s > body_limit_s(self._body):
-            self._part(_SLOW_BODY)
+            self._part(SLOW_BODY)
 
     def _stands(self, moved: int, now_s: float) -> float:
         """For how many seconds a count of bytes has not changed."""
@@ -180,7 +288,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _part(self, word: bytes) -> None:
         """Close, with a last word where that is still possible; a handler that waits for the body learns that it ends."""
-        answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if word and not answering:
+        if word and not (self._answering is not None and self._answering.started):
             self.transport.write(word)
         self.transport.close()

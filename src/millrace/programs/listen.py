@@ -101,3 +101,18 @@ def check_certificate(certificate: Path, key: Path) -> None:
             f"cannot serve TLS with {certificate} and {key}: {reason}; "
             "name a certificate in PEM and its key, which must have no password"
         ) from error
+
+
+def check_authority(authority: Path) -> None:
+    """Pass, or say why clients cannot be verified with a certificate authority.
+
+    Raises:
+        SettingError: the file cannot be read, or holds no certificate.
+    """
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority))
+    except OSError as error:  # an ssl.SSLError too
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingError(
+            f"cannot verify clients with {authority}: {reason}; name the certificate of an authority in PEM"
+        ) from error

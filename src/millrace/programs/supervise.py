@@ -5,10 +5,13 @@ import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+import millrace
+from millrace.config.settings import SettingError
+from millrace.process.grounds import close_grounds, grounds
 from millrace.process.mark import carry, own_mark
 from millrace.process.orphans import Orphans
 from millrace.process.signals import inherit_nothing
@@ -16,10 +19,12 @@ from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
 from millrace.programs.supervise_signals import Signals
-from millrace.runtime.clock import SystemClock
+from millrace.runtime.clock import Clock, SystemClock
+from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.change.news import log_news
 from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
+from millrace.supervisor.happenings import Happening
 from millrace.supervisor.keeper import Keeper, News
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.entry import Entry
@@ -27,8 +32,11 @@ from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.spans import Spans
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
+from millrace.telemetry.redact import MASK, Redactor
+from millrace.telemetry.tracing import tracer_from
 
 log = logger("supervisor")
 _OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
@@ -72,79 +80,147 @@ async def supervise(
         SettingError: the control API cannot be served as it was asked for; nothing was started.
     """
     clock = SystemClock()
-    supervisor = Supervisor(clock)
+    supervisor = Supervisor(clock, secrets=_secrets(environ), trail=_trail(control.audit))
+    async with AsyncExitStack() as opened:  # what was opened last is closed first
+        spans = _spans(supervisor, environ, opened)
+        opened.callback(supervisor.trail.close)
+        doors = ControlDoors(supervisor, control, environ)
+        opened.callback(doors.close)
+        _mark_what_we_start(opened)
+        orphans = Orphans(clock)
+        opened.push_async_callback(orphans.stop)
+        keeping = _Keeping(
+            plan, clock=clock, environ=environ, cwd=cwd, supervisor=supervisor, watcher=watcher or Watcher(),
+            spans=spans, source=source,
+        )  # fmt: skip
+        opened.push_async_callback(keeping.close)
+        orphans.start()
+        return await keeping.run(doors)
 
-    def seen(each: Id, entries: Sequence[Entry]) -> None:
-        keeper.saw(each, entries)
 
-    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
+class _Keeping:
+    """A keeper, and whoever hears what it does: its control, the log, the files, traces, a watcher."""
 
-    watcher = watcher or Watcher()
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        clock: Clock,
+        environ: Mapping[str, str],
+        cwd: Path,
+        supervisor: Supervisor,
+        watcher: Watcher,
+        spans: Spans | None,
+        source: PlanFile | None,
+    ) -> None:
+        self._plan = plan
+        self._supervisor = supervisor
+        self._watcher = watcher
+        self._spans = spans
+        self._logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=self._seen)
+        self._keeper = Keeper(
+            plan, clock=clock, chance=random.SystemRandom(), cwd=cwd,
+            environ={name: value for name, value in environ.items() if name not in _OURS},
+            output=self._logs.output, opening=self._logs.opening, closing=self._logs.closing,
+            changed=self._changed, happened=self._happened, adopted=self._adopted, told=self._told,
+        )  # fmt: skip
+        self._reloader = None if source is None else Reloader(source, self._keeper, clock)
+        self._signals = Signals(
+            end=partial(watcher.told_to_end, self._keeper), pass_on=self._keeper.pass_on,
+            terminal=sys.stdin is not None and sys.stdin.isatty(),
+            reload=None if self._reloader is None else partial(self._reloader.asked, "SIGHUP"),
+        )  # fmt: skip
+        supervisor.attach(self._keeper, self._reloader)
 
-    def changed(each: Id, instance: Instance | None) -> None:
-        if instance is None:
-            logs.forget(each)
-        supervisor.heard(each, instance)
-        watcher.changed(keeper, each, instance)
-
-    doors = ControlDoors(supervisor, control, environ)
-    inherit_nothing()
-    mark = own_mark()
-    warden = Warden.post(mark) if os.getpid() != 1 else None
-    carry(mark)
-    inherited = {name: value for name, value in environ.items() if name not in _OURS}
-
-    def adopted(now: Plan) -> None:
-        logs.adopt(now)
-        supervisor.adopted(now)
-        _follow(now, signals, reloader)
-
-    keeper = Keeper(
-        plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
-        output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
-        adopted=adopted, told=partial(_tell_news, supervisor),
-    )  # fmt: skip
-    reloader = None if source is None else Reloader(source, keeper, clock)
-    supervisor.attach(keeper, reloader)
-    signals = Signals(
-        end=partial(watcher.told_to_end, keeper), pass_on=keeper.pass_on,
-        terminal=sys.stdin is not None and sys.stdin.isatty(),
-        reload=None if reloader is None else partial(reloader.asked, "SIGHUP"),
-    )  # fmt: skip
-    orphans = Orphans(clock)
-    orphans.start()
-    try:
+    async def run(self, doors: ControlDoors) -> int:
+        """Keep everything and answer at the doors; returns the exit code when nothing is left."""
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
-        running = asyncio.create_task(keeper.run(), name="keeper")
-        _follow(plan, signals, reloader)
-        with signals, events_to(logs.writers["stderr"], instead_of=sys.stderr):
+        running = asyncio.create_task(self._keeper.run(), name="keeper")
+        self._follow(self._plan)
+        with self._signals, events_to(self._logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
                     return await running
             except BaseException:
-                keeper.end()
+                self._keeper.end()
                 await running
                 raise
-    finally:
-        doors.close()
-        if reloader is not None:
-            await reloader.close()
-        await logs.close()
-        await orphans.stop()
-        if warden is not None:
-            warden.dismiss()
+
+    async def close(self) -> None:
+        """Nothing more is to be heard."""
+        if self._reloader is not None:
+            await self._reloader.close()
+        await self._supervisor.resources.close()
+        await self._logs.close()
+
+    def _follow(self, plan: Plan) -> None:
+        """Heed what this plan says of signals, and of its files."""
+        self._signals.heed(plan)
+        if self._reloader is not None:
+            self._reloader.follow(plan)
+
+    def _seen(self, each: Id, entries: Sequence[Entry]) -> None:
+        self._keeper.saw(each, entries)
+
+    def _changed(self, each: Id, instance: Instance | None) -> None:
+        if instance is None:
+            self._logs.forget(each)
+        self._supervisor.heard(each, instance)
+        self._watcher.changed(self._keeper, each, instance)
+        if self._spans is not None:
+            self._spans.changed(each, instance)
+
+    def _happened(self, one: Happening) -> None:
+        self._supervisor.ledger.note(one)
+        if self._spans is not None:
+            self._spans.happened(one)
+
+    def _adopted(self, plan: Plan) -> None:
+        self._logs.adopt(plan)
+        self._supervisor.adopted(plan)
+        self._follow(plan)
+
+    def _told(self, news: News) -> None:
+        log_news(news)
+        self._supervisor.told(news)
+        if self._spans is not None:
+            self._spans.told(news)
 
 
-def _follow(plan: Plan, signals: Signals, reloader: Reloader | None) -> None:
-    """Heed what this plan says of signals, and of its files."""
-    signals.heed(plan)
-    if reloader is not None:
-        reloader.follow(plan)
+def _spans(supervisor: Supervisor, environ: Mapping[str, str], opened: AsyncExitStack) -> Spans | None:
+    """What tells a collector of what happens, where the environment names one."""
+    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
+    if tracer is None:
+        return None
+    spans = Spans(tracer, now=supervisor.clock.now, state=lambda: supervisor.keeper.state)
+    opened.callback(spans.close)  # opened first, so that it is closed last: it may wait for a collector
+    return spans
 
 
-def _tell_news(supervisor: Supervisor, news: News) -> None:
-    log_news(news)
-    supervisor.told(news)
+def _mark_what_we_start(opened: AsyncExitStack) -> None:
+    """Whatever carries our mark is found and killed also when we are ourselves killed."""
+    inherit_nothing()
+    mark = own_mark()
+    warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
+    if warden is not None:
+        opened.callback(warden.dismiss)
+    opened.callback(close_grounds)
+    carry(mark)
+
+
+def _secrets(environ: Mapping[str, str]) -> list[str]:
+    """Values of the environment, which a plan may have taken in, whose names say that they are secrets."""
+    redactor = Redactor()
+    return [value for name, value in environ.items() if redactor.value(value, name) == MASK]
+
+
+def _trail(path: Path | None) -> Trail:
+    try:
+        return Trail(path)
+    except OSError as error:
+        raise SettingError(
+            f"cannot write the audit trail to {path}: {error.strerror}; name another file with --audit-log"
+        ) from error
 
 
 def _targets() -> Mapping[Stream, Target]:

@@ -11,22 +11,24 @@ from millrace.config.settings import SettingError
 from millrace.programs.listen import BACKLOG
 
 _MODE = 0o600
+_SHARED_MODE = 0o666
 
 
 class UnixSocket:
-    """A listening socket of mode 0600.
+    """A listening socket of mode 0600, or 0666 where it is shared.
 
     A lock on a file beside it, which the kernel lets go of when its holder ends in whatever way, tells a live holder from
     one that is gone; asking the socket alone would let two that start together both replace a stale one.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Take the path.
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        """Take the path. `shared`: every user may come, and is asked who it is.
 
         Raises:
             SettingError: a live server holds it, or nothing can be put there.
         """
         self.path = path
+        self._mode = _SHARED_MODE if shared else _MODE
         lock_path = path.with_name(path.name + ".lock")
         try:
             self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
@@ -47,7 +49,7 @@ class UnixSocket:
             raise self._held() from error
         self._clear()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o777 & ~_MODE)
+        before = os.umask(0o777 & ~self._mode)
         try:
             self.socket.bind(str(self.path))
             self.socket.listen(BACKLOG)

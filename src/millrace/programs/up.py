@@ -41,9 +41,11 @@ async def up(
     why on stderr.
 
     Raises:
-        SettingError: the folder is another farm's, the address is taken, or FFmpeg is none; nothing was started.
+        SettingError: the folder is another farm's, the address is taken, FFmpeg is none, or the required sandbox
+            cannot be had; nothing was started.
     """
     await ffmpeg.check(worker.ffmpeg)
+    await ffmpeg.check_sandbox(worker.sandbox, worker.ffmpeg)
     data = master.data  # as it was named, because the programs start here too, and speak of it
     hold = _hold(data)
     try:
@@ -56,6 +58,7 @@ async def up(
                 names=_names(worker.name or socket.gethostname(), count),
                 media_roots=worker.media_roots,
                 allow_private_inputs=worker.allow_private_inputs,
+                sandbox=worker.sandbox,
                 drain_timeout_s=drain_timeout_s,
                 log_form=log_form,
             )

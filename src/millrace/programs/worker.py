@@ -11,6 +11,7 @@ from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
 from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
+from millrace.process.sandbox import Demand
 from millrace.programs import ffmpeg
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
@@ -38,6 +39,7 @@ class WorkerProgram(Service):
         if not settings.slots:
             raise SettingError("cannot work: a worker needs at least one slot")
         self._given_ffmpeg = settings.ffmpeg if terms is None else None
+        self._ffmpeg, self._sandbox = settings.ffmpeg, settings.sandbox
         self._parts = AsyncExitStack()
         chance = random.SystemRandom()
         try:
@@ -58,9 +60,10 @@ class WorkerProgram(Service):
         """Prove the encoders and register.
 
         Raises:
-            SettingError: what was named as FFmpeg is none.
+            SettingError: what was named as FFmpeg is none, or the required sandbox cannot be had.
         """
         await ffmpeg.check(self._given_ffmpeg)
+        await ffmpeg.check_sandbox(self._sandbox, self._ffmpeg)
         self._parts.push_async_callback(self._client.close)
         self._parts.callback(self._heart.close)
         await self._parts.enter_async_context(self.worker)
@@ -88,5 +91,6 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,
         allow_private_inputs=settings.allow_private_inputs,
+        sandbox=Demand(settings.sandbox),
         open_store=_open_store,
     )

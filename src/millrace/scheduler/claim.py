@@ -43,8 +43,7 @@ async def claim(
                     return ()
                 raise StaleEpochError(f"cannot give work to node {node_id}: its epoch {epoch} is over; register again")
             if tasks:
-                if len(tasks) == limit:
-                    _cascade(farm, classes)
+                cascade(farm, classes, full=len(tasks) == limit)
                 return tasks
             remaining = deadline - farm.clock.monotonic()
             if remaining <= 0 or visit.over:
@@ -56,9 +55,9 @@ async def claim(
             farm.waiting.leave(waiter)
 
 
-def _cascade(farm: Farm, classes: AbstractSet[int]) -> None:
-    """There may be more where this came from: let the next in line look."""
-    for class_id in classes:
+def cascade(farm: Farm, classes: AbstractSet[int], *, full: bool) -> None:
+    """Where a claim got all that it asked for, there may be more: let the next in line look."""
+    for class_id in classes if full else ():
         if farm.waiting.wake(class_id):
             return
 

@@ -1,12 +1,37 @@
-"""What workers report of their tasks. Every write names node and attempt; a stale one changes nothing."""
+"""What workers report of their tasks. Every write names node and attempt; a stale one changes nothing.
+
+The end of an attempt frees a slot, so its report may carry the claim for it: one transaction, one answer.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
 
 from millrace.domain import ids
 from millrace.domain.failures import Failure
-from millrace.domain.records import Document, Move, Outcome, Output, Task
+from millrace.domain.records import Claimed, Document, Move, Outcome, Output, Task
 from millrace.domain.retry import Retry, after_failure
 from millrace.domain.states import HELD, State
-from millrace.scheduler.errors import NotFoundError, StaleAttemptError
+from millrace.scheduler.claim import cascade, claim
+from millrace.scheduler.errors import NotFoundError, StaleAttemptError, StaleEpochError
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.offers import Offers
+
+
+class Next(Struct, frozen=True, kw_only=True):
+    """The claim that comes with a report: up to `limit` tasks for the node that reports, without waiting for any."""
+
+    offers: Offers
+    epoch: int
+    request_id: str
+    limit: int
+
+
+class Ended(Struct, frozen=True):
+    """Where the task stands now, and what the report's claim was given."""
+
+    state: State
+    tasks: Sequence[Claimed] = ()
 
 
 async def _task(farm: Farm, task_id: str) -> Task:
@@ -16,21 +41,46 @@ async def _task(farm: Farm, task_id: str) -> Task:
     return task
 
 
-async def _settle(farm: Farm, move: Move, outcome: Outcome | None) -> State:
-    """Make the move; where its guard does not hold, give the first answer again to a report that came twice."""
-    (happened,) = await farm.store.move([move])
-    if happened:
-        return move.target
+async def _end(farm: Farm, move: Move, then: Next | None) -> Ended:
+    """Make the move that ends an attempt, with the claim; give the first answer again to a report that came twice."""
+    if then is None:
+        (happened,) = await farm.store.move([move])
+        if happened:
+            return Ended(move.target)
+    elif (given := await _move_and_claim(farm, move, then)) is not None:
+        return Ended(move.target, given)
     task = await _task(farm, move.task_id)
-    # A start that comes twice, or after a person has paused the task, is no news.
-    if outcome is None and task.attempt == move.attempt and task.node_id == move.node_id:
-        return task.state
-    if outcome is not None:
-        for attempt in await farm.store.attempts(task.job_id):
-            same = (attempt.task_id, attempt.attempt, attempt.node_id) == (task.id, move.attempt, move.node_id)
-            if same and attempt.outcome is outcome:
-                return task.state
-    raise StaleAttemptError(
+    for attempt in await farm.store.attempts(task.job_id):
+        same = (attempt.task_id, attempt.attempt, attempt.node_id) == (task.id, move.attempt, move.node_id)
+        if same and attempt.outcome is move.outcome:
+            return Ended(task.state, await _claim_again(farm, attempt.node_id, then))
+    if then is not None and (task.attempt, task.node_id) == (move.attempt, move.node_id) and task.state in move.sources:
+        raise StaleEpochError(
+            f"cannot give work to node {move.node_id}: its epoch {then.epoch} is over; register again"
+        )
+    raise _stale(move, task)
+
+
+async def _move_and_claim(farm: Farm, move: Move, then: Next) -> Sequence[Claimed] | None:
+    classes = await then.offers.classes_for(move.node_id or "", then.epoch)
+    given = await farm.store.move_and_claim(
+        move, epoch=then.epoch, request_id=then.request_id, classes=sorted(classes), limit=then.limit
+    )
+    cascade(farm, classes, full=given is not None and len(given) == then.limit)
+    return given
+
+
+async def _claim_again(farm: Farm, node_id: str, then: Next | None) -> Sequence[Claimed]:
+    """The claim of a report that was taken before: its name gives the same tasks again."""
+    if then is None:
+        return ()
+    return await claim(
+        farm, then.offers, node_id=node_id, epoch=then.epoch, request_id=then.request_id, limit=then.limit, wait_s=0
+    )
+
+
+def _stale(move: Move, task: Task) -> StaleAttemptError:
+    return StaleAttemptError(
         f"cannot take the report on attempt {move.attempt} of {move.task_id}: the task is {task.state} in attempt "
         f"{task.attempt}; stop the engine and drop the work"
     )
@@ -63,13 +113,33 @@ async def start(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> Stat
         attempt=attempt,
         node_id=node_id,
     )
-    return await _settle(farm, move, None)
+    (happened,) = await farm.store.move([move])
+    if happened:
+        return move.target
+    task = await _task(farm, task_id)
+    # A start that comes twice, or after a person has paused the task, is no news.
+    if (task.attempt, task.node_id) == (attempt, node_id):
+        return task.state
+    raise _stale(move, task)
 
 
 async def complete(
-    farm: Farm, task_id: str, *, node_id: str, attempt: int, outputs: tuple[Output, ...], facts: Document
-) -> State:
-    """The work is done, checked and published. Raises as :func:`start`."""
+    farm: Farm,
+    task_id: str,
+    *,
+    node_id: str,
+    attempt: int,
+    outputs: tuple[Output, ...],
+    facts: Document,
+    then: Next | None = None,
+) -> Ended:
+    """The work is done, checked and published.
+
+    Raises:
+        NotFoundError, StaleAttemptError: as :func:`start`.
+        StaleEpochError: the report carries a claim, and the node's epoch is over. Nothing was changed; the report alone
+            is still taken as long as the attempt is the node's.
+    """
     move = Move(
         task_id=task_id,
         sources=HELD,
@@ -81,13 +151,15 @@ async def complete(
         outcome=Outcome.COMPLETED,
         release=True,
         outputs=outputs,
-        facts=facts,
+        facts=facts or None,
     )
-    return await _settle(farm, move, Outcome.COMPLETED)
+    return await _end(farm, move, then)
 
 
-async def fail(farm: Farm, task_id: str, *, node_id: str, attempt: int, failure: Failure) -> State:
-    """The attempt failed: the task is tried again, or fails. Raises as :func:`start`."""
+async def fail(
+    farm: Farm, task_id: str, *, node_id: str, attempt: int, failure: Failure, then: Next | None = None
+) -> Ended:
+    """The attempt failed: the task is tried again, or fails. Raises as :func:`complete`."""
     task = await _task(farm, task_id)
     decision = after_failure(
         failure.failure_class, spent=task.spent + 1, max_retries=task.max_retries, jitter=farm.chance.random()
@@ -107,13 +179,20 @@ async def fail(farm: Farm, task_id: str, *, node_id: str, attempt: int, failure:
         release=True,
         spends=True,
     )
-    return await _settle(farm, move, Outcome.FAILED)
+    return await _end(farm, move, then)
 
 
 async def hand_back(
-    farm: Farm, task_id: str, *, node_id: str, attempt: int, reason: str, delay_s: float = 0.0
-) -> State:
-    """The worker gives the task back unspent; a paused task stays paused. Raises as :func:`start`."""
+    farm: Farm,
+    task_id: str,
+    *,
+    node_id: str,
+    attempt: int,
+    reason: str,
+    delay_s: float = 0.0,
+    then: Next | None = None,
+) -> Ended:
+    """The worker gives the task back unspent; a paused task stays paused. Raises as :func:`complete`."""
     task = await _task(farm, task_id)
     paused = task.state is State.PAUSED
     target = State.PAUSED if paused else State.RETRYING if delay_s > 0 else State.QUEUED
@@ -129,4 +208,4 @@ async def hand_back(
         outcome=Outcome.HANDED_BACK,
         release=True,
     )
-    return await _settle(farm, move, Outcome.HANDED_BACK)
+    return await _end(farm, move, then)

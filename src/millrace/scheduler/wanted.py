@@ -1,7 +1,6 @@
 """What a request asks to be made: its profile, as the job's parameters change it, and what that needs of a node."""
 
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -16,15 +15,17 @@ from millrace.engines.ffmpeg.encoders import candidates_of
 from millrace.scheduler.errors import Finding, InvalidError
 from millrace.wire.v1.jobs import JobRequest, Parameters
 
+_CANONICAL = msgspec.json.Encoder(order="sorted")
+_NONE = Parameters()
 DEFAULT_PROFILE = "web-hls"
 DEFAULT_SCENARIO = "720p30-h264"
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """A resolved profile: its name, itself as plain data that nobody changes, and its needs."""
+    """A resolved profile: its name, itself as JSON with sorted keys, and its needs."""
 
     name: str
-    document: dict[str, Any]
+    document: msgspec.Raw
     needs: Needs
 
 
@@ -66,9 +67,11 @@ def _named(name: str, engine: str) -> Wanted:
 
 def _wanted(profile: Profile, engine: str) -> Wanted:
     needs = Needs(engine=engine, encoders=candidates_of(profile))
-    return Wanted(name=profile.name, document=to_document(profile), needs=needs)
+    return Wanted(name=profile.name, document=msgspec.Raw(_CANONICAL.encode(to_document(profile))), needs=needs)
 
 
 def given(parameters: Parameters) -> dict[str, object]:
     """The parameters that were given, as plain data."""
+    if parameters == _NONE:
+        return {}
     return {key: value for key, value in msgspec.to_builtins(parameters).items() if value is not None}

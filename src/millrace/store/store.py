@@ -194,6 +194,19 @@ class Store(Protocol):
         None where the node's epoch is not this one (it was lost, or registered anew), or it is not `ready`.
         """
 
+    async def move_and_claim(
+        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        """Make a guarded move for the node that it names and, if it happens, :meth:`claim` for that node, both in one
+        transaction. A node that is not `ready` is given nothing; the task that is moved is never among those given.
+
+        None where the move did not happen, because its guard does not hold or the node's epoch is not this one (it was
+        lost, or registered anew): then nothing is changed and nothing given.
+
+        Raises:
+            IllegalTransitionError: as :meth:`move`.
+        """
+
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
         """Make guarded changes of state; for each, whether it happened. Each is atomic by itself.
 

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from millrace.domain.document import DocumentReader, shown
+from millrace.process.cgroup import Resources
 from millrace.process.identity import identity
 from millrace.process.values import Limits, Spec
 
@@ -46,20 +47,28 @@ class Execution(Struct, frozen=True, kw_only=True):
     nice: int = 0
     oom_score_adj: int | None = None
     limits: Limits = field(default_factory=Limits)
+    resources: Resources = field(default_factory=Resources)
     forward: Mapping[Signals, Signals] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
     """Descriptors of ours that it inherits; only plans that a program makes have some."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether anything is said of its limits."""
+        return self.limits != Limits()
+
 
 def execution_from(reader: DocumentReader) -> Execution:
     """Read the keys `user`, `group`, `umask`, `nice`, `oom_score_adj`, `limits` and `forward_signals` of a process."""
+    limits, resources = _limits(reader)
     return Execution(
         user=_account(reader, "user"),
         group=_account(reader, "group"),
         umask=_umask(reader),
         nice=reader.whole("nice", -20, 19, 0),
         oom_score_adj=reader.whole("oom_score_adj", -1000, 1000, None),
-        limits=_limits(reader),
+        limits=limits,
+        resources=resources,
         forward=_forward(reader),
     )
 
@@ -81,6 +90,7 @@ def spec_of(
         env={**environ, **(who.env if who is not None else {}), **own},
         nice=execution.nice,
         limits=execution.limits,
+        resources=execution.resources,
         run_as=who.change if who is not None else None,
         umask=execution.umask,
         oom_score_adj=execution.oom_score_adj,
@@ -110,26 +120,32 @@ def _umask(reader: DocumentReader) -> int | None:
     return int(found[1], 8)
 
 
-def _limits(reader: DocumentReader) -> Limits:
+def _limits(reader: DocumentReader) -> tuple[Limits, Resources]:
+    """Those of each process, and those of the whole tree together."""
     value = reader.raw("limits")
     if value is None:
-        return Limits()
+        return Limits(), Resources()
     inner = DocumentReader(value, reader.at("limits"), reader.findings)
     found: dict[str, Any] = {}
     for name, (field_name, low, high) in _LIMITS.items():
         amount = _amount(inner, name, low, high)
         if amount is not None:
             found[field_name] = amount
+    resources = Resources(
+        memory_bytes=_amount(inner, "memory", 1 << 20, _MOST_BYTES, unlimited=None),
+        cpus=inner.number("cpus", 0.01, 4096.0, None),
+        pids=_amount(inner, "pids", 1, 1 << 22, unlimited=None),
+    )
     inner.done()
-    return Limits(exact=True, **found)
+    return Limits(exact=bool(found), **found), resources
 
 
-def _amount(reader: DocumentReader, key: str, low: int, high: int) -> int | None:
+def _amount(reader: DocumentReader, key: str, low: int, high: int, *, unlimited: int | None = UNLIMITED) -> int | None:
     value = reader.raw(key)
     if value is None:
         return None
     if value == "unlimited":
-        return UNLIMITED
+        return unlimited
     match = None if isinstance(value, bool) else _SIZE.match(str(value))
     amount = int(match[1]) * _UNITS[match[2].lower()] if match else -1
     if not low <= amount <= high:

@@ -15,8 +15,9 @@ class LastEnd(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """`pid` and `started` are those of the process that runs; None where none does."""
+    """`pid` and `started` are those of the process that runs; None where none does. `spent_s` is the CPU time of the runs before."""
 
     pid: int | None = None
     started: datetime | None = None
     last_end: LastEnd | None = None
+    spent_s: float = 0.0

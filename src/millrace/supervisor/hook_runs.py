@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Sink, Spec
 from millrace.runtime.clock import Clock
+from millrace.supervisor.happenings import HookRan
 from millrace.supervisor.hooks import Hook
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.state import Hooked, Id, RunHooks
@@ -30,8 +33,13 @@ class HookRuns:
         cwd: Path,
         output: Callable[[Id, Batch], Awaitable[None]],
         post: Callable[[Hooked], None],
+        happened: Callable[[HookRan], None] = lambda _: None,
+        tuned: Callable[[ProcessPlan], Mapping[str, str]] = lambda _: {},
     ) -> None:
-        """`plan` and `plan_of` give the plan in force, and what an instance lives by; `output` gets what hooks of an instance print, the log what those of the whole print; `post` hears of each end."""
+        """`plan` gives the plan in force, `plan_of` what an instance lives by. `output` gets what hooks of an instance
+        print, the log what those of the whole print; `post` hears of the end of all, `happened` of each attempt. `tuned`
+        gives the variables of a process's pool, or raises CannotStart.
+        """
         self._plan = plan
         self._plan_of = plan_of
         self._clock = clock
@@ -39,6 +47,8 @@ class HookRuns:
         self._cwd = cwd
         self._output = output
         self._post = post
+        self._happened = happened
+        self._tuned = tuned
         self._tasks: dict[asyncio.Task[None], Id | None] = {}
         self._hurried = False
         self._closed = False
@@ -77,6 +87,9 @@ class HookRuns:
         if each is not None:
             plan = self._plan_of(each)
             hooks, cwd = plan.hooks.get(wanted.moment, ()), plan.working_dir or cwd
+            # Where no size fits, the process itself says so when it starts.
+            with suppress(CannotStart):
+                env |= self._tuned(plan)
             env |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
 
         async def sink(batch: Batch) -> None:
@@ -86,6 +99,13 @@ class HookRuns:
             for line in batch.lines:
                 log.info("supervisor.hook_said", moment=wanted.moment.value, line=line.text)
 
+        def tell(hook: str, attempt: int, at_s: float, fault: str | None) -> None:
+            took_s = self._clock.monotonic() - at_s
+            at = self._clock.now() - timedelta(seconds=took_s)
+            self._happened(
+                HookRan(id=each, moment=wanted.moment, hook=hook, attempt=attempt, at=at, took_s=took_s, fault=fault)
+            )
+
         try:
             why = await run_hooks(
                 hooks,
@@ -94,6 +114,7 @@ class HookRuns:
                 clock=self._clock,
                 sink=sink,
                 grace_s=lambda: 0.0 if self._hurried else GRACE_S,
+                tell=tell,
             )
         except asyncio.CancelledError:
             why = "the hooks were stopped"
@@ -113,10 +134,11 @@ async def run_hooks(
     clock: Clock,
     sink: Sink,
     grace_s: Callable[[], float],
+    tell: Callable[[str, int, float, str | None], None] = lambda *_: None,
 ) -> str | None:
     """Run all of them in order; None, or why the first one failed that may not: those after it have not run.
 
-    Cancelled, it stops the one that runs, with everything that it started, before it returns; `grace_s` is asked then.
+    `tell` hears of each attempt: the hook's name, its number, when it began (monotonic seconds), why it failed. Cancelled, it stops the one that runs, with everything that it started, before it returns; `grace_s` is asked then.
     """
     for hook in hooks:
         why = None
@@ -126,7 +148,13 @@ async def run_hooks(
             spec = Spec(
                 argv=hook.command, cwd=hook.working_dir or cwd, env={**env, **hook.env, "MILLRACE_HOOK": hook.name}
             )
-            why = await _run(spec, hook.timeout_s, clock, sink, grace_s)
+            began_s = clock.monotonic()
+            try:
+                why = await _run(spec, hook.timeout_s, clock, sink, grace_s)
+            except asyncio.CancelledError:
+                tell(hook.name, attempt + 1, began_s, "was stopped")
+                raise
+            tell(hook.name, attempt + 1, began_s, why)
             if why is None:
                 break
             log.warning("supervisor.hook_failed", hook=hook.name, attempt=attempt + 1, why=why)

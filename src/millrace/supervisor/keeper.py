@@ -17,6 +17,7 @@ from millrace.supervisor.change.metering import Meters
 from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.happenings import Happening, JobRan, RunEnded, why_ended
 from millrace.supervisor.health.vigils import Vigils
 from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
@@ -24,6 +25,7 @@ from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
+from millrace.supervisor.resources import Root
 from millrace.supervisor.schedule.heartbeat import Heartbeats
 from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
@@ -62,6 +64,7 @@ from millrace.supervisor.state import (
     Triggered,
     Wake,
 )
+from millrace.supervisor.tuning.tuner import Tuner
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
@@ -89,11 +92,12 @@ class Keeper:
         changed: Callable[[Id, Instance | None], None] = lambda *_: None,
         adopted: Callable[[Plan], None] = lambda _: None,
         told: Callable[[News], None] = lambda _: None,
+        happened: Callable[[Happening], None] = lambda _: None,
     ) -> None:
         """`environ` is what every process inherits, `output` gets what they print, `changed` hears of every change
         (None: the instance was scaled away). `opening` is called before each run, and may refuse it with CannotStart;
-        `closing` when a run has ended and all that it printed was given to `output`. `adopted` is called when another plan
-        is in force, `told` with what becomes of changes that take their time.
+        `closing` when a run has ended and all that it printed was given to `output`. `happened` hears of what is over.
+        `adopted` is called when another plan is in force, `told` with what becomes of changes that take their time.
         """
         self.state = State(plan=plan)
         self.facts: dict[Id, Facts] = {}
@@ -107,16 +111,26 @@ class Keeper:
         self._changed = changed
         self._adopted = adopted
         self._told = told
+        self._happened = happened
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
         self._early: set[Id] = set()  # told to stop before there was anything to stop
+        self._tuner = Tuner(environ)
         self._hooks = HookRuns(
-            lambda: self.plan, plan_of=self._plan_of, clock=clock, environ=environ, cwd=cwd, output=output, post=self.post,
-        )  # fmt: skip
+            lambda: self.plan,
+            plan_of=self._plan_of,
+            clock=clock,
+            environ=environ,
+            cwd=cwd,
+            output=output,
+            post=self.post,
+            happened=happened,
+            tuned=self._tuner.variables,
+        )
         self._heartbeats = Heartbeats(clock)
         self._vigils = Vigils(
             clock=clock, environ=environ, check_of=lambda each: self._plan_of(each).health_check, spec_of=self._spec,
-            belongs=self._belongs, mask=self._mask, post=self.post,
+            belongs=self._belongs, mask=self._mask, post=self.post, happened=happened,
         )  # fmt: skip
         self._meters = Meters(
             clock=clock, spec_of=self._spec_of_process, post=self.post
@@ -166,6 +180,10 @@ class Keeper:
                 self._readiness.show(ready=is_ready(self.plan, self.state))
             self._do(effects)
             self._events.popleft()
+
+    def roots(self) -> dict[Id, Root]:
+        """The process that each instance has at present."""
+        return {each: Root(child.pid, child.mark, self.facts[each].spent_s) for each, child in self._children.items()}
 
     def pass_on(self, number: Signals) -> None:
         """Give a signal to the processes whose plan asks for it, each to its main process."""
@@ -291,7 +309,7 @@ class Keeper:
         own = {"MILLRACE_PROCESS": plan.name, **own}
         return spec_of(
             plan.execution, command=plan.command, cwd=plan.working_dir or self._cwd, environ=self._environ,
-            own={**plan.env, **own},
+            own={**self._tuner.variables(plan), **plan.env, **own},
         )  # fmt: skip
 
     async def _spawn(self, each: Id, run: int) -> None:
@@ -310,7 +328,12 @@ class Keeper:
             self.post(NotSpawned(each, run, str(error)))
             return
         self._children[each] = child
-        self.facts[each] = Facts(pid=child.pid, started=self._clock.now(), last_end=self._last_end(each))
+        if child.placed.missing and self._plan_of(each).execution.resources.wanted:
+            log.warning("supervisor.limits_missing", instance=str(each), limits=list(child.placed.missing))
+        before = self.facts.get(each, Facts())
+        self.facts[each] = Facts(
+            pid=child.pid, started=self._clock.now(), last_end=before.last_end, spent_s=before.spent_s
+        )
         self.post(Spawned(each, run, self._clock.monotonic()))
         if each in self._early:
             self._early.discard(each)
@@ -318,19 +341,20 @@ class Keeper:
         try:
             end = await child.wait()
         except CannotStop as error:
-            code, signal, how = None, None, str(error)
+            code, signal, how, spent_s = None, None, str(error), before.spent_s
         else:
-            code, signal, how = end.code, end.signal, str(end)
+            code, signal, how, spent_s = end.code, end.signal, str(end), before.spent_s + end.cpu_s
         finally:
             self._children.pop(each, None)
             self._vigils.closing(each)
             self._closing(each)
-        self.facts[each] = Facts(last_end=LastEnd(at=self._clock.now(), how=how, code=code, signal=signal))
+        began, ended = self.facts[each].started, self._clock.now()
+        self.facts[each] = Facts(last_end=LastEnd(at=ended, how=how, code=code, signal=signal), spent_s=spent_s)
+        why = why_ended(self.state.instances.get(each), code, self._plan_of(each).restart.success_codes)
+        self._happened(
+            RunEnded(id=each, run=run, began=began or ended, ended=ended, code=code, signal=signal, how=how, why=why)
+        )
         self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
-
-    def _last_end(self, each: Id) -> LastEnd | None:
-        known = self.facts.get(each)
-        return None if known is None else known.last_end
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown
@@ -364,6 +388,7 @@ class Keeper:
             log.info(
                 "supervisor.run_ended", process=effect.process, run=run.number, outcome=run.outcome.value, how=run.how
             )
+            self._happened(JobRan(effect.process, run))
         if schedule is not None and schedule.heartbeat is not None:
             self._heartbeats.send(schedule.heartbeat, effect.process, run)
 

@@ -14,6 +14,7 @@ from millrace.supervisor.hooks import Hooks
 from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.readiness import Readiness
 from millrace.supervisor.schedule.values import Schedule
+from millrace.supervisor.tuning.values import Tune
 
 
 class Kind(StrEnum):
@@ -86,6 +87,7 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     hooks: Hooks = field(default_factory=dict)
     rolling: Rolling = field(default_factory=Rolling)
     autoscale: Autoscale | None = None
+    tune: Tune | None = None
 
     @property
     def is_service(self) -> bool:

@@ -34,6 +34,7 @@ from millrace.supervisor.plans.reader import Reader, nearest
 from millrace.supervisor.plans.sources import Sources, gather
 from millrace.supervisor.readiness_document import readiness_of, settled
 from millrace.supervisor.schedule.reading import schedule_of
+from millrace.supervisor.tuning.document import tune_of
 from millrace.supervisor.yaml_text import Findings
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
@@ -201,6 +202,7 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         hooks=hooks_of(reader, _env),
         rolling=rolling_of(reader),
         autoscale=autoscale_of(reader, is_service=kind is Kind.SERVICE),
+        tune=tune_of(reader),
     )
 
 

@@ -1,6 +1,7 @@
 """Metrics as Prometheus reads them (text exposition format 0.0.4)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from millrace.telemetry.metrics import Metric
 
@@ -25,6 +26,19 @@ def family(metric: Metric, values: Iterable[tuple[tuple[str, ...], float]]) -> I
     yield from head(metric)
     for key, value in values:
         yield f"{metric.name}{labels(dict(zip(metric.labels, key, strict=True)))} {value:.15g}"
+
+
+def histogram(
+    metric: Metric, bounds: Sequence[float], values: Iterable[tuple[tuple[str, ...], Sequence[int], float]]
+) -> Iterator[str]:
+    """A histogram. Each value has the counts of its buckets (not cumulative, the last without a bound) and the sum."""
+    yield from head(metric)
+    for key, counts, total in values:
+        named = dict(zip(metric.labels, key, strict=True))
+        for bound, count in zip((*(f"{bound:g}" for bound in bounds), "+Inf"), accumulate(counts), strict=True):
+            yield f"{metric.name}_bucket{labels({**named, 'le': bound})} {count}"
+        yield f"{metric.name}_sum{labels(named)} {total:.15g}"
+        yield f"{metric.name}_count{labels(named)} {sum(counts)}"
 
 
 def _escaped(value: str) -> str:

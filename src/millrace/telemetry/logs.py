@@ -9,13 +9,16 @@ Built on the standard `logging`, so that libraries come out in the same form and
 set up at import: the composition root calls `configure` once. Event names are `room.what_happened`, and do not change.
 """
 
+import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, TextIO
 
 import msgspec
@@ -28,7 +31,9 @@ ROOT = "millrace"
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
-_RESERVED = ("time", "level", "room", "event")
+_RESERVED = frozenset({"time", "level", "room", "event"})
+_PLAIN = logging.LogRecord("", logging.INFO, "", 0, "%s", (), None).__dict__
+"""What a record must have, whoever formats it; making one anew looks up a thread, a process and a file each time."""
 
 
 class Logger:
@@ -46,6 +51,12 @@ class Logger:
         """Something that an operator may want to have seen."""
         self._emit(logging.INFO, event, fields)
 
+    def frequent(self, event: str, **fields: object) -> None:
+        """As `info`, for what comes thousands of times a second: all that the event loop does in one turn is written at
+        once, after it. Outside a loop it is written at once.
+        """
+        self._emit(logging.INFO, event, fields, gather=True)
+
     def warning(self, event: str, **fields: object) -> None:
         """Something that the program coped with, and an operator should look at."""
         self._emit(logging.WARNING, event, fields)
@@ -54,13 +65,39 @@ class Logger:
         """Something that the program could not do. `exc`: its traceback goes into JSON, its last line into text."""
         self._emit(logging.ERROR, event, fields, exc)
 
-    def _emit(self, level: int, event: str, fields: Mapping[str, object], exc: BaseException | None = None) -> None:
+    def _emit(
+        self,
+        level: int,
+        event: str,
+        fields: Mapping[str, object],
+        exc: BaseException | None = None,
+        *,
+        gather: bool = False,
+    ) -> None:
         if self._logger.isEnabledFor(level):
-            trace = (type(exc), exc, exc.__traceback__) if exc is not None else None
-            extra = {"event": event, "fields": {**_context.get(), **fields}}
-            # Not `log`, which would first search the stack for a file and a line that no form here shows.
-            record = self._logger.makeRecord(self._logger.name, level, "", 0, "%s", (event,), trace, extra=extra)
-            self._logger.handle(record)
+            around = _context.get()
+            self._logger.handle(_Record(self._logger.name, level, event, {**around, **fields}, exc, gather=gather))
+
+
+class _Record(logging.LogRecord):
+    """One event. Not made by `Logger.log`, which would first search the stack for a file and a line that no form shows."""
+
+    def __init__(
+        self,
+        name: str,
+        level: int,
+        event: str,
+        fields: Mapping[str, object],
+        exc: BaseException | None,
+        *,
+        gather: bool,
+    ) -> None:
+        now = time.time()
+        self.__dict__.update(
+            _PLAIN, name=name, levelno=level, levelname=logging.getLevelName(level), args=(event,), created=now,
+            msecs=now % 1 * 1000, exc_info=None if exc is None else (type(exc), exc, exc.__traceback__), event=event,
+            fields=fields, gather=gather,
+        )  # fmt: skip
 
 
 def logger(room: str) -> Logger:
@@ -103,6 +140,43 @@ def configure(
 
 
 class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines, those that are frequent together with what comes after them in the same turn of the event loop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._asked: asyncio.AbstractEventLoop | None = None  # who is going to flush
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+        except Exception:  # noqa: BLE001  as the standard library's own
+            self.handleError(record)
+        if getattr(record, "gather", False):
+            self._flush_soon()
+        else:
+            self.flush()
+
+    def _flush_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            if self._asked is not loop:
+                self._asked = loop
+                loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what is there, also at the end of the program."""
+        with self.lock or nullcontext():
+            lines, self._lines, self._asked = self._lines, [], None
+            if lines:
+                lines.append("")
+                with suppress(OSError, ValueError):
+                    self.stream.write("\n".join(lines))
+                    self.stream.flush()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is the standard library's
         """A full disk or a closed stderr must not disturb the work, and there is nowhere left to say so."""
 
@@ -124,11 +198,16 @@ class _Form(logging.Formatter):
 
 class _Json(_Form):
     def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info is None and (fields := getattr(record, "fields", None)) is not None:
+        fields: Mapping[str, object] | None = getattr(record, "fields", None)
+        if fields is not None and record.exc_info is None:
             line = self.line(record, record.name.removeprefix(f"{ROOT}."), record.event, fields)  # type: ignore[attr-defined]
             # Most lines, and all of the access log at a busy time, hold nothing that even looks like a secret.
-            with suppress(TypeError, UnicodeEncodeError):
-                if not self.redactor.suspects(text := msgspec.json.encode(line, enc_hook=str).decode()):
+            try:
+                text = msgspec.json.encode(line, enc_hook=str).decode()
+            except (TypeError, UnicodeEncodeError):
+                pass
+            else:
+                if not self.redactor.suspects(text):
                     return text
         line = self.line(record, *self.parts(record))
         if record.exc_info is not None:
@@ -136,13 +215,21 @@ class _Json(_Form):
         return _encode(line)
 
     def line(self, record: logging.LogRecord, room: str, event: str, fields: Mapping[str, object]) -> dict[str, object]:
+        if not _RESERVED.isdisjoint(fields):
+            fields = {f"{name}_" if name in _RESERVED else name: value for name, value in fields.items()}
+        second = int(record.created)
         return {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{_second(second)}.{int((record.created - second) * 1000):03}+00:00",
             "level": record.levelname.lower(),
             "room": room,
             "event": event,
-            **{f"{name}_" if name in _RESERVED else name: value for name, value in fields.items()},
+            **fields,
         }
+
+
+@lru_cache(maxsize=2)
+def _second(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class _Text(_Form):

@@ -63,6 +63,119 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
         labels=_EACH,
     ),
     Metric(
+        name="millrace_supervisor_process_exits_total",
+        kind="counter",
+        help="Processes that ended, by exit code or signal, and why: asked, unhealthy, well (by itself), crash.",
+        labels=("process", "code", "why"),
+    ),
+    Metric(
+        name="millrace_supervisor_process_cpu_seconds_total",
+        kind="counter",
+        help="CPU time of the instance with all that it started, of all its runs.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_resident_memory_bytes",
+        kind="gauge",
+        help="Memory of the instance with all that it started; a page that several share counts in each.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_proportional_memory_bytes",
+        kind="gauge",
+        help="The same, with a shared page divided between those that share it (PSS).",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_read_bytes_total",
+        kind="counter",
+        help="Bytes that its present run read from storage.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_written_bytes_total",
+        kind="counter",
+        help="Bytes that its present run wrote to storage.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_tree_processes", kind="gauge", help="Processes of the instance.", labels=_EACH
+    ),
+    Metric(name="millrace_supervisor_process_threads", kind="gauge", help="Threads of all of them.", labels=_EACH),
+    Metric(
+        name="millrace_supervisor_process_open_descriptors",
+        kind="gauge",
+        help="Open file descriptors of all of them.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_health_checks_total",
+        kind="counter",
+        help="Answers of health checks, by outcome.",
+        labels=("process", "type", "outcome"),
+    ),
+    Metric(
+        name="millrace_supervisor_health_check_seconds",
+        kind="histogram",
+        help="Time until a health check was answered.",
+        labels=("process", "type"),
+    ),
+    Metric(
+        name="millrace_supervisor_health_check_misses",
+        kind="gauge",
+        help="Failed answers of its health check in a row.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_hook_runs_total",
+        kind="counter",
+        help="Attempts of hooks, by outcome; the process is empty for those of the whole.",
+        labels=("process", "moment", "outcome"),
+    ),
+    Metric(
+        name="millrace_supervisor_hook_seconds",
+        kind="histogram",
+        help="How long attempts of hooks took.",
+        labels=("process", "moment"),
+    ),
+    Metric(
+        name="millrace_supervisor_job_runs_total",
+        kind="counter",
+        help="Runs of scheduled processes that ended, by outcome.",
+        labels=("process", "outcome"),
+    ),
+    Metric(
+        name="millrace_supervisor_job_seconds",
+        kind="histogram",
+        help="How long runs of scheduled processes took.",
+        labels=("process",),
+    ),
+    Metric(
+        name="millrace_supervisor_job_skipped_total",
+        kind="counter",
+        help="Times at which a scheduled process did not run, as a run before went on.",
+        labels=("process",),
+    ),
+    Metric(name="millrace_supervisor_job_running", kind="gauge", help="1 while a run goes on.", labels=("process",)),
+    Metric(
+        name="millrace_supervisor_job_paused",
+        kind="gauge",
+        help="1 while its times are passed over.",
+        labels=("process",),
+    ),
+    Metric(
+        name="millrace_supervisor_job_next_run_time_seconds",
+        kind="gauge",
+        help="When it runs next, since 1970; absent while it is paused or stopped.",
+        labels=("process",),
+    ),
+    Metric(
+        name="millrace_supervisor_job_last_success_time_seconds",
+        kind="gauge",
+        help="When a run last ended well, since 1970.",
+        labels=("process",),
+    ),
+    Metric(
         name="millrace_supervisor_desired_scale",
         kind="gauge",
         help="How many instances there shall be.",
@@ -74,5 +187,26 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
         help="How many instances run.",
         labels=("process",),
     ),
+    Metric(name="millrace_supervisor_ready", kind="gauge", help="1 while all that is wanted is ready."),
+    Metric(
+        name="millrace_supervisor_start_time_seconds", kind="gauge", help="When the supervisor started, since 1970."
+    ),
+    Metric(
+        name="millrace_supervisor_resource_look_seconds",
+        kind="gauge",
+        help="How long the last look at what processes use took.",
+    ),
+    Metric(
+        name="millrace_supervisor_audit_lost_total",
+        kind="counter",
+        help="Entries of the audit trail that its file did not take.",
+    ),
+    Metric(
+        name="millrace_supervisor_http_requests_total",
+        kind="counter",
+        help="Requests that the control API answered; 429 are those beyond the rate limit.",
+        labels=("route", "method", "status"),
+    ),
+    Metric(name="millrace_supervisor_build_info", kind="gauge", help="1, with the version.", labels=("version",)),
 )
-"""What a supervisor serves. The series of an instance that was scaled away are gone."""
+"""What a supervisor serves. The series of what was scaled away or taken out of the plan are gone."""

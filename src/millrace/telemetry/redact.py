@@ -75,7 +75,10 @@ class Redactor:
         if self._escaped or (self._known is not None and self._known.search(line)):
             return True  # JSON may spell a known secret in another way
         lower = line.lower()
-        return any(sign in lower for sign in SIGNS)
+        for sign in SIGNS:  # noqa: SIM110  every line of the access log comes here, and `any` costs as much as the search
+            if sign in lower:
+                return True
+        return False
 
     def text(self, text: str) -> str:
         """The text with every secret that can be recognised replaced by ***."""

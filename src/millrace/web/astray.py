@@ -30,8 +30,8 @@ def for_people(scope: Scope) -> bool:
 def with_way_back(app: App) -> App:
     """The application, with a page instead of the problem where there is nothing at the address of a page."""
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, _Guide(scope, send) if for_people(scope) else send)
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return app(scope, receive, _Guide(scope, send) if for_people(scope) else send)
 
     return serve
 

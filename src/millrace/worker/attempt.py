@@ -21,6 +21,7 @@ from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, shown
 from millrace.worker.media_steps import Made, MediaSteps
+from millrace.worker.shut_in import record
 
 ENCODE_FROM = 0.02
 ENCODE_TO = 0.96
@@ -115,6 +116,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             await self.means.confirm()
         job = job_of(self.task.spec)
         self.log.say(f"job {self.task.number}, attempt {self.task.attempt}, profile {self.task.profile}")
+        self.log.say(f"sandbox: {record(self.means.running.able)}")
         engine = self._engine(job.engine)
         destination = self.means.destination(job.output)
         await destination.check(self.task.job, overwrite=job.overwrite)
@@ -140,7 +142,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         encoded_s = self.control.stopwatch.elapsed_s - began_s
         self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
         made = await steps.prove(plan)
-        return await self._deliver(job, destination, steps.out, made, _facts(probe, plan, made, encoded_s))
+        known = {
+            **_facts(probe, plan, made, encoded_s),
+            "sandbox": facts.of_confinement(record(self.means.running.able)),
+        }
+        return await self._deliver(job, destination, steps.out, made, known)
 
     def _engine(self, name: str) -> Engine:
         engine = self.means.engines.get("ffmpeg" if name == "auto" else name)

@@ -12,7 +12,7 @@ from millrace.client.errors import ClientError
 from millrace.runtime.backoff import Backoff
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
-from millrace.wire.v1.work import ClaimRequest, HandBackRequest, TaskView
+from millrace.wire.v1.work import ClaimRequest, HandBackRequest, NextClaim, TaskView
 from millrace.worker.heartbeat import Membership
 
 log = logger("worker")
@@ -36,6 +36,10 @@ class Claims(Struct, frozen=True, kw_only=True):
     clock: Clock
     draw: Callable[[], float]
     wait_s: float = 20.0
+
+    def with_report(self, membership: Membership) -> NextClaim:
+        """The claim for the slot that a report frees."""
+        return NextClaim(epoch=membership.epoch, request=uuid.uuid4().hex)
 
     async def take(self, membership: Membership, free: int, stop: asyncio.Event) -> list[TaskView]:
         """Wait for work until some comes or `stop` is set; empty in that case, and when the wait ended without work.
@@ -61,20 +65,19 @@ class Claims(Struct, frozen=True, kw_only=True):
             if not asking.done():
                 asking.cancel()
                 await asyncio.wait((asking,))
-        await self._give_back(membership, name)
+        given = await self.again(membership, name)
+        await asyncio.gather(*(self.hand_back(membership, task, "the worker takes no more work") for task in given))
         return []
 
-    async def _give_back(self, membership: Membership, name: str) -> None:
-        """Hand back what an interrupted claim may have been given."""
+    async def again(self, membership: Membership, name: str) -> list[TaskView]:
+        """What a claim that was never answered may have been given: its name is asked for once more."""
         request = ClaimRequest(epoch=membership.epoch, request=name, limit=1, wait_s=0.0)
         try:
             reply = await self.client.do(work.claim(membership.node, request), patience_s=LAST_CLAIM_PATIENCE_S)
         except ClientError as error:
             log.info("worker.claim_left_open", reason=str(error))
-            return
-        await asyncio.gather(
-            *(self.hand_back(membership, task, "the worker takes no more work") for task in reply.tasks)
-        )
+            return []
+        return reply.tasks
 
     async def hand_back(self, membership: Membership, task: TaskView, reason: str) -> None:
         """Give a task back that was never begun; a master that cannot be reached finds out by itself."""

@@ -10,12 +10,14 @@ from msgspec import Struct, field
 from millrace.domain.failures import FailureClass
 from millrace.engines.engine import Command, Outcome
 from millrace.process.child import Child
+from millrace.process.sandbox import Able
 from millrace.process.values import Batch, CannotStart, Exit, Limits, Spec
 from millrace.runtime.clock import Clock
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.failure import TaskFailedError
+from millrace.worker.shut_in import sandbox_for
 from millrace.worker.stall import Stall
 
 LARGEST_OUTPUT_CHARS = 256 << 20
@@ -34,6 +36,7 @@ class Engines(Struct, frozen=True, kw_only=True):
         stall_s: seconds without progress and without CPU time after which an engine is ended.
         nice: added to our own niceness.
         limits: resource limits of each child.
+        able: how each child is shut in; None for not at all.
     """
 
     clock: Clock
@@ -42,6 +45,7 @@ class Engines(Struct, frozen=True, kw_only=True):
     stall_s: float = 120.0
     nice: int = 0
     limits: Limits = field(default_factory=Limits)
+    able: Able | None = None
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -158,13 +162,7 @@ async def _run(
     mark: Callable[[], object],
 ) -> Exit:
     await control.gate()
-    spec = Spec(
-        argv=command.argv,
-        cwd=command.cwd or folder,
-        env={**engines.environment, "TMPDIR": str(folder)},
-        nice=engines.nice,
-        limits=engines.limits,
-    )
+    spec = _spec(command, engines, folder)
     try:
         child = await Child.start(spec, clock=engines.clock, sink=collector, buffer_chars=BUFFER_CHARS)
     except CannotStart as error:
@@ -175,6 +173,22 @@ async def _run(
             return await _until_end(child, engines, control, command.label, mark)
     finally:
         engines.alive.remove(child.pid)
+
+
+def _spec(command: Command, engines: Engines, folder: Path) -> Spec:
+    sandbox = None
+    temporary = str(folder)
+    if engines.able is not None:
+        sandbox = sandbox_for(command, engines.able, folder)
+        temporary = "/tmp" if engines.able.whole else temporary  # noqa: S108  of the child alone
+    return Spec(
+        argv=command.argv,
+        cwd=command.cwd or folder,
+        env={**engines.environment, "TMPDIR": temporary},
+        nice=engines.nice,
+        limits=engines.limits,
+        sandbox=sandbox,
+    )
 
 
 async def _until_end(child: Child, engines: Engines, control: Control, label: str, mark: Callable[[], object]) -> Exit:

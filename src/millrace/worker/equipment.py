@@ -1,13 +1,14 @@
 """What a worker works with, put together from its terms: engines with proven encoders, ways in, ways out."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.client.async_client import AsyncClient
+from millrace.process.sandbox import Able
 from millrace.runtime.clock import Clock
 from millrace.worker.deliver import Destination, MasterDestination
 from millrace.worker.deliver_folder import FolderDestination
@@ -38,9 +39,15 @@ class Equipment(Struct, frozen=True, kw_only=True):
 
 
 def equip(
-    terms: WorkerTerms, client: AsyncClient, alive: EnginesAlive, *, clock: Clock, draw: Callable[[], float]
+    terms: WorkerTerms,
+    client: AsyncClient,
+    alive: EnginesAlive,
+    *,
+    able: Able | None,
+    clock: Clock,
+    draw: Callable[[], float],
 ) -> Equipment:
-    """Put it together; nothing is started or opened."""
+    """Put it together; nothing is started or opened. `able` is how engines are shut in."""
     http = HttpFetch(clock=clock, draw=draw, allow_private=terms.allow_private_inputs)
     remote: dict[str, RemoteFetch] = {
         "http": http,
@@ -50,7 +57,7 @@ def equip(
     if terms.open_store is not None:
         remote["s3"] = ObjectFetch(terms.open_store, clock=clock, draw=draw)
     roots = Roots(terms.roots, terms.outputs)
-    running = Engines(clock=clock, alive=alive, stall_s=terms.stall_s, nice=terms.nice)
+    running = Engines(clock=clock, alive=alive, stall_s=terms.stall_s, nice=terms.nice, able=able)
     if terms.environment is not None:
         running = replace(running, environment=terms.environment)
 
@@ -64,11 +71,12 @@ def equip(
     return Equipment(running=running, fetcher=Fetcher(roots, remote), destination=destination, http=http)
 
 
-async def prove_all(
-    terms: WorkerTerms, environment: Mapping[str, str], *, clock: Clock, folder: Path
-) -> Sequence[Proven]:
+async def prove_all(terms: WorkerTerms, running: Engines, *, clock: Clock, folder: Path) -> Sequence[Proven]:
     """Try the encoders of every engine; `folder` is where the trials may write."""
     cache = terms.proofs or terms.state / PROOFS
     return await asyncio.gather(
-        *(prove(source, cache=cache, environment=environment, clock=clock, folder=folder) for source in terms.engines)
+        *(
+            prove(source, cache=cache, environment=running.environment, able=running.able, clock=clock, folder=folder)
+            for source in terms.engines
+        )
     )

@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.process.sandbox import Confinement
 
 Document = dict[str, object]
 
@@ -45,6 +46,11 @@ def streams(probe: Probe) -> list[Document]:
         *(_audio(stream) for stream in probe.audio),
         *(_subtitles(stream) for stream in probe.subtitles),
     ]
+
+
+def of_confinement(record: Confinement) -> Document:
+    """What shuts engines in, what is in force, and what is not and why."""
+    return {"mechanism": str(record.mechanism), "in_force": list(record.in_force), "missing": list(record.missing)}
 
 
 def of_plan(plan: Plan) -> Document:

@@ -13,9 +13,11 @@ from msgspec import Struct
 
 from millrace.engines.engine import Command, Engine
 from millrace.process.child import Child
+from millrace.process.sandbox import Able
 from millrace.process.values import CannotStart, Spec
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
+from millrace.worker.shut_in import sandbox_for
 
 log = logger("worker")
 
@@ -60,13 +62,19 @@ class Proven(Struct, frozen=True, kw_only=True):
 
 
 async def prove(
-    source: EngineSource, *, cache: Path, environment: Mapping[str, str], clock: Clock, folder: Path
+    source: EngineSource,
+    *,
+    cache: Path,
+    environment: Mapping[str, str],
+    clock: Clock,
+    folder: Path,
+    able: Able | None = None,
 ) -> Proven:
-    """Try each encoder that the cache does not know, several at once. `folder` is where the trials may write.
+    """Try each encoder that the cache does not know, several at once, shut in as engines are. `folder` is where trials may write.
 
     An engine whose binary is missing proves nothing, each encoder with that reason.
     """
-    key = _key(source.binary)
+    key = _key(source.binary, able)
     known = _read(cache, key)
     unknown = [encoder for encoder in source.encoders if encoder not in known]
     if unknown:
@@ -75,7 +83,8 @@ async def prove(
 
         async def trial(encoder: str) -> tuple[str, Verdict]:
             async with turns:
-                return encoder, await _try(engine.encoder_proof(encoder), environment, clock, folder)
+                spec = _spec(engine.encoder_proof(encoder), environment, able, folder)
+                return encoder, await _try(spec, clock)
 
         fresh = dict(await asyncio.gather(*map(trial, unknown)))
         _write(cache, key, {**known, **{name: verdict.reason for name, verdict in fresh.items() if verdict.lasting}})
@@ -100,9 +109,14 @@ class Verdict(Struct, frozen=True, kw_only=True):
     lasting: bool = True
 
 
-async def _try(command: Command, environment: Mapping[str, str], clock: Clock, folder: Path) -> Verdict:
+def _spec(command: Command, environment: Mapping[str, str], able: Able | None, folder: Path) -> Spec:
+    sandbox = None if able is None else sandbox_for(command, able, folder)
+    return Spec(argv=command.argv, cwd=command.cwd or folder, env=environment, sandbox=sandbox)
+
+
+async def _try(spec: Spec, clock: Clock) -> Verdict:
     try:
-        child = await Child.start(Spec(argv=command.argv, cwd=command.cwd or folder, env=environment), clock=clock)
+        child = await Child.start(spec, clock=clock)
     except CannotStart as error:
         return Verdict(reason=str(error), lasting=False)
     try:
@@ -119,9 +133,9 @@ async def _try(command: Command, environment: Mapping[str, str], clock: Clock, f
     return Verdict(reason=f"{first[:300]} ({ended})" if first else str(ended), lasting=ended.code is not None)
 
 
-def _key(binary: Path) -> str:
-    """Changes when the binary or a graphics driver does."""
-    parts = [str(binary)]
+def _key(binary: Path, able: Able | None) -> str:
+    """Changes when the binary, a graphics driver or the sandbox does."""
+    parts = [str(binary), "" if able is None else able.mechanism.value]
     try:
         facts = binary.stat()
         parts += [str(facts.st_size), str(facts.st_mtime_ns)]

@@ -1,24 +1,23 @@
 """Run one claimed task and tell the master how it ended, whatever happens."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from millrace.client import work
-from millrace.client.calls import Call
-from millrace.client.errors import ClientError, RefusedError, StaleError, UnreachableError
+from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import Failure, FailureClass
-from millrace.runtime.backoff import Backoff
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import context, logger
-from millrace.wire.v1.work import CompleteRequest, FailRequest, HandBackRequest, Taken, TaskReport, TaskView
+from millrace.wire.v1.work import CompleteRequest, NextClaim, TaskReport, TaskView
 from millrace.worker.attempt import Attempt, Means
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.board import Board
 from millrace.worker.control import Control, Ending
 from millrace.worker.failure import HandBackError, TaskFailedError, from_client_error, from_os_error
+from millrace.worker.report import Report, Told, failed, handed_back
 from millrace.worker.scratch import Scratch
 
 log = logger("worker")
@@ -26,9 +25,20 @@ log = logger("worker")
 HURRY_PATIENCE_S = 5.0
 """How long a worker that must end at once tries to hand its tasks back."""
 HURRIED = "the worker ends and did not wait for the task"
-REPORT_BACKOFF = Backoff(base_s=0.5, cap_s=10.0)
 
-Ended = CompleteRequest | FailRequest | HandBackRequest
+
+class Ran(Struct, frozen=True, kw_only=True):
+    """What a task left behind for the worker.
+
+    Attributes:
+        handed: why it was handed back, if it was: the worker may want to claim less.
+        given: the tasks that the report's claim was given.
+        unanswered: the report's claim, where nobody knows what it was given.
+    """
+
+    handed: HandBackError | None
+    given: Sequence[TaskView]
+    unanswered: NextClaim | None
 
 
 class Runner(Struct, frozen=True, kw_only=True):
@@ -39,6 +49,7 @@ class Runner(Struct, frozen=True, kw_only=True):
         board: where the heartbeat looks.
         scratch: where attempts work.
         clock, draw: for limits and back-off.
+        next_claim: the claim for a slot that becomes free now; None where the worker would not claim.
         default_timeout_s: the time limit of jobs that name none; None for no limit.
     """
 
@@ -47,37 +58,44 @@ class Runner(Struct, frozen=True, kw_only=True):
     scratch: Scratch
     clock: Clock
     draw: Callable[[], float]
+    next_claim: Callable[[], NextClaim | None]
     default_timeout_s: float | None = None
 
-    async def run(self, task: TaskView, node: str, control: Control) -> HandBackError | None:
-        """Run it to its end and report; a hand-back is also given to the caller, who may want to claim less.
+    async def run(self, task: TaskView, node: str, control: Control) -> Ran:
+        """Run it to its end and report.
 
         Returns normally also when the attempt was ended from outside: `control.ending` says why.
         """
+        report = Report(
+            task=task, client=self.means.client, clock=self.clock, draw=self.draw, next_claim=self.next_claim
+        )
         self.board.put(TaskReport(task=task.task, attempt=task.attempt))
         try:
             with context(task=task.task, attempt=task.attempt):
-                return await self._run(task, node, control)
+                handed = await self._run(task, node, control, report)
         finally:
             self.board.drop(task.task, task.attempt)
+        return Ran(handed=handed, given=report.given, unanswered=report.unanswered)
 
-    async def _run(self, task: TaskView, node: str, control: Control) -> HandBackError | None:
+    async def _run(self, task: TaskView, node: str, control: Control, report: Report) -> HandBackError | None:
         log.info("worker.task_started", profile=task.profile)
         try:
             async with self.scratch.attempt(task.task, task.attempt) as folder:
                 attempt_log = AttemptLog(folder / "attempt.log", clock=self.clock)
                 try:
-                    return await self._logged(task, node, control, attempt_log, folder)
+                    return await self._logged(report, node, control, attempt_log, folder)
                 finally:
                     attempt_log.close()
         except OSError as error:
             failure = from_os_error(error, f"work in {self.scratch.path}").failure
-            await self._report(task, _failed(node, task, failure))
+            await report.tell(failed(node, task, failure))
         return None
 
     async def _logged(
-        self, task: TaskView, node: str, control: Control, attempt_log: AttemptLog, folder: Path
+        self, report: Report, node: str, control: Control, attempt_log: AttemptLog, folder: Path
     ) -> HandBackError | None:
+        task = report.task
+
         async def send(offset: int, data: bytes) -> int:
             call = work.append_log(task.task, node=node, attempt=task.attempt, offset=offset, data=data)
             return (await self.means.client.do(call, patience_s=None)).length
@@ -89,16 +107,16 @@ class Runner(Struct, frozen=True, kw_only=True):
                 # What failed may have failed because the guard of the lease killed the engine.
                 control.end(Ending.LEASE_LOST)
             if ended is not None:
-                await self._finish(task, control, attempt_log, ended)
+                await self._finish(control, attempt_log, report, ended)
             return handed
         finally:
             shipping.cancel()
             await asyncio.wait((shipping,))
 
-    async def _finish(self, task: TaskView, control: Control, attempt_log: AttemptLog, ended: Ended) -> None:
+    async def _finish(self, control: Control, attempt_log: AttemptLog, report: Report, ended: Told) -> None:
         """Everything that the attempt said, then how it ended. A lost lease ends this too."""
         if control.ending is None:
-            closing = asyncio.ensure_future(self._flush_and_report(task, attempt_log, ended))
+            closing = asyncio.ensure_future(_flush_and_report(attempt_log, report, ended))
             control.runs_in(closing)
             await asyncio.wait((closing,))
             if not closing.cancelled():
@@ -107,17 +125,13 @@ class Runner(Struct, frozen=True, kw_only=True):
         # Told to end at once, with the work done or not: the report is still owed, but not waited for without end.
         if control.ending is Ending.HURRY:
             try:
-                await self.clock.wait_for(self._flush_and_report(task, attempt_log, ended), HURRY_PATIENCE_S)
+                await self.clock.wait_for(_flush_and_report(attempt_log, report, ended), HURRY_PATIENCE_S)
             except TimeoutError:
                 log.warning("worker.not_reported", reason="no master answered in time")
 
-    async def _flush_and_report(self, task: TaskView, attempt_log: AttemptLog, ended: Ended) -> None:
-        await attempt_log.flush()
-        await self._report(task, ended)
-
     async def _ended(
         self, task: TaskView, node: str, control: Control, attempt_log: AttemptLog, folder: Path
-    ) -> tuple[Ended | None, HandBackError | None]:
+    ) -> tuple[Told | None, HandBackError | None]:
         """How the attempt ended, as a report; None where nothing may be reported any more."""
 
         def report(fields: Mapping[str, object]) -> None:
@@ -130,7 +144,7 @@ class Runner(Struct, frozen=True, kw_only=True):
             return await self._within_limit(task, control, attempt.run()), None
         except HandBackError as error:
             attempt_log.say(f"handed back: {error.reason}")
-            return _handed_back(node, task, error.reason, error.delay_s), error
+            return handed_back(node, task, error.reason, error.delay_s), error
         except StaleError as error:
             log.warning("worker.attempt_stale", reason=str(error))
             control.end(Ending.STALE)
@@ -140,11 +154,11 @@ class Runner(Struct, frozen=True, kw_only=True):
                 raise
             log.info("worker.attempt_ended", why=control.ending.value)
             hurried = control.ending is Ending.HURRY
-            return (_handed_back(node, task, HURRIED, 0.0) if hurried else None), None
+            return (handed_back(node, task, HURRIED, 0.0) if hurried else None), None
         except Exception as error:  # noqa: BLE001  a fault of ours must end the attempt, not the worker
             failure = _explained(error)
         attempt_log.say(f"failed ({failure.failure_class}): {failure.message}")
-        return _failed(node, task, failure), None
+        return failed(node, task, failure), None
 
     async def _within_limit(
         self, task: TaskView, control: Control, running: Awaitable[CompleteRequest]
@@ -170,30 +184,10 @@ class Runner(Struct, frozen=True, kw_only=True):
                     pending.cancel()
                     await asyncio.wait((pending,))
 
-    async def _report(self, task: TaskView, ended: Ended) -> None:
-        """Tell the master until it answers. Cancelled from outside when the lease is lost."""
-        failures = 0
-        while True:
-            try:
-                taken = await self.means.client.do(_call(task, ended), patience_s=None)
-            except StaleError as error:
-                log.warning("worker.report_stale", reason=str(error))
-                return
-            except (RefusedError, UnreachableError) as error:
-                if isinstance(error, RefusedError) and error.status < 500:
-                    # It will never be taken as it is; the attempt is ended by a report that says so, if any is.
-                    log.error("worker.report_refused", reason=str(error))  # noqa: TRY400  the reason is all there is
-                    if isinstance(ended, FailRequest):
-                        return
-                    failure = Failure(
-                        failure_class=FailureClass.ENGINE, message=f"cannot report the result: {error}"[:4000]
-                    )
-                    ended = _failed(ended.node, task, failure)
-                failures += 1
-                await self.clock.sleep(REPORT_BACKOFF.wait_s(failures, self.draw))
-            else:
-                log.info("worker.task_ended", state=taken.state)
-                return
+
+async def _flush_and_report(attempt_log: AttemptLog, report: Report, ended: Told) -> None:
+    await attempt_log.flush()
+    await report.tell(ended)
 
 
 def _explained(error: Exception) -> Failure:
@@ -209,20 +203,3 @@ def _explained(error: Exception) -> Failure:
         failure_class=FailureClass.ENGINE,
         message=f"cannot run the task: the worker itself is at fault ({type(error).__name__}: {error})",
     )
-
-
-def _call(task: TaskView, ended: Ended) -> Call[Taken]:
-    if isinstance(ended, CompleteRequest):
-        return work.complete(task.task, ended)
-    if isinstance(ended, FailRequest):
-        return work.fail(task.task, ended)
-    return work.hand_back(task.task, ended)
-
-
-def _failed(node: str, task: TaskView, failure: Failure) -> FailRequest:
-    message = failure.message[:4000] or failure.failure_class.value
-    return FailRequest(node=node, attempt=task.attempt, failure_class=failure.failure_class, message=message)
-
-
-def _handed_back(node: str, task: TaskView, reason: str, delay_s: float) -> HandBackRequest:
-    return HandBackRequest(node=node, attempt=task.attempt, reason=reason[:1000], delay_s=delay_s)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from millrace.process.sandbox import Demand
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
 from millrace.worker.proofs import EngineSource
@@ -32,6 +33,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         timeout_s: time limit of jobs that name none.
         allow_private_inputs: `http(s)` inputs may lie on private networks.
         fetch: limits of fetches.
+        sandbox: whether engines are shut in.
         open_store: opens `s3://` with this worker's keys; None where it has none.
     """
 
@@ -54,4 +56,5 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     allow_private_inputs: bool = True
     fetch: FetchLimits = field(default_factory=FetchLimits)
+    sandbox: Demand = Demand.OFF
     open_store: OpenStore | None = None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
@@ -12,11 +13,13 @@ from millrace.domain.directives import Action
 from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
 from millrace.telemetry.logs import logger
-from millrace.wire.v1.work import HeartbeatReply, TaskView
+from millrace.wire.v1.work import HeartbeatReply, NextClaim, TaskView
+from millrace.worker import facts
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
+from millrace.worker.disk import check_room
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.equipment import Equipment, equip, prove_all
 from millrace.worker.failure import HandBackError
@@ -24,8 +27,9 @@ from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
 from millrace.worker.identity import Identity, StateFolder
 from millrace.worker.proofs import Proven
 from millrace.worker.register import Registrar
-from millrace.worker.run_task import Runner
+from millrace.worker.run_task import Ran, Runner
 from millrace.worker.scratch import Scratch
+from millrace.worker.shut_in import record, way_in
 from millrace.worker.terms import WorkerTerms
 
 __all__ = ["Worker", "WorkerTerms"]
@@ -82,6 +86,7 @@ class Worker(Service):
         self._equipment: Equipment | None = None
         self._runner: Runner | None = None
         self._proven: Sequence[Proven] = ()
+        self._sandbox: facts.Document = {}
         self._claiming: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
@@ -135,11 +140,12 @@ class Worker(Service):
         self._loop = asyncio.get_running_loop()
         self._identity = self._state.open()
         await asyncio.to_thread(self._scratch.prepare)
-        equipment = equip(self._terms, self._client, self._alive, clock=self._clock, draw=self._draw)
+        programs = [source.binary for source in self._terms.engines]
+        able = await way_in(self._terms.sandbox, programs, clock=self._clock)
+        self._sandbox = facts.of_confinement(record(able))
+        equipment = equip(self._terms, self._client, self._alive, able=able, clock=self._clock, draw=self._draw)
         self._equipment = equipment
-        self._proven = await prove_all(
-            self._terms, equipment.running.environment, clock=self._clock, folder=self._scratch.path
-        )
+        self._proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=self._scratch.path)
         self._runner = self._make_runner(equipment)
         self._heart.start()
         await self._register()
@@ -177,6 +183,7 @@ class Worker(Service):
             scratch=self._scratch,
             clock=self._clock,
             draw=self._draw,
+            next_claim=self._next_claim,
             default_timeout_s=self._terms.timeout_s,
         )
 
@@ -185,7 +192,8 @@ class Worker(Service):
     async def _register(self) -> None:
         if self._identity is None:
             raise RuntimeError("cannot register before the state folder is open")
-        self._membership, lease = await self._registrar.register(self._terms, self._identity, self._proven)
+        terms = replace(self._terms, facts={"sandbox": self._sandbox, **self._terms.facts})
+        self._membership, lease = await self._registrar.register(terms, self._identity, self._proven)
         self._heart.join(self._membership, lease)
 
     async def _claim(self) -> None:
@@ -243,19 +251,25 @@ class Worker(Service):
         before = self._held.get(task.task)
         control = Control(self._clock)
         running = asyncio.create_task(
-            self._run(runner, task, membership.node, control, before), name=f"task {task.task} attempt {task.attempt}"
+            self._run(runner, task, membership, control, before), name=f"task {task.task} attempt {task.attempt}"
         )
         self._held[task.task] = _Held(task, control, running)
         if self._draining.is_set():
             control.end(Ending.HURRY)
 
-    async def _run(self, runner: Runner, task: TaskView, node: str, control: Control, before: _Held | None) -> None:
+    async def _run(
+        self, runner: Runner, task: TaskView, membership: Membership, control: Control, before: _Held | None
+    ) -> None:
         handed: HandBackError | None = None
         try:
             if before is not None:
                 # The same task came back before its older attempt had ended here; two of them never run together.
                 await asyncio.wait((before.running,))
-            handed = await runner.run(task, node, control)
+            ran = await runner.run(task, membership.node, control)
+            handed = ran.handed
+            # While this task still holds its slot, so that the claim loop does not claim for it, too.
+            for one in await self._given_with_report(ran, membership):
+                self._begin(one)
         except Exception as error:  # noqa: BLE001  one task must not end the worker
             log.error("worker.task_broke", exc=error, task=task.task)  # noqa: TRY400  it takes the error itself
         finally:
@@ -264,6 +278,25 @@ class Worker(Service):
             if handed is not None and handed.delay_s > 0 and not self._draining.is_set():
                 self._spawn(self._rest(handed))
             self._changed.set()
+
+    def _next_claim(self) -> NextClaim | None:
+        """The claim for a slot that becomes free now: none where the next task would only be handed back."""
+        membership = self._membership
+        if membership is None or self._closed.is_set() or self._resting or not self._heart.holds():
+            return None
+        try:
+            check_room(self._scratch.path, at_least_bytes=self._terms.keep_free_bytes)
+        except (HandBackError, OSError):
+            return None
+        return self._claims.with_report(membership)
+
+    async def _given_with_report(self, ran: Ran, membership: Membership) -> Sequence[TaskView]:
+        if self._membership is not membership:
+            return ()  # the master takes them back with the epoch under which they were given
+        if ran.unanswered is None:
+            return ran.given
+        # The report was cut off, by a directive that says that it has arrived or by the worker's end.
+        return await self._claims.again(membership, ran.unanswered.request)
 
     async def _rest(self, handed: HandBackError) -> None:
         """Leave a slot empty for a while: the next task would only be handed back for the same reason."""

@@ -5,8 +5,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec import Struct
@@ -16,8 +17,11 @@ from millrace.cli.options import LOCAL_FILE, PATH
 from millrace.client.client import Client
 from millrace.client.errors import RefusedError, UnreachableError
 from millrace.client.http import Terms, trust
-from millrace.client.supervise import health
+from millrace.client.supervise import health, processes
 from millrace.supervisor.control.place import places
+
+if TYPE_CHECKING:
+    from millrace.client.async_client import AsyncClient
 
 T = TypeVar("T")
 _START = "Start one with `millrace supervise -c PLAN`, or name its socket with --socket"
@@ -31,6 +35,8 @@ class Control(Struct, frozen=True):
     socket: Path | None
     url: str | None
     ca: Path | None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 def control_options(command: Callable[..., T]) -> Callable[..., T]:
@@ -45,9 +51,19 @@ def control_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @click.option("--url", help="Address of a supervisor on TCP instead; its key is taken from MILLRACE_SUPERVISE_KEY.")
     @click.option("--ca", type=LOCAL_FILE, help="Certificate authority of that supervisor in PEM.")
+    @click.option("--cert", type=LOCAL_FILE, help="Certificate in PEM to show it.")
+    @click.option("--cert-key", type=LOCAL_FILE, help="Private key of that certificate, where it is in another file.")
     @functools.wraps(command)
-    def with_control(*, place: Path | None, url: str | None, ca: Path | None, **others: Any) -> T:
-        return command(control=Control(place, url, ca), **others)
+    def with_control(
+        *,
+        place: Path | None,
+        url: str | None,
+        ca: Path | None,
+        cert: Path | None,
+        cert_key: Path | None,
+        **others: Any,
+    ) -> T:
+        return command(control=Control(place, url, ca, cert, cert_key), **others)
 
     return with_control
 
@@ -68,6 +84,33 @@ def supervisor(control: Control) -> Iterator[Client]:
             raise _unreachable(where, reason) from error
         except RefusedError as error:
             raise CommandError(str(error)) from error
+
+
+def address(control: Control) -> str:
+    """What the supervisor is called on a screen. Raises as :func:`supervisor`."""
+    return control.url or str(_socket(control))
+
+
+def async_client(control: Control) -> "AsyncClient":
+    """The same supervisor for a program that goes on while nobody answers; each call is tried once."""
+    import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
+
+    from millrace.client.async_client import AsyncClient  # noqa: PLC0415
+
+    if control.url:
+        return AsyncClient([control.url], replace(_terms(control), patience_s=0.0))
+    return AsyncClient([_LOCAL], Terms(patience_s=0.0), transport=httpx2.AsyncHTTPTransport(uds=str(_socket(control))))
+
+
+def known_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of processes, for a shell that completes one; none where no supervisor answers at once."""
+    named = context.params.get("place")
+    try:
+        with supervisor(Control(named if isinstance(named, Path) else None, None, None)) as client:
+            found = client.do(processes()).processes
+    except CommandError:
+        return []
+    return [one.name for one in found if one.name.startswith(incomplete)]
 
 
 def is_there(control: Control, client: Client) -> bool:
@@ -91,11 +134,8 @@ def _unreachable(where: str, reason: str) -> CommandError:
 
 def _client(control: Control, where: str) -> Client:
     if control.url:
-        terms = Terms(
-            key=os.environ.get("MILLRACE_SUPERVISE_KEY"), tls=_trusted(control), eager=True, patience_s=_PATIENCE_S
-        )
         try:
-            return Client([where], terms)
+            return Client([where], _terms(control))
         except ValueError as error:
             raise CommandError(str(error).replace("a master", "a supervisor"), code=2) from error
     import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
@@ -104,6 +144,11 @@ def _client(control: Control, where: str) -> Client:
     _knock(Path(where))
     # It answers at once or is not there: nothing is gained by trying again.
     return Client([_LOCAL], Terms(patience_s=0.0), transport=httpx2.HTTPTransport(uds=where))
+
+
+def _terms(control: Control) -> Terms:
+    key = os.environ.get("MILLRACE_SUPERVISE_KEY")
+    return Terms(key=key, tls=_trusted(control), eager=True, patience_s=_PATIENCE_S)
 
 
 def _knock(path: Path) -> None:
@@ -116,7 +161,7 @@ def _knock(path: Path) -> None:
 
 def _trusted(control: Control) -> Any:
     try:
-        return trust(control.ca)
+        return trust(control.ca, control.certificate, control.key)
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
 

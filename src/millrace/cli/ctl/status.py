@@ -3,14 +3,14 @@
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, supervisor
+from millrace.cli.ctl.session import Control, control_options, known_names, supervisor
 from millrace.cli.ctl.table import status_lines
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=known_names)
 @control_options
 @output_option
 def status(names: tuple[str, ...], control: Control, output: Output) -> None:

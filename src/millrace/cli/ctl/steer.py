@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, supervisor
+from millrace.cli.ctl.session import Control, control_options, known_names, supervisor
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
 from millrace.client.calls import Call
@@ -60,7 +60,7 @@ def _verb(name: str, names: tuple[str, ...], wait: int, control: Control, output
     return _steer([supervise.steer(each, name, wait_s=wait) for each in names], control, output, wait)
 
 
-_names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+_names = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=known_names)
 
 
 @click.command()

@@ -33,6 +33,7 @@ def show(
             ("labels", shown.escape(", ".join(f"{key}={value}" for key, value in found.labels.items()))),
             ("engines", ", ".join(found.engines)),
             ("memory", f"{found.memory_mb} MB"),
+            ("sandbox", shown.escape(_sandbox(found.facts.get("sandbox")))),
             ("registered", shown.moment(datetime.fromisoformat(found.registered))),
             ("last seen", shown.moment(datetime.fromisoformat(found.seen))),
         ]
@@ -43,3 +44,12 @@ def show(
         [[name, shown.escape(reason) or "[green]yes[/green]"] for name, reason in sorted(found.encoders.items())],
         empty="It has proven no encoder.",
     )
+
+
+def _sandbox(record: object) -> str:
+    """What the node says of how it shuts engines in."""
+    if not isinstance(record, dict):
+        return "unknown"
+    parts = [f"{record.get('mechanism')}: {', '.join(record.get('in_force', ())) or 'nothing is in force'}"]
+    missing = ", ".join(record.get("missing", ()))
+    return "; ".join([*parts, f"not in force: {missing}"] if missing else parts)

@@ -19,6 +19,9 @@ def _supervise(
     listen: tuple[str, int] | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_client_ca: Path | None,
+    access: Path | None,
+    audit_log: Path | None,
 ) -> int | None:
     if context.invoked_subcommand is not None:
         return None
@@ -39,7 +42,8 @@ def _supervise(
     host, port = listen or ("", 0)
     key = os.environ.get("MILLRACE_SUPERVISE_KEY", "")
     control = ControlSettings(
-        enabled=not no_socket, socket=socket, host=host, port=port, key=key, certificate=tls_cert, certificate_key=tls_key
+        enabled=not no_socket, socket=socket, host=host, port=port, key=key, certificate=tls_cert, certificate_key=tls_key,
+        client_ca=tls_client_ca, access=access, audit=audit_log,
     )  # fmt: skip
     configure_logs(secrets=[key])
     collect_garbage()
@@ -75,6 +79,8 @@ app = LazyGroup(
             "Make a plan of PHPeek PM's, supervisord's or a Procfile.",
         ),
         "init": ("millrace.cli.supervise.init:init", "Write a plan to begin with, and what runs it in a container."),
+        "key": ("millrace.cli.supervise.key:key", "Make a key for an access file."),
+        "tune": ("millrace.cli.supervise.tune:tune", "Size a pool of workers to the memory and the CPUs."),
         "schema": ("millrace.cli.supervise.schema:schema", "Print the JSON Schema of plans, for editors."),
     },
     alone=_supervise,
@@ -94,5 +100,16 @@ app = LazyGroup(
         ),
         click.Option(["--tls-cert"], type=LOCAL_FILE, help="Certificate for --listen, in PEM."),
         click.Option(["--tls-key"], type=LOCAL_FILE, help="Private key of that certificate, in PEM."),
+        click.Option(
+            ["--tls-client-ca"],
+            type=LOCAL_FILE,
+            help="Hear on TCP only who shows a certificate of this authority, in PEM.",
+        ),
+        click.Option(
+            ["--access"],
+            type=LOCAL_FILE,
+            help="Who may do what: keys, users, certificates, networks, and how often, in YAML.",
+        ),
+        click.Option(["--audit-log"], type=PATH, help="Write who changed what to this file, a JSON document a line."),
     ],
 )

@@ -1,5 +1,6 @@
 """Read a plan for a command."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from msgspec import Struct
 from millrace.cli.failure import CommandError
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.plan_document import Finding, PlanError, plan_from, reading
-from millrace.supervisor.plans.advice import Weight, advise
+from millrace.supervisor.plans.advice import advise
+from millrace.supervisor.plans.weight import Weight
 
 
 class Examined(Struct, frozen=True):
@@ -63,16 +65,18 @@ def examine(file: Path, environ: Mapping[str, str]) -> Examined:
     Raises:
         CommandError: the file cannot be read.
     """
-    return examine_text(read_text(file), environ, file.parent)
+    return examine_text(read_text(file), environ, file.parent, as_root=os.geteuid() == 0)
 
 
-def examine_text(text: str, environ: Mapping[str, str], folder: Path | None) -> Examined:
-    """What is to be said about a plan's text."""
+def examine_text(text: str, environ: Mapping[str, str], folder: Path | None, *, as_root: bool = False) -> Examined:
+    """What is to be said about a plan's text; `as_root` tells whether it would run as root."""
     try:
         found = reading(text, environ, folder)
     except PlanError as error:
         return Examined(None, tuple((Weight.ERROR, one) for one in error.findings))
-    advice = [(one.weight, found.finding(one.path, one.message)) for one in advise(found.plan, found.sources)]
+    advice = [
+        (one.weight, found.finding(one.path, one.message)) for one in advise(found.plan, found.sources, as_root=as_root)
+    ]
     order = list(Weight)
     return Examined(found.plan, tuple(sorted(advice, key=lambda one: (order.index(one[0]), one[1]))))
 

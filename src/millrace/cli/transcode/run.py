@@ -33,7 +33,13 @@ HEARTBEAT_S = 0.5
 CANCEL_PATIENCE_S = 30.0
 LOG_FOLDER = "millrace/logs"
 URLS = ("http", "https", "s3")
-HEEDED = ("MILLRACE_ALLOW_PRIVATE_INPUTS", "MILLRACE_FFMPEG", "MILLRACE_MIN_FREE_MB", "MILLRACE_STALL")
+HEEDED = (
+    "MILLRACE_ALLOW_PRIVATE_INPUTS",
+    "MILLRACE_FFMPEG",
+    "MILLRACE_MIN_FREE_MB",
+    "MILLRACE_SANDBOX",
+    "MILLRACE_STALL",
+)
 """The settings of a worker that mean something to a farm which lives for one job."""
 
 
@@ -46,6 +52,7 @@ class Order(Struct, frozen=True, kw_only=True):
     overwrite: bool
     duration_s: float | None
     ffmpeg: Path | None
+    sandbox: str | None
     verbose: bool
 
 
@@ -140,7 +147,7 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
 
     master = MasterSettings(data=data, port=0, heartbeat_s=HEARTBEAT_S)
     heeded = {name: os.environ[name] for name in HEEDED if name in os.environ}
-    worker = read(WorkerSettings, heeded, ffmpeg=order.ffmpeg)
+    worker = read(WorkerSettings, heeded, ffmpeg=order.ffmpeg, sandbox=order.sandbox)
     farm = AllInOne(master, worker, shape=shape)
     heard: list[signal.Signals] = []
     async with stop_signals(heard.append) as stop, farm:

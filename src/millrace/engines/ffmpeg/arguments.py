@@ -45,7 +45,8 @@ def encode_commands(
         argv += ["-filter_complex", graph]
     argv += _sprites(plan) if plan.sprites else _files(plan, working)
     folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
-    return (Command(argv=tuple(argv), label="encode", cwd=folder, folders=folders),)
+    reads = () if plan.generated is not None or path is None else (path,)
+    return (Command(argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=reads, writes=folder),)
 
 
 def _input(plan: Plan, path: Path | None) -> tuple[str, ...]:

@@ -26,13 +26,19 @@ COPY = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-")
 
 def probe_command(binary: Path | str, path: Path) -> Command:
     """Probe an untrusted local file."""
-    return Command(argv=(*guarded(binary), "-copyts", *source(path), *COPY), label="probe")
+    return Command(argv=(*guarded(binary), "-copyts", *source(path), *COPY), label="probe", reads=(path,))
 
 
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
     """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
     options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
-    return Command(argv=(*guarded(binary), "-copyts", *options, *COPY), label=f"check {path}", share=share, cwd=folder)
+    return Command(
+        argv=(*guarded(binary), "-copyts", *options, *COPY),
+        label=f"check {path}",
+        share=share,
+        cwd=folder,
+        reads=(folder,),
+    )
 
 
 def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:

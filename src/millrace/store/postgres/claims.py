@@ -1,6 +1,7 @@
 """Claims on PostgreSQL: all that wait for the same classes, in one statement."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -18,24 +19,63 @@ class Claim(Struct, frozen=True, kw_only=True):
     limit: int
 
 
+_TRIES = 8
+
+CLAIM_PARTS = {
+    "held": QUERIES["given_before"],
+    "give": QUERIES["give"],
+    "claimed": QUERIES["claimed"],
+}
+"""What the statements share that give tasks."""
+
+CLAIM = QUERIES["claim"].format(**CLAIM_PARTS)
+
+
+def claimed(row: Sequence[Any]) -> Claimed:
+    """A task from a row of the block `claimed`."""
+    _, _, job, position, attempt, job_id, profile, spec, timeout_s = row
+    return rows.claimed(position, attempt, (job_id, job, profile, spec, timeout_s))
+
+
 async def claim_all(
     session: Session, classes: Sequence[int], claims: Sequence[Claim]
 ) -> Sequence[Sequence[Claimed] | None]:
     """The tasks for each claim, or None where the node may not have any; a repeated request counts once."""
+    answers, passed_by = await _claim(session, classes, claims)
+    for _ in range(_TRIES):
+        empty = [place for place, given in enumerate(answers) if given is not None and not given]
+        if not (empty and passed_by):
+            break
+        # Another master may be serving the same request at this moment, and the answer is then what it gives. Where it
+        # leaves other tasks, the database makes us wait for it, because no seat is taken twice; else we do.
+        await session.all("await_rival", classes)
+        again, passed_by = await _claim(session, classes, [claims[place] for place in empty])
+        for place, given in zip(empty, again, strict=True):
+            answers[place] = given
+    return answers
+
+
+async def _claim(
+    session: Session, classes: Sequence[int], claims: Sequence[Claim]
+) -> tuple[list[Sequence[Claimed] | None], bool]:
+    """The answers, and whether tasks were passed by that a rival has locked."""
     # In the order of the requests, so that two masters that serve the same ones wait for each other in one direction only.
     unique = {(one.request_id, one.node_id, one.epoch): one for one in reversed(claims)}
     keys = sorted(unique)
-    seats = [(ord_, seat) for ord_, key in enumerate(keys, 1) for seat in range(1, unique[key].limit + 1)]
     given: list[list[Claimed] | None] = [[] for _ in keys]
-    for ord_, rank, job, position, attempt, job_id, profile, spec, timeout_s in await session.alone(
-        QUERIES["claim"], classes, [key[1] for key in keys], [key[2] for key in keys], [key[0] for key in keys],
-        [ord_ for ord_, _ in seats], [seat for _, seat in seats],
+    passed_by = False
+    for row in await session.alone(
+        CLAIM, classes, [key[1] for key in keys], [key[2] for key in keys], [key[0] for key in keys],
+        [unique[key].limit for key in keys],
     ):  # fmt: skip
-        tasks = given[ord_ - 1]
-        if rank is None or tasks is None:
-            given[ord_ - 1] = None
+        if row[0] == 0:
+            passed_by = True
+            continue
+        tasks = given[row[0] - 1]
+        if row[1] is None or tasks is None:
+            given[row[0] - 1] = None
         else:
-            tasks.append(rows.claimed(position, attempt, (job_id, job, profile, spec, timeout_s)))
+            tasks.append(claimed(row))
             session.changed = True
-    answers = dict(zip(keys, given, strict=True))
-    return [answers[one.request_id, one.node_id, one.epoch] for one in claims]
+    found = dict(zip(keys, given, strict=True))
+    return [found[one.request_id, one.node_id, one.epoch] for one in claims], passed_by

@@ -3,10 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from millrace.store.store import StoreFullError, StoreUnavailableError
 
+Signature = TypeVar("Signature")
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 MAX_BATCH = 128
@@ -98,6 +100,36 @@ class Combiner(Generic[Request, Answer]):
                 future.set_exception(alone)
             else:
                 _settle(future, answer)
+
+
+class BySignature(Generic[Signature, Request, Answer]):
+    """A combiner for each signature: only what has the same signature can be one statement."""
+
+    def __init__(
+        self,
+        run: Callable[[Signature, Sequence[Request]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        gather_s: float,
+    ) -> None:
+        """As :class:`Combiner`."""
+        self._run = run
+        self._gather_s = gather_s
+        self._combiners: dict[Signature, Combiner[Request, Answer]] = {}
+
+    async def submit(self, signature: Signature, request: Request) -> Answer:
+        """The answer to one request; errors are those of `run`."""
+        combiner = self._combiners.get(signature)
+        if combiner is None:
+            # Signatures come and go with the farm's nodes; those at rest are forgotten.
+            self._combiners = {known: busy for known, busy in self._combiners.items() if not busy.idle}
+            combiner = Combiner(partial(self._run, signature), gather_s=self._gather_s)
+            self._combiners[signature] = combiner
+        return await combiner.submit(request)
+
+    async def drain(self) -> None:
+        """Return when what was submitted is answered."""
+        for combiner in list(self._combiners.values()):
+            await combiner.drain()
 
 
 def _wake(enough: "asyncio.Future[None]") -> None:

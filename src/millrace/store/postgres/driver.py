@@ -36,7 +36,7 @@ from millrace.store.postgres import nodes as node_units
 from millrace.store.postgres import work as work_units
 from millrace.store.postgres.claims import Claim
 from millrace.store.postgres.connection import Database, Session, connect, meaning_of
-from millrace.store.postgres.moves import rounds
+from millrace.store.postgres.moves import MoveAndClaim, rounds
 from millrace.store.postgres.nodes import Heartbeat
 from millrace.store.postgres.notices import Notices
 from millrace.store.postgres.schema import migrate
@@ -171,7 +171,7 @@ class PostgresStore:
         self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
     ) -> Sequence[Claimed] | None:
         asked = Claim(node_id=node_id, epoch=epoch, request_id=request_id, limit=limit)
-        return await self._running().claims(tuple(sorted(set(classes)))).submit(asked)
+        return await self._running().claims.submit(tuple(sorted(set(classes))), asked)
 
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
         for move in moves:
@@ -187,6 +187,16 @@ class PostgresStore:
             for place, happened in zip(places, done, strict=True):
                 answers[place] = happened
         return answers
+
+    async def move_and_claim(
+        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        for source in move.sources:
+            check_transition(source, move.target)
+        if move.node_id is None:
+            return None
+        claim = Claim(node_id=move.node_id, epoch=epoch, request_id=request_id, limit=limit)
+        return await self._running().reports.submit(tuple(sorted(set(classes))), MoveAndClaim(move=move, claim=claim))
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))

@@ -67,28 +67,54 @@ CROSS JOIN LATERAL (SELECT id, number, created_at FROM jobs WHERE number = k.job
 CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 LIMIT 1) t
 
 -- name: claim
--- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request; of each task that may be given in order $5
--- the place of its claim and $6 its seat there. `held` is what a node has already by the same request; the other claims
--- get their seats, and the head of each class by its index, merged, takes them in order: what these nodes cannot run is
--- never scanned. Last a row with the place alone for each claim of a node that may have nothing.
+-- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request, $5 how many tasks at the most. Last a row
+-- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
+-- tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
-  SELECT array_agg(n.name ORDER BY w.ord) AS names
-  FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS w (node_id, epoch, ord)
+  SELECT w.*, n.node_name
+  FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
+    WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
   LEFT JOIN LATERAL (
-    SELECT name FROM nodes WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
+    SELECT name AS node_name FROM nodes WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
-held AS MATERIALIZED (
-  SELECT w.ord, t.* FROM unnest($2::text[], $4::text[]) WITH ORDINALITY AS w (node_id, request, ord)
-  CROSS JOIN LATERAL (
-    SELECT rank, job, position, attempt FROM tasks WHERE node_id = w.node_id AND claim_request = w.request OFFSET 0) t),
+held AS MATERIALIZED ({held}),
+{give},
+noted AS (
+  INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
+  SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
+{claimed}
+UNION ALL
+SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked WHERE node_name IS NULL
+UNION ALL
+SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
+WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
+  SELECT count(*) FROM unnest($1::int[]) AS c (class_id)
+  CROSS JOIN LATERAL (SELECT FROM tasks WHERE state = 'queued' AND class_id = c.class_id LIMIT s.total) q)
+ORDER BY 1, 2, 3, 4
+
+-- name: await_rival
+-- Returns when whoever has locked the first task of each class lets go of it.
+SELECT FROM unnest($1::int[]) AS c (class_id)
+CROSS JOIN LATERAL (
+  SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id ORDER BY rank, job, position LIMIT 1
+  FOR KEY SHARE) t
+
+-- name: given_before
+-- What the nodes have already by the same requests.
+SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
+  SELECT rank, job, position, attempt FROM tasks WHERE node_id = a.node_id AND claim_request = a.request OFFSET 0) t
+
+-- name: give
+-- The claims that hold nothing yet get their seats, and the head of each class by its index, merged, takes them in order:
+-- what these nodes cannot run is never scanned.
 seats AS MATERIALIZED (
-  SELECT count(*) AS total, array_agg(s.ord) AS ords, array_agg(s.seat) AS seats
-  FROM asked a, unnest($5::int[], $6::int[]) AS s (ord, seat)
-  WHERE a.names[s.ord] IS NOT NULL AND s.ord NOT IN (SELECT ord FROM held)),
+  SELECT count(*) AS total, array_agg(a.ord) AS ords, array_agg(s.seat) AS seats, array_agg(a.node_name) AS names,
+    array_agg(a.node_id) AS nodes, array_agg(a.epoch) AS epochs, array_agg(a.request) AS requests
+  FROM asked a CROSS JOIN LATERAL generate_series(1, a.most) AS s (seat)
+  WHERE a.node_name IS NOT NULL AND a.ord NOT IN (SELECT ord FROM held)),
 heads AS MATERIALIZED (
-  SELECT h.task_at, h.job, h.position, s.ords[h.place] AS ord, s.seats[h.place] AS seat,
-    (SELECT names FROM asked)[s.ords[h.place]] AS node_name, ($2::text[])[s.ords[h.place]] AS node_id,
-    ($3::bigint[])[s.ords[h.place]] AS epoch, ($4::text[])[s.ords[h.place]] AS request, (SELECT now_ms()) AS now
+  SELECT h.task_at, h.job, h.position, s.ords[h.place] AS ord, s.seats[h.place] AS seat, s.names[h.place] AS node_name,
+    s.nodes[h.place] AS node_id, s.epochs[h.place] AS epoch, s.requests[h.place] AS request, (SELECT now_ms()) AS now
   FROM seats s CROSS JOIN LATERAL (
     SELECT t.*, (row_number() OVER (ORDER BY t.rank, t.job, t.position))::int AS place
     FROM unnest($1::int[]) AS c (class_id)
@@ -104,34 +130,57 @@ given AS (
     started_at = coalesce(t.started_at, h.now)
   FROM heads h WHERE t.ctid = h.task_at
   RETURNING h.*, t.rank, t.attempt),
-tried AS (
+begun AS (
   INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
-  SELECT job, position, attempt, node_id, node_name, request, now FROM given),
-noted AS (
-  INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-  SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
+  SELECT job, position, attempt, node_id, node_name, request, now FROM given)
+
+-- name: claimed
 SELECT g.ord, g.rank, g.job, g.position, g.attempt, j.id, j.profile, s.spec, j.timeout_s
 FROM (
   SELECT ord, rank, job, position, attempt FROM given UNION ALL SELECT ord, rank, job, position, attempt FROM held) g
 CROSS JOIN LATERAL (SELECT id, profile, timeout_s FROM jobs WHERE number = g.job LIMIT 1) j
 CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
-UNION ALL
-SELECT w.ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest((SELECT names FROM asked)) WITH ORDINALITY AS w (name, ord) WHERE w.name IS NULL
-ORDER BY 1, 2, 3, 4
 
 -- name: move
+{moved},
+noted AS (
+  INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
+  SELECT job, position, source, target, now, reason, current, actor FROM moved)
+SELECT ord, class_id FROM moved
+
+-- name: move_and_claim
+-- Both at once, for reports with a claim: $1 classes, then the arrays of the moves, then of the same places $20 the node's
+-- epoch, $21 the request, $22 how many tasks at the most. All of it sees the queue as it was before these moves, so that
+-- what is handed back does not come straight back. For each move that happened a row with its place and class, then one for
+-- each task given.
+{moved},
+asked AS MATERIALIZED (
+  SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name FROM moved
+  WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
+held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
+{give},
+noted AS (
+  INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
+  SELECT job, position, source, target, now, reason, current, actor FROM moved
+  UNION ALL
+  SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
+SELECT ord, NULL AS rank, class_id, NULL AS position, NULL, NULL, NULL, NULL, NULL FROM moved
+UNION ALL
+{claimed}
+ORDER BY 1, 2 NULLS FIRST, 3, 4
+
+-- name: moves
 -- Arrays with one place for each move. A batch skips what a rival has locked; a move that is alone waits for it. What became
 -- of the others, `move_open` tells.
 WITH found AS MATERIALIZED (
-  SELECT w.*, t.*, a.attempt_at, (SELECT now_ms()) AS now,
+  SELECT w.*, {node} t.*, a.attempt_at, (SELECT now_ms()) AS now,
     w.target IN ('completed', 'failed', 'canceled', 'rejected') AS final,
     w.release OR w.target NOT IN ('assigned', 'processing', 'paused') AS let_go
-  FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bool[], $8::bigint[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::int[], $16::bool[], $17::text[], $18::text[])
+  FROM unnest({arrays})
   WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, delay_ms, outcome, failure_class,
-    failure_message, reason, actor, spends, loses, restart, facts, outputs, ord)
+    failure_message, reason, actor, spends, loses, restart, facts, outputs, {more} ord)
   CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
+  {standing}
   CROSS JOIN LATERAL (
     SELECT ctid AS task_at, job, state AS source, attempt AS current, class_id FROM tasks
     WHERE job = j.number AND position = w.position
@@ -173,14 +222,16 @@ tried AS (
     outcome = f.outcome,
     failure_class = CASE WHEN f.outcome IS NOT NULL THEN f.failure_class END,
     failure_message = CASE WHEN f.outcome IS NOT NULL THEN f.failure_message END
-  FROM moved f WHERE a.ctid = f.attempt_at),
-{outputs}
-noted AS (
-  INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-  SELECT job, position, source, target, now, reason, current, actor FROM moved)
-SELECT ord, class_id FROM moved
+  FROM moved f WHERE a.ctid = f.attempt_at){outputs}
+
+-- name: standing
+-- Where the node's epoch is over, the move does not happen.
+CROSS JOIN LATERAL (
+    SELECT name AS node_name, state = 'ready' AS ready FROM nodes
+    WHERE id = w.node_id AND epoch = w.epoch AND state <> 'lost' LIMIT 1) n
 
 -- name: publish
+,
 withdrawn AS (
   DELETE FROM outputs WHERE job = ANY (ARRAY (SELECT job FROM moved WHERE outputs IS NOT NULL))
     AND (job, name) NOT IN (
@@ -191,14 +242,14 @@ published AS (
     AS o (name text, location text, sha256 text, size bigint, streams text)
   WHERE m.outputs IS NOT NULL
   ON CONFLICT (job, name) DO UPDATE SET
-    location = excluded.location, sha256 = excluded.sha256, size = excluded.size, streams = excluded.streams),
+    location = excluded.location, sha256 = excluded.sha256, size = excluded.size, streams = excluded.streams)
 
 -- name: move_open
 -- Which of the moves that did not happen still might: a rival has locked the task, or changed it meanwhile.
 SELECT w.ord
-FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bool[]) WITH ORDINALITY
-  AS w (job_id, position, sources, target, attempt, node_id, release, ord)
+FROM unnest({arrays}) WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, {more} ord)
 CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
+{standing}
 CROSS JOIN LATERAL (
   SELECT state, attempt, node_id FROM tasks WHERE job = j.number AND position = w.position LIMIT 1) t
 WHERE t.state = ANY (string_to_array(w.sources, ','))

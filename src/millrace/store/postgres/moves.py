@@ -1,20 +1,66 @@
-"""Moves on PostgreSQL: a batch in one statement, each with its own guard."""
+"""Moves on PostgreSQL, and reports with a claim: a batch in one statement, each with its own guard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from millrace.domain.ids import job_of
-from millrace.domain.records import Move, Output
+from millrace.domain.records import Claimed, Move, Output
 from millrace.domain.states import State
 from millrace.store import rows
+from millrace.store.postgres.claims import CLAIM_PARTS, Claim, claimed
 from millrace.store.postgres.connection import QUERIES, AgainError, Session
 
+A_co = TypeVar("A_co", covariant=True)
+Keyed = Sequence[tuple[int, tuple[str, int]]]
+"""Places of moves, each with its task's job and position."""
+
 _TRIES = 8
+_TYPES = (
+    "text", "int", "text", "text", "int", "text", "bool",  # the guard
+    "bigint", "text", "text", "text", "text", "text", "int", "int", "bool", "text", "text",
+)  # fmt: skip
 _GUARDS = 7
+
+
+class MoveAndClaim(Struct, frozen=True, kw_only=True):
+    """The end of an attempt, with the claim of the node that reports it."""
+
+    move: Move
+    claim: Claim
+
+
+def _arrays(types: Sequence[str], first: int) -> str:
+    return ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, first))
+
+
+def _moved(wait: str, *, publishes: bool, claims: bool) -> str:
+    return QUERIES["moves"].format(
+        arrays=_arrays((*_TYPES, "bigint", "text", "int"), 2) if claims else _arrays(_TYPES, 1),
+        more="epoch, request, most," if claims else "",
+        node="n.node_name, n.ready," if claims else "",
+        standing=QUERIES["standing"] if claims else "",
+        wait=wait,
+        outputs=QUERIES["publish"] if publishes else "",
+    )
+
+
+_KINDS = [(wait, publishes) for wait in ("", "SKIP LOCKED") for publishes in (False, True)]
 _MOVES = {
-    (wait, publishes): QUERIES["move"].format(wait=wait, outputs=QUERIES["publish"] if publishes else "")
-    for wait in ("", "SKIP LOCKED")
-    for publishes in (False, True)
+    (wait, publishes): QUERIES["move"].format(moved=_moved(wait, publishes=publishes, claims=False))
+    for wait, publishes in _KINDS
 }
+_REPORTS = {
+    (wait, publishes): QUERIES["move_and_claim"].format(
+        moved=_moved(wait, publishes=publishes, claims=True), **CLAIM_PARTS
+    )
+    for wait, publishes in _KINDS
+}
+_MOVES_OPEN = QUERIES["move_open"].format(arrays=_arrays(_TYPES[:_GUARDS], 1), more="", standing="")
+_REPORTS_OPEN = QUERIES["move_open"].format(
+    arrays=_arrays((*_TYPES[:_GUARDS], "bigint"), 1), more="epoch,", standing=QUERIES["standing"]
+)
 
 
 def rounds(moves: Sequence[Move]) -> list[list[int]]:
@@ -30,46 +76,122 @@ def rounds(moves: Sequence[Move]) -> list[list[int]]:
     return found
 
 
-async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:
-    """For each move whether it happened."""
-    answers = [False] * len(moves)
-    for places in rounds(moves):
-        todo = [(place, key) for place in places if (key := rows.position_of(moves[place].task_id)) is not None]
-        for place in await _move(session, "SKIP LOCKED" if len(todo) > 1 else "", moves, todo):
-            answers[place] = True
+class _Batch(Protocol[A_co]):
+    """How the moves of one batch are made."""
+
+    @property
+    def moves(self) -> Sequence[Move]:
+        """The moves, by place."""
+
+    async def make(self, wait: str, keyed: Keyed) -> Mapping[int, A_co]:
+        """Make these; the answers of those that happened, by place."""
+
+    async def still_open(self, keyed: Keyed) -> Keyed:
+        """Those of them whose guard holds."""
+
+
+A = TypeVar("A")
+
+
+async def _settle(batch: _Batch[A]) -> dict[int, A]:
+    """The answers of the moves that happened, by place."""
+    answers: dict[int, A] = {}
+    for places in rounds(batch.moves):
+        todo = [(place, key) for place in places if (key := rows.position_of(batch.moves[place].task_id)) is not None]
+        if todo:
+            answers |= await batch.make("SKIP LOCKED" if len(todo) > 1 else "", todo)
         # Those that a rival held, or changed while the statement ran, are tried one by one.
-        for one in await _still_open(session, moves, [(place, key) for place, key in todo if not answers[place]]):
-            answers[one[0]] = await _move_alone(session, moves, one)
+        missed = [(place, key) for place, key in todo if place not in answers]
+        for one in await batch.still_open(missed) if missed else ():
+            answers |= await _alone(batch, one)
     return answers
 
 
-async def _move_alone(session: Session, moves: Sequence[Move], one: "tuple[int, tuple[str, int]]") -> bool:
-    """Whether the move happened, after waiting for its rivals."""
+async def _alone(batch: _Batch[A], one: "tuple[int, tuple[str, int]]") -> Mapping[int, A]:
+    """The move made after waiting for its rivals; nothing where it does not happen."""
     for _ in range(_TRIES):
-        if await _move(session, "", moves, [one]):
-            return True
-        if not await _still_open(session, moves, [one]):
-            return False
-    raise AgainError(f"others keep changing task {moves[one[0]].task_id}")
+        if done := await batch.make("", [one]):
+            return done
+        if not await batch.still_open([one]):
+            return {}
+    raise AgainError(f"others keep changing task {batch.moves[one[0]].task_id}")
 
 
-Keyed = Sequence[tuple[int, tuple[str, int]]]
+class _Moves:
+    """Moves alone; the answer is that it happened."""
+
+    def __init__(self, session: Session, moves: Sequence[Move]) -> None:
+        self.moves = moves
+        self._session = session
+
+    async def make(self, wait: str, keyed: Keyed) -> Mapping[int, bool]:
+        sql = _MOVES[wait, any(self.moves[place].outputs for place, _ in keyed)]
+        done = {}
+        for ord_, class_id in await self._session.alone(sql, *_columns(_line(self.moves[p], *key) for p, key in keyed)):
+            place = keyed[ord_ - 1][0]
+            done[place] = True
+            _note(self._session, self.moves[place], class_id)
+        return done
+
+    async def still_open(self, keyed: Keyed) -> Keyed:
+        lines = (_line(self.moves[place], *key)[:_GUARDS] for place, key in keyed)
+        return [keyed[row[0] - 1] for row in await self._session.all_of(_MOVES_OPEN, *_columns(lines))]
 
 
-async def _move(session: Session, wait: str, moves: Sequence[Move], keyed: Keyed) -> set[int]:
-    """The places of the moves that happened."""
-    if not keyed:
-        return set()
-    table = [_line(moves[place], *key) for place, key in keyed]
-    publishes = any(moves[place].outputs for place, _ in keyed)
-    done = set()
-    for ord_, class_id in await session.alone(_MOVES[wait, publishes], *map(list, zip(*table, strict=True))):
-        place = keyed[ord_ - 1][0]
-        done.add(place)
-        if moves[place].target is State.QUEUED:
-            session.queued.add(class_id)
-    session.changed = session.changed or bool(done)
-    return done
+class _Reports:
+    """Moves with a claim each; the answer is what was given."""
+
+    def __init__(self, session: Session, classes: Sequence[int], reports: Sequence[MoveAndClaim]) -> None:
+        self.moves = [report.move for report in reports]
+        self._claims = [report.claim for report in reports]
+        self._classes = classes
+        self._session = session
+
+    async def make(self, wait: str, keyed: Keyed) -> Mapping[int, Sequence[Claimed]]:
+        # In the order of the requests, as claims are.
+        keyed = sorted(keyed, key=lambda one: self._claims[one[0]].request_id)
+        sql = _REPORTS[wait, any(self.moves[place].outputs for place, _ in keyed)]
+        lines = []
+        for place, key in keyed:
+            claim = self._claims[place]
+            lines.append((*_line(self.moves[place], *key), claim.epoch, claim.request_id, claim.limit))
+        answers: dict[int, list[Claimed]] = {}
+        for row in await self._session.alone(sql, self._classes, *_columns(lines)):
+            place = keyed[row[0] - 1][0]
+            if row[3] is None:  # the move itself, before what was given
+                answers[place] = []
+                _note(self._session, self.moves[place], row[2])
+            else:
+                answers[place].append(claimed(row))
+        return answers
+
+    async def still_open(self, keyed: Keyed) -> Keyed:
+        lines = ((*_line(self.moves[p], *key)[:_GUARDS], self._claims[p].epoch) for p, key in keyed)
+        return [keyed[row[0] - 1] for row in await self._session.all_of(_REPORTS_OPEN, *_columns(lines))]
+
+
+async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:
+    """For each move whether it happened."""
+    done = await _settle(_Moves(session, moves))
+    return [place in done for place in range(len(moves))]
+
+
+async def move_and_claim_all(
+    session: Session, classes: Sequence[int], reports: Sequence[MoveAndClaim]
+) -> list[Sequence[Claimed] | None]:
+    """For each report the tasks given, or None where its move did not happen."""
+    answers = await _settle(_Reports(session, classes, reports))
+    return [answers.get(place) for place in range(len(reports))]
+
+
+def _note(session: Session, move: Move, class_id: int) -> None:
+    session.changed = True
+    if move.target is State.QUEUED:
+        session.queued.add(class_id)
+
+
+def _columns(lines: Iterable[tuple[object, ...]]) -> Iterable[list[object]]:
+    return map(list, zip(*lines, strict=True))
 
 
 def _line(move: Move, job_id: str, position: int) -> tuple[object, ...]:
@@ -93,12 +215,3 @@ def _outputs(outputs: Sequence[Output]) -> str:
          "streams": rows.to_text(one.streams)}
         for one in outputs
     ])  # fmt: skip
-
-
-async def _still_open(session: Session, moves: Sequence[Move], missed: Keyed) -> Keyed:
-    """Those whose guard holds."""
-    if not missed:
-        return ()
-    table = [_line(moves[place], *key)[:_GUARDS] for place, key in missed]
-    found = await session.all("move_open", *map(list, zip(*table, strict=True)))
-    return [missed[row[0] - 1] for row in found]

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from millrace.domain.records import Beat, Claimed, Move, NewJob
 from millrace.store.postgres.claims import Claim, claim_all
-from millrace.store.postgres.combiner import Combiner
+from millrace.store.postgres.combiner import BySignature, Combiner
 from millrace.store.postgres.connection import Database, Session
 from millrace.store.postgres.jobs import add_jobs
-from millrace.store.postgres.moves import move_all
+from millrace.store.postgres.moves import MoveAndClaim, move_all, move_and_claim_all
 from millrace.store.postgres.nodes import Heartbeat, heartbeats
 from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
 T = TypeVar("T")
-ClaimCombiner = Combiner[Claim, Sequence[Claimed] | None]
+Given = Sequence[Claimed] | None
 GATHER_S = 0.002
 """Seconds that a batch may wait for as many requests as the one before had."""
 
@@ -29,21 +28,14 @@ class Verbs:
         self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs, gather_s=GATHER_S)
         self.moves = Combiner[Move, bool](self._move, gather_s=GATHER_S)
         self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S, always=True)
-        self._claims: dict[tuple[int, ...], ClaimCombiner] = {}
-
-    def claims(self, classes: tuple[int, ...]) -> ClaimCombiner:
-        """The combiner for nodes that can run exactly these classes: their claims are one statement."""
-        combiner = self._claims.get(classes)
-        if combiner is None:
-            # Signatures come and go with the farm's nodes; those at rest are forgotten.
-            self._claims = {known: busy for known, busy in self._claims.items() if not busy.idle}
-            combiner = self._claims[classes] = ClaimCombiner(partial(self._claim, classes), gather_s=GATHER_S)
-        return combiner
+        # Nodes that can run exactly the same classes share a statement.
+        self.claims = BySignature[tuple[int, ...], Claim, Given](self._claim, gather_s=GATHER_S)
+        self.reports = BySignature[tuple[int, ...], MoveAndClaim, Given](self._report, gather_s=GATHER_S)
 
     async def drain(self) -> None:
         """Return when everything that was asked is answered."""
-        claims = [combiner.drain() for combiner in self._claims.values()]
-        await asyncio.gather(self.add_jobs.drain(), self.moves.drain(), self.heartbeats.drain(), *claims)
+        every = (self.add_jobs, self.moves, self.heartbeats, self.claims, self.reports)
+        await asyncio.gather(*(one.drain() for one in every))
 
     async def write(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         """Run a unit in a transaction of its own."""
@@ -60,8 +52,11 @@ class Verbs:
     async def _add_jobs(self, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added] | Exception]:
         return await self._hot(lambda session: add_jobs(session, calls))
 
-    async def _claim(self, classes: tuple[int, ...], claims: Sequence[Claim]) -> Sequence[Sequence[Claimed] | None]:
+    async def _claim(self, classes: tuple[int, ...], claims: Sequence[Claim]) -> Sequence[Given]:
         return await self._hot(lambda session: claim_all(session, classes, claims))
+
+    async def _report(self, classes: tuple[int, ...], reports: Sequence[MoveAndClaim]) -> Sequence[Given]:
+        return await self._hot(lambda session: move_and_claim_all(session, classes, reports))
 
     async def _heartbeats(self, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:
         return await self._hot(lambda session: heartbeats(session, beats))

@@ -205,6 +205,16 @@ class SqliteStore:
                 check_transition(source, move.target)
         return await self._write(lambda session: work_units.move_all(session, moves), weight=len(moves))
 
+    async def move_and_claim(
+        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        for source in move.sources:
+            check_transition(source, move.target)
+        unit = partial(
+            work_units.move_and_claim, move=move, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        )
+        return await self._write(unit, weight=limit)
+
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))
 

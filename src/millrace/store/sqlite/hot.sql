@@ -34,9 +34,9 @@ WHERE state = 'queued' AND class_id = ?1 ORDER BY rank, job, position LIMIT ?2
 
 -- name: claim_node
 -- The node, with each task that it was given for this request already.
-SELECT n.name, t.rank, t.job, t.position, t.attempt
+SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt
 FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
-WHERE n.id = ?1 AND n.epoch = ?2 AND n.state = 'ready'
+WHERE n.id = ?1 AND n.epoch = ?2 AND n.state <> 'lost'
 
 -- name: claim_task
 UPDATE tasks SET state = 'assigned', attempt = ?3 + 1, node_id = ?4, node_epoch = ?5, claim_request = ?6,

@@ -37,14 +37,13 @@ def _add_job(session: Session, job: NewJob) -> Added:
     now = session.now_ms
     due_at = None if job.due_at is None else rows.to_ms(job.due_at)
     number = session.insert(
-        "add_job", job.id, job.tenant, job.queue.value, job.priority.value,
-        None if job.classification is None else job.classification.value, rows.to_text(job.labels), job.profile,
-        job.max_retries, job.timeout_s, job.state.value, now, due_at,
+        "add_job", job.id, job.tenant, job.queue, job.priority, job.classification, rows.to_text(job.labels), job.profile,
+        job.max_retries, job.timeout_s, job.state, now, due_at,
     )  # fmt: skip
     session.run("add_spec", number, rows.to_text(job.spec))
     rank = now - job.head_start_ms
-    session.run("add_task", number, job.class_id, rank, job.max_retries, job.state.value, now, due_at)
-    cursor = session.insert("add_transition", number, 1, None, job.state.value, now, ACCEPTED, 0, job.actor)
+    session.run("add_task", number, job.class_id, rank, job.max_retries, job.state, now, due_at)
+    cursor = session.insert("add_transition", number, 1, None, job.state, now, ACCEPTED, 0, job.actor)
     session.changed = True
     if job.idempotency_key is not None:
         session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)

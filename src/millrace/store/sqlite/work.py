@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from millrace.domain.records import Claimed, Move, Task
 from millrace.domain.states import FINAL, HELD, State
 from millrace.store import rows
-from millrace.store.sqlite.connection import Session
+from millrace.store.sqlite.connection import Rows, Session
 
 _HEAD = 32
 """Tasks read from the head of a class at once."""
@@ -20,12 +21,51 @@ def claim(
     session: Session, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
 ) -> Sequence[Claimed] | None:
     standing = session.all("claim_node", node_id, epoch, request_id)
-    if not standing:
+    if not standing or standing[0][1] != "ready":
         return None
-    node_name = standing[0][0]
-    if standing[0][1] is not None:
-        repeated = sorted(row[1:] for row in standing)
-        return [_claimed(session, job, position, attempt) for _, job, position, attempt in repeated]
+    if standing[0][2] is not None:
+        return _held(session, standing)
+    return _give(
+        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+    )
+
+
+def move_and_claim(
+    session: Session, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+) -> Sequence[Claimed] | None:
+    standing = session.all("claim_node", move.node_id, epoch, request_id)
+    found = _guarded(session, move) if standing else None
+    if found is None or move.node_id is None:
+        return None
+    # First the claim, so that what is handed back does not come straight back.
+    given: Sequence[Claimed] = []
+    if standing[0][1] == "ready":
+        repeated = [row for row in standing if row[2] is not None and row[3:5] != (found.job, found.position)]
+        if repeated:
+            given = _held(session, repeated)
+        else:
+            given = _give(
+                session,
+                standing[0][0],
+                node_id=move.node_id,
+                epoch=epoch,
+                request_id=request_id,
+                classes=classes,
+                limit=limit,
+            )
+    _make(session, move, found)
+    return given
+
+
+def _held(session: Session, standing: Rows) -> Sequence[Claimed]:
+    """What a request that comes again was given before, as far as the node still holds it."""
+    tasks_ = sorted(row[2:] for row in standing)
+    return [_claimed(session, job, position, attempt) for _, job, position, attempt in tasks_]
+
+
+def _give(
+    session: Session, node_name: str, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+) -> Sequence[Claimed]:
     given: list[Claimed] = []
     now = session.now_ms
     while len(given) < limit and (head := _take_head(session, classes, limit - len(given))) is not None:
@@ -68,22 +108,45 @@ def move_all(session: Session, moves: Sequence[Move]) -> Sequence[bool]:
     return [_move(session, move) for move in moves]
 
 
+class _Found(NamedTuple):
+    """The task of a move whose guard holds."""
+
+    job: int
+    position: int
+    source: str
+    attempt: int
+    class_id: int
+    release: bool
+
+
 def _move(session: Session, move: Move) -> bool:
+    found = _guarded(session, move)
+    if found is not None:
+        _make(session, move, found)
+    return found is not None
+
+
+def _guarded(session: Session, move: Move) -> _Found | None:
     key = rows.position_of(move.task_id)
     found = None if key is None else session.one("move_find", *key)
     if key is None or found is None:
-        return False
-    position, target, now = key[1], move.target, session.now_ms
+        return None
     job, source, attempt, node_id, class_id = found
-    release = move.release or target not in HELD
+    release = move.release or move.target not in HELD
     if (
         source not in move.sources
         or (move.attempt is not None and move.attempt != attempt)
         or (move.node_id is not None and move.node_id != node_id)
         # A task runs only on a node.
-        or (target in (State.ASSIGNED, State.PROCESSING) and (release or node_id is None))
+        or (move.target in (State.ASSIGNED, State.PROCESSING) and (release or node_id is None))
     ):
-        return False
+        return None
+    return _Found(job, key[1], source, attempt, class_id, release)
+
+
+def _make(session: Session, move: Move, found: _Found) -> None:
+    job, position, source, attempt, class_id, release = found
+    target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
         "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart,
@@ -105,7 +168,6 @@ def _move(session: Session, move: Move) -> bool:
     _keep_results(session, job, move)
     if target is State.QUEUED:
         session.queue(class_id)
-    return True
 
 
 def _keep_results(session: Session, job: int, move: Move) -> None:

@@ -23,7 +23,7 @@ Unit = Callable[[Session], Any]
 """What one request does within a transaction. It may run twice: its first transaction may have been rolled back."""
 
 MAX_BATCH = 64
-"""Weight of a batch. It bounds how long units hold up the event loop: 64 moves take about 4 ms."""
+"""Weight of a batch. It bounds how long units hold up the event loop: 64 reports with a claim take 4 to 6 ms."""
 
 
 class _Entry(Struct, eq=False):

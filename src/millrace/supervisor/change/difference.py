@@ -11,7 +11,7 @@ IN_PLACE = frozenset(
 )  # fmt: skip
 """Fields of a process that a running one takes over; a change of any other needs a new start."""
 _IN_PLACE_OF_EXECUTION = frozenset({"forward"})
-_KEYS = {"kind": "type", "autostart": "initial_state", "forward": "forward_signals"}
+_KEYS = {"kind": "type", "autostart": "initial_state", "forward": "forward_signals", "resources": "limits"}
 
 
 class Change(Struct, frozen=True):
@@ -60,7 +60,8 @@ def change(old: ProcessPlan, new: ProcessPlan) -> Change:
             keys += [f"env.{variable}" for variable in _unequal(old.env, new.env)]
         else:
             keys.append(name)
-    return Change(old.name, tuple(_KEYS.get(key, key) for key in keys), needs_restart(old, new))
+    named = dict.fromkeys(_KEYS.get(key, key) for key in keys)  # two fields may come from one key
+    return Change(old.name, tuple(named), needs_restart(old, new))
 
 
 def needs_restart(old: ProcessPlan, new: ProcessPlan) -> bool:

@@ -16,7 +16,7 @@ class Changes:
 
     def __init__(self, run: str = "") -> None:
         """`run` names this run; a random word where it is not given."""
-        self._run = run or secrets.token_hex(4)
+        self.run = run or secrets.token_hex(4)
         self._kept: deque[bytes] = deque(maxlen=KEPT)
         self.count = 0
 
@@ -29,7 +29,7 @@ class Changes:
 
     def cursor(self, number: int) -> str:
         """What stands for everything up to a change."""
-        return f"{self._run}-{number}"
+        return f"{self.run}-{number}"
 
     def number(self, cursor: str) -> int | None:
         """What a cursor stands for; None for one of another run.
@@ -40,7 +40,7 @@ class Changes:
         run, _, number = cursor.rpartition("-")
         if not (run.isalnum() and number.isascii() and number.isdigit() and len(number) <= 15):
             raise ValueError("it is no cursor")
-        return int(number) if run == self._run and int(number) <= self.count else None
+        return int(number) if run == self.run and int(number) <= self.count else None
 
     def after(self, number: int) -> tuple[list[bytes], bool]:
         """The changes after a number, each as an event, and whether some in between are no longer kept."""

@@ -1,11 +1,16 @@
 """What `/metrics` says: made anew from what is there, so that nothing of what has gone is left. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
+import millrace
+from millrace.edge.tally import Row
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.ledger import Histogram, Ledger
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.resources import Sample
 from millrace.supervisor.state import Id, Phase, State
-from millrace.telemetry.exposition import family
+from millrace.telemetry.exposition import family, histogram
 from millrace.telemetry.metrics import SUPERVISOR_METRICS
 
 _TABLE = {metric.name.removeprefix("millrace_supervisor_"): metric for metric in SUPERVISOR_METRICS}
@@ -14,15 +19,44 @@ _UP = frozenset({Phase.RUNNING, Phase.STOPPING})
 Series = list[tuple[tuple[str, ...], float]]
 
 
-def exposition(plan: Plan, state: State, facts: Mapping[Id, Facts]) -> str:
-    """Everything, in the text format of Prometheus."""
-    each: dict[str, Series] = {name: [] for name in _TABLE}
+def exposition(
+    plan: Plan,
+    state: State,
+    facts: Mapping[Id, Facts],
+    *,
+    ledger: Ledger,
+    samples: Mapping[Id, Sample],
+    whole: Mapping[str, float],
+    requests: Iterable[Row] = (),
+) -> str:
+    """Everything, in the text format of Prometheus. `whole` are values of the supervisor itself."""
+    ledger.keep(plan.processes)
+    each: dict[str, Series] = {name: [] for name, metric in _TABLE.items() if metric.kind != "histogram"}
+    each |= {name: [((), value)] for name, value in whole.items()}
+    _instances(each, plan, state, facts)
+    _usage(each, facts, samples)
+    _jobs(each, plan, state, ledger)
+    each["process_exits_total"] = _counted(ledger.exits)
+    each["health_checks_total"] = _counted(ledger.checks)
+    each["hook_runs_total"] = _counted(ledger.hooks)
+    each["job_runs_total"] = _counted(ledger.jobs)
+    each["http_requests_total"] = _http(requests)
+    each["build_info"] = [((millrace.__version__,), 1)]
+    durations = {
+        "health_check_seconds": ledger.check_s, "hook_seconds": ledger.hook_s, "job_seconds": ledger.job_s,
+    }  # fmt: skip
+    return "\n".join([*_lines(each, durations), ""])
+
+
+def _instances(each: dict[str, Series], plan: Plan, state: State, facts: Mapping[Id, Facts]) -> None:
     running = dict.fromkeys(sorted(plan.processes), 0)
     for ident, instance in sorted(state.instances.items()):
         key, known = (ident.process, str(ident)), facts.get(ident, Facts())
         up = instance.phase in _UP and known.pid is not None
         if ident.process in running:
             running[ident.process] += up
+            if plan.processes[ident.process].health_check is not None:
+                each["health_check_misses"].append((key, instance.misses))
         each["process_up"].append((key, up))
         each["process_ready"].append((key, instance.ready))
         each["process_restarts_total"].append((key, instance.restarts))
@@ -33,12 +67,58 @@ def exposition(plan: Plan, state: State, facts: Mapping[Id, Facts]) -> str:
             each["process_last_exit_code"].append((key, code))
     each["desired_scale"] = [((name,), state.wanted.get(name, 0)) for name in running]
     each["current_scale"] = [((name,), count) for name, count in running.items()]
-    return "\n".join([*_lines(each), ""])
 
 
-def _lines(each: Mapping[str, Series]) -> Iterator[str]:
-    for name, series in each.items():
-        yield from family(_TABLE[name], series)
+def _usage(each: dict[str, Series], facts: Mapping[Id, Facts], samples: Mapping[Id, Sample]) -> None:
+    """What an instance uses; of one that does not run, the CPU time of its runs before."""
+    for ident, known in sorted(facts.items()):
+        key, sample = (ident.process, str(ident)), samples.get(ident)
+        cpu_s = known.spent_s if sample is None else max(known.spent_s, sample.cpu_s)
+        each["process_cpu_seconds_total"].append((key, cpu_s))
+        if sample is None:
+            continue
+        usage = sample.usage
+        for name, value in (
+            ("process_resident_memory_bytes", usage.rss_bytes),
+            ("process_proportional_memory_bytes", usage.pss_bytes),
+            ("process_read_bytes_total", usage.read_bytes),
+            ("process_written_bytes_total", usage.written_bytes),
+            ("process_tree_processes", usage.processes),
+            ("process_threads", usage.threads),
+            ("process_open_descriptors", usage.descriptors),
+        ):
+            if value is not None:
+                each[name].append((key, value))
+
+
+def _jobs(each: dict[str, Series], plan: Plan, state: State, ledger: Ledger) -> None:
+    for name, job in sorted(state.jobs.items()):
+        if name not in plan.processes:
+            continue
+        each["job_running"].append(((name,), job.current is not None and job.current.began is not None))
+        each["job_paused"].append(((name,), job.paused))
+        each["job_skipped_total"].append(((name,), job.skipped))
+        if job.due is not None and not job.paused and state.wanted.get(name):
+            each["job_next_run_time_seconds"].append(((name,), job.due.timestamp()))
+        success: datetime | None = ledger.last_success.get(name)
+        if success is not None:
+            each["job_last_success_time_seconds"].append(((name,), success.timestamp()))
+
+
+def _http(rows: Iterable[Row]) -> Series:
+    return [((row.route, row.method, str(row.status)), row.buckets[-1]) for row in rows]
+
+
+def _counted(counts: Mapping[tuple[str, ...], int]) -> Series:
+    return sorted(counts.items())
+
+
+def _lines(each: Mapping[str, Series], durations: Mapping[str, Histogram]) -> Iterator[str]:
+    for name, metric in _TABLE.items():
+        if (found := durations.get(name)) is not None:
+            yield from histogram(metric, found.bounds_s, found.rows())
+        else:
+            yield from family(metric, each[name])
 
 
 def _code(end: LastEnd) -> int | None:

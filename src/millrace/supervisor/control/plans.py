@@ -43,6 +43,16 @@ async def reload(supervisor: Supervisor, call: Call[None]) -> Answer:
     return Answer(status=200 if settled else 202, body=_encode(view))
 
 
+def watch(supervisor: Supervisor, call: Call[None]) -> object:
+    """What a change changes, for the audit trail: which change of the plan is the last, and how many each process shall have."""
+    del call
+    state = supervisor.keeper.state
+    return {
+        "reload": None if state.reload is None else state.reload.number,
+        "desired": dict(sorted(state.wanted.items())),
+    }
+
+
 def _pending(supervisor: Supervisor) -> ReloadView:
     found = supervisor.keeper.state.reload
     if found is None:

@@ -1,5 +1,6 @@
 """Processes: look at them, and start, stop, restart and scale them."""
 
+from signal import Signals
 from typing import Any
 
 import msgspec
@@ -11,7 +12,16 @@ from millrace.supervisor.control.supervisor import Supervisor, conflict
 from millrace.supervisor.control.views import max_scale
 from millrace.supervisor.state import AT_REST, Renewed, Unpinned, Wanted
 from millrace.wire.v1.problems import FieldError
-from millrace.wire.v1.supervise import LinesView, ProcessList, ProcessView, ScaleRequest, SteerView
+from millrace.wire.v1.supervise import (
+    LinesView,
+    ProcessList,
+    ProcessView,
+    ScaleRequest,
+    SignalRequest,
+    SignalView,
+    StackLines,
+    SteerView,
+)
 
 WAIT_S = 60
 MAX_WAIT_S = 3600
@@ -97,13 +107,57 @@ async def scale(supervisor: Supervisor, call: Call[ScaleRequest]) -> Answer:
     return await _answer(supervisor, name, wait_s)
 
 
+def watch(supervisor: Supervisor, call: Call[Any]) -> object:
+    """What a change changes, for the audit trail: how many there shall be, and how each instance is."""
+    name, state = call.path["name"], supervisor.keeper.state
+    if name not in supervisor.keeper.plan.processes:
+        return None
+    found = instances_of(state, name)
+    return {
+        "desired": state.wanted.get(name, 0),
+        "instances": {str(each): {"state": one.phase.value, "run": one.run} for each, one in found},
+    }
+
+
 async def logs(supervisor: Supervisor, call: Call[None]) -> LinesView:
     """The last lines of a process."""
     call.only("limit", "after")
     name = supervisor.process(call.path["name"]).name
     limit = call.integer("limit", least=1, most=MAX_LINES) or LINES
     lines, last, lost = supervisor.lines.last(name, limit=limit, after=call.integer("after"))
-    return LinesView(process=name, lines=lines, next=last, lost=lost)
+    return LinesView(process=name, lines=lines, next=last, lost=lost, run=supervisor.changes.run)
+
+
+async def logs_of_all(supervisor: Supervisor, call: Call[None]) -> StackLines:
+    """The last lines of all processes, in the order of their times."""
+    call.only("limit")
+    limit = call.integer("limit", least=1, most=MAX_LINES) or LINES
+    lines = supervisor.lines
+    found = [line for name in supervisor.keeper.plan.processes for line in lines.last(name, limit=limit)[0]]
+    return StackLines(lines=sorted(found, key=lambda line: (line.at, line.instance, line.number))[-limit:])
+
+
+async def signal(supervisor: Supervisor, call: Call[SignalRequest]) -> SignalView:
+    """Send a signal to the main process of each instance."""
+    call.only()
+    name = supervisor.process(call.path["name"]).name
+    number = _signal(call.body.signal)
+    sent = supervisor.keeper.signal(name, number)
+    if not sent:
+        raise conflict(f"cannot signal {name}: it is {supervisor.view(name).state}, and nothing of it runs")
+    return SignalView(process=name, signal=number.name, sent=sent)
+
+
+def _signal(text: str) -> Signals:
+    word = text.strip().upper()
+    try:
+        if word.isascii() and word.isdigit():
+            return Signals(int(word))
+        return Signals[word if word.startswith("SIG") else f"SIG{word}"]
+    except (KeyError, ValueError):
+        raise invalid(
+            FieldError(field="signal", message=f"{text!r} is no signal of this system, such as HUP or 10"), status=422
+        ) from None
 
 
 def _asked(

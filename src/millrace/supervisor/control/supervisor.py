@@ -1,10 +1,13 @@
 """What the handlers work with: the keeper, and what was seen of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from signal import Signals
 from typing import Protocol
 
 from millrace.edge.refusal import RefusalError, not_found
+from millrace.edge.tally import Tally
 from millrace.runtime.clock import Clock
+from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.control.changes import Changes
@@ -12,8 +15,10 @@ from millrace.supervisor.control.lines import Lines
 from millrace.supervisor.control.news import News
 from millrace.supervisor.control.views import instance_view, process_view, reload_view
 from millrace.supervisor.facts import Facts
+from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.plan import Plan, ProcessPlan
+from millrace.supervisor.resources import Resources, Root
 from millrace.supervisor.state import Event, Id, Instance, Reloaded, Rescaled, Rolled, State
 from millrace.wire.v1.supervise import ChangeView, ProcessView, ReloadView, RescaleView, RollView
 
@@ -30,6 +35,15 @@ class Kept(Protocol):
     def plan(self) -> Plan:
         """What is kept at present."""
 
+    def roots(self) -> Mapping[Id, Root]:
+        """The process that each instance has at present."""
+
+    def trigger(self, process: str) -> None:
+        """Have a run of a scheduled process now."""
+
+    def signal(self, process: str, number: Signals) -> int:
+        """Send a signal to the main process of each instance; to how many."""
+
     def post(self, event: Event) -> None:
         """Let the machine know of something."""
 
@@ -38,14 +52,20 @@ class Kept(Protocol):
 
 
 class Supervisor:
-    """A keeper as it is seen from outside. Let `heard` and `printed` hear what the keeper says."""
+    """A keeper as it is seen from outside. Let `heard`, `printed` and `ledger.note` hear what the keeper says."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Call `attach` before the first request."""
+    def __init__(self, clock: Clock, *, secrets: Sequence[str] = (), trail: Trail | None = None) -> None:
+        """Call `attach` before the first request. `secrets` are texts that no answer may hold; `trail` keeps who changed what."""
         self.clock = clock
+        self.started = clock.now()
+        self.secrets = tuple(secrets)
         self.news = News(clock)
         self.changes = Changes()
+        self.trail = trail or Trail()
+        self.tally = Tally()
         self.lines = Lines()
+        self.ledger = Ledger()
+        self.resources = Resources(clock, lambda: self.keeper.roots())  # noqa: PLW0108  there is no keeper yet
         self.scales: dict[str, int] = {}
         """What processes were scaled to, so that a start after a stop brings that many back."""
         self.outcomes: dict[int, ReloadView] = {}
@@ -78,6 +98,8 @@ class Supervisor:
     def heard(self, each: Id, instance: Instance | None) -> None:
         """An instance has changed, or (None) was scaled away."""
         now_s = self.clock.monotonic()
+        if instance is None:
+            self.resources.forget(each)
         now = None if instance is None else instance_view(each, instance, self.keeper.facts.get(each), now_s=now_s)
         self.changes.add(ChangeView(at=self.clock.now(), process=each.process, instance=str(each), now=now))
         self.news.ring()
@@ -88,6 +110,7 @@ class Supervisor:
             name: count for name, count in self.scales.items() if self.keeper.state.wanted.get(name) in (0, count)
         }
         self.lines.keep(plan.processes)
+        self.ledger.keep(plan.processes)
         self.news.ring()
 
     def told(self, news: Reloaded | Rolled | Rescaled) -> None:

@@ -5,11 +5,13 @@ from functools import cache
 
 import millrace
 from millrace.edge.call import Answer, Call
+from millrace.edge.route import Access
 from millrace.supervisor.control.metrics import exposition
+from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import is_ready
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.telemetry.exposition import MEDIA
-from millrace.wire.v1.supervise import EndingView, SupervisorHealth
+from millrace.wire.v1.supervise import CallerView, EndingView, PlanView, SupervisorHealth
 
 
 async def health(supervisor: Supervisor, call: Call[None]) -> SupervisorHealth:
@@ -17,8 +19,16 @@ async def health(supervisor: Supervisor, call: Call[None]) -> SupervisorHealth:
     call.only()
     state = supervisor.keeper.state
     return SupervisorHealth(
-        status="ending" if state.ending else "healthy", ready=is_ready(state), version=millrace.__version__
-    )
+        status="ending" if state.ending else "healthy", ready=is_ready(state), version=millrace.__version__,
+        run=supervisor.changes.run,
+    )  # fmt: skip
+
+
+async def caller(_supervisor: Supervisor, call: Call[None]) -> CallerView:
+    """Who asks, so that a program need not offer what would be refused."""
+    call.only()
+    opened = [access.value for access in Access if access in call.grants]
+    return CallerView(name=call.caller, grants=opened)
 
 
 async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:
@@ -29,11 +39,32 @@ async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:
     return EndingView(ending=True)
 
 
+async def plan(supervisor: Supervisor, call: Call[None]) -> PlanView:
+    """The plan in force, without secrets."""
+    call.only()
+    return PlanView(plan=plan_view(supervisor.keeper.plan, supervisor.secrets))
+
+
 async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:
     """Counts for Prometheus."""
     call.only()
+    samples = await supervisor.resources.now()
     keeper = supervisor.keeper
-    return Answer(body=exposition(keeper.plan, keeper.state, keeper.facts).encode(), media=MEDIA)
+    text = exposition(
+        keeper.plan,
+        keeper.state,
+        keeper.facts,
+        ledger=supervisor.ledger,
+        samples=samples,
+        whole={
+            "ready": is_ready(keeper.state),
+            "start_time_seconds": supervisor.started.timestamp(),
+            "resource_look_seconds": supervisor.resources.took_s,
+            "audit_lost_total": supervisor.trail.lost,
+        },
+        requests=supervisor.tally.rows(),
+    )
+    return Answer(body=text.encode(), media=MEDIA)
 
 
 async def openapi(_supervisor: Supervisor, call: Call[None]) -> Answer:

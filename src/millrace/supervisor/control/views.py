@@ -1,11 +1,10 @@
 """From what the machine knows to what is told. The environment and the command line of a process are never told."""
 
-from signal import Signals
-
 from millrace.supervisor.change.difference import Difference
 from millrace.supervisor.change.reloads import Reload
 from millrace.supervisor.control.rest import foremost, instances_of
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.ledger import signal_name
 from millrace.supervisor.plan import Kind, ProcessPlan
 from millrace.supervisor.plan_document import MAX_SCALE
 from millrace.supervisor.state import Id, Instance, Phase, State
@@ -21,16 +20,9 @@ def max_scale(plan: ProcessPlan) -> int:
 
 def end_view(end: LastEnd) -> EndView:
     """An end, with the name of the signal."""
-    return EndView(at=end.at, how=end.how, code=end.code, signal=_name(end.signal))
-
-
-def _name(number: int | None) -> str | None:
-    if number is None:
-        return None
-    try:
-        return Signals(number).name
-    except ValueError:  # real-time signals have numbers only
-        return str(number)
+    return EndView(
+        at=end.at, how=end.how, code=end.code, signal=None if end.signal is None else signal_name(end.signal)
+    )
 
 
 def instance_view(each: Id, instance: Instance, facts: Facts | None, *, now_s: float) -> InstanceView:

@@ -96,26 +96,36 @@ def settled(conversion: Conversion) -> str:
 def _waits(document: dict[str, Any], path: str) -> bool:
     """True where the value holds a variable: what it stands for is known when the plan is read."""
     value: Any = document
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    for part in _parts(path):
+        value = _inside(value, part)
     return isinstance(value, str) and bool(_REFERENCE.search(value))
 
 
 def _take_out(document: dict[str, Any], path: str) -> bool:
     """Remove what stands at a path, or the nearest thing around it, down to a process."""
-    parts = path.split(".")
-    if parts[0] not in document or len(parts) < 2:
-        return False
-    inner: Any = document
-    for part in parts[:-1]:
-        if not isinstance(inner.get(part), dict):
-            return inner.pop(part, None) is not None
-        inner = inner[part]
-    if parts[-1] not in inner:
+    parts = _parts(path)
+    while len(parts) > 1:
+        inner: Any = document
+        for part in parts[:-1]:
+            inner = _inside(inner, part)
+        if _inside(inner, parts[-1]) is not None:
+            del inner[parts[-1]]
+            return True
         # Something is missing there, so the whole cannot be.
-        return _take_out(document, ".".join(parts[:-1]))
-    del inner[parts[-1]]
-    return True
+        parts = parts[:-1]
+    return False
+
+
+def _parts(path: str) -> list[str | int]:
+    """`hooks.pre-start[0].name` is four parts."""
+    return [int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[\]]+", path)]
+
+
+def _inside(value: Any, part: str | int) -> Any:
+    """What stands at a part; None where nothing does."""
+    if isinstance(part, int):
+        return value[part] if isinstance(value, list) and part < len(value) else None
+    return value.get(part) if isinstance(value, dict) else None
 
 
 def literal(text: str) -> str:
@@ -127,6 +137,13 @@ def keeping_references(text: str) -> str:
     """A text in which `${NAME}` and `${NAME:-word}` are variables and every other dollar stands for itself."""
     parts = re.split(f"({_REFERENCE.pattern})", text)
     return "".join(part if _REFERENCE.fullmatch(part) else literal(part) for part in parts)
+
+
+def as_text(value: Any) -> str:
+    """A value as the text that it was, its dollars kept as they were meant."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return keeping_references(value) if isinstance(value, str) else str(value)
 
 
 def knows(key: Key, path: Iterable[str]) -> Key | None:

@@ -65,7 +65,7 @@ async def fetch(check: HttpCheck, *, wants_body: bool = False) -> Answer:
     reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, server_hostname=name)
     try:
         writer.write(_request(check))
-        return await _answer(reader, wants_body=wants_body or bool(check.contains or check.pattern))
+        return await read_answer(reader, wants_body=wants_body or bool(check.contains or check.pattern))
     finally:
         # Not closed but thrown away: over TLS a close would wait for a peer that may be hung.
         writer.transport.abort()
@@ -90,6 +90,10 @@ class _Reading:
         self.headed = False
         self.ended = False
 
+    def on_message_begin(self) -> None:
+        """Early hints and the like come before the answer, and are none: nothing of them stays."""
+        self.answer, self.headed, self.ended = Answer(), False, False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self.answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
@@ -103,7 +107,8 @@ class _Reading:
         self.ended = self.headed
 
 
-async def _answer(reader: asyncio.StreamReader, *, wants_body: bool) -> Answer:
+async def read_answer(reader: asyncio.StreamReader, *, wants_body: bool) -> Answer:
+    """The answer, as far as it is wanted. Raises NoAnswer."""
     reading = _Reading()
     parser = httptools.HttpResponseParser(reading)
     size = 0
@@ -115,10 +120,9 @@ async def _answer(reader: asyncio.StreamReader, *, wants_body: bool) -> Answer:
             raise NoAnswer("answered with something that is no HTTP") from error
         if reading.headed:
             reading.answer.status = parser.get_status_code()
-            # Early hints and the like come before the answer, and are none.
-            if reading.answer.status < 200:
-                reading.answer, reading.headed = Answer(), False
-            elif not wants_body or reading.ended or len(reading.answer.body) >= MAX_BODY_BYTES:
+            is_final = reading.answer.status >= 200
+            is_enough = not wants_body or reading.ended or len(reading.answer.body) >= MAX_BODY_BYTES
+            if is_final and is_enough:
                 return reading.answer
         elif size > MAX_HEAD_BYTES:
             raise NoAnswer("answered with a head that does not end")

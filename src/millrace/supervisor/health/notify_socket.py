@@ -5,7 +5,6 @@ import asyncio
 import os
 import socket
 import struct
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from millrace.runtime.clock import Clock
 
 MAX_DATAGRAM_BYTES = 8192
-BURST, PAUSE_S = 16, 0.02
+BURST, PAUSE_S = 8, 0.01
 """So many datagrams are read at once, and then others get their turn: a flood costs its sender time, not us."""
 _CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 _MAX_DESCRIPTORS = 253  # SCM_MAX_FD, unix(7)
@@ -92,21 +91,3 @@ def _read(extra: Iterable[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
         elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(data[: len(data) // 4 * 4])
     return pid, list(descriptors)
-
-
-def socket_folder(candidates: Iterable[Path]) -> Path:
-    """A fresh folder for sockets in the first place that takes one. Others may pass through it, and see nothing.
-
-    Raises:
-        OSError: none does.
-    """
-    refused: OSError | None = None
-    for place in (*candidates, Path(tempfile.gettempdir())):
-        try:
-            found = Path(tempfile.mkdtemp(prefix="millrace-notify-", dir=place))
-        except OSError as error:
-            refused = refused or error
-            continue
-        found.chmod(0o711)
-        return found
-    raise refused or OSError("there is no place for sockets")

@@ -10,14 +10,13 @@ from msgspec.structs import replace
 
 from millrace.process.values import CannotStart, Spec, Stream
 from millrace.runtime.clock import Clock
+from millrace.supervisor.happenings import Checked
 from millrace.supervisor.health.notices import notice_from
-from millrace.supervisor.health.notify_socket import NotifySocket, socket_folder
+from millrace.supervisor.health.notify_socket import NotifySocket
 from millrace.supervisor.health.probes import ask
+from millrace.supervisor.health.socket_folder import SocketFolder
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.state import Answered, Await, Event, Id, Notified, Overdue, Probe
-from millrace.telemetry.logs import logger
-
-log = logger("supervisor")
 
 
 class Vigils:
@@ -26,9 +25,11 @@ class Vigils:
     def __init__(
         self, *, clock: Clock, environ: Mapping[str, str], check_of: Callable[[Id], HealthCheck | None],
         spec_of: Callable[[Id], Spec], belongs: Callable[[Id, int], bool], mask: Callable[[Id, str], str],
-        post: Callable[[Event], None],
+        post: Callable[[Event], None], happened: Callable[[Checked], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        """`belongs` tells whether a pid is of the tree of an instance; `mask` takes secrets out of what it says."""
+        """`belongs` tells whether a pid is of the tree of an instance; `mask` takes secrets out of what it says; `happened`
+        hears of each answer to a question.
+        """
         self._clock = clock
         self._environ = environ
         self._check_of = check_of
@@ -36,9 +37,10 @@ class Vigils:
         self._belongs = belongs
         self._mask = mask
         self._post = post
+        self._happened = happened
         self._vigils: dict[Id, _Vigil] = {}
         self._parting: set[asyncio.Task[None]] = set()
-        self._folder: Path | None = None
+        self._folder: SocketFolder | None = None
 
     def opening(self, each: Id, uid: int | None) -> Mapping[str, str]:
         """Before a run: the variables by which the process finds us; `uid` is its user, None for ours.
@@ -53,8 +55,8 @@ class Vigils:
         if check.kind is not ProbeKind.NOTIFY:
             return {}
         try:
-            self._folder = self._folder or socket_folder(self._places())
-            vigil.socket = NotifySocket(self._folder / str(each), uid=uid)
+            self._folder = self._folder or SocketFolder(self._places())
+            vigil.socket = NotifySocket(self._folder.path / str(each), uid=uid)
         except OSError as error:
             raise CannotStart(
                 f"cannot make a socket for what {each} says of itself: {error.strerror or error}; "
@@ -122,15 +124,16 @@ class Vigils:
             self.closing(each)
         await asyncio.gather(*self._parting, return_exceptions=True)
         if self._folder is not None:
-            try:
-                self._folder.rmdir()
-            except OSError as error:
-                log.warning("supervisor.folder_left", path=str(self._folder), why=error.strerror or str(error))
+            self._folder.close()
+            self._folder = None
 
     async def _ask(self, each: Id, run: int, check: HealthCheck) -> None:
         await self._clock.sleep(check.initial_delay_s)
         while True:
+            at, at_s = self._clock.now(), self._clock.monotonic()
             why = await ask(check, spec=partial(self._spec_of, each), clock=self._clock)
+            took_s = self._clock.monotonic() - at_s
+            self._happened(Checked(id=each, run=run, kind=check.kind.value, at=at, took_s=took_s, fault=why))
             self._post(Answered(each, run, why is None, why or ""))
             await self._clock.sleep(check.period_s)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from operator import attrgetter
 
 import msgspec
@@ -15,6 +16,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 _MESSAGE = attrgetter("message")
 _FIELDS = attrgetter("fields")
+_TIME = attrgetter("time")
 
 
 class _Row(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -43,10 +45,15 @@ def as_text(entries: Sequence[Entry], *, dated: bool = False) -> bytes:
     """
     if not entries:
         return b""
-    if dated:
-        return b"".join(_lines(f"{_when(e.time)} {e.instance} {e.stream} | ", _message(e)) for e in entries)
     form = _message if any(map(_FIELDS, entries)) else _MESSAGE
-    return _lines(f"{entries[0].instance} | ", "\n".join(map(form, entries)))
+    instance, stream = entries[0].instance, entries[0].stream
+    if not dated:
+        return _lines(f"{instance} | ", "\n".join(map(form, entries)))
+    # What was read at once has one time, and is written in one piece.
+    return b"".join(
+        _lines(f"{_when(time)} {instance} {stream} | ", "\n".join(map(form, same)))
+        for time, same in groupby(entries, _TIME)
+    )
 
 
 def as_plain(entries: Sequence[Entry]) -> bytes:

@@ -17,7 +17,7 @@ def shifts(path: Path, keep: int) -> Sequence[tuple[Path, Path]]:
 class RotatingFile:
     """Appends whole chunks; a chunk may make it larger than the limit only when it is the first."""
 
-    def __init__(self, rule: LogFile, *, wall_s: Callable[[], float]) -> None:
+    def __init__(self, rule: LogFile, *, wall_s: Callable[[], float], mode: int = 0o640) -> None:
         """Open it; `wall_s` tells seconds since 1970. The age of a file that is there already counts from its last change.
 
         Raises:
@@ -25,6 +25,7 @@ class RotatingFile:
         """
         self._rule = rule
         self._wall_s = wall_s
+        self._mode = mode
         self._number: int | None = None
         self._size = 0
         self._began_s = 0.0
@@ -64,7 +65,9 @@ class RotatingFile:
                 old.replace(new)
 
     def _open(self) -> int:
-        number = os.open(self._rule.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
+        number = os.open(
+            self._rule.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, self._mode
+        )
         found = os.fstat(number)
         self._number, self._size = number, found.st_size
         self._began_s = found.st_mtime if found.st_size else self._wall_s()

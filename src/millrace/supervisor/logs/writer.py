@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import signal
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -129,6 +130,9 @@ class Writer:
         self.dropped += lines
 
     def _run(self) -> None:
+        # In the background of a terminal that stops who writes (`stty tostop`), writing goes on. In this thread alone, since
+        # a child inherits what the main thread blocks.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._waiting or self._closed)

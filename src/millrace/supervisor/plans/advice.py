@@ -2,44 +2,31 @@
 
 import re
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import PurePath
 from signal import Signals
-
-from msgspec import Struct
+from urllib.parse import urlsplit
 
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan
 from millrace.supervisor.plans.sources import Sources
+from millrace.supervisor.plans.weight import Advice, Weight
+from millrace.supervisor.plans.whole_advice import of_the_whole
+from millrace.supervisor.schedule.values import Overlap
 
 SECRET = re.compile(r"passw|secret|token|api_?key|private_?key|credential", re.IGNORECASE)
 _POINTER = re.compile(r"_(?:file|path|name|ttl|url|type)\Z", re.IGNORECASE)
 _SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh"}
 _MANY = 20
-_SHORT_S, _LONG_S = 10.0, 300.0
-
-
-class Weight(StrEnum):
-    """How much a finding matters."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    SUGGESTION = "suggestion"
-
-
-class Advice(Struct, frozen=True):
-    """One thing to think about."""
-
-    weight: Weight
-    path: str
-    message: str
+_SHORT_S = 10.0
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_CREDENTIALS = re.compile(r"authorization|cookie", re.IGNORECASE)
 
 
 Rule = Callable[[ProcessPlan, Plan, Sources], Iterator[tuple[Weight, str, str]]]
 
 
-def advise(plan: Plan, sources: Sources) -> tuple[Advice, ...]:
-    """Everything to think about in a plan that works."""
-    found = [Advice(weight, f"global.{key}", message) for weight, key, message in _globally(plan)]
+def advise(plan: Plan, sources: Sources, *, as_root: bool = False) -> tuple[Advice, ...]:
+    """Everything to think about in a plan that works; `as_root` tells whether it would run as root here."""
+    found = [*of_the_whole(plan, as_root=as_root)]
     for name, process in plan.processes.items():
         for rule in _RULES:
             found += [
@@ -53,14 +40,6 @@ def advise(plan: Plan, sources: Sources) -> tuple[Advice, ...]:
                 Advice(Weight.SUGGESTION, where, "is off, so nothing runs it; take it out when it is not needed")
             )
     return tuple(found)
-
-
-def _globally(plan: Plan) -> Iterator[tuple[Weight, str, str]]:
-    whole_s = plan.shutdown_timeout_s
-    if whole_s < _SHORT_S:
-        yield Weight.WARNING, "shutdown_timeout", f"is {whole_s:g} s, and then everything is killed; give 10 s or more"
-    elif whole_s > _LONG_S:
-        yield Weight.SUGGESTION, "shutdown_timeout", f"is {whole_s:g} s; hosts kill a container long before that"
 
 
 def _command(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
@@ -80,6 +59,13 @@ def _secrets(process: ProcessPlan, _: Plan, sources: Sources) -> Iterator[tuple[
         path = f"processes.{process.name}.env.{name}"
         if value and SECRET.search(name) and not _POINTER.search(name) and path not in sources.filled:
             yield Weight.WARNING, f"env.{name}", f"looks like a secret in clear; write ${{{name}}} and set the variable"
+    check = process.health_check
+    for name, value in {} if check is None or check.http is None else check.http.headers.items():
+        path = f"processes.{process.name}.health_check.headers.{name}"
+        if value and (_CREDENTIALS.search(name) or SECRET.search(name)) and path not in sources.filled:
+            variable = name.upper().replace("-", "_")
+            message = f"looks like a secret in clear; write ${{{variable}}} and set the variable"
+            yield Weight.WARNING, f"health_check.headers.{name}", message
 
 
 def _scale(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
@@ -98,6 +84,7 @@ def _health(process: ProcessPlan, plan: Plan, _: Sources) -> Iterator[tuple[Weig
                 f"has no health_check, so {', '.join(waiting)} starts as soon as it runs; add one if that is too early",
             )
         return
+    yield from _target(process, plan)
     if not check.kind.asks:
         return
     if check.timeout_s >= check.period_s:
@@ -118,6 +105,45 @@ def _health(process: ProcessPlan, plan: Plan, _: Sources) -> Iterator[tuple[Weig
             Weight.SUGGESTION,
             "health_check",
             f"restarts what does not answer within {patience_s:g} s of its start; give initial_delay if it may start slowly",
+        )
+
+
+def _target(process: ProcessPlan, plan: Plan) -> Iterator[tuple[Weight, str, str]]:
+    """Who answers: this process, or maybe another one."""
+    check = process.health_check
+    if check is None or not check.target:
+        return
+    twins = [
+        other.name for other in plan.processes.values()
+        if other.name < process.name and other.health_check is not None and other.health_check.target == check.target
+    ]  # fmt: skip
+    if twins:
+        yield (
+            Weight.WARNING,
+            "health_check",
+            f"asks {check.target}, as that of {twins[0]} does, so it cannot tell them apart; ask each at its own",
+        )
+    elif process.scale > 1:
+        yield (
+            Weight.SUGGESTION,
+            "health_check",
+            f"asks one address for {process.scale} instances, and so cannot tell them apart; an exec check can",
+        )
+    if check.http is not None and not check.http.tls.verify and urlsplit(check.target).hostname not in _LOOPBACK:
+        yield (
+            Weight.WARNING,
+            "health_check.tls.verify",
+            "is false for another machine, so anybody on the way may answer; give its ca_file",
+        )
+
+
+def _schedule(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
+    rule = process.schedule
+    if rule is not None and not rule.timeout_s and rule.overlap is not Overlap.REPLACE:
+        yield (
+            Weight.SUGGESTION,
+            "schedule_timeout",
+            "is missing, so a run that hangs holds up all later ones; give the longest that one may take",
         )
 
 
@@ -153,4 +179,4 @@ def _restarts(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weig
         )
 
 
-_RULES: tuple[Rule, ...] = (_command, _secrets, _scale, _health, _end, _dependencies, _restarts)
+_RULES: tuple[Rule, ...] = (_command, _secrets, _scale, _health, _end, _dependencies, _restarts, _schedule)

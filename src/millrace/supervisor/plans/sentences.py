@@ -6,6 +6,7 @@ _LOGGING = "processes.NAME.logging"
 _ROLLING = "processes.NAME.rolling"
 _AUTOSCALE = "processes.NAME.autoscale"
 _LEVELS = ("debug", "info", "warn", "error")
+_TUNE = "processes.NAME.tune"
 _MOMENTS = {
     "pre-start": "before the start",
     "post-start": "after the start",
@@ -135,7 +136,7 @@ SENTENCES = {
     "processes.NAME.umask": "Permissions that new files do not get, such as `027`.",
     "processes.NAME.nice": "Added to the supervisor's niceness.",
     "processes.NAME.oom_score_adj": "How gladly the kernel ends it where memory is short.",
-    "processes.NAME.limits": "Resource limits: `nofile`, `nproc`, `as`, `cpu`, `core`, `data`, `stack`, `fsize`, `memlock`.",
+    "processes.NAME.limits": "Of each process (setrlimit): `nofile`, `nproc`, `as`, `cpu`, `core`, `data`, `stack`, `fsize`, `memlock`. Of the whole tree (control group): `memory`, `cpus`, `pids`.",
     "processes.NAME.forward_signals": "Signals of the supervisor that its main process gets, too; a mapping sends another one.",
     "processes.NAME.stdout": "Whether its stdout is taken; short for the same under `logging`.",
     "processes.NAME.stderr": "Whether its stderr is taken; short for the same under `logging`.",
@@ -144,6 +145,18 @@ SENTENCES = {
     "processes.NAME.schedule_timeout": "A run that takes longer is stopped with its whole tree.",
     "processes.NAME.schedule_max_concurrent": "The predecessor's word: `1` is `overlap: forbid`.",
     "processes.NAME.overlap": "A time that comes during a run is skipped, waits, or replaces the run.",
+    _TUNE: "Sizes its pool of workers to the memory and the CPUs, and gives it variables: the name of a profile, or more.",
+    f"{_TUNE}.profile": "The profile, such as `php-fpm/medium`; `millrace supervise tune` shows all.",
+    f"{_TUNE}.share": "The part of the machine that is for this pool.",
+    f"{_TUNE}.worker_mb": "The memory of one worker, in MiB. Measure yours.",
+    f"{_TUNE}.shared_mb": "Memory that the workers share.",
+    f"{_TUNE}.reserved_mb": "Memory for what else runs there.",
+    f"{_TUNE}.memory_share": "The part of the memory that the pool may take.",
+    f"{_TUNE}.workers_per_cpu": "Workers for each CPU.",
+    f"{_TUNE}.min_workers": "The least.",
+    f"{_TUNE}.max_workers": "The most.",
+    f"{_TUNE}.threads": "Threads in each worker.",
+    f"{_TUNE}.recycle_after": "Requests after which a worker is replaced.",
     _HEARTBEAT: "Who is told of the runs of a schedule.",
     f"{_HEARTBEAT}.start_url": "Called when a run begins.",
     f"{_HEARTBEAT}.success_url": "Called when it ended well.",

@@ -109,15 +109,197 @@ class LineView(Reply):
     instance: str
     stream: Literal["stdout", "stderr"]
     text: str
+    level: Literal["debug", "info", "warn", "error"] = "info"
 
 
 class LinesView(Reply):
-    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept."""
+    """The last lines of a process, oldest first; `next` as `after` gives those to come. `lost` are no longer kept.
+
+    `run` names this run of the supervisor: with another one, the numbers have begun anew.
+    """
 
     process: str
     lines: list[LineView]
     next: int
     lost: int
+    run: str = ""
+
+
+class StackLines(Reply):
+    """The last lines of all processes, oldest first. A `number` counts the lines of the process."""
+
+    lines: list[LineView]
+
+
+class JobRunView(Reply):
+    """A run of a scheduled process. `due` is when it was wanted, `began` when its process was there."""
+
+    number: int
+    by: Literal["schedule", "hand"]
+    due: datetime
+    began: datetime | None
+    ended: datetime | None
+    seconds: float | None
+    outcome: Literal["succeeded", "failed", "timed-out", "replaced", "stopped"] | None
+    code: int | None
+    how: str
+
+
+class ScheduleView(Reply):
+    """When a process runs, and how its runs went. `counts` are runs by outcome since the supervisor started."""
+
+    process: str
+    expression: str
+    timezone: str
+    overlap: Literal["forbid", "queue", "replace"]
+    timeout_s: float | None
+    state: Literal["idle", "executing", "paused", "stopped"]
+    paused: bool
+    next_run: datetime | None
+    current: JobRunView | None
+    queued: int
+    skipped: int
+    counts: dict[str, int]
+    average_s: float | None
+    last_run: JobRunView | None
+    last_success: datetime | None
+
+
+class JobHistory(Reply):
+    """The last runs of a scheduled process, oldest first."""
+
+    process: str
+    runs: list[JobRunView]
+
+
+class TriggerView(Reply):
+    """A run that was asked for. `settled`: it has ended."""
+
+    settled: bool
+    run: JobRunView
+
+
+class SignalRequest(Request):
+    """A signal by its name (`HUP`, `SIGHUP`) or number, for the main process of each instance."""
+
+    signal: Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
+
+
+class SignalView(Reply):
+    """To how many processes the signal went."""
+
+    process: str
+    signal: str
+    sent: int
+
+
+class RunView(Reply):
+    """A process of an instance that ended. `why`: asked, unhealthy, well, or crash."""
+
+    process: str
+    instance: str
+    type: Literal["service", "oneshot", "scheduled"]
+    began: datetime
+    ended: datetime
+    seconds: float
+    code: int | None
+    signal: str | None
+    how: str
+    why: Literal["asked", "unhealthy", "well", "crash"]
+
+
+class RunList(Reply):
+    """Processes that ended, oldest first."""
+
+    runs: list[RunView]
+
+
+class HookRunView(Reply):
+    """One attempt of a hook. `process` and `instance` are empty for those of the whole; `fault` is why it failed."""
+
+    process: str
+    instance: str
+    moment: Literal["pre-start", "post-start", "pre-stop", "post-stop"]
+    hook: str
+    attempt: int
+    began: datetime
+    seconds: float
+    fault: str | None
+
+
+class HookRunList(Reply):
+    """Attempts of hooks, oldest first."""
+
+    hooks: list[HookRunView]
+
+
+class PlanView(Reply):
+    """The plan in force, with every value of an environment and whatever looks like a secret replaced by `***`."""
+
+    plan: dict[str, object]
+
+
+class AuditEntryView(Reply):
+    """One change, or somebody turned away. `caller` is a key's name, `uid:N`, or a certificate's subject; empty for a stranger.
+
+    `before` and `after` are what was changed; `detail` is why it was refused.
+    """
+
+    at: datetime
+    request_id: str
+    caller: str
+    role: str
+    client: str
+    method: str
+    route: str
+    path: str
+    status: int
+    request: object
+    before: object
+    after: object
+    detail: str
+
+
+class AuditList(Reply):
+    """Entries of the audit trail, oldest first."""
+
+    entries: list[AuditEntryView]
+
+
+class UsageView(Reply):
+    """What an instance uses with all that it started. Null where the supervisor may not see it of every process.
+
+    `cpu_s` are seconds of CPU of all its runs; `cpu_percent` of one CPU since the sample before, null in the first. `pss_bytes`
+    divides a page of memory between those that share it, `rss_bytes` counts it in each. Bytes are those read from and
+    written to storage since the process started.
+    """
+
+    at: datetime
+    cpu_s: float
+    cpu_percent: float | None
+    rss_bytes: int
+    pss_bytes: int | None
+    read_bytes: int | None
+    written_bytes: int | None
+    processes: int
+    threads: int
+    descriptors: int | None
+
+
+class InstanceUsage(Reply):
+    """Samples of one instance, oldest first."""
+
+    process: str
+    instance: str
+    samples: list[UsageView]
+
+
+class ResourcesView(Reply):
+    """Samples of every instance that runs. They are taken every `period_s` while somebody asks, and kept for `kept_s`."""
+
+    period_s: float
+    kept_s: float
+    instances: list[InstanceUsage]
 
 
 class ChangeView(Reply):
@@ -173,11 +355,19 @@ class RescaleView(Reply):
 
 
 class SupervisorHealth(Reply):
-    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed."""
+    """That the supervisor answers. `ready`: every wanted instance is ready, or has completed. `run` names this run of it."""
 
     status: Literal["healthy", "ending"]
     ready: bool
     version: str
+    run: str = ""
+
+
+class CallerView(Reply):
+    """Who asks, and what its key opens: `read`, `operate`."""
+
+    name: str
+    grants: list[str]
 
 
 class EndingView(Reply):

@@ -38,12 +38,19 @@ class RegisterReply(Reply):
     heartbeat_s: float
 
 
-class ClaimRequest(Request):
-    """Ask for work, waiting up to `wait_s` seconds for some. A repeated `request` returns the same tasks."""
+class NextClaim(Request):
+    """A claim that comes with a report: work for the slot that the report frees, without waiting for any. A repeated
+    `request` returns the same tasks.
+    """
 
     epoch: Count
     request: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$(?!\n)")]
     limit: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+
+
+class ClaimRequest(NextClaim):
+    """Ask for work, waiting up to `wait_s` seconds for some. A repeated `request` returns the same tasks."""
+
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0
 
 
@@ -123,21 +130,27 @@ class OutputReport(Request):
     streams: list[Document] = []
 
 
-class CompleteRequest(Fenced):
+class EndRequest(Fenced, kw_only=True):
+    """The attempt ended. With a `claim`, master and worker spare a request: both happen, or neither."""
+
+    claim: NextClaim | None = None
+
+
+class CompleteRequest(EndRequest, kw_only=True):
     """The work is done, checked and published."""
 
     outputs: Annotated[list[OutputReport], msgspec.Meta(max_length=100_000)] = []
     facts: Document = {}
 
 
-class FailRequest(Fenced):
+class FailRequest(EndRequest, kw_only=True):
     """The attempt failed."""
 
     failure_class: FailureClass = msgspec.field(name="class")
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
 
 
-class HandBackRequest(Fenced):
+class HandBackRequest(EndRequest, kw_only=True):
     """The worker gives the task back unspent: it drains, or has no room for it."""
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
@@ -149,6 +162,12 @@ class Taken(Reply):
 
     task: str
     state: str
+
+
+class Ended(Taken):
+    """The master's answer to a report that ends an attempt; with it the tasks that its claim was given, if any."""
+
+    tasks: list[TaskView] = []
 
 
 class LogReply(Reply):

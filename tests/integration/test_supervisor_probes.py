@@ -13,7 +13,7 @@ from test_supervisor_keeper import Stage, descriptors, lives, stage
 
 from millrace.process.values import Spec
 from millrace.runtime.clock import SystemClock
-from millrace.supervisor.health.http_probe import MAX_BODY_BYTES, fetch
+from millrace.supervisor.health.http_probe import MAX_BODY_BYTES, Answer, fetch, read_answer
 from millrace.supervisor.health.probes import ask
 from millrace.supervisor.health.values import HealthCheck, HttpCheck, ProbeKind, Tls
 from millrace.supervisor.state import Id, Instance, Phase
@@ -243,6 +243,25 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-up: 1\r\n\r\nit is"
 def test_what_a_server_may_answer(handler: Handler, said: str | None) -> None:
     found = asked(handler, HttpCheck(url="", contains="it is"))
     assert found == said or (said is not None and found is not None and found.startswith(said))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_early_hints_are_no_answer(apart: bool) -> None:
+    async def whole() -> Answer:
+        reader = asyncio.StreamReader()
+        reading = asyncio.create_task(read_answer(reader, wants_body=True))
+        reader.feed_data(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
+        for _ in range(3 if apart else 0):
+            await asyncio.sleep(0)
+        reader.feed_data(OK)
+        return await reading
+
+    found = asyncio.run(whole())
+    assert (found.status, bytes(found.body), [name for name, _ in found.headers]) == (
+        200,
+        b"it is",
+        ["content-length", "x-up"],
+    )
 
 
 def test_no_more_of_a_body_is_kept_than_is_looked_at() -> None:

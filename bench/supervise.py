@@ -1,0 +1,322 @@
+"""The supervisor beside supervisord and circus, and beside two floors, in one run."""
+
+import contextlib
+import os
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from bench.measure import table
+from bench.supervisors import PEERS, PROGRAMS, Prepare, installed
+
+CHILDREN = 100
+IDLE_S = 30.0
+LINES = 1_000_000
+LINE_BYTES = 100
+CRASHES_S = 40.0
+"""For so long children are killed, one after another; those that take a second to come back give fewer figures."""
+START_S = 120.0
+LOG_S = 180.0
+_QUIET = 0.1
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+HERE = Path(__file__).parent
+
+
+@dataclass(slots=True)
+class Found:
+    """What was measured of one program; each list has a figure for each round."""
+
+    first_ms: list[float] = field(default_factory=list)
+    up_ms: list[float] = field(default_factory=list)
+    down_ms: list[float] = field(default_factory=list)
+    crash_ms: list[float] = field(default_factory=list)
+    pss_mb: list[float] = field(default_factory=list)
+    idle_ms: list[float] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
+    lines_s: list[float] = field(default_factory=list)
+    log_cpu_s: list[float] = field(default_factory=list)
+    longest_ms: list[float] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    left_stop: list[int] = field(default_factory=list)
+    left_kill: list[int] = field(default_factory=list)
+
+
+class Births:
+    """A pipe into which every child writes its pid when it is there."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self._rest = b""
+
+    def next(self, timeout_s: float) -> list[str]:
+        """The words that have come; none when the time is up."""
+        if not select.select([self._descriptor], [], [], timeout_s)[0]:
+            return []
+        lines = (self._rest + os.read(self._descriptor, 1 << 16)).split(b"\n")
+        self._rest = lines.pop()
+        return [line.decode() for line in lines]
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def supervise(folder: Path, runs: int) -> str:
+    """The section: every program in turn, `runs` times."""
+    why = installed()
+    found = {name: Found() for name in PROGRAMS if not why or name not in PEERS}
+    for turn in range(runs):
+        for name, one in found.items():
+            place = folder / f"{turn}-{len(name)}-{name[:3]}"
+            place.mkdir()
+            _many(PROGRAMS[name], one, place)
+            _log(PROGRAMS[name], one, place)
+            one.left_stop.append(_left(PROGRAMS[name], place / "stop", signal.SIGTERM))
+            one.left_kill.append(_left(PROGRAMS[name], place / "kill", signal.SIGKILL))
+            print(f"  {name:42} {one.up_ms[-1]:6.0f} ms up   other load {one.load[-1]:4.0%}", flush=True)
+    return _report(found, runs, why)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with (folder / "said").open("ab") as said:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _many(prepare: Prepare, found: Found, folder: Path) -> None:
+    """100 children: up, idle, crashes, down."""
+    births = Births(folder / "births")
+    command = prepare(folder, CHILDREN, ["/bin/sh", "-c", f"echo $$ > {births.path}; exec sleep 100000"], None)
+    began_s = time.perf_counter()
+    with _running(command, folder) as process:
+        pids: list[int] = []
+        first_s = None
+        while len(pids) < CHILDREN:
+            words = births.next(START_S)
+            if not words:
+                raise SystemExit(
+                    f"cannot measure: {command[0]} did not start its children; {(folder / 'said').read_text()[-500:]}"
+                )
+            first_s = first_s or time.perf_counter()
+            pids += map(int, words)
+        now_s = time.perf_counter()
+        found.first_ms.append(1000 * ((first_s or now_s) - began_s))
+        found.up_ms.append(1000 * (now_s - (first_s or now_s)))
+        _idle(process.pid, set(pids), found)
+        _crashes(pids, births, found)
+        began_s = time.perf_counter()
+        process.terminate()
+        process.wait()
+        _gone(pids)
+        found.down_ms.append(1000 * (time.perf_counter() - began_s))
+    births.close()
+
+
+def _own(pid: int, children: set[int]) -> list[psutil.Process]:
+    """The program and the processes that it has for itself."""
+    root = psutil.Process(pid)
+    return [root, *(one for one in root.children(recursive=True) if one.pid not in children)]
+
+
+def _cpu_s(processes: Sequence[psutil.Process]) -> float:
+    total = 0.0
+    for one in processes:
+        with contextlib.suppress(OSError):
+            # Nanoseconds on the processors (proc_pid_schedstat); the times of /proc/PID/stat are counted in ticks of 10 ms.
+            total += sum(
+                int(path.read_text().split()[0]) / 1e9 for path in Path(f"/proc/{one.pid}/task").glob("*/schedstat")
+            )
+    return total
+
+
+def _idle(pid: int, children: set[int], found: Found) -> None:
+    time.sleep(2.0)  # until it is at rest
+    own = _own(pid, children)
+    busy, before_s, began_s = _busy_s(), _cpu_s(own), time.perf_counter()
+    time.sleep(IDLE_S)
+    used_s, wall_s = _cpu_s(own) - before_s, time.perf_counter() - began_s
+    found.idle_ms.append(1000 * used_s)
+    found.load.append(max(0.0, (_busy_s() - busy - used_s) / (wall_s * (os.cpu_count() or 1))))
+    found.pss_mb.append(sum(one.memory_full_info().pss for one in own) / 1e6)
+
+
+def _busy_s() -> float:
+    """Seconds that all cores have worked, by everybody."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
+def _crashes(pids: list[int], births: Births, found: Found) -> None:
+    """Kill each child once; until when its successor is there."""
+    ends_s = time.monotonic() + CRASHES_S
+    for at, pid in enumerate(pids):
+        if time.monotonic() > ends_s:
+            break
+        began_s = time.perf_counter()
+        os.kill(pid, signal.SIGKILL)
+        words = births.next(START_S)
+        found.crash_ms.append(1000 * (time.perf_counter() - began_s))
+        pids[at] = int(words[0])
+
+
+def _gone(pids: Sequence[int]) -> None:
+    for pid in pids:
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.0005)
+
+
+def _log(prepare: Prepare, found: Found, folder: Path) -> None:
+    """One child that writes a million lines into a file; None of ours is ever in its way longer than need be."""
+    births, kept = Births(folder / "told"), folder / "kept"
+    writer = [sys.executable, str(HERE / "writer.py"), str(LINES), str(births.path)]
+    with _running(prepare(folder, 1, writer, kept), folder) as process:
+        ends_s = time.monotonic() + LOG_S
+        while not kept.exists() or kept.stat().st_size == 0:
+            if time.monotonic() > ends_s:
+                raise SystemExit(f"cannot measure: nothing was kept; {(folder / 'said').read_text()[-500:]}")
+            time.sleep(0.001)
+        began_s, own = time.perf_counter(), [psutil.Process(process.pid)]
+        before_s = _cpu_s(own)
+        words = births.next(LOG_S)
+        size, since_s = -1, time.perf_counter()
+        while kept.stat().st_size != size or time.perf_counter() - since_s < 0.5:
+            if kept.stat().st_size != size:
+                size, since_s = kept.stat().st_size, time.perf_counter()
+            time.sleep(0.005)
+        found.lines_s.append(LINES / (since_s - began_s))
+        found.log_cpu_s.append(_cpu_s(own) - before_s)
+        found.longest_ms.append(float(words[0].split()[1]) if words else float("inf"))
+        process.terminate()
+        process.wait()
+    with kept.open("rb") as lines:
+        found.lost.append(LINES - sum(piece.count(b"x\n") for piece in iter(lambda: lines.read(1 << 20), b"")))
+    kept.unlink()
+    births.close()
+
+
+def _left(prepare: Prepare, folder: Path, number: int) -> int:
+    """How many of a child's descendants are there after the program has ended."""
+    folder.mkdir()
+    births = Births(folder / "births")
+    mark = str(100_000 + os.getpid() + number)  # the length of their sleep tells them from all others
+    script = folder / "child"
+    script.write_text(
+        f"#!/bin/sh\nsetsid sleep {mark} &\n(sleep {mark} &)\nsleep {mark} &\necho $$ > {births.path}\nexec sleep {mark}\n"
+    )
+    script.chmod(0o755)
+    with _running(prepare(folder, 1, [str(script)], None), folder) as process:
+        births.next(START_S)
+        while len(_marked(mark)) < 4:
+            time.sleep(0.01)
+        process.send_signal(number)
+        process.wait()
+    ends_s = time.monotonic() + 5.0
+    while (left := _marked(mark)) and time.monotonic() < ends_s:
+        time.sleep(0.05)
+    for one in left:
+        one.kill()
+    births.close()
+    return len(left)
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    return [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", mark]]
+
+
+def _report(found: dict[str, Found], runs: int, why: str) -> str:
+    loads = [load for one in found.values() for load in one.load]
+    head = (
+        "program",
+        "first child ms",
+        "100 up ms",
+        "100 down ms",
+        "crash to restart ms, median / p99",
+        "idle CPU in 30 s, ms",
+        "PSS MB",
+    )
+    rows = [
+        (name, _ms(one.first_ms), _ms(one.up_ms), _ms(one.down_ms), f"{_median(one.crash_ms):.1f} / {_p99(one.crash_ms):.1f}",
+         f"{_median(one.idle_ms):.1f}", f"{_median(one.pss_mb):.1f}")
+        for name, one in found.items()
+    ]  # fmt: skip
+    logs = [
+        (name, f"{_median(one.lines_s):,.0f}", f"{1e6 * _median(one.log_cpu_s) / LINES:.2f}", f"{_median(one.longest_ms):.0f}",
+         f"{max(one.lost):,}", str(max(one.left_stop)), str(max(one.left_kill)))
+        for name, one in found.items()
+    ]  # fmt: skip
+    return "\n\n".join(
+        (
+            "### The supervisor beside others",
+            f"{runs} round{'s' if runs > 1 else ''}, every program in turn; medians. {CHILDREN} children that sleep: from the start of "
+            "the program to its first child, from there to the last, from SIGTERM to the end of everything, from `kill -9` of a "
+            "child that had been stable to its successor. CPU and memory are those of the program without its children. Other "
+            f"programs kept the cores {100 * _median(loads):.0f} % busy meanwhile ({100 * min(loads):.0f} to {100 * max(loads):.0f} %): "
+            "where that is more than a few percent, times are upper bounds, and ratios and CPU are what counts.",
+            table(head, rows),
+            f"One child writes {LINES:,} lines of {LINE_BYTES} bytes, which are kept in a file. The floors copy bytes, and know "
+            "nothing of lines. Left behind are descendants of a child (one with a session of its own, one orphan, one more, itself) "
+            "5 s after the program was stopped, and after it was killed with `kill -9`.",
+            table(("program", "lines/s", "CPU µs a line", "longest wait of the child, ms", "lines lost", "left after stop", "left after kill -9"), logs),
+            table(("goal", "wanted", "found", "verdict"), _goals(found, max(loads))),
+            *([f"supervisord and circus are missing: {why}"] if why else []),
+            "",
+        )
+    )  # fmt: skip
+
+
+def _goals(found: dict[str, Found], load: float) -> list[tuple[str, str, str, str]]:
+    on, off, bare = found["Millrace"], found["Millrace, API off"], found["asyncio floor"]
+    times = _median(on.crash_ms) / _median(bare.crash_ms)
+    goals = [
+        ("100 up, ms", 250.0, _median(on.up_ms), 1),
+        ("100 down, ms", 60.0, _median(on.down_ms), 1),
+        ("crash to restart, median ms", 3.0, _median(on.crash_ms), 1),
+        ("crash to restart, p99 ms", 10.0, _p99(on.crash_ms), 1),
+        ("crash to restart, times the asyncio floor", 1.5, times, 1),
+        ("idle CPU in 30 s, ms, API on", 5.0, _median(on.idle_ms), 1),
+        ("MB with 100 children, API on", 45.0, _median(on.pss_mb), 1),
+        ("MB with 100 children, API off", 20.0, _median(off.pss_mb), 1),
+        ("lines/s kept", 300_000.0, _median(on.lines_s), -1),
+        ("longest wait of the child, ms", 100.0, _median(on.longest_ms), 1),
+        ("lines lost", 0.0, float(max(on.lost)), 1),
+        ("left after stop", 0.0, float(max(on.left_stop)), 1),
+        ("left after kill -9", 0.0, float(max(on.left_kill)), 1),
+    ]
+    rows = []
+    for name, wanted, value, sign in goals:
+        met = value * sign <= wanted * sign
+        # Load by others only ever makes a time longer, so what is met under load is met.
+        timed = "ms" in name or "lines/s" in name or "times" in name
+        verdict = "met" if met else f"undecided: other load {load:.0%}" if timed and load > _QUIET else "missed"
+        bound = "at most" if sign > 0 else "at least"
+        rows.append((name, f"{bound} {wanted:,.10g}", f"{value:,.0f}" if value >= 100 else f"{value:.1f}", verdict))
+    return rows
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else float("nan")
+
+
+def _p99(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * 0.99))] if values else float("nan")
+
+
+def _ms(values: Sequence[float]) -> str:
+    return f"{_median(values):.0f}"

@@ -1,0 +1,153 @@
+"""Who may do what, from where and how often: the one table of it, and who a request comes from. Pure.
+
+role       read  operate  admin  work
+viewer      x
+operator    x      x
+admin       x      x       x
+worker                            x
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+from msgspec import Struct
+
+from millrace.edge.keys import Caller, Key, Keys
+from millrace.edge.refusal import RefusalError
+from millrace.edge.route import Access
+
+
+class Role(StrEnum):
+    """What somebody is to a server."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    WORKER = "worker"
+
+
+GRANTS: Mapping[Role, frozenset[Access]] = {
+    Role.VIEWER: frozenset({Access.READ}),
+    Role.OPERATOR: frozenset({Access.READ, Access.OPERATE}),
+    Role.ADMIN: frozenset({Access.READ, Access.OPERATE, Access.ADMIN}),
+    Role.WORKER: frozenset({Access.WORK}),
+}
+PEER, SUBJECT = "peer", "subject"
+"""Where, in the `state` of an ASGI scope, a server puts who the kernel says is there (a `Peer`), or a verified certificate (its
+subject, as a tuple of texts such as `CN=ci`: a comma in one must not make two)."""
+
+
+class Peer(Struct, frozen=True):
+    """Who is at the other end of a unix socket, as the kernel says (unix(7), SO_PEERCRED and SO_PEERGROUPS)."""
+
+    pid: int
+    uid: int
+    gids: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        return f"uid:{self.uid}"
+
+
+class PeerRule(Struct, frozen=True, kw_only=True):
+    """What a user, or whoever is in a group, may do on the unix socket. One of the two is given."""
+
+    role: Role
+    uid: int | None = None
+    gid: int | None = None
+
+    def fits(self, peer: Peer) -> bool:
+        """Whether it speaks of this one."""
+        return peer.uid == self.uid if self.uid is not None else self.gid in peer.gids
+
+
+class SubjectRule(Struct, frozen=True, kw_only=True):
+    """What the holder of a client certificate may do whose subject has all these attributes, such as `CN=ci`."""
+
+    role: Role
+    attributes: frozenset[str]
+
+
+class Rate(Struct, frozen=True, kw_only=True):
+    """So many requests a second of one caller in the long run, and so many at once."""
+
+    per_s: float = 100.0
+    burst: int = 200
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """Everything that decides about a request. `networks` None: from anywhere; empty: from nowhere but a unix socket."""
+
+    keys: Keys | None = None
+    peers: tuple[PeerRule, ...] = ()
+    subjects: tuple[SubjectRule, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    rate: Rate | None = None
+
+
+def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
+    """Pass who comes from an allowed address, or is somebody on a unix socket.
+
+    Raises:
+        RefusalError: from elsewhere, also from where that cannot be told.
+    """
+    peer = scope.get("state", {}).get(PEER)
+    if peer is not None:
+        if _role_of(rules, peer) is None:
+            raise RefusalError(
+                403,
+                "forbidden",
+                f"cannot answer: this socket is for the user who runs this program, for root, and for whom its access file "
+                f"names; you are {peer}",
+                headers={"connection": "close"},
+            )
+        return
+    if rules.networks is None:
+        return
+    address = _address(str((scope.get("client") or ("",))[0]))
+    if address is None or not any(address in network for network in rules.networks):
+        raise RefusalError(403, "forbidden-address", "cannot answer: this address is not among those that may ask")
+
+
+def identify(rules: Rules, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Caller | None:
+    """Who asks: the peer on a unix socket, who shows a key, else the holder of a client certificate; None for a stranger."""
+    state = scope.get("state", {})
+    peer = state.get(PEER)
+    if peer is not None:
+        role = _role_of(rules, peer)
+        return None if role is None else _caller(str(peer), role)
+    shown = b"authorization" in headers or b"x-api-key" in headers
+    if shown or SUBJECT not in state:
+        return rules.keys.identify(headers) if rules.keys is not None else None
+    subject = state[SUBJECT]
+    role = next((rule.role for rule in rules.subjects if rule.attributes <= frozenset(subject)), None)
+    return None if role is None else _caller(f"certificate {','.join(subject)}", role)
+
+
+def whose_share(scope: Mapping[str, Any], caller: Caller | None) -> str:
+    """Whose share of requests one is taken from: of a known caller, else of an address (of IPv6, of its /64)."""
+    if caller is not None:
+        return f"caller {caller.key.name}"
+    client = str((scope.get("client") or ("nobody",))[0])
+    address = None if PEER in scope.get("state", ()) else _address(client)
+    if isinstance(address, IPv6Address):
+        return f"address {IPv6Address(int(address) >> 64 << 64)}/64"
+    return f"address {address or client}"
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address as a client has it; an IPv4 one that a socket for both shows as IPv6 is what it was."""
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _role_of(rules: Rules, peer: Peer) -> Role | None:
+    return next((rule.role for rule in rules.peers if rule.fits(peer)), None)
+
+
+def _caller(name: str, role: Role) -> Caller:
+    return Caller(Key(name=name, role=role.value, grants=GRANTS[role]))

@@ -1,0 +1,66 @@
+"""What every screen asks of the app, and the screen that asks it."""
+
+from collections.abc import Collection
+from typing import Protocol, cast
+
+from textual.screen import Screen
+
+from millrace.client.async_client import AsyncClient
+from millrace.tui.powers import Powers
+from millrace.tui.seen import Seen
+from millrace.wire.v1.supervise import ScaleRequest
+
+
+class Desk(Protocol):
+    """The app, as its screens see it. `seen` is None until the supervisor was reached."""
+
+    client: AsyncClient
+    able: Powers
+    seen: Seen | None
+
+    def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> object:
+        """Ask for it, and tell what came of it when that is known; does not wait."""
+
+    def shut_down(self) -> object:
+        """Ask for the end of everything; does not wait."""
+
+    def open_detail(self, name: str) -> None:
+        """Show a process."""
+
+    def open_log(self, name: str) -> None:
+        """Show what a process prints."""
+
+    def look_now(self) -> None:
+        """Something else is to be seen: look without delay."""
+
+    def trigger(self, name: str) -> object:
+        """Ask for a run of a scheduled process now; does not wait."""
+
+    def turn_schedule(self, name: str) -> object:
+        """Have its times passed over, or, where they are already, heeded again; does not wait."""
+
+    def status(self) -> None:
+        """Write the line at the top of the screen that is in front."""
+
+    async def next_look(self) -> None:
+        """Return when the supervisor was looked at anew, or was looked for in vain."""
+
+    async def soon(self) -> None:
+        """Return after the time between two looks at a log."""
+
+
+class DeskScreen(Screen[None]):
+    """A screen of the app. Its first line, `#state`, is the app's."""
+
+    @property
+    def desk(self) -> Desk:
+        """The app."""
+        return cast("Desk", self.app)
+
+    @property
+    def schedules(self) -> Collection[str]:
+        """The processes whose schedules are to be seen on it."""
+        return ()
+
+    def show(self, seen: Seen) -> None:
+        """Show what was seen just now."""

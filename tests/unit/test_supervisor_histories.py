@@ -120,6 +120,7 @@ class Supervisions(RuleBasedStateMachine):
 
     @initialize(plan=plans())
     def start(self, plan: Plan) -> None:
+        self.broken = False
         self.launched: dict[Id, ProcessPlan] = {}
         self.to_renew: set[Id] = set()
         self.promised: list[Proven | Late | ReloadLate] = []
@@ -142,15 +143,17 @@ class Supervisions(RuleBasedStateMachine):
 
     def _post(self, event: Event) -> None:
         self.was_ready = {each for each, one in self.state.instances.items() if one.ready}
-        before = self.before = self.state.instances
+        before = self.state.instances
         self.state, effects = step(self.state, event)
+        self.broken = True  # until the world has done what the machine wants
         for each, instance in self.state.instances.items():
             if each not in before or before[each].run != instance.run:
                 self.to_renew.discard(each)
                 self.to_roll.discard(each)
             elif instance.phase is Phase.STOPPING and before[each].phase is Phase.RUNNING:
-                self._check_reason(each, event)
+                self._check_reason(each)
         self._do(effects)
+        self.broken = False
 
     def _do(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
@@ -163,7 +166,7 @@ class Supervisions(RuleBasedStateMachine):
                     if Moment.PRE_START not in self.plan.processes[effect.id.process].hooks:
                         self._check_dependencies(effect.id)  # else it held when those began
                     self.spawning[effect.id] = effect.run
-                    self.launched[effect.id] = self.plan.processes[effect.id.process]
+                    self._launch(effect.id)
                 case Prove():
                     self.promised.append(Proven(effect.id, effect.run, effect.spell))
                 case Limit():
@@ -187,7 +190,7 @@ class Supervisions(RuleBasedStateMachine):
                     self.halted.discard(key)
                     self.hooking[key] = effect.run
                     if effect.moment is Moment.PRE_START and effect.id is not None:
-                        self.launched[effect.id] = self.plan.processes[effect.id.process]
+                        self._launch(effect.id)
                     if effect.moment in (Moment.PRE_START, Moment.POST_STOP) and effect.id is not None:
                         assert effect.id not in self.running
                 case HaltHooks():
@@ -199,6 +202,12 @@ class Supervisions(RuleBasedStateMachine):
                     self.finished = effect.code
                 case _:
                     pass
+
+    def _launch(self, each: Id) -> None:
+        """The plan that it starts by; that of the whole may have been taken back in the same step."""
+        plan = self.state.instances[each].plan
+        assert plan is not None
+        self.launched[each] = plan
 
     def _users(self) -> Mapping[str, frozenset[str]]:
         """Who needs whom: what runs, as it was started, or has taken over since."""
@@ -212,7 +221,7 @@ class Supervisions(RuleBasedStateMachine):
             needs[name] = {other for rule in rules for other in rule.depends_on}
         return above(needs)
 
-    def _check_reason(self, each: Id, event: object) -> None:
+    def _check_reason(self, each: Id) -> None:
         """Nobody who did not change is stopped; nobody by whom too few would serve; nobody who is needed until then."""
         instance, target = self.state.instances[each], self.plan.processes.get(each.process)
         wanted = self.state.wanted.get(each.process, 0)
@@ -227,24 +236,10 @@ class Supervisions(RuleBasedStateMachine):
             return
         assert each in self.to_roll or needs_restart(self.launched[each], target)
         if target.is_service and is_gradual(target.rolling, wanted) and each in self.was_ready:
-            serving = [i for i, one in self.state.instances.items() if i.process == each.process and one.ready]
-            assert len(serving) >= wanted - target.rolling.max_unavailable, (
-                str(each),
-                [
-                    (str(i), o.phase.value, o.ready, o.proven, o.reason)
-                    for i, o in self.state.instances.items()
-                    if i.process == each.process
-                ],
-                [
-                    (str(i), o.phase.value, o.ready, o.proven, o.plan is target, o.stale)
-                    for i, o in self.before.items()
-                    if i.process == each.process
-                ],
-                wanted,
-                target.rolling,
-                self.state.reload,
-                event,
-            )
+            # What has ended well is done with, and nobody waits for it.
+            others = [one for i, one in self.state.instances.items() if i.process == each.process]
+            serving = [one for one in others if one.ready or one.phase is Phase.COMPLETED]
+            assert len(serving) >= wanted - target.rolling.max_unavailable
 
     def _check_dependencies(self, each: Id) -> None:
         for name, condition in self.plan.processes[each.process].depends_on.items():
@@ -467,8 +462,8 @@ class Supervisions(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once the end has begun and everything that was told to stop has, the whole is over."""
-        if not hasattr(self, "running"):
-            return
+        if not hasattr(self, "running") or self.broken:
+            return  # a failure is told already, and what comes of it would hide it
         if not self.ending and self.finished is None:
             self._all_goes_well()
         self.the_end_begins()

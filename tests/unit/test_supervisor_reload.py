@@ -294,10 +294,10 @@ def test_the_way_back_brings_what_was_taken_out_and_keeps_what_was_not_yet_stopp
 
 
 def test_without_rollback_the_new_plan_stays_and_says_that_it_failed() -> None:
-    old = a_plan(web=a_process("web"))
+    old = a_plan(other=a_process("other"), web=a_process("web"))
     tries: list[Id] = []
     new = replace(changed(old, web={"env": {"X": "1"}}), reloading=Reloading(rollback=False))
-    it = Supervision(old, can_start=lambda each: (tries.append(each), len(tries) != 2)[1])
+    it = Supervision(old, can_start=lambda each: (tries.append(each), len(tries) != 3)[1])
     it.reloads(new)
     assert it.state.plan is new
     assert outcome(it) is Outcome.FAILED

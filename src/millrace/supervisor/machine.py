@@ -70,7 +70,9 @@ def begin(plan: Plan) -> tuple[State, tuple[Effect, ...]]:
 
 
 def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
-    """What an event changes. News of a run that is over changes nothing."""
+    """What an event changes. News of a run that is over changes nothing, and nothing does once the whole is over."""
+    if state.stage is Stage.OVER:
+        return state, ()
     machine = _Machine(state)
     machine.note(event)
     machine.settle()
@@ -313,6 +315,7 @@ class _Machine(ScheduledRuns, Turnover):
         self._finish()
 
     def _settle_once(self) -> None:
+        self._judge_change()  # before anything is stopped for a plan that is taken back
         names = order(self._plan.processes)
         above = self._above()
         self._turn_over(names, above)
@@ -413,6 +416,7 @@ class _Machine(ScheduledRuns, Turnover):
         if self._plan.hooks:
             self._effects.append(HaltHooks(None))  # those after the start may still run
         if Moment.POST_STOP not in self._plan.hooks:
+            self._stage = Stage.OVER
             self._effects.append(Finish(code))
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code

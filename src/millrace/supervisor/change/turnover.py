@@ -181,18 +181,24 @@ class Turnover(Draft):
             elif phase is Phase.SCHEDULED and name not in self._jobs:
                 self._set(each, phase=Phase.STOPPED)
 
-    def _finish_change(self) -> None:
-        """The change of the plan is over when all of it is up, or when one is known never to be."""
+    def _judge_change(self) -> None:
+        """The change of the plan is given up as soon as something of it is known never to be up."""
         now = self._reload
         if now is None or now.outcome is not Outcome.PENDING:
             return
         if self._ending:
             self._close_reload(Outcome.ABANDONED, "everything is being stopped")
             return
-        misfits = [why for name in sorted(now.watched) if (why := self._misfit(name)) is not None]
-        if misfits:
-            self._give_up(misfits[0])
-        elif not self._missed() and all(each.process in self._plan.processes for each in self._instances):
+        misfits = (why for name in sorted(now.watched) if (why := self._misfit(name)) is not None)
+        if (first := next(misfits, None)) is not None:
+            self._give_up(first)
+
+    def _finish_change(self) -> None:
+        """The change of the plan is over when all of it is up, and everything that was taken out is gone."""
+        now = self._reload
+        if now is None or now.outcome is not Outcome.PENDING or self._ending:
+            return
+        if not self._missed() and all(each.process in self._plan.processes for each in self._instances):
             self._close_reload(Outcome.APPLIED, "")
 
     def _missed(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from keeper_stage import PATIENCE_S, Stage, descriptors, stage
+from keeper_stage import PATIENCE_S, Stage, descriptors, lives, stage
 
 from millrace.supervisor.state import Phase, Renewed, Wanted
 
@@ -25,6 +25,7 @@ def without_leaks(text: str, cwd: Path, play: Callable[[Stage], Awaitable[None]]
 
     async def game(it: Stage) -> None:
         await it.until(lambda: up(it, count))
+        await asyncio.sleep(0)  # each child is watched from its first turn on, which takes a descriptor
         before, tasks = descriptors(), len(asyncio.all_tasks())
         others = set(psutil.Process().children(recursive=True)) - {
             psutil.Process(one.pid) for one in it.keeper.facts.values() if one.pid
@@ -167,3 +168,70 @@ processes:
         assert set(it.keeper.state.wanted) == {"same", "web", "p0"}
 
     without_leaks(plan(0), tmp_path, play, count=4)
+
+
+def test_twenty_restarts_at_once_again_and_again(tmp_path: Path) -> None:
+    names = [f"p{index}" for index in range(20)]
+    text = "processes:\n" + "".join(f"  {name}: {{command: [sleep, '1000'], {QUICK}}}\n" for name in names)
+
+    async def play(it: Stage) -> None:
+        for rolling in (False, True, False, True):
+            pids = {it.pid(f"{name}-0") for name in names}
+            for name in names:
+                it.keeper.post(Renewed(name, rolling=rolling))
+            await it.until(lambda: up(it, 20) and not it.keeper.state.rolls)
+            assert not pids & {it.pid(f"{name}-0") for name in names}
+
+    without_leaks(text, tmp_path, play, count=20)
+
+
+def test_half_of_them_die_at_once_while_they_are_replaced(tmp_path: Path) -> None:
+    text = f"""
+processes:
+  web: {{command: [sleep, "1000"], scale: 20, restart: {{backoff_initial: 10ms}}, rolling: {{max_unavailable: 5, min_ready: 0}}}}
+  db: {{command: [sleep, "1000"], {QUICK}}}
+"""
+
+    async def play(it: Stage) -> None:
+        pids = {it.pid(f"web-{index}") for index in range(20)}
+        it.keeper.post(Renewed("web", rolling=True))
+        for index in range(10, 20):
+            os.kill(it.pid(f"web-{index}"), signal.SIGKILL)
+        await it.until(lambda: "web rolled" in it.told and up(it, 21))
+        assert not pids & {it.pid(f"web-{index}") for index in range(20)}
+        assert not any(lives(str(pid)) for pid in pids)
+
+    without_leaks(text, tmp_path, play, count=21)
+
+
+def test_they_die_while_everything_is_being_stopped(tmp_path: Path) -> None:
+    """None of them minds SIGTERM, so that every end is a death; each of a chain is stopped after the ones that need it."""
+    deaf = "trap : TERM; echo up; while :; do sleep 1000 & wait; done"
+    text = "processes:\n" + "".join(
+        f"  p{index}: {{command: [sh, -c, '{deaf}'], shutdown: {{timeout: 60s, to: main}}"
+        + (f", depends_on: [p{index - 1}]}}\n" if index % 3 else "}\n")
+        for index in range(9)
+    )
+    before, others = descriptors(), set(psutil.Process().children(recursive=True))
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: len(it.lines) == 9)
+        it.keeper.end()
+        killed: list[str] = []
+        while not it.run.done():
+            told = {
+                each: one
+                for each, one in it.keeper.state.instances.items()
+                if one.phase is Phase.STOPPING and one.there
+            }
+            for each in told.keys():
+                os.kill(it.pid(str(each)), signal.SIGKILL)
+                killed.append(str(each))
+            await it.until(lambda: it.run.done() or not any(it.keeper.state.instances[each].there for each in told))  # noqa: B023  awaited here
+        assert await it.ended() == 0
+        assert sorted(killed) == [f"p{index}-0" for index in range(9)]
+        assert killed.index("p2-0") < killed.index("p1-0") < killed.index("p0-0")
+        assert set(psutil.Process().children(recursive=True)) <= others
+
+    stage(text, tmp_path, play)
+    assert descriptors() == before

@@ -218,16 +218,16 @@ def test_they_die_while_everything_is_being_stopped(tmp_path: Path) -> None:
         await it.until(lambda: len(it.lines) == 9)
         it.keeper.end()
         killed: list[str] = []
+
+        def told() -> set[str]:
+            stopping = {each for each, one in it.keeper.state.instances.items() if one.phase is Phase.STOPPING}
+            return {str(each) for each in stopping if it.keeper.state.instances[each].there} - {*killed}
+
         while not it.run.done():
-            told = {
-                each: one
-                for each, one in it.keeper.state.instances.items()
-                if one.phase is Phase.STOPPING and one.there
-            }
-            for each in told.keys():
-                os.kill(it.pid(str(each)), signal.SIGKILL)
-                killed.append(str(each))
-            await it.until(lambda: it.run.done() or not any(it.keeper.state.instances[each].there for each in told))  # noqa: B023  awaited here
+            for each in sorted(told()):
+                os.kill(it.pid(each), signal.SIGKILL)
+                killed.append(each)
+            await it.until(lambda: it.run.done() or bool(told()))
         assert await it.ended() == 0
         assert sorted(killed) == [f"p{index}-0" for index in range(9)]
         assert killed.index("p2-0") < killed.index("p1-0") < killed.index("p0-0")

@@ -118,7 +118,7 @@ def test_the_plan_is_reloaded_by_a_command_and_by_a_signal(
     done = shell.run("ctl", "reload")
     assert (done.code, done.out.splitlines()[0]) == (
         0,
-        "reload 1 was applied; 1 added, 1 removed, 1 changed, 3 unchanged",
+        "the plan is in force; 1 added, 1 removed, 1 changed, 3 unchanged",
     )
     assert pid("db") != db
     assert pid("web") == web
@@ -130,7 +130,7 @@ def test_the_plan_is_reloaded_by_a_command_and_by_a_signal(
     plan.write_text(PLAN + "  bad: {command: [sh, -c, 'exit 3'], restart: never}\n")
     done = shell.run("ctl", "reload")
     assert done.code == 1
-    assert done.out.startswith("reload 2 was taken back: bad-0 has failed: exited with code 3\n")
+    assert done.out.startswith("the plan was taken back, and the one before is in force: bad-0 has failed: exited with code 3\n")
 
     def told(outcome: str) -> dict[str, Any]:
         assert running.stderr is not None

@@ -63,6 +63,11 @@ def ratios(one: Sequence[Run], other: Sequence[Run]) -> list[float]:
     return [a.wall_s / b.wall_s for a, b in zip(one, other, strict=True)]
 
 
+def cpu_ratios(one: Sequence[Run], other: Sequence[Run]) -> list[float]:
+    """CPU time of `one` over `other`, pair by pair."""
+    return [a.cpu_s / b.cpu_s for a, b in zip(one, other, strict=True)]
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join('---' for _ in head)}|"]

@@ -1,4 +1,4 @@
-"""What `transcode` costs beside FFmpeg run by hand: overhead on one rendition, and the ladder of four."""
+"""What `transcode` costs beside FFmpeg run by hand: overhead on one rendition, the ladder of four, and a film in chunks."""
 
 import itertools
 import shutil
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from bench.measure import Run, interleaved, median, ratios, spread, table
+from bench.measure import Run, cpu_ratios, interleaved, median, ratios, spread, table
 
 ROOT = Path(__file__).resolve().parent.parent
 MILLRACE = str(Path(sys.executable).parent / "millrace")
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 SAMPLE = ROOT / "samples" / "bigbuckbunny.mp4"
 _QUIET = ["-nostdin", "-hide_banner", "-v", "error", "-y"]
+FILM_S = 60
 _X264 = ["-c:v", "libx264", "-preset", "veryfast"]
 
 
@@ -59,7 +60,9 @@ def _plain_arguments(source: Path, target: Path) -> list[list[str]]:
     facts = engine.read_probe(done.stdout, done.stderr, done.returncode)
     made = plan(profiles.named("mp4-h264"), facts, parameters={})
     # The engine names its outputs from the folder that it runs in.
-    return [["/usr/bin/env", "-C", str(target), *command.argv] for command in engine.encode(made, source, target)]
+    return [
+        ["/usr/bin/env", "-C", str(target), *command.argv] for command in engine.encode(made, source, target, target)
+    ]
 
 
 RUNGS = ((1080, 6000, 21), (720, 3500, 22), (480, 1800, 23), (360, 1000, 23))
@@ -68,40 +71,109 @@ RUNGS = ((1080, 6000, 21), (720, 3500, 22), (480, 1800, 23), (360, 1000, 23))
 
 def ladder(folder: Path, runs: int) -> str:
     """10 s of 1080p to `web-hls`, against the best single FFmpeg command and four separate runs of the same rungs."""
-    upscale = [
-        "-stream_loop",
-        "1",
-        "-i",
-        str(SAMPLE),
-        "-t",
-        "10",
-        "-vf",
-        "scale=1920:1080",
-        *_X264,
-        "-crf",
-        "20",
-        "-c:a",
-        "copy",
-    ]
-    source = clip(folder, "1080p.mp4", upscale)
+    source = _film(folder, 10)
     number = itertools.count()
 
-    def by_millrace() -> list[list[str]]:
+    def by_millrace(chunks: str) -> list[list[str]]:
         out = folder / f"ladder-{next(number)}"
-        return [[MILLRACE, "transcode", str(source), "--profile", "web-hls", "--out", str(out), "--json"]]
+        options = ["--profile", "web-hls", "--chunks", chunks, "--out", str(out), "--json"]
+        return [[MILLRACE, "transcode", str(source), *options]]
 
     ways = {
-        "millrace transcode (web-hls)": by_millrace,
+        "millrace transcode (web-hls)": lambda: by_millrace("auto"),
+        "the same, not in chunks": lambda: by_millrace("never"),
         "best single FFmpeg command": lambda: [_single(source, folder / f"single-{next(number)}")],
         "four FFmpeg runs": lambda: _separate(source, folder / f"separate-{next(number)}"),
     }
     found = interleaved(ways, runs, folder / "log")
-    ours, single, four = found.values()
+    ours, never, single, four = found.values()
     note = (
         f"time of millrace over the best single command: {median(ratios(ours, single)):.2f} (goal: at most 1.00), "
-        f"over four runs: {median(ratios(ours, four)):.2f}"
+        f"of its CPU {median(cpu_ratios(ours, single)):.2f}; not in chunks {median(ratios(never, single)):.2f} and "
+        f"{median(cpu_ratios(never, single)):.2f}; over four runs: {median(ratios(ours, four)):.2f}"
     )
     return _report("Ladder: 10 s of 1080p to 1080, 720, 480 and 360 in CMAF HLS", found, note)
+
+
+def film(folder: Path, runs: int) -> str:
+    """60 s of 1080p to one H.264 rendition in MP4 at equal preset, CRF and GOP, against one FFmpeg with default threads."""
+    source = _film(folder, FILM_S)
+    ours, theirs = folder / "ours", folder / "theirs"
+
+    def by_millrace(chunks: str, out: Path) -> list[list[str]]:
+        options = ["--profile", "1080p25-h264", "--chunks", chunks, "--out", str(out), "--overwrite", "--json"]
+        return [[MILLRACE, "transcode", str(source), *options]]
+
+    def by_hand() -> list[list[str]]:
+        shutil.rmtree(theirs, ignore_errors=True)
+        theirs.mkdir()
+        rate = ["-vf", "fps=25", "-g", "100", "-keyint_min", "100", "-sc_threshold", "0", "-crf", "22"]
+        sound = ["-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000"]
+        return [
+            [
+                FFMPEG,
+                *_QUIET,
+                "-i",
+                str(source),
+                *_X264,
+                *rate,
+                *sound,
+                "-movflags",
+                "+faststart",
+                str(theirs / "v.mp4"),
+            ]
+        ]
+
+    ways = {
+        "millrace transcode": lambda: by_millrace("auto", ours),
+        "the same, not in chunks": lambda: by_millrace("never", folder / "never"),
+        "one FFmpeg": by_hand,
+    }
+    found = interleaved(ways, runs, folder / "log")
+    mine, _, single = found.values()
+    sizes = [(ours / "video.mp4").stat().st_size, (theirs / "v.mp4").stat().st_size]
+    quality = [_vmaf(path, source) for path in (ours / "video.mp4", theirs / "v.mp4")]
+    note = (
+        f"speed of millrace over one FFmpeg: {1 / median(ratios(mine, single)):.2f} (goal: at least 1.05), "
+        f"CPU for a frame: {1 / median(cpu_ratios(mine, single)):.2f} times less (goal: 1.10); "
+        f"size {sizes[0] / sizes[1]:.3f} (goal: within 1 %), VMAF {quality[0]:.2f} against {quality[1]:.2f} (goal: within 0.2)"
+    )
+    return _report(f"Film: {FILM_S} s of 1080p to one rendition", found, note)
+
+
+def _film(folder: Path, seconds: int) -> Path:
+    """The sample, repeated and enlarged to 1080p."""
+    return clip(
+        folder,
+        "1080p.mp4",
+        [
+            *("-stream_loop", str(seconds // 5 - 1), "-i", str(SAMPLE), "-t", str(seconds)),
+            *("-vf", "scale=1920:1080", *_X264, "-crf", "20", "-c:a", "copy"),
+        ],
+    )
+
+
+def _vmaf(path: Path, source: Path) -> float:
+    """The mean VMAF of every tenth frame."""
+    graph = (
+        "[0:v]fps=25,setpts=PTS-STARTPTS[a];[1:v]fps=25,setpts=PTS-STARTPTS[b];[a][b]libvmaf=n_subsample=10:n_threads=2"
+    )
+    command = [
+        FFMPEG,
+        "-nostdin",
+        "-hide_banner",
+        "-i",
+        str(path),
+        "-i",
+        str(source),
+        "-lavfi",
+        graph,
+        "-f",
+        "null",
+        "-",
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return float(said.rpartition("VMAF score: ")[2].split()[0])
 
 
 def _hls(folder: Path, name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """`make bench`: measure, print, and keep the figures in docs/benchmarks.md. Never part of the tests.
 
-Usage: python bench/run.py [overhead] [ladder] [queue] [supervise] [--runs N]; without names, everything.
+Usage: python bench/run.py [overhead] [ladder] [film] [queue] [supervise] [--runs N]; without names, everything.
 """
 
 import argparse
@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS: dict[str, Callable[[Path, int], str]] = {
     "overhead": media.overhead,
     "ladder": media.ladder,
+    "film": media.film,
     "queue": farm_queue.queue,
     "supervise": supervise.supervise,
 }

@@ -1,6 +1,7 @@
 """One command turns a real file into a streaming ladder."""
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -41,6 +42,28 @@ def test_a_first_run_tries_every_encoder_and_the_next_one_remembers(wheel: Path,
         tried.append(done.err.count("worker.encoder_tried"))
     assert tried[0] >= 9
     assert tried[1] == 0
+
+
+def test_a_film_in_chunks_carries_its_proof(shell: Shell) -> None:
+    out = shell.home / "out"
+    done = shell.run("transcode", SAMPLE, "--profile", "360p25-h264", "--chunks", "always", "--out", out, "--json")
+    assert done.code == 0, done.err
+    proof = json.loads((out / "proof.json").read_text())
+    assert [chunk["frames"] for chunk in proof["chunks"]] == [100, 32]
+    video, sound = proof["files"]
+    assert video["frames"] == {"planned": 132, "found": 132}
+    assert video["frames_of_chunks"] == [100, 32]
+    assert [(join["frame"], join["off_by_s"]) for join in video["joins"]] == [(100, 0.0)]
+    assert video["on_the_grid"] is video["decoding_times_rise"] is True
+    assert sound["pieces"] == 1
+    sums = {"sha256": hashlib.sha256((out / "video.mp4").read_bytes()).hexdigest()}
+    assert proof["checksums"] == {"video.mp4": sums | {"size": (out / "video.mp4").stat().st_size}}
+
+
+def test_another_word_for_chunks_is_refused(shell: Shell) -> None:
+    done = shell.run("transcode", SAMPLE, "--chunks", "maybe")
+    assert done.code == 2
+    assert "'maybe' is not one of 'auto', 'always', 'never'" in done.err
 
 
 def test_the_sample_becomes_a_ladder_that_is_described_in_one_json_document(shell: Shell) -> None:

@@ -94,9 +94,15 @@ class FakeEngine:
         )
         return Probe(formats=("mp4",), duration=Fraction(1), video=(stream,))
 
-    def encode(self, plan, source, folder):
+    def encode(self, plan, source, folder, work):
         self.encoded += 1
-        return (Command(argv=("/bin/sh", "-c", SCRIPT, "engine", str(self.folder), str(folder)), label="encode"),)
+        return (
+            Command(
+                argv=("/bin/sh", "-c", SCRIPT, "engine", str(self.folder), str(folder)),
+                label="encode",
+                frames=plan.frames,
+            ),
+        )
 
     def progress(self):
         return self

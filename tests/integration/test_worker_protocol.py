@@ -59,7 +59,8 @@ def test_a_task_runs_and_its_output_is_kept_by_the_master(tmp_path):
         engine.tell("finish")
         await master.until(lambda: task.state == "completed")
         assert master.stored[(task.id, "video.mp4")] == b"video"
-        assert [(one.name, one.size) for one in task.outputs] == [("video.mp4", 5)]
+        assert [one.name for one in task.outputs] == ["video.mp4", "proof.json"]
+        assert task.outputs[0].size == 5
         assert task.facts["plan"]["frames"] == 30
         assert any(report.fraction > 0.9 for report in task.reports) or task.reports
         assert "engine speaks: begin" in task.log
@@ -591,7 +592,7 @@ def test_overwriting_replaces_the_whole_folder(tmp_path):
         assert (out / "old.ts").exists()
         engine.tell("finish")
         await master.until(lambda: task.state == "completed")
-        assert sorted(path.name for path in out.iterdir()) == [".millrace.json", "video.mp4"]
+        assert sorted(path.name for path in out.iterdir()) == [".millrace.json", "proof.json", "video.mp4"]
 
     farm(scenario, tmp_path)
 

@@ -10,12 +10,15 @@ import imageio_ffmpeg
 import pytest
 
 from millrace.domain.media.check import Finding, Produced, check
+from millrace.domain.media.chunks import with_split
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.split import Chunking
 from millrace.engines.engine import Command, EngineFailure, Listing, Outcome
 from millrace.engines.ffmpeg.engine import FFmpeg
+from millrace.worker.media_steps import list_folder, put_together
 
 BINARY = imageio_ffmpeg.get_ffmpeg_exe()
 BARS = ("-f", "lavfi", "-i", "testsrc2=s=128x72:r=25:d=2")
@@ -164,12 +167,21 @@ class Bench:
         return self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
 
     def encode(self, wanted: Plan, source: Path | None, folder: Path) -> None:
-        for command in self.engine.encode(wanted, source, folder):
-            outcome = self.run(command)
-            if outcome.exit_status:
-                raise EngineFailure(self.engine.failure(outcome.exit_status, outcome.stderr, signalled=False))
-            if suspicion := self.engine.suspicion(outcome.stderr):
-                raise EngineFailure(suspicion)
+        work = folder.with_name(folder.name + ".pieces")
+        for command in self.engine.encode(wanted, source, folder, work):
+            self.must(command)
+        if source is not None and not wanted.split.is_whole:
+            joined = self.engine.join(wanted, list_folder(work, self.engine.pieces(wanted)))
+            put_together(work, folder if joined.folder is None else work / joined.folder, joined)
+            for command in self.engine.mux(wanted, source, folder, work):
+                self.must(command)
+
+    def must(self, command: Command) -> None:
+        outcome = self.run(command)
+        if outcome.exit_status:
+            raise EngineFailure(self.engine.failure(outcome.exit_status, outcome.stderr, signalled=False))
+        if suspicion := self.engine.suspicion(outcome.stderr):
+            raise EngineFailure(suspicion)
 
     def listing(self, wanted: Plan, folder: Path) -> Listing:
         sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
@@ -180,10 +192,14 @@ class Bench:
         outcomes = [self.run(command) for command in self.engine.inspect(wanted, folder)]
         return self.engine.read_inspection(wanted, outcomes, self.listing(wanted, folder))
 
-    def make(self, profile: Profile, source: Path | None, folder: Path, **parameters: Any) -> Made:
+    def make(
+        self, profile: Profile, source: Path | None, folder: Path, *, chunks: str | None = None, **parameters: Any
+    ) -> Made:
         folder.mkdir(parents=True, exist_ok=True)
         probe = self.probe(source) if source else None
         wanted = plan(profile, probe, parameters=parameters)
+        if chunks is not None:
+            wanted = with_split(wanted, probe, cores=2, chunking=Chunking(chunks))
         self.encode(wanted, source, folder)
         produced = self.inspect(wanted, folder)
         finished = self.engine.finish(wanted, self.listing(wanted, folder))

@@ -96,9 +96,9 @@ def test_an_encoder_that_is_not_there_is_not_proven(bench: Any) -> None:
 
 def test_progress_is_read_while_it_runs(bench: Any, clips: Any, tmp_path: Any) -> None:
     wanted = plan(named("mp4-h264"), bench.probe(clips("ntsc.mp4")))
-    (command,) = bench.engine.encode(wanted, clips("ntsc.mp4"), tmp_path)
+    (command,) = bench.engine.encode(wanted, clips("ntsc.mp4"), tmp_path, tmp_path / "pieces")
     reader = bench.engine.progress()
     reports = [report for line in bench.run(command).stdout.splitlines() if (report := reader.feed(line))]
     assert reports[-1].ended
     assert reports[-1].frame == wanted.frames == 150
-    assert [share_done(report, wanted) for report in reports][-1] == 1.0
+    assert [share_done(report, command) for report in reports][-1] == 1.0

@@ -9,7 +9,7 @@ from millrace.programs.farm_plan import Farm, farm_plan
 from millrace.supervisor.plan import Condition
 
 FARM = Farm(
-    data=Path("data"), url="http://127.0.0.1:1", descriptor=7, key_file=Path("data/api-key"), names=("a-1", "a-2"),
+    data=Path("data"), url="http://127.0.0.1:1", descriptor=7, key_file=Path("data/api-key"), names=("a-1", "a-2"), cores=5,
     media_roots=(Path("/m"),), allow_private_inputs=False, sandbox="auto", drain_timeout_s=5.0, log_form="json",
 )  # fmt: skip
 
@@ -27,6 +27,7 @@ def test_the_master_serves_on_the_socket_that_outlives_it_and_workers_depend_on_
     assert first.execution.pass_fds == ()
     assert first.depends_on == second.depends_on == {"master": Condition.READY}
     assert "data/worker-2" in second.command
+    assert first.env["MILLRACE_CORES"] == second.env["MILLRACE_CORES"] == "2"
 
 
 def test_a_key_that_was_given_comes_by_the_environment_alone() -> None:

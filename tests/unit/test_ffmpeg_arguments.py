@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.profile_document import profile_from
@@ -30,7 +31,7 @@ ENCODE = [*START, "-progress", "pipe:1", "-stats_period", "0.5", "-n", "-xerror"
 
 def encode(profile: Any, probe: Probe | None = PROBE, **parameters: Any) -> list[str]:
     wanted = plan(profile, probe, parameters=parameters)
-    (command,) = ENGINE.encode(wanted, SOURCE if probe else None, Path("/jobs/7"))
+    (command,) = ENGINE.encode(wanted, SOURCE if probe else None, Path("/jobs/7"), Path("/jobs/7.pieces"))
     assert command.cwd == Path("/jobs/7")
     return list(command.argv)
 
@@ -182,3 +183,12 @@ def test_the_first_working_encoder_is_taken() -> None:
 
 def test_gstreamer_says_why_not() -> None:
     assert REASON.startswith("Engine gstreamer is not available")
+
+
+def test_encoders_get_no_threads_of_their_own_on_one_core() -> None:
+    wanted = with_split(plan(named("web-hls"), PROBE), PROBE, cores=1)
+    (command,) = ENGINE.encode(wanted, SOURCE, Path("/jobs/7"), Path("/jobs/7.pieces"))
+    argv = list(command.argv)
+    places = [place for place, word in enumerate(argv) if word == "libx264"]
+    assert [argv[place + 1 : place + 3] for place in places] == [["-threads", "1"]] * 2
+    assert argv.count("-threads") == 2

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH, sandbox_option
+from millrace.cli.options import PATH, chunks_option, sandbox_option
+from millrace.domain.media.split import Chunking
 
 
 @click.command()
@@ -16,6 +17,7 @@ from millrace.cli.options import PATH, sandbox_option
 @click.option("--out", type=PATH, default=Path("out"), show_default=True, help="Folder for the result.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier output in that folder, never anything else.")
 @click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
+@chunks_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @sandbox_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
@@ -26,6 +28,7 @@ def transcode(
     out: Path,
     overwrite: bool,
     duration: float | None,
+    chunks: Chunking | None,
     ffmpeg: Path | None,
     sandbox: str | None,
     as_json: bool,
@@ -44,6 +47,7 @@ def transcode(
             out=out,
             overwrite=overwrite,
             duration_s=duration,
+            chunks=chunks,
             ffmpeg=ffmpeg,
             sandbox=sandbox,
             verbose=verbose,

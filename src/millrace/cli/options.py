@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct
 
+from millrace.domain.media.split import Chunking
+
 T = TypeVar("T")
 
 
@@ -89,6 +91,11 @@ output_option = click.option(
     default=Output.TABLE.value,
     show_default=True,
     help="How to show the result.",
+)
+chunks_option = click.option(
+    "--chunks",
+    type=Word(Chunking),
+    help="Encode in chunks side by side: auto (where it is faster and proven), always (where it is proven) or never.  [default: auto]",
 )
 job_argument = click.argument("job", metavar="JOB")
 node_argument = click.argument("node", metavar="NODE")

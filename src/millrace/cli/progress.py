@@ -18,7 +18,7 @@ LONGEST_BAR = 32
 SHORTEST_BAR = 4
 """A shorter one says nothing that the percentage does not."""
 ETA_WIDTH = len("ETA 1:00:00")
-REDRAWS_PER_S = 10
+REDRAWS_PER_S = 4
 
 
 class Bars:

@@ -1,13 +1,15 @@
 """Server-sent events: the parser (WHATWG HTML, section 9.2.6), and the farm's stream of transitions with resumption."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
 
+from millrace.client.async_client import AsyncClient
 from millrace.client.calls import Answer, Call
 from millrace.client.client import Client
-from millrace.client.errors import InterruptedTransferError
+from millrace.client.errors import ClientError, InterruptedTransferError
 from millrace.runtime.backoff import Backoff
 from millrace.wire.v1.jobs import TransitionView
 
@@ -81,6 +83,21 @@ def transitions(
                 raise
         failures += 1
         client.pause(_BACKOFF.ceiling_s(failures))
+
+
+async def listen(client: AsyncClient, job: str, news: asyncio.Event) -> None:
+    """Set `news` whenever a job has changed its state, for as long as the stream lasts.
+
+    Who waits for `news` should look by itself now and then: a stream that breaks ends this without a word.
+    """
+    call = Call(method="GET", path="/v1/events", read=_nothing, query=(("job", job),), silence_s=SILENCE_S)
+    try:
+        async with client.stream(call) as response:
+            async for line in response.aiter_lines():
+                if line.startswith("event: transition"):
+                    news.set()
+    except ClientError:
+        return
 
 
 def _nothing(_: Answer) -> None:

@@ -158,6 +158,7 @@ class WorkerSettings:
     state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
     name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
     slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _slots)
+    cores: int | None = setting(None, "MILLRACE_CORES", "Processor cores that its tasks may keep busy together; empty for those of the machine or of its container, at most one for each gigabyte of memory.", _slots)  # fmt: skip
     labels: Labels = setting((), "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip

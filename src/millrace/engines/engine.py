@@ -21,7 +21,9 @@ from millrace.domain.media.profile import Profile
 class Command(Struct, frozen=True, kw_only=True):
     """One child to run: a whole argument list, a label for people, and its share (0..1) of the task's work.
 
-    `cwd` is the working directory to start in (None: any), and `folders` must exist before the start. Output files never exist before the start: nothing is overwritten.
+    `cwd` is the working directory to start in (None: any), and `folders` must exist before the start. Output files never
+    exist before the start: nothing is overwritten. An encode's counter runs to `frames`, or without pictures to `duration`
+    seconds. A `light` one is so little work that it runs beside the others without waiting for its turn.
     `reads` are the files and folders that it reads, and `writes` is the one folder that it changes: a sandbox shows it nothing
     else. Where both are empty it gets the folder of its attempt.
     """
@@ -31,6 +33,9 @@ class Command(Struct, frozen=True, kw_only=True):
     share: float = 1.0
     cwd: Path | None = None
     folders: tuple[Path, ...] = ()
+    frames: int = 0
+    duration: Fraction = Fraction(0)
+    light: bool = False
     reads: tuple[Path, ...] = ()
     writes: Path | None = None
 
@@ -72,6 +77,19 @@ class Listing(Struct, frozen=True, kw_only=True):
     contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
+class Joined(Struct, frozen=True, kw_only=True):
+    """How pieces become one: `moves` from a path among the pieces to one below the target, and `files` to be written there.
+
+    The target is the output folder, or `folder` among the pieces where a mux command makes the output of it. `headers` is
+    the SHA-256 of each rendition's initialisation segment, equal in all chunks.
+    """
+
+    folder: str | None
+    moves: tuple[tuple[str, str], ...]
+    files: Mapping[str, bytes]
+    headers: Mapping[str, str]
+
+
 class ProgressReader(Protocol):
     """Turns lines of an encode's stdout into progress."""
 
@@ -95,8 +113,28 @@ class Engine(Protocol):
         """
         ...
 
-    def encode(self, plan: Plan, source: Path | None, folder: Path) -> tuple[Command, ...]:
-        """The commands, one after another, that make the plan's files in `folder` (empty, existing)."""
+    def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
+        """The commands that make the plan's files in `folder`, or their pieces in `work` where the plan is split.
+
+        They run in any order and side by side: `plan.split.at_once` of them, and the light ones beside. Both folders are
+        empty and exist.
+        """
+        ...
+
+    def pieces(self, plan: Plan) -> tuple[str, ...]:
+        """Relative paths of the small files in `work` whose bytes `join` needs in its listing; none where nothing is split."""
+        ...
+
+    def join(self, plan: Plan, pieces: Listing) -> Joined:
+        """How the pieces in `work` become one.
+
+        Raises:
+            EngineFailure: class output; they do not fit together.
+        """
+        ...
+
+    def mux(self, plan: Plan, source: Path, folder: Path, work: Path) -> tuple[Command, ...]:
+        """The commands, one after another, that make the output of what was joined in `work`."""
         ...
 
     def progress(self) -> ProgressReader:
@@ -136,12 +174,12 @@ class Engine(Protocol):
         ...
 
 
-def share_done(progress: Progress, plan: Plan) -> float:
+def share_done(progress: Progress, command: Command) -> float:
     """The part (0..1) of one encode that a progress report stands for, by frames where there are pictures."""
     if progress.ended:
         return 1.0
-    if plan.frames:
-        return min(1.0, progress.frame / plan.frames)
-    if progress.out_time_s is None or not plan.duration:
+    if command.frames:
+        return min(1.0, progress.frame / command.frames)
+    if progress.out_time_s is None or not command.duration:
         return 0.0
-    return min(1.0, float(Fraction(progress.out_time_s) / plan.duration))
+    return min(1.0, max(0.0, float(Fraction(progress.out_time_s) / command.duration)))

@@ -35,6 +35,7 @@ class Farm(Struct, frozen=True, kw_only=True):
     descriptor: int  # the socket on which the master serves; it outlives the master
     key_file: Path | None  # None where the key is in the environment
     names: tuple[str, ...]  # of the workers
+    cores: int  # that all workers may keep busy together
     media_roots: tuple[Path, ...]
     allow_private_inputs: bool
     sandbox: str
@@ -81,7 +82,11 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
     return _program(
         f"worker-{number}",
         *("worker", *options),
-        env={"MILLRACE_LOG": farm.log_form, "MILLRACE_PROOFS": str(farm.data / "proofs.json")},
+        env={
+            "MILLRACE_LOG": farm.log_form,
+            "MILLRACE_PROOFS": str(farm.data / "proofs.json"),
+            "MILLRACE_CORES": str(max(1, farm.cores // len(farm.names))),
+        },
         stop_s=farm.drain_timeout_s + MARGIN_S,
         depends_on={MASTER: Condition.READY},
     )

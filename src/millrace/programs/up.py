@@ -9,6 +9,7 @@ from pathlib import Path
 from millrace.config.settings import MasterSettings, SettingError, WorkerSettings
 from millrace.programs import api_key, ffmpeg
 from millrace.programs.control_doors import ControlSettings
+from millrace.programs.cores import usable_cores
 from millrace.programs.farm_plan import MASTER, Farm, farm_plan
 from millrace.programs.listen import listen, url_of
 from millrace.programs.supervise import Watcher, supervise
@@ -56,6 +57,7 @@ async def up(
                 descriptor=listening.fileno(),
                 key_file=None if master.api_key else data / api_key.FILE,
                 names=_names(worker.name or socket.gethostname(), count),
+                cores=usable_cores(worker.cores),
                 media_roots=worker.media_roots,
                 allow_private_inputs=worker.allow_private_inputs,
                 sandbox=worker.sandbox,

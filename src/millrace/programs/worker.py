@@ -13,6 +13,7 @@ from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
 from millrace.process.sandbox import Demand
 from millrace.programs import ffmpeg
+from millrace.programs.cores import usable_cores
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.worker.worker import Worker, WorkerTerms
@@ -85,6 +86,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         proofs=settings.proofs and settings.proofs.absolute(),
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
+        cores=max(1, usable_cores(settings.cores) // settings.slots),
         labels=dict(settings.labels),
         memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},

@@ -1,5 +1,6 @@
 """One attempt of one task, from its input to its published output: the order of the steps."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
+from millrace.domain.media.proof import with_checksums
 from millrace.engines.engine import Engine, Progress
 from millrace.wire.v1.work import CompleteRequest, StartRequest, TaskView
 from millrace.worker import facts
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
-from millrace.worker.deliver import Delivery, Destination, Product, digests
+from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
 from millrace.worker.disk import check_room
 from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
@@ -79,6 +81,7 @@ class Means(Struct, frozen=True, kw_only=True):
         confirm: returns when the master has said after the call that the node lives; where the attempt is no longer
             ours, it is cancelled by then.
         keep_free_bytes: room that must stay free in the scratch folder.
+        cores: processor cores that one task may keep busy.
     """
 
     client: AsyncClient
@@ -90,6 +93,7 @@ class Means(Struct, frozen=True, kw_only=True):
     holds: Callable[[], bool]
     confirm: Callable[[], Awaitable[None]]
     keep_free_bytes: int
+    cores: int = 1
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -129,6 +133,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             log=self.log,
             folder=self.folder,
             out=self.folder / "out",
+            cores=self.means.cores,
         )
         self.report({"phase": "probe"})
         probe = await steps.probe(source) if source is not None else None
@@ -204,6 +209,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.report({"phase": "deliver", "fraction": 0.98})
         try:
             sums = await digests(out, made.sizes, self.control)
+            evidence = with_checksums(dict(made.proof), sums, made.sizes)
+            written = await asyncio.to_thread(write_proof, out, evidence)
         except OSError as error:
             raise from_os_error(error, "read the output back") from error
         products = [
@@ -215,6 +222,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             )
             for name, size in made.sizes.items()
         ]
+        products.append(written)
         # Nothing becomes visible under an attempt that another node may have by now.
         await self.means.confirm()
         reports = await destination.publish(
@@ -239,11 +247,7 @@ def _facts(probe: Probe | None, plan: Plan, made: Made, encoded_s: float) -> dic
     return {
         "probe": None if probe is None else facts.of_probe(probe),
         "plan": facts.of_plan(plan),
-        "proof": {
-            "checked": sorted(made.probes),
-            "files": len(made.sizes),
-            "bytes": sum(made.sizes.values()),
-        },
+        "proof": dict(made.proof),
         "encode_s": round(encoded_s, 3),
         "speed": round(duration_s / encoded_s, 2) if encoded_s > 0 else None,
     }

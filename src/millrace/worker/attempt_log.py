@@ -7,7 +7,6 @@ has, so a repeated or lost request neither doubles nor loses a byte.
 import asyncio
 import os
 import shlex
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +21,6 @@ RHYTHM_S = 0.5
 """The least time between two pieces, so that a line does not cost a request."""
 LARGEST_BYTES = 256 << 20
 """Beyond that, a log is no use to anybody; what follows is counted and left out."""
-TAIL_LINES = 400
 
 Send = Callable[[int, bytes], Awaitable[int]]
 """Sends bytes that begin at an offset; gives how many bytes the master has. Raises ClientError."""
@@ -40,7 +38,6 @@ class AttemptLog:
         self._size = 0
         self._sent = 0
         self._left_out = 0
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._more = asyncio.Event()
         self._hurry = asyncio.Event()
         self._through = asyncio.Event()  # everything is sent, or sending was given up
@@ -50,25 +47,19 @@ class AttemptLog:
     def say(self, text: str) -> None:
         """A line of the worker's own, with the wall-clock time."""
         stamp = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        self.write(f"{stamp}Z {text}\n", tail=False)
+        self.write(f"{stamp}Z {text}\n")
 
     def command(self, label: str, argv: Sequence[str]) -> None:
         """A command line, in a form that can be pasted into a shell."""
         self.say(f"{label}: {shlex.join(argv)}")
 
-    def write(self, text: str, *, tail: bool = True) -> None:
-        """Append text. `tail`: it is an engine's own, and belongs to :meth:`tail`."""
-        if tail:
-            self._tail.extend(text.splitlines())
+    def write(self, text: str) -> None:
+        """Append text."""
         data = text.encode(errors="replace")
         if self._size + len(data) > self._largest:
             self._left_out += len(data)
             return
         self._append(data)
-
-    def tail(self) -> str:
-        """The last lines that engines wrote."""
-        return "\n".join(self._tail)
 
     async def ship(self, send: Send) -> None:
         """Send what is there and what comes, until cancelled, or until the master wants no more of it."""

@@ -13,6 +13,7 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.proof import NAME
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
 from millrace.worker.failure import TaskFailedError, from_client_error
@@ -78,6 +79,13 @@ async def digests(folder: Path, sizes: Mapping[str, int], control: Control) -> d
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_proof(folder: Path, document: Mapping[str, object]) -> Product:
+    """Put the evidence beside what it is about. Blocking. Raises OSError."""
+    data = json.dumps(document, indent=1).encode() + b"\n"
+    (folder / NAME).write_bytes(data)
+    return Product(name=NAME, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def manifest(delivery: Delivery, replaces: Collection[str] = ()) -> bytes:

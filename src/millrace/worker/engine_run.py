@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from millrace.worker.stall import Stall
 
 LARGEST_OUTPUT_CHARS = 256 << 20
 """What a probe may write; the packet list of a long film has tens of megabytes."""
+TAIL_LINES = 400
+"""What a failure is judged by."""
 BUFFER_CHARS = 64 << 20
 """What may wait for the collector; it takes everything at its next turn on the event loop."""
 
@@ -49,7 +52,7 @@ class Engines(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """How a command ended. `tail` is the end of its log."""
+    """How a command ended. `tail` is the end of what it wrote on stderr."""
 
     exit: Exit
     stdout: str
@@ -71,6 +74,7 @@ class _Collector:
         self._follow = follow
         self._kept: list[str] = []
         self._errors: list[str] = []
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._chars = 0
         self.overflowed = False
 
@@ -92,13 +96,20 @@ class _Collector:
             else:
                 self._keep(self._kept, line.text + end)
         if self._follow is not None and shown:
-            self._log.write("".join(shown))
+            text = "".join(shown)
+            self._tail.extend(text.splitlines())
+            self._log.write(text)
 
     def _keep(self, where: list[str], text: str) -> None:
         self._chars += len(text)
         self.overflowed = self.overflowed or self._chars > LARGEST_OUTPUT_CHARS
         if not self.overflowed:
             where.append(text)
+
+    @property
+    def tail(self) -> str:
+        """The last lines on stderr of a command that is followed: its own, whoever else writes into the log."""
+        return "\n".join(self._tail)
 
     @property
     def stdout(self) -> str:
@@ -132,8 +143,7 @@ async def follow(
     log.say(
         f"{command.label}: {ended}; {ended.wall_s:.2f} s, {ended.cpu_s:.2f} s of CPU, {ended.max_rss_bytes / 1e6:,.0f} MB"
     )
-    tail = log.tail()
-    return Ended(exit=ended, stdout="", tail=tail)
+    return Ended(exit=ended, stdout="", tail=collector.tail)
 
 
 async def collect(command: Command, *, engines: Engines, control: Control, log: AttemptLog, folder: Path) -> Outcome:

@@ -61,6 +61,8 @@ def of_plan(plan: Plan) -> Document:
         "frames": plan.frames,
         "files": [plain(file) for file in plan.files],
         "notes": list(plan.notes),
+        "division": plan.split.reason,
+        "chunks": [{"first_frame": chunk.first, "frames": chunk.frames} for chunk in plan.split.chunks],
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,15 +10,19 @@ from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.check import Finding, check
+from millrace.domain.media.chunks import with_split
 from millrace.domain.media.outputs import Plan
+from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
-from millrace.engines.engine import Command, Engine, EngineFailure, Listing, Outcome, Progress, share_done
+from millrace.domain.media.proof import proof
+from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, collect, follow
 from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.side_by_side import OneProgress, side_by_side
 
 INSPECTIONS_AT_ONCE = 4
 
@@ -26,14 +31,19 @@ Told = Callable[[float, Progress], None]
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What an attempt made and proved: probes by relative path, and the size of every file in the folder."""
+    """What an attempt made and proved: probes by relative path, the size of every file in the folder, and the evidence."""
 
     probes: Mapping[str, Probe]
     sizes: Mapping[str, int]
+    proof: Mapping[str, object]
 
 
 class MediaSteps(Struct, kw_only=True):
-    """One attempt's use of one engine. `folder` is the attempt's own, `out` the folder of its outputs."""
+    """One attempt's use of one engine.
+
+    `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `headers` is what
+    joining found: the SHA-256 of each rendition's initialisation segment.
+    """
 
     engine: Engine
     engines: Engines
@@ -41,6 +51,8 @@ class MediaSteps(Struct, kw_only=True):
     log: AttemptLog
     folder: Path
     out: Path
+    cores: int = 1
+    headers: Mapping[str, str] = {}
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
@@ -54,9 +66,13 @@ class MediaSteps(Struct, kw_only=True):
 
     def plan(self, profile: Mapping[str, object], probe: Probe | None, parameters: Mapping[str, object]) -> Plan:
         """What is to be made. Raises TaskFailedError, class `request` or `input`."""
+        given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            made = plan_of(
-                profile_from(profile), probe, parameters={k: v for k, v in parameters.items() if v is not None}
+            made = with_split(
+                plan_of(profile_from(profile), probe, parameters=given),
+                probe,
+                cores=self.cores,
+                chunking=chunking_of(given),
             )
         except ProfileError as error:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot use the profile: {error}") from error
@@ -64,23 +80,26 @@ class MediaSteps(Struct, kw_only=True):
             raise TaskFailedError(error.failure_class, error.sentence) from error
         for note in made.notes:
             self.log.say(f"plan: {note}")
+        self.log.say(f"plan: {made.split.reason}")
         return made
 
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
+        work = self.folder / "pieces"
         try:
-            commands = self.engine.encode(plan, source, self.out)
-            for folder in (self.out, *(folder for command in commands for folder in command.folders)):
+            commands = self.engine.encode(plan, source, self.out, work)
+            for folder in (self.out, work, *(folder for command in commands for folder in command.folders)):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, "make the folders of the output") from error
-        whole = sum(command.share for command in commands) or 1.0
-        done = 0.0
-        for command in commands:
-            await self._encode_one(plan, command, done / whole, command.share / whole, told)
-            done += command.share
+        progress = OneProgress(commands)
+        await side_by_side(
+            commands, lambda command: self._encode_one(command, progress, told), at_once=plan.split.at_once
+        )
+        if source is not None and not plan.split.is_whole:
+            await self._join(plan, source, work)
 
-    async def _encode_one(self, plan: Plan, command: Command, before: float, part: float, told: Told) -> None:
+    async def _encode_one(self, command: Command, progress: OneProgress, told: Told) -> None:
         reader = self.engine.progress()
         newest: list[object] = [None]
 
@@ -88,18 +107,42 @@ class MediaSteps(Struct, kw_only=True):
             report = reader.feed(line)
             if report is not None:
                 newest[0] = (report.frame, report.out_time_s)
-                told(before + part * share_done(report, plan), report)
+                told(*progress.take(command, report))
 
-        ended = await follow(
+        self._judge(await self._follow(command, on_line, lambda: newest[0]))
+
+    async def _follow(self, command: Command, on_line: Callable[[str], None], mark: Callable[[], object]) -> Ended:
+        return await follow(
             command,
             engines=self.engines,
             control=self.control,
             log=self.log,
             folder=self.folder,
             on_line=on_line,
-            mark=lambda: newest[0],
+            mark=mark,
         )
-        self._judge(ended)
+
+    async def _join(self, plan: Plan, source: Path, work: Path) -> None:
+        """Make one output of the pieces; what was joined is kept nowhere twice."""
+        pieces = await asyncio.to_thread(list_folder, work, self.engine.pieces(plan))
+        try:
+            joined = self.engine.join(plan, pieces)
+        except EngineFailure as error:
+            raise _failed(error.failure) from error
+        try:
+            await asyncio.to_thread(
+                put_together, work, self.out if joined.folder is None else work / joined.folder, joined
+            )
+            commands = self.engine.mux(plan, source, self.out, work)
+            for folder in (folder for command in commands for folder in command.folders):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, "join the chunks") from error
+        for command in commands:
+            self._judge(await self._follow(command, lambda _: None, lambda: None))
+        self.log.say(f"join: {len(joined.moves)} segments of {len(plan.split.chunks)} chunks, their headers are equal")
+        self.headers = joined.headers
+        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
     def _judge(self, ended: Ended) -> None:
         """An exit code of 0 may be a lie, and any other has a reason in the log."""
@@ -133,27 +176,24 @@ class MediaSteps(Struct, kw_only=True):
             raise from_os_error(error, "write the playlists") from error
         sizes = {**listing.sizes, **{name: len(data) for name, data in finishing.items()}}
         self.log.say(f"check: every file is as planned ({len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB)")
-        return Made(probes=produced.probes, sizes=sizes)
+        return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers))
 
     async def _collect(self, command: Command) -> Outcome:
         return await collect(command, engines=self.engines, control=self.control, log=self.log, folder=self.folder)
 
     async def _collect_all(self, commands: tuple[Command, ...]) -> list[Outcome]:
         """The outcomes in the order of the commands, a few at a time; the first failure ends the others."""
-        turns = asyncio.Semaphore(INSPECTIONS_AT_ONCE)
+        return await side_by_side(commands, self._collect, at_once=INSPECTIONS_AT_ONCE)
 
-        async def one(command: Command) -> Outcome:
-            async with turns:
-                return await self._collect(command)
 
-        tasks = [asyncio.ensure_future(one(command)) for command in commands]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+def put_together(work: Path, target: Path, joined: Joined) -> None:
+    """Move and write what was decided. Blocking. Raises OSError."""
+    for path in {*(to for _, to in joined.moves), *joined.files}:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+    for piece, to in joined.moves:
+        (work / piece).rename(target / to)
+    for name, data in joined.files.items():
+        (target / name).write_bytes(data)
 
 
 def list_folder(folder: Path, reads: tuple[str, ...] = ()) -> Listing:

@@ -23,6 +23,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         proofs: the file where proven encoders are remembered; None for one in the state folder.
         engines: what to run jobs with.
         slots: tasks at the same time.
+        cores: processor cores that one task may keep busy.
         labels, facts: told to the master.
         memory_mb: offered to jobs that ask for some.
         keep_free_bytes: room that must stay free in the scratch folder; below it work is handed back.
@@ -45,6 +46,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     proofs: Path | None = None
     engines: Sequence[EngineSource] = ()
     slots: int = 1
+    cores: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     memory_mb: int = 0

@@ -176,6 +176,7 @@ class Worker(Service):
             holds=self._heart.holds,
             confirm=self._confirm,
             keep_free_bytes=self._terms.keep_free_bytes,
+            cores=self._terms.cores,
         )
         return Runner(
             means=means,

@@ -10,12 +10,13 @@ import msgspec
 
 from millrace.cli import show
 from millrace.cli.failure import CommandError
-from millrace.cli.options import Output, Target, Word, output_option, pairs, target_options
+from millrace.cli.options import Output, Target, Word, chunks_option, output_option, pairs, target_options
 from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.client import Client
 from millrace.client.transfers import upload as send
+from millrace.domain.media.split import Chunking
 from millrace.domain.order import Priority, Queue
 from millrace.domain.sla import Classification
 from millrace.wire.v1.jobs import JobRequest
@@ -50,6 +51,7 @@ from millrace.wire.v1.jobs import JobRequest
     help="A change of the profile, such as crf=20; repeatable.",
 )
 @click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
+@chunks_option
 @click.option("--run-after", type=click.DateTime(), help="Not before this moment (local time).")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Seconds that the job may run.")
 @click.option("--max-retries", type=int, help="Attempts beyond the first.")
@@ -73,6 +75,7 @@ def submit(
     require: tuple[str, ...],
     parameters: tuple[str, ...],
     duration: float | None,
+    chunks: Chunking | None,
     run_after: datetime | None,
     timeout: float | None,
     max_retries: int | None,
@@ -99,7 +102,7 @@ def submit(
         "tenant": tenant,
         "labels": dict(pairs("--label", label)),
         "requires": dict(pairs("--require", require)),
-        "parameters": {"duration_s": duration, **dict(pairs("--set", parameters))},
+        "parameters": {"duration_s": duration, "chunks": chunks, **dict(pairs("--set", parameters))},
         "run_after": run_after.astimezone() if run_after else None,
         "timeout_s": timeout,
         "max_retries": max_retries,

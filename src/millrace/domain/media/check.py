@@ -1,5 +1,6 @@
 """Whether what was made is what was planned. No finding means proven."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
@@ -94,11 +95,40 @@ def _video(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:
     length = found.end - found.start
     if abs(length - plan.duration) > plan.checks.duration_tolerance_s:
         texts.append(f"has {float(length):.3f} s of video; planned: {float(plan.duration):.3f} s")
+    texts += _times(plan, wanted, found)
     if found.bit_depth > wanted.settings.bit_depth:
         texts.append(f"has {found.bit_depth} bits a sample; planned: {wanted.settings.bit_depth}")
     if found.color.is_hdr:
         texts.append("is marked HDR; planned: standard dynamic range")
     return texts
+
+
+def _times(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:
+    """Every frame stands at its own place, is stored after those it needs, and belongs to the chunk that should make it."""
+    texts = []
+    if found.is_vfr and found.frames > 1:
+        texts.append("has frames that do not lie on the grid of its rate: some are missing, doubled or late")
+    if found.backsteps:
+        texts.append(f"goes back in time at {float(found.backsteps[0] - plan.origin):.3f} s")
+    slack = plan.checks.frame_tolerance
+    for chunk, frames in zip(plan.split.chunks, chunk_frames(plan, wanted, found), strict=True):
+        is_last = chunk is plan.split.chunks[-1]
+        if abs(frames - chunk.frames) > (slack if is_last else 0):
+            texts.append(f"has {frames} frames from chunk {chunk.number}; planned: {chunk.frames}")
+    return texts
+
+
+def chunk_frames(plan: Plan, wanted: VideoOutput, found: VideoStream) -> tuple[int, ...]:
+    """How many of the frames that were found stand in the places of each chunk.
+
+    Chunks begin with key frames, so whole GOPs are counted, each by the place of its key frame.
+    """
+    counts = [0] * len(plan.split.chunks)
+    begins = [chunk.first for chunk in plan.split.chunks]
+    for time, frames in zip(found.keyframes, found.gops, strict=False):
+        if begins:
+            counts[max(0, bisect_right(begins, round((time - found.start) * wanted.rate)) - 1)] += frames
+    return tuple(counts)
 
 
 def _audio(plan: Plan, wanted: AudioOutput, found: AudioStream) -> list[str]:

@@ -85,6 +85,21 @@ def parse_media_playlist(text: str) -> MediaPlaylist:
     return MediaPlaylist(segments=tuple(segments), map_uri=map_uri, ended="#EXT-X-ENDLIST" in lines)
 
 
+def media_playlist(segments: Sequence[Segment], *, map_uri: str) -> str:
+    """A whole media playlist of fragmented MP4 segments, each beginning with a key frame.
+
+    The target duration is the longest segment to the nearest second (RFC 8216 4.3.3.1).
+    """
+    target = max((int(one.duration + Fraction(1, 2)) for one in segments), default=1)
+    lines = [
+        *("#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(1, target)}", "#EXT-X-MEDIA-SEQUENCE:0"),
+        *("#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS", f'#EXT-X-MAP:URI="{map_uri}"'),
+    ]
+    for one in segments:
+        lines += [f"#EXTINF:{float(one.duration):.6f},", one.uri]
+    return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
+
+
 def bandwidth(segments: Sequence[tuple[Fraction, int]]) -> Bandwidth:
     """The measured bandwidth of segments given as (seconds, bytes).
 

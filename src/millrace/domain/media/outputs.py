@@ -3,10 +3,11 @@
 from enum import StrEnum
 from fractions import Fraction
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings
+from millrace.domain.media.split import Split
 
 SEGMENT_ORIGIN = Fraction(10)
 """Seconds on their own clock at which segments begin, as usual in HLS: players show it as 0."""
@@ -104,7 +105,8 @@ class Sprites(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """The whole output. `duration` is that of the pictures, or of the audio where there are none (seconds).
 
-    `notes` are sentences for a person about what was decided differently from what the profile asks.
+    `notes` are sentences for a person about what was decided differently from what the profile asks. `split` is how the
+    work is divided (`chunks`); a plan that nobody has divided is made whole.
     """
 
     profile: str
@@ -118,6 +120,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     generated: Generated | None = None
     keep_metadata: bool = False
     notes: tuple[str, ...] = ()
+    split: Split = field(default_factory=Split)
 
     @property
     def origin(self) -> Fraction:

@@ -1,4 +1,4 @@
-"""The parameters that a job may give beside its profile: each changes one setting of every rendition."""
+"""The parameters that a job may give beside its profile: settings of every rendition, and how the work is divided."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -9,11 +9,13 @@ from msgspec.structs import replace
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
+from millrace.domain.media.split import Chunking
 
 VIDEO = ("codec", "height", "preset", "crf", "bitrate", "maxrate", "fps")
 """Parameters that stand for the same key of every rendition's `video`."""
 GENERATED = ("duration_s",)
-ALLOWED = (*VIDEO, *GENERATED)
+CHUNKS = "chunks"
+ALLOWED = (*VIDEO, *GENERATED, CHUNKS)
 LONGEST_S = 3600
 
 
@@ -37,6 +39,7 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
     if unknown:
         raise ParameterError(unknown[0], f"is unknown; allowed: {', '.join(ALLOWED)}")
     duration = _duration(parameters.get("duration_s"))
+    chunking_of(parameters)
     changes = {key: parameters[key] for key in VIDEO if key in parameters}
     if not changes:
         return profile, duration
@@ -60,6 +63,14 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
         path, text = error.findings[0]
         raise ParameterError(path.rsplit(".", 1)[-1], text) from error
     return replace(changed, name=profile.name), duration
+
+
+def chunking_of(parameters: Mapping[str, Any]) -> Chunking:
+    """Whether the job may be encoded in chunks. Raises ParameterError for another word than those of `Chunking`."""
+    value = parameters.get(CHUNKS) or Chunking.AUTO
+    if value not in tuple(Chunking):
+        raise ParameterError(CHUNKS, f"is {value!r}; allowed: {', '.join(Chunking)}")
+    return Chunking(value)
 
 
 def _duration(value: object) -> Fraction | None:

@@ -59,6 +59,14 @@ class VideoStream(Struct, frozen=True, kw_only=True):
     attached_picture: bool = False
     keyframes: tuple[Fraction, ...] = ()
     """Times of the key frames in seconds, ascending."""
+    key_decoding: tuple[Fraction, ...] = ()
+    """For each key frame its decoding time in seconds, which is earlier where frames are reordered."""
+    gops: tuple[int, ...] = ()
+    """For each key frame, how many frames are shown from it to the next."""
+    backsteps: tuple[Fraction, ...] = ()
+    """Times of the packets whose decoding time is not after that of the packet before; none in a sound stream."""
+    hidden: int = 0
+    """Packets that are decoded and not shown, because an edit list says so."""
 
     @property
     def interlaced(self) -> bool:

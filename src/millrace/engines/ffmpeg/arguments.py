@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from millrace.domain.media.outputs import SEGMENT_ORIGIN, AudioOutput, Generated, OutputFile, Plan, Role, SubtitleOutput
 from millrace.domain.media.profile import Packaging
 from millrace.engines.engine import Command
@@ -13,6 +15,7 @@ from millrace.engines.ffmpeg.reading import guarded, source
 
 STRICT = ("-xerror", "-err_detect", "explode")
 """Damage ends the encode: without these FFmpeg conceals it and exits with 0 (measured for truncation and bit rot)."""
+Tagged = AudioOutput | SubtitleOutput
 PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 MUXERS = {
     Packaging.MP4: ("-f", "mp4", "-movflags", "+faststart"),
@@ -46,7 +49,8 @@ def encode_commands(
     argv += _sprites(plan) if plan.sprites else _files(plan, working)
     folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
     reads = () if plan.generated is not None or path is None else (path,)
-    return (Command(argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=reads, writes=folder),)
+    command = Command(argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=reads, writes=folder)
+    return (replace(command, frames=plan.frames, duration=plan.duration),)
 
 
 def _input(plan: Plan, path: Path | None) -> tuple[str, ...]:
@@ -73,20 +77,21 @@ def _files(plan: Plan, working: Iterable[str] | None) -> list[str]:
     for file in plan.files:
         if file.video:
             encoder = chosen(file.video.settings.codec, working)
-            argv += ["-map", f"[v{pad}]", *video_options(file.video, encoder, plan.packaging)]
+            argv += ["-map", f"[v{pad}]", *video_options(file.video, encoder, plan.packaging, plan.split.threads)]
             pad += 1
-        for number, audio in enumerate(file.audio):
-            argv += _audio(audio, number, len(file.audio), chosen(audio.settings.codec, working))
-        for number, subtitles in enumerate(file.subtitles):
-            argv += [
-                "-map",
-                f"0:{subtitles.stream}",
-                f"-c:s:{number}",
-                subtitles.codec,
-                *_language("s", number, subtitles),
-            ]
-        argv += [*_metadata(plan), *_target(plan, file)]
+        argv += file_options(plan, file, working)
     return argv
+
+
+def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) -> list[str]:
+    """The sound and the text of a file, and where it is written."""
+    argv: list[str] = []
+    for number, audio in enumerate(file.audio):
+        argv += _audio(audio, number, len(file.audio), chosen(audio.settings.codec, working))
+    for number, subtitles in enumerate(file.subtitles):
+        argv += ["-map", f"0:{subtitles.stream}", f"-c:s:{number}", subtitles.codec]
+        argv += language_options("s", number, subtitles)
+    return [*argv, *metadata_options(0 if plan.keep_metadata else None), *target_options(plan, file)]
 
 
 def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[str]:
@@ -100,43 +105,54 @@ def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[st
         f"-filter:a:{number}",
         audio_filter(),
         *options,
-        *_language("a", number, audio),
+        *language_options("a", number, audio),
     ]
 
 
-def _language(kind: str, number: int, stream: AudioOutput | SubtitleOutput) -> tuple[str, ...]:
+def language_options(kind: str, number: int, stream: Tagged) -> tuple[str, ...]:
+    """The language of a stream where it is known."""
     return (f"-metadata:s:{kind}:{number}", f"language={stream.language}") if stream.language else ()
 
 
-def _metadata(plan: Plan) -> tuple[str, ...]:
+def metadata_options(number: int | None) -> tuple[str, ...]:
+    """Titles and chapters of that input, or none."""
     # The encoder tag stays: it tells how a file was made and nothing about a person.
-    return (
-        ("-map_metadata", "0", "-map_chapters", "0")
-        if plan.keep_metadata
-        else ("-map_metadata", "-1", "-map_chapters", "-1")
-    )
+    from_ = "-1" if number is None else str(number)
+    return ("-map_metadata", from_, "-map_chapters", from_)
 
 
-def _target(plan: Plan, file: OutputFile) -> tuple[str, ...]:
+def target_options(plan: Plan, file: OutputFile) -> tuple[str, ...]:
     """Output names are relative to the working directory: FFmpeg's HLS muxer takes folders with `%` or `:` for patterns."""
     if file.role is Role.SUBTITLES:
         return ("-f", "webvtt", f"file:{file.path}")
     if plan.packaging.is_segmented:
-        return _segments(plan, file.path)
+        return segments_of(plan, file.path)
     return (*MUXERS[plan.packaging], f"file:{file.path}")
 
 
-def _segments(plan: Plan, path: str) -> tuple[str, ...]:
+def segments_of(plan: Plan, path: str, *, first: int = 0) -> tuple[str, ...]:
+    """A media playlist and its segments, numbered from `first`."""
     is_cmaf = plan.packaging is Packaging.CMAF
     folder = path.rpartition("/")[0]
     return (
         *("-f", "hls", "-hls_time", seconds(plan.segment), "-hls_playlist_type", "vod", "-hls_list_size", "0"),
         *("-hls_flags", "independent_segments", *(FRAGMENTS if is_cmaf else TRANSPORT)),
+        *(("-start_number", str(first)) if first else ()),
         *("-hls_segment_filename", f"file:{folder}/seg-%05d.{'m4s' if is_cmaf else 'ts'}"),
         f"file:{path}",
     )
 
 
 def _sprites(plan: Plan) -> list[str]:
-    argv = ["-map", "[v0]", "-c:v", PICTURE, "-q:v", "4", "-fps_mode", "passthrough", *_metadata(plan)]
+    argv = [
+        "-map",
+        "[v0]",
+        "-c:v",
+        PICTURE,
+        "-q:v",
+        "4",
+        "-fps_mode",
+        "passthrough",
+        *metadata_options(0 if plan.keep_metadata else None),
+    ]
     return [*argv, "-f", "image2", "-start_number", "1", "file:sprite-%03d.jpg"]

@@ -8,15 +8,18 @@ from millrace.domain.media.profile import AudioCodec, Packaging, VideoCodec, Vid
 NVENC_PRESETS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p4"}
 
 
-def video_options(video: VideoOutput, encoder: str, packaging: Packaging) -> tuple[str, ...]:
+def video_options(
+    video: VideoOutput, encoder: str, packaging: Packaging, threads: int | None = None
+) -> tuple[str, ...]:
     """Encoder, rate control and GOP. Key frames stand exactly every `gop_frames`, each starting a closed GOP."""
     settings, gop = video.settings, str(video.gop_frames)
     return (
         *("-c:v", encoder),
+        *(("-threads", str(threads)) if threads is not None and encoder == "libx264" else ()),
         *_speed_and_quality(settings, encoder),
         *("-g", gop, "-keyint_min", gop, "-force_key_frames", f"expr:eq(mod(n,{gop}),0)"),
         *_closed(settings.codec, encoder),
-        *_tag(settings.codec, packaging),
+        *tag(settings.codec, packaging),
     )
 
 
@@ -64,7 +67,8 @@ def _closed(codec: VideoCodec, encoder: str) -> tuple[str, ...]:
     return ()
 
 
-def _tag(codec: VideoCodec, packaging: Packaging) -> tuple[str, ...]:
+def tag(codec: VideoCodec, packaging: Packaging) -> tuple[str, ...]:
+    """The sample entry, where the muxer's own choice is not everybody's."""
     # Apple players take H.265 in MP4 only under this sample entry.
     in_mp4 = packaging in (Packaging.CMAF, Packaging.MP4)
     return ("-tag:v", "hvc1") if codec is VideoCodec.H265 and in_mp4 else ()

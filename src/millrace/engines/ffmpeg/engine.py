@@ -8,12 +8,14 @@ from millrace.domain.media.check import Produced
 from millrace.domain.media.outputs import Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
-from millrace.engines.engine import Command, Listing, Outcome
+from millrace.engines.engine import Command, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands
+from millrace.engines.ffmpeg.chunk_arguments import Encoding, chunk_commands, mux_commands, sides_commands
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
+from millrace.engines.joining import join, pieces_to_read
 from millrace.engines.packages import files_to_read, finishing_files, segments_of
 
 
@@ -36,9 +38,27 @@ class FFmpeg:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
 
-    def encode(self, plan: Plan, source: Path | None, folder: Path) -> tuple[Command, ...]:
+    def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
         """See `Engine.encode`."""
-        return encode_commands(self.binary, plan, source, folder, self.working)
+        if plan.split.is_whole or plan.pictures is None or source is None:
+            return encode_commands(self.binary, plan, source, folder, self.working)
+        one = self._encoding(plan, source, folder, work)
+        return (*sides_commands(one), *chunk_commands(one, plan.pictures))
+
+    def pieces(self, plan: Plan) -> tuple[str, ...]:
+        """See `Engine.pieces`."""
+        return pieces_to_read(plan)
+
+    def join(self, plan: Plan, pieces: Listing) -> Joined:
+        """See `Engine.join`."""
+        return join(plan, pieces)
+
+    def mux(self, plan: Plan, source: Path, folder: Path, work: Path) -> tuple[Command, ...]:
+        """See `Engine.mux`."""
+        return mux_commands(self._encoding(plan, source, folder, work))
+
+    def _encoding(self, plan: Plan, source: Path, folder: Path, work: Path) -> Encoding:
+        return Encoding(binary=self.binary, plan=plan, source=source, folder=folder, work=work, working=self.working)
 
     def progress(self) -> FFmpegProgress:
         """See `Engine.progress`."""

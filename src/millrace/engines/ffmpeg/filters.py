@@ -3,8 +3,10 @@
 from fractions import Fraction
 
 from millrace.domain.media.outputs import Pictures, Plan
+from millrace.domain.media.split import Chunk
 from millrace.engines.ffmpeg.codecs import pixel_format
 
+START = ":start_time=0"
 DEINTERLACE = "bwdif=mode=send_frame:parity=auto:deint=all"
 TONEMAP = (
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=mobius:desat=0:peak=5,"
@@ -15,11 +17,11 @@ brightest highlight kept. Measured on grey: 64, 128, 180, 235 come back as 64, 1
 npl=100) gives 59, 113, 151, 184."""
 
 
-def ladder_graph(plan: Plan, pictures: Pictures) -> str:
-    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first."""
+def ladder_graph(plan: Plan, pictures: Pictures, chunk: Chunk | None = None) -> str:
+    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first. A `chunk` keeps its places only."""
     depths = {video.settings.bit_depth for video in plan.videos}
     chains = []
-    feed = f"[0:{pictures.stream}]{_on_grid(pictures)}"
+    feed = f"[0:{pictures.stream}]{_on_grid(pictures, _places(plan, chunk) if chunk else START)}"
     for number, video in enumerate(plan.videos):
         last = number == len(plan.videos) - 1
         # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay.
@@ -48,7 +50,7 @@ def sprite_graph(plan: Plan, pictures: Pictures) -> str:
     first_of_each = f"eq(n,0)+gt({bucket.format('n')},{bucket.format('(n-1)')})"
     scale = f"scale={sprites.size.width}:{sprites.size.height}:flags=area,setsar=1,format=yuvj420p"
     tile = f"tile={settings.columns}x{settings.rows}"
-    return f"[0:{pictures.stream}]{_on_grid(pictures)}select='{first_of_each}',{scale},{tile}[v0]"
+    return f"[0:{pictures.stream}]{_on_grid(pictures, START)}select='{first_of_each}',{scale},{tile}[v0]"
 
 
 def audio_filter() -> str:
@@ -56,11 +58,19 @@ def audio_filter() -> str:
     return "aresample=async=1:first_pts=0"
 
 
-def _on_grid(pictures: Pictures) -> str:
+def _on_grid(pictures: Pictures, places: str) -> str:
     """Whole pictures at a constant rate from time 0; the decoder has turned them upright already."""
     deinterlace = f"{DEINTERLACE}," if pictures.deinterlace else ""
     tonemap = f"{TONEMAP}," if pictures.tonemap else ""
-    return f"{deinterlace}fps={_ratio(pictures.rate)}:start_time=0,{tonemap}"
+    return f"{deinterlace}fps={_ratio(pictures.rate)}{places},{tonemap}"
+
+
+def _places(plan: Plan, chunk: Chunk) -> str:
+    """The places of the grid that a chunk keeps. The film's last chunk goes on to the source's end, as the whole would."""
+    bounds = {"start_pts": chunk.first, "end_pts": 0 if chunk is plan.split.chunks[-1] else chunk.end}
+    kept = ":".join(f"{name}={place}" for name, place in bounds.items() if place)
+    # Only the first chunk fills up from time 0: in another one that would hide a seek that landed too late.
+    return f"{'' if chunk.first else START},trim={kept}"
 
 
 def _ratio(value: Fraction) -> str:

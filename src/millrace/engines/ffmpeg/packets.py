@@ -1,6 +1,8 @@
 """Reader of FFmpeg's `framecrc` output over copied packets: exact times of every packet (libavformat/framecrcenc.c)."""
 
+from bisect import bisect_left
 from fractions import Fraction
+from itertools import pairwise
 
 from msgspec import Struct, field
 
@@ -9,33 +11,48 @@ UNKNOWN_TIME = -(2**63)
 
 
 class Packets(Struct):
-    """One stream's packets in ticks of `time_base`: presentation times, the key frames among them, the last one's length.
+    """One stream's packets in ticks of `time_base`: presentation times, those and the decoding times of the
+    key frames among them, the last one's length.
 
-    `corrupt` counts packets that the demuxer marked, `guessed` those without a presentation time of their own.
+    `corrupt` counts packets that the demuxer marked, `guessed` those without a presentation time of their own, `hidden`
+    those that an edit list hides. `backsteps` are times of packets that do not come after the one before.
     """
 
     time_base: Fraction = Fraction(1, 90000)
     times: list[int] = field(default_factory=list)
-    keys: list[int] = field(default_factory=list)
+    keys: list[tuple[int, int]] = field(default_factory=list)
     last_duration: int = 0
     corrupt: int = 0
     guessed: int = 0
+    hidden: int = 0
+    backsteps: list[int] = field(default_factory=list)
     _latest: int = 0
+    _decoded: int = UNKNOWN_TIME
 
     def add(self, dts: int, pts: int, duration: int, flags: int) -> None:
         """Count a packet, unless an edit list hides it."""
         if flags & CORRUPT:
             self.corrupt += 1
         if flags & DISCARD:
+            self.hidden += 1
             return
         time = dts if pts == UNKNOWN_TIME else pts
         self.guessed += pts == UNKNOWN_TIME
+        if dts <= self._decoded:
+            self.backsteps.append(time)
+        self._decoded = dts
         if not self.times or time >= self._latest:
             self._latest = time
             self.last_duration = duration
         self.times.append(time)
         if flags & KEY:
-            self.keys.append(time)
+            self.keys.append((time, dts))
+
+    def gops(self) -> tuple[int, ...]:
+        """For each key frame in order of time, how many frames are shown from it to the next."""
+        times = sorted(self.times)
+        places = [*(bisect_left(times, key) for key, _ in sorted(self.keys)), len(times)]
+        return tuple(later - earlier for earlier, later in pairwise(places))
 
 
 def read_packets(text: str) -> dict[int, Packets]:

@@ -84,7 +84,9 @@ def _refusal(text: str) -> EngineFailure:
 def _reject_short(head: printed.Headers, found: Probe, log: str) -> None:
     if head.declared_s is None or ESTIMATED in log:
         return
-    missing = head.declared_s - found.duration
+    # Matroska declares the time of its end, which is not its length where it begins late.
+    reach = found.duration + (max(found.start, Fraction(0)) if "matroska" in head.formats else 0)
+    missing = head.declared_s - reach
     if missing > SHORT_S and missing > head.declared_s * SHORT_RATIO:
         raise _refusal(
             f"is cut short: it declares {float(head.declared_s):.1f} s but holds {float(found.duration):.1f} s"
@@ -158,7 +160,11 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
         color=_color(words),
         attached_picture="(attached pic)" in header.text,
-        keyframes=tuple(time * base for time in sorted(stream.keys)),
+        keyframes=tuple(time * base for time, _ in sorted(stream.keys)),
+        key_decoding=tuple(dts * base for _, dts in sorted(stream.keys)),
+        gops=stream.gops(),
+        backsteps=tuple(time * base for time in stream.backsteps),
+        hidden=stream.hidden,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.split import Chunking
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Outcome
 from millrace.domain.sla import Classification
@@ -30,6 +31,15 @@ class Parameters(Request):
     fps: Annotated[float, msgspec.Meta(gt=0, le=240)] | None = None
     duration_s: (
         Annotated[float, msgspec.Meta(gt=0, le=3600, description="Seconds: the length of a generated test clip.")]
+        | None
+    ) = None
+    chunks: (
+        Annotated[
+            Chunking,
+            msgspec.Meta(
+                description="Whether the film may be encoded in chunks side by side; `auto`, where that is faster and proven."
+            ),
+        ]
         | None
     ) = None
 

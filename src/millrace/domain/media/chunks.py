@@ -1,0 +1,183 @@
+"""Whether a film is encoded whole or in chunks, and where it is cut. Pure.
+
+A cut is a frame number of the plan's grid, never a time. Every chunk runs the same filters on the same clock as the whole
+film would and keeps its own places of the grid, so what is exact does not depend on where the seek lands, as long as it
+lands at or before the first frame; one that lands later makes too few frames, which the check finds.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from fractions import Fraction
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from millrace.domain.media import chunk_costs as costs
+from millrace.domain.media.outputs import Pictures, Plan
+from millrace.domain.media.probe import Probe, VideoStream
+from millrace.domain.media.profile import Packaging, VideoCodec
+from millrace.domain.media.split import Chunk, Chunking, Split
+
+INDEXED = ("mov", "mp4", "matroska", "webm")
+"""Containers whose seek lands at or before the time that is asked for. MPEG-TS has no index, and its seek may land later
+(measured: 590 of 602 frames)."""
+JOINABLE = (Packaging.CMAF, Packaging.HLS, Packaging.MP4, Packaging.MKV, Packaging.WEBM)
+MEASURED = (VideoCodec.H264,)
+"""Codecs whose gain from chunks is measured; others are cut where somebody asks for it."""
+CUTTABLE = (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1, VideoCodec.VP9)
+QUARTER = Fraction(1, 4)
+"""Of a frame: what times in milliseconds are off by is less, and the next frame is further away."""
+FFMPEG_EARLY = Fraction(3, 23)
+"""Seconds that FFmpeg seeks earlier than it is told in containers that it takes to be ordered by decoding time."""
+NEIGHBOURS = 2
+"""Frames that deinterlacing looks back."""
+PER_CORE = 3
+"""The most chunks for each core: more of them balance better and decode more for nothing."""
+WORTH = 0.95
+"""Part of the time for the whole film that chunks must stay below; what is nearer is within the error of the estimate."""
+
+
+def with_split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = Chunking.AUTO) -> Plan:
+    """The plan with the division of its work for `cores` cores of one machine."""
+    return replace(plan, split=split(plan, probe, cores=max(1, cores), chunking=chunking))
+
+
+def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = Chunking.AUTO) -> Split:
+    """Whole or in chunks, with the reason."""
+    pictures, source = plan.pictures, _source(plan, probe)
+    if pictures is None or source is None or probe is None or not plan.videos:
+        return Split(reason="whole: nothing in it is a film from an input")
+    cost = costs.film(plan, source)
+    whole = Split(threads=costs.whole_threads(cores) if _is_measured(plan) else None)
+    obstacle = _obstacle(plan, probe, source, chunking)
+    if obstacle:
+        return replace(whole, reason=f"whole: {obstacle}")
+    starts = _starts(plan, pictures, probe, source)
+    unit = unit_frames(plan)
+    found = [_division(pictures, count, unit, starts) for count in _counts(len(starts), cores, chunking)]
+    timed = [
+        (costs.chunks_time(cost, chunks, at_once=cores + 1, cores=cores), len(chunks), chunks)
+        for chunks in found
+        if len(chunks) > 1
+    ]
+    if not timed:
+        return replace(whole, reason="whole: no key frame of the input lies where it could be cut")
+    time, count, chunks = min(timed)
+    part = time / costs.whole_time(cost, pictures.frames, cores)
+    gain = f"{part:.2f} of the time for the whole on {cores} core{'s' * (cores > 1)}"
+    if chunking is Chunking.AUTO and part > WORTH:
+        return replace(whole, reason=f"whole: {count} chunks would take {gain}")
+    lead = sum(chunk.lead for chunk in chunks)
+    return Split(
+        chunks=chunks,
+        at_once=min(cores + 1, count),
+        threads=max(1, cores // count) if _is_measured(plan) else None,
+        reason=f"{count} chunks of whole pieces of {unit} frames: expected {gain}, with {lead} frames decoded twice",
+    )
+
+
+def unit_frames(plan: Plan) -> int:
+    """The frames of the smallest piece that can be cut out: whole GOPs, and whole segments where there are any."""
+    video = plan.videos[0]
+    return max(video.gop_frames, round(plan.segment * video.rate)) if plan.packaging.is_segmented else video.gop_frames
+
+
+def _source(plan: Plan, probe: Probe | None) -> VideoStream | None:
+    if plan.pictures is None or plan.generated is not None or probe is None:
+        return None
+    return next((one for one in probe.video if one.index == plan.pictures.stream), None)
+
+
+def _obstacle(plan: Plan, probe: Probe, source: VideoStream, chunking: Chunking) -> str | None:
+    """Why this film is not cut: nobody wants it, or no test proves that it would be exact; None where it can be."""
+    unit = unit_frames(plan)
+    container = probe.formats[0] if probe.formats else "this container"
+    obstacles = (
+        (chunking is Chunking.NEVER, "chunks are switched off for this job"),
+        (plan.packaging not in JOINABLE, f"{plan.packaging} is not joined from pieces"),
+        (not set(INDEXED) & set(probe.formats), f"a seek in {container} is not exact"),
+        (not source.exact_times, "the container keeps no presentation times"),
+        (source.hidden > 0, f"an edit list hides {source.hidden} frames"),
+        (any(one.settings.codec not in CUTTABLE for one in plan.videos), "its codec is not joined from pieces"),
+        (
+            any(one.settings.bitrate_bps is not None for one in plan.videos),
+            "an average bit rate is kept over the whole film only",
+        ),
+        (plan.frames <= unit, f"it is not longer than one piece of {unit} frames"),
+        (
+            chunking is Chunking.AUTO and not _is_measured(plan),
+            f"what chunks gain is measured for {', '.join(MEASURED)} only",
+        ),
+    )
+    return next((text for applies, text in obstacles if applies), None)
+
+
+def _is_measured(plan: Plan) -> bool:
+    return all(one.settings.codec in MEASURED for one in plan.videos)
+
+
+def _counts(units: int, cores: int, chunking: Chunking) -> Sequence[int]:
+    most = min(units, max(2, cores * PER_CORE))
+    least = 2 if chunking is Chunking.ALWAYS else min(most, max(2, cores))
+    return range(least, most + 1, max(1, cores // 4))
+
+
+class _Start(Struct, frozen=True):
+    """Where reading begins for a chunk that begins with this piece, and how many frames are decoded for nothing then."""
+
+    seek: Fraction
+    lead: int
+
+
+def _starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -> list[_Start | None]:
+    """For each piece, how a chunk could begin with it; None where no key frame serves.
+
+    Some demuxers look for the last key frame by its presentation time and others by its decoding time, which is earlier
+    (measured: mp4). So the seek names a moment that lies after the first kind of time of the wanted key frame and before
+    the second kind of the next: whichever is meant, what is found is that key frame or an earlier one.
+    """
+    unit = unit_frames(plan)
+    # In quarters of a frame: whole numbers keep a long film fast.
+    keys = [int((time - probe.start) * pictures.rate * 4) for time in source.keyframes]
+    early = 0 if "mov" in probe.formats or "mp4" in probe.formats else int(FFMPEG_EARLY * pictures.rate * 4)
+    starts: list[_Start | None] = []
+    for first in range(0, plan.frames, unit):
+        reach = (first - (NEIGHBOURS if pictures.deinterlace else 0)) * 4 + 1
+        wanted = bisect_right(keys, reach) - 1
+        if wanted < 0:
+            starts.append(None)
+            continue
+        seek = source.keyframes[wanted] + QUARTER / pictures.rate
+        if wanted + 1 < len(source.key_decoding):
+            seek = min(seek, source.key_decoding[wanted + 1] - QUARTER / pictures.rate)
+        found = max(0, bisect_right(keys, keys[wanted] + 1 - early) - 1)
+        starts.append(_Start(max(seek - probe.start, Fraction(0)), max(0, first - keys[found] // 4)))
+    return starts
+
+
+def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[_Start | None]) -> tuple[Chunk, ...]:
+    """At most `count` chunks: each cut lies near its even share, where the fewest frames are decoded for nothing."""
+    even = Fraction(len(starts), count)
+    reach = int(even / 4)
+    cuts: list[tuple[int, _Start | None]] = [(0, None)]
+    for number in range(1, count):
+        place = round(even * number)
+        near = [
+            (start.lead + abs(one - place), one, start)
+            for one in range(max(cuts[-1][0] + 1, place - reach), min(place + reach + 1, len(starts)))
+            if (start := starts[one]) is not None
+        ]
+        if near:
+            _, cut, start = min(near, key=lambda one: one[:2])
+            cuts.append((cut, start))
+    ends = [*(cut * unit for cut, _ in cuts[1:]), pictures.frames]
+    return tuple(
+        Chunk(
+            number=number,
+            first=cut * unit,
+            end=end,
+            seek=start.seek if start else None,
+            lead=start.lead if start else 0,
+        )
+        for number, ((cut, start), end) in enumerate(zip(cuts, ends, strict=True))
+    )

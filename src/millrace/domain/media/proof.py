@@ -1,0 +1,105 @@
+"""What proves that an output is the film that was planned, as one document. Pure.
+
+The document says nothing that was not read back from the finished files. It is made only where the check found no
+difference; what it adds is the evidence, so that who distrusts a join can look it up instead of searching for it.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from millrace.domain.media.check import Produced, chunk_frames
+from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
+from millrace.domain.media.probe import AudioStream, VideoStream
+
+VERSION = 1
+NAME = "proof.json"
+"""The file's name beside the output."""
+
+Document = dict[str, object]
+
+
+def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Document:
+    """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have."""
+    return {
+        "version": VERSION,
+        "division": plan.split.reason,
+        "frames": plan.frames,
+        "frame_tolerance": plan.checks.frame_tolerance,
+        "duration_s": _seconds(plan.duration),
+        "chunks": [
+            {"number": chunk.number, "first_frame": chunk.first, "frames": chunk.frames} for chunk in plan.split.chunks
+        ],
+        "files": [
+            entry
+            for file in plan.files
+            if file.path in produced.probes
+            for entry in _streams(plan, file, produced, headers)
+        ],
+    }
+
+
+def with_checksums(document: Document, sums: Mapping[str, str], sizes: Mapping[str, int]) -> Document:
+    """The document with the SHA-256 and the size in bytes of every file of the output."""
+    return {**document, "checksums": {name: {"sha256": sums[name], "size": sizes[name]} for name in sorted(sums)}}
+
+
+def _streams(plan: Plan, file: OutputFile, produced: Produced, headers: Mapping[str, str]) -> list[Document]:
+    probe = produced.probes[file.path]
+    entries = []
+    if file.video and probe.video:
+        entries.append(_video(plan, file, file.video, probe.video[0], headers))
+    for wanted, found in zip(file.audio, probe.audio, strict=False):
+        entries.append(_audio(file, wanted, found))
+    return entries
+
+
+def _video(
+    plan: Plan, file: OutputFile, wanted: VideoOutput, found: VideoStream, headers: Mapping[str, str]
+) -> Document:
+    document: Document = {
+        "path": file.path,
+        "type": "video",
+        "codec": found.codec,
+        "size": f"{found.width}x{found.height}",
+        "pix_fmt": found.pix_fmt,
+        "color": {"space": found.color.space, "transfer": found.color.transfer, "primaries": found.color.primaries},
+        "frames": {"planned": wanted.frames, "found": found.frames},
+        "frame_rate": str(wanted.rate),
+        "on_the_grid": not found.is_vfr,
+        "decoding_times_rise": not found.backsteps,
+        "begins_s": _seconds(found.start - plan.origin),
+        "ends_s": _seconds(found.end - plan.origin),
+        "key_frames": len(found.keyframes),
+    }
+    if plan.split.chunks:
+        document["frames_of_chunks"] = list(chunk_frames(plan, wanted, found))
+        document["header_sha256"] = headers.get(wanted.name)
+        document["joins"] = [_join(plan, wanted, found, chunk.first) for chunk in plan.split.chunks[1:]]
+    return document
+
+
+def _join(plan: Plan, wanted: VideoOutput, found: VideoStream, frame: int) -> Document:
+    """One join: where it is, and whether the key frame that begins the second chunk stands exactly there."""
+    time = found.start + frame / wanted.rate
+    nearest = min(found.keyframes, key=lambda key: abs(key - time), default=None)
+    return {
+        "frame": frame,
+        "at_s": _seconds(time - plan.origin),
+        "off_by_s": None if nearest is None else _seconds(nearest - time),
+    }
+
+
+def _audio(file: OutputFile, wanted: AudioOutput, found: AudioStream) -> Document:
+    return {
+        "path": file.path,
+        "type": "audio",
+        "codec": found.codec,
+        "channels": found.channels,
+        "duration_s": {"planned": _seconds(wanted.duration), "found": _seconds(found.duration)},
+        "samples": round(found.duration * found.sample_rate),
+        "pieces": 1,
+    }
+
+
+def _seconds(value: Fraction) -> float:
+    return round(float(value), 6)

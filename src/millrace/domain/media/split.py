@@ -1,0 +1,55 @@
+"""How one film is divided for encoding, as data. Who encodes a chunk, and on which machine, is not said here.
+
+A chunk is whole in itself: with the plan, its own two frame numbers and a seek time, anyone who has the source makes the
+same bytes, in any order and beside any others. What is joined afterwards is named by the plan and the chunk alone.
+"""
+
+from enum import StrEnum
+from fractions import Fraction
+
+from msgspec import Struct
+
+
+class Chunking(StrEnum):
+    """Whether a job may be encoded in chunks; `auto` where that is faster and proven."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """Frames `first` to `end` (exclusive) of the plan's grid, a whole number of GOPs and segments.
+
+    `seek` is where reading begins, in seconds after the beginning of the source, at a key frame or before it: any earlier
+    one serves as well, so that no seek needs to be exact. None reads from the beginning. `lead` frames are decoded for nothing, as far as known.
+    """
+
+    number: int
+    first: int
+    end: int
+    seek: Fraction | None = None
+    lead: int = 0
+
+    @property
+    def frames(self) -> int:
+        """How many frames it makes."""
+        return self.end - self.first
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """The chunks in order of time; none where the film is encoded whole. `reason` says why, in a sentence.
+
+    `at_once` is how many chunks run side by side: one more than there are cores, so that none is idle at a chunk's end. `threads` is the number of threads for each encoder and decoder of a
+    command; None leaves it to the engine.
+    """
+
+    chunks: tuple[Chunk, ...] = ()
+    reason: str = ""
+    at_once: int = 1
+    threads: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """True where there are no chunks."""
+        return not self.chunks

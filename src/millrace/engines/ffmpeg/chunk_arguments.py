@@ -1,0 +1,146 @@
+"""Argument lists for a film that is encoded in chunks: one for each chunk, one for sound and text, one that muxes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from millrace.domain.media.chunks import unit_frames
+from millrace.domain.media.outputs import OutputFile, Pictures, Plan
+from millrace.domain.media.profile import Packaging
+from millrace.domain.media.split import Chunk
+from millrace.engines.engine import Command
+from millrace.engines.ffmpeg import arguments as whole
+from millrace.engines.ffmpeg.codecs import seconds, tag, video_options
+from millrace.engines.ffmpeg.encoders import chosen
+from millrace.engines.ffmpeg.filters import ladder_graph
+from millrace.engines.ffmpeg.reading import guarded, playlist, source
+from millrace.engines.joining import JOINED, PLAYLIST, chunk_folder, first_segment
+
+SIDES = "sides"
+"""The file that holds sound and text until they are muxed, where the packaging is one file."""
+ON_THE_FILMS_CLOCK = ("-copyts", "-start_at_zero")
+"""A chunk's frames keep the times that they have in the film, and so their places on the grid."""
+
+
+class Encoding(Struct, frozen=True, kw_only=True):
+    """What the argument lists are made of: `source` is read, `folder` gets the output, and `work` its pieces."""
+
+    binary: Path | str
+    plan: Plan
+    source: Path
+    folder: Path
+    work: Path
+    working: Iterable[str] | None
+
+
+def chunk_commands(one: Encoding, pictures: Pictures) -> tuple[Command, ...]:
+    """One command for each chunk, the longest first."""
+    ordered = sorted(one.plan.split.chunks, key=lambda chunk: (-(chunk.frames + chunk.lead), chunk.number))
+    return tuple(_chunk(one, pictures, chunk) for chunk in ordered)
+
+
+def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
+    plan = one.plan
+    folder = one.work / chunk_folder(chunk)
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *_reading(plan, chunk, one.source)]
+    argv += ["-filter_complex", ladder_graph(plan, pictures, chunk)]
+    for number, video in enumerate(plan.videos):
+        encoder = chosen(video.settings.codec, one.working)
+        argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads)]
+        # What the grid gives is final: one frame for each place, at its own time.
+        argv += ["-fps_mode", "passthrough"]
+        # Chapters would be those of the chunk, in a header that all chunks must share.
+        kept = plan.keep_metadata and plan.packaging is Packaging.CMAF
+        argv += ["-map_metadata", "0" if kept else "-1", "-map_chapters", "-1"]
+        argv += whole.segments_of(
+            replace(plan, packaging=Packaging.CMAF, segment=unit_frames(plan) / video.rate),
+            f"{video.name}/{PLAYLIST}",
+            first=first_segment(plan, chunk),
+        )
+    return Command(
+        argv=tuple(argv),
+        label=f"encode frames {chunk.first} to {chunk.end - 1}",
+        share=chunk.frames / pictures.frames,
+        cwd=folder,
+        folders=tuple(folder / video.name for video in plan.videos),
+        frames=chunk.frames,
+        reads=(one.source,),
+        writes=folder,
+    )
+
+
+def _reading(plan: Plan, chunk: Chunk, path: Path) -> tuple[str, ...]:
+    threads = () if plan.split.threads is None else ("-threads", str(plan.split.threads))
+    # Frames before the first place fall out by their number, so the seek need not drop any (and its own clock may differ).
+    seek = () if chunk.seek is None else ("-noaccurate_seek", "-ss", seconds(chunk.seek))
+    # Behind a seek, strict detection takes the leading pictures of an open GOP for damage; real damage is in the log.
+    strict = whole.STRICT if chunk.seek is None else ("-xerror",)
+    return (*strict, *threads, *ON_THE_FILMS_CLOCK, *seek, *source(path))
+
+
+def sides_commands(one: Encoding) -> tuple[Command, ...]:
+    """Sound and text, continuously from the beginning to the end: at a join, an encoder's delay would be heard."""
+    plan = one.plan
+    files = sides_files(plan)
+    if not files:
+        return ()
+    cwd = one.folder if plan.packaging.is_segmented else one.work
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *whole.STRICT, *source(one.source)]
+    for file in files:
+        argv += whole.file_options(plan, file, one.working)
+    folders = tuple(dict.fromkeys((cwd / file.path).parent for file in files))
+    command = Command(argv=tuple(argv), label="encode the sound", share=0.02, cwd=cwd, folders=folders, light=True)
+    return (replace(command, duration=plan.duration, reads=(one.source,), writes=cwd),)
+
+
+def sides_files(plan: Plan) -> tuple[OutputFile, ...]:
+    """The files of sound and text: those of the output, or one that is muxed into every rendition."""
+    if plan.packaging.is_segmented:
+        return tuple(file for file in plan.files if file.video is None)
+    first = plan.files[0]
+    if not first.audio and not first.subtitles:
+        return ()
+    return (replace(first, path=f"{SIDES}.{plan.packaging}", video=None),)
+
+
+def mux_commands(one: Encoding) -> tuple[Command, ...]:
+    """The command that copies joined segments, sound and text into the output's containers; none for CMAF."""
+    plan = one.plan
+    if plan.packaging is Packaging.CMAF:
+        return ()
+    files = [file for file in plan.files if file.video]
+    inputs: list[str] = []
+    for file in files:
+        name = file.video.name if file.video else ""
+        inputs += playlist(f"{one.work}/{JOINED}/{name}/{PLAYLIST}")
+    sides = sides_files(plan) if not plan.packaging.is_segmented else ()
+    for side in sides:
+        inputs += source(one.work / side.path)
+    beside = len(files)
+    described = None
+    if plan.keep_metadata:
+        described = beside + len(sides)
+        inputs += source(one.source)
+    argv = [*guarded(one.binary), "-n", *whole.STRICT, *inputs]
+    for number, file in enumerate(files):
+        argv += ["-map", f"{number}:v:0", "-c:v", "copy", *_tag(plan, file)]
+        argv += _copied("a", beside, file.audio) if sides else []
+        argv += _copied("s", beside, file.subtitles) if sides else []
+        argv += [*whole.metadata_options(described), *whole.target_options(plan, file)]
+    folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
+    command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
+    return (replace(command, reads=(one.work, one.source), writes=one.folder),)
+
+
+def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:
+    argv: list[str] = []
+    for place, stream in enumerate(streams):
+        argv += ["-map", f"{number}:{kind}:{place}", f"-c:{kind}:{place}", "copy"]
+        argv += whole.language_options(kind, place, stream)
+    return argv
+
+
+def _tag(plan: Plan, file: OutputFile) -> tuple[str, ...]:
+    return tag(file.video.settings.codec, plan.packaging) if file.video else ()

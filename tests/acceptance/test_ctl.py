@@ -126,21 +126,26 @@ def test_the_plan_is_reloaded_by_a_command_and_by_a_signal(
     plan.write_text("processes: {web: {command: [sleep, '1'], scale: many}}")
     done = shell.run("ctl", "reload")
     assert (done.code, done.out) == (1, "")
-    assert "cannot reload, and nothing was changed: processes.web.scale" in done.err
+    assert "cannot reload, and nothing was changed: line 1: processes.web.scale must be a number" in done.err
     plan.write_text(PLAN + "  bad: {command: [sh, -c, 'exit 3'], restart: never}\n")
     done = shell.run("ctl", "reload")
     assert done.code == 1
-    assert done.out.startswith("the plan was taken back, and the one before is in force: bad-0 has failed: exited with code 3\n")
+    assert done.out.startswith(
+        "the plan was taken back, and the one before is in force: bad-0 has failed: exited with code 3\n"
+    )
 
     def told(outcome: str) -> dict[str, Any]:
         assert running.stderr is not None
-        while True:
-            entry: dict[str, Any] = json.loads(running.stderr.readline())
+        for line in running.stderr:
+            if not line.startswith("{"):
+                continue  # a process printed it
+            entry: dict[str, Any] = json.loads(line)
             if (
                 entry["event"] in ("supervisor.reload", "supervisor.reload_refused")
                 and entry.get("outcome", "refused") == outcome
             ):
                 return entry
+        raise AssertionError("the supervisor has ended")
 
     assert told("rolled-back")["reload"] == 2
     plan.write_text(PLAN)

@@ -132,7 +132,7 @@ def test_a_process_follows_what_a_server_answers(tmp_path: Path) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        text = b'{"jobs": [{"waiting": 25}]}'
+        text = b'{"more": "' + 20_000 * b"x" + b'", "jobs": [{"waiting": 25}]}'  # it does not come in one piece
         writer.write(f"HTTP/1.1 {answers[0]}\r\ncontent-length: {len(text)}\r\n\r\n".encode() + text)
         await writer.drain()
         writer.close()
@@ -159,7 +159,7 @@ def test_a_process_follows_what_a_server_answers(tmp_path: Path) -> None:
 
 def test_logging_and_the_readiness_file_change_in_place(tmp_path: Path) -> None:
     old = "processes: {web: {command: [sh, -c, 'while read line; do echo $$line; done < pipe; exec sleep 1000'], logging: {labels: {}}}}"
-    ready = tmp_path / "ready"
+    ready, other = tmp_path / "ready", tmp_path / "other"
 
     async def said(rig: Rig, count: int) -> list[str]:
         found = await rig.until("/v1/processes/web/logs", lambda found: len(found["lines"]) >= count)
@@ -180,9 +180,12 @@ def test_logging_and_the_readiness_file_change_in_place(tmp_path: Path) -> None:
             assert ready.exists()
             print("word two", file=pipe, flush=True)
             assert (await said(rig, 2))[1] == "*** two"
-            rig.plan.write_text(new)
+            rig.plan.write_text(new + f"\nglobal: {{readiness: {{path: {other}}}}}\n")
             assert (await rig.post("/v1/reload"))["whole"] == ["readiness"]
-            assert not ready.exists()
+            assert (ready.exists(), other.exists()) == (False, True)
+            rig.plan.write_text(new)
+            assert (await rig.post("/v1/reload"))["outcome"] == "applied"
+            assert not other.exists()
         assert pids(rig, "web") == pid
         assert psutil.pid_exists(*pid)
 

@@ -484,4 +484,4 @@ class Supervisions(RuleBasedStateMachine):
 
 
 TestSupervisions = Supervisions.TestCase
-TestSupervisions.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSupervisions.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -306,6 +306,18 @@ def test_without_rollback_the_new_plan_stays_and_says_that_it_failed() -> None:
     assert outcome(it) is Outcome.APPLIED
 
 
+def test_what_a_plan_would_have_stopped_stays_where_that_is_taken_back_in_the_same_step() -> None:
+    old = a_plan(web=a_process("web", scale=2, health_check=CHECK))
+    rolling = Rolling(max_unavailable=0, max_surge=2, timeout_s=5)
+    it = Supervision(old)
+    it.reloads(changed(old, web={"env": {"X": "1"}, "scale": 1, "rolling": rolling}))
+    assert it.phase("web-2") is Phase.RUNNING
+    it.passes(6)
+    assert outcome(it) is Outcome.ROLLED_BACK
+    assert "-web-2" in it.log
+    assert "-web-1" not in it.log
+
+
 def test_a_plan_that_comes_while_another_is_on_its_way_takes_its_place_and_goes_back_to_the_one_that_was_up() -> None:
     old = a_plan(web=a_process("web", health_check=CHECK), same=a_process("same"))
     it = Supervision(old)

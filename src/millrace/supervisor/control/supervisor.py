@@ -110,7 +110,6 @@ class Supervisor:
             name: count for name, count in self.scales.items() if self.keeper.state.wanted.get(name) in (0, count)
         }
         self.lines.keep(plan.processes)
-        self.ledger.keep(plan.processes)
         self.news.ring()
 
     def told(self, news: Reloaded | Rolled | Rescaled) -> None:

@@ -101,6 +101,72 @@ def test_processes_are_steered_and_the_answer_comes_when_it_is_done(
     assert done.out.startswith("spare is failed (0 of 1 ready): cannot start nonesuch-program: no such program")
 
 
+def test_the_plan_is_reloaded_by_a_command_and_by_a_signal(
+    shell: Shell, plan: Path, running: "subprocess.Popen[str]"
+) -> None:
+    def pid(name: str) -> int:
+        return int(one(shell, name)["instances"][0]["pid"])
+
+    web, db = pid("web"), pid("db")
+    plan.write_text(
+        PLAN.replace("hunter2", "hunter3").replace("  spare:", "  extra:").replace("nonesuch-program", "cat")
+    )
+    done = shell.run("ctl", "reload", "--dry-run")
+    assert (done.code, done.out.splitlines()[1:]) == (0, ["  + extra", "  - spare", "  ~ db: env.PASSWORD (replaced)"])
+    assert "hunter" not in done.out
+    assert pid("db") == db
+    done = shell.run("ctl", "reload")
+    assert (done.code, done.out.splitlines()[0]) == (
+        0,
+        "the plan is in force; 1 added, 1 removed, 1 changed, 3 unchanged",
+    )
+    assert pid("db") != db
+    assert pid("web") == web
+
+    plan.write_text("processes: {web: {command: [sleep, '1'], scale: many}}")
+    done = shell.run("ctl", "reload")
+    assert (done.code, done.out) == (1, "")
+    assert "cannot reload, and nothing was changed: line 1: processes.web.scale must be a number" in done.err
+    plan.write_text(PLAN + "  bad: {command: [sh, -c, 'exit 3'], restart: never}\n")
+    done = shell.run("ctl", "reload")
+    assert done.code == 1
+    assert done.out.startswith(
+        "the plan was taken back, and the one before is in force: bad-0 has failed: exited with code 3\n"
+    )
+
+    def told(outcome: str) -> dict[str, Any]:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if not line.startswith("{"):
+                continue  # a process printed it
+            entry: dict[str, Any] = json.loads(line)
+            if (
+                entry["event"] in ("supervisor.reload", "supervisor.reload_refused")
+                and entry.get("outcome", "refused") == outcome
+            ):
+                return entry
+        raise AssertionError("the supervisor has ended")
+
+    assert told("rolled-back")["reload"] == 2
+    plan.write_text(PLAN)
+    running.send_signal(signal.SIGHUP)
+    assert told("applied")["reload"] == 3
+    assert [one["name"] for one in shell.run("ctl", "status", "-o", "json").json()["processes"]][-2:] == [
+        "spare",
+        "web",
+    ]
+    plan.write_text("processes: {}")
+    running.send_signal(signal.SIGHUP)
+    assert told("refused")["faults"]
+    assert pid("web") == web
+    done = shell.run("ctl", "restart", "--rolling", "web")
+    assert (done.code, done.out) == (0, "web is running (1 of 1 ready)\n")
+    assert pid("web") != web
+    done = shell.run("ctl", "scale", "web=auto")
+    assert done.code == 1
+    assert "is for a process with autoscale in its plan" in done.err
+
+
 def test_what_cannot_be_done_is_a_sentence(shell: Shell, running: "subprocess.Popen[str]") -> None:
     for words, code, said in (
         (("start", "web"), 1, "millrace: cannot start web: it is running already\n"),

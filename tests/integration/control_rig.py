@@ -12,11 +12,13 @@ import httpx2
 
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.runtime.clock import SystemClock
+from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.writer import Descriptor
-from millrace.supervisor.plan_document import plan_from
+from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.file import PlanFile
 
 PATIENCE_S = 30.0
 KEY = "key-of-the-test"
@@ -36,11 +38,15 @@ processes:
 class Rig:
     """A supervisor with its API, and a client."""
 
-    def __init__(self, supervisor: Supervisor, keeper: Keeper, client: httpx2.AsyncClient, running: Any) -> None:
+    def __init__(
+        self, supervisor: Supervisor, keeper: Keeper, client: httpx2.AsyncClient, running: Any, plan: Path
+    ) -> None:
         self.supervisor = supervisor
         self.keeper = keeper
         self.client = client
         self.running = running
+        self.plan = plan
+        """The file; what is written there counts from the next reload on."""
 
     async def get(self, path: str, *, status: int = 200, **more: Any) -> Any:
         response = await self.client.get(path, **more)
@@ -63,18 +69,24 @@ class Rig:
 @asynccontextmanager
 async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
     supervisor = Supervisor(SystemClock())
-
-    plan = plan_from(text, {})
+    source = PlanFile(folder / "plan.yaml", {})
+    source.path.write_text(text)
+    plan = source.read()
     nowhere = Descriptor(-1)
     logs = Logs(plan, clock=SystemClock(), targets={"stdout": nowhere, "stderr": nowhere}, heard=supervisor.printed)
     place = folder / "s.sock"
     doors = ControlDoors(supervisor, ControlSettings(socket=place), {})
+
+    def adopted(now: Plan) -> None:
+        logs.adopt(now)
+        supervisor.adopted(now)
+
     keeper = Keeper(
         plan, clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=folder,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=supervisor.heard,
-        happened=supervisor.ledger.note,
+        happened=supervisor.ledger.note, adopted=adopted, told=supervisor.told,
     )  # fmt: skip
-    supervisor.attach(keeper)
+    supervisor.attach(keeper, Reloader(source, keeper, SystemClock()))
     running = asyncio.create_task(keeper.run())
     try:
         async with (
@@ -83,7 +95,7 @@ async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
                 transport=httpx2.AsyncHTTPTransport(uds=str(place)), base_url="http://supervisor", timeout=PATIENCE_S
             ) as client,
         ):
-            yield Rig(supervisor, keeper, client, running)
+            yield Rig(supervisor, keeper, client, running, source.path)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

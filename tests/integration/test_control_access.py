@@ -141,7 +141,7 @@ def test_every_change_is_written_down_with_who_and_what(tmp_path: Path) -> None:
             (f"uid:{os.geteuid()}", "admin", "POST", "/v1/processes/web/signal", 200),
         ]  # fmt: skip
         scaled = entries[0]
-        assert (scaled["client"], scaled["request"]) == ("127.0.0.1", {"desired": 2, "delta": None})
+        assert (scaled["client"], scaled["request"]) == ("127.0.0.1", {"desired": 2, "delta": None, "auto": False})
         assert (scaled["before"]["desired"], scaled["after"]["desired"]) == (1, 2)
         assert scaled["after"]["instances"]["web-1"] == {"state": "running", "run": 1}
         assert (entries[1]["before"]["paused"], entries[1]["after"]["paused"]) == (False, True)

@@ -1,88 +1,13 @@
 """The supervisor with real processes: order, output, restarts, health, and an end that leaves nothing behind."""
 
-import asyncio
 import os
-import random
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from keeper_stage import Stage, descriptors, lives, stage
 
-from millrace.process.look import read_process
-from millrace.process.values import Batch
-from millrace.runtime.clock import SystemClock
-from millrace.supervisor.keeper import Keeper
-from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import plan_from
-from millrace.supervisor.state import Id, Instance, Phase, Renewed, Wanted
-
-PATIENCE_S = 30.0
-
-
-class Stage:
-    """A keeper that runs, and what was seen of it."""
-
-    def __init__(self, plan: Plan, cwd: Path) -> None:
-        self.lines: list[tuple[str, str]] = []
-        self.changes: list[tuple[str, Phase, bool]] = []
-        self._news = asyncio.Event()
-        self.keeper = Keeper(
-            plan, clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=cwd,
-            output=self._output, changed=self._changed,
-        )  # fmt: skip
-        self.run = asyncio.create_task(self.keeper.run())
-        self.run.add_done_callback(lambda _: self._news.set())
-
-    async def _output(self, each: Id, batch: Batch) -> None:
-        # A shell says `Terminated` of a child that got the signal before it.
-        self.lines += [(str(each), line.text) for line in batch.lines if line.text != "Terminated"]
-        self._news.set()
-
-    def _changed(self, each: Id, instance: Instance | None) -> None:
-        if instance is not None:
-            self.changes.append((str(each), instance.phase, instance.ready))
-        self._news.set()
-
-    async def until(self, seen: Callable[[], bool]) -> None:
-        """Wait for news until it is so."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not seen():
-                self._news.clear()
-                await self._news.wait()
-
-    def phase(self, name: str) -> Phase | None:
-        process, _, index = name.rpartition("-")
-        instance = self.keeper.state.instances.get(Id(process, int(index)))
-        return None if instance is None else instance.phase
-
-    def said(self, name: str) -> list[str]:
-        return [text for who, text in self.lines if who == name]
-
-    async def ended(self) -> int:
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.run
-
-
-def lives(pid: str) -> bool:
-    found = read_process(int(pid))
-    return found is not None and found.alive
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def stage(text: str, cwd: Path, play: Callable[[Stage], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        it = Stage(plan_from(text, {}), cwd)
-        try:
-            await play(it)
-        finally:
-            it.run.cancel()
-            await asyncio.gather(it.run, return_exceptions=True)
-
-    asyncio.run(whole())
+from millrace.supervisor.state import Id, Phase, Renewed, Wanted
 
 
 def test_a_stack_comes_up_in_order_and_goes_down_in_the_other(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A whole supervision in virtual time: the machine, and processes that do what a test says."""
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -21,12 +22,22 @@ from millrace.supervisor.state import (
     HaltHooks,
     Hooked,
     Id,
+    Late,
+    Limit,
+    LimitReload,
     Looked,
     Notified,
     NotSpawned,
     Overdue,
     Phase,
     Probe,
+    Prove,
+    Proven,
+    Reloaded,
+    ReloadLate,
+    Replanned,
+    Rescaled,
+    Rolled,
     RunHooks,
     Signed,
     Skipped,
@@ -67,7 +78,6 @@ class Supervision:
         hook: Callable[[RunHooks], str | None] = lambda _: "", wall: datetime = EPOCH,
     ) -> None:  # fmt: skip
         """`hook` says why the hooks of a moment fail, the empty text that they work, None that they go on."""
-        self.plan = plan
         self.wall = wall  # what the wall clock shows while the monotonic one shows 0
         self.signs: list[str] = []
         self.skipped: list[str] = []
@@ -80,16 +90,28 @@ class Supervision:
         self.probed: list[Id] = []
         self._can_start = can_start
         self._stops = stops
+        self.told: list[str] = []
+        self._wakes: list[tuple[float, int, Event]] = []
+        self._events: deque[Event] = deque()
+        self._count = 0
+        self.plans = 0
         self._awaited: dict[Id, tuple[float, int]] = {}
-        self._wakes: list[tuple[float, Id, int]] = []
         self.state = State()
+        self._busy = True
         self.state, effects = begin(plan)
         self._do(effects)
+        self._work()
         self.look()
 
+    @property
+    def plan(self) -> Plan:
+        return self.state.plan
+
     def post(self, event: Event) -> None:
-        self.state, effects = step(self.plan, self.state, event)
-        self._do(effects)
+        """As the keeper does: whoever works on the first event goes on with those that come of it."""
+        self._events.append(event)
+        if not self._busy:
+            self._work()
 
     def ends(self, name: str, code: int | None = 0, draw: float = 0.5) -> None:
         """The process ends by itself."""
@@ -111,6 +133,18 @@ class Supervision:
         """The whole is told to stop."""
         self.post(Ending())
 
+    def _work(self) -> None:
+        self._busy = True
+        while self._events:
+            self.state, effects = step(self.state, self._events.popleft())
+            self._do(effects)
+        self._busy = False
+
+    def reloads(self, plan: Plan) -> None:
+        """Another plan comes."""
+        self.plans += 1
+        self.post(Replanned(plan, self.plans))
+
     def passes(self, seconds: float) -> None:
         """Time goes by, and what is due comes."""
         until = self.now_s + seconds
@@ -124,8 +158,8 @@ class Supervision:
                 self.now_s = self._look_s
                 self.look()
             elif wake_s <= until:
-                self.now_s, each, run = heapq.heappop(self._wakes)
-                self.post(Due(each, run))
+                self.now_s, _, event = heapq.heappop(self._wakes)
+                self.post(event)
             else:
                 break
         self.now_s = until
@@ -167,6 +201,10 @@ class Supervision:
     def reason(self, name: str) -> str:
         return self.state.instances[ident(name)].reason
 
+    def _later(self, after_s: float, event: Event) -> None:
+        self._count += 1  # so that those of the same moment come in their order
+        heapq.heappush(self._wakes, (self.now_s + after_s, self._count, event))
+
     def _do(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             match effect:
@@ -184,7 +222,20 @@ class Supervision:
                     if self._stops:
                         self.post(Ended(effect.id, effect.run, self.now_s, None, "was killed by SIGTERM (15)", 0.5))
                 case Wake():
-                    heapq.heappush(self._wakes, (self.now_s + effect.after_s, effect.id, effect.run))
+                    self._later(effect.after_s, Due(effect.id, effect.run))
+                case Prove():
+                    self._later(effect.after_s, Proven(effect.id, effect.run, effect.spell))
+                case Limit():
+                    self._later(effect.after_s, Late(effect.id, effect.ticket))
+                case LimitReload():
+                    self._later(effect.after_s, ReloadLate(effect.number))
+                case Reloaded():
+                    why = f": {effect.reload.why}" if effect.reload.why else ""
+                    self.told.append(f"{effect.reload.number} {effect.reload.outcome}{why}")
+                case Rolled():
+                    self.told.append(f"{effect.process} {effect.halted or 'rolled'}")
+                case Rescaled():
+                    self.told.append(f"{effect.process} {effect.before} to {effect.now}: {effect.why}")
                 case Await():
                     self._await(effect)
                 case Probe():

@@ -136,7 +136,8 @@ def test_the_wait_grows_to_its_cap_and_never_overflows() -> None:
 
 
 def test_who_ran_long_enough_begins_anew_with_the_attempts() -> None:
-    it = Supervision(a_plan(job=a_process("job", restart=Restart(max_attempts=2, backoff_max_s=1, stable_s=10))))
+    job = a_process("job", restart=Restart(max_attempts=2, backoff_max_s=1, stable_s=10))
+    it = Supervision(a_plan(job=job, other=a_process("other")))
     for _ in range(6):
         it.passes(12)
         it.ends("job", 1)
@@ -149,6 +150,15 @@ def test_who_ran_long_enough_begins_anew_with_the_attempts() -> None:
     assert it.phase("job") is Phase.RUNNING
     it.ends("job", 1)
     assert it.phase("job") is Phase.BACKING_OFF  # its counter is fresh
+
+
+def test_nothing_starts_once_nothing_is_left_to_keep() -> None:
+    it = Supervision(a_plan(job=a_process("job", kind=Kind.ONESHOT, restart=Restart(policy=Policy.NEVER))))
+    it.ends("job")
+    assert it.finished == 0
+    it.post(Wanted("job", 1))
+    it.reloads(a_plan(web=a_process("web")))
+    assert it.log == ["+job-0"]
 
 
 def test_what_cannot_be_started_fails_alone() -> None:

@@ -11,8 +11,8 @@ from millrace.supervisor.plan_document import PlanError, plan_from
 from millrace.supervisor.schedule.values import Overlap
 
 KEYS = (
-    "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "heartbeat", "hooks",
-    "initial_state", "limits", "logging", "nice", "oom_score_adj", "overlap", "restart", "scale", "schedule",
+    "autoscale", "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "heartbeat", "hooks",
+    "initial_state", "limits", "logging", "nice", "oom_score_adj", "overlap", "restart", "rolling", "scale", "schedule",
     "schedule_max_concurrent", "schedule_timeout", "schedule_timezone", "shutdown", "stderr", "stdout", "tune", "type",
     "umask", "user", "working_dir",
 )  # fmt: skip

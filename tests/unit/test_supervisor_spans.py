@@ -11,10 +11,10 @@ from supervision import Supervision, a_job, a_plan, a_process, ident
 from millrace.supervisor.happenings import Checked, HookRan, JobRan
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Restart
+from millrace.supervisor.plan import Policy, Restart
 from millrace.supervisor.schedule.jobs import By, Outcome, Run
 from millrace.supervisor.spans import Spans
-from millrace.supervisor.state import Changed, Effect, Ending, Gone, Renewed, Wanted
+from millrace.supervisor.state import Changed, Effect, Ending, Gone, Reloaded, Renewed, Wanted
 from millrace.telemetry.tracing import Attributes, Span, exporter_of, tracer_from
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,9 +67,11 @@ class Traced(Supervision):
                 self.spans.changed(effect.id, effect.instance)
             elif isinstance(effect, Gone):
                 self.spans.changed(effect.id, None)
+            elif isinstance(effect, Reloaded):
+                self.spans.told(effect)
         super()._do(effects)
 
-    def told(self) -> list[str]:
+    def drawn(self) -> list[str]:
         lines, self.book.lines = self.book.lines, []
         return lines
 
@@ -84,7 +86,7 @@ def test_a_start_of_everything_is_one_trace() -> None:
     it.answers("db-0", well=False)
     it.spans.happened(checked("db-0", None))
     it.answers("db-0", well=True)
-    assert it.told() == [
+    assert it.drawn() == [
         "supervisor.start > process.start db-0 > health_check db-0 ! refused",
         "supervisor.start > process.start db-0 > health_check db-0",
         "supervisor.start > process.start db-0",
@@ -92,21 +94,21 @@ def test_a_start_of_everything_is_one_trace() -> None:
         "supervisor.start",
     ]
     it.spans.happened(checked("db-0", None))  # it goes on for ever, and is not told
-    assert it.told() == []
+    assert it.drawn() == []
     it.spans.happened(checked("db-0", "refused"))
-    assert it.told() == ["health_check db-0 ! refused"]
+    assert it.drawn() == ["health_check db-0 ! refused"]
     assert it.book.open == []
 
 
 def test_a_crash_is_a_restart_until_it_is_ready_again() -> None:
     it = Traced(a_plan(web=a_process("web", restart=Restart(max_attempts=2))))
-    it.told()
+    it.drawn()
     it.ends("web-0", code=3)
     it.passes(100)
-    assert it.told()[-2:] == ["process.restart web-0 > process.start web-0", "process.restart web-0"]
+    assert it.drawn()[-2:] == ["process.restart web-0 > process.start web-0", "process.restart web-0"]
     it.ends("web-0", code=3)
     it.post(Wanted("web", 0))
-    assert it.told() == ["process.restart web-0 ! it was stopped instead"]
+    assert it.drawn() == ["process.restart web-0 ! it was stopped instead"]
     assert it.book.open == []
 
 
@@ -117,19 +119,19 @@ def test_a_process_that_is_given_up_ends_its_restart_with_the_reason() -> None:
         it.passes(5)
     assert it.phase("web-0").value == "failed"
     why = it.state.instances[ident("web-0")].reason
-    assert it.told()[-2:] == [f"process.restart web-0 > process.start web-0 ! {why}", f"process.restart web-0 ! {why}"]
+    assert it.drawn()[-2:] == [f"process.restart web-0 > process.start web-0 ! {why}", f"process.restart web-0 ! {why}"]
     assert it.book.open == []
 
 
 def test_a_restart_holds_its_stop_and_its_start() -> None:
     it = Traced(a_plan(web=a_process("web")), stops=False)
-    it.told()
+    it.drawn()
     it.post(Renewed("web"))
     it.spans.happened(
         HookRan(id=ident("web-0"), moment=Moment.PRE_STOP, hook="h", attempt=1, at=NOW, took_s=1.0, fault="no")
     )
     it.ends("web-0", code=None)
-    assert it.told() == [
+    assert it.drawn() == [
         "process.restart web-0 > process.stop web-0 > hook web-0 ! no",
         "process.restart web-0 > process.stop web-0",
         "process.restart web-0 > process.start web-0",
@@ -138,19 +140,38 @@ def test_a_restart_holds_its_stop_and_its_start() -> None:
     assert it.book.open == []
 
 
+def test_a_change_of_the_plan_is_a_span_that_says_what_became_of_it() -> None:
+    it = Traced(a_plan(web=a_process("web")))
+    it.drawn()
+    it.reloads(a_plan(web=a_process("web"), other=a_process("other", health_check=CHECK)))
+    it.answers("other-0", well=True)
+    it.passes(1)
+    assert it.drawn() == ["process.start other-0", "supervisor.reload"]
+    it.reloads(
+        a_plan(
+            web=a_process("web"),
+            other=a_process("other", health_check=CHECK),
+            bad=a_process("bad", restart=Restart(policy=Policy.NEVER)),
+        )
+    )
+    it.ends("bad-0", code=1)
+    lines = it.drawn()
+    assert [line for line in lines if line.startswith("supervisor.reload ! rolled-back: bad-0")]
+    assert it.book.open == []
+
+
 def test_an_end_of_everything_is_one_trace() -> None:
     it = Traced(
         a_plan(db=a_process("db"), web=a_process("web", "db"), slow=a_process("slow", health_check=CHECK)), stops=False
     )
-    it.told()
+    assert it.drawn()[-1] == "supervisor.start"
     it.post(Ending())
     it.ends("web-0")
     it.ends("db-0")
     it.ends("slow-0")
     it.spans.happened(HookRan(id=None, moment=Moment.POST_STOP, hook="bye", attempt=1, at=NOW, took_s=1.0, fault=None))
     it.spans.close()
-    assert it.told() == [
-        "supervisor.start",
+    assert it.drawn() == [
         "supervisor.start > process.start slow-0 ! it was stopped before it was ready",
         "supervisor.shutdown > process.stop web-0",
         "supervisor.shutdown > process.stop db-0",
@@ -167,7 +188,7 @@ def test_what_is_scaled_away_leaves_nothing_open() -> None:
     it.post(Wanted("web", 1))
     it.ends("web-1")
     it.ends("web-2")
-    it.told()
+    it.drawn()
     assert it.book.open == []
 
 
@@ -185,7 +206,7 @@ def test_a_run_at_its_time_is_a_span_and_no_restart() -> None:
         how="late",
     )
     it.spans.happened(JobRan("job", run))
-    lines = it.told()
+    lines = it.drawn()
     assert lines[-1] == "job job ! timed-out: late"
     assert not [line for line in lines if "restart" in line]
     assert it.book.open == []

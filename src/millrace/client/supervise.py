@@ -1,6 +1,6 @@
 """What can be asked of a supervisor."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +21,10 @@ from millrace.wire.v1.supervise import (
     PlanView,
     ProcessList,
     ProcessView,
+    ReloadView,
+    RescaleView,
     ResourcesView,
+    RollView,
     RunList,
     ScaleRequest,
     ScheduleView,
@@ -33,7 +36,15 @@ from millrace.wire.v1.supervise import (
     TriggerView,
 )
 
+News = ChangeView | ReloadView | RollView | RescaleView
+"""What the stream of changes tells."""
 _CHANGE = msgspec.json.Decoder(ChangeView)
+_NEWS: Mapping[str, msgspec.json.Decoder[News]] = {
+    "change": msgspec.json.Decoder(ChangeView),
+    "reload": msgspec.json.Decoder(ReloadView),
+    "roll": msgspec.json.Decoder(RollView),
+    "rescale": msgspec.json.Decoder(RescaleView),
+}
 
 
 def processes() -> Call[ProcessList]:
@@ -51,10 +62,12 @@ def health() -> Call[SupervisorHealth]:
     return calls.get("/v1/health", SupervisorHealth)
 
 
-def steer(name: str, verb: str, *, wait_s: int, request: ScaleRequest | None = None) -> Call[SteerView]:
+def steer(
+    name: str, verb: str, *, wait_s: int, request: ScaleRequest | None = None, rolling: bool = False
+) -> Call[SteerView]:
     """`start`, `stop`, `restart` or `scale`, waiting up to `wait_s` seconds for the rest."""
     return calls.post(
-        f"/v1/processes/{segment(name)}/{verb}?wait={wait_s}",
+        f"/v1/processes/{segment(name)}/{verb}?wait={wait_s}{'&rolling=true' if rolling else ''}",
         SteerView,
         request,
         repeat=Repeat.UNSENT,
@@ -126,6 +139,16 @@ def logs(name: str, *, limit: int, after: int | None = None) -> Call[LinesView]:
     return calls.get(f"/v1/processes/{segment(name)}/logs", LinesView, query=query)
 
 
+def reload(*, wait_s: int, dry_run: bool) -> Call[ReloadView]:
+    """Read the plan again, waiting up to `wait_s` seconds for what becomes of it; or see what that would change."""
+    return calls.post(
+        f"/v1/reload?wait={wait_s}{'&dry_run=true' if dry_run else ''}",
+        ReloadView,
+        repeat=Repeat.UNSENT,
+        silence_s=wait_s + calls.QUICK_TIMEOUT_S,
+    )
+
+
 def resources(name: str | None = None, *, since: float | None = None) -> Call[ResourcesView]:
     """What every instance uses now; of one process, also over the last minutes, or after a time in seconds since 1970."""
     if name is None:
@@ -165,7 +188,7 @@ async def follow(client: AsyncClient) -> AsyncIterator[ChangeView | None]:
                 yield _CHANGE.decode(event.data) if event.name == "change" else None
 
 
-def changes(client: Client) -> Iterator[ChangeView | None]:
+def changes(client: Client) -> Iterator[News | None]:
     """Changes as they come, until the supervisor ends; None where some were missed.
 
     Raises:
@@ -179,8 +202,8 @@ def changes(client: Client) -> Iterator[ChangeView | None]:
             with client.stream(call) as response:
                 for event in sse.parse(response.iter_lines()):
                     after = event.id or after
-                    if event.name == "change":
-                        yield _CHANGE.decode(event.data)
+                    if event.name in _NEWS:
+                        yield _NEWS[event.name].decode(event.data)
                     elif event.name == "gap":
                         yield None
             return

@@ -91,6 +91,17 @@ class Call(Struct, Generic[B], kw_only=True):
             raise invalid(FieldError(field=name, message=f"must be a whole number from {least} to {most}"))
         return int(text)
 
+    def truth(self, name: str) -> bool:
+        """A parameter that is `true` or `false`; False where it is missing.
+
+        Raises:
+            RefusalError: it is something else.
+        """
+        value = self.one(name)
+        if value not in (None, "true", "false"):
+            raise invalid(FieldError(field=name, message="must be true or false"))
+        return value == "true"
+
     def required_integer(self, name: str, *, least: int = 0, most: int = 2**53) -> int:
         """A whole number among the parameters, or a refusal that names it as missing."""
         value = self.integer(name, least=least, most=most)

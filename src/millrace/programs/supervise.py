@@ -3,10 +3,10 @@
 import asyncio
 import os
 import random
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import millrace
@@ -18,16 +18,20 @@ from millrace.process.signals import inherit_nothing
 from millrace.process.values import Stream
 from millrace.process.warden import Warden
 from millrace.programs.control_doors import KEY_VARIABLE, ControlDoors, ControlSettings
+from millrace.programs.supervise_signals import Signals
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.supervisor.audit_trail import Trail
+from millrace.supervisor.change.news import log_news
+from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.happenings import Happening
-from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.keeper import Keeper, News
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.spans import Spans
 from millrace.supervisor.state import Id, Instance
 from millrace.telemetry.logs import logger
@@ -37,8 +41,6 @@ from millrace.telemetry.tracing import tracer_from
 log = logger("supervisor")
 _OURS = {KEY_VARIABLE, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 """Variables that are meant for us: no process speaks for the supervisor to who started it."""
-_END = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-_DEAF = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}  # each would end us
 
 
 class Watcher:
@@ -67,97 +69,153 @@ async def supervise(
     cwd: Path,
     control: ControlSettings,
     watcher: Watcher | None = None,
+    source: PlanFile | None = None,
 ) -> int:
     """Keep what the plan says; returns the exit code when nothing is left. `watcher` hears what happens.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
-    other signals that would end us are ignored (SIGHUP only where no terminal sent it). To be called once, in a process
-    of its own: it adopts orphans, and marks itself, so that whatever it starts is found and killed also when it is itself
-    killed.
+    other signals that would end us are ignored. SIGHUP reads the plan of `source` again, where that is given, the plan
+    forwards none, and no terminal sent it. To be called once, in a process of its own: it adopts orphans, and marks
+    itself, so that whatever it starts is found and killed also when it is itself killed.
 
     Raises:
         SettingError: the control API cannot be served as it was asked for; nothing was started.
     """
     clock = SystemClock()
     supervisor = Supervisor(clock, secrets=_secrets(environ), trail=_trail(control.audit))
+    async with AsyncExitStack() as opened:  # what was opened last is closed first
+        spans = _spans(supervisor, environ, opened)
+        opened.callback(supervisor.trail.close)
+        doors = ControlDoors(supervisor, control, environ)
+        opened.callback(doors.close)
+        _mark_what_we_start(opened)
+        orphans = Orphans(clock)
+        opened.push_async_callback(orphans.stop)
+        keeping = _Keeping(
+            plan, clock=clock, environ=environ, cwd=cwd, supervisor=supervisor, watcher=watcher or Watcher(),
+            spans=spans, source=source,
+        )  # fmt: skip
+        opened.push_async_callback(keeping.close)
+        orphans.start()
+        return await keeping.run(doors)
 
-    def seen(each: Id, entries: Sequence[Entry]) -> None:
-        keeper.saw(each, entries)
 
-    logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=seen)
+class _Keeping:
+    """A keeper, and whoever hears what it does: its control, the log, the files, traces, a watcher."""
 
-    watcher = watcher or Watcher()
-    spans = _spans(environ, clock, supervisor)
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        clock: Clock,
+        environ: Mapping[str, str],
+        cwd: Path,
+        supervisor: Supervisor,
+        watcher: Watcher,
+        spans: Spans | None,
+        source: PlanFile | None,
+    ) -> None:
+        self._plan = plan
+        self._supervisor = supervisor
+        self._watcher = watcher
+        self._spans = spans
+        self._logs = Logs(plan, clock=clock, targets=_targets(), heard=supervisor.printed, seen=self._seen)
+        self._keeper = Keeper(
+            plan, clock=clock, chance=random.SystemRandom(), cwd=cwd,
+            environ={name: value for name, value in environ.items() if name not in _OURS},
+            output=self._logs.output, opening=self._logs.opening, closing=self._logs.closing,
+            changed=self._changed, happened=self._happened, adopted=self._adopted, told=self._told,
+        )  # fmt: skip
+        self._reloader = None if source is None else Reloader(source, self._keeper, clock)
+        self._signals = Signals(
+            end=partial(watcher.told_to_end, self._keeper), pass_on=self._keeper.pass_on,
+            terminal=sys.stdin is not None and sys.stdin.isatty(),
+            reload=None if self._reloader is None else partial(self._reloader.asked, "SIGHUP"),
+        )  # fmt: skip
+        supervisor.attach(self._keeper, self._reloader)
 
-    def changed(each: Id, instance: Instance | None) -> None:
-        if instance is None:
-            logs.forget(each)
-        supervisor.heard(each, instance)
-        watcher.changed(keeper, each, instance)
-        if spans is not None:
-            spans.changed(each, instance)
-
-    def happened(one: Happening) -> None:
-        supervisor.ledger.note(one)
-        if spans is not None:
-            spans.happened(one)
-
-    doors = ControlDoors(supervisor, control, environ)
-    warden = _be_found()
-    inherited = {name: value for name, value in environ.items() if name not in _OURS}
-    keeper = Keeper(
-        plan, clock=clock, chance=random.SystemRandom(), environ=inherited, cwd=cwd,
-        output=logs.output, opening=logs.opening, closing=logs.closing, changed=changed,
-        happened=happened,
-    )  # fmt: skip
-    supervisor.attach(keeper)
-    orphans = Orphans(clock)
-    orphans.start()
-    try:
+    async def run(self, doors: ControlDoors) -> int:
+        """Keep everything and answer at the doors; returns the exit code when nothing is left."""
         # The processes do not wait for the server's imports, and a signal finds the keeper at work.
-        running = asyncio.create_task(keeper.run(), name="keeper")
-        with _signals(plan, keeper, watcher), events_to(logs.writers["stderr"], instead_of=sys.stderr):
+        running = asyncio.create_task(self._keeper.run(), name="keeper")
+        self._follow(self._plan)
+        with self._signals, events_to(self._logs.writers["stderr"], instead_of=sys.stderr):
             try:
                 async with doors:
                     return await running
             except BaseException:
-                keeper.end()
+                self._keeper.end()
                 await running
                 raise
-    finally:
-        doors.close()
-        await supervisor.resources.close()
-        await logs.close()
-        supervisor.trail.close()
-        await orphans.stop()
-        close_grounds()
-        if warden is not None:
-            warden.dismiss()
-        if spans is not None:
-            spans.close()  # the last, as it may wait for a collector
+
+    async def close(self) -> None:
+        """Nothing more is to be heard."""
+        if self._reloader is not None:
+            await self._reloader.close()
+        await self._supervisor.resources.close()
+        await self._logs.close()
+
+    def _follow(self, plan: Plan) -> None:
+        """Heed what this plan says of signals, and of its files."""
+        self._signals.heed(plan)
+        if self._reloader is not None:
+            self._reloader.follow(plan)
+
+    def _seen(self, each: Id, entries: Sequence[Entry]) -> None:
+        self._keeper.saw(each, entries)
+
+    def _changed(self, each: Id, instance: Instance | None) -> None:
+        if instance is None:
+            self._logs.forget(each)
+        self._supervisor.heard(each, instance)
+        self._watcher.changed(self._keeper, each, instance)
+        if self._spans is not None:
+            self._spans.changed(each, instance)
+
+    def _happened(self, one: Happening) -> None:
+        self._supervisor.ledger.note(one)
+        if self._spans is not None:
+            self._spans.happened(one)
+
+    def _adopted(self, plan: Plan) -> None:
+        self._logs.adopt(plan)
+        self._supervisor.adopted(plan)
+        self._follow(plan)
+
+    def _told(self, news: News) -> None:
+        log_news(news)
+        self._supervisor.told(news)
+        if self._spans is not None:
+            self._spans.told(news)
 
 
-def _be_found() -> Warden | None:
-    """Make whatever is started from now on recognisable as ours, and have somebody wait for our end."""
+def _spans(supervisor: Supervisor, environ: Mapping[str, str], opened: AsyncExitStack) -> Spans | None:
+    """What tells a collector of what happens, where the environment names one."""
+    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
+    if tracer is None:
+        return None
+    spans = Spans(tracer, now=supervisor.clock.now, state=lambda: supervisor.keeper.state)
+    opened.callback(spans.close)  # opened first, so that it is closed last: it may wait for a collector
+    return spans
+
+
+def _mark_what_we_start(opened: AsyncExitStack) -> None:
+    """Whatever carries our mark is found and killed also when we are ourselves killed."""
     inherit_nothing()
     mark = own_mark()
     # Before the mark and the group are ours, as it must be in neither.
     warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
+    if warden is not None:
+        opened.callback(warden.dismiss)
+    opened.callback(close_grounds)
     grounds().gather()
     carry(mark)
-    return warden
 
 
 def _secrets(environ: Mapping[str, str]) -> list[str]:
     """Values of the environment, which a plan may have taken in, whose names say that they are secrets."""
     redactor = Redactor()
     return [value for name, value in environ.items() if redactor.value(value, name) == MASK]
-
-
-def _spans(environ: Mapping[str, str], clock: Clock, supervisor: Supervisor) -> Spans | None:
-    """None where nobody is to hear of spans."""
-    tracer = tracer_from(environ, service="millrace-supervisor", version=millrace.__version__)
-    return None if tracer is None else Spans(tracer, now=clock.now, state=lambda: supervisor.keeper.state)
 
 
 def _trail(path: Path | None) -> Trail:
@@ -167,24 +225,6 @@ def _trail(path: Path | None) -> Trail:
         raise SettingError(
             f"cannot write the audit trail to {path}: {error.strerror}; name another file with --audit-log"
         ) from error
-
-
-@contextmanager
-def _signals(plan: Plan, keeper: Keeper, watcher: Watcher) -> Iterator[None]:
-    """Heed those that end the whole, and pass on what the plan says."""
-    loop = asyncio.get_running_loop()
-    passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
-    # A terminal that closes says so by SIGHUP, and takes what runs on it along.
-    ends = {*_END, signal.SIGHUP} - passed_on if sys.stdin.isatty() else _END
-    for number in _DEAF | passed_on:
-        loop.add_signal_handler(number, keeper.pass_on, number)
-    for number in ends:
-        loop.add_signal_handler(number, watcher.told_to_end, keeper)
-    try:
-        yield
-    finally:
-        for number in {*ends, *_DEAF, *passed_on}:
-            loop.remove_signal_handler(number)
 
 
 def _targets() -> Mapping[Stream, Target]:

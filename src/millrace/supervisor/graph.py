@@ -1,6 +1,6 @@
 """Who depends on whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from millrace.supervisor.plan import ProcessPlan
@@ -48,3 +48,24 @@ def layout(processes: Mapping[str, ProcessPlan]) -> tuple[Sequence[str], Mapping
     if not _known or _known[0][0] is not processes:
         _known[:] = [(processes, order(processes), dependents(processes))]
     return _known[0][1:]
+
+
+def above(needs: Mapping[str, Iterable[str]]) -> Mapping[str, frozenset[str]]:
+    """For each name, all that need it, directly or through others, where `needs` may run in circles."""
+    users: dict[str, set[str]] = {}
+    for name, others in needs.items():
+        users.setdefault(name, set())
+        for other in others:
+            users.setdefault(other, set()).add(name)
+    return {name: frozenset(_reached(users, name)) for name in users}
+
+
+def _reached(users: Mapping[str, Iterable[str]], name: str) -> set[str]:
+    found: set[str] = set()
+    waiting = list(users[name])
+    while waiting:
+        one = waiting.pop()
+        if one not in found and one != name:
+            found.add(one)
+            waiting += users[one]
+    return found

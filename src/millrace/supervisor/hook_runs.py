@@ -25,8 +25,9 @@ class HookRuns:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Callable[[], Plan],
         *,
+        plan_of: Callable[[Id], ProcessPlan],
         clock: Clock,
         environ: Mapping[str, str],
         cwd: Path,
@@ -35,10 +36,12 @@ class HookRuns:
         happened: Callable[[HookRan], None] = lambda _: None,
         tuned: Callable[[ProcessPlan], Mapping[str, str]] = lambda _: {},
     ) -> None:
-        """`output` gets what hooks of an instance print, the log what those of the whole print; `post` hears of the end of
-        all, `happened` of each attempt. `tuned` gives the variables of a process's pool, or raises CannotStart.
+        """`plan` gives the plan in force, `plan_of` what an instance lives by. `output` gets what hooks of an instance
+        print, the log what those of the whole print; `post` hears of the end of all, `happened` of each attempt. `tuned`
+        gives the variables of a process's pool, or raises CannotStart.
         """
         self._plan = plan
+        self._plan_of = plan_of
         self._clock = clock
         self._environ = environ
         self._cwd = cwd
@@ -80,9 +83,9 @@ class HookRuns:
 
     async def _run(self, wanted: RunHooks) -> None:
         each, env, cwd = wanted.id, dict(self._environ), self._cwd
-        hooks = self._plan.hooks.get(wanted.moment, ())
+        hooks = self._plan().hooks.get(wanted.moment, ())
         if each is not None:
-            plan = self._plan.processes[each.process]
+            plan = self._plan_of(each)
             hooks, cwd = plan.hooks.get(wanted.moment, ()), plan.working_dir or cwd
             # Where no size fits, the process itself says so when it starts.
             with suppress(CannotStart):

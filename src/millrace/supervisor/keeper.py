@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
+from millrace.supervisor.change.metering import Meters
+from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.happenings import Happening, JobRan, RunEnded, why_ended
@@ -27,6 +29,7 @@ from millrace.supervisor.resources import Root
 from millrace.supervisor.schedule.heartbeat import Heartbeats
 from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
+    Adopt,
     Await,
     Changed,
     Due,
@@ -39,9 +42,18 @@ from millrace.supervisor.state import (
     HaltHooks,
     Id,
     Instance,
+    Late,
+    Limit,
+    LimitReload,
     Looked,
     NotSpawned,
     Probe,
+    Prove,
+    Proven,
+    Reloaded,
+    ReloadLate,
+    Rescaled,
+    Rolled,
     RunHooks,
     Signed,
     Skipped,
@@ -59,6 +71,8 @@ log = logger("supervisor")
 SIGN_PATIENCE_S = 2.0  # how long the end waits for heartbeats that are on their way
 
 Output = Callable[[Id, Batch], Awaitable[None]]
+News = Reloaded | Rolled | Rescaled
+_Act = Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks | Prove | Limit | LimitReload
 
 
 class Keeper:
@@ -76,14 +90,16 @@ class Keeper:
         opening: Callable[[Id], None] = lambda _: None,
         closing: Callable[[Id], None] = lambda _: None,
         changed: Callable[[Id, Instance | None], None] = lambda *_: None,
+        adopted: Callable[[Plan], None] = lambda _: None,
+        told: Callable[[News], None] = lambda _: None,
         happened: Callable[[Happening], None] = lambda _: None,
     ) -> None:
         """`environ` is what every process inherits, `output` gets what they print, `changed` hears of every change
         (None: the instance was scaled away). `opening` is called before each run, and may refuse it with CannotStart;
         `closing` when a run has ended and all that it printed was given to `output`. `happened` hears of what is over.
+        `adopted` is called when another plan is in force, `told` with what becomes of changes that take their time.
         """
-        self.plan = plan
-        self.state = State()
+        self.state = State(plan=plan)
         self.facts: dict[Id, Facts] = {}
         self._clock = clock
         self._chance = chance
@@ -93,13 +109,16 @@ class Keeper:
         self._opening = opening
         self._closing = closing
         self._changed = changed
+        self._adopted = adopted
+        self._told = told
         self._happened = happened
         self._events: deque[Event] = deque()
         self._children: dict[Id, Child] = {}
         self._early: set[Id] = set()  # told to stop before there was anything to stop
         self._tuner = Tuner(environ)
         self._hooks = HookRuns(
-            plan,
+            lambda: self.plan,
+            plan_of=self._plan_of,
             clock=clock,
             environ=environ,
             cwd=cwd,
@@ -113,11 +132,21 @@ class Keeper:
             clock=clock, environ=environ, check_of=lambda each: self._plan_of(each).health_check, spec_of=self._spec,
             belongs=self._belongs, mask=self._mask, post=self.post, happened=happened,
         )  # fmt: skip
+        self._meters = Meters(
+            clock=clock, spec_of=self._spec_of_process, post=self.post
+        )  # fmt: skip
         self._readiness: ReadinessFile | None = None
+        self._timers: dict[tuple[type, Id | None], asyncio.Task[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurried = False
         self._deadline_s: float | None = None
         self._code: asyncio.Future[int] | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What is kept at present."""
+        return self.state.plan
 
     async def run(self) -> int:
         """Keep everything; returns the exit code that tells the truth, when nothing is left running."""
@@ -127,12 +156,12 @@ class Keeper:
         try:
             self.state, effects = begin(self.plan)
             self._do(effects)
-            if self.state.jobs:
-                self._task(self._look_at_the_clock())
+            self._follow()
             return await self._code
         finally:
             if self._readiness is not None:
                 self._readiness.show(ready=False)
+            await self._meters.close()
             await self._vigils.close()
             await self._hooks.close()
             await self._heartbeats.close(0.0 if self._hurried else SIGN_PATIENCE_S)
@@ -146,7 +175,7 @@ class Keeper:
         if len(self._events) > 1:
             return  # whoever works on the first one goes on with this
         while self._events:
-            self.state, effects = step(self.plan, self.state, self._events[0])
+            self.state, effects = step(self.state, self._events[0])
             if self._readiness is not None:
                 self._readiness.show(ready=is_ready(self.plan, self.state))
             self._do(effects)
@@ -208,13 +237,36 @@ class Keeper:
                     self._sign(effect)
                 case Skipped():
                     log.warning("supervisor.run_skipped", process=effect.process, why=effect.why)
+                case Adopt():
+                    self._adopt(effect.plan)
+                case Reloaded() | Rolled() | Rescaled():
+                    self._drop_timers(effect)
+                    self._told(effect)
                 case Finish():
                     if self._code is not None and not self._code.done():
                         self._code.set_result(effect.code)
                 case _:
                     self._act(effect)
 
-    def _act(self, effect: Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks) -> None:
+    def _adopt(self, plan: Plan) -> None:
+        """Another plan is in force: what is ours follows it."""
+        if self._readiness is not None and self._readiness.readiness != plan.readiness:
+            self._readiness.show(ready=False)
+            self._readiness = None
+        if plan.readiness is not None and self._readiness is None:
+            self._readiness = ReadinessFile(plan.readiness)
+            self._readiness.show(ready=is_ready(plan, self.state))
+        self._follow()
+        self._adopted(plan)
+
+    def _follow(self) -> None:
+        """Look at the clock and at metrics, where the plan has something to look for."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = self._task(self._look_at_the_clock()) if self.state.jobs else None
+        self._meters.follow(self.plan)
+
+    def _act(self, effect: _Act) -> None:
         match effect:
             case Spawn():
                 self._task(self._spawn(effect.id, effect.run))
@@ -225,26 +277,36 @@ class Keeper:
             case Await():
                 self._vigils.wait(effect)
             case Wake():
-                self._task(self._wake(effect))
+                self._later(effect.after_s, Due(effect.id, effect.run))
+            case Prove() | Limit() | LimitReload():
+                self._limit(effect)
             case RunHooks():
                 self._hooks.start(effect)
             case HaltHooks():
                 self._hooks.halt(effect.id)
 
-    def _task(self, work: Awaitable[None]) -> None:
+    def _task(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def body() -> None:
             await work
 
         task = asyncio.create_task(body())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _plan_of(self, each: Id) -> ProcessPlan:
-        return self.plan.processes[each.process]
+        """What an instance lives by: what it was started with, or has taken over since."""
+        known = self.state.instances.get(each)
+        return self.plan.processes[each.process] if known is None or known.plan is None else known.plan
 
     def _spec(self, each: Id) -> Spec:
-        plan = self._plan_of(each)
-        own = {"MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
+        return self._spec_of(self._plan_of(each), {"MILLRACE_INSTANCE": str(each)})
+
+    def _spec_of_process(self, name: str) -> Spec:
+        return self._spec_of(self.plan.processes[name], {})
+
+    def _spec_of(self, plan: ProcessPlan, own: Mapping[str, str]) -> Spec:
+        own = {"MILLRACE_PROCESS": plan.name, **own}
         return spec_of(
             plan.execution, command=plan.command, cwd=plan.working_dir or self._cwd, environ=self._environ,
             own={**self._tuner.variables(plan), **plan.env, **own},
@@ -318,7 +380,8 @@ class Keeper:
             await self._clock.sleep(soonest(self.state.jobs, watch.wall))
 
     def _sign(self, effect: Signed) -> None:
-        run, schedule = effect.run, self.plan.processes[effect.process].schedule
+        run, plan = effect.run, self.plan.processes.get(effect.process)
+        schedule = None if plan is None else plan.schedule
         if run.outcome is None:
             log.info("supervisor.run_began", process=effect.process, run=run.number, by=run.by.value)
         else:
@@ -329,9 +392,38 @@ class Keeper:
         if schedule is not None and schedule.heartbeat is not None:
             self._heartbeats.send(schedule.heartbeat, effect.process, run)
 
-    async def _wake(self, effect: Wake) -> None:
-        await self._clock.sleep(effect.after_s)
-        self.post(Due(effect.id, effect.run))
+    def _later(self, after_s: float, event: Event) -> asyncio.Task[None]:
+        async def wait() -> None:
+            await self._clock.sleep(after_s)
+            self.post(event)
+
+        return self._task(wait())
+
+    def _limit(self, effect: Prove | Limit | LimitReload) -> None:
+        """A later one takes the place of the one before; it goes when there is nothing left to wait for."""
+        key = (type(effect), None if isinstance(effect, LimitReload) else effect.id)
+        if key in self._timers:
+            self._timers.pop(key).cancel()
+        timer = self._timers[key] = self._later(effect.after_s, _promised(effect))
+        timer.add_done_callback(lambda done: self._timers.pop(key) if self._timers.get(key) is done else None)
+
+    def _drop_timers(self, news: News) -> None:
+        for (kind, each), timer in tuple(self._timers.items()):
+            reloaded = isinstance(news, Reloaded) and news.reload.outcome is not Outcome.PENDING and kind is LimitReload
+            rolled = isinstance(news, Rolled) and each is not None and each.process == news.process and kind is Limit
+            if reloaded or rolled:
+                timer.cancel()
+
+
+def _promised(effect: Prove | Limit | LimitReload) -> Event:
+    """What is to be said when the time has come."""
+    match effect:
+        case Prove():
+            return Proven(effect.id, effect.run, effect.spell)
+        case Limit():
+            return Late(effect.id, effect.ticket)
+        case LimitReload():
+            return ReloadLate(effect.number)
 
 
 async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:

@@ -6,10 +6,12 @@ closer. So the order of starting and stopping is one rule, whatever happened.
 
 from msgspec.structs import replace
 
+from millrace.supervisor.change.autoscale import Scaling
+from millrace.supervisor.change.turnover import Turnover
 from millrace.supervisor.graph import layout
 from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.plan import Condition, Plan
+from millrace.supervisor.plan import Plan
 from millrace.supervisor.restart import Again, after_end
 from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
 from millrace.supervisor.scheduled_runs import ScheduledRuns
@@ -28,7 +30,9 @@ from millrace.supervisor.state import (
     Hooked,
     Id,
     Instance,
+    Late,
     Looked,
+    Measured,
     Notified,
     NotSpawned,
     OfRun,
@@ -36,7 +40,10 @@ from millrace.supervisor.state import (
     Paused,
     Phase,
     Probe,
+    Proven,
+    ReloadLate,
     Renewed,
+    Replanned,
     RunHooks,
     Signed,
     Spawn,
@@ -45,6 +52,7 @@ from millrace.supervisor.state import (
     State,
     Stop,
     Triggered,
+    Unpinned,
     Wake,
     Wanted,
 )
@@ -57,21 +65,24 @@ def begin(plan: Plan) -> tuple[State, tuple[Effect, ...]]:
     """The state in which a supervisor starts, and the first things to do."""
     wanted = {name: process.scale if process.autostart else 0 for name, process in plan.processes.items()}
     jobs = {name: Job() for name, process in plan.processes.items() if process.schedule is not None}
-    machine = _Machine(plan, State(wanted=wanted, jobs=jobs))
+    scalings = {name: Scaling() for name, process in plan.processes.items() if process.autoscale is not None}
+    machine = _Machine(State(plan=plan, wanted=wanted, jobs=jobs, scalings=scalings))
     machine.open()
     machine.settle()
     return machine.result()
 
 
-def step(plan: Plan, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
-    """What an event changes. News of a run that is over changes nothing."""
-    machine = _Machine(plan, state)
+def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+    """What an event changes. News of a run that is over changes nothing, and nothing does once the whole is over."""
+    if state.stage is Stage.OVER:
+        return state, ()
+    machine = _Machine(state)
     machine.note(event)
     machine.settle()
     return machine.result()
 
 
-class _Machine(ScheduledRuns):
+class _Machine(ScheduledRuns, Turnover):
     """One step: the event is noted, then everything is moved towards what is wanted."""
 
     # What happened ---------------------------------------------------------------------------------------------------
@@ -84,10 +95,10 @@ class _Machine(ScheduledRuns):
 
     def note(self, event: Event) -> None:
         match event:
-            case Wanted():
-                self._want(event.process, event.count)
-            case Renewed():
-                self._renew(event.process)
+            case Wanted() | Renewed() | Paused():
+                self._steer(event)
+            case Replanned() | ReloadLate() | Proven() | Late() | Measured() | Unpinned():
+                self._hear_of_change(event)
             case Ending():
                 self._begin_to_end()
             case Looked():
@@ -95,8 +106,6 @@ class _Machine(ScheduledRuns):
             case Triggered():
                 self._look(event.watch)
                 self._trigger(event.process, event.watch)
-            case Paused():
-                self._jobs[event.process] = replace(self._jobs[event.process], paused=event.paused)
             case Hooked() if event.id is None:
                 self._hear_of_all(event)
             case _:
@@ -104,7 +113,22 @@ class _Machine(ScheduledRuns):
                 if instance is not None and instance.run == event.run:
                     self._hear(event, instance)
 
-    def _want(self, process: str, count: int) -> None:
+    def _steer(self, event: Wanted | Renewed | Paused) -> None:
+        match event:
+            case Wanted():
+                self._want(event.process, event.count, pins=event.pins)
+            case Renewed():
+                self._renew(event.process, rolling=event.rolling)
+            case Paused() if event.process in self._jobs:
+                self._jobs[event.process] = replace(self._jobs[event.process], paused=event.paused)
+            case _:
+                pass
+
+    def _want(self, process: str, count: int, *, pins: bool = False) -> None:
+        if process not in self._plan.processes:
+            return
+        if pins and process in self._scalings:
+            self._scalings[process] = replace(self._scalings[process], pinned=True)
         if process in self._jobs:
             count = min(count, 1)
             if not count:
@@ -115,14 +139,17 @@ class _Machine(ScheduledRuns):
             if each.index < count and self._instances[each].phase in AT_REST:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")
 
-    def _renew(self, process: str) -> None:
-        if self._ending:
+    def _renew(self, process: str, *, rolling: bool) -> None:
+        if self._ending or process not in self._plan.processes:
             return
+        self._rolls.pop(process, None)
         if process in self._jobs:
             self._jobs[process] = cleared(self._jobs[process])
         for each in self._of(process):
             phase = self._instances[each].phase
-            if phase in (Phase.RUNNING, Phase.STARTING):
+            if phase in (Phase.RUNNING, Phase.STARTING) and rolling:
+                self._set(each, stale=True)
+            elif phase in (Phase.RUNNING, Phase.STARTING):
                 self._stop(each, "asked to restart")
             elif phase not in (Phase.STOPPING, Phase.CLEANING) and process not in self._jobs:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")
@@ -177,7 +204,7 @@ class _Machine(ScheduledRuns):
                 pass
 
     def _hear_health(self, event: Answered | Notified | Overdue, instance: Instance) -> None:
-        plan = self._plan.processes[event.id.process]
+        plan = self._rule(event.id)
         match event, plan.health_check:
             case _, None:
                 pass
@@ -190,7 +217,7 @@ class _Machine(ScheduledRuns):
 
     def _begin(self, event: Spawned, instance: Instance) -> None:
         """The process is there."""
-        each, plan = event.id, self._plan.processes[event.id.process]
+        each, plan = event.id, self._rule(event.id)
         running = instance.phase is Phase.RUNNING
         self._set(each, began_s=event.at_s, there=True, ready=running and not self._is_gated(each))
         if (check := self._check(each)) is not None:
@@ -240,14 +267,14 @@ class _Machine(ScheduledRuns):
         each, asked = event.id, instance.phase is Phase.STOPPING
         self._halt(each)
         self._set(each, there=False, ready=False)
-        if Moment.POST_STOP in self._plan.processes[each.process].hooks:
+        if Moment.POST_STOP in self._rule(each).hooks:
             self._set(each, phase=Phase.CLEANING, end=event, asked=asked)
             self._effects.append(RunHooks(each, event.run, Moment.POST_STOP))
         else:
             self._decide(event, instance, asked=asked)
 
     def _decide(self, event: Ended, instance: Instance, *, asked: bool) -> None:
-        plan = self._plan.processes[event.id.process]
+        plan = self._rule(event.id)
         if event.id.process in self._jobs:
             self._end_run(event, instance, asked=asked)
             return
@@ -284,32 +311,36 @@ class _Machine(ScheduledRuns):
 
     def settle(self) -> None:
         """Move every instance towards what is wanted, as far as can be."""
-        # Most instances are where they should be at most steps: those are passed over without a call for each.
-        names, waiting_for = layout(self._plan.processes)
+        standing = None
+        while standing != (standing := self._standing_of_all()):
+            self._settle_once()
+        self._finish_start()
+        self._finish()
+
+    def _settle_once(self) -> None:
+        self._judge_change()  # before anything is stopped for a plan that is taken back
+        names, _ = layout(self._plan.processes)
+        above = self._above()
+        self._turn_over(names, above)
         for name in names:
-            if len(self._of(name)) < self._wanted.get(name, 0):
-                for each in (Id(name, index) for index in range(self._wanted[name])):
+            if len(self._of(name)) < self._count(name):
+                for each in (Id(name, index) for index in range(self._count(name))):
                     if each not in self._instances:
                         self._add(each)
         parting = self._stage is Stage.PARTING
-        for name in reversed(names):
-            wanted = 0 if self._ending else self._wanted.get(name, 0)
-            unwanted = [
-                each
-                for each in self._of(name)
-                if each.index >= wanted and self._instances[each].phase not in (Phase.STOPPING, Phase.CLEANING)
-            ]
-            # Who stops one by hand means that one; only the end of all waits for dependents.
-            blocked = bool(unwanted) and self._ending and (parting or any(map(self._is_there, waiting_for[name])))
-            for each in unwanted:
+        going = {each.process for each in self._instances} - set(names)
+        for each in sorted(self._instances, reverse=True):
+            if not self._is_wanted(each):
+                # Who stops one by hand means that one; the end of all, and another plan, wait for dependents.
+                blocked = self._ending and (parting or any(map(self._is_there, above[each.process])))
+                blocked = blocked or (each.process in going and any(map(self._is_leaving, above[each.process])))
                 self._take_down(each, blocked=blocked)
         # After that, so that who waits for what is just being stopped knows it.
         for name in names:
             for each in self._of(name):
                 if self._instances[each].phase not in _SETTLED and self._is_wanted(each):
                     self._bring_up(each)
-        self._finish_start()
-        self._finish()
+        self._finish_change()
 
     def _bring_up(self, each: Id) -> None:
         instance, job = self._instances[each], self._jobs.get(each.process)
@@ -332,13 +363,15 @@ class _Machine(ScheduledRuns):
 
     def _prepare(self, each: Id, instance: Instance) -> None:
         run = instance.run + 1
-        check = self._check(each)
+        check = self._plan.processes[each.process].health_check
         self._set(
             each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="", status="", told=Told.NOTHING,
             watchdog_s=check.watchdog_s if check is not None else 0.0,
             restarts=instance.restarts + (1 if instance.run and each.process not in self._jobs else 0),
+            plan=self._plan.processes[each.process], stale=False,
         )  # fmt: skip
-        if Moment.PRE_START in self._plan.processes[each.process].hooks:
+        self._limit(each)
+        if Moment.PRE_START in self._rule(each).hooks:
             self._effects.append(RunHooks(each, run, Moment.PRE_START))
         else:
             self._launch(each)
@@ -346,14 +379,6 @@ class _Machine(ScheduledRuns):
     def _launch(self, each: Id) -> None:
         instance = self._set(each, phase=Phase.RUNNING)
         self._effects.append(Spawn(each, instance.run))
-
-    def _missing(self, process: str) -> tuple[str, bool] | None:
-        """What stands in the way of a start, and whether for good."""
-        for name, condition in self._plan.processes[process].depends_on.items():
-            instances = [self._instances[each] for each in self._of(name) if each.index < max(1, self._wanted[name])]
-            if not instances or not all(_meets(one, condition) for one in instances):
-                return name, any(one.phase is Phase.FAILED for one in instances)
-        return None
 
     def _take_down(self, each: Id, *, blocked: bool) -> None:
         phase = self._instances[each].phase
@@ -363,9 +388,14 @@ class _Machine(ScheduledRuns):
             self._rest(each, "asked to stop")
         elif phase is Phase.SCHEDULED:
             self._set(each, phase=Phase.STOPPED)
-        if self._instances[each].phase in AT_REST and each.index >= self._wanted.get(each.process, 0) > 0:
-            self._remove(each)  # scaled down
+        # What is taken out is remembered as long as it tells who needs whom.
+        taken_out = each.process not in self._plan.processes and not blocked
+        surplus = each.index >= self._wanted.get(each.process, 0) > 0 or taken_out
+        if self._instances[each].phase in AT_REST and surplus:
+            self._remove(each)  # scaled down, or taken out of the plan
             self._effects.append(Gone(each))
+            if each.process not in self._plan.processes:
+                self._jobs.pop(each.process, None)
 
     def _finish_start(self) -> None:
         """The whole is up once each that starts by itself has been started, whatever became of it since."""
@@ -394,18 +424,11 @@ class _Machine(ScheduledRuns):
         if self._plan.hooks:
             self._effects.append(HaltHooks(None))  # those after the start may still run
         if Moment.POST_STOP not in self._plan.hooks:
+            self._stage = Stage.OVER
             self._effects.append(Finish(code))
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
         self._effects.append(RunHooks(None, 0, Moment.POST_STOP))
-
-
-def _meets(instance: Instance, condition: Condition) -> bool:
-    if condition is Condition.COMPLETED:
-        return instance.phase is Phase.COMPLETED
-    if instance.phase is Phase.COMPLETED:
-        return True
-    return instance.phase is Phase.RUNNING and (condition is Condition.STARTED or instance.ready)
 
 
 def _was_started(instance: Instance) -> bool:

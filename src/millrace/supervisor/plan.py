@@ -7,6 +7,7 @@ from signal import Signals
 
 from msgspec import Struct, field
 
+from millrace.supervisor.change.values import Autoscale, Reloading, Rolling
 from millrace.supervisor.execution import Execution
 from millrace.supervisor.health.values import HealthCheck
 from millrace.supervisor.hooks import Hooks
@@ -84,6 +85,8 @@ class ProcessPlan(Struct, frozen=True, kw_only=True):
     logging: Logging = field(default_factory=Logging)
     schedule: Schedule | None = None
     hooks: Hooks = field(default_factory=dict)
+    rolling: Rolling = field(default_factory=Rolling)
+    autoscale: Autoscale | None = None
     tune: Tune | None = None
 
     @property
@@ -100,3 +103,4 @@ class Plan(Struct, frozen=True, kw_only=True):
     log_format: LogForm = LogForm.TEXT
     hooks: Hooks = field(default_factory=dict)
     readiness: Readiness | None = None
+    reloading: Reloading = field(default_factory=Reloading)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain.document import kind_of
+from millrace.supervisor.change.document import autoscale_of, reloading_of, rolling_of
 from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
 from millrace.supervisor.health.document import health_check_of
@@ -130,6 +131,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     shutdown_timeout_s = settings.duration("shutdown_timeout", 30.0, 0.1)
     log_format = LogForm(settings.word("log_format", LogForm, LogForm.TEXT))
     readiness = readiness_of(settings)
+    reloading = reloading_of(settings)
     settings.done()
     hooks = hooks_of(root, _env)
     processes = {}
@@ -157,6 +159,7 @@ def _plan(document: object, findings: Findings) -> Plan:
         log_format=log_format,
         hooks=hooks,
         readiness=readiness,
+        reloading=reloading,
     )
 
 
@@ -197,6 +200,8 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         health_check=health_check,
         schedule=schedule,
         hooks=hooks_of(reader, _env),
+        rolling=rolling_of(reader),
+        autoscale=autoscale_of(reader, is_service=kind is Kind.SERVICE),
         tune=tune_of(reader),
     )
 

@@ -38,7 +38,7 @@ class ReadinessFile:
 
     def __init__(self, readiness: Readiness) -> None:
         """Take away what an earlier supervisor may have left."""
-        self._readiness = readiness
+        self.readiness = readiness
         self._there = True
         self.show(ready=False)
 
@@ -46,10 +46,10 @@ class ReadinessFile:
         """Have it there, or not; does nothing where that is so already."""
         if ready == self._there:
             return
-        path = self._readiness.path
+        path = self.readiness.path
         try:
             if ready:
-                _write(path, self._readiness.content)
+                _write(path, self.readiness.content)
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:

@@ -16,9 +16,10 @@ class ScheduledRuns(Draft):
     def _look(self, watch: Watch) -> None:
         before, self._watch = self._watch, watch
         for name, job in self._jobs.items():
-            schedule = self._plan.processes[name].schedule
+            plan = self._plan.processes.get(name)
+            schedule = None if plan is None else plan.schedule
             if schedule is None:
-                continue
+                continue  # it is being taken out
             self._jobs[name], due = tick(schedule, job, before, watch.wall)
             if due is not None and not job.paused and self._takes_runs(name):
                 self._want_run(name, schedule, By.SCHEDULE, due)
@@ -46,13 +47,13 @@ class ScheduledRuns(Draft):
                 self._close_run(each, Outcome.REPLACED, "replaced by the next run")
 
     def _time_out(self, each: Id) -> None:
-        schedule = self._plan.processes[each.process].schedule
+        schedule = self._rule(each).schedule
         if schedule is not None:
             self._jobs[each.process] = replace(self._jobs[each.process], verdict=Outcome.TIMED_OUT)
             self._stop(each, f"took longer than {schedule.timeout_s:g} s")
 
     def _end_run(self, event: Ended, instance: Instance, *, asked: bool) -> None:
-        well = event.code is not None and event.code in self._plan.processes[event.id.process].restart.success_codes
+        well = event.code is not None and event.code in self._rule(event.id).restart.success_codes
         outcome, how = Outcome.SUCCEEDED if well else Outcome.FAILED, event.how
         if asked:
             outcome = self._jobs[event.id.process].verdict or Outcome.STOPPED

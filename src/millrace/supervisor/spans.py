@@ -7,10 +7,11 @@ starts, and when they fail: one a second of each process for ever would bury the
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from millrace.supervisor.change.reloads import Outcome as Fate
 from millrace.supervisor.happenings import Checked, Happening, HookRan, JobRan
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.schedule.jobs import Outcome
-from millrace.supervisor.state import Id, Instance, Phase, Stage, State
+from millrace.supervisor.state import Id, Instance, Phase, Reloaded, Rescaled, Rolled, Stage, State
 from millrace.telemetry.tracing import Attributes, Span, Tracer
 
 _UNDER_WAY = frozenset({Phase.STARTING, Phase.RUNNING})
@@ -30,6 +31,7 @@ class Spans:
         self._starts: dict[Id, Span] = {}
         self._stops: dict[Id, Span] = {}
         self._restarts: dict[Id, Span] = {}
+        self._reload: Span | None = None
 
     def changed(self, each: Id, instance: Instance | None) -> None:
         """An instance is in another phase, ready or not ready any more, or (None) gone."""
@@ -65,15 +67,27 @@ class Spans:
                 self._job(one)
         self._hear_of_the_start()
 
+    def told(self, news: Reloaded | Rolled | Rescaled) -> None:
+        """A change of the plan has begun, or it is known what became of it; nothing else that is told is a span."""
+        if not isinstance(news, Reloaded):
+            return
+        if news.reload.outcome is Fate.PENDING:
+            named: Attributes = {"millrace.reload": news.reload.number}
+            self._reload = self._tracer.start("supervisor.reload", at=self._now(), attributes=named)
+        elif self._reload is not None:
+            fault = None if news.reload.outcome is Fate.APPLIED else f"{news.reload.outcome}: {news.reload.why}"
+            self._reload.end(self._now(), fault=fault)
+            self._reload = None
+
     def close(self) -> None:
         """Everything has ended."""
         for spans in (self._starts, self._stops, self._restarts):
             for each in [*spans]:
                 self._end(spans, each)
-        for span in (self._start, self._shutdown):
+        for span in (self._start, self._reload, self._shutdown):
             if span is not None:
                 span.end(self._now())
-        self._start = self._shutdown = None
+        self._start = self._reload = self._shutdown = None
         self._tracer.close()
 
     def _hear_of_the_end(self) -> None:

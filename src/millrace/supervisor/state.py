@@ -5,9 +5,13 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from millrace.supervisor.change.autoscale import Scaling
+from millrace.supervisor.change.reloads import Reload
+from millrace.supervisor.change.rolling import Roll
 from millrace.supervisor.health.notices import Notice
 from millrace.supervisor.health.rules import Patience, Told
 from millrace.supervisor.hooks import Moment
+from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.schedule.jobs import Job, Run, Watch
 
 
@@ -62,6 +66,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     answers of its health check in a row. `told`, `status` and `watchdog_s` (how often a sign of life is due, 0 for never) are
     what it says of itself. `unwell` tells that it is stopped because its health check failed. `there` is True
     from the start of its process to its end; `end` and `asked` keep how it ended, and whether it was to, while it cleans up.
+    `plan` is what it was started with, and lives by until it is replaced; `stale` asks for that. `proven`: it has been ready
+    for long enough; `spell` counts how often it got ready, and `ticket` numbers the try in which it has to, 0 for none.
     """
 
     phase: Phase = Phase.STOPPED
@@ -80,15 +86,24 @@ class Instance(Struct, frozen=True, kw_only=True):
     there: bool = False
     end: "Ended | None" = None
     asked: bool = False
+    plan: ProcessPlan | None = None
+    stale: bool = False
+    proven: bool = False
+    proving: bool = False
+    spell: int = 0
+    ticket: int = 0
 
 
 class State(Struct, frozen=True, kw_only=True):
     """Everything that the machine knows.
 
     `wanted` holds, for each process, how many instances there shall be; `jobs` what is known of each scheduled process;
-    `watch` the last look at the clocks. `code` is the exit code once the hooks after the stop are all that is left.
+    `watch` the last look at the clocks. `code` is the exit code once the hooks after the stop are all that is left. `rolls`
+    are the processes whose instances are being replaced, `reload` is the last change of the plan, `scalings` what is known
+    of each process that follows a metric, and `ticket` the last number given to a try.
     """
 
+    plan: Plan = field(default_factory=lambda: Plan(processes={}))
     instances: Mapping[Id, Instance] = field(default_factory=dict)
     wanted: Mapping[str, int] = field(default_factory=dict)
     jobs: Mapping[str, Job] = field(default_factory=dict)
@@ -96,20 +111,72 @@ class State(Struct, frozen=True, kw_only=True):
     stage: Stage = Stage.STARTING
     ending: bool = False
     code: int = 0
+    rolls: Mapping[str, Roll] = field(default_factory=dict)
+    reload: Reload | None = None
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    ticket: int = 0
 
 
 # What may happen. `at_s` is the monotonic clock in seconds.
 
 
 class Wanted(Struct, frozen=True):
-    """Somebody wants so many instances of a process: 0 stops it, more starts it, also after it was given up."""
+    """Somebody wants so many instances of a process: 0 stops it, more starts it, also after it was given up.
+
+    `pins` holds it there: no metric changes it until it is let go.
+    """
 
     process: str
     count: int
+    pins: bool = False
 
 
 class Renewed(Struct, frozen=True):
-    """Somebody wants every instance of a process stopped and started."""
+    """Somebody wants every instance of a process stopped and started; `rolling`: so that others go on serving."""
+
+    process: str
+    rolling: bool = False
+
+
+class Replanned(Struct, frozen=True):
+    """Another plan takes the place of the one that is kept. `number` names this change."""
+
+    plan: Plan
+    number: int
+
+
+class ReloadLate(Struct, frozen=True):
+    """The time in which a plan has to be up is over."""
+
+    number: int
+
+
+class Proven(Struct, frozen=True):
+    """The instance got ready so long ago that it counts as up, unless it was not ready in between."""
+
+    id: Id
+    run: int
+    spell: int
+
+
+class Late(Struct, frozen=True):
+    """The time in which a new instance has to be up is over."""
+
+    id: Id
+    ticket: int
+
+
+class Measured(Struct, frozen=True):
+    """A metric was read, or (None) could not be, and why."""
+
+    process: str
+    at_s: float
+    value: float | None
+    why: str = ""
+
+
+class Unpinned(Struct, frozen=True):
+    """Somebody lets a process follow its metric again."""
 
     process: str
 
@@ -208,7 +275,10 @@ class Hooked(Struct, frozen=True):
 OfRun = Spawned | NotSpawned | Ended | Answered | Notified | Overdue | Due | Hooked
 """News of one run of an instance; a Hooked may also be of the whole."""
 
-Event = OfRun | Wanted | Renewed | Ending | Looked | Triggered | Paused
+Changing = Replanned | ReloadLate | Proven | Late | Measured | Unpinned
+"""Events of changes while everything runs."""
+
+Event = OfRun | Changing | Wanted | Renewed | Ending | Looked | Triggered | Paused
 
 
 # What the machine wants done.
@@ -292,10 +362,65 @@ class Gone(Struct, frozen=True):
     id: Id
 
 
+class Adopt(Struct, frozen=True):
+    """This is the plan from now on: what is not the machine's, such as logs and signals, follows it."""
+
+    plan: Plan
+
+
+class LimitReload(Struct, frozen=True):
+    """Say ReloadLate after a while."""
+
+    number: int
+    after_s: float
+
+
+class Prove(Struct, frozen=True):
+    """Say Proven after a while."""
+
+    id: Id
+    run: int
+    spell: int
+    after_s: float
+
+
+class Limit(Struct, frozen=True):
+    """Say Late after a while."""
+
+    id: Id
+    ticket: int
+    after_s: float
+
+
+class Reloaded(Struct, frozen=True):
+    """Tell whoever watches: a change of the plan has begun, or what became of it."""
+
+    reload: Reload
+
+
+class Rolled(Struct, frozen=True):
+    """Tell whoever watches: the instances of a process are replaced, or (`halted`) why no more are."""
+
+    process: str
+    halted: str = ""
+
+
+class Rescaled(Struct, frozen=True):
+    """Tell whoever watches: a process follows its metric to another number of instances."""
+
+    process: str
+    before: int
+    now: int
+    why: str
+
+
 class Finish(Struct, frozen=True):
     """Nothing is left to keep: end with this exit code."""
 
     code: int
 
 
-Effect = Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks | Signed | Skipped | Changed | Gone | Finish
+Effect = (
+    Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks | Signed | Skipped | Changed | Gone | Finish
+    | Adopt | LimitReload | Prove | Limit | Reloaded | Rolled | Rescaled
+)  # fmt: skip

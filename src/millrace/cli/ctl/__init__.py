@@ -20,6 +20,7 @@ app = LazyGroup(
         "history": (f"{_HERE}.history:history", "Show the last runs that ended."),
         "hooks": (f"{_HERE}.hooks:hooks", "Show the last hooks that ran."),
         "plan": (f"{_HERE}.plan:plan", "Print the plan in force, without secrets."),
+        "reload": (f"{_HERE}.reload:reload", "Read the plan again, and keep what it says now."),
         "logs": (f"{_HERE}.logs:logs", "Print the last lines of a process."),
         "events": (f"{_HERE}.events:events", "Print every change as it comes."),
         "audit": (f"{_HERE}.audit:audit", "Show who changed what."),

@@ -1,14 +1,16 @@
 """`millrace ctl events`."""
 
 import sys
+from datetime import datetime
 
 import click
 import msgspec
 
+from millrace.cli.ctl.reload import reload_sentence
 from millrace.cli.ctl.session import Control, control_options, supervisor
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
-from millrace.wire.v1.supervise import ChangeView
+from millrace.wire.v1.supervise import ChangeView, ReloadView, RescaleView, RollView
 
 
 @click.command()
@@ -26,8 +28,19 @@ def events(control: Control, output: Output) -> None:
             sys.stdout.flush()
 
 
-def _text(change: ChangeView) -> str:
-    at = change.at.astimezone().strftime("%H:%M:%S")
+def _text(news: supervise.News) -> str:
+    """One line; a change of the plan has no time of its own, and comes when it is told."""
+    if isinstance(news, ReloadView):
+        return f"{datetime.now().astimezone():%H:%M:%S}  {reload_sentence(news)}"
+    at = news.at.astimezone().strftime("%H:%M:%S")
+    if isinstance(news, RollView):
+        return f"{at}  {news.process}  " + (f"replacing has halted: {news.halted}" if news.halted else "is replaced")
+    if isinstance(news, RescaleView):
+        return f"{at}  {news.process}  has {news.now} instances, not {news.before}: {news.reason}"
+    return _change_text(at, news)
+
+
+def _change_text(at: str, change: ChangeView) -> str:
     if change.now is None:
         return f"{at}  {change.instance}  was scaled away"
     ready = ", ready" if change.now.ready else ""

@@ -43,7 +43,7 @@ def _steer(steps: Sequence[Call[SteerView]], control: Control, output: Output, w
     else:
         for one in found:
             print(_sentence(one.process) + ("" if one.settled else "; it has not come to rest yet"))
-    missed = any(one.process.state == "failed" and one.process.desired for one in found)
+    missed = any(one.process.halted or (one.process.state == "failed" and one.process.desired) for one in found)
     late = wait > 0 and not all(one.settled for one in found)
     return 1 if missed or late else 0
 
@@ -52,7 +52,8 @@ def _sentence(process: ProcessView) -> str:
     reasons = dict.fromkeys(one.reason for one in process.instances if one.state == process.state and one.reason)
     shown = f" ({process.ready} of {process.desired} ready)" if process.desired and process.type == "service" else ""
     why = f": {'; '.join(reasons)}" if reasons else ""
-    return f"{process.name} is {process.state}{shown}{why}"
+    halted = f"; replacing has halted: {process.halted}" if process.halted else ""
+    return f"{process.name} is {process.state}{shown}{why}{halted}"
 
 
 def _verb(name: str, names: tuple[str, ...], wait: int, control: Control, output: Output) -> int:
@@ -84,12 +85,18 @@ def stop(names: tuple[str, ...], wait: int, control: Control, output: Output) ->
 
 @click.command()
 @_names
+@click.option("--rolling", is_flag=True, help="One instance after the other, so that the others serve.")
 @_wait_options
 @control_options
 @output_option
-def restart(names: tuple[str, ...], wait: int, control: Control, output: Output) -> int:
-    """Stop processes and start them again; exit 1 where one does not get ready."""
-    return _verb("restart", names, wait, control, output)
+def restart(names: tuple[str, ...], rolling: bool, wait: int, control: Control, output: Output) -> int:
+    """Stop processes and start them again; exit 1 where one does not get ready.
+
+    With --rolling, an instance is replaced when the one before it is up, as `rolling` in the plan says; the first that
+    does not get up halts it, and the others go on serving.
+    """
+    steps = [supervise.steer(each, "restart", wait_s=wait, rolling=rolling) for each in names]
+    return _steer(steps, control, output, wait)
 
 
 @click.command()
@@ -98,11 +105,17 @@ def restart(names: tuple[str, ...], wait: int, control: Control, output: Output)
 @control_options
 @output_option
 def scale(scales: tuple[str, ...], wait: int, control: Control, output: Output) -> int:
-    """Have N instances of a process, or +N more, or -N fewer; 0 stops it."""
+    """Have N instances of a process, or +N more, or -N fewer; 0 stops it.
+
+    A process with `autoscale` stays there until NAME=auto lets it follow its metric again.
+    """
     steps = []
     for text in scales:
         name, _, count = text.partition("=")
         found = _COUNT.match(count)
+        if name and count == "auto":
+            steps.append(supervise.steer(name, "scale", wait_s=wait, request=ScaleRequest(auto=True)))
+            continue
         if not name or found is None:
             raise click.BadParameter(f"{text!r} is no NAME=N, such as web=3, web=+1 or web=-1", param_hint="NAME=N")
         request = ScaleRequest(delta=int(count)) if found[1] else ScaleRequest(desired=int(count))

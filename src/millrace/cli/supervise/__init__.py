@@ -35,6 +35,7 @@ def _supervise(
     from millrace.cli.supervise.load import read_plan  # noqa: PLC0415
     from millrace.programs.control_doors import ControlSettings  # noqa: PLC0415
     from millrace.programs.supervise import supervise  # noqa: PLC0415
+    from millrace.supervisor.plans.file import PlanFile  # noqa: PLC0415
     from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
     plan = read_plan(config, os.environ)
@@ -46,7 +47,9 @@ def _supervise(
     )  # fmt: skip
     configure_logs(secrets=[key])
     collect_garbage()
-    sys.exit(asyncio.run(supervise(plan, environ=without_overrides(os.environ), cwd=Path.cwd(), control=control)))
+    source = PlanFile(config, os.environ)
+    inherited = without_overrides(os.environ)
+    sys.exit(asyncio.run(supervise(plan, environ=inherited, cwd=Path.cwd(), control=control, source=source)))
 
 
 ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT

@@ -5,7 +5,7 @@ from collections import deque
 
 import msgspec
 
-from millrace.wire.v1.supervise import ChangeView
+from millrace.wire.v1.base import Reply
 
 KEPT = 2000
 _encode = msgspec.json.Encoder().encode
@@ -20,10 +20,12 @@ class Changes:
         self._kept: deque[bytes] = deque(maxlen=KEPT)
         self.count = 0
 
-    def add(self, change: ChangeView) -> None:
-        """Keep a change."""
+    def add(self, change: Reply, name: str = "change") -> None:
+        """Keep a change; `name` is that of the event."""
         self.count += 1
-        self._kept.append(b"id: %s\nevent: change\ndata: %s\n\n" % (self.cursor(self.count).encode(), _encode(change)))
+        self._kept.append(
+            b"id: %s\nevent: %s\ndata: %s\n\n" % (self.cursor(self.count).encode(), name.encode(), _encode(change))
+        )
 
     def cursor(self, number: int) -> str:
         """What stands for everything up to a change."""

@@ -1,6 +1,6 @@
 """The last lines that each process printed, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.ring import Ring
@@ -41,6 +41,10 @@ class Lines:
         kept = self._kept.setdefault(each.process, _Kept())
         kept.ring.extend(entries)
         kept.count += len(entries)
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget what others printed."""
+        self._kept = {name: kept for name, kept in self._kept.items() if name in names}
 
     def last(self, process: str, *, limit: int, after: int | None = None) -> tuple[list[LineView], int, int]:
         """At most `limit` lines, oldest first; the number of the newest one seen; how many after `after` are missing.

@@ -10,7 +10,7 @@ from millrace.edge.refusal import invalid
 from millrace.supervisor.control.rest import instances_of, is_settled
 from millrace.supervisor.control.supervisor import Supervisor, conflict
 from millrace.supervisor.control.views import max_scale
-from millrace.supervisor.state import AT_REST, Renewed, Wanted
+from millrace.supervisor.state import AT_REST, Renewed, Unpinned, Wanted
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.supervise import (
     LinesView,
@@ -27,6 +27,7 @@ WAIT_S = 60
 MAX_WAIT_S = 3600
 LINES = 100
 MAX_LINES = 1000
+_NO_AUTO = "is for a process with autoscale in its plan, and stands alone"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -69,18 +70,29 @@ async def stop(supervisor: Supervisor, call: Call[None]) -> Answer:
 
 
 async def restart(supervisor: Supervisor, call: Call[None]) -> Answer:
-    """Stop every instance and start it again."""
-    name, wait_s = _asked(supervisor, call, "restart")
+    """Stop every instance and start it again, or (`rolling`) replace one after the other."""
+    name, wait_s = _asked(supervisor, call, "restart", "rolling")
+    rolling = call.truth("rolling")
+    if rolling and not supervisor.process(name).is_service:
+        raise conflict(
+            f"cannot replace the instances of {name} one after the other: it runs to its end; restart it instead"
+        )
     if not supervisor.keeper.state.wanted.get(name):
         raise conflict(f"cannot restart {name}: it is {supervisor.view(name).state}; start it instead")
-    supervisor.keeper.post(Renewed(name))
+    supervisor.keeper.post(Renewed(name, rolling=rolling))
     return await _answer(supervisor, name, wait_s)
 
 
 async def scale(supervisor: Supervisor, call: Call[ScaleRequest]) -> Answer:
     """Have so many instances."""
     name, wait_s = _asked(supervisor, call, "scale")
-    body, most = call.body, max_scale(supervisor.process(name))
+    body, plan = call.body, supervisor.process(name)
+    most = max_scale(plan)
+    if body.auto:
+        if plan.autoscale is None or body.desired is not None or body.delta is not None:
+            raise invalid(FieldError(field="auto", message=_NO_AUTO), status=422)
+        supervisor.keeper.post(Unpinned(name))
+        return await _answer(supervisor, name, wait_s)
     if (body.desired is None) == (body.delta is None):
         raise invalid(FieldError(field="desired", message="give either desired or delta"), status=422)
     count = (
@@ -91,7 +103,7 @@ async def scale(supervisor: Supervisor, call: Call[ScaleRequest]) -> Answer:
         raise invalid(FieldError(field=field, message=f"makes {count} of {name}; allowed: 0 to {most}"), status=422)
     if count:
         supervisor.scales[name] = count
-    supervisor.keeper.post(Wanted(name, count))
+    supervisor.keeper.post(Wanted(name, count, pins=True))
     return await _answer(supervisor, name, wait_s)
 
 
@@ -148,9 +160,11 @@ def _signal(text: str) -> Signals:
         ) from None
 
 
-def _asked(supervisor: Supervisor, call: Call[Any], verb: str, *, while_ending: bool = False) -> tuple[str, int]:
-    """Which process is meant, and how many seconds may be waited for its rest."""
-    call.only("wait")
+def _asked(
+    supervisor: Supervisor, call: Call[Any], verb: str, *others: str, while_ending: bool = False
+) -> tuple[str, int]:
+    """Which process is meant, and how many seconds may be waited for its rest; `others` may stand in the query, too."""
+    call.only("wait", *others)
     wait_s = call.integer("wait", most=MAX_WAIT_S)
     name = supervisor.process(call.path["name"]).name
     if supervisor.keeper.state.ending and not while_ending:

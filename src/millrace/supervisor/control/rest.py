@@ -11,9 +11,12 @@ def instances_of(state: State, process: str) -> list[tuple[Id, Instance]]:
 
 
 def is_settled(state: State, process: str) -> bool:
-    """Whether every wanted instance is ready or at rest, and every other one is gone or at rest."""
+    """Whether every wanted instance is ready or at rest, and every other one is gone or at rest; or replacing has halted."""
     wanted = state.wanted.get(process, 0)
     found = instances_of(state, process)
+    roll = state.rolls.get(process)
+    if roll is not None:
+        return bool(roll.halted)
     if len([each for each, _ in found if each.index < wanted]) < wanted:
         return False
     return all(

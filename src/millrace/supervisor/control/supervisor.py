@@ -8,25 +8,32 @@ from millrace.edge.refusal import RefusalError, not_found
 from millrace.edge.tally import Tally
 from millrace.runtime.clock import Clock
 from millrace.supervisor.audit_trail import Trail
+from millrace.supervisor.change.reloader import Reloader
+from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.control.changes import Changes
 from millrace.supervisor.control.lines import Lines
 from millrace.supervisor.control.news import News
-from millrace.supervisor.control.views import instance_view, process_view
+from millrace.supervisor.control.views import instance_view, process_view, reload_view
 from millrace.supervisor.facts import Facts
 from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.plan import Plan, ProcessPlan
 from millrace.supervisor.resources import Resources, Root
-from millrace.supervisor.state import Event, Id, Instance, State
-from millrace.wire.v1.supervise import ChangeView, ProcessView
+from millrace.supervisor.state import Event, Id, Instance, Reloaded, Rescaled, Rolled, State
+from millrace.wire.v1.supervise import ChangeView, ProcessView, ReloadView, RescaleView, RollView
+
+_OUTCOMES = 20
 
 
 class Kept(Protocol):
     """What is asked of a keeper."""
 
-    plan: Plan
     state: State
     facts: dict[Id, Facts]
+
+    @property
+    def plan(self) -> Plan:
+        """What is kept at present."""
 
     def roots(self) -> Mapping[Id, Root]:
         """The process that each instance has at present."""
@@ -61,11 +68,25 @@ class Supervisor:
         self.resources = Resources(clock, lambda: self.keeper.roots())  # noqa: PLW0108  there is no keeper yet
         self.scales: dict[str, int] = {}
         """What processes were scaled to, so that a start after a stop brings that many back."""
+        self.outcomes: dict[int, ReloadView] = {}
+        """What became of the last changes of the plan, by their numbers."""
         self._keeper: Kept | None = None
+        self._reloader: Reloader | None = None
 
-    def attach(self, keeper: Kept) -> None:
-        """This keeper is told what to do."""
-        self._keeper = keeper
+    def attach(self, keeper: Kept, reloader: Reloader | None = None) -> None:
+        """This keeper is told what to do; `reloader` reads its plan again."""
+        self._keeper, self._reloader = keeper, reloader
+
+    @property
+    def reloader(self) -> Reloader:
+        """What reads the plan again.
+
+        Raises:
+            RefusalError: the plan came from no file.
+        """
+        if self._reloader is None:
+            raise conflict("cannot reload: this plan came from no file; end the supervisor and start it with another")
+        return self._reloader
 
     @property
     def keeper(self) -> Kept:
@@ -81,6 +102,31 @@ class Supervisor:
             self.resources.forget(each)
         now = None if instance is None else instance_view(each, instance, self.keeper.facts.get(each), now_s=now_s)
         self.changes.add(ChangeView(at=self.clock.now(), process=each.process, instance=str(each), now=now))
+        self.news.ring()
+
+    def adopted(self, plan: Plan) -> None:
+        """Another plan is in force: it says how many there are of what it changed."""
+        self.scales = {
+            name: count for name, count in self.scales.items() if self.keeper.state.wanted.get(name) in (0, count)
+        }
+        self.lines.keep(plan.processes)
+        self.news.ring()
+
+    def told(self, news: Reloaded | Rolled | Rescaled) -> None:
+        """Something that takes its time has begun, or is over."""
+        at = self.clock.now()
+        match news:
+            case Reloaded():
+                found = reload_view(news.reload)
+                if news.reload.outcome is not Outcome.PENDING:
+                    self.outcomes[news.reload.number] = found
+                    self.outcomes.pop(news.reload.number - _OUTCOMES, None)
+                self.changes.add(found, "reload")
+            case Rolled():
+                self.changes.add(RollView(at=at, process=news.process, halted=news.halted), "roll")
+            case Rescaled():
+                view = RescaleView(at=at, process=news.process, before=news.before, now=news.now, reason=news.why)
+                self.changes.add(view, "rescale")
         self.news.ring()
 
     def printed(self, each: Id, entries: Sequence[Entry]) -> None:

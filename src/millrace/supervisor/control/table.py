@@ -4,7 +4,7 @@ from typing import Any
 
 from millrace.edge.route import Access, Body, Handler, Param, Route
 from millrace.supervisor.audit_trail import KEPT as AUDITED
-from millrace.supervisor.control import audit, events, jobs, processes, records, system, usage
+from millrace.supervisor.control import audit, events, jobs, plans, processes, records, system, usage
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.ledger import KEPT
 from millrace.supervisor.plan import Kind
@@ -20,6 +20,12 @@ _WAIT = (
         schema={"type": "integer", "minimum": 0, "maximum": processes.MAX_WAIT_S, "default": processes.WAIT_S},
     ),
 )
+_ROLLING = Param(
+    name="rolling",
+    text="Replace one instance after the other, each when the one before is up, so that the others serve.",
+    schema={"type": "boolean", "default": False},
+)
+_DRY = Param(name="dry_run", text="Only say what would change.", schema={"type": "boolean", "default": False})
 _LINES = (
     Param(
         name="limit",
@@ -99,7 +105,7 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("GET", "/v1/processes/{name}", READ, processes.show, "Show a process.", reply=s.ProcessView, statuses=(404,)),
     R("POST", "/v1/processes/{name}/start", OPERATE, processes.start, "Start a process, also after it was given up.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=_WAIT),
     R("POST", "/v1/processes/{name}/stop", OPERATE, processes.stop, "Stop a process.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=_WAIT),
-    R("POST", "/v1/processes/{name}/restart", OPERATE, processes.restart, "Stop a process and start it again.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=_WAIT),
+    R("POST", "/v1/processes/{name}/restart", OPERATE, processes.restart, "Stop a process and start it again.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=(*_WAIT, _ROLLING)),
     R("POST", "/v1/processes/{name}/scale", OPERATE, processes.scale, "Have so many instances of a process.", watch=processes.watch, body=Body.JSON, request=s.ScaleRequest, reply=s.SteerView, statuses=(404, 409, 413, 422), params=_WAIT),
     R("POST", "/v1/processes/{name}/signal", OPERATE, processes.signal, "Send a signal to the main process of each instance.", body=Body.JSON, request=s.SignalRequest, reply=s.SignalView, statuses=(404, 409, 413, 422)),
     R("GET", "/v1/processes/{name}/schedule", READ, jobs.show, "Show when a scheduled process runs, and how its runs went.", reply=s.ScheduleView, statuses=(404,)),
@@ -115,6 +121,8 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("GET", "/v1/processes/{name}/resources", READ, usage.show, "What the instances of a process use, over the last minutes.", reply=s.ResourcesView, statuses=(404,), params=_PAST, quiet=True),
     R("GET", "/v1/resources", READ, usage.show_all, "What every instance that runs uses now.", reply=s.ResourcesView, quiet=True),
     R("GET", "/v1/events", READ, events.stream, "Follow every change, as server-sent events.", media=events.MEDIA, params=_FOLLOW),
+    R("GET", "/v1/reload", READ, plans.show, "Show the last change of the plan.", reply=s.ReloadView, statuses=(404,)),
+    R("POST", "/v1/reload", OPERATE, plans.reload, "Read the plan again, and keep what it says now.", watch=plans.watch, reply=s.ReloadView, statuses=(409, 422), params=(*_WAIT, _DRY)),
     R("POST", "/v1/shutdown", ADMIN, system.shutdown, "Stop everything in order, and end; asked again, at once.", reply=s.EndingView, status=202),
     R("GET", "/v1/audit", ADMIN, audit.show, "Show who changed what, and who was turned away.", reply=s.AuditList, params=_AUDIT),
     R("GET", "/v1/health", OPEN, system.health, "Whether the supervisor answers, and everything is ready.", reply=s.SupervisorHealth, quiet=True),

@@ -1,12 +1,14 @@
 """From what the machine knows to what is told. The environment and the command line of a process are never told."""
 
+from millrace.supervisor.change.difference import Difference
+from millrace.supervisor.change.reloads import Reload
 from millrace.supervisor.control.rest import foremost, instances_of
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.ledger import signal_name
 from millrace.supervisor.plan import Kind, ProcessPlan
 from millrace.supervisor.plan_document import MAX_SCALE
 from millrace.supervisor.state import Id, Instance, Phase, State
-from millrace.wire.v1.supervise import EndView, InstanceView, ProcessView
+from millrace.wire.v1.supervise import AutoscaleView, EndView, InstanceView, ProcessChange, ProcessView, ReloadView
 
 _NOTHING = Facts()
 
@@ -53,5 +55,39 @@ def process_view(plan: ProcessPlan, state: State, facts: dict[Id, Facts], *, now
         ready=sum(instance.ready for _, instance in found),
         max_scale=max_scale(plan),
         depends_on={name: condition.value for name, condition in plan.depends_on.items()},
+        replacing=(roll := state.rolls.get(plan.name)) is not None and not roll.halted,
+        halted="" if roll is None else roll.halted,
+        autoscale=_autoscale_view(plan, state),
         instances=[instance_view(each, instance, facts.get(each), now_s=now_s) for each, instance in found],
+    )
+
+
+def _autoscale_view(plan: ProcessPlan, state: State) -> AutoscaleView | None:
+    rule, known = plan.autoscale, state.scalings.get(plan.name)
+    if rule is None or known is None:
+        return None
+    return AutoscaleView(
+        min=rule.least, max=rule.most, target=rule.target, value=known.value, pinned=known.pinned,
+        failures=known.failures, reason=known.why,
+    )  # fmt: skip
+
+
+def reload_view(reload: Reload) -> ReloadView:
+    """A change of the plan."""
+    return difference_view(
+        reload.difference, number=reload.number, outcome=reload.outcome.value, reason=reload.why
+    )  # fmt: skip
+
+
+def difference_view(found: Difference, *, number: int | None, outcome: str, reason: str = "") -> ReloadView:
+    """What a change of the plan is, or would be."""
+    return ReloadView(
+        number=number,
+        outcome=outcome,  # type: ignore[arg-type]  # a test compares the words
+        reason=reason,
+        added=list(found.added),
+        removed=list(found.removed),
+        changed=[ProcessChange(name=one.name, keys=list(one.keys), restarts=one.restarts) for one in found.changed],
+        unchanged=list(found.unchanged),
+        whole=list(found.whole),
     )

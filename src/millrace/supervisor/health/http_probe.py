@@ -48,8 +48,10 @@ def judge(check: HttpCheck, answer: Answer) -> str | None:
     return None
 
 
-async def fetch(check: HttpCheck) -> Answer:
+async def fetch(check: HttpCheck, *, wants_body: bool = False) -> Answer:
     """Ask once, over a connection of its own; cancelled, it drops the connection at once.
+
+    The body is read where the check, or `wants_body`, asks for it.
 
     Raises:
         OSError: there is nobody, or the certificate is not good.
@@ -63,7 +65,7 @@ async def fetch(check: HttpCheck) -> Answer:
     reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, server_hostname=name)
     try:
         writer.write(_request(check))
-        return await read_answer(reader, wants_body=bool(check.contains or check.pattern))
+        return await read_answer(reader, wants_body=wants_body or bool(check.contains or check.pattern))
     finally:
         # Not closed but thrown away: over TLS a close would wait for a peer that may be hung.
         writer.transport.abort()

@@ -68,11 +68,12 @@ class Vigils:
     def begin(self, effect: Probe) -> None:
         """The process runs: ask or listen, until `closing`."""
         each, check = effect.id, self._check_of(effect.id)
-        vigil = self._vigils.get(each)
-        if check is None or vigil is None:
+        vigil = self._vigils.setdefault(each, _Vigil())
+        self._drop(vigil.asking)  # the plan says something else now, while it runs
+        if check is None:
             return
         if check.kind.asks:
-            vigil.do(self._ask(each, effect.run, check))
+            vigil.asking = [vigil.do(self._ask(each, effect.run, check))]
         elif vigil.socket is not None:
             heard = partial(self._hear, each, effect.run)
             vigil.do(vigil.socket.listen(partial(self._belongs, each), heard, self._clock))
@@ -109,7 +110,11 @@ class Vigils:
     def closing(self, each: Id) -> None:
         """The run is over: a question that is not answered yet is dropped, with what it started."""
         vigil = self._vigils.pop(each, None)
-        for task in vigil.end() if vigil is not None else ():
+        self._drop(vigil.end() if vigil is not None else ())
+
+    def _drop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
             self._parting.add(task)
             task.add_done_callback(self._parting.discard)
 
@@ -160,6 +165,7 @@ class _Vigil:
         self.looks_for: tuple[int, HealthCheck] | None = None
         self.until_s: float | None = None
         self.timer: asyncio.Task[None] | None = None
+        self.asking: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def do(self, work: Awaitable[None]) -> asyncio.Task[None]:
@@ -172,10 +178,8 @@ class _Vigil:
         return task
 
     def end(self) -> list[asyncio.Task[None]]:
-        """Gives the tasks that are just ending."""
+        """Gives the tasks that have to end."""
         tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
         if self.socket is not None:
             self.socket.close()
         return tasks

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 
 from millrace.process.values import Batch, CannotStart, Line, Stream
 from millrace.runtime.clock import Clock
@@ -22,7 +21,9 @@ from millrace.supervisor.logs.subscription import Subscription
 from millrace.supervisor.logs.writer import Target, Writer
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.state import Id
+from millrace.telemetry.logs import logger
 
+log = logger("supervisor")
 _NUMBER = attrgetter("number")
 _SLICE_LINES = 1000
 _SLICE_S = 0.005  # after so long others get their turn
@@ -49,7 +50,8 @@ class Logs:
         """Text goes to the target of its stream, JSON to that of stdout; one target may serve both. `heard` is told of all;
         `seen` also of what the filters drop, of processes whose health check looks for a line.
         """
-        self._plan = plan
+        self._form = plan.log_format
+        self._processes = dict(plan.processes)
         self._clock = clock
         self._heard = heard
         self._seen = seen
@@ -61,7 +63,8 @@ class Logs:
         self._numbers = itertools.count(1)
         self._pipelines: dict[tuple[Id, Stream], Pipeline] = {}
         self._rings: dict[tuple[Id, Stream], Ring] = {}
-        self._files: dict[Path, Writer] = {}
+        self._files: dict[LogFile, Writer] = {}
+        self._parting: list[asyncio.Task[None]] = []
         self._subscriptions: set[Subscription] = set()
         self._timers: dict[tuple[Id, Stream], asyncio.Task[None]] = {}
 
@@ -72,7 +75,37 @@ class Logs:
             CannotStart: its log file cannot be written.
         """
         rule = self._rule(each).file
-        if rule is None or rule.path in self._files:
+        if rule is not None:
+            self._open(rule)
+
+    def adopt(self, plan: Plan) -> None:
+        """Another plan is in force, also for what runs. What was taken out of it may still print, and is treated as before."""
+        # Of what was taken out earlier, only what is still there counts.
+        there = {each.process for each, _ in self._pipelines}
+        before, self._form = self._processes, plan.log_format
+        self._processes = {name: one for name, one in before.items() if name in there} | dict(plan.processes)
+        wanted = {one.logging.file for one in self._processes.values() if one.logging.file is not None}
+        for rule in [rule for rule in self._files if rule not in wanted]:
+            self._parting.append(asyncio.create_task(asyncio.to_thread(self._files.pop(rule).close, CLOSE_PATIENCE_S)))
+        for name in plan.processes.keys() & before.keys():
+            if plan.processes[name].logging != before[name].logging:
+                self._renew(name)
+
+    def _renew(self, name: str) -> None:
+        """The next line of a process is treated by other rules; what waits was begun under the old ones, and is given out."""
+        if any(each.process == name for each, _ in self._pipelines) and (rule := self._processes[name].logging.file):
+            try:
+                self._open(rule)
+            except CannotStart as error:  # nothing is stopped for it: its lines go everywhere else
+                log.warning("supervisor.log_file_lost", process=name, why=str(error))
+        for each in {each for each, _ in self._pipelines if each.process == name}:
+            self.closing(each)
+        for key in [key for key in self._rings if key[0].process == name]:
+            old, self._rings[key] = self._rings[key], Ring(self._rule(key[0]).buffer)
+            self._rings[key].extend(old.entries())
+
+    def _open(self, rule: LogFile) -> None:
+        if rule in self._files:
             return
         try:
             target = RotatingFile(rule, wall_s=lambda: self._clock.now().timestamp())
@@ -80,7 +113,7 @@ class Logs:
             raise CannotStart(
                 f"cannot write the log file {rule.path}: {error.strerror}; its folder must exist and let us write"
             ) from error
-        self._files[rule.path] = Writer(target, name=str(rule.path), lost=lambda count: self._lost(count, dated=True))
+        self._files[rule] = Writer(target, name=str(rule.path), lost=lambda count: self._lost(count, dated=True))
 
     async def output(self, each: Id, batch: Batch) -> None:
         """Take what a process printed, in slices, so that others get their turn."""
@@ -131,11 +164,12 @@ class Logs:
             self.closing(each)
         for subscription in tuple(self._subscriptions):
             subscription.close()
+        await asyncio.gather(*self._parting)
         writers = {*self._files.values(), *self.writers.values()}
         await asyncio.gather(*(asyncio.to_thread(writer.close, CLOSE_PATIENCE_S) for writer in writers))
 
     def _rule(self, each: Id) -> Logging:
-        return self._plan.processes[each.process].logging
+        return self._processes[each.process].logging
 
     def _take(self, each: Id, lines: tuple[Line, ...]) -> None:
         """Lines of one stream in a row go through its stages together."""
@@ -173,7 +207,7 @@ class Logs:
         rule = self._rule(each)
         if found is None and (rule.stdout if stream == "stdout" else rule.stderr):
             origin = Origin(process=each.process, instance=str(each), stream=stream)
-            check = self._plan.processes[each.process].health_check
+            check = self._processes[each.process].health_check
             looks = check is not None and check.kind is ProbeKind.LOG
             seen = partial(self._seen, each) if looks else None
             found = self._pipelines[each, stream] = Pipeline(origin, rule, self._numbers, seen)
@@ -188,7 +222,7 @@ class Logs:
             ring = self._rings[each, stream] = Ring(rule.buffer)
         ring.extend(entries)
         self._heard(each, entries)
-        form = self._plan.log_format
+        form = self._form
         is_json = form is LogForm.JSON
         data = (
             as_json(entries, rule.labels)
@@ -205,7 +239,7 @@ class Logs:
                 subscription.hear(entries)
 
     def _write_file(self, rule: LogFile, data: bytes) -> None:
-        writer = self._files.get(rule.path)
+        writer = self._files.get(rule)
         if writer is not None:
             writer.give(data, data.count(b"\n"))
 
@@ -217,4 +251,4 @@ class Logs:
             number=0, time=self._clock.now(), level=Level.WARN, process=_SUPERVISOR, instance=_SUPERVISOR,
             stream="stderr", message=lost_note(count),
         )  # fmt: skip
-        return as_json([entry], {}) if self._plan.log_format is LogForm.JSON else as_text([entry], dated=dated)
+        return as_json([entry], {}) if self._form is LogForm.JSON else as_text([entry], dated=dated)

@@ -3,6 +3,8 @@
 _CHECK = "processes.NAME.health_check"
 _HEARTBEAT = "processes.NAME.heartbeat"
 _LOGGING = "processes.NAME.logging"
+_ROLLING = "processes.NAME.rolling"
+_AUTOSCALE = "processes.NAME.autoscale"
 _LEVELS = ("debug", "info", "warn", "error")
 _TUNE = "processes.NAME.tune"
 _MOMENTS = {
@@ -105,6 +107,30 @@ SENTENCES = {
     "global.readiness.mode": "`all_healthy` asks for readiness, `all_running` only that they run.",
     "global.readiness.content": "What stands in it.",
     "global.readiness.processes": "Who is looked at; without it, every service that starts by itself.",
+    "global.reload": "How a changed plan takes the place of the one that is kept.",
+    "global.reload.timeout": "What it changes has to be up within this time.",
+    "global.reload.rollback": "Whether the plan before comes back if it is not.",
+    "global.reload.watch": "Whether the plan is read again when its files change.",
+    "global.reload.debounce": "How long the files have to be left alone before that.",
+    _ROLLING: "How instances are replaced one after the other, by a reload or `ctl restart --rolling`.",
+    f"{_ROLLING}.max_unavailable": "How many of the wanted instances may be missing meanwhile.",
+    f"{_ROLLING}.max_surge": "How many more than wanted may run meanwhile.",
+    f"{_ROLLING}.min_ready": "A new instance counts as up once it has been ready for so long.",
+    f"{_ROLLING}.timeout": "One that is not up within this time halts the replacing.",
+    _AUTOSCALE: "The number of instances follows a metric.",
+    f"{_AUTOSCALE}.min": "At least so many.",
+    f"{_AUTOSCALE}.max": "At most so many.",
+    f"{_AUTOSCALE}.metric": "Where the number comes from.",
+    f"{_AUTOSCALE}.metric.command": "A program that prints it; it runs as the process does.",
+    f"{_AUTOSCALE}.metric.url": "A page that holds it.",
+    f"{_AUTOSCALE}.metric.field": "Its path, where that is a JSON document: `queue.length`, `0.jobs`.",
+    f"{_AUTOSCALE}.metric.timeout": "How long the answer may take.",
+    f"{_AUTOSCALE}.target": "How much of it one instance is for.",
+    f"{_AUTOSCALE}.measure": "`total` is all the work, such as the length of a queue; `average` is what each instance has of it, such as its load.",
+    f"{_AUTOSCALE}.tolerance": "Nothing changes while it is this close to the target, as a part of it.",
+    f"{_AUTOSCALE}.interval": "How often it is read.",
+    f"{_AUTOSCALE}.cooldown": "How long nothing changes after a change.",
+    f"{_AUTOSCALE}.scale_down_after": "Fewer run only once fewer would have been enough for so long.",
     "processes.NAME.user": "The account that it runs as, by name or number, with all its groups.",
     "processes.NAME.group": "Its main group, by name or number; without it, the account's.",
     "processes.NAME.umask": "Permissions that new files do not get, such as `027`.",

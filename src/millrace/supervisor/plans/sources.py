@@ -15,7 +15,8 @@ class Sources(Struct):
     """One document out of several texts.
 
     `places` maps a path to the included file, or the variable, and the line in it; the plan itself has the name "". `filled`
-    are the paths of values that hold variables.
+    are the paths of values that hold variables. `files` are those that were taken in, or are missing, `folders` those in which
+    a file would be taken in that is not there yet.
     """
 
     document: Any = None
@@ -23,6 +24,7 @@ class Sources(Struct):
     filled: set[str] = field(default_factory=set)
     findings: Findings = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
     def place(self, path: str) -> tuple[str, int]:
         """Where a path stands, or the nearest thing around it."""
@@ -60,6 +62,10 @@ def _included(found: Sources, folder: Path | None) -> Iterator[Path]:
             paths = _matching(folder, name)
         except (OSError, ValueError, NotImplementedError):
             paths = []
+        if _is_pattern(name):
+            found.folders += _searched(folder, name)
+        elif not paths:
+            found.files.append(folder / name)
         if not paths and not _is_pattern(name):
             found.findings.append(("include", f"names {name}, and there is no such file in {folder}; correct the name"))
         for path in paths:
@@ -79,6 +85,15 @@ def _matching(folder: Path, name: str) -> list[Path]:
         return [whole] if whole.is_file() else []
     root = Path(whole.anchor) if whole.is_absolute() else Path()
     return sorted(path for path in root.glob(str(whole.relative_to(root))) if path.is_file())
+
+
+def _searched(folder: Path, pattern: str) -> list[Path]:
+    """The folders that a pattern looks into."""
+    outer = (folder / pattern).parent
+    if not _is_pattern(str(outer)):
+        return [outer]
+    root = Path(outer.anchor) if outer.is_absolute() else Path()
+    return [path for path in root.glob(str(outer.relative_to(root))) if path.is_dir()]
 
 
 def _include(found: Sources, path: Path, environ: Mapping[str, str], folder: Path | None) -> None:

@@ -42,8 +42,26 @@ class InstanceView(Reply):
     status: str = ""
 
 
+class AutoscaleView(Reply):
+    """How a process follows its metric. `value` is null until it was read; `pinned`: it was scaled by hand, and follows nothing.
+
+    `failures` counts readings in a row that failed; `reason` is what the last one led to.
+    """
+
+    min: int
+    max: int
+    target: float
+    value: float | None
+    pinned: bool
+    failures: int
+    reason: str
+
+
 class ProcessView(Reply):
-    """One process of the plan. `state` is that of the instance that needs attention most; `desired` how many there shall be."""
+    """One process of the plan. `state` is that of the instance that needs attention most; `desired` how many there shall be.
+
+    `replacing`: instances are being replaced one after the other; `halted` says why that has stopped, empty where it has not.
+    """
 
     name: str
     type: Literal["service", "oneshot", "scheduled"]
@@ -53,6 +71,9 @@ class ProcessView(Reply):
     max_scale: int
     depends_on: dict[str, str]
     instances: list[InstanceView]
+    replacing: bool = False
+    halted: str = ""
+    autoscale: AutoscaleView | None = None
 
 
 class ProcessList(Reply):
@@ -63,10 +84,14 @@ class ProcessList(Reply):
 
 
 class ScaleRequest(Request):
-    """How many instances there shall be: `desired`, or `delta` more (or fewer) than now. 0 stops the process."""
+    """How many instances there shall be: `desired`, or `delta` more (or fewer) than now. 0 stops the process.
+
+    A process that follows a metric stays at that number until `auto` lets it follow again.
+    """
 
     desired: Scale | None = None
     delta: Scale | None = None
+    auto: bool = False
 
 
 class SteerView(Reply):
@@ -284,6 +309,49 @@ class ChangeView(Reply):
     process: str
     instance: str
     now: InstanceView | None
+
+
+class ProcessChange(Reply):
+    """A process that the plan still has. `keys` are those that differ; `restarts`: what runs of it is replaced."""
+
+    name: str
+    keys: list[str]
+    restarts: bool
+
+
+class ReloadView(Reply):
+    """A change of the plan. `number` counts them from 1; it is null for one that was only looked at.
+
+    `added`, `removed` and `unchanged` are names of processes; `whole` are keys that hold for everything. `reason` says what
+    went wrong.
+    """
+
+    number: int | None
+    outcome: Literal["dry-run", "pending", "applied", "rolled-back", "failed", "superseded", "abandoned"]
+    reason: str
+    added: list[str]
+    removed: list[str]
+    changed: list[ProcessChange]
+    unchanged: list[str]
+    whole: list[str]
+
+
+class RollView(Reply):
+    """The instances of a process were replaced; `halted` says why no more are, empty where all were."""
+
+    at: datetime
+    process: str
+    halted: str
+
+
+class RescaleView(Reply):
+    """A process has followed its metric to another number of instances."""
+
+    at: datetime
+    process: str
+    before: int
+    now: int
+    reason: str
 
 
 class SupervisorHealth(Reply):

@@ -1,0 +1,1 @@
+"""Change what runs: another plan, instances replaced one after the other, as many as a measure asks for."""

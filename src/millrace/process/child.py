@@ -54,20 +54,25 @@ class Child:
         # Only `confine` has something to report.
         report, report_end = (-1, -1) if spec.sandbox is None else os.pipe()
         self._place = None if spec.resources is None else grounds().place(spec.resources)
+        # Until it is in its control group it must start nothing, because that would stay outside.
+        gate, gate_end = (-1, -1) if self._place is None else os.pipe()
         try:
-            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end)
+            self._popen = spawn(spec, mark=mark, stdout=out_end, stderr=err_end, report=report_end, gate=gate)
         except BaseException:
-            for descriptor in (out, err, report):
+            for descriptor in (out, err, report, gate_end):
                 _close(descriptor)
             self._leave()
             raise
         finally:
-            for descriptor in (out_end, err_end, report_end):
+            for descriptor in (out_end, err_end, report_end, gate):
                 _close(descriptor)
         self._entry = None if report < 0 else Entry(report)
         claim(self._popen.pid)
         if self._place is not None:
             self._place.take(self._popen.pid)
+            with suppress(BrokenPipeError):  # it has been killed already
+                os.write(gate_end, b"\n")
+            os.close(gate_end)
         self.mark = mark
         self._tree = Tree(self._popen.pid, mark, self._place.pids if self._place is not None else set)
         self._outlet = Outlet(sink, buffer_chars) if sink is not None else None

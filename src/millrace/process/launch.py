@@ -85,12 +85,13 @@ def _nothing() -> int:
 
 
 def spawn(
-    spec: Spec, *, mark: Mark, stdout: int, stderr: int, report: int = -1, tools: Tools | None = None
+    spec: Spec, *, mark: Mark, stdout: int, stderr: int, report: int = -1, gate: int = -1, tools: Tools | None = None
 ) -> subprocess.Popen[bytes]:
     """Start the child in a session and group of its own. Blocks for well under a millisecond.
 
     `stdout` and `stderr` are the descriptors that it writes to. `report` is needed for a sandbox: where `confine` says
-    what it could not do, and which closes when the program itself runs. Raises CannotStart with a sentence. Never wait on the
+    what it could not do, and which closes when the program itself runs. With a `gate` nothing runs before a line can be
+    read from it, and nothing at all where it closes before. Raises CannotStart with a sentence. Never wait on the
     result: `Child` collects the exit status itself.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -117,10 +118,14 @@ def spawn(
             lent[RLIMIT_LOCKS] = mark.number
     else:
         command = command_line(program, spec, tools, parent_pid=os.getpid(), mark=mark.number)
+    if gate >= 0:
+        command = _behind_a_gate(command, spec.env)
     try:
         with _lending(lent):
             environment = {**spec.env, MARKER: joined(mark)}
-            popen = _start(command, spec, env=environment, stdout=stdout, stderr=stderr, inherited=inherited)
+            popen = _start(
+                command, spec, env=environment, stdin=gate, stdout=stdout, stderr=stderr, inherited=inherited
+            )
         _take(popen.pid, lent)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or variable
         raise CannotStart(f"cannot start {program}: {getattr(error, 'strerror', None) or error}") from error
@@ -195,15 +200,30 @@ def _is_plain(spec: Spec) -> bool:
     return not (rest or spec.nice or spec.run_as is not None or spec.oom_score_adj is not None)
 
 
+def _behind_a_gate(command: list[str], env: Mapping[str, str]) -> list[str]:
+    # The gate is its stdin, as some shells know no descriptors beyond 9.
+    # Some shells export words of their own, which would be no part of the environment that was asked for.
+    own = " ".join(name for name in ("SHLVL", "PWD", "OLDPWD") if name not in env)
+    script = f'read -r _ || exit 125; unset {own}; exec "$@" </dev/null'
+    return [_SHELL, "-c", script, _SHELL, *command]
+
+
 def _start(
-    command: list[str], spec: Spec, *, env: Mapping[str, str], stdout: int, stderr: int, inherited: tuple[int, ...]
+    command: list[str],
+    spec: Spec,
+    *,
+    env: Mapping[str, str],
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    inherited: tuple[int, ...],
 ) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(  # noqa: S603  running what it is given is the purpose; a list, never a shell
             command,
             cwd=spec.cwd,
             env=env,
-            stdin=_nothing(),
+            stdin=stdin if stdin >= 0 else _nothing(),
             stdout=stdout,
             stderr=stderr,
             pass_fds=inherited,
@@ -214,7 +234,8 @@ def _start(
         if error.errno != errno.ENOEXEC or command[0] == _SHELL:
             raise
         # A script that does not say what reads it, as execvp(3) does it.
-        return _start([_SHELL, *command], spec, env=env, stdout=stdout, stderr=stderr, inherited=inherited)
+        command = [_SHELL, *command]
+        return _start(command, spec, env=env, stdin=stdin, stdout=stdout, stderr=stderr, inherited=inherited)
 
 
 @contextmanager

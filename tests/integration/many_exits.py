@@ -16,6 +16,7 @@ from millrace.process.child import Child
 from millrace.process.look import processes
 from millrace.process.orphans import Orphans
 from millrace.process.own import claimed
+from millrace.process.signals import inherit_nothing
 from millrace.process.values import Batch, Spec
 from millrace.runtime.clock import SystemClock
 
@@ -96,4 +97,5 @@ async def main(count: int, signals: list[int]) -> None:
     print(json.dumps({"wrong": wrong, "collected": orphans.collected, "oldest_s": round(oldest_s, 3)}))
 
 
+inherit_nothing()  # whoever started the tests may ignore signals, as nohup does
 asyncio.run(main(int(sys.argv[1]), DEADLY if "signals" in sys.argv else []))

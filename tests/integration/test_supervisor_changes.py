@@ -96,7 +96,7 @@ def test_a_plan_that_does_not_get_up_is_taken_back(tmp_path: Path) -> None:
     new = "global: {reload: {timeout: 20s}}\nprocesses: {web: {command: [sh, -c, 'exit 3'], restart: {backoff_initial: 10ms}}, same: {command: [sleep, '1000']}}"
 
     async def play(it: Stage) -> None:
-        await it.until(lambda: up(it, 2))
+        await it.until(lambda: up(it, 2) and it.said("web-0") == ["old"])
         same = it.pid("same-0")
         it.reload(new)
         await it.reloaded("rolled-back")

@@ -15,7 +15,7 @@ from millrace.supervisor.change.difference import Difference, difference, needs_
 from millrace.supervisor.change.reloads import Outcome, Reload
 from millrace.supervisor.change.rolling import TRIES, Roll, Standing, is_gradual, replaceable
 from millrace.supervisor.draft import Draft
-from millrace.supervisor.graph import above, dependents
+from millrace.supervisor.graph import above, layout
 from millrace.supervisor.plan import Condition, Kind, Plan
 from millrace.supervisor.schedule.jobs import Job
 from millrace.supervisor.state import (
@@ -168,7 +168,7 @@ class Turnover(Draft):
 
     def _retry(self, changed: Mapping[str, bool]) -> None:
         """What was given up may work now; so may what was given up for it. What has ended well runs again if it is another."""
-        above_them = dependents(self._plan.processes)
+        _, above_them = layout(self._plan.processes)
         near = {*changed, *(one for name in changed for one in above_them[name])}
         for each, instance in tuple(self._instances.items()):
             name, phase = each.process, instance.phase
@@ -247,7 +247,7 @@ class Turnover(Draft):
                 self._begin_roll(name)
         self._prove()
         self._judge_rolls()
-        needs = dependents(self._plan.processes)
+        _, needs = layout(self._plan.processes)
         for name in tuple(self._rolls):
             if self._is_going_down(name):
                 gone = users[name] - self._plan.processes.keys()

@@ -49,7 +49,7 @@ def planned(packaging: str = "cmaf", heights: tuple[int, ...] = (360, 180), **do
         | document
     )
     chunks = (Chunk(number=0, first=0, end=240), Chunk(number=1, first=240, end=300, seek=Fraction(801, 100), lead=3))
-    return replace(plan(profile, PROBE), split=Split(chunks=chunks, at_once=2, threads=1, reason="two"))
+    return replace(plan(profile, PROBE), split=Split(chunks=chunks, at_once=2, threads=(1, 1), reason="two"))
 
 
 def test_a_chunk_of_a_ladder() -> None:

@@ -1,8 +1,12 @@
 """From a Spec with a sandbox to the command that shuts its program in."""
 
 import functools
+import importlib.util
 import os
+import py_compile
+import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -45,11 +49,36 @@ def enclose(spec: Spec, sandbox: Sandbox, program: str, *, report_fd: int) -> En
     # -I and -S: no site packages and nothing of the environment, which belongs to the child.
     return Enclosed(
         argv=(
-            *(python, "-I", "-S", str(_CONFINE), _ROLES[able.mechanism], *numbers, able.bwrap or "-", *words),
+            *(
+                python,
+                "-I",
+                "-S",
+                str(bytecode_of(_CONFINE)),
+                _ROLES[able.mechanism],
+                *numbers,
+                able.bwrap or "-",
+                *words,
+            ),
             *("--", program, *spec.argv[1:]),
         ),
         filter_fd=filter_fd,
     )
+
+
+@functools.cache
+def bytecode_of(source: Path) -> Path:
+    """The same program as bytecode, or `source` where that cannot be kept: compiling takes a third of its start (21 ms against 15)."""
+    kept, stat = Path(importlib.util.cache_from_source(str(source))), source.stat()
+    # The head of bytecode that belongs to a source by time and size (PEP 552).
+    head = importlib.util.MAGIC_NUMBER + struct.pack("<3L", 0, int(stat.st_mtime), stat.st_size)
+    with suppress(OSError), kept.open("rb") as file:
+        if file.read(len(head)) == head:
+            return kept
+    if not sys.dont_write_bytecode:
+        with suppress(OSError):  # an installation that belongs to somebody else
+            py_compile.compile(str(source), str(kept), doraise=True)
+            return kept
+    return source
 
 
 @functools.cache
@@ -58,5 +87,5 @@ def _host(mechanism: Mechanism) -> Host:
     links = [(str(path.readlink()), path) for path in shown if path.is_symlink() and len(path.parts) == 2]
     plain = [path for path in shown if path not in {link for _, link in links}]
     if mechanism is Mechanism.BUBBLEWRAP:  # our init runs inside
-        plain += [Path(sys.base_prefix), Path(os.path.realpath(sys.executable)).parent, _CONFINE]
+        plain += [Path(sys.base_prefix), Path(os.path.realpath(sys.executable)).parent, bytecode_of(_CONFINE)]
     return Host(shown=tuple(plain), links=tuple(links))

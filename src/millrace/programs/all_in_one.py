@@ -1,5 +1,6 @@
 """A master and a worker in one process: what `millrace transcode` runs on for the length of one job."""
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -34,15 +35,26 @@ class AllInOne(Service):
         """Start the master, then the worker.
 
         Raises:
-            SettingError: what was named as FFmpeg is none, or the required sandbox cannot be had; nothing was made in the data folder.
+            SettingError: what was named as FFmpeg is none, or the required sandbox cannot be had.
         """
-        await ffmpeg.check(self._settings.ffmpeg)
-        await ffmpeg.check_sandbox(self._settings.sandbox, self._settings.ffmpeg)
+        # FFmpeg answers while the programs are put together: one after the other would take the sum of both.
+        checking = asyncio.create_task(self._check_engine())
+        self._parts.push_async_callback(_settle, checking)
         await self._parts.enter_async_context(self._master)
         settings = dataclasses.replace(self._settings, masters=(self._master.url,), api_key=self._master.key)
         worker = WorkerProgram(settings, self._shape(worker_terms(settings)))
+        await checking
         await self._parts.enter_async_context(worker)
+
+    async def _check_engine(self) -> None:
+        await ffmpeg.check(self._settings.ffmpeg)
+        await ffmpeg.check_sandbox(self._settings.sandbox, self._settings.ffmpeg)
 
     async def on_stop(self) -> None:
         """Stop the worker, then the master."""
         await self._parts.aclose()
+
+
+async def _settle(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

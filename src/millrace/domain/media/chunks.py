@@ -48,7 +48,7 @@ def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = C
     if pictures is None or source is None or probe is None or not plan.videos:
         return Split(reason="whole: nothing in it is a film from an input")
     cost = costs.film(plan, source)
-    whole = Split(threads=costs.whole_threads(cores) if _is_measured(plan) else None)
+    whole = Split(threads=costs.whole_threads(plan, cores) if _is_measured(plan) else ())
     obstacle = _obstacle(plan, probe, source, chunking)
     if obstacle:
         return replace(whole, reason=f"whole: {obstacle}")
@@ -71,7 +71,7 @@ def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = C
     return Split(
         chunks=chunks,
         at_once=min(cores + 1, count),
-        threads=max(1, cores // count) if _is_measured(plan) else None,
+        threads=(max(1, cores // count),) * len(plan.videos) if _is_measured(plan) else (),
         reason=f"{count} chunks of whole pieces of {unit} frames: expected {gain}, with {lead} frames decoded twice",
     )
 

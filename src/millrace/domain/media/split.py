@@ -40,16 +40,21 @@ class Chunk(Struct, frozen=True, kw_only=True):
 class Split(Struct, frozen=True, kw_only=True):
     """The chunks in order of time; none where the film is encoded whole. `reason` says why, in a sentence.
 
-    `at_once` is how many chunks run side by side: one more than there are cores, so that none is idle at a chunk's end. `threads` is the number of threads for each encoder and decoder of a
-    command; None leaves it to the engine.
+    `at_once` is how many chunks run side by side: one more than there are cores, so that none is idle at a chunk's end.
+    `threads` are those of each rendition's encoder, in the order of the plan; empty leaves them to the engine. The decoder
+    of a chunk has as many as its first encoder.
     """
 
     chunks: tuple[Chunk, ...] = ()
     reason: str = ""
     at_once: int = 1
-    threads: int | None = None
+    threads: tuple[int, ...] = ()
 
     @property
     def is_whole(self) -> bool:
         """True where there are no chunks."""
         return not self.chunks
+
+    def threads_of(self, rendition: int) -> int | None:
+        """The threads of that rendition's encoder; None where the engine chooses."""
+        return self.threads[rendition] if self.threads else None

@@ -77,7 +77,8 @@ def _files(plan: Plan, working: Iterable[str] | None) -> list[str]:
     for file in plan.files:
         if file.video:
             encoder = chosen(file.video.settings.codec, working)
-            argv += ["-map", f"[v{pad}]", *video_options(file.video, encoder, plan.packaging, plan.split.threads)]
+            threads = plan.split.threads_of(pad)
+            argv += ["-map", f"[v{pad}]", *video_options(file.video, encoder, plan.packaging, threads)]
             pad += 1
         argv += file_options(plan, file, working)
     return argv

@@ -48,7 +48,7 @@ def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
     argv += ["-filter_complex", ladder_graph(plan, pictures, chunk)]
     for number, video in enumerate(plan.videos):
         encoder = chosen(video.settings.codec, one.working)
-        argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads)]
+        argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads_of(number))]
         # What the grid gives is final: one frame for each place, at its own time.
         argv += ["-fps_mode", "passthrough"]
         # Chapters would be those of the chunk, in a header that all chunks must share.
@@ -72,7 +72,7 @@ def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
 
 
 def _reading(plan: Plan, chunk: Chunk, path: Path) -> tuple[str, ...]:
-    threads = () if plan.split.threads is None else ("-threads", str(plan.split.threads))
+    threads = ("-threads", str(plan.split.threads[0])) if plan.split.threads else ()
     # Frames before the first place fall out by their number, so the seek need not drop any (and its own clock may differ).
     seek = () if chunk.seek is None else ("-noaccurate_seek", "-ss", seconds(chunk.seek))
     # Behind a seek, strict detection takes the leading pictures of an open GOP for damage; real damage is in the log.

@@ -74,7 +74,7 @@ def suspicion(log_tail: str) -> Failure | None:
 
 def _known(log: str) -> Failure | None:
     for signature in SIGNATURES:
-        if signature.pattern.search(log):
+        if signature.is_in(log):
             return _failure(signature.failure_class, signature.sentence)
     return None
 

@@ -11,8 +11,8 @@ HERE = Path(__file__).resolve().parent / "reference"
 MADE = "<!-- Made from the code by `make docs`; change the code, not this page. -->\n\n"
 
 ELSEWHERE = (
-    ("MILLRACE_MASTER", "The master that `jobs` and `nodes` speak to; `--master` comes first."),
-    ("MILLRACE_OUTPUT", "How `jobs`, `nodes` and `profiles` show what they found: `table` or `json`."),
+    ("MILLRACE_MASTER", "The master that `jobs`, `nodes` and `keys` speak to; `--master` comes first."),
+    ("MILLRACE_OUTPUT", "How `jobs`, `nodes`, `keys` and `profiles` show what they found: `table` or `json`."),
     ("MILLRACE_LOG", "The form of log lines: `text` or `json`; without it, text on a terminal and JSON elsewhere."),
     ("MILLRACE_LOG_LEVEL", "The least level of log lines: `debug`, `info`, `warning` or `error`."),
     ("MILLRACE_CHILD", "Set by Millrace in every engine that it starts, to find strays again. Leave it unset."),
@@ -237,6 +237,8 @@ def metrics() -> str:
 def api() -> str:
     """Every route with its access rule."""
     from millrace.api.table import TABLE
+    from millrace.domain.roles import OF_TENANTS, Role
+    from millrace.edge.access import grants
     from millrace.edge.keys import Key, Keys
     from millrace.edge.route import Access, Route
     from millrace.supervisor.control.table import TABLE as CONTROL
@@ -244,11 +246,23 @@ def api() -> str:
 
     opens = {
         Access.OPEN: "anybody, without a key",
-        Access.READ: "see jobs, nodes, logs and outputs",
-        Access.OPERATE: "submit and steer jobs, upload, drain nodes",
-        Access.ADMIN: "end a supervisor, read its audit trail",
+        Access.READ: "see jobs, their logs, events and outputs; of a supervisor, everything",
+        Access.INSPECT: "see what tenants share: nodes, counts, metrics, the status page",
+        Access.SUBMIT: "submit and steer jobs, upload",
+        Access.OPERATE: "drain and remove nodes; steer a supervisor",
+        Access.ADMIN: "keep the API keys; end a supervisor, read its audit trail",
         Access.WORK: "be a worker: claim, report, deliver",
+        Access.FETCH: "fetch an upload, as people and workers do",
     }
+    words = [access for access in Access if access is not Access.OPEN]
+    roles = [
+        f"| `{name}` | {' | '.join('x' if access in opened else '' for access in words)} |"
+        for role in Role
+        for name, opened in (
+            (role, grants(role)),
+            *([(f"{role}, bound to a tenant", grants(role, "any"))] if role in OF_TENANTS else ()),
+        )
+    ]
 
     def table(routes: Iterable[Route[Any]]) -> list[str]:
         rows = [f"| `{one.method} {one.path.replace('*}', '}')}` | {one.access} | {one.summary} |" for one in routes]
@@ -266,7 +280,12 @@ def api() -> str:
             "|---|---|",
             *(f"| {access} | {opens[access]} |" for access in Access),
             "",
-            "The API key of a master opens all of them.\n",
+            "A key opens what its role does; [how to make keys](../how-to/keys.md). The key that a master is started with opens",
+            "everything.\n",
+            f"| role | {' | '.join(words)} |",
+            f"|---{'|---' * len(words)}|",
+            *roles,
+            "",
             *table(one for one in TABLE if not one.alias),
             "## The status page\n",
             "For browsers. `/login` takes the API key and gives a cookie that stands for it.\n",

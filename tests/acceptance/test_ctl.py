@@ -246,7 +246,7 @@ def test_a_key_of_an_access_file_opens_what_its_role_does(shell: Shell, plan: Pa
         viewer = shell.having(MILLRACE_SUPERVISE_KEY=made["key"])
         assert viewer.run("ctl", "status", "web", "--url", url).code == 0
         done = viewer.run("ctl", "stop", "web", "--url", url)
-        assert (done.code, done.err) == (1, "millrace: cannot answer: you may not `operate` here\n")
+        assert (done.code, done.err) == (1, "millrace: cannot answer: you may not `operate` here with role viewer\n")
         assert shell.run("ctl", "shutdown").code == 0  # who runs it may do everything
         process.communicate(timeout=PATIENCE_S)
         (refused, ended_it) = map(json.loads, (shell.home / "audit.jsonl").read_text().splitlines())

@@ -13,8 +13,10 @@ from typing import Any
 import httpx2
 
 from millrace.api.app import App, build_app
+from millrace.api.keys import looked_up_in
 from millrace.blobs.local import LocalBlobs
 from millrace.edge.keys import Key, Keys
+from millrace.edge.known_keys import KnownKeys
 from millrace.edge.server import Served
 from millrace.programs.listen import listen, url_of
 from millrace.programs.server import HttpServer
@@ -119,7 +121,8 @@ async def master(
 
     async def forget(_: object) -> None: ...
 
-    keys = keys or Keys([Key(secret=KEY)], now_s=time.time)
+    stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
+    keys = keys or Keys([Key(secret=KEY)], now_s=time.time, stored=stored)
     pages = routes(keys) if with_pages else ()
     app = build_app(farm, offers, LocalBlobs(folder / "blobs"), keys, pages=pages, lost=lost, served=log.append)
     try:

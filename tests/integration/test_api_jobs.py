@@ -400,7 +400,7 @@ async def test_events_stream_as_they_happen_and_are_resumed_from_a_cursor(rig: R
 async def test_a_stream_of_events_ends_when_the_master_stops_or_its_reader_leaves(rig: Rig) -> None:
     async with rig.client.stream("GET", "/v1/events") as response:
         await Events(response).next()
-    while rig.app.master._long:
+    while rig.app.master.long:
         await asyncio.sleep(0)
     async with rig.client.stream("GET", "/v1/events") as response:
         events = Events(response)

@@ -16,7 +16,8 @@ import pytest
 from control_rig import KEY, Rig, play
 
 from millrace.config.settings import SettingError
-from millrace.edge.access import PeerRule, Rate, Role, Rules, SubjectRule
+from millrace.domain.roles import Role
+from millrace.edge.access import PeerRule, Rate, Rules, SubjectRule
 from millrace.edge.keys import Key, Keys
 from millrace.programs import access_file
 from millrace.programs.access_file import AccessFile, rules_from

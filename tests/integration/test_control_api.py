@@ -15,7 +15,8 @@ import pytest
 from control_rig import KEY, PATIENCE_S, Rig, play
 
 from millrace.config.settings import SettingError
-from millrace.edge.access import PEER, Peer, PeerRule, Role, Rules
+from millrace.domain.roles import Role
+from millrace.edge.access import PEER, Peer, PeerRule, Rules
 from millrace.edge.keys import Key, Keys
 from millrace.process.look import read_process
 from millrace.programs.control_doors import ControlDoors, ControlSettings

@@ -16,7 +16,8 @@ from textual.pilot import Pilot
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.http import Terms
-from millrace.edge.access import GRANTS, Role, Rules
+from millrace.domain.roles import Role
+from millrace.edge.access import GRANTS, Rules
 from millrace.edge.keys import Key, Keys
 from millrace.programs.listen import listen, url_of
 from millrace.programs.server import HttpServer

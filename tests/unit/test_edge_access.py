@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from millrace.domain.roles import Role
 from millrace.edge.access import (
     GRANTS,
     PEER,
@@ -14,7 +15,6 @@ from millrace.edge.access import (
     Peer,
     PeerRule,
     Rate,
-    Role,
     Rules,
     SubjectRule,
     check_place,
@@ -40,10 +40,10 @@ def asked(client: str = "192.0.2.1", **state: Any) -> dict[str, Any]:
 
 
 def test_each_role_opens_what_the_one_before_does_and_only_workers_work() -> None:
-    chain = [GRANTS[role] for role in (Role.VIEWER, Role.OPERATOR, Role.ADMIN)]
+    chain = [GRANTS[role] for role in (Role.VIEWER, Role.SUBMITTER, Role.OPERATOR, Role.ADMIN)]
     assert all(less < more for less, more in itertools.pairwise(chain))
     assert GRANTS[Role.ADMIN] | GRANTS[Role.WORKER] | {Access.OPEN} == {*Access}
-    assert GRANTS[Role.WORKER] == {Access.WORK}
+    assert GRANTS[Role.WORKER] == {Access.WORK, Access.FETCH}
     assert {*GRANTS} == {*Role}
 
 

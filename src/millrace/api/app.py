@@ -51,6 +51,10 @@ class App:
         """Remove uploads that were begun before a moment; returns how many."""
         return await uploads.expire(self.master, before=before)
 
+    async def heed_keys(self) -> None:
+        """End the parked claims and the streams of keys that were revoked or have expired; call it every few seconds."""
+        await self.master.heed_keys()
+
     def stop(self) -> None:
         """End every parked claim and every stream of events; `/ready` says no from now on. May be called twice."""
         self.master.stop()
@@ -79,11 +83,18 @@ def build_app(
         limits: sizes of bodies.
         served: hears of every answer worth a line in the access log.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits())
+    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys)
     master.description = cache(lambda: _document(master.version))
     rules = Rules(keys=keys)
     edge = Edge(
-        (*TABLE, *pages), master, rules=lambda: rules, explain=explain, tally=master.tally, served=served, lost=lost
+        (*TABLE, *pages),
+        master,
+        rules=lambda: rules,
+        explain=explain,
+        tally=master.tally,
+        served=served,
+        lost=lost,
+        within=Master.within,
     )
     return App(edge, master)
 

@@ -64,7 +64,7 @@ class _Events:
     async def pieces(self) -> AsyncIterator[bytes]:
         watch = asyncio.create_task(self._call.gone(), name="watch the reader of events")
         watch.add_done_callback(lambda _: self.end())
-        self._master.enter(self)
+        self._master.long.enter(self, self._call.mark)
         clock = self._master.farm.clock
         follower = follow(self._master.farm, after=self._after, job_id=self._job_id)
         said_s = clock.monotonic()
@@ -85,4 +85,4 @@ class _Events:
                 said_s = clock.monotonic()
         finally:
             watch.cancel()
-            self._master.leave(self)
+            self._master.long.leave(self)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from msgspec.structs import replace
+
 from millrace.api.master import Master
 from millrace.api.query import choice, labels
 from millrace.api.uploads import check_arrived
@@ -15,7 +17,7 @@ from millrace.scheduler import steer
 from millrace.scheduler.read import find_job
 from millrace.scheduler.submit import Caller, submit
 from millrace.store.store import JobFilter
-from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
+from millrace.wire.v1.jobs import DEFAULT_TENANT, JobDetail, JobList, JobRequest
 from millrace.wire.v1.problems import FieldError
 
 DEFAULT_LIMIT = 50
@@ -47,13 +49,26 @@ async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     # A worker would find out too, but only after the job was accepted, and it can ask nobody for the rest.
     await check_arrived(master, call.body.input)
     submitted = await submit(
-        master.farm, call.body, caller=Caller(name=call.caller), idempotency_key=idempotency_key(call)
+        master.farm,
+        _of_tenant(master, call.body),
+        caller=Caller(name=call.caller),
+        idempotency_key=idempotency_key(call),
     )
     if submitted.fresh is None:
         return await detail(master, await find_job(master.farm.store, submitted.id))
     # Nothing has happened to a new job but its acceptance, so nothing needs to be read.
     job, first = submitted.fresh
     return job_detail(job, attempts=(), outputs=(), transitions=(first,), facts=None)
+
+
+def _of_tenant(master: Master, request: JobRequest) -> JobRequest:
+    """The request for the tenant whose view this is."""
+    if not master.tenant or request.tenant == master.tenant:
+        return request
+    if request.tenant != DEFAULT_TENANT:  # which is also what stands there where nothing was said
+        why = f"must be {master.tenant!r}, to which this API key is bound; leave it out"
+        raise invalid(FieldError(field="tenant", message=why, allowed=[master.tenant]), status=422)
+    return replace(request, tenant=master.tenant)
 
 
 async def show_all(master: Master, call: Call[None]) -> JobList:

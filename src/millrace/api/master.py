@@ -4,15 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 import millrace
 from millrace.api.log_lengths import Lengths
 from millrace.api.log_writers import Writers
 from millrace.blobs.values import Blobs
 from millrace.domain.states import State
+from millrace.edge.keys import Keys
+from millrace.edge.known_keys import Mark
 from millrace.edge.tally import Tally
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
+from millrace.scheduler.tenancy import within
 
 
 class LongReply(Protocol):
@@ -21,6 +25,45 @@ class LongReply(Protocol):
     def end(self) -> None:
         """Finish it now."""
         ...
+
+
+class LongReplies:
+    """Those that are under way, each with the mark of the key that asked (empty: one that cannot be revoked)."""
+
+    def __init__(self) -> None:
+        """Nothing is under way."""
+        self.stopping = False
+        self._open: dict[LongReply, Mark] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def enter(self, reply: LongReply, mark: Mark) -> None:
+        """One begins; one that begins while the master stops is ended at once."""
+        self._open[reply] = mark
+        if self.stopping:
+            reply.end()
+
+    def leave(self, reply: LongReply) -> None:
+        """It has ended."""
+        self._open.pop(reply, None)
+
+    @property
+    def marks(self) -> frozenset[Mark]:
+        """Those of the stored keys that they were asked with."""
+        return frozenset(self._open.values()) - {""}
+
+    def end_those_of(self, marks: frozenset[Mark]) -> None:
+        """End those that were asked with these keys."""
+        for reply in [one for one, mark in self._open.items() if mark in marks]:
+            reply.end()
+
+    def stop(self) -> None:
+        """End every one, and those to come. May be called twice."""
+        self.stopping = True
+        for reply in tuple(self._open):
+            reply.end()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -39,28 +82,26 @@ class Master(Struct, eq=False):
     farm: Farm
     offers: Offers
     blobs: Blobs
+    keys: Keys
     limits: Limits = field(default_factory=Limits)
     version: str = millrace.__version__
     tally: Tally = field(default_factory=Tally)
     description: Callable[[], bytes] = bytes
-    stopping: bool = False
     counted: tuple[float, Mapping[State, int]] | None = None
     log_lengths: Lengths = field(default_factory=Lengths)
     log_writers: Writers = field(default_factory=Writers)
-    _long: set[LongReply] = field(default_factory=set)
+    long: LongReplies = field(default_factory=LongReplies)
+    tenant: str = ""  # whose view of the farm this is; empty: everybody's
 
-    def enter(self, reply: LongReply) -> None:
-        """A long reply begins; one that begins while the master stops is ended at once."""
-        self._long.add(reply)
-        if self.stopping:
-            reply.end()
+    def within(self, tenant: str) -> "Master":
+        """The same master as one tenant sees it."""
+        return replace(self, farm=within(self.farm, tenant), tenant=tenant)
 
-    def leave(self, reply: LongReply) -> None:
-        """It has ended."""
-        self._long.discard(reply)
+    async def heed_keys(self) -> None:
+        """End the long replies to keys that open nothing any more."""
+        if marks := self.long.marks:
+            self.long.end_those_of(await self.keys.ended(marks))
 
     def stop(self) -> None:
         """End every long reply, and be ready for no traffic from now on. May be called twice."""
-        self.stopping = True
-        for reply in tuple(self._long):
-            reply.end()
+        self.long.stop()

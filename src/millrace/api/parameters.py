@@ -81,3 +81,10 @@ PIECE = (
         example=0,
     ),
 )
+ENDED = (
+    Param(
+        name="ended",
+        text="Also those that were revoked or have expired.",
+        schema={"type": "boolean", "default": False},
+    ),
+)

@@ -24,7 +24,7 @@ async def health(master: Master, _: Call[None]) -> HealthView:
 
 async def ready(master: Master, _: Call[None]) -> ReadyView:
     """Whether this master should get traffic."""
-    if master.stopping:
+    if master.long.stopping:
         raise RefusalError(503, "not-ready", "cannot take traffic: this master is stopping")
     await _ask_store(master)
     return ReadyView(ready=True, reason="the store answers")

@@ -65,12 +65,12 @@ class _Parked(Visit):
         if self._watch is None:
             self._watch = asyncio.create_task(self._call.gone(), name="watch the client of a claim")
             self._watch.add_done_callback(lambda _: self.end())
-            self._master.enter(self)
+            self._master.long.enter(self, self._call.mark)
 
     def close(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-            self._master.leave(self)
+            self._master.long.leave(self)
 
 
 async def claim(master: Master, call: Call[ClaimRequest]) -> ClaimReply:

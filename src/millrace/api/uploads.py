@@ -28,12 +28,13 @@ _CARD = "upload.json"
 _DIGITS = 16
 
 
-class Card(msgspec.Struct, kw_only=True):
+class Card(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What was announced; the first blob of an upload."""
 
     name: str
     size: int
     created: datetime
+    tenant: str = ""  # the one that its key is bound to
 
 
 class Upload(Struct, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ async def create(master: Master, call: Call[UploadRequest]) -> Answer:
         raise invalid(FieldError(field="size", message=f"is above the limit of {master.limits.upload_bytes} bytes"))
     now = await master.farm.store.now()
     upload_id = master.farm.new_id(new_upload_id, now)
-    card = Card(name=call.body.name, size=call.body.size, created=now)
+    card = Card(name=call.body.name, size=call.body.size, created=now, tenant=master.tenant)
     await master.blobs.put(upload_prefix(upload_id) + _CARD, _once(msgspec.json.encode(card)))
     return _answer(Upload(id=upload_id, card=card, pieces=()), status=201)
 
@@ -177,12 +178,14 @@ async def _find(master: Master, upload_id: str) -> Upload:
         except BlobMissing:
             pass
         else:
-            sizes = {
-                int(name): blob.size_bytes
-                async for blob in master.blobs.list(prefix)
-                if (name := blob.key.removeprefix(prefix)).isdigit()
-            }
-            return Upload(id=upload_id, card=msgspec.json.decode(raw, type=Card), pieces=chain(sizes))
+            card = msgspec.json.decode(raw, type=Card)
+            if master.tenant in ("", card.tenant):
+                sizes = {
+                    int(name): blob.size_bytes
+                    async for blob in master.blobs.list(prefix)
+                    if (name := blob.key.removeprefix(prefix)).isdigit()
+                }
+                return Upload(id=upload_id, card=card, pieces=chain(sizes))
     raise not_found(f"there is no upload {upload_id[:64]!r}")
 
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -32,6 +33,22 @@ class Word(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The member that the text names."""
         return self._words(super().convert(value, param, ctx))
+
+
+class Span(click.ParamType[float]):
+    """A length of time such as `30d`, `12h`, `15m` or `90s`, as seconds."""
+
+    name = "span"
+    _UNITS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86_400})
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The seconds that the text names."""
+        if isinstance(value, int | float):
+            return float(value)
+        number, unit = str(value)[:-1], str(value)[-1:]
+        if number.isascii() and number.isdigit() and len(number) <= 9 and unit in self._UNITS:
+            return float(int(number) * self._UNITS[unit])
+        return self.fail(f"{value!r} is no length of time; write it as 30d, 12h, 15m or 90s", param, ctx)
 
 
 DEFAULT_MASTER = "http://127.0.0.1:8080"

@@ -1,9 +1,10 @@
-"""The requests that people make: jobs, nodes, profiles, health."""
+"""The requests that people make: jobs, nodes, keys, profiles, health."""
 
 from collections.abc import Mapping, Sequence
 
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
+from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
 from millrace.wire.v1.work import NodeList, NodeView
 
@@ -88,6 +89,28 @@ def resume_node(ref: str) -> Call[NodeView]:
 def remove_node(ref: str) -> Call[bytes]:
     """Forget a node that holds nothing."""
     return Call(method="DELETE", path=f"/v1/nodes/{segment(ref)}", read=_body)
+
+
+def create_key(request: KeyRequest) -> Call[KeyMade]:
+    """Make an API key."""
+    # Sent twice it would fail at its own name, and its secret would be lost with the first reply.
+    return post("/v1/keys", KeyMade, request, repeat=Repeat.UNSENT)
+
+
+def keys(*, ended: bool = False) -> Call[KeyList]:
+    """The live API keys; with `ended` also the others."""
+    return get("/v1/keys", KeyList, query={"ended": "true" if ended else None})
+
+
+def rotate_key(ref: str, *, grace_s: float) -> Call[KeyMade]:
+    """Another secret for an API key."""
+    # Sent twice it would end the grace of the secret that is in use.
+    return post(f"/v1/keys/{segment(ref)}/rotate", KeyMade, RotateRequest(grace_s=grace_s), repeat=Repeat.UNSENT)
+
+
+def revoke_key(ref: str) -> Call[KeyView]:
+    """End an API key."""
+    return post(f"/v1/keys/{segment(ref)}/revoke", KeyView)
 
 
 def profiles() -> Call[ProfileList]:

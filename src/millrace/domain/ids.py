@@ -8,6 +8,7 @@ import re
 _JOB_ID = re.compile(r"j[0-9a-f]{32}")
 _TASK_ID = re.compile(r"j[0-9a-f]{32}\.[0-9]{1,6}")
 _NODE_ID = re.compile(r"n[0-9a-f]{32}")
+_KEY_ID = re.compile(r"k[0-9a-f]{32}")
 
 
 def _sortable(prefix: str, now_ms: int, random: bytes) -> str:
@@ -22,6 +23,11 @@ def job_id(now_ms: int, random: bytes) -> str:
 def node_id(now_ms: int, random: bytes) -> str:
     """A node's id from the time in milliseconds and ten random bytes."""
     return _sortable("n", now_ms, random)
+
+
+def key_id(now_ms: int, random: bytes) -> str:
+    """An API key's id from the time in milliseconds and ten random bytes."""
+    return _sortable("k", now_ms, random)
 
 
 def task_id(job: str, index: int) -> str:
@@ -47,3 +53,8 @@ def is_task_id(text: str) -> bool:
 def is_node_id(text: str) -> bool:
     """Whether the text has the form of a node's id."""
     return _NODE_ID.fullmatch(text) is not None
+
+
+def is_key_id(text: str) -> bool:
+    """Whether the text has the form of an API key's id."""
+    return _KEY_ID.fullmatch(text) is not None

@@ -1,39 +1,43 @@
 """Who may do what, from where and how often: the one table of it, and who a request comes from. Pure.
 
-role       read  operate  admin  work
-viewer      x
-operator    x      x
-admin       x      x       x
-worker                            x
+role       read  inspect  submit  operate  admin  work  fetch
+viewer      x       x                                     x
+submitter   x       x        x                            x
+operator    x       x        x       x                    x
+admin       x       x        x       x       x            x
+worker                                              x     x
+
+A key that is bound to a tenant opens no `inspect`: that shows what the tenants share.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from msgspec import Struct
 
+from millrace.domain.roles import OF_TENANTS, Role
 from millrace.edge.keys import Caller, Key, Keys
 from millrace.edge.refusal import RefusalError
 from millrace.edge.route import Access
 
-
-class Role(StrEnum):
-    """What somebody is to a server."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-    WORKER = "worker"
-
-
+_VIEWER = frozenset({Access.READ, Access.INSPECT, Access.FETCH})
 GRANTS: Mapping[Role, frozenset[Access]] = {
-    Role.VIEWER: frozenset({Access.READ}),
-    Role.OPERATOR: frozenset({Access.READ, Access.OPERATE}),
-    Role.ADMIN: frozenset({Access.READ, Access.OPERATE, Access.ADMIN}),
-    Role.WORKER: frozenset({Access.WORK}),
+    Role.VIEWER: _VIEWER,
+    Role.SUBMITTER: _VIEWER | {Access.SUBMIT},
+    Role.OPERATOR: _VIEWER | {Access.SUBMIT, Access.OPERATE},
+    Role.ADMIN: _VIEWER | {Access.SUBMIT, Access.OPERATE, Access.ADMIN},
+    Role.WORKER: frozenset({Access.WORK, Access.FETCH}),
 }
+
+
+def grants(role: Role, tenant: str = "") -> frozenset[Access]:
+    """What a key opens; one that is bound to a tenant, nothing that the tenants share."""
+    if not tenant:
+        return GRANTS[role]
+    return GRANTS[role] - {Access.INSPECT} if role in OF_TENANTS else frozenset()
+
+
 PEER, SUBJECT = "peer", "subject"
 """Where, in the `state` of an ASGI scope, a server puts who the kernel says is there (a `Peer`), or a verified certificate (its
 subject, as a tuple of texts such as `CN=ci`: a comma in one must not make two)."""

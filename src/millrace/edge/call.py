@@ -46,7 +46,8 @@ class Stream(Struct, frozen=True, kw_only=True):
 class Call(Struct, Generic[B], kw_only=True):
     """A request whose key was checked and whose body (where the route has a JSON one) was decoded.
 
-    `caller` is who the key stands for, `grants` what it opens.
+    `caller` is who the key stands for, `grants` what it opens; `mark` is what it was found by where it is one of the
+    store's, and `tenant` the only tenant that it sees (empty: all).
     """
 
     scope: Scope
@@ -57,6 +58,8 @@ class Call(Struct, Generic[B], kw_only=True):
     body: B
     limit: int
     grants: frozenset[str] = frozenset()
+    mark: bytes | str = ""
+    tenant: str = ""
     _query: dict[str, list[str]] | None = field(default=None)
 
     def header(self, name: str) -> str | None:
@@ -139,6 +142,8 @@ class Call(Struct, Generic[B], kw_only=True):
             body=body,
             limit=self.limit,
             grants=self.grants,
+            mark=self.mark,
+            tenant=self.tenant,
         )
 
     async def gone(self) -> None:

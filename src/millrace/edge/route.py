@@ -18,10 +18,13 @@ class Access(StrEnum):
     """Who may use a route."""
 
     OPEN = "open"  # anybody, without a key
-    READ = "read"  # see jobs, nodes, logs and outputs
-    OPERATE = "operate"  # submit and steer jobs, upload, drain nodes
-    ADMIN = "admin"  # end the whole, read the audit trail
-    WORK = "work"  # be a node: claim, report, deliver
+    READ = "read"  # see jobs, their logs, events and outputs; of a supervisor, everything
+    INSPECT = "inspect"  # see what tenants share: nodes, counts, metrics
+    SUBMIT = "submit"  # submit and steer jobs, upload
+    OPERATE = "operate"  # drain and remove nodes; steer a supervisor
+    ADMIN = "admin"  # keep the keys; end a supervisor, read its audit trail
+    WORK = "work"  # be a worker: claim, report, deliver
+    FETCH = "fetch"  # fetch an upload, as people and workers do
 
 
 class Body(StrEnum):

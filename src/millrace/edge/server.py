@@ -18,6 +18,7 @@ from millrace.edge.audit import Audit
 from millrace.edge.call import Answer, Call, ClientGoneError, Receive, Scope, Send, Stream, whole_body
 from millrace.edge.decode import decoder
 from millrace.edge.keys import Caller, forbidden, is_foreign, stranger
+from millrace.edge.known_keys import Mark, UnfamiliarError
 from millrace.edge.rate_limit import RateLimiter, exhausted
 from millrace.edge.rate_limit import headers as rate_headers
 from millrace.edge.refusal import PROBLEM_CONTENT_TYPE, RefusalError, not_found
@@ -79,13 +80,15 @@ class Edge(Generic[C]):
         lost: Callable[[Call[None]], Answer | None] = lambda _: None,
         limiter: RateLimiter | None = None,
         audit: Audit | None = None,
+        within: Callable[[C, str], C] | None = None,
     ) -> None:
-        """`rules` are asked for with every request, so that they may change; `limiter` counts where they have a rate. `served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
+        """`within` gives the context as one tenant sees it, for the keys that are bound to one. `rules` are asked for with every request, so that they may change; `limiter` counts where they have a rate. `served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
         self.tally = tally or Tally()
         self._context = context
         self._rules = rules
         self._limiter = limiter
         self._audit = audit
+        self._within = within
         self._explain = explain
         self._served = served
         self._lost = lost
@@ -116,12 +119,13 @@ class Edge(Generic[C]):
         before: object = None
         detail = ""
         try:
-            route, call = self._admit(scope, headers, receive, sender)
+            route, call = await self._known(scope, headers, receive, sender)
+            context = self._context if not call.tenant else self._of_tenant(call.tenant)
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
             if self._audit is not None and route.watch is not None:
-                before = route.watch(self._context, call)
-            await sender.reply(route.status, await route.handler(self._context, call))
+                before = route.watch(context, call)
+            await sender.reply(route.status, await route.handler(context, call))
         except ClientGoneError:
             sender.status = 499  # nginx's number for it; nobody reads the answer
         except Exception as error:  # noqa: BLE001  the last line of defence: every fault becomes a problem or a log line
@@ -178,6 +182,25 @@ class Edge(Generic[C]):
             detail=detail,
         )
 
+    def _of_tenant(self, tenant: str) -> C:
+        """The context of a key that is bound to a tenant."""
+        if self._within is None:
+            raise AssertionError("this server has no tenants")
+        return self._within(self._context, tenant)
+
+    async def _known(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
+    ) -> tuple[_Ready[C], Call[Any]]:
+        """As `_admit`; a key that has not been asked for lately is looked up first."""
+        while True:
+            try:
+                return self._admit(scope, headers, receive, sender)
+            except UnfamiliarError as error:
+                keys = self._rules().keys
+                if keys is None:
+                    raise
+                await keys.learn(error)
+
     def _admit(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
     ) -> tuple[_Ready[C], Call[Any]]:
@@ -194,18 +217,21 @@ class Edge(Generic[C]):
         if route is not None:
             sender.asked = route.path
         caller, grants = "nobody", frozenset[Access]()
+        mark: Mark = ""
+        tenant = ""
         is_open = route is not None and route.access is Access.OPEN
         known = sender.caller = None if is_open else identify(rules, scope, headers)
         self._spend(rules, scope, sender)
         if not is_open:
             # A stranger does not even learn which paths there are.
             if known is None:
-                raise stranger()
+                raise stranger(headers)
             if route is not None and route.access not in known.key.grants:
-                raise forbidden(route.access)
+                raise forbidden(route.access, known.key)
             if known.by_cookie and method not in _SAFE_METHODS and is_foreign(headers):
                 raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
-            caller, grants = known.key.name, known.key.grants
+            key = known.key
+            caller, grants, mark, tenant = key.name, key.grants, key.mark, key.tenant
         if found is None:
             raise not_found(f"there is nothing at {path[:200]}; /v1/openapi.json lists what there is")
         if route is None:
@@ -218,7 +244,7 @@ class Edge(Generic[C]):
             )
         return route, Call(
             scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit,
-            grants=grants,
+            grants=grants, mark=mark, tenant=tenant,
         )  # fmt: skip
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from millrace.config.settings import SettingError
-from millrace.edge.access import GRANTS, PeerRule, Rate, Role, Rules, SubjectRule
+from millrace.domain.roles import Role
+from millrace.edge.access import GRANTS, PeerRule, Rate, Rules, SubjectRule
 from millrace.edge.decode import field_error
 from millrace.edge.keys import Key, Keys
 from millrace.supervisor.yaml_text import read

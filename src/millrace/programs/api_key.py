@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from millrace.config.settings import SettingError
+from millrace.domain.keys import RANDOM_BYTES, spell
 
 FILE = "api-key"
 SHORTEST = 8
@@ -36,7 +37,7 @@ def find_or_make(given: str, data: Path) -> tuple[str, Path | None, bool]:
     path = data / FILE
     with suppress(FileNotFoundError):
         return _read(path), path, False
-    key = f"mr_{secrets.token_urlsafe(32)}"
+    key = spell(secrets.token_bytes(RANDOM_BYTES))
     if _keep(path, key):
         return key, path, True
     return _read(path), path, False

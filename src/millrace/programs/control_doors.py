@@ -10,7 +10,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from millrace.config.settings import SettingError
-from millrace.edge.access import PeerRule, Role, Rules
+from millrace.domain.roles import Role
+from millrace.edge.access import PeerRule, Rules
 from millrace.edge.keys import Key
 from millrace.programs import api_key
 from millrace.programs.access_file import AccessFile

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -10,23 +10,26 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from millrace.api.app import App, build_app
+from millrace.api.keys import looked_up_in
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
 from millrace.config.settings import MasterSettings, SettingError
+from millrace.domain.keys import FIRST
 from millrace.edge.keys import Key, Keys
+from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
 from millrace.programs import api_key
 from millrace.programs.exhausted import is_exhausted
 from millrace.programs.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
 from millrace.programs.server import HttpServer
 from millrace.runtime.clock import SystemClock
-from millrace.runtime.service import Service
+from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
-from millrace.store.store import Store, StoreUnavailableError
+from millrace.store.store import Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.web.astray import with_way_back
 from millrace.web.pages import routes
@@ -36,6 +39,7 @@ log = logger("master")
 DATABASE = "millrace.db"
 BLOBS = "blobs"
 UPLOAD_SWEEP_S = 3600.0
+KEY_USE_S = 60.0
 
 
 class _StoreService(Service):
@@ -102,9 +106,11 @@ class MasterProgram(Service):
         api_key.check(self.key, self.key_file)
         if made:
             log.info("master.key_made", file=str(self.key_file))
-        keys = Keys([Key(secret=self.key)], now_s=time.time)
+        stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
+        keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
         app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost)
         await self._parts.enter_async_context(duties)
+        await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
         socket = self._listening or listen(settings.host, settings.port)
@@ -175,12 +181,44 @@ def _upload_sweep(app: App, farm: Farm, keep: timedelta) -> Ticker:
         if count := await app.expire_uploads(before=await farm.store.now() - keep):
             log.info("master.uploads_expired", count=count)
 
+    return _ticker(sweep, UPLOAD_SWEEP_S, farm, "expire_uploads")
+
+
+class _KeyDuties(Service):
+    """Ends what waits for keys that have ended, and notes now and then which keys were used, for all of them at once."""
+
+    def __init__(self, app: App, farm: Farm, stored: KnownKeys[Key]) -> None:
+        super().__init__()
+        self._farm = farm
+        self._stored = stored
+        self._tickers = Services(
+            _ticker(app.heed_keys, GOOD_FOR_S, farm, "heed_keys"),
+            _ticker(self._note, KEY_USE_S, farm, "note_keys_used"),
+        )
+
+    async def on_start(self) -> None:
+        await self._tickers.start()
+
+    async def on_stop(self) -> None:
+        """The uses of the last minute are kept too, unless the store is gone."""
+        await self._tickers.stop()
+        try:
+            await self._note()
+        except StoreError as error:
+            _complain("note_keys_used", error)
+
+    async def _note(self) -> None:
+        if used := self._stored.take_used():
+            await self._farm.store.note_keys_used(used)
+
+
+def _ticker(duty: Callable[[], Awaitable[None]], interval_s: float, farm: Farm, name: str) -> Ticker:
     return Ticker(
-        sweep,
-        interval_s=UPLOAD_SWEEP_S,
+        duty,
+        interval_s=interval_s,
         clock=farm.clock,
-        on_error=lambda error: _complain("expire_uploads", error),
-        name="expire_uploads",
+        on_error=lambda error: _complain(name, error),
+        name=name,
         immediately=False,
     )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
+from millrace.domain.keys import ApiKey
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import (
@@ -23,6 +24,7 @@ from millrace.domain.records import (
     Task,
     Transition,
 )
+from millrace.domain.roles import Role
 from millrace.domain.sla import Classification
 from millrace.domain.states import State
 
@@ -223,6 +225,22 @@ def node(row: Row) -> Node:
         seen_at=to_datetime(row[10]),
         lease_until=to_datetime(row[11]),
         holding=row[12],
+    )
+
+
+def api_key(row: Row) -> ApiKey:
+    """One API key."""
+    return ApiKey(
+        id=row[0],
+        name=row[1],
+        role=Role(row[2]),
+        tenant=row[3],
+        hint=row[4],
+        created_at=to_datetime(row[5]),
+        expires_at=_maybe(row[6]),
+        used_at=_maybe(row[7]),
+        revoked_at=_maybe(row[8]),
+        old_until=_maybe(row[9]),
     )
 
 

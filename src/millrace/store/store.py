@@ -5,13 +5,14 @@ pure rules of `domain`, and writes back with guards (:class:`~millrace.domain.re
 what has changed meanwhile changes nothing. Time is the store's own: the database's clock, or the injected one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
 
+from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import (
@@ -169,9 +170,11 @@ class Store(Protocol):
     async def transitions(self, job_id: str) -> Sequence[Transition]:
         """The job's history, oldest first."""
 
-    async def events(self, *, after: str | None, limit: int, job_id: str | None = None) -> Sequence[Transition]:
-        """Transitions after a cursor (None: from the beginning), of all jobs or of one, in an order that never gets
-        an earlier entry later: who has read up to a cursor has missed nothing before it.
+    async def events(
+        self, *, after: str | None, limit: int, job_id: str | None = None, tenant: str | None = None
+    ) -> Sequence[Transition]:
+        """Transitions after a cursor (None: from the beginning), of all jobs, of one, or of a tenant's, in an order that
+        never gets an earlier entry later: who has read up to a cursor has missed nothing before it.
 
         Raises:
             ValueError: the cursor is none of this store's.
@@ -267,3 +270,28 @@ class Store(Protocol):
 
     async def read_log(self, task_id: str, attempt: int, *, offset: int, limit: int) -> bytes | None:
         """Bytes of the log from an offset; None for an attempt that never was."""
+
+    # API keys -----------------------------------------------------------------------------------------------------
+
+    async def add_key(self, key: NewKey) -> ApiKey | None:
+        """Keep a key; None where another one that is live (neither revoked nor expired) has its name."""
+
+    async def keys(self, *, ended: bool) -> Sequence[ApiKey]:
+        """The live keys, oldest first; with `ended` also those that were revoked or have expired."""
+
+    async def key(self, ref: str) -> ApiKey | None:
+        """A key by id, or the live one of this name."""
+
+    async def live_key(self, mark: bytes | str) -> ApiKey | None:
+        """The live key whose secret has this SHA-256 (for a while after its rotation also the secret before), or whose id
+        this is.
+        """
+
+    async def rotate_key(self, key_id: str, *, digest: bytes, hint: str, grace_s: float) -> ApiKey | None:
+        """Give a live key another secret; the one before is good for `grace_s` more. None where no live key has this id."""
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        """End a key for good, all its secrets; it may have ended already. None where there is none of this id."""
+
+    async def note_keys_used(self, key_ids: Collection[str]) -> None:
+        """These keys were used just now."""

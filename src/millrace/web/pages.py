@@ -118,10 +118,10 @@ async def own_file(_: Master, call: Call[None]) -> Answer:
 def routes(keys: Keys) -> tuple[Route[Master], ...]:
     """What to hand to `build_app` as `pages`; `lost` of `web.session` shows strangers the way."""
     session, overview = Session(keys), Overview()
-    read, anybody = Access.READ, Access.OPEN
+    read, inspect, anybody = Access.READ, Access.INSPECT, Access.OPEN
     table = (
-        ("GET", "/", read, overview.whole, "The farm on one page."),
-        ("GET", "/ui/overview", read, overview.part, "What of it changes."),
+        ("GET", "/", inspect, overview.whole, "The farm on one page."),
+        ("GET", "/ui/overview", inspect, overview.part, "What of it changes."),
         ("GET", "/ui/jobs/{ref}", read, job, "One job."),
         ("GET", "/ui/jobs/{ref}/part", read, job_part, "What of it changes."),
         ("GET", "/assets/{name}", anybody, own_file, "Style and script."),

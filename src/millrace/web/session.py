@@ -6,9 +6,11 @@ from millrace.api.master import Master
 from millrace.edge.call import Answer, Call
 from millrace.edge.keys import SESSION_COOKIE, SESSION_S, Keys, is_foreign
 from millrace.edge.refusal import RefusalError
+from millrace.edge.route import Access
 from millrace.web.astray import for_people
 from millrace.web.render import page
 
+_NOT_THESE = "These pages show the whole farm. This key is for a worker, or for one tenant: use it with the commands and the API."
 _FLAGS = "; Path=/; HttpOnly; SameSite=Strict"
 
 
@@ -21,17 +23,20 @@ class Session:
 
     async def form(self, master: Master, call: Call[None]) -> Answer:
         """Ask for the key."""
-        return _form(master, _within(call.one("next")), wrong=False)
+        return _form(master, _within(call.one("next")), wrong="")
 
     async def log_in(self, master: Master, call: Call[None]) -> Answer:
         """Begin a session, or ask again."""
         _refuse_foreign(call)
         raw = b"".join([piece async for piece in call.pieces()])
         fields = parse_qs(raw.decode("ascii", "replace"), max_num_fields=8, errors="replace")
-        key = self._keys.named((fields.get("key") or [""])[0].strip())
+        key = await self._keys.find((fields.get("key") or [""])[0].strip())
         target = _within((fields.get("next") or [""])[0])
         if key is None:
-            return _form(master, target, wrong=True)
+            return _form(master, target, wrong="This key opens nothing here. Copy it again, without spaces.")
+        if Access.INSPECT not in key.grants:
+            # The pages show the whole farm, so they would show it nothing but refusals.
+            return _form(master, target, wrong=_NOT_THESE)
         cookie = f"{SESSION_COOKIE}={self._keys.session(key)}; Max-Age={SESSION_S}{_FLAGS}{_secure(call)}"
         return Answer(status=303, headers=(("location", target), ("set-cookie", cookie)))
 
@@ -51,7 +56,7 @@ def lost(call: Call[None]) -> Answer | None:
     return Answer(status=303, headers=(("location", f"/login?next={quote(target)}"),))
 
 
-def _form(master: Master, target: str, *, wrong: bool) -> Answer:
+def _form(master: Master, target: str, *, wrong: str) -> Answer:
     values = {"next": target, "wrong": wrong, "version": master.version}
     return page("login.html", values, status=401 if wrong else 200)
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 import asyncpg
 
+from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
     Attempt,
@@ -31,6 +32,7 @@ from millrace.runtime.clock import Clock
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.postgres import jobs as job_units
+from millrace.store.postgres import keys as key_units
 from millrace.store.postgres import logs as log_units
 from millrace.store.postgres import nodes as node_units
 from millrace.store.postgres import work as work_units
@@ -155,9 +157,11 @@ class PostgresStore:
     async def transitions(self, job_id: str) -> Sequence[Transition]:
         return await self._read(lambda session: job_units.transitions(session, job_id))
 
-    async def events(self, *, after: str | None, limit: int, job_id: str | None = None) -> Sequence[Transition]:
+    async def events(
+        self, *, after: str | None, limit: int, job_id: str | None = None, tenant: str | None = None
+    ) -> Sequence[Transition]:
         place = (0, 0) if after is None else _event_cursor(after)
-        return await self._read(lambda session: job_units.events(session, place, limit, job_id))
+        return await self._read(lambda session: job_units.events(session, place, limit, job_id, tenant))
 
     async def last_cursor(self) -> str | None:
         return await self._read(job_units.last_cursor)
@@ -245,6 +249,29 @@ class PostgresStore:
 
     async def read_log(self, task_id: str, attempt: int, *, offset: int, limit: int) -> bytes | None:
         return await self._read(lambda session: log_units.read_log(session, task_id, attempt, offset, limit))
+
+    # API keys -------------------------------------------------------------------------------------------------------
+
+    async def add_key(self, key: NewKey) -> ApiKey | None:
+        return await self._write(lambda session: key_units.add_key(session, key))
+
+    async def keys(self, *, ended: bool) -> Sequence[ApiKey]:
+        return await self._read(lambda session: key_units.keys(session, ended))
+
+    async def key(self, ref: str) -> ApiKey | None:
+        return await self._read(lambda session: key_units.key(session, ref))
+
+    async def live_key(self, mark: bytes | str) -> ApiKey | None:
+        return await self._read(lambda session: key_units.live_key(session, mark))
+
+    async def rotate_key(self, key_id: str, *, digest: bytes, hint: str, grace_s: float) -> ApiKey | None:
+        return await self._write(lambda session: key_units.rotate_key(session, key_id, digest, hint, grace_s))
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        return await self._write(lambda session: key_units.revoke_key(session, key_id))
+
+    async def note_keys_used(self, key_ids: Collection[str]) -> None:
+        return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
 
 
 def _event_cursor(cursor: str) -> tuple[int, int]:

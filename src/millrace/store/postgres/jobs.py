@@ -153,12 +153,16 @@ async def transitions(session: Session, job_id: str) -> Sequence[Transition]:
     return [rows.transition(row) for row in await session.all("transitions", await number_of(session, job_id))]
 
 
-async def events(session: Session, after: tuple[int, int], limit: int, job_id: str | None) -> Sequence[Transition]:
+async def events(
+    session: Session, after: tuple[int, int], limit: int, job_id: str | None, tenant: str | None
+) -> Sequence[Transition]:
     place = (str(after[0]), after[1], limit)
-    if job_id is None:
-        found = await session.all("events", *place)
-    else:
+    if job_id is not None:
         found = await session.all("events_of_job", *place, await number_of(session, job_id))
+    elif tenant is not None:
+        found = await session.all("events_of_tenant", *place, tenant)
+    else:
+        found = await session.all("events", *place)
     return [rows.transition(row) for row in found]
 
 

@@ -91,6 +91,12 @@ FROM transitions x JOIN jobs j ON j.number = x.job
 WHERE (x.xid, x.seq) > ($1::text::xid8, $2) AND x.xid < pg_snapshot_xmin(pg_current_snapshot()) AND x.job = $4
 ORDER BY x.xid, x.seq LIMIT $3
 
+-- name: events_of_tenant
+SELECT x.xid::text || '-' || x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.attempt, x.actor
+FROM transitions x JOIN jobs j ON j.number = x.job
+WHERE (x.xid, x.seq) > ($1::text::xid8, $2) AND x.xid < pg_snapshot_xmin(pg_current_snapshot()) AND j.tenant = $4
+ORDER BY x.xid, x.seq LIMIT $3
+
 -- name: last_cursor
 SELECT xid::text || '-' || seq FROM transitions WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY xid DESC, seq DESC LIMIT 1

@@ -1,7 +1,7 @@
 """The embedded store. Each method hands a function over a transaction to the writer or to a reader."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import apsw
 
+from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
     Attempt,
@@ -32,6 +33,7 @@ from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import jobs as job_units
+from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import work as work_units
@@ -178,9 +180,11 @@ class SqliteStore:
     async def transitions(self, job_id: str) -> Sequence[Transition]:
         return await self._read(lambda session: job_units.transitions(session, job_id))
 
-    async def events(self, *, after: str | None, limit: int, job_id: str | None = None) -> Sequence[Transition]:
+    async def events(
+        self, *, after: str | None, limit: int, job_id: str | None = None, tenant: str | None = None
+    ) -> Sequence[Transition]:
         seq = 0 if after is None else rows.cursor_number(after)
-        return await self._read(lambda session: job_units.events(session, seq, limit, job_id))
+        return await self._read(lambda session: job_units.events(session, seq, limit, job_id, tenant))
 
     async def last_cursor(self) -> str | None:
         return await self._read(job_units.last_cursor)
@@ -262,3 +266,26 @@ class SqliteStore:
 
     async def read_log(self, task_id: str, attempt: int, *, offset: int, limit: int) -> bytes | None:
         return await self._read(lambda session: log_units.read_log(session, task_id, attempt, offset, limit))
+
+    # API keys -------------------------------------------------------------------------------------------------------
+
+    async def add_key(self, key: NewKey) -> ApiKey | None:
+        return await self._write(lambda session: key_units.add_key(session, key))
+
+    async def keys(self, *, ended: bool) -> Sequence[ApiKey]:
+        return await self._read(lambda session: key_units.keys(session, ended))
+
+    async def key(self, ref: str) -> ApiKey | None:
+        return await self._read(lambda session: key_units.key(session, ref))
+
+    async def live_key(self, mark: bytes | str) -> ApiKey | None:
+        return await self._read(lambda session: key_units.live_key(session, mark))
+
+    async def rotate_key(self, key_id: str, *, digest: bytes, hint: str, grace_s: float) -> ApiKey | None:
+        return await self._write(lambda session: key_units.rotate_key(session, key_id, digest, hint, grace_s))
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        return await self._write(lambda session: key_units.revoke_key(session, key_id))
+
+    async def note_keys_used(self, key_ids: Collection[str]) -> None:
+        return await self._write(lambda session: key_units.note_keys_used(session, key_ids))

@@ -106,11 +106,13 @@ def transitions(session: Session, job_id: str) -> Sequence[Transition]:
     return [rows.transition(row) for row in session.all("transitions", number_of(session, job_id))]
 
 
-def events(session: Session, after: int, limit: int, job_id: str | None) -> Sequence[Transition]:
-    if job_id is None:
-        found = session.all("events", after, limit)
-    else:
+def events(session: Session, after: int, limit: int, job_id: str | None, tenant: str | None) -> Sequence[Transition]:
+    if job_id is not None:
         found = session.all("events_of_job", after, limit, number_of(session, job_id))
+    elif tenant is not None:
+        found = session.all("events_of_tenant", after, limit, tenant)
+    else:
+        found = session.all("events", after, limit)
     return [rows.transition(row) for row in found]
 
 

@@ -89,6 +89,11 @@ SELECT x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.
 FROM transitions x JOIN jobs j ON j.number = x.job
 WHERE x.seq > ?1 AND x.job = ?3 ORDER BY x.seq LIMIT ?2
 
+-- name: events_of_tenant
+SELECT x.seq, j.id, j.number, x.position, x.source, x.target, x.at, x.reason, x.attempt, x.actor
+FROM transitions x JOIN jobs j ON j.number = x.job
+WHERE x.seq > ?1 AND j.tenant = ?3 ORDER BY x.seq LIMIT ?2
+
 -- name: last_cursor
 SELECT max(seq) FROM transitions
 

@@ -19,6 +19,10 @@ EngineChoice = Literal["auto", "ffmpeg", "gstreamer"]
 _Bitrate = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?[kM]?$(?!\n)", examples=["2500k"])]
 
 
+DEFAULT_TENANT = "default"
+"""Whose a job is where it does not say."""
+
+
 class Parameters(Request):
     """What a job changes in its profile, for every rendition."""
 
@@ -98,7 +102,7 @@ class JobRequest(Request):
     priority: Priority = Priority.MEDIUM
     engine: EngineChoice = "auto"
     classification: Classification | None = None
-    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")] = "default"
+    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")] = DEFAULT_TENANT
     parameters: Parameters = msgspec.field(default_factory=Parameters)
     labels: Labels = {}
     requires: Annotated[Labels, msgspec.Meta(description="Labels that a node must carry to run the job.")] = {}

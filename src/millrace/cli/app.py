@@ -26,6 +26,7 @@ app = LazyGroup(
         "worker": ("millrace.cli.cmd_worker:worker", "Run a worker: it asks masters for work and does it."),
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
+        "doctor": ("millrace.cli.cmd_doctor:doctor", "Look at this installation, and say what is wrong."),
         "backup": ("millrace.cli.cmd_backup:backup", "Save a farm while it runs."),
         "restore": ("millrace.cli.cmd_backup:restore", "Make a farm of a backup."),
         "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),

@@ -20,8 +20,8 @@ from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
 from millrace.programs import api_key
 from millrace.programs.exhausted import is_exhausted
-from millrace.programs.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
-from millrace.programs.server import HttpServer
+from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
+from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker

@@ -29,7 +29,7 @@ class _TenantStore:
     def __init__(self, store: Store, tenant: str) -> None:
         self._store = store
         self._tenant = tenant
-        self._seen: tuple[str, str] | None = None
+        self._seen: tuple[str | None, str] | None = None
         """Between these two cursors there is nothing of this tenant's."""
 
     def __getattr__(self, name: str) -> Any:
@@ -62,7 +62,7 @@ class _TenantStore:
         # Taken before the look: what comes in between is looked at again.
         newest = await self._store.last_cursor()
         found = await self._store.events(after=start, limit=limit, tenant=self._tenant)
-        if not found and after is not None and newest is not None:
+        if not found and newest is not None:
             # Or whoever follows a quiet tenant of a busy farm would read all of its transitions every time.
             self._seen = (after, newest)
         return found

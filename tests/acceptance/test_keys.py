@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
-from outside import SHORT, Farm, Running, Shell, eventually, program, running
+from outside import PATIENCE_S, SHORT, Farm, Running, Shell, eventually, program, running
 
 FIRST = "mr_one-key-for-all-masters"
 TERMS = {"MILLRACE_HEARTBEAT": "0.4", "MILLRACE_LEASE_TTL": "3"}
@@ -79,6 +80,21 @@ def test_a_key_opens_what_its_role_does_on_every_master_until_it_is_revoked(
     listed = one.cli("keys", "list", "--ended", "-o", "json").json()["keys"]
     assert [(key["name"], key["revoked"] is None) for key in listed] == [("anna", False), ("workers", True)]
     assert "anna" not in one.cli("keys", "list").out
+
+
+def test_a_stream_on_another_master_ends_with_its_key(masters: tuple[Running, Running]) -> None:
+    one, two = masters
+    viewer = with_key(two, "ci", "--role", "viewer", through=one)
+    headers = {"x-api-key": viewer.key}
+    with (
+        httpx2.Client(base_url=two.url, timeout=PATIENCE_S) as client,
+        client.stream("GET", "/v1/events", headers=headers) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == "retry: 2000"
+        assert one.cli("keys", "revoke", "ci").code == 0
+        for line in lines:  # to its end
+            assert not line.startswith("event: transition")
 
 
 def test_use_is_kept_when_a_master_stops_and_no_secret_anywhere(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from millrace.edge import known_keys
 from millrace.edge.access import grants
 from millrace.edge.keys import Key, Keys, stranger
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys, Mark, UnfamiliarError
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.tenancy import within
+from millrace.store.store import Store
 from millrace.telemetry.redact import MASK, Redactor
 
 FIRST = "the-key-of-the-first-start"
@@ -236,3 +240,34 @@ def test_a_role_that_cannot_be_bound_to_a_tenant_opens_nothing_where_it_is() -> 
         bound = grants(role, "acme")
         assert bound == (grants(role) - {Access.INSPECT} if role in OF_TENANTS else frozenset())
         assert Access.INSPECT not in bound
+
+
+class BusyFarm:
+    """A store in which much happens, and nothing of this tenant's."""
+
+    def __init__(self) -> None:
+        self.newest = "9"
+        self.read_from: list[str | None] = []
+
+    async def last_cursor(self) -> str | None:
+        return self.newest
+
+    async def events(self, *, after: str | None, limit: int, tenant: str | None) -> list[object]:
+        assert (limit, tenant) == (5, "acme")
+        self.read_from.append(after)
+        return []
+
+
+@pytest.mark.parametrize("after", ["3", None])
+def test_whoever_follows_a_quiet_tenant_does_not_read_the_same_transitions_again_and_again(after: str | None) -> None:
+    async def body() -> None:
+        store = BusyFarm()
+        view = within(Farm(store=cast("Store", store)), "acme").store
+        for newest in ("9", "12", "15"):
+            store.newest = newest
+            await view.events(after=after, limit=5)
+        assert store.read_from == [after, "9", "12"]
+        await view.events(after="1", limit=5)  # from elsewhere: nothing is known of it
+        assert store.read_from[-1] == "1"
+
+    asyncio.run(body())

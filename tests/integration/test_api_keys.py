@@ -38,6 +38,32 @@ def test_every_route_is_opened_by_some_role_and_every_word_by_some_route() -> No
     assert {route.access for route in ROUTES} == {*Access}
 
 
+def wanted(route: Route[Any]) -> Access:
+    """What a route is behind, by what it is about."""
+    path, reads = route.path.removeprefix("/v1"), route.method == "GET"
+    if path.startswith("/keys"):
+        return Access.ADMIN
+    if path in ("/health", "/ready"):
+        return Access.OPEN
+    if (
+        path.startswith("/tasks/")
+        or path.endswith(("/claim", "/heartbeat", "/register", "/next"))
+        or path == "/results"
+    ):
+        return Access.WORK
+    if path.startswith("/nodes"):
+        return Access.INSPECT if reads else Access.WORK if path == "/nodes" else Access.OPERATE
+    if path.startswith(("/jobs", "/uploads")) and not reads:
+        return Access.SUBMIT
+    if path.endswith("/content"):
+        return Access.FETCH
+    return Access.INSPECT if path == "/metrics" else Access.READ
+
+
+def test_the_table_of_routes_says_of_each_what_it_is_behind() -> None:
+    assert [(one.path, one.access) for one in TABLE] == [(one.path, wanted(one)) for one in TABLE]
+
+
 def filled(path: str, **names: str) -> str:
     return re.sub(r"\{(\w+)\*?\}", lambda found: names.get(found[1], "nothing"), path)
 

@@ -55,6 +55,28 @@ async def test_a_stranger_is_led_to_the_form_and_in_with_the_key(rig: Rig) -> No
 
 
 @on_pages
+async def test_a_stored_key_has_sessions_that_end_with_it_where_the_pages_are_for_it(rig: Rig) -> None:
+    async def log_in(**key: str) -> httpx2.Response:
+        made = await rig.post("/v1/keys", key, status=201)
+        del rig.client.headers["x-api-key"]
+        response = await rig.call("POST", "/login", data={"key": made["secret"], "next": "/"})
+        rig.client.headers["x-api-key"] = KEY
+        return response
+
+    good = await log_in(name="eva", role="viewer")
+    assert good.status_code == 303
+    cookie = {"cookie": good.headers["set-cookie"].partition(";")[0], "x-api-key": ""}
+    assert (await rig.call("GET", "/ui/overview", headers=cookie)).status_code == 200
+    assert (await rig.call("POST", "/v1/jobs", json={}, headers=cookie)).status_code == 403
+    await rig.post("/v1/keys/eva/revoke")
+    assert (await rig.call("GET", "/ui/overview", headers=cookie)).status_code == 401
+    for number, key in enumerate(({"role": "worker"}, {"role": "viewer", "tenant": "acme"})):
+        refused = await log_in(name=f"key-{number}", **key)
+        assert (refused.status_code, "set-cookie" in refused.headers) == (401, False)
+        assert "These pages show the whole farm" in refused.text
+
+
+@on_pages
 async def test_the_form_leads_nowhere_else(rig: Rig) -> None:
     for target in ("//evil.example/", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "", "/a\nb"):
         assert (await rig.call("POST", "/login", data={"key": KEY, "next": target})).headers["location"] == "/"
@@ -119,6 +141,10 @@ async def test_pages_show_jobs_nodes_and_failures_and_run_nothing_of_them(rig: R
         assert not re.search(r"<script(?! type=\"module\" src=\"/assets/)|<[^>]*\s(on\w+|style)=", response.text), path
     assert "cannot read &lt;script&gt;the input" in (await rig.call("GET", "/")).text
     assert "cannot read &lt;script&gt;the input" in (await rig.call("GET", "/ui/jobs/1")).text
+    assert 'data-verb="' in (await rig.call("GET", "/ui/jobs/2")).text
+    viewer = (await rig.post("/v1/keys", {"name": "eva", "role": "viewer"}, status=201))["secret"]
+    looked = await rig.call("GET", "/ui/jobs/2", headers={"x-api-key": viewer})
+    assert (looked.status_code, 'data-verb="' in looked.text) == (200, False)  # no buttons that would be refused
     missing = await rig.call("GET", "/ui/jobs/77")
     assert (missing.status_code, "There is no job" in missing.text) == (404, True)
 

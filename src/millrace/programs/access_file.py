@@ -10,7 +10,7 @@ from datetime import date, datetime
 from datetime import time as time_of_day
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Struct
@@ -25,24 +25,26 @@ from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
 _LOOK_S = 1.0
+_Role = Literal["viewer", "operator", "admin", "worker"]
+"""A supervisor has nothing to submit to."""
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class _KeyPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: _Text
-    role: Role
+    role: _Role
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
     expires: date | None = None
 
 
 class _PeerPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    role: Role
+    role: _Role
     user: _Text | int | None = None
     group: _Text | int | None = None
 
 
 class _SubjectPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    role: Role
+    role: _Role
     subject: _Text
 
 
@@ -91,7 +93,7 @@ def _key(one: _KeyPart) -> Key:
     # A day of expiry is the last one on which the key is good, in the time zone of the machine.
     ends_s = datetime.combine(one.expires, time_of_day.max).timestamp() if one.expires else None
     return Key(
-        digest=bytes.fromhex(one.sha256), name=one.name, role=one.role.value, grants=GRANTS[one.role], ends_s=ends_s
+        digest=bytes.fromhex(one.sha256), name=one.name, role=one.role, grants=GRANTS[Role(one.role)], ends_s=ends_s
     )
 
 
@@ -100,9 +102,11 @@ def _peer(index: int, one: _PeerPart) -> PeerRule:
         raise ValueError(f"peers[{index}]: give either user or group")
     try:
         if one.user is not None:
-            return PeerRule(role=one.role, uid=one.user if isinstance(one.user, int) else pwd.getpwnam(one.user).pw_uid)
+            return PeerRule(
+                role=Role(one.role), uid=one.user if isinstance(one.user, int) else pwd.getpwnam(one.user).pw_uid
+            )
         group = one.group if isinstance(one.group, int) else grp.getgrnam(str(one.group)).gr_gid
-        return PeerRule(role=one.role, gid=group)
+        return PeerRule(role=Role(one.role), gid=group)
     except KeyError:
         kind, name = ("user", one.user) if one.user is not None else ("group", one.group)
         raise ValueError(f"peers[{index}].{kind}: nobody here is called {name}") from None
@@ -112,7 +116,7 @@ def _subject(index: int, one: _SubjectPart) -> SubjectRule:
     attributes = frozenset(part.strip() for part in one.subject.split(","))
     if not all("=" in part[1:] for part in attributes):
         raise ValueError(f"certificates[{index}].subject: is no subject such as CN=ci, or CN=ci,O=Example")
-    return SubjectRule(role=one.role, attributes=attributes)
+    return SubjectRule(role=Role(one.role), attributes=attributes)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -101,7 +101,7 @@ async def _job(master: Master, call: Call[None]) -> dict[str, object]:
                 ("cancel", "Cancel", state not in FINAL),
                 ("retry", "Run again", state in FINAL and state is not State.COMPLETED),
             )
-            if fits
+            if fits and Access.SUBMIT in call.grants
         ],
     }
 

@@ -28,7 +28,7 @@ from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
-from millrace.store.open import open_store
+from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.web.astray import with_way_back
@@ -101,7 +101,7 @@ class MasterProgram(Service):
         offers = Offers(store)
         duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
-        await self._parts.enter_async_context(_StoreService(store, embedded=not _is_server(settings.store)))
+        await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
         api_key.check(self.key, self.key_file)
         if made:
@@ -153,10 +153,6 @@ def _make_folder(data: Path) -> None:
 
 def _reason(error: OSError) -> str | None:
     return "it is no folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
-
-
-def _is_server(store: str) -> bool:
-    return store.startswith(("postgresql://", "postgres://"))
 
 
 def _refuse_unprotected(settings: MasterSettings) -> None:

@@ -20,8 +20,9 @@ from textual.widgets import Static
 from millrace.client import supervise
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError
+from millrace.client.reload_words import differs, reload_lines, reload_sentence
 from millrace.runtime.clock import Clock, SystemClock
-from millrace.tui.asking import Help
+from millrace.tui.asking import Confirm, Help
 from millrace.tui.desk import DeskScreen
 from millrace.tui.detail import Detail
 from millrace.tui.log import Log
@@ -31,7 +32,7 @@ from millrace.tui.seen import Seen, greet, look
 from millrace.tui.tail import Shown, Tail, note
 from millrace.tui.words import clock as time_of_day
 from millrace.tui.words import plain, span
-from millrace.wire.v1.supervise import ChangeView, ScaleRequest, SteerView
+from millrace.wire.v1.supervise import ChangeView, ReloadView, ScaleRequest, SteerView
 
 LOOK_S = 1.0
 LOG_S = 0.5
@@ -40,6 +41,8 @@ BREATH_S = 0.2
 LATE_S = 2.0
 """An answer that takes longer is worth a word."""
 WAIT_S = 60
+SHOWN = 10
+"""Differences of a plan that fit into a question on 24 rows."""
 _GRAVE = {"failed": "error", "backing-off": "warn"}
 
 
@@ -199,6 +202,18 @@ class SupervisorApp(App[None]):
         self._wake.set()
 
     @work
+    async def reload(self) -> None:
+        """See what another plan would change, ask, and have it read; does not wait. A plan with faults is not asked about."""
+        with self._telling():
+            would = await self.client.do(supervise.reload(wait_s=0, dry_run=True))
+            if not differs(would):
+                self.notify("the plan is as it was: nothing to reload")
+            elif await self.push_screen_wait(Confirm(_question(would), "reload")):
+                done = await self.client.do(supervise.reload(wait_s=WAIT_S, dry_run=False))
+                kept = done.outcome in ("applied", "pending")
+                self.notify(plain(reload_sentence(done)), severity="information" if kept else "error", markup=False)
+
+    @work
     async def shut_down(self) -> None:
         """Ask for the end of everything; does not wait."""
         with self._telling():
@@ -248,6 +263,13 @@ def _outcome(found: SteerView) -> str:
     why = f": {'; '.join(reasons)}" if reasons else ""
     rest = "" if found.settled else "; it has not come to rest yet"
     return plain(f"{process.name} is {process.state}, {process.ready} of {process.desired} ready{why}{rest}")
+
+
+def _question(found: ReloadView) -> str:
+    lines = [plain(line) for line in reload_lines(found)]
+    rest = len(lines) - SHOWN
+    more = [f"and {rest} more"] if rest > 0 else []
+    return "\n".join(("Keep this plan from now on?", *lines[:SHOWN], *more))
 
 
 def _event(change: ChangeView) -> Shown:

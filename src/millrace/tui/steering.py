@@ -9,7 +9,7 @@ from millrace.wire.v1.supervise import ProcessView, ScaleRequest
 
 KEYS = {
     "s": "start", "x": "stop", "r": "restart", "c": "scale", "plus": "scale", "equals_sign": "scale", "minus": "scale",
-    "underscore": "scale", "X": "shutdown", "t": "trigger", "p": "pause",
+    "underscore": "scale", "R": "reload", "X": "shutdown", "t": "trigger", "p": "pause",
 }  # fmt: skip
 """What a key would do, for the word with which it is refused."""
 

@@ -6,10 +6,10 @@ from datetime import datetime
 import click
 import msgspec
 
-from millrace.cli.ctl.reload import reload_sentence
 from millrace.cli.ctl.session import Control, control_options, supervisor
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
+from millrace.client.reload_words import reload_sentence
 from millrace.wire.v1.supervise import ChangeView, ReloadView, RescaleView, RollView
 
 

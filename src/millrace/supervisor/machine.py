@@ -150,6 +150,8 @@ class _Machine(ScheduledRuns, Turnover):
             if phase in (Phase.RUNNING, Phase.STARTING) and rolling:
                 self._set(each, stale=True)
             elif phase in (Phase.RUNNING, Phase.STARTING):
+                # It counts afresh, and what was left of replacing them in turn is over.
+                self._set(each, failures=0, stale=False)
                 self._stop(each, "asked to restart")
             elif phase not in (Phase.STOPPING, Phase.CLEANING) and process not in self._jobs:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")

@@ -17,6 +17,7 @@ from millrace.wire.v1.work import HeartbeatReply, NextClaim, TaskView
 from millrace.worker import facts
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
+from millrace.worker.bounds import bounds
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
 from millrace.worker.disk import check_room
@@ -86,7 +87,7 @@ class Worker(Service):
         self._equipment: Equipment | None = None
         self._runner: Runner | None = None
         self._proven: Sequence[Proven] = ()
-        self._sandbox: facts.Document = {}
+        self._facts: facts.Document = {}
         self._claiming: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
@@ -143,8 +144,11 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        self._sandbox = facts.of_confinement(record(able))
-        equipment = equip(self._terms, self._client, self._alive, able=able, clock=self._clock, draw=self._draw)
+        held = bounds(self._terms.engine_memory_bytes)
+        self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
+        equipment = equip(
+            self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
+        )
         self._equipment = equipment
         self._proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=self._scratch.path)
         self._runner = self._make_runner(equipment)
@@ -194,7 +198,7 @@ class Worker(Service):
     async def _register(self) -> None:
         if self._identity is None:
             raise RuntimeError("cannot register before the state folder is open")
-        terms = replace(self._terms, facts={"sandbox": self._sandbox, **self._terms.facts})
+        terms = replace(self._terms, facts={**self._facts, **self._terms.facts})
         self._membership, lease = await self._registrar.register(terms, self._identity, self._proven)
         self._heart.join(self._membership, lease)
 

@@ -288,6 +288,30 @@ def test_changes_are_written_down_as_they_come(tmp_path: Path) -> None:
             await rig.post("/v1/processes/spare/stop")
             await desk.pilot.pause()
         await desk.shows("spare-0 running, ready", "spare-0 stopped: was killed by SIGTERM")
+        await rig.post("/v1/reload")
+        await desk.shows("the plan is in force; nothing changes")
+
+    drive(tmp_path, body)
+
+
+def test_instances_are_replaced_in_turn_after_a_question_and_the_events_say_so(tmp_path: Path) -> None:
+    async def body(desk: Desk, rig: Rig) -> None:
+        await desk.until(lambda: "2/2" in desk.row("web"))
+        before = {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]}
+        await desk.press("G", "e")
+        await desk.shows("Replace web, one instance after the other?", "Replace (y)")
+        await desk.press("n")
+        await desk.until(lambda: "Replace (y)" not in desk.screen)
+        assert {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]} == before
+        await desk.press("e", "y", "4")
+        await desk.shows("web-0 stopping: is replaced by a new one", "web is replaced")
+        lines = desk.screen.splitlines()
+        stops, (up,) = (
+            [index for index, line in enumerate(lines) if words in line]
+            for words in ("is replaced by a new one", "web-0 running, ready")
+        )
+        assert stops[0] < up < stops[1], "the second goes when the first is back"
+        assert not before & {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]}
 
     drive(tmp_path, body)
 

@@ -74,6 +74,7 @@ Enter        details             l         log
 /            filter              o O       sort, the other way round
 s            start; try again what was given up
 x            stop                r         restart
+e            replace the instances one after the other
 + -          one more or fewer   c         set how many instances
 t            trigger a run       p         pause a schedule, resume it
 R X          reload the plan, shut everything down; in the tab System

@@ -18,7 +18,7 @@ class Desk(Protocol):
     able: Powers
     seen: Seen | None
 
-    def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> object:
+    def steer(self, name: str, verb: str, request: ScaleRequest | None = None, *, rolling: bool = False) -> object:
         """Ask for it, and tell what came of it when that is known; does not wait."""
 
     def reload(self) -> object:

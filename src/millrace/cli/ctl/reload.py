@@ -6,7 +6,7 @@ from millrace.cli import show
 from millrace.cli.ctl.session import Control, control_options, supervisor
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
-from millrace.client.reload_words import reload_lines, reload_sentence
+from millrace.client.news_words import reload_lines, reload_sentence
 
 
 @click.command()

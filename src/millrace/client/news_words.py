@@ -1,8 +1,8 @@
-"""What a change of the plan is and comes to, in words: the same for commands and on the whole terminal. Pure."""
+"""What a supervisor tells of changes, in words: the same for commands and on the whole terminal. Pure."""
 
 from collections.abc import Iterator
 
-from millrace.wire.v1.supervise import ReloadView
+from millrace.wire.v1.supervise import ReloadView, RescaleView, RollView
 
 _OUTCOMES = {
     "dry-run": "the plan is valid; a reload would",
@@ -48,3 +48,13 @@ def reload_lines(found: ReloadView) -> Iterator[str]:
         yield f"~ {one.name}: {', '.join(one.keys)}" + (" (replaced)" if one.restarts else " (goes on)")
     if found.whole:
         yield f"~ the whole: {', '.join(found.whole)}"
+
+
+def roll_sentence(news: RollView) -> str:
+    """What became of replacing the instances of a process."""
+    return f"replacing has halted: {news.halted}" if news.halted else "is replaced"
+
+
+def rescale_sentence(news: RescaleView) -> str:
+    """How a process has followed its metric."""
+    return f"has {news.now} instances, not {news.before}: {news.reason}"

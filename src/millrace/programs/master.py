@@ -17,8 +17,8 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.edge.keys import Key, Keys
 from millrace.programs import api_key
 from millrace.programs.exhausted import is_exhausted
-from millrace.programs.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
-from millrace.programs.server import HttpServer
+from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
+from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker

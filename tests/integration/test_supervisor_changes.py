@@ -16,6 +16,16 @@ WELL = "exec sleep 1000"
 QUICK = "rolling: {min_ready: 0}"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def first(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is opened once, with the first child of a process, is no leak of the test that comes first."""
+
+    async def ends(it: Stage) -> None:
+        assert await it.ended() == 0
+
+    stage("processes: {one: {command: ['true'], type: oneshot}}", tmp_path_factory.mktemp("first"), ends)
+
+
 def up(it: Stage, count: int) -> bool:
     return sum(one.ready for one in it.keeper.state.instances.values()) == count
 

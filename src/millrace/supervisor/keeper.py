@@ -127,6 +127,7 @@ class Keeper:
             post=self.post,
             happened=happened,
             tuned=self._tuner.variables,
+            draw=chance.random,
         )
         self._heartbeats = Heartbeats(clock)
         self._vigils = Vigils(

@@ -372,12 +372,30 @@ def test_an_engine_is_dead_before_the_lease_can_be_given_away(tmp_path):
         assert asyncio.get_running_loop().time() - silent_since < 2.0
         await worker.wait_idle()
         assert task.state == "processing"
+        master.change(task, state="queued", node=None)
         master.fault = lambda call: None
-        master.change(task, state="queued")
         await engine.begun()
         engine.tell("finish")
         await master.until(lambda: task.state == "completed")
         assert task.attempt == 2
+
+    farm(scenario, tmp_path, ttl_s=2.0, heartbeat_s=0.2)
+
+
+def test_a_task_whose_lease_ended_in_a_short_outage_is_handed_back_with_the_reason(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        await master.until(lambda: bool(task.reports))
+        master.fault = lambda call: "lost-request"
+        await gone(pid)
+        await worker.wait_idle()
+        master.unlisted.clear()
+        master.fault = lambda call: None  # and the node was not called lost meanwhile
+        await master.until(lambda: task.state == "handed_back")
+        assert "no master answered" in task.reason
+        assert not master.unlisted  # or the master would take it for a claim that was lost on its way
+        await master.until(lambda: not worker._board.reports())
 
     farm(scenario, tmp_path, ttl_s=2.0, heartbeat_s=0.2)
 

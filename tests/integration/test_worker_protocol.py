@@ -65,6 +65,7 @@ def test_a_task_runs_and_its_output_is_kept_by_the_master(tmp_path):
         assert any(report.fraction > 0.9 for report in task.reports) or task.reports
         assert "engine speaks: begin" in task.log
         assert "encode: exited with code 0" in task.log
+        assert "as planned (1 file, " in task.log
 
     farm(scenario, tmp_path)
 

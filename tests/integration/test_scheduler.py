@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from millrace.domain.states import State
 from millrace.runtime.clock import VirtualClock
 from millrace.scheduler import claim as claims
 from millrace.scheduler import nodes, report, steer
+from millrace.scheduler.duties import Duties
 from millrace.scheduler.errors import ConflictError, InvalidError, KeyReusedError, StaleAttemptError, StaleEpochError
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
@@ -27,6 +28,7 @@ from millrace.scheduler.reject import reject_impossible
 from millrace.scheduler.submit import Caller, submit
 from millrace.scheduler.wake import listener
 from millrace.store.open import open_store
+from millrace.store.store import StoreFullError
 from millrace.wire.v1.jobs import JobRequest
 
 ENCODERS = {"libx264": "", "aac": "", "libx265": "", "libsvtav1": "no such encoder"}
@@ -440,6 +442,30 @@ async def test_a_draining_node_gets_nothing_and_is_not_called_lost(rig: Rig) -> 
     assert len(await rig.claim(node)) == 1
     with pytest.raises(ConflictError, match="holds 1 task"):
         await nodes.remove(rig.farm, "one")
+
+
+@farm_test
+async def test_duties_that_find_no_space_say_so_and_see_when_there_is_some(rig: Rig) -> None:
+    complaints: list[str] = []
+
+    async def forget(_: object) -> None: ...
+
+    duties = Duties(rig.farm, rig.offers, complain=lambda name, _: complaints.append(name), forget=forget)
+    real = rig.farm.store.expire_leases
+
+    async def no_space(*, limit: int) -> list[Node]:
+        raise StoreFullError(f"cannot write {limit}: no space is left")
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await rig.clock.advance(1)
+
+    async with duties:
+        rig.farm.store.expire_leases = no_space  # type: ignore[method-assign]
+        await asyncio.wait_for(until(lambda: rig.farm.space.full), 30)
+        rig.farm.store.expire_leases = real  # type: ignore[method-assign]
+        await asyncio.wait_for(until(lambda: not rig.farm.space.full), 30)
+    assert complaints == []
 
 
 @farm_test

@@ -431,6 +431,24 @@ def test_heartbeats_come_while_the_event_loop_hangs(tmp_path):
     farm(scenario, tmp_path)
 
 
+def test_trouble_with_the_heartbeat_is_said_once_and_that_it_is_over(tmp_path, caplog):
+    def said(event):
+        return sum(event in record.getMessage() for record in caplog.records)
+
+    async def scenario(master, worker, engine):
+        master.fault = lambda call: "507" if call.endswith("/heartbeat") else None
+        calls = master.count("/heartbeat")
+        await master.until(lambda: master.count("/heartbeat") > calls + 5)
+        assert said("worker.heartbeat_failed") == 1
+        master.fault = lambda call: None
+        beats = master.beats
+        await master.until(lambda: master.beats > beats + 2)
+        assert (said("worker.heartbeat_failed"), said("worker.heartbeat_answered")) == (1, 1)
+
+    with caplog.at_level("INFO"):
+        farm(scenario, tmp_path)
+
+
 def test_a_worker_whose_epoch_is_over_ends_its_work_and_registers_anew(tmp_path):
     async def scenario(master, worker, engine):
         task = master.add(spec())

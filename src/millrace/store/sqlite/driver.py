@@ -117,6 +117,9 @@ class SqliteStore:
             raise self._writer.failed
         await self._read(lambda session: session.one("ping"))
 
+    async def try_write(self) -> None:
+        await self._write(lambda session: session.run("try_write"))
+
     async def now(self) -> datetime:
         return rows.to_datetime(self._now_ms())
 

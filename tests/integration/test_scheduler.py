@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -392,6 +392,26 @@ async def test_what_nobody_could_ever_run_is_rejected_after_a_grace(rig: Rig) ->
     fresh = await rig.submit(scenario="720p30-av1")
     assert await reject_impossible(rig.farm) == 0  # within its grace
     assert (await rig.job(fresh)).state is State.QUEUED
+
+
+@farm_test
+async def test_nodes_are_read_only_where_something_has_waited_for_long(rig: Rig) -> None:
+    node = await rig.node()
+    reads: list[str] = []
+    real = rig.farm.store.nodes
+
+    async def nodes_read() -> Sequence[Node]:
+        reads.append(node.name)
+        return await real()
+
+    rig.farm.store.nodes = nodes_read  # type: ignore[method-assign]
+    assert await reject_impossible(rig.farm) == 0
+    await rig.submit(scenario="720p30-av1")
+    assert await reject_impossible(rig.farm) == 0
+    assert reads == []
+    await rig.clock.advance(3600)
+    assert await reject_impossible(rig.farm) == 1
+    assert reads == ["one"]
 
 
 @farm_test

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from millrace.programs import server
-from millrace.programs.listen import listen
-from millrace.programs.server import HttpServer
+from millrace.programs.http import server
+from millrace.programs.http.listen import listen
+from millrace.programs.http.server import HttpServer
 
 PATIENCE_S = 30.0
 HOST = b"host: a\r\n"

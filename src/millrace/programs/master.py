@@ -17,15 +17,15 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.edge.keys import Key, Keys
 from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
-from millrace.programs.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
-from millrace.programs.server import HttpServer
+from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
+from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
-from millrace.store.open import open_store
+from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.web.astray import with_way_back
@@ -98,7 +98,7 @@ class MasterProgram(Service):
         offers = Offers(store)
         duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
-        await self._parts.enter_async_context(_StoreService(store, embedded=not _is_server(settings.store)))
+        await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
         api_key.check(self.key, self.key_file)
         if made:
@@ -135,10 +135,6 @@ def _rules(settings: MasterSettings) -> Rules:
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
     )
-
-
-def _is_server(store: str) -> bool:
-    return store.startswith(("postgresql://", "postgres://"))
 
 
 def _refuse_unprotected(settings: MasterSettings) -> None:

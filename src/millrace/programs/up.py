@@ -12,7 +12,7 @@ from millrace.programs import api_key, data_folder, ffmpeg
 from millrace.programs.control_doors import ControlSettings
 from millrace.programs.cores import usable_cores
 from millrace.programs.farm_plan import MASTER, Farm, farm_plan
-from millrace.programs.listen import listen, url_of
+from millrace.programs.http.listen import listen, url_of
 from millrace.programs.supervise import Watcher, supervise
 from millrace.runtime.hold import HeldError, Hold
 from millrace.supervisor.keeper import Keeper

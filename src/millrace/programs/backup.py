@@ -25,7 +25,7 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.programs import api_key
 from millrace.programs.master import BLOBS, DATABASE
 from millrace.store.backup import Copier, DatabaseCopy
-from millrace.store.open import copier_for
+from millrace.store.open import copier_for, is_server
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -97,10 +97,10 @@ async def restore(settings: MasterSettings, source: Path) -> Manifest:
         BlobError: a file cannot be read or written, or is not what it was.
     """
     manifest = _read(source)
-    if _is_server(settings) != (manifest.database.kind != "sqlite"):
+    if is_server(settings.store) != (manifest.database.kind != "sqlite"):
         raise SettingError(
             f"cannot restore {source}: it is of a farm on {manifest.database.kind}; "
-            + ("leave out --store" if _is_server(settings) else "name the new database with --store")
+            + ("leave out --store" if is_server(settings.store) else "name the new database with --store")
         )
     for kept in manifest.database_files:
         if _facts(source / _DATABASE, kept.name) != kept:
@@ -166,10 +166,6 @@ def _copier(settings: MasterSettings) -> Copier:
 
 def _blobs(settings: MasterSettings) -> Blobs:
     return open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
-
-
-def _is_server(settings: MasterSettings) -> bool:
-    return settings.store.startswith(("postgresql://", "postgres://"))
 
 
 async def _copied(source: Blobs, target: Blobs) -> AsyncIterator[Kept]:

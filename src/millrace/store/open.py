@@ -6,7 +6,10 @@ from millrace.runtime.clock import Clock, SystemClock
 from millrace.store.backup import Copier
 from millrace.store.store import Store
 
-_SERVER = ("postgresql://", "postgres://")
+
+def is_server(url_or_path: str | Path) -> bool:
+    """Whether this names a PostgreSQL, and not the file of an embedded database."""
+    return str(url_or_path).startswith(("postgresql://", "postgres://"))
 
 
 def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
@@ -18,7 +21,7 @@ def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
             The time in PostgreSQL's records is always PostgreSQL's.
     """
     text = str(url_or_path)
-    if text.startswith(_SERVER):
+    if is_server(text):
         from millrace.store.postgres.driver import PostgresStore  # noqa: PLC0415  imported only where it is used
 
         return PostgresStore(text, clock=clock or SystemClock())
@@ -30,7 +33,7 @@ def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
 def copier_for(url_or_path: str | Path) -> Copier:
     """What copies a database that `open_store` would open."""
     text = str(url_or_path)
-    if text.startswith(_SERVER):
+    if is_server(text):
         from millrace.store.postgres.backup import PostgresCopier  # noqa: PLC0415  imported only where it is used
 
         return PostgresCopier(text)

@@ -9,6 +9,7 @@ from millrace.config.settings import MasterSettings
 from millrace.programs.doctor.finding import Look, failed, skipped, warning
 from millrace.programs.master import DATABASE
 from millrace.store.migrate import load_migrations
+from millrace.store.open import is_server
 
 OLDEST_POSTGRES = 130_000
 SKEW_S = 2.0
@@ -18,7 +19,7 @@ CONNECTIONS_OF_A_MASTER = 10
 
 def checks(settings: MasterSettings) -> Mapping[str, Look]:
     """Those of the kind of database that the settings name."""
-    if settings.store.startswith(("postgresql://", "postgres://")):
+    if is_server(settings.store):
         return _Postgres(settings.store).checks()
     path = Path(settings.store.removeprefix("sqlite:")) if settings.store else settings.data.absolute() / DATABASE
     return _Sqlite(path).checks()

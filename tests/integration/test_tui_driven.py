@@ -289,6 +289,30 @@ def test_changes_are_written_down_as_they_come(tmp_path: Path) -> None:
             await rig.post("/v1/processes/spare/stop")
             await desk.pilot.pause()
         await desk.shows("spare-0 running, ready", "spare-0 stopped: was killed by SIGTERM")
+        await rig.post("/v1/reload")
+        await desk.shows("the plan is in force; nothing changes")
+
+    drive(tmp_path, body)
+
+
+def test_instances_are_replaced_in_turn_after_a_question_and_the_events_say_so(tmp_path: Path) -> None:
+    async def body(desk: Desk, rig: Rig) -> None:
+        await desk.until(lambda: "2/2" in desk.row("web"))
+        before = {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]}
+        await desk.press("G", "e")
+        await desk.shows("Replace web, one instance after the other?", "Replace (y)")
+        await desk.press("n")
+        await desk.until(lambda: "Replace (y)" not in desk.screen)
+        assert {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]} == before
+        await desk.press("e", "y", "4")
+        await desk.shows("web-0 stopping: is replaced by a new one", "web is replaced")
+        lines = desk.screen.splitlines()
+        stops, (up,) = (
+            [index for index, line in enumerate(lines) if words in line]
+            for words in ("is replaced by a new one", "web-0 running, ready")
+        )
+        assert stops[0] < up < stops[1], "the second goes when the first is back"
+        assert not before & {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]}
 
     drive(tmp_path, body)
 
@@ -384,7 +408,11 @@ def test_a_key_that_only_reads_sees_no_dead_keys(tmp_path: Path) -> None:
             await desk.shows("says hello")
             await desk.press("escape", "escape", "5")
             await desk.shows("Version")
+            await desk.press("R")
+            await desk.shows("cannot reload: the key in use does not allow it")
+            await desk.until(lambda: "l Log" not in desk.screen)  # the line at the bottom is that of this tab
             assert "Shut down" not in desk.screen
+            assert "Reload the plan" not in desk.screen
             assert (await rig.get("/v1/processes/web"))["ready"] == 2
             rig.supervisor.stop()
 
@@ -401,3 +429,31 @@ def test_the_whole_is_shut_down_after_a_question(tmp_path: Path) -> None:
             await asyncio.shield(rig.running)
 
     drive(tmp_path, body)
+
+
+def test_another_plan_is_shown_and_asked_about_before_it_is_kept(tmp_path: Path) -> None:
+    async def body(desk: Desk, rig: Rig) -> None:
+        await desk.until(lambda: "2/2" in desk.row("web"))
+        await desk.press("R")  # only where the supervisor itself is on the screen
+        await desk.press("5")
+        await desk.shows("Version", "R Reload the plan")
+        await desk.press("R")
+        await desk.shows("the plan is as it was: nothing to reload")
+        rig.plan.write_text(PLAN.replace("hunter2", "hunter3").replace("  spare:", "  extra:"))
+        await desk.press("R")
+        await desk.shows("Keep this plan from now on?", "+ extra", "- spare", "~ db: env.PASSWORD (replaced)")
+        assert "hunter" not in desk.screen
+        await desk.press("enter")  # the button that is lit is No
+        await desk.until(lambda: "Keep this plan" not in desk.screen)
+        assert "was not reloaded" in (await rig.get("/v1/reload", status=404))["detail"]
+        await desk.press("R")
+        await desk.shows("Keep this plan from now on?")
+        await desk.press("y")
+        await desk.shows("the plan is in force; 1 added")
+        assert (await rig.get("/v1/processes/extra"))["name"] == "extra"
+        rig.plan.write_text("processes: {web: {command: [sleep, '1'], scale: many}}")
+        await desk.press("R")
+        await desk.shows("cannot reload, and nothing was changed", "processes.web.scale")
+        assert "Keep this plan" not in desk.screen
+
+    drive(tmp_path, body, size=(100, 30))

@@ -133,6 +133,27 @@ def test_a_process_whose_hook_before_the_start_fails_has_failed_alone() -> None:
     assert it.log.count("bad-0 pre-start") == 2
 
 
+def test_a_process_that_ran_comes_back_once_its_hook_before_the_start_works_again() -> None:
+    broken: list[str] = []
+    rule = Restart(max_attempts=4, backoff_initial_s=1.0, backoff_max_s=8.0)
+    it = Supervision(
+        a_plan(web=a_process("web", hooks={Moment.PRE_START: HOOK}, restart=rule)), hook=lambda _: "".join(broken)
+    )
+    broken.append("no database")
+    it.ends("web", 1)
+    it.passes(0)  # the first start after a long run is at once
+    assert (it.phase("web"), it.reason("web")) == (Phase.BACKING_OFF, "no database")
+    broken.clear()
+    it.passes(5)
+    assert it.phase("web") is Phase.RUNNING
+    broken.append("no database")
+    it.post(Renewed("web", rolling=False))
+    it.passes(100)
+    assert it.phase("web") is Phase.FAILED
+    assert it.reason("web").startswith("no database; given up after 4 restarts")
+    assert it.finished == 1
+
+
 def test_a_process_is_alive_while_its_hook_before_the_stop_runs_and_stopped_whatever_comes_of_it() -> None:
     it = Supervision(a_plan(web=a_process("web", hooks={Moment.PRE_STOP: HOOK})), hook=goes_on(Moment.PRE_STOP))
     it.post(Wanted("web", 0))

@@ -114,7 +114,17 @@ OWN = r"redaction: {patterns: [{name: card, pattern: '\b(\d{4})-\d{4}\b', replac
 
 def test_own_rules_and_known_shapes_mask() -> None:
     assert messages(said(OWN, "bob pays 1234-5678 token=abc")) == [r"*** pays 1234-\1 token=***"]
-    assert messages(said("redaction: {enabled: false}", "token=abc")) == ["token=abc"]
+
+
+def test_known_shapes_go_though_own_rules_are_off_unless_they_are_named_themselves() -> None:
+    off = OWN.replace("{patterns", "{enabled: false, patterns")
+    assert messages(said(off, "bob pays 1234-5678 token=abc")) == ["bob pays 1234-5678 token=***"]
+    shown = OWN.replace("{patterns", "{known_shapes: false, patterns")
+    assert messages(said(shown, "bob pays token=abc", KEY, "MIIabc")) == ["*** pays token=abc", KEY, "MIIabc"]
+    (entry,) = said(f"json: true, {shown}", '{"message": "m", "password": "abc", "who": "bob"}')
+    assert entry.fields == {"password": "abc", "who": "***"}
+    (entry,) = said(f"json: true, {off}", '{"message": "m", "password": "abc", "who": "bob"}')
+    assert entry.fields == {"password": "***", "who": "bob"}
 
 
 def test_a_private_key_that_comes_line_by_line_is_not_kept() -> None:

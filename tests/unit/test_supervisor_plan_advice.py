@@ -22,6 +22,7 @@ def advice(text: str, **environ: str) -> list[str]:
     ("text", "said"),
     [
         ("a: {command: [x]}", []),
+        ("a: {command: [x], logging: {redaction: {known_shapes: false}}}", ["warning: line 1: processes.a.logging.redaction.known_shapes is false, so passwords"]),
         ("a: {command: [/bin/sh, -c, x]}", ["suggestion: line 1: processes.a.command keeps a shell (sh)"]),
         ("a: {command: [/bin/sh, -c, exec x]}", []),
         ("a: {command: [php artisan serve]}", ["warning: line 1: processes.a.command is one word with spaces"]),

@@ -125,6 +125,22 @@ def test_one_that_keeps_ending_ends_it_at_once_and_with_a_surge_all_go_on_servin
     assert all(it.ready(f"web-{index}") for index in range(3))
 
 
+def test_a_restart_of_all_after_it_was_halted_has_nothing_to_do_with_it() -> None:
+    it = web(check=None, min_ready_s=1.0)
+    it.post(Renewed("web", rolling=True))
+    for _ in range(4):
+        it.passes(0.9)  # the back-off is over, and it is not up for long enough
+        it.ends("web-0", 1)
+    it.passes(0.9)
+    assert it.told == ["web web-0 ended 3 times before it was up: exited with code 1"]
+    it.told.clear()
+    it.post(Renewed("web", rolling=False))
+    it.passes(10)
+    assert [it.ready(f"web-{index}") for index in range(3)] == [True, True, True]
+    assert it.told == []
+    assert is_settled(it.state, "web")
+
+
 def test_one_beside_them_that_serves_stays_when_another_does_not_get_ready() -> None:
     it = web(max_unavailable=0, max_surge=1)
     it.post(Renewed("web", rolling=True))

@@ -190,6 +190,7 @@ def test_the_curve_of_a_process_is_the_sum_of_its_instances() -> None:
 DOCUMENT = {
     "paths": {
         "/v1/processes/{name}/start": {"post": {"x-access": "operate"}, "parameters": []},
+        "/v1/reload": {"get": {"x-access": "read"}, "post": {"x-access": "operate"}},
         "/v1/shutdown": {"post": {"x-access": "admin"}},
         "/v1/resources": {"get": {"x-access": "read"}},
     }
@@ -199,9 +200,9 @@ DOCUMENT = {
 @pytest.mark.parametrize(
     ("grants", "granted", "refused"),
     [
-        (["read"], {"resources"}, ["start", "shutdown"]),
-        (["read", "operate"], {"resources", "start"}, ["shutdown"]),
-        (["read", "operate", "admin"], {"resources", "start", "shutdown"}, []),
+        (["read"], {"resources"}, ["start", "reload", "shutdown"]),
+        (["read", "operate"], {"resources", "start", "reload"}, ["shutdown"]),
+        (["read", "operate", "admin"], {"resources", "start", "reload", "shutdown"}, []),
     ],
 )
 def test_only_what_there_is_and_what_the_key_opens_is_offered(

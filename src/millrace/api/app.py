@@ -90,7 +90,7 @@ def build_app(
         (*TABLE, *pages),
         master,
         rules=lambda: rules,
-        explain=explain,
+        explain=lambda error: explain(error, farm.space),
         tally=master.tally,
         served=served,
         lost=lost,

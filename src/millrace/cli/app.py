@@ -84,10 +84,14 @@ def _tell(error: Exception) -> int:
         return error.code
     from millrace.client.errors import ClientError  # noqa: PLC0415  most commands end well and never need them
     from millrace.config.settings import SettingError  # noqa: PLC0415
+    from millrace.programs.exhausted import ExhaustedError  # noqa: PLC0415
 
     if isinstance(error, SettingError):
         _complain(str(error))
         return 2
+    if isinstance(error, ExhaustedError):
+        _complain(str(error))
+        return 1
     if isinstance(error, OSError) and error.errno in _FULL:
         _complain(f"cannot write what was found: {error.strerror}")
         return 1

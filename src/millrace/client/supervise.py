@@ -38,7 +38,6 @@ from millrace.wire.v1.supervise import (
 
 News = ChangeView | ReloadView | RollView | RescaleView
 """What the stream of changes tells."""
-_CHANGE = msgspec.json.Decoder(ChangeView)
 _NEWS: Mapping[str, msgspec.json.Decoder[News]] = {
     "change": msgspec.json.Decoder(ChangeView),
     "reload": msgspec.json.Decoder(ReloadView),
@@ -172,7 +171,7 @@ def shutdown() -> Call[EndingView]:
     return calls.post("/v1/shutdown", EndingView, repeat=Repeat.UNSENT)
 
 
-async def follow(client: AsyncClient) -> AsyncIterator[ChangeView | None]:
+async def follow(client: AsyncClient) -> AsyncIterator[News | None]:
     """As :func:`changes`, of one connection: from now on until it breaks off or the supervisor ends; None first of all.
 
     Raises:
@@ -185,7 +184,7 @@ async def follow(client: AsyncClient) -> AsyncIterator[ChangeView | None]:
         async for line in response.aiter_lines():
             event = parser.feed(line)
             if event is not None:
-                yield _CHANGE.decode(event.data) if event.name == "change" else None
+                yield _NEWS[event.name].decode(event.data) if event.name in _NEWS else None
 
 
 def changes(client: Client) -> Iterator[News | None]:

@@ -311,6 +311,13 @@ def grounds() -> Grounds:
     return _Here.grounds
 
 
+def rehearsed(resources: Resources) -> Placed:
+    """What would be in force for a child with these limits, and what not."""
+    place = grounds().place(resources)
+    grounds().forget(place)
+    return place.record
+
+
 def close_grounds() -> None:
     """Remove what was made for children, which must have ended."""
     if _Here.grounds is not None:

@@ -112,5 +112,5 @@ def _program(
         health_check=HealthCheck(kind=ProbeKind.NOTIFY, start_timeout_s=START_TIMEOUT_S, watchdog_s=HUNG_AFTER_S),
         execution=execution or Execution(),
         # Its stdout says that it is ready, which we say ourselves; its own log hides secrets already.
-        logging=Logging(stdout=False, redaction=Redaction(enabled=False)),
+        logging=Logging(stdout=False, redaction=Redaction(known_shapes=False)),
     )

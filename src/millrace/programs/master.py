@@ -18,7 +18,7 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.domain.keys import FIRST
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
-from millrace.programs import api_key
+from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
 from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
 from millrace.programs.http.server import HttpServer
@@ -89,12 +89,13 @@ class MasterProgram(Service):
             SettingError: the data folder, the database in it or the certificate cannot be used.
             StoreError: the store cannot be opened.
             ListenError: the port cannot be listened on.
+            ExhaustedError: the data folder's disk is full.
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
         if self._listening is not None:
             self._parts.callback(self._listening.close)  # also where nothing comes of it
-        _make_folder(settings.data)
+        data_folder.make(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
@@ -140,19 +141,6 @@ def _rules(settings: MasterSettings) -> Rules:
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
     )
-
-
-def _make_folder(data: Path) -> None:
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        if is_exhausted(error):
-            raise
-        raise SettingError(f"cannot use {data} as the data folder: {_reason(error)}; name another one") from error
-
-
-def _reason(error: OSError) -> str | None:
-    return "it is no folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
 
 
 def _refuse_unprotected(settings: MasterSettings) -> None:

@@ -11,6 +11,7 @@ from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
 from millrace.client.http import Terms, trust
 from millrace.config.settings import SettingError, WorkerSettings
+from millrace.process.grounds import close_grounds
 from millrace.process.sandbox import Demand
 from millrace.programs import ffmpeg
 from millrace.programs.cores import usable_cores
@@ -65,6 +66,7 @@ class WorkerProgram(Service):
         """
         await ffmpeg.check(self._given_ffmpeg)
         await ffmpeg.check_sandbox(self._sandbox, self._ffmpeg)
+        self._parts.callback(close_grounds)
         self._parts.push_async_callback(self._client.close)
         self._parts.callback(self._heart.close)
         await self._parts.enter_async_context(self.worker)
@@ -92,6 +94,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,
+        engine_memory_bytes=settings.engine_memory_mb * MEGABYTE or None,
         allow_private_inputs=settings.allow_private_inputs,
         sandbox=Demand(settings.sandbox),
         open_store=_open_store,

@@ -35,11 +35,13 @@ class HookRuns:
         post: Callable[[Hooked], None],
         happened: Callable[[HookRan], None] = lambda _: None,
         tuned: Callable[[ProcessPlan], Mapping[str, str]] = lambda _: {},
+        draw: Callable[[], float] = lambda: 0.5,
     ) -> None:
         """`plan` gives the plan in force, `plan_of` what an instance lives by. `output` gets what hooks of an instance
         print, the log what those of the whole print; `post` hears of the end of all, `happened` of each attempt. `tuned`
-        gives the variables of a process's pool, or raises CannotStart.
+        gives the variables of a process's pool, or raises CannotStart; `draw` random numbers in [0, 1).
         """
+        self._draw = draw
         self._plan = plan
         self._plan_of = plan_of
         self._clock = clock
@@ -123,7 +125,7 @@ class HookRuns:
         owner = "" if each is None else str(each)
         log.info("supervisor.hooked", moment=wanted.moment.value, instance=owner, failure=why or "")
         if not self._closed:
-            self._post(Hooked(each, wanted.run, wanted.moment, why))
+            self._post(Hooked(each, wanted.run, wanted.moment, why, self._draw()))
 
 
 async def run_hooks(

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 from signal import Signals
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -126,6 +127,7 @@ class Keeper:
             post=self.post,
             happened=happened,
             tuned=self._tuner.variables,
+            draw=chance.random,
         )
         self._heartbeats = Heartbeats(clock)
         self._vigils = Vigils(
@@ -285,11 +287,9 @@ class Keeper:
             case HaltHooks():
                 self._hooks.halt(effect.id)
 
-    def _task(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        async def body() -> None:
-            await work
-
-        task = asyncio.create_task(body())
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # The work itself, not one that awaits it: what is cancelled before its first step must not be left unawaited.
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

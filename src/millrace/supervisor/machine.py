@@ -150,6 +150,8 @@ class _Machine(ScheduledRuns, Turnover):
             if phase in (Phase.RUNNING, Phase.STARTING) and rolling:
                 self._set(each, stale=True)
             elif phase in (Phase.RUNNING, Phase.STARTING):
+                # It counts afresh, and what was left of replacing them in turn is over.
+                self._set(each, failures=0, stale=False)
                 self._stop(each, "asked to restart")
             elif phase not in (Phase.STOPPING, Phase.CLEANING) and process not in self._jobs:
                 self._set(each, phase=Phase.STOPPED, failures=0, reason="")
@@ -219,7 +221,7 @@ class _Machine(ScheduledRuns, Turnover):
         """The process is there."""
         each, plan = event.id, self._rule(event.id)
         running = instance.phase is Phase.RUNNING
-        self._set(each, began_s=event.at_s, there=True, ready=running and not self._is_gated(each))
+        self._set(each, began_s=event.at_s, there=True, ran=True, ready=running and not self._is_gated(each))
         if (check := self._check(each)) is not None:
             self._effects.append(Probe(each, event.run))
             if (patience := at_the_start(check)) is not None:
@@ -241,6 +243,9 @@ class _Machine(ScheduledRuns, Turnover):
                 self._set(each, phase=Phase.WAITING)  # what it depends on went away meanwhile
             case Moment.PRE_START, Phase.STARTING if event.why is None:
                 self._launch(each)
+            case Moment.PRE_START, Phase.STARTING if instance.ran and each.process not in self._jobs:
+                # It has served, so this must not be the end of it: it counts as one more start that failed.
+                self._come_back(event, each, failures=instance.failures + 1)
             case Moment.PRE_START, Phase.STARTING:
                 self._fail(each, event.why or "")
             case Moment.PRE_START, Phase.STOPPING:
@@ -252,6 +257,17 @@ class _Machine(ScheduledRuns, Turnover):
                 self._decide(instance.end, instance, asked=instance.asked)
             case _:
                 pass
+
+    def _come_back(self, event: Hooked, each: Id, *, failures: int) -> None:
+        """Try again after a hook before the start has failed, as often as the restart rule allows."""
+        why = event.why or ""
+        decision = after_end(self._rule(each), code=None, how=why, failures=failures, draw=event.draw)
+        self._set(each, failures=failures)
+        if isinstance(decision, Again):
+            self._set(each, phase=Phase.BACKING_OFF, reason=why)
+            self._effects.append(Wake(each, event.run, decision.after_s))
+        else:
+            self._fail(each, decision.why)
 
     def _judge(self, each: Id, verdict: Verdict) -> None:
         """Do what became of an answer, a notice or a silence."""

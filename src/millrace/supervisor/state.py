@@ -65,7 +65,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     `failures` counts ends in a row that were not asked for, since it last ran for long enough; `passes` and `misses` are
     answers of its health check in a row. `told`, `status` and `watchdog_s` (how often a sign of life is due, 0 for never) are
     what it says of itself. `unwell` tells that it is stopped because its health check failed. `there` is True
-    from the start of its process to its end; `end` and `asked` keep how it ended, and whether it was to, while it cleans up.
+    from the start of its process to its end, and `ran` ever after; `end` and `asked` keep how it ended, and whether it was to, while it cleans up.
     `plan` is what it was started with, and lives by until it is replaced; `stale` asks for that. `proven`: it has been ready
     for long enough; `spell` counts how often it got ready, and `ticket` numbers the try in which it has to, 0 for none.
     """
@@ -84,6 +84,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     began_s: float = 0.0
     reason: str = ""
     there: bool = False
+    ran: bool = False
     end: "Ended | None" = None
     asked: bool = False
     plan: ProcessPlan | None = None
@@ -264,12 +265,16 @@ class Paused(Struct, frozen=True):
 
 
 class Hooked(Struct, frozen=True):
-    """The hooks of a moment have ended; `why` one of them failed, None where none did. `id` None are those of the whole."""
+    """The hooks of a moment have ended; `why` one of them failed, None where none did. `id` None are those of the whole.
+
+    `draw` is a random number in [0, 1).
+    """
 
     id: Id | None
     run: int
     moment: Moment
     why: str | None = None
+    draw: float = 0.5
 
 
 OfRun = Spawned | NotSpawned | Ended | Answered | Notified | Overdue | Due | Hooked

@@ -9,19 +9,28 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
+from textual.notifications import SeverityLevel
 from textual.widgets import Static
 
 from millrace.client import supervise
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError
+from millrace.client.news_words import (
+    differs,
+    reload_lines,
+    reload_sentence,
+    rescale_sentence,
+    roll_sentence,
+)
 from millrace.runtime.clock import Clock, SystemClock
-from millrace.tui.asking import Help
+from millrace.tui.asking import Confirm, Help
 from millrace.tui.desk import DeskScreen
 from millrace.tui.detail import Detail
 from millrace.tui.log import Log
@@ -31,7 +40,7 @@ from millrace.tui.seen import Seen, greet, look
 from millrace.tui.tail import Shown, Tail, note
 from millrace.tui.words import clock as time_of_day
 from millrace.tui.words import plain, span
-from millrace.wire.v1.supervise import ChangeView, ScaleRequest, SteerView
+from millrace.wire.v1.supervise import ChangeView, ReloadView, RescaleView, RollView, ScaleRequest, SteerView
 
 LOOK_S = 1.0
 LOG_S = 0.5
@@ -40,6 +49,9 @@ BREATH_S = 0.2
 LATE_S = 2.0
 """An answer that takes longer is worth a word."""
 WAIT_S = 60
+SHOWN = 10
+"""Differences of a plan that fit into a question on 24 rows."""
+_GOES_WELL = {"applied", "pending"}
 _GRAVE = {"failed": "error", "backing-off": "warn"}
 
 
@@ -162,11 +174,11 @@ class SupervisorApp(App[None]):
             line.set_class(fault, "fault")
 
     @work
-    async def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> None:
+    async def steer(self, name: str, verb: str, request: ScaleRequest | None = None, *, rolling: bool = False) -> None:
         """Ask for it, and tell what came of it when that is known; does not wait."""
         self.notify(f"{verb} {name} ...", timeout=2, markup=False)
         with self._telling():
-            found = await self.client.do(supervise.steer(name, verb, wait_s=WAIT_S, request=request))
+            found = await self.client.do(supervise.steer(name, verb, wait_s=WAIT_S, request=request, rolling=rolling))
             failed = found.process.state == "failed"
             self.notify(_outcome(found), severity="error" if failed else "information", markup=False)
 
@@ -197,6 +209,18 @@ class SupervisorApp(App[None]):
         except ClientError as error:
             self.notify(_said(error), severity="error", timeout=8, markup=False)
         self._wake.set()
+
+    @work
+    async def reload(self) -> None:
+        """See what another plan would change, ask, and have it read; does not wait. A plan with faults is not asked about."""
+        with self._telling():
+            would = await self.client.do(supervise.reload(wait_s=0, dry_run=True))
+            if not differs(would):
+                self.notify("the plan is as it was: nothing to reload")
+            elif await self.push_screen_wait(Confirm(_question(would), "reload")):
+                done = await self.client.do(supervise.reload(wait_s=WAIT_S, dry_run=False))
+                severity: SeverityLevel = "information" if done.outcome in _GOES_WELL else "error"
+                self.notify(plain(reload_sentence(done)), severity=severity, markup=False)
 
     @work
     async def shut_down(self) -> None:
@@ -250,7 +274,27 @@ def _outcome(found: SteerView) -> str:
     return plain(f"{process.name} is {process.state}, {process.ready} of {process.desired} ready{why}{rest}")
 
 
-def _event(change: ChangeView) -> Shown:
+def _question(found: ReloadView) -> str:
+    lines = [plain(line) for line in reload_lines(found)]
+    rest = len(lines) - SHOWN
+    more = [f"and {rest} more"] if rest > 0 else []
+    return "\n".join(("Keep this plan from now on?", *lines[:SHOWN], *more))
+
+
+def _event(news: supervise.News) -> Shown:
+    """One line; a change of the plan has no time of its own, and comes when it is told."""
+    if isinstance(news, ReloadView):
+        at = time_of_day(datetime.now(UTC))
+        return Shown(f"{at} {plain(reload_sentence(news))}", "info" if news.outcome in _GOES_WELL else "error")
+    if isinstance(news, RollView):
+        line = f"{time_of_day(news.at)} {plain(news.process)} {plain(roll_sentence(news))}"
+        return Shown(line, "error" if news.halted else "info")
+    if isinstance(news, RescaleView):
+        return Shown(f"{time_of_day(news.at)} {plain(news.process)} {plain(rescale_sentence(news))}", "info")
+    return _change(news)
+
+
+def _change(change: ChangeView) -> Shown:
     head = f"{time_of_day(change.at)} {plain(change.instance)}"
     if change.now is None:
         return Shown(f"{head} was scaled away", "info")

@@ -74,9 +74,10 @@ Enter        details             l         log
 /            filter              o O       sort, the other way round
 s            start; try again what was given up
 x            stop                r         restart
+e            replace the instances one after the other
 + -          one more or fewer   c         set how many instances
 t            trigger a run       p         pause a schedule, resume it
-X            shut everything down, in the tab System
+R X          reload the plan, shut everything down; in the tab System
 Esc          back, no filter     q Ctrl-C  leave; that stops nothing
 
 In a log

@@ -18,8 +18,11 @@ class Desk(Protocol):
     able: Powers
     seen: Seen | None
 
-    def steer(self, name: str, verb: str, request: ScaleRequest | None = None) -> object:
+    def steer(self, name: str, verb: str, request: ScaleRequest | None = None, *, rolling: bool = False) -> object:
         """Ask for it, and tell what came of it when that is known; does not wait."""
+
+    def reload(self) -> object:
+        """Ask whether the plan is to be read again, with what that would change, and do it; does not wait."""
 
     def shut_down(self) -> object:
         """Ask for the end of everything; does not wait."""

@@ -36,6 +36,7 @@ class MainScreen(Steering):
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("o", "sort", "Sort"),
         Binding("O", "turn", show=False),
+        Binding("R", "reload", "Reload the plan"),
         Binding("X", "shutdown", "Shut down"),
         Binding("escape", "leave_filter", show=False),
     ]
@@ -95,8 +96,8 @@ class MainScreen(Steering):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What does nothing in this tab is not offered."""
-        if action == "shutdown":
-            return self.tab == "system" and "shutdown" in self.desk.able.granted
+        if action in ("reload", "shutdown"):
+            return self.tab == "system" and action in self.desk.able.granted
         if action in ("filter", "sort", "turn"):
             return self.tab in self._grids
         return super().check_action(action, parameters)
@@ -177,6 +178,10 @@ class MainScreen(Steering):
         """Turn the order round."""
         self._back = not self._back
         self._again()
+
+    def action_reload(self) -> None:
+        """Have the plan read again."""
+        self.desk.reload()
 
     def action_shutdown(self) -> None:
         """End the supervisor."""

@@ -11,6 +11,7 @@ _PROCESS = "/v1/processes/{name}"
 ROUTES: Mapping[str, str] = {
     **{verb: f"POST {_PROCESS}/{verb}" for verb in ("start", "stop", "restart", "scale")},
     **{verb: f"POST {_PROCESS}/schedule/{verb}" for verb in ("trigger", "pause", "resume")},
+    "reload": "POST /v1/reload",
     "shutdown": "POST /v1/shutdown",
     "schedule": f"GET {_PROCESS}/schedule",
     "runs": "GET /v1/runs",

@@ -8,8 +8,8 @@ from millrace.tui.desk import DeskScreen
 from millrace.wire.v1.supervise import ProcessView, ScaleRequest
 
 KEYS = {
-    "s": "start", "x": "stop", "r": "restart", "c": "scale", "plus": "scale", "equals_sign": "scale", "minus": "scale",
-    "underscore": "scale", "X": "shutdown", "t": "trigger", "p": "pause",
+    "s": "start", "x": "stop", "r": "restart", "e": "restart", "c": "scale", "plus": "scale", "equals_sign": "scale", "minus": "scale",
+    "underscore": "scale", "R": "reload", "X": "shutdown", "t": "trigger", "p": "pause",
 }  # fmt: skip
 """What a key would do, for the word with which it is refused."""
 
@@ -22,6 +22,7 @@ class Steering(DeskScreen):
         Binding("s", "steer('start')", "Start"),
         Binding("x", "steer('stop')", "Stop"),
         Binding("r", "steer('restart')", "Restart"),
+        Binding("e", "renew", show=False),
         Binding("plus,equals_sign", "resize(1)", show=False),
         Binding("minus,underscore", "resize(-1)", show=False),
         Binding("c", "scale", "Scale"),
@@ -39,8 +40,10 @@ class Steering(DeskScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What would be refused is not offered."""
         process = self.target
-        verb = {"steer": str(parameters[0]) if parameters else "", "resize": "scale"}.get(action, action)
-        if action in ("steer", "resize", "scale", "trigger", "pause"):
+        verb = {"steer": str(parameters[0]) if parameters else "", "resize": "scale", "renew": "restart"}.get(
+            action, action
+        )
+        if action in ("steer", "renew", "resize", "scale", "trigger", "pause"):
             # A scheduled process has one instance at a time, and nothing else has times.
             fits = process is not None and (process.type == "scheduled") is (action in ("trigger", "pause"))
             return process is not None and verb in self.desk.able.granted and (fits or verb in ("start", "stop"))
@@ -77,6 +80,12 @@ class Steering(DeskScreen):
         count = len(process.instances)
         many = f" ({count} instances)" if count > 1 else ""
         self._ask(f"{verb.capitalize()} {process.name}{many}? {harm}", process.name, verb)
+
+    def action_renew(self) -> None:
+        """Replace its instances one after the other."""
+        if (process := self.target) is not None:
+            question = f"Replace {process.name}, one instance after the other? The first that is not up halts it."
+            self._ask(question, process.name, "restart", rolling=True)
 
     def action_resize(self, step: int) -> None:
         """One instance more or fewer."""
@@ -115,9 +124,11 @@ class Steering(DeskScreen):
         elif count != process.desired:
             self.desk.steer(process.name, "scale", request)
 
-    def _ask(self, question: str, name: str, verb: str, request: ScaleRequest | None = None) -> None:
+    def _ask(
+        self, question: str, name: str, verb: str, request: ScaleRequest | None = None, *, rolling: bool = False
+    ) -> None:
         def take(yes: bool | None) -> None:
             if yes:
-                self.desk.steer(name, verb, request)
+                self.desk.steer(name, verb, request, rolling=rolling)
 
-        self.app.push_screen(Confirm(question, verb), take)
+        self.app.push_screen(Confirm(question, "replace" if rolling else verb), take)

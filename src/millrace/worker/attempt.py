@@ -121,6 +121,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         job = job_of(self.task.spec)
         self.log.say(f"job {self.task.number}, attempt {self.task.attempt}, profile {self.task.profile}")
         self.log.say(f"sandbox: {record(self.means.running.able)}")
+        self.log.say(f"limits: {self.means.running.bounds}")
         engine = self._engine(job.engine)
         destination = self.means.destination(job.output)
         await destination.check(self.task.job, overwrite=job.overwrite)
@@ -150,6 +151,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         known = {
             **_facts(probe, plan, made, encoded_s),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
+            "limits": facts.of_bounds(self.means.running.bounds),
         }
         return await self._deliver(job, destination, steps.out, made, known)
 

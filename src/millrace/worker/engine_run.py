@@ -12,9 +12,10 @@ from millrace.domain.failures import FailureClass
 from millrace.engines.engine import Command, Outcome
 from millrace.process.child import Child
 from millrace.process.sandbox import Able
-from millrace.process.values import Batch, CannotStart, Exit, Limits, Spec
+from millrace.process.values import Batch, CannotStart, Exit, Spec
 from millrace.runtime.clock import Clock
 from millrace.worker.attempt_log import AttemptLog
+from millrace.worker.bounds import Bounds
 from millrace.worker.control import Control
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.failure import TaskFailedError
@@ -42,7 +43,7 @@ class Engines(Struct, frozen=True, kw_only=True):
         environment: the whole environment of a child, besides TMPDIR.
         stall_s: seconds without progress and without CPU time after which an engine is ended.
         nice: added to our own niceness.
-        limits: resource limits of each child.
+        bounds: what each child may take of the machine.
         able: how each child is shut in; None for not at all.
     """
 
@@ -51,7 +52,7 @@ class Engines(Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
     stall_s: float = 120.0
     nice: int = 0
-    limits: Limits = field(default_factory=Limits)
+    bounds: Bounds = field(default_factory=Bounds)
     able: Able | None = None
 
 
@@ -104,6 +105,10 @@ class _Collector:
             self._tail.extend(text.splitlines())
             self._log.write(text)
 
+    def say(self, text: str) -> None:
+        """A line of our own in the log."""
+        self._log.say(text)
+
     def _keep(self, where: list[str], text: str) -> None:
         self._chars += len(text)
         self.overflowed = self.overflowed or self._chars > LARGEST_OUTPUT_CHARS
@@ -139,7 +144,7 @@ async def follow(
     `mark` gives anything that changes when there is progress.
 
     Raises:
-        TaskFailedError: class `stalled`, or `resource` where it could not be started.
+        TaskFailedError: class `stalled`, or `resource` where it could not be started or took more than it may.
     """
     collector = _Collector(log, on_line)
     log.command(command.label, command.argv)
@@ -147,6 +152,7 @@ async def follow(
     log.say(
         f"{command.label}: {ended}; {ended.wall_s:.2f} s, {ended.cpu_s:.2f} s of CPU, {ended.max_rss_bytes / 1e6:,.0f} MB"
     )
+    engines.bounds.judge(command.label, ended)
     return Ended(exit=ended, stdout="", tail=collector.tail)
 
 
@@ -154,12 +160,14 @@ async def collect(command: Command, *, engines: Engines, control: Control, log: 
     """Run a command for what it writes. The log gets only the command line and how it ended.
 
     Raises:
-        TaskFailedError: class `stalled`; `resource` where it could not be started; `input` where it wrote without end.
+        TaskFailedError: class `stalled`; `resource` where it could not be started or took more than it may; `input` where it
+            wrote without end.
     """
     collector = _Collector(log, None)
     log.command(command.label, command.argv)
     ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=lambda: None)
     log.say(f"{command.label}: {ended}; {ended.wall_s:.2f} s")
+    engines.bounds.judge(command.label, ended)
     if collector.overflowed:
         raise TaskFailedError(FailureClass.INPUT, f"cannot {command.label}: its description has no end")
     status = ended.code if ended.code is not None else -(ended.signal or 1)
@@ -183,6 +191,8 @@ async def _run(
         raise TaskFailedError(FailureClass.RESOURCE, str(error)) from error
     engines.alive.add(child.pid)
     try:
+        if child.placed.missing:  # though it could be had when the worker tried
+            collector.say(f"limits not in force for this command: {'; '.join(child.placed.missing)}")
         with control.holding(child):
             return await _until_end(child, engines, control, command.label, mark)
     finally:
@@ -200,7 +210,8 @@ def _spec(command: Command, engines: Engines, folder: Path) -> Spec:
         cwd=command.cwd or folder,
         env={**engines.environment, "TMPDIR": temporary},
         nice=engines.nice,
-        limits=engines.limits,
+        limits=engines.bounds.limits,
+        resources=engines.bounds.resources,
         sandbox=sandbox,
     )
 

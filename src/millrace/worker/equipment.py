@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from millrace.client.async_client import AsyncClient
 from millrace.process.sandbox import Able
 from millrace.runtime.clock import Clock
+from millrace.worker.bounds import Bounds
 from millrace.worker.deliver import Destination, MasterDestination
 from millrace.worker.deliver_folder import FolderDestination
 from millrace.worker.engine_run import Engines
@@ -44,10 +45,11 @@ def equip(
     alive: EnginesAlive,
     *,
     able: Able | None,
+    bounds: Bounds,
     clock: Clock,
     draw: Callable[[], float],
 ) -> Equipment:
-    """Put it together; nothing is started or opened. `able` is how engines are shut in."""
+    """Put it together; nothing is started or opened. `able` is how engines are shut in, `bounds` what each may take."""
     http = HttpFetch(clock=clock, draw=draw, allow_private=terms.allow_private_inputs)
     remote: dict[str, RemoteFetch] = {
         "http": http,
@@ -57,7 +59,7 @@ def equip(
     if terms.open_store is not None:
         remote["s3"] = ObjectFetch(terms.open_store, clock=clock, draw=draw)
     roots = Roots(terms.roots, terms.outputs)
-    running = Engines(clock=clock, alive=alive, stall_s=terms.stall_s, nice=terms.nice, able=able)
+    running = Engines(clock=clock, alive=alive, stall_s=terms.stall_s, nice=terms.nice, able=able, bounds=bounds)
     if terms.environment is not None:
         running = replace(running, environment=terms.environment)
 

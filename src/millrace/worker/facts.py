@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
 from millrace.process.sandbox import Confinement
+from millrace.worker.bounds import Bounds
 
 Document = dict[str, object]
 
@@ -51,6 +52,11 @@ def streams(probe: Probe) -> list[Document]:
 def of_confinement(record: Confinement) -> Document:
     """What shuts engines in, what is in force, and what is not and why."""
     return {"mechanism": str(record.mechanism), "in_force": list(record.in_force), "missing": list(record.missing)}
+
+
+def of_bounds(bounds: Bounds) -> Document:
+    """What an engine may take of the machine: what is in force, and what is not and why."""
+    return {"in_force": list(bounds.in_force), "missing": list(bounds.missing)}
 
 
 def of_plan(plan: Plan) -> Document:

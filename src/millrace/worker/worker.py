@@ -17,6 +17,7 @@ from millrace.wire.v1.work import HeartbeatReply, NextClaim, TaskView
 from millrace.worker import facts
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
+from millrace.worker.bounds import bounds
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
 from millrace.worker.disk import check_room
@@ -35,6 +36,8 @@ from millrace.worker.terms import WorkerTerms
 __all__ = ["Worker", "WorkerTerms"]
 
 log = logger("worker")
+
+LEASE_LOST = "no master answered before the worker's lease ended, so the worker stopped the task"
 
 
 class _Held(Struct, frozen=True, eq=False):
@@ -86,7 +89,7 @@ class Worker(Service):
         self._equipment: Equipment | None = None
         self._runner: Runner | None = None
         self._proven: Sequence[Proven] = ()
-        self._sandbox: facts.Document = {}
+        self._facts: facts.Document = {}
         self._claiming: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
@@ -143,8 +146,11 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        self._sandbox = facts.of_confinement(record(able))
-        equipment = equip(self._terms, self._client, self._alive, able=able, clock=self._clock, draw=self._draw)
+        held = bounds(self._terms.engine_memory_bytes)
+        self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
+        equipment = equip(
+            self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
+        )
         self._equipment = equipment
         self._proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=self._scratch.path)
         self._runner = self._make_runner(equipment)
@@ -194,7 +200,7 @@ class Worker(Service):
     async def _register(self) -> None:
         if self._identity is None:
             raise RuntimeError("cannot register before the state folder is open")
-        terms = replace(self._terms, facts={"sandbox": self._sandbox, **self._terms.facts})
+        terms = replace(self._terms, facts={**self._facts, **self._terms.facts})
         self._membership, lease = await self._registrar.register(terms, self._identity, self._proven)
         self._heart.join(self._membership, lease)
 
@@ -279,7 +285,22 @@ class Worker(Service):
                 del self._held[task.task]
             if handed is not None and handed.delay_s > 0 and not self._draining.is_set():
                 self._spawn(self._rest(handed))
+            if control.ending is Ending.LEASE_LOST:
+                self._spawn(self._give_back(task, membership))
             self._changed.set()
+
+    async def _give_back(self, task: TaskView, membership: Membership) -> None:
+        """Say that the lease's end ended the task, once a master answers again; for a short silence it is still ours.
+
+        Until then the heartbeat lists it, so that no master takes it for one that never came.
+        """
+        try:
+            if self._membership is membership:
+                await self._confirm()
+            if self._membership is membership:
+                await self._claims.hand_back(membership, task, LEASE_LOST)
+        finally:
+            self._board.drop(task.task, task.attempt)
 
     def _next_claim(self) -> NextClaim | None:
         """The claim for a slot that becomes free now: none where the next task would only be handed back."""

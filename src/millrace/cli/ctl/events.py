@@ -6,10 +6,10 @@ from datetime import datetime
 import click
 import msgspec
 
-from millrace.cli.ctl.reload import reload_sentence
 from millrace.cli.ctl.session import Control, control_options, supervisor
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
+from millrace.client.news_words import reload_sentence, rescale_sentence, roll_sentence
 from millrace.wire.v1.supervise import ChangeView, ReloadView, RescaleView, RollView
 
 
@@ -34,9 +34,9 @@ def _text(news: supervise.News) -> str:
         return f"{datetime.now().astimezone():%H:%M:%S}  {reload_sentence(news)}"
     at = news.at.astimezone().strftime("%H:%M:%S")
     if isinstance(news, RollView):
-        return f"{at}  {news.process}  " + (f"replacing has halted: {news.halted}" if news.halted else "is replaced")
+        return f"{at}  {news.process}  {roll_sentence(news)}"
     if isinstance(news, RescaleView):
-        return f"{at}  {news.process}  has {news.now} instances, not {news.before}: {news.reason}"
+        return f"{at}  {news.process}  {rescale_sentence(news)}"
     return _change_text(at, news)
 
 

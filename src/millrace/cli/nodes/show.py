@@ -1,6 +1,8 @@
 """`millrace nodes show`."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -34,6 +36,7 @@ def show(
             ("engines", ", ".join(found.engines)),
             ("memory", f"{found.memory_mb} MB"),
             ("sandbox", shown.escape(_sandbox(found.facts.get("sandbox")))),
+            ("limits", shown.escape(_limits(found.facts.get("limits")))),
             ("registered", shown.moment(datetime.fromisoformat(found.registered))),
             ("last seen", shown.moment(datetime.fromisoformat(found.seen))),
         ]
@@ -50,6 +53,15 @@ def _sandbox(record: object) -> str:
     """What the node says of how it shuts engines in."""
     if not isinstance(record, dict):
         return "unknown"
-    parts = [f"{record.get('mechanism')}: {', '.join(record.get('in_force', ())) or 'nothing is in force'}"]
+    return f"{record.get('mechanism')}: {_in_force(record)}"
+
+
+def _limits(record: object) -> str:
+    """What it says an engine may take."""
+    return _in_force(record) if isinstance(record, dict) else "unknown"
+
+
+def _in_force(record: Mapping[str, Any]) -> str:
+    parts = [", ".join(record.get("in_force", ())) or "nothing is in force"]
     missing = ", ".join(record.get("missing", ()))
     return "; ".join([*parts, f"not in force: {missing}"] if missing else parts)

@@ -191,7 +191,7 @@ class HttpProtocol(asyncio.Protocol):
         raw_path, _, query = self._url.partition(b"?")
         if not raw_path.startswith(b"/") or b"#" in self._url:
             url = httptools.parse_url(self._url)
-            raw_path, query = url.path, url.query or b""
+            raw_path, query = url.path or b"/", url.query or b""  # an empty path is the root (RFC 9112, 3.2.2)
         path = raw_path.decode("ascii")
         return {
             "type": "http",

@@ -91,8 +91,10 @@ def _redaction(reader: Reader) -> Redaction:
         one.done()
         if pattern is not None:
             rules.append(Rule(pattern=pattern, replacement=replacement))
+    known_shapes = inner.flag("known_shapes", True)
     inner.done()
-    return Redaction(enabled=enabled, rules=tuple(rules))
+    # Who turns own patterns off must not show secrets by that: the known shapes have a word of their own.
+    return Redaction(rules=tuple(rules) if enabled else (), known_shapes=known_shapes)
 
 
 def _replacement(reader: Reader, text: str, pattern: re.Pattern[str] | None) -> str:

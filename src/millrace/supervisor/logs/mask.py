@@ -23,15 +23,14 @@ class Masker:
 
     def own(self, texts: list[str]) -> list[str]:
         """The texts, as many as there were, without what the own rules match."""
-        if self._rule.enabled:
-            for rule in self._rule.rules:
-                pattern, replacement = rule.pattern, rule.replacement
-                texts = [pattern.sub(replacement, text) for text in texts]
+        for rule in self._rule.rules:
+            pattern, replacement = rule.pattern, rule.replacement
+            texts = [pattern.sub(replacement, text) for text in texts]
         return texts
 
     def shapes(self, texts: list[str], low: Lowered) -> list[str]:
         """The texts, as many as there were, without the known shapes of secrets."""
-        if not self._rule.enabled:
+        if not self._rule.known_shapes:
             return texts
         suspects = low.holding(SIGNS)
         in_key = self._key_lines or low.holding((_BEGIN,))
@@ -46,17 +45,17 @@ class Masker:
 
     def plain(self, text: str) -> str:
         """One text that is no entry of its own, such as a value in a JSON line."""
-        if not self._rule.enabled:
-            return text
         for rule in self._rule.rules:
             text = rule.pattern.sub(rule.replacement, text)
-        return self._shapes.text(text)
+        return self._shapes.text(text) if self._rule.known_shapes else text
 
     def fields(self, fields: Mapping[str, object]) -> dict[str, object]:
         """What a JSON line holds; also what has the name of a secret is one."""
-        if not self._rule.enabled:
-            return dict(fields)
-        return {self.plain(name): self._value(self._shapes.value(value, name)) for name, value in fields.items()}
+        known = self._rule.known_shapes
+        return {
+            self.plain(name): self._value(self._shapes.value(value, name) if known else value)
+            for name, value in fields.items()
+        }
 
     def _value(self, value: object) -> object:
         """The own rules, in every text inside."""

@@ -34,10 +34,10 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Redaction(Struct, frozen=True, kw_only=True):
-    """Own rules first, in order; then the shapes of secrets that are known."""
+    """Own rules first, in order; then, unless `known_shapes` is false, the shapes of secrets that are known."""
 
-    enabled: bool = True
     rules: tuple[Rule, ...] = ()
+    known_shapes: bool = True
 
 
 class JsonLines(Struct, frozen=True, kw_only=True):

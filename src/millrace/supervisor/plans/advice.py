@@ -68,6 +68,15 @@ def _secrets(process: ProcessPlan, _: Plan, sources: Sources) -> Iterator[tuple[
             yield Weight.WARNING, f"health_check.headers.{name}", message
 
 
+def _shown_secrets(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
+    if not process.logging.redaction.known_shapes:
+        yield (
+            Weight.WARNING,
+            "logging.redaction.known_shapes",
+            "is false, so passwords and tokens that it prints are kept and shown in clear; leave it out to hide them",
+        )
+
+
 def _scale(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
     if process.scale > _MANY:
         yield Weight.WARNING, "scale", f"is {process.scale}; that many processes need memory and descriptors to match"
@@ -179,4 +188,14 @@ def _restarts(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weig
         )
 
 
-_RULES: tuple[Rule, ...] = (_command, _secrets, _scale, _health, _end, _dependencies, _restarts, _schedule)
+_RULES: tuple[Rule, ...] = (
+    _command,
+    _secrets,
+    _shown_secrets,
+    _scale,
+    _health,
+    _end,
+    _dependencies,
+    _restarts,
+    _schedule,
+)

@@ -1,5 +1,6 @@
 """What cannot start says so in one sentence, with 2 where something else must be named and 1 where it may pass."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def test_what_cannot_start_says_so_in_one_sentence(
     assert words in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert "secret" not in done.err
+    assert not (shell.home / "d").exists()
+
+
+def test_up_on_a_taken_port_leaves_nothing_behind(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = shell.run("up", "--data", "d", "--port", taken.getsockname()[1])
+    assert done.code == 2, done
+    assert "another program listens there" in done.err
     assert not (shell.home / "d").exists()
 
 

@@ -128,9 +128,10 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
 
 
 class _BrokenDisk(apsw.VFS):
-    """The system's files, whose fsync of the log fails while `broken`."""
+    """The system's files, whose fsync of the log fails while `broken`, and which take no byte more while `full`."""
 
     broken = False
+    full = False
 
     def __init__(self) -> None:
         super().__init__("broken-disk", "")
@@ -148,6 +149,41 @@ class _BrokenFile(apsw.VFSFile):
         if self._disk.broken:
             raise apsw.IOError
         super().xSync(flags)
+
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802  SQLite's name
+        if self._disk.full:
+            raise apsw.FullError
+        super().xWrite(data, offset)
+
+
+def test_a_trial_tells_whether_there_is_space(tmp_path: Path) -> None:
+    disk = _BrokenDisk()
+
+    async def work() -> None:
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock(), vfs="broken-disk")
+        await store.start()
+        for _ in range(2):
+            disk.full = True
+            for _ in range(2):
+                with pytest.raises(StoreFullError, match="no space"):
+                    await store.try_write()
+            await store.ping()
+            disk.full = False
+            await store.try_write()
+        await queue_jobs(store, 1)
+        await store.stop()
+
+    asyncio.run(work())
+
+
+def test_a_trial_has_no_effect(farm: Any) -> None:
+    async def work() -> None:
+        await farm.store.try_write()
+        await farm.store.stop()
+        await farm.store.start()
+        await farm.store.try_write()
+
+    farm.run(work())
 
 
 def test_after_a_failed_fsync_nothing_is_ever_written_again(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from millrace.api.app import App, build_app
 from millrace.blobs.local import LocalBlobs
 from millrace.edge.keys import Key, Keys
 from millrace.edge.server import Served
-from millrace.programs.listen import listen, url_of
-from millrace.programs.server import HttpServer
+from millrace.programs.http.listen import listen, url_of
+from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm

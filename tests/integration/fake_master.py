@@ -59,6 +59,7 @@ class FakeMaster:
         self.nodes: dict[str, dict] = {}  # fingerprint -> node
         self.calls: list[str] = []
         self.beats = 0
+        self.unlisted: set[str] = set()  # tasks that their node did not name in a heartbeat
         self.drain = False
         self.ends: list = []  # the reports that ended an attempt
         self.refuse_claims = False  # of reports
@@ -259,6 +260,9 @@ class FakeMaster:
             if node is None:
                 return _problem(409, "stale-epoch", "register again")
             self.beats += 1
+            named = {report.task for report in body.tasks}
+            held = (one for one in self.tasks.values() if one.node == node["id"])
+            self.unlisted |= {one.id for one in held if one.state in ("assigned", "processing")} - named
             directives = []
             for report in body.tasks:
                 task = self.tasks.get(report.task)

@@ -190,6 +190,66 @@ def test_a_store_that_fails_is_told_apart_from_a_fault_of_ours(tmp_path: Any) ->
     asyncio.run(body())
 
 
+class Full:
+    """A store whose database takes no writes while `full`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.full = True
+
+    def __getattr__(self, name: str) -> Any:
+        if self.full and name in ("add_jobs", "class_of", "heartbeat", "try_write"):
+            raise StoreFullError("cannot write to /var/x: no space is left")
+        return getattr(self._store, name)
+
+
+def test_a_master_without_space_wants_no_traffic_until_it_has_some(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    import asyncio
+
+    from api_serving import serving
+
+    def said(event: str) -> int:
+        return sum(event in record.getMessage() for record in caplog.records)
+
+    async def body() -> None:
+        stores: list[Full] = []
+
+        def wrap(store: Store) -> Any:
+            stores.append(Full(store))
+            return stores[0]
+
+        async with serving(tmp_path, wrap=wrap) as rig:
+            assert (await rig.call("GET", "/ready")).status_code == 200
+            for _ in range(3):
+                assert (await rig.call("POST", "/v1/jobs", json={"scenario": "720p30-h264"})).status_code == 507
+                refused = await rig.call("GET", "/ready")
+                assert refused.status_code == 503
+                assert problem_of(refused)["detail"] == (
+                    "cannot take traffic: there is no space left for the database; free some"
+                )
+                health = await rig.call("GET", "/health")
+                assert (health.status_code, health.json()["status"]) == (200, "degraded")
+                assert "no space left" in health.json()["store"]
+                await rig.farm.space.try_again(rig.farm.store)
+                await rig.farm.space.try_again(rig.farm.store)
+                assert rig.farm.space.full
+            assert (said("store.full"), said("store.has_space")) == (1, 0)
+            told = len(rig.log)
+            node = await rig.call("POST", "/v1/nodes/n1/heartbeat", json={"epoch": 1})
+            assert (node.status_code, len(rig.log)) == (507, told)
+            stores[0].full = False
+            await rig.farm.space.try_again(rig.farm.store)
+            await rig.farm.space.try_again(rig.farm.store)
+            assert (await rig.call("GET", "/ready")).status_code == 200
+            assert (await rig.call("GET", "/health")).json()["status"] == "healthy"
+            assert (said("store.full"), said("store.has_space")) == (1, 1)
+
+    with caplog.at_level("INFO"):
+        asyncio.run(body())
+
+
 def test_every_route_has_a_rule_and_only_two_are_open() -> None:
     assert all(isinstance(route.access, Access) for route in TABLE)
     assert sorted(route.path for route in TABLE if route.access is Access.OPEN) == ["/health", "/ready"]

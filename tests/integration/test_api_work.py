@@ -138,6 +138,28 @@ async def test_a_task_handed_back_is_queued_again_unspent(rig: Rig) -> None:
 
 
 @on_master
+async def test_every_attempt_says_why_it_did_not_complete(rig: Rig) -> None:
+    await rig.submit()
+    node = await rig.register()
+
+    async def ended(verb: str, **body: object) -> None:
+        (task,) = await node.claim()
+        await node.report("start", task)
+        if body.pop("paused", False):
+            await rig.post("/v1/jobs/1/pause")
+            await rig.post("/v1/jobs/1/resume")
+            await rig.post("/v1/jobs/1/pause")
+        await node.report(verb, task, **body)
+
+    await ended("hand-back", reason="there is too little room")
+    await ended("hand-back", reason="the worker drains", paused=True)
+    await rig.post("/v1/jobs/1/resume")
+    await ended("complete")
+    attempts = (await rig.get("/v1/jobs/1"))["attempts"]
+    assert [one["reason"] for one in attempts] == ["there is too little room", "the worker drains", ""]
+
+
+@on_master
 async def test_a_log_grows_and_is_read_from_an_offset(rig: Rig) -> None:
     await rig.submit()
     node = await rig.register()

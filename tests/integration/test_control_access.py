@@ -22,7 +22,7 @@ from millrace.programs import access_file
 from millrace.programs.access_file import AccessFile, rules_from
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.programs.control_server import remote
-from millrace.programs.listen import listen, url_of
+from millrace.programs.http.listen import listen, url_of
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.audit_trail import Trail
 from millrace.supervisor.control.supervisor import Supervisor

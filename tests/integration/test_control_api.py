@@ -20,8 +20,8 @@ from millrace.edge.keys import Key, Keys
 from millrace.process.look import read_process
 from millrace.programs.control_doors import ControlDoors, ControlSettings
 from millrace.programs.control_server import local, remote
-from millrace.programs.listen import listen, url_of
-from millrace.programs.unix_socket import UnixSocket
+from millrace.programs.http.listen import listen, url_of
+from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.control.app import control_app
 from millrace.supervisor.control.supervisor import Supervisor

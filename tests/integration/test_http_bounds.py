@@ -5,9 +5,9 @@ import gc
 
 import pytest
 
-from millrace.programs.last_words import HEAD_LIMIT
-from millrace.programs.listen import listen
-from millrace.programs.server import HttpServer
+from millrace.programs.http.last_words import HEAD_LIMIT
+from millrace.programs.http.listen import listen
+from millrace.programs.http.server import HttpServer
 
 
 async def app(scope, receive, send):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from millrace.programs import server
-from millrace.programs.listen import listen
-from millrace.programs.server import HttpServer
+from millrace.programs.http import server
+from millrace.programs.http.listen import listen
+from millrace.programs.http.server import HttpServer
 
 PATIENCE_S = 30.0
 HOST = b"host: a\r\n"
@@ -213,11 +213,12 @@ def test_a_body_that_is_not_as_long_as_its_head_says_is_cut(path: bytes) -> None
 
 def test_the_address_comes_in_its_parts() -> None:
     async def test(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for address in (b"/a%20b/c?x=1&y=?", b"http://other:1/d?z#e", b"/f#g"):
+        for address in (b"/a%20b/c?x=1&y=?", b"http://other:1/d?z#e", b"/f#g", b"http://a", b"http://a:8?x=1"):
             writer.write(b"GET " + address + b" HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two: 2\r\n\r\n")
             assert (await answer(reader))[0] == 200
         parts = [(scope["path"], scope["raw_path"], scope["query_string"]) for scope in scene.scopes]
-        assert parts == [("/a b/c", b"/a%20b/c", b"x=1&y=?"), ("/d", b"/d", b"z"), ("/f", b"/f", b"")]
+        assert parts[:3] == [("/a b/c", b"/a%20b/c", b"x=1&y=?"), ("/d", b"/d", b"z"), ("/f", b"/f", b"")]
+        assert parts[3:] == [("/", b"/", b""), ("/", b"/", b"x=1")]
         assert scene.scopes[0]["headers"] == [(b"host", b"a"), (b"x-two", b"1"), (b"x-two", b"2")]
         assert scene.scopes[0]["client"] == writer.get_extra_info("sockname")
 

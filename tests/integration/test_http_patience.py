@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from millrace.programs import door
-from millrace.programs.door import MOST, Door, most_connections
-from millrace.programs.listen import listen
-from millrace.programs.server import HttpServer
-from millrace.programs.sweep import FREE_BYTES, IDLE_S, PROGRESS_S, READER_S, REQUEST_S, SLOWEST_BYTES_S, Sweep
+from millrace.programs.http import door
+from millrace.programs.http.door import MOST, Door, most_connections
+from millrace.programs.http.listen import listen
+from millrace.programs.http.server import HttpServer
+from millrace.programs.http.sweep import FREE_BYTES, IDLE_S, PROGRESS_S, READER_S, REQUEST_S, SLOWEST_BYTES_S, Sweep
 from millrace.runtime.clock import VirtualClock
 
 JSON = b"content-type: application/json\r\n"

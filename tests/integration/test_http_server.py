@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from millrace.programs.server import HttpServer
+from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import VirtualClock
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, asyncio.Event], Awaitable[None]]

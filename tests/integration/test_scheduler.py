@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from millrace.domain.states import State
 from millrace.runtime.clock import VirtualClock
 from millrace.scheduler import claim as claims
 from millrace.scheduler import nodes, report, steer
+from millrace.scheduler.duties import Duties
 from millrace.scheduler.errors import ConflictError, InvalidError, KeyReusedError, StaleAttemptError, StaleEpochError
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
@@ -27,6 +28,7 @@ from millrace.scheduler.reject import reject_impossible
 from millrace.scheduler.submit import Caller, submit
 from millrace.scheduler.wake import listener
 from millrace.store.open import open_store
+from millrace.store.store import StoreFullError
 from millrace.wire.v1.jobs import JobRequest
 
 ENCODERS = {"libx264": "", "aac": "", "libx265": "", "libsvtav1": "no such encoder"}
@@ -393,6 +395,26 @@ async def test_what_nobody_could_ever_run_is_rejected_after_a_grace(rig: Rig) ->
 
 
 @farm_test
+async def test_nodes_are_read_only_where_something_has_waited_for_long(rig: Rig) -> None:
+    node = await rig.node()
+    reads: list[str] = []
+    real = rig.farm.store.nodes
+
+    async def nodes_read() -> Sequence[Node]:
+        reads.append(node.name)
+        return await real()
+
+    rig.farm.store.nodes = nodes_read  # type: ignore[method-assign]
+    assert await reject_impossible(rig.farm) == 0
+    await rig.submit(scenario="720p30-av1")
+    assert await reject_impossible(rig.farm) == 0
+    assert reads == []
+    await rig.clock.advance(3600)
+    assert await reject_impossible(rig.farm) == 1
+    assert reads == ["one"]
+
+
+@farm_test
 async def test_a_job_for_gstreamer_is_rejected_with_the_reason(rig: Rig) -> None:
     job = await rig.job(await rig.submit(engine="gstreamer"))
     assert job.state is State.REJECTED
@@ -440,6 +462,30 @@ async def test_a_draining_node_gets_nothing_and_is_not_called_lost(rig: Rig) -> 
     assert len(await rig.claim(node)) == 1
     with pytest.raises(ConflictError, match="holds 1 task"):
         await nodes.remove(rig.farm, "one")
+
+
+@farm_test
+async def test_duties_that_find_no_space_say_so_and_see_when_there_is_some(rig: Rig) -> None:
+    complaints: list[str] = []
+
+    async def forget(_: object) -> None: ...
+
+    duties = Duties(rig.farm, rig.offers, complain=lambda name, _: complaints.append(name), forget=forget)
+    real = rig.farm.store.expire_leases
+
+    async def no_space(*, limit: int) -> list[Node]:
+        raise StoreFullError(f"cannot write {limit}: no space is left")
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await rig.clock.advance(1)
+
+    async with duties:
+        rig.farm.store.expire_leases = no_space  # type: ignore[method-assign]
+        await asyncio.wait_for(until(lambda: rig.farm.space.full), 30)
+        rig.farm.store.expire_leases = real  # type: ignore[method-assign]
+        await asyncio.wait_for(until(lambda: not rig.farm.space.full), 30)
+    assert complaints == []
 
 
 @farm_test

@@ -18,8 +18,8 @@ from millrace.client.async_client import AsyncClient
 from millrace.client.http import Terms
 from millrace.edge.access import GRANTS, Role, Rules
 from millrace.edge.keys import Key, Keys
-from millrace.programs.listen import listen, url_of
-from millrace.programs.server import HttpServer
+from millrace.programs.http.listen import listen, url_of
+from millrace.programs.http.server import HttpServer
 from millrace.supervisor.control.app import control_app
 from millrace.tui.app import SupervisorApp
 

@@ -91,6 +91,15 @@ def test_a_session_ends_and_cannot_be_forged() -> None:
 
 
 @on_pages
+async def test_the_page_of_a_job_says_why_an_attempt_was_handed_back(rig: Rig) -> None:
+    await rig.submit()
+    node = await rig.register()
+    (task,) = await node.claim()
+    await node.report("hand-back", task, reason="there is too little room")
+    assert '<p class="why">there is too little room</p>' in (await rig.call("GET", "/ui/jobs/1")).text
+
+
+@on_pages
 async def test_pages_show_jobs_nodes_and_failures_and_run_nothing_of_them(rig: Rig) -> None:
     await rig.submit(scenario=None, profile="mp4-h264", input=EVIL)
     node = await rig.register("encoder <b>")

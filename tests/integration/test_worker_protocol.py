@@ -65,6 +65,7 @@ def test_a_task_runs_and_its_output_is_kept_by_the_master(tmp_path):
         assert any(report.fraction > 0.9 for report in task.reports) or task.reports
         assert "engine speaks: begin" in task.log
         assert "encode: exited with code 0" in task.log
+        assert "as planned (1 file, " in task.log
 
     farm(scenario, tmp_path)
 
@@ -372,12 +373,30 @@ def test_an_engine_is_dead_before_the_lease_can_be_given_away(tmp_path):
         assert asyncio.get_running_loop().time() - silent_since < 2.0
         await worker.wait_idle()
         assert task.state == "processing"
+        master.change(task, state="queued", node=None)
         master.fault = lambda call: None
-        master.change(task, state="queued")
         await engine.begun()
         engine.tell("finish")
         await master.until(lambda: task.state == "completed")
         assert task.attempt == 2
+
+    farm(scenario, tmp_path, ttl_s=2.0, heartbeat_s=0.2)
+
+
+def test_a_task_whose_lease_ended_in_a_short_outage_is_handed_back_with_the_reason(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        pid = await engine.begun()
+        await master.until(lambda: bool(task.reports))
+        master.fault = lambda call: "lost-request"
+        await gone(pid)
+        await worker.wait_idle()
+        master.unlisted.clear()
+        master.fault = lambda call: None  # and the node was not called lost meanwhile
+        await master.until(lambda: task.state == "handed_back")
+        assert "no master answered" in task.reason
+        assert not master.unlisted  # or the master would take it for a claim that was lost on its way
+        await master.until(lambda: not worker._board.reports())
 
     farm(scenario, tmp_path, ttl_s=2.0, heartbeat_s=0.2)
 
@@ -410,6 +429,24 @@ def test_heartbeats_come_while_the_event_loop_hangs(tmp_path):
         await master.until(lambda: task.state == "completed")
 
     farm(scenario, tmp_path)
+
+
+def test_trouble_with_the_heartbeat_is_said_once_and_that_it_is_over(tmp_path, caplog):
+    def said(event):
+        return sum(event in record.getMessage() for record in caplog.records)
+
+    async def scenario(master, worker, engine):
+        master.fault = lambda call: "507" if call.endswith("/heartbeat") else None
+        calls = master.count("/heartbeat")
+        await master.until(lambda: master.count("/heartbeat") > calls + 5)
+        assert said("worker.heartbeat_failed") == 1
+        master.fault = lambda call: None
+        beats = master.beats
+        await master.until(lambda: master.beats > beats + 2)
+        assert (said("worker.heartbeat_failed"), said("worker.heartbeat_answered")) == (1, 1)
+
+    with caplog.at_level("INFO"):
+        farm(scenario, tmp_path)
 
 
 def test_a_worker_whose_epoch_is_over_ends_its_work_and_registers_anew(tmp_path):

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from millrace.cli import show
+from millrace.cli.options import Output
 from millrace.cli.progress import Picture
 from millrace.cli.transcode.summary import Summary, tell
+from millrace.domain.records import Outcome
 from millrace.process.sandbox import confinement
 from millrace.wire.v1.jobs import SlaView
 
@@ -159,3 +161,12 @@ def test_colours_in_cells_take_no_room(width):
 )
 def test_a_service_level_is_told_in_words(compliant, reason, said):
     assert show.service_level(SlaView(compliant=compliant, reason=reason)) == said
+
+
+def test_an_attempt_that_was_handed_back_says_why(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    found = job()
+    (attempt,) = found.attempts
+    handed = msgspec.structs.replace(attempt, outcome=Outcome.HANDED_BACK, reason="there is too little room")
+    show.job_record(msgspec.structs.replace(found, attempts=[handed]), Output.TABLE)
+    assert "there is too little room" in capsys.readouterr().out

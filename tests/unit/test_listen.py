@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millrace.config.settings import MasterSettings, SettingError
-from millrace.programs.listen import ListenError, adopt, host_of, listen
+from millrace.programs.http.listen import ListenError, adopt, host_of, listen
 from millrace.programs.master import MasterProgram
 
 

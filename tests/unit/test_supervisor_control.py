@@ -14,7 +14,7 @@ from supervision import Supervision, a_plan, a_process
 
 from millrace.cli.ctl.table import status_lines
 from millrace.config.settings import SettingError
-from millrace.programs.unix_socket import UnixSocket
+from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes
 from millrace.supervisor.control.lines import MAX_LINES, Lines

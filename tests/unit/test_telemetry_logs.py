@@ -22,6 +22,13 @@ def stream():
     root.setLevel(level)
 
 
+@pytest.fixture(params=["alone", "beside others"])
+def listeners(request, stream):
+    """Whether our handler is the only one, as in a program, or others listen too: what is frequent goes two ways."""
+    others = [logging.NullHandler()] if request.param == "beside others" else []
+    logging.getLogger().handlers[:] = others
+
+
 def one(stream) -> dict:
     return json.loads(stream.getvalue())
 
@@ -99,6 +106,7 @@ class _Counting(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.usefixtures("listeners")
 def test_what_is_frequent_is_written_once_after_a_turn_of_the_loop_and_in_order(stream):
     counted = _Counting()
     configure(form="json", stream=counted)
@@ -121,6 +129,34 @@ def test_what_is_frequent_is_written_once_after_a_turn_of_the_loop_and_in_order(
     assert events()[5:] == ["room.without_a_loop"]
 
 
+@pytest.mark.usefixtures("listeners")
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_is_frequent_is_an_event_like_any_other(stream, form):
+    configure(form=form, stream=stream)
+    fields = {"path": "/a b", "header": f"X-API-Key: {SECRET}", "odd": {("a", 1): 1}, "time": "mine"}
+    with context(job=42):
+        log.frequent("room.often", **fields)
+        log.info("room.often", **fields)
+    first, second = stream.getvalue().splitlines()
+    assert SECRET not in first
+    if form == "json":
+        lines = [json.loads(line) for line in (first, second)]
+        for line in lines:
+            assert line.pop("time").endswith("+00:00")
+        assert lines[0] == lines[1]
+        assert (lines[0]["job"], lines[0]["time_"], lines[0]["level"]) == (42, "mine", "info")
+    else:
+        assert first.partition(" ")[2] == second.partition(" ")[2]
+
+
+@pytest.mark.usefixtures("listeners")
+def test_a_level_above_keeps_what_is_frequent_out(stream):
+    configure(form="json", level="warning", stream=stream)
+    log.frequent("room.often")
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.usefixtures("listeners")
 def test_a_loop_that_ended_takes_no_line_with_it(stream):
     configure(form="json", stream=stream)
 

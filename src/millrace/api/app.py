@@ -83,7 +83,13 @@ def build_app(
     master.description = cache(lambda: _document(master.version))
     rules = Rules(keys=keys)
     edge = Edge(
-        (*TABLE, *pages), master, rules=lambda: rules, explain=explain, tally=master.tally, served=served, lost=lost
+        (*TABLE, *pages),
+        master,
+        rules=lambda: rules,
+        explain=lambda error: explain(error, farm.space),
+        tally=master.tally,
+        served=served,
+        lost=lost,
     )
     return App(edge, master)
 

@@ -11,6 +11,7 @@ from millrace.scheduler.errors import (
     StaleAttemptError,
     StaleEpochError,
 )
+from millrace.scheduler.space import Space
 from millrace.store.store import StoreFullError, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.problems import FieldError
@@ -18,6 +19,7 @@ from millrace.wire.v1.problems import FieldError
 log = logger("api")
 
 RETRY_AFTER_S = 2
+NO_SPACE = "there is no space left for the database; free some"
 
 _SAID_AS_IT_IS: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "not-found"),
@@ -28,7 +30,6 @@ _SAID_AS_IT_IS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 # The words of these may hold addresses and paths of this installation; they are for the log, not for callers.
 _SAID_IN_OUR_WORDS: tuple[tuple[type[Exception], int, str, str], ...] = (
-    (StoreFullError, 507, "store-full", "cannot keep it: there is no space left for the database; free some"),
     (BlobsFull, 507, "storage-full", "cannot keep it: there is no space left for files; free some"),
     (StoreUnavailableError, 503, "unavailable", "cannot answer now: the database does not answer; try again soon"),
     (BlobsUnavailable, 503, "unavailable", "cannot answer now: the storage does not answer; try again soon"),
@@ -36,8 +37,11 @@ _SAID_IN_OUR_WORDS: tuple[tuple[type[Exception], int, str, str], ...] = (
 )
 
 
-def explain(error: Exception) -> RefusalError | None:
+def explain(error: Exception, space: Space) -> RefusalError | None:
     """The refusal that an error of the scheduler, the store or the blobs stands for; None for a fault of ours."""
+    if isinstance(error, StoreFullError):
+        space.refused(error)
+        return RefusalError(507, "store-full", f"cannot keep it: {NO_SPACE}")
     if isinstance(error, InvalidError):
         errors = [FieldError(field=one.field, message=one.message, allowed=list(one.allowed)) for one in error.findings]
         return RefusalError(422, "invalid", f"cannot accept the request: {error}", errors=errors)

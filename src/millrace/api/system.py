@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
 from millrace.api.metrics import gauge, requests
 from millrace.domain.records import NodeState
@@ -19,6 +20,8 @@ _COUNTED_FOR_S = 5.0
 async def health(master: Master, _: Call[None]) -> HealthView:
     """Whether the store answers."""
     await _ask_store(master)
+    if master.farm.space.full:  # what is stored is served, and a restart would mend nothing
+        return HealthView(status="degraded", store=f"takes no writes: {NO_SPACE}", version=master.version)
     return HealthView(status="healthy", store="answers", version=master.version)
 
 
@@ -27,6 +30,10 @@ async def ready(master: Master, _: Call[None]) -> ReadyView:
     if master.stopping:
         raise RefusalError(503, "not-ready", "cannot take traffic: this master is stopping")
     await _ask_store(master)
+    if master.farm.space.full:
+        raise RefusalError(
+            503, "not-ready", f"cannot take traffic: {NO_SPACE}", headers={"retry-after": str(RETRY_AFTER_S)}
+        )
     return ReadyView(ready=True, reason="the store answers")
 
 

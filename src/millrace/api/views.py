@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from millrace.api.places import is_kept
 from millrace.domain.failures import Failure
-from millrace.domain.records import Attempt, Claimed, Document, Job, Node, Output, Progress, Transition
-from millrace.domain.states import State
+from millrace.domain.records import Attempt, Claimed, Document, Job, Node, Outcome, Output, Progress, Transition
+from millrace.domain.states import HELD, State
 from millrace.scheduler.service_level import media_duration_s, verdict
 from millrace.wire.v1.jobs import (
     AttemptView,
@@ -94,7 +94,7 @@ def job_detail(
         sla=None if judged is None else SlaView(compliant=judged.compliant, reason=judged.reason),
         parameters=dict(parameters) if isinstance(parameters, dict) else {},
         outputs=[output_view(job.id, output) for output in outputs],
-        attempts=[attempt_view(attempt) for attempt in attempts],
+        attempts=[attempt_view(attempt, transitions) for attempt in attempts],
         transitions=[transition_view(transition) for transition in transitions],
         facts=None if facts is None else dict(facts),
     )
@@ -118,8 +118,8 @@ def output_url(job_id: str, name: str) -> str:
     return f"/v1/jobs/{job_id}/outputs/{quote(name)}"
 
 
-def attempt_view(attempt: Attempt) -> AttemptView:
-    """One claim by one node."""
+def attempt_view(attempt: Attempt, transitions: Sequence[Transition]) -> AttemptView:
+    """One claim by one node; `transitions` are its job's, in their order."""
     return AttemptView(
         attempt=attempt.attempt,
         task=attempt.task_id,
@@ -130,7 +130,21 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         ended=attempt.ended_at,
         outcome=attempt.outcome,
         failure=failure_view(attempt.failure),
+        reason=_why_ended(attempt, transitions),
     )
+
+
+def _why_ended(attempt: Attempt, transitions: Sequence[Transition]) -> str:
+    if attempt.outcome in (None, Outcome.COMPLETED):
+        return ""
+    own = (one for one in transitions if (one.task_id, one.attempt) == (attempt.task_id, attempt.attempt))
+    return next((one.reason for one in own if _lets_go(one)), "")
+
+
+def _lets_go(change: Transition) -> bool:
+    """Whether the node holds the task no longer; a paused task stays paused when its node goes."""
+    leaves = change.target not in HELD or change.source is change.target
+    return change.source in HELD and leaves
 
 
 def transition_view(transition: Transition) -> TransitionView:

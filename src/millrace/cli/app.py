@@ -26,6 +26,9 @@ app = LazyGroup(
         "worker": ("millrace.cli.cmd_worker:worker", "Run a worker: it asks masters for work and does it."),
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
+        "doctor": ("millrace.cli.cmd_doctor:doctor", "Look at this installation, and say what is wrong."),
+        "backup": ("millrace.cli.cmd_backup:backup", "Save a farm while it runs."),
+        "restore": ("millrace.cli.cmd_backup:restore", "Make a farm of a backup."),
         "profiles": ("millrace.cli.profiles:app", "Look at the profiles that come with Millrace, and check your own."),
         "supervise": ("millrace.cli.supervise:app", "Keep processes running as a plan says, as PID 1 or anywhere."),
         "ctl": ("millrace.cli.ctl:app", "Look at the processes of a running supervisor, and steer them."),
@@ -80,10 +83,14 @@ def _tell(error: Exception) -> int:
         return error.code
     from millrace.client.errors import ClientError  # noqa: PLC0415  most commands end well and never need them
     from millrace.config.settings import SettingError  # noqa: PLC0415
+    from millrace.programs.exhausted import ExhaustedError  # noqa: PLC0415
 
     if isinstance(error, SettingError):
         _complain(str(error))
         return 2
+    if isinstance(error, ExhaustedError):
+        _complain(str(error))
+        return 1
     if isinstance(error, OSError) and error.errno in _FULL:
         _complain(f"cannot write what was found: {error.strerror}")
         return 1

@@ -14,6 +14,7 @@ from millrace.cli import failure
 from millrace.cli.failure import FAILED, WRONG_USAGE, CommandError
 from millrace.cli.setting_up import collect_garbage
 from millrace.client.errors import ClientError
+from millrace.programs.exhausted import ExhaustedError
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.notify import Notifier, watchdog
 from millrace.runtime.service import Service
@@ -22,7 +23,7 @@ from millrace.store.store import SchemaTooNewError, StoreBusyError, StoreError
 from millrace.worker.identity import StateBusyError, StateUnusableError
 from millrace.worker.worker import Worker
 
-EXPECTED = (StoreError, BlobError, ClientError, StateBusyError, StateUnusableError, OSError)
+EXPECTED = (StoreError, ExhaustedError, BlobError, ClientError, StateBusyError, StateUnusableError, OSError)
 """What may go wrong with a program through no fault of its own; each carries a sentence."""
 _NAMED = (StoreBusyError, SchemaTooNewError, BlobsRefused, StateBusyError, StateUnusableError)
 """What is the fault of the folder or the address that was named: as long as it is as it is, every start ends so."""

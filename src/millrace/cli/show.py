@@ -225,7 +225,7 @@ def job_record(job: JobDetail, output: Output) -> None:
                     moment(attempt.claimed),
                     moment(attempt.ended),
                     attempt.outcome or "running",
-                    escape(attempt.failure.message) if attempt.failure else "",
+                    escape(attempt.failure.message if attempt.failure else attempt.reason),
                 ]
                 for attempt in job.attempts
             ],

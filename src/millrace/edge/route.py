@@ -58,7 +58,7 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
         reply: the type of the JSON reply; None where the handler gives an `Answer` or a `Stream`.
         media: the content type of a reply that is not JSON.
         statuses: what the route refuses with, beside those that every route may give.
-        quiet: a success is too frequent to be worth a line in the access log.
+        quiet: a success is too frequent to be worth a line in the access log, and so is a lack of space.
         watch: what the route changes, as a JSON value; asked before and after it for the audit trail. It must not raise.
         alias: a path of the predecessor; answered, but not advertised.
     """

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -132,7 +133,9 @@ class Edge(Generic[C]):
             self._write_down(self._audit, sender, scope, route, call=call, before=before, detail=detail)
         template = route.path if route is not None else _UNROUTED
         self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
-        if route is None or not route.quiet or sender.status >= 400:
+        # A lack of space meets every call, and whoever finds it says so in the log.
+        dull = sender.status < 400 or sender.status == HTTPStatus.INSUFFICIENT_STORAGE
+        if route is None or not (route.quiet and dull):
             client = scope.get("client")
             self._served(
                 Served(

@@ -37,7 +37,7 @@ def find_or_make(given: str, data: Path) -> tuple[str, Path | None, bool]:
     with suppress(FileNotFoundError):
         return _read(path), path, False
     key = f"mr_{secrets.token_urlsafe(32)}"
-    if _keep(path, key):
+    if keep(path, key):
         return key, path, True
     return _read(path), path, False
 
@@ -46,7 +46,7 @@ def _read(path: Path) -> str:
     return path.read_text(errors="replace").strip()
 
 
-def _keep(path: Path, key: str) -> bool:
+def keep(path: Path, key: str) -> bool:
     """Put the key there, whole or not at all also after a power cut; False where another first start was quicker."""
     # Private from the first byte on: mkstemp makes files of mode 0600.
     descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -14,8 +14,8 @@ from millrace.edge.access import PeerRule, Role, Rules
 from millrace.edge.keys import Key
 from millrace.programs import api_key
 from millrace.programs.access_file import AccessFile
-from millrace.programs.listen import check_authority, check_certificate, is_loopback, listen, url_of
-from millrace.programs.unix_socket import UnixSocket
+from millrace.programs.http.listen import check_authority, check_certificate, is_loopback, listen, url_of
+from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.service import Service
 from millrace.supervisor.control.place import places
 from millrace.supervisor.control.supervisor import Supervisor

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from millrace.edge.access import Rules
-from millrace.programs.http_protocol import HttpProtocol
-from millrace.programs.peer_protocol import PeerProtocol
-from millrace.programs.server import HttpServer
-from millrace.programs.subject_protocol import SubjectProtocol
+from millrace.programs.http.peer_protocol import PeerProtocol
+from millrace.programs.http.protocol import HttpProtocol
+from millrace.programs.http.server import HttpServer
+from millrace.programs.http.subject_protocol import SubjectProtocol
 from millrace.runtime.service import Service
 from millrace.supervisor.control.app import control_app
 from millrace.supervisor.control.supervisor import Supervisor

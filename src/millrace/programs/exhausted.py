@@ -2,6 +2,11 @@
 
 import errno
 
+
+class ExhaustedError(Exception):
+    """A program cannot start, because the machine has run out of something; the sentence says of what, and where."""
+
+
 _EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 
 

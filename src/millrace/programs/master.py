@@ -15,17 +15,17 @@ from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
 from millrace.config.settings import MasterSettings, SettingError
 from millrace.edge.keys import Key, Keys
-from millrace.programs import api_key
+from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
-from millrace.programs.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
-from millrace.programs.server import HttpServer
+from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
+from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
-from millrace.store.open import open_store
+from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.web.astray import with_way_back
@@ -85,19 +85,20 @@ class MasterProgram(Service):
             SettingError: the data folder, the database in it or the certificate cannot be used.
             StoreError: the store cannot be opened.
             ListenError: the port cannot be listened on.
+            ExhaustedError: the data folder's disk is full.
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
         if self._listening is not None:
             self._parts.callback(self._listening.close)  # also where nothing comes of it
-        _make_folder(settings.data)
+        data_folder.make(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
         duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
-        await self._parts.enter_async_context(_StoreService(store, embedded=not _is_server(settings.store)))
+        await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
         api_key.check(self.key, self.key_file)
         if made:
@@ -134,23 +135,6 @@ def _rules(settings: MasterSettings) -> Rules:
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
     )
-
-
-def _make_folder(data: Path) -> None:
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        if is_exhausted(error):
-            raise
-        raise SettingError(f"cannot use {data} as the data folder: {_reason(error)}; name another one") from error
-
-
-def _reason(error: OSError) -> str | None:
-    return "it is no folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
-
-
-def _is_server(store: str) -> bool:
-    return store.startswith(("postgresql://", "postgres://"))
 
 
 def _refuse_unprotected(settings: MasterSettings) -> None:

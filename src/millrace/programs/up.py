@@ -4,14 +4,15 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from millrace.config.settings import MasterSettings, SettingError, WorkerSettings
-from millrace.programs import api_key, ffmpeg
+from millrace.programs import api_key, data_folder, ffmpeg
 from millrace.programs.control_doors import ControlSettings
 from millrace.programs.cores import usable_cores
 from millrace.programs.farm_plan import MASTER, Farm, farm_plan
-from millrace.programs.listen import listen, url_of
+from millrace.programs.http.listen import listen, url_of
 from millrace.programs.supervise import Watcher, supervise
 from millrace.runtime.hold import HeldError, Hold
 from millrace.supervisor.keeper import Keeper
@@ -21,6 +22,7 @@ from millrace.telemetry.logs import logger
 
 log = logger("up")
 SOCKET = "supervise.sock"
+HOLD = "up.pid"
 _LONGEST_PATH = 107
 """Bytes that the name of a unix socket may have (unix(7))."""
 
@@ -44,13 +46,19 @@ async def up(
     Raises:
         SettingError: the folder is another farm's, the address is taken, FFmpeg is none, or the required sandbox
             cannot be had; nothing was started.
+        ExhaustedError: the folder's disk is full.
     """
     await ffmpeg.check(worker.ffmpeg)
     await ffmpeg.check_sandbox(worker.sandbox, worker.ffmpeg)
     data = master.data  # as it was named, because the programs start here too, and speak of it
-    hold = _hold(data)
-    try:
+    with ExitStack() as held:
+        # A farm that runs here is worth more words than its port. Where none ever did, a taken port leaves no folder.
+        known = (data / HOLD).exists()
+        if known:
+            held.callback(_hold(data).release)
         with listen(master.host, master.port) as listening:
+            if not known:
+                held.callback(_hold(data).release)
             farm = Farm(
                 data=data,
                 url=url_of(listening, tls=master.tls_certificate is not None),
@@ -72,22 +80,18 @@ async def up(
             watcher = FarmWatcher(plan, tell)
             code = await supervise(plan, environ=environ, cwd=Path.cwd(), control=_control(data), watcher=watcher)
             return watcher.code or code
-    finally:
-        hold.release()
 
 
 def _hold(data: Path) -> Hold:
+    data_folder.make(data)
     try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Hold.take(data / "up.pid")
+        return Hold.take(data / HOLD)
     except HeldError as error:
         raise SettingError(
             f"cannot run a farm on {data}: the one with pid {error.holder} does; stop that one, or name another folder"
         ) from error
     except OSError as error:
-        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
-        reason = "it is no folder" if no_folder else error.strerror
-        raise SettingError(f"cannot use {data} as the data folder: {reason}; name another one") from error
+        raise data_folder.unusable(data, error) from error
 
 
 def _names(base: str, count: int) -> tuple[str, ...]:

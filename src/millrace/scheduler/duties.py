@@ -10,7 +10,9 @@ from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.promote import promote_due
 from millrace.scheduler.reject import reject_impossible
+from millrace.scheduler.space import TRIAL_S
 from millrace.scheduler.wake import listener, wake_for_queued
+from millrace.store.store import StoreFullError
 
 Complain = Callable[[str, Exception], None]
 """Called with a duty's name and what went wrong; the duty comes again at its next time."""
@@ -20,7 +22,7 @@ Forget = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class Duties(Service):
-    """Expires leases, queues what is due, rejects the impossible, deletes the old, and wakes who waits."""
+    """Expires leases, queues what is due, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
 
     def __init__(self, farm: Farm, offers: Offers, *, complain: Complain, forget: Forget) -> None:
         """Nothing runs before the start."""
@@ -37,6 +39,7 @@ class Duties(Service):
             self._ticker("wake_for_queued", self._wake, 1.0),
             self._ticker("reject_impossible", self._reject, 5.0),
             self._ticker("clean", self._clean, 60.0),
+            self._ticker("try_space", lambda: farm.space.try_again(farm.store), TRIAL_S),
         )
 
     def _ticker(self, name: str, duty: Callable[[], Awaitable[None]], interval_s: float) -> Ticker:
@@ -44,9 +47,15 @@ class Duties(Service):
             duty,
             interval_s=interval_s,
             clock=self._farm.clock,
-            on_error=lambda error: self._complain(name, error),
+            on_error=lambda error: self._failed(name, error),
             name=name,
         )
+
+    def _failed(self, name: str, error: Exception) -> None:
+        if isinstance(error, StoreFullError):
+            self._farm.space.refused(error)
+        else:
+            self._complain(name, error)
 
     async def on_start(self) -> None:
         """Listen to the store and begin."""

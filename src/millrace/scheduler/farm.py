@@ -1,4 +1,4 @@
-"""What every verb of a master works with: the store, chance, the rules' numbers, and who waits for work."""
+"""What every verb of a master works with: the store, chance, the rules' numbers, who waits for work, and whether there is space."""
 
 import random
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from millrace.domain import ids
 from millrace.domain.order import DEFAULT_AGEING_S
 from millrace.domain.retry import DEFAULT_MAX_RETRIES
 from millrace.runtime.clock import Clock, SystemClock
+from millrace.scheduler.space import Space
 from millrace.scheduler.waiting import Bell, WaitingRoom
 from millrace.store.store import Store
 
@@ -34,6 +35,7 @@ class Farm(Struct, frozen=True):
     chance: random.Random = field(default_factory=random.SystemRandom)
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     changes: Bell = field(default_factory=Bell)
+    space: Space = field(default_factory=Space)
 
     def new_id(self, make: Callable[[int, bytes], str], now: datetime) -> str:
         """A fresh id of the kind that `make` gives."""

@@ -65,7 +65,7 @@ def _requeue(task: Task) -> Move:
         task_id=task.id,
         sources=frozenset({task.state}),
         target=State.PAUSED if paused else State.QUEUED,
-        reason="the worker never received the task",
+        reason="the worker does not have the task: its claim was lost on the way, or broke there",
         actor="master",
         attempt=task.attempt,
         node_id=task.node_id,

@@ -17,17 +17,21 @@ async def reject_impossible(farm: Farm) -> int:
 
     A farm without nodes rejects nothing: it has just been started. Idempotent: any master may run it at any time.
     """
-    nodes = [node for node in await farm.store.nodes() if node.state is not NodeState.LOST]
     waiting = await farm.store.queued_classes()
-    if not nodes or not waiting:
+    if not waiting:
         return 0
     latest = await farm.store.now() - timedelta(seconds=farm.rules.reject_after_s)
+    long = [class_id for class_id, since in waiting.items() if since <= latest]
+    # What thousands of nodes offer takes a while to read, and mostly nothing has waited for so long.
+    nodes = [node for node in await farm.store.nodes() if node.state is not NodeState.LOST] if long else []
+    if not nodes:
+        return 0
     needs = dict(await farm.store.classes())
     offers = [offer_of(node) for node in nodes]
     total = 0
-    for class_id, since in waiting.items():
+    for class_id in long:
         lacking = [missing(offer, needs[class_id]) for offer in offers]
-        if since <= latest and None not in lacking:
+        if None not in lacking:
             total += await _reject_class(farm, class_id, f"cannot run: no node of the farm has {lacking[0]}")
     return total
 

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from millrace.runtime.clock import Clock, SystemClock
+from millrace.store.backup import Copier
 from millrace.store.store import Store
+
+
+def is_server(url_or_path: str | Path) -> bool:
+    """Whether this names a PostgreSQL, and not the file of an embedded database."""
+    return str(url_or_path).startswith(("postgresql://", "postgres://"))
 
 
 def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
@@ -15,10 +21,22 @@ def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
             The time in PostgreSQL's records is always PostgreSQL's.
     """
     text = str(url_or_path)
-    if text.startswith(("postgresql://", "postgres://")):
+    if is_server(text):
         from millrace.store.postgres.driver import PostgresStore  # noqa: PLC0415  imported only where it is used
 
         return PostgresStore(text, clock=clock or SystemClock())
     from millrace.store.sqlite.driver import SqliteStore  # noqa: PLC0415  imported only where it is used
 
     return SqliteStore(Path(text.removeprefix("sqlite:")), clock=clock or SystemClock())
+
+
+def copier_for(url_or_path: str | Path) -> Copier:
+    """What copies a database that `open_store` would open."""
+    text = str(url_or_path)
+    if is_server(text):
+        from millrace.store.postgres.backup import PostgresCopier  # noqa: PLC0415  imported only where it is used
+
+        return PostgresCopier(text)
+    from millrace.store.sqlite.backup import SqliteCopier  # noqa: PLC0415  imported only where it is used
+
+    return SqliteCopier(Path(text.removeprefix("sqlite:")))

@@ -121,6 +121,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Read one row, or raise :class:`StoreUnavailableError`."""
 
+    async def try_write(self) -> None:
+        """Write as little as possible, with no effect, or raise :class:`StoreFullError` or another."""
+
     async def now(self) -> datetime:
         """The store's time in UTC."""
 

@@ -80,7 +80,7 @@ class Claims(Struct, frozen=True, kw_only=True):
         return reply.tasks
 
     async def hand_back(self, membership: Membership, task: TaskView, reason: str) -> None:
-        """Give a task back that was never begun; a master that cannot be reached finds out by itself."""
+        """Give a task back that does not run here; a master that cannot be reached finds out by itself."""
         request = HandBackRequest(node=membership.node, attempt=task.attempt, reason=reason)
         try:
             await self.client.do(work.hand_back(task.task, request), patience_s=LAST_CLAIM_PATIENCE_S)

@@ -19,7 +19,7 @@ class Ending(Enum):
 
     CANCELED = "canceled"  # by a directive: the attempt is no longer ours, nothing is reported
     STALE = "stale"  # a report was answered with 409: likewise
-    LEASE_LOST = "lease_lost"  # the lease could not be renewed: likewise
+    LEASE_LOST = "lease_lost"  # the lease could not be renewed: nothing is reported before a master answers again
     HURRY = "hurry"  # the worker ends now: the task is handed back unspent
 
 

@@ -29,6 +29,10 @@ BUFFER_CHARS = 64 << 20
 """What may wait for the collector; it takes everything at its next turn on the event loop."""
 
 
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+"""All that an engine knows of this process's environment."""
+
+
 class Engines(Struct, frozen=True, kw_only=True):
     """How engines are run on this machine.
 
@@ -44,7 +48,7 @@ class Engines(Struct, frozen=True, kw_only=True):
 
     clock: Clock
     alive: EnginesAlive
-    environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath, "LC_ALL": "C.UTF-8"})
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
     stall_s: float = 120.0
     nice: int = 0
     limits: Limits = field(default_factory=Limits)

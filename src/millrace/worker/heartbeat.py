@@ -55,6 +55,7 @@ class Heartbeat:
         self._membership: Membership | None = None
         self._lease: Lease | None = None
         self._asked = False
+        self._trouble = ""  # why the last heartbeat failed
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
@@ -134,8 +135,13 @@ class Heartbeat:
             self._listeners.rejected(membership)
             return 0.0
         except ClientError as error:
-            log.warning("worker.heartbeat_failed", reason=str(error))
+            if str(error) != self._trouble:  # said once, though it is tried often
+                self._trouble = str(error)
+                log.warning("worker.heartbeat_failed", reason=self._trouble)
             return membership.interval_s / 4
+        if self._trouble:
+            self._trouble = ""
+            log.info("worker.heartbeat_answered", node=membership.node)
         with self._changed:
             if self._membership is membership and self._lease is not None:
                 self._lease = self._lease.later(Lease(sent_s=sent_s, ttl_s=reply.lease_ttl_s))

@@ -175,7 +175,8 @@ class MediaSteps(Struct, kw_only=True):
         except OSError as error:
             raise from_os_error(error, "write the playlists") from error
         sizes = {**listing.sizes, **{name: len(data) for name, data in finishing.items()}}
-        self.log.say(f"check: every file is as planned ({len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB)")
+        files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
+        self.log.say(f"check: every file is as planned ({files}, {sum(sizes.values()) / 1e6:,.1f} MB)")
         return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers))
 
     async def _collect(self, command: Command) -> Outcome:

@@ -17,6 +17,7 @@ from millrace.process.sandbox import Able
 from millrace.process.values import CannotStart, Spec
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
+from millrace.worker.own_turn import own_turn
 from millrace.worker.shut_in import sandbox_for
 
 log = logger("worker")
@@ -72,24 +73,28 @@ async def prove(
 ) -> Proven:
     """Try each encoder that the cache does not know, several at once, shut in as engines are. `folder` is where trials may write.
 
+    Workers that share the cache do it one after the other, so that the first finds out for all.
+
     An engine whose binary is missing proves nothing, each encoder with that reason.
     """
     key = _key(source.binary, able)
-    known = _read(cache, key)
-    unknown = [encoder for encoder in source.encoders if encoder not in known]
+
+    def look() -> tuple[dict[str, str], list[str]]:
+        known = _read(cache, key)
+        return known, [encoder for encoder in source.encoders if encoder not in known]
+
+    known, unknown = look()
     if unknown:
-        engine = source.bind(None)
-        turns = asyncio.Semaphore(min(AT_ONCE, os.cpu_count() or 1))
-
-        async def trial(encoder: str) -> tuple[str, Verdict]:
-            async with turns:
-                spec = _spec(engine.encoder_proof(encoder), environment, able, folder)
-                return encoder, await _try(spec, clock)
-
-        fresh = dict(await asyncio.gather(*map(trial, unknown)))
-        _write(cache, key, {**known, **{name: verdict.reason for name, verdict in fresh.items() if verdict.lasting}})
-        known = {**known, **{name: verdict.reason for name, verdict in fresh.items()}}
-        log.info("worker.encoders_tried", engine=source.name, **told(fresh))
+        async with own_turn(cache.with_name(cache.name + ".lock"), clock=clock):
+            known, unknown = look()  # another worker of this machine may have found out meanwhile
+            if unknown:
+                engine = source.bind(None)
+                fresh = await _try_all(
+                    {one: _spec(engine.encoder_proof(one), environment, able, folder) for one in unknown}, clock
+                )
+                _write(cache, key, {**known, **{name: one.reason for name, one in fresh.items() if one.lasting}})
+                known = {**known, **{name: verdict.reason for name, verdict in fresh.items()}}
+                log.info("worker.encoders_tried", engine=source.name, **told(fresh))
     reasons = {encoder: known[encoder] for encoder in source.encoders}
     working = frozenset(encoder for encoder, reason in reasons.items() if not reason)
     return Proven(name=source.name, engine=source.bind(working), reasons=reasons)
@@ -115,6 +120,16 @@ def told(fresh: Mapping[str, Verdict]) -> dict[str, str]:
 def _spec(command: Command, environment: Mapping[str, str], able: Able | None, folder: Path) -> Spec:
     sandbox = None if able is None else sandbox_for(command, able, folder)
     return Spec(argv=command.argv, cwd=command.cwd or folder, env=environment, sandbox=sandbox)
+
+
+async def _try_all(specs: Mapping[str, Spec], clock: Clock) -> Mapping[str, Verdict]:
+    turns = asyncio.Semaphore(min(AT_ONCE, os.cpu_count() or 1))
+
+    async def trial(encoder: str) -> tuple[str, Verdict]:
+        async with turns:
+            return encoder, await _try(specs[encoder], clock)
+
+    return dict(await asyncio.gather(*map(trial, specs)))
 
 
 async def _try(spec: Spec, clock: Clock) -> Verdict:

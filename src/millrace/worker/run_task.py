@@ -64,7 +64,8 @@ class Runner(Struct, frozen=True, kw_only=True):
     async def run(self, task: TaskView, node: str, control: Control) -> Ran:
         """Run it to its end and report.
 
-        Returns normally also when the attempt was ended from outside: `control.ending` says why.
+        Returns normally also when the attempt was ended from outside: `control.ending` says why. What a lost lease
+        ended stays on the board: the caller takes it off.
         """
         report = Report(
             task=task, client=self.means.client, clock=self.clock, draw=self.draw, next_claim=self.next_claim
@@ -74,7 +75,8 @@ class Runner(Struct, frozen=True, kw_only=True):
             with context(task=task.task, attempt=task.attempt):
                 handed = await self._run(task, node, control, report)
         finally:
-            self.board.drop(task.task, task.attempt)
+            if control.ending is not Ending.LEASE_LOST:
+                self.board.drop(task.task, task.attempt)
         return Ran(handed=handed, given=report.given, unanswered=report.unanswered)
 
     async def _run(self, task: TaskView, node: str, control: Control, report: Report) -> HandBackError | None:

@@ -36,6 +36,8 @@ __all__ = ["Worker", "WorkerTerms"]
 
 log = logger("worker")
 
+LEASE_LOST = "no master answered before the worker's lease ended, so the worker stopped the task"
+
 
 class _Held(Struct, frozen=True, eq=False):
     """A task that runs here."""
@@ -279,7 +281,22 @@ class Worker(Service):
                 del self._held[task.task]
             if handed is not None and handed.delay_s > 0 and not self._draining.is_set():
                 self._spawn(self._rest(handed))
+            if control.ending is Ending.LEASE_LOST:
+                self._spawn(self._give_back(task, membership))
             self._changed.set()
+
+    async def _give_back(self, task: TaskView, membership: Membership) -> None:
+        """Say that the lease's end ended the task, once a master answers again; for a short silence it is still ours.
+
+        Until then the heartbeat lists it, so that no master takes it for one that never came.
+        """
+        try:
+            if self._membership is membership:
+                await self._confirm()
+            if self._membership is membership:
+                await self._claims.hand_back(membership, task, LEASE_LOST)
+        finally:
+            self._board.drop(task.task, task.attempt)
 
     def _next_claim(self) -> NextClaim | None:
         """The claim for a slot that becomes free now: none where the next task would only be handed back."""

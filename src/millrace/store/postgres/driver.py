@@ -93,6 +93,9 @@ class PostgresStore:
     async def ping(self) -> None:
         await self._read(lambda session: session.one("ping"))
 
+    async def try_write(self) -> None:
+        await self._write(lambda session: session.run("try_write"))
+
     async def now(self) -> datetime:
         row = await self._read(lambda session: session.one("now"))
         return rows.to_datetime(row[0])

@@ -315,3 +315,22 @@ SELECT pg_advisory_xact_lock(7235411200000000001)
 
 -- name: notify
 SELECT pg_notify('millrace', $1)
+
+-- name: is_fresh
+SELECT to_regclass('schema_migrations') IS NULL
+
+-- What holds rows, each behind what it refers to.
+-- name: tables_and_columns
+SELECT c.relname::text AS name,
+  array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attgenerated = '') AS columns,
+  ARRAY(SELECT r.relname::text FROM pg_constraint f JOIN pg_class r ON r.oid = f.confrelid
+    WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid <> c.oid) AS behind
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname <> 'schema_migrations'
+GROUP BY c.oid, c.relname ORDER BY c.relname
+
+-- name: numbered_columns
+SELECT c.relname::text AS name, a.attname::text AS "column"
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND a.attidentity <> ''
+ORDER BY c.relname

@@ -21,6 +21,13 @@ async def migrate(connection: Any) -> None:
         pass
 
 
+async def migrate_to(connection: Any, version: int) -> None:
+    """Make the schema of that version in an empty database, within the transaction that is open."""
+    await connection.execute(QUERIES["make_migrations"])
+    for migration in load_migrations(PACKAGE)[:version]:
+        await _run(connection, migration)
+
+
 async def _step(connection: Any) -> bool:
     """Run the first missing migration; whether there was one."""
     async with connection.transaction():

@@ -3,6 +3,9 @@
 -- name: ping
 SELECT 1
 
+-- name: try_write
+UPDATE schema_migrations SET applied_at = applied_at WHERE version = 1
+
 -- name: make_migrations
 CREATE TABLE IF NOT EXISTS schema_migrations (
   version integer PRIMARY KEY,

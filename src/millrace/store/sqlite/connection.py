@@ -45,10 +45,16 @@ def open_connection(path: Path, *, readonly: bool, vfs: str | None = None) -> ap
     return connection
 
 
+def no_space(path: Path) -> StoreFullError:
+    """The error for a disk, or a quota, that is full."""
+    return StoreFullError(f"cannot write to {path}: no space is left; free some and try again")
+
+
 def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
     """The store's error for SQLite's; None where it is a fault of ours, such as a broken constraint."""
-    if isinstance(error, apsw.FullError):
-        return StoreFullError(f"cannot write to {path}: no space is left; free some and try again")
+    # The index of the log is a file that grows on its own; that there is no space for it has a code of its own.
+    if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+        return no_space(path)
     if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError | apsw.CantOpenError | apsw.ReadOnlyError):
         return StoreUnavailableError(f"cannot use the database {path}: {error}; look at the disk, then start again")
     if isinstance(error, apsw.BusyError | apsw.LockedError):

@@ -1,6 +1,7 @@
 """The embedded store. Each method hands a function over a transaction to the writer or to a reader."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -35,7 +36,7 @@ from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import work as work_units
-from millrace.store.sqlite.connection import Session, meaning_of, open_connection
+from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.readers import Readers
 from millrace.store.sqlite.schema import migrate
 from millrace.store.sqlite.writer import Writer
@@ -83,6 +84,8 @@ class SqliteStore:
         except HeldError as error:
             raise StoreBusyError(f"cannot open the database {self._path}: {error}; stop that one first") from error
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise no_space(self._path) from error
             raise StoreUnavailableError(f"cannot open the database {self._path}: {error}") from error
         try:
             connection = open_connection(self._path, readonly=False, vfs=self._vfs)
@@ -116,6 +119,9 @@ class SqliteStore:
         if self._writer is not None and self._writer.failed is not None:
             raise self._writer.failed
         await self._read(lambda session: session.one("ping"))
+
+    async def try_write(self) -> None:
+        await self._write(lambda session: session.run("try_write"))
 
     async def now(self) -> datetime:
         return rows.to_datetime(self._now_ms())

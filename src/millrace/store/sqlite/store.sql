@@ -3,6 +3,10 @@
 -- name: ping
 SELECT 1
 
+-- name: try_write
+-- The number is nobody's; writing it writes the first page, whether it changes or not.
+PRAGMA user_version = 0
+
 -- name: make_migrations
 CREATE TABLE IF NOT EXISTS schema_migrations (
   version INTEGER PRIMARY KEY,

@@ -138,7 +138,7 @@ class OutputView(Reply):
 
 
 class AttemptView(Reply):
-    """One claim of the job by one node; `outcome` is null while it runs."""
+    """One claim of the job by one node; `outcome` is null while it runs, `reason` is why it did not complete."""
 
     attempt: int
     task: str
@@ -149,6 +149,7 @@ class AttemptView(Reply):
     ended: datetime | None
     outcome: Outcome | None
     failure: FailureView | None
+    reason: str = ""
 
 
 class TransitionView(Reply):

@@ -4,7 +4,7 @@ from millrace.wire.v1.base import Count, Document, Name, Reply, Request
 
 
 class HealthView(Reply):
-    """Whether the parts answer. `status` is `healthy` or `unhealthy`; `store` says why where it does not answer."""
+    """Whether the parts answer. `status` is `healthy`, or `degraded` while the database takes no writes: `store` says why."""
 
     status: str
     store: str

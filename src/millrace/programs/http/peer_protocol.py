@@ -5,7 +5,7 @@ import socket
 import struct
 
 from millrace.edge.access import PEER, Peer
-from millrace.programs.http_protocol import HttpProtocol
+from millrace.programs.http.protocol import HttpProtocol
 
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # <asm-generic/socket.h>; the socket module has no name for it

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 import httptools
 
-from millrace.programs.exchange import App, Exchange, Message
-from millrace.programs.last_words import HEAD_LIMIT, NO_HTTP, NO_PROGRESS, SLOW_BODY, SLOW_HEAD, TOO_LARGE
-from millrace.programs.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Sweep, body_limit_s
+from millrace.programs.http.exchange import App, Exchange, Message
+from millrace.programs.http.last_words import HEAD_LIMIT, NO_HTTP, NO_PROGRESS, SLOW_BODY, SLOW_HEAD, TOO_LARGE
+from millrace.programs.http.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Sweep, body_limit_s
 
 # What of a request has come: nothing or a part of its head, its head, all of it.
 _HEAD, _BODY, _WHOLE = range(3)
@@ -191,7 +191,7 @@ class HttpProtocol(asyncio.Protocol):
         raw_path, _, query = self._url.partition(b"?")
         if not raw_path.startswith(b"/") or b"#" in self._url:
             url = httptools.parse_url(self._url)
-            raw_path, query = url.path, url.query or b""
+            raw_path, query = url.path or b"/", url.query or b""  # an empty path is the root (RFC 9112, 3.2.2)
         path = raw_path.decode("ascii")
         return {
             "type": "http",

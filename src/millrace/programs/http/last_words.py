@@ -3,7 +3,7 @@
 import json
 from http import HTTPStatus
 
-from millrace.programs.sweep import PROGRESS_S, REQUEST_S
+from millrace.programs.http.sweep import PROGRESS_S, REQUEST_S
 
 HEAD_LIMIT = 64 << 10
 """Bytes of a request line with its headers; nginx and Apache allow half of that or less."""

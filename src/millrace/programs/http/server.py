@@ -5,11 +5,11 @@ import ssl
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from millrace.programs.door import Door, most_connections
-from millrace.programs.exchange import App
-from millrace.programs.http_protocol import Crowd, HttpProtocol
-from millrace.programs.last_words import FULL
-from millrace.programs.sweep import INTERVAL_S, REQUEST_S
+from millrace.programs.http.door import Door, most_connections
+from millrace.programs.http.exchange import App
+from millrace.programs.http.last_words import FULL
+from millrace.programs.http.protocol import Crowd, HttpProtocol
+from millrace.programs.http.sweep import INTERVAL_S, REQUEST_S
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace.edge.access import SUBJECT
-from millrace.programs.http_protocol import HttpProtocol
+from millrace.programs.http.protocol import HttpProtocol
 
 _SHORT = {
     "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C",

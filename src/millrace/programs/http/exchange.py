@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from millrace.programs.last_words import FAILED
+from millrace.programs.http.last_words import FAILED
 from millrace.telemetry.logs import logger
 
 log = logger("http")

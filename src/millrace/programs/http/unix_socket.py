@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from millrace.config.settings import SettingError
-from millrace.programs.listen import BACKLOG
+from millrace.programs.http.listen import BACKLOG
 
 _MODE = 0o600
 _SHARED_MODE = 0o666

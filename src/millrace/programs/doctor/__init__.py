@@ -1,0 +1,1 @@
+"""`millrace doctor`: looks at a whole installation and changes nothing that stays."""

@@ -1,0 +1,182 @@
+"""The database of a master, read without changing it."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from millrace.config.settings import MasterSettings
+from millrace.programs.doctor.finding import Look, failed, skipped, warning
+from millrace.programs.master import DATABASE
+from millrace.store.migrate import load_migrations
+from millrace.store.open import is_server
+
+OLDEST_POSTGRES = 130_000
+SKEW_S = 2.0
+CONNECTIONS_OF_A_MASTER = 10
+"""Two kinds of four connections, and two for notices and what is quick (store/postgres/connection.py)."""
+
+
+def checks(settings: MasterSettings) -> Mapping[str, Look]:
+    """Those of the kind of database that the settings name."""
+    if is_server(settings.store):
+        return _Postgres(settings.store).checks()
+    path = Path(settings.store.removeprefix("sqlite:")) if settings.store else settings.data.absolute() / DATABASE
+    return _Sqlite(path).checks()
+
+
+class _Sqlite:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def checks(self) -> Mapping[str, Look]:
+        return {
+            "database.library": self._library,
+            "database.schema": self._schema,
+            "database.integrity": self._integrity,
+            "database.references": self._references,
+            "database.log": self._log,
+        }
+
+    async def _library(self) -> str:
+        import apsw  # noqa: PLC0415  only where it is used
+
+        from millrace.store.sqlite.connection import MINIMUM_SQLITE  # noqa: PLC0415
+
+        text = f"SQLite {apsw.sqlite_lib_version()}"
+        if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < MINIMUM_SQLITE:
+            raise failed(text, f"{'.'.join(map(str, MINIMUM_SQLITE))} or newer is needed; upgrade apsw")
+        return text
+
+    def _ask(self, sql: str) -> list[Any]:
+        if not self._path.is_file():
+            raise skipped(f"{self._path} is made at the first start")
+        from millrace.store.sqlite.connection import open_connection  # noqa: PLC0415  only where it is used
+
+        connection = open_connection(self._path, readonly=True)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    async def _schema(self) -> str:
+        return _version(self._ask("SELECT max(version) FROM schema_migrations")[0][0], "millrace.store.sqlite")
+
+    async def _integrity(self) -> str:
+        found = self._ask("PRAGMA quick_check(1)")[0][0]
+        if found != "ok":
+            raise failed(f"{self._path}: {found}", "stop the master, and restore a backup into a new folder")
+        return "no page is damaged"
+
+    async def _references(self) -> str:
+        found = self._ask("PRAGMA foreign_key_check")
+        if found:
+            raise failed(f"{len(found)} rows refer to what is gone", "restore a backup into a new folder")
+        return "every row refers to what is there"
+
+    async def _log(self) -> str:
+        log = self._path.with_name(self._path.name + "-wal")
+        size = log.stat().st_size if log.exists() else 0
+        if size > 1 << 30:
+            raise warning(
+                f"{size / 1e6:,.0f} MB are not in the database yet", "something reads for very long; restart the master"
+            )
+        return f"{size / 1e6:.1f} MB are not in the database yet"
+
+
+class _Postgres:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def checks(self) -> Mapping[str, Look]:
+        return {
+            "database.reachable": self._reachable,
+            "database.version": self._version,
+            "database.writable": self._writable,
+            "database.durability": self._durability,
+            "database.schema": self._schema,
+            "database.connections": self._connections,
+            "database.clock": self._clock,
+            "database.old-transactions": self._old_transactions,
+        }
+
+    async def _ask(self, sql: str) -> Any:
+        from millrace.store.postgres.connection import connect  # noqa: PLC0415  only where it is used
+
+        connection = await connect(self._url)
+        try:
+            return await connection.fetchval(sql)
+        finally:
+            await connection.close()
+
+    async def _reachable(self) -> str:
+        began = time.perf_counter()
+        who = await self._ask("SELECT current_user || ' in ' || current_database()")
+        return f"{who}, connected in {(time.perf_counter() - began) * 1000:.0f} ms"
+
+    async def _version(self) -> str:
+        number = int(await self._ask("SHOW server_version_num"))
+        text = f"PostgreSQL {await self._ask('SHOW server_version')}"
+        if number < OLDEST_POSTGRES:
+            raise failed(text, "PostgreSQL 13 or newer is needed")
+        return text
+
+    async def _writable(self) -> str:
+        if await self._ask("SELECT pg_is_in_recovery()"):
+            raise failed("it is a standby", "name the primary, or all of them with target_session_attrs=read-write")
+        return "it is a primary"
+
+    async def _durability(self) -> str:
+        names = ("fsync", "synchronous_commit", "full_page_writes")
+        found = {name: await self._ask(f"SELECT current_setting('{name}')") for name in names}
+        text = ", ".join(f"{name} {value}" for name, value in found.items())
+        if found["synchronous_commit"] not in ("on", "remote_apply") or "off" in (
+            found["fsync"],
+            found["full_page_writes"],
+        ):
+            raise failed(text, "an accepted job would be lost with the power; set all of them to on")
+        return text
+
+    async def _schema(self) -> str:
+        if await self._ask("SELECT to_regclass('schema_migrations') IS NULL"):
+            raise skipped("made at the first start")
+        return _version(await self._ask("SELECT max(version) FROM schema_migrations"), "millrace.store.postgres")
+
+    async def _connections(self) -> str:
+        most = int(await self._ask("SHOW max_connections"))
+        used = int(await self._ask("SELECT count(*) FROM pg_stat_activity"))
+        text = f"{used} of {most} in use"
+        if most - used < CONNECTIONS_OF_A_MASTER:
+            raise warning(text, f"a master takes up to {CONNECTIONS_OF_A_MASTER}; raise max_connections")
+        return text
+
+    async def _clock(self) -> str:
+        before = time.time()
+        there = float(await self._ask("SELECT extract(epoch FROM clock_timestamp())"))
+        after = time.time()
+        apart = max(before - there, there - after, 0.0)
+        text = f"within {apart:.1f} s of this machine's" if apart else "as this machine's"
+        if apart > SKEW_S:
+            raise warning(text, "keep both right with NTP; leases go by the database's clock, logs by this one")
+        return text
+
+    async def _old_transactions(self) -> str:
+        age = await self._ask(
+            "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) FROM pg_stat_activity"
+            " WHERE state <> 'idle' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        if float(age) > 600:
+            raise warning(
+                f"one is open for {float(age):,.0f} s",
+                "it keeps dead rows alive and slows claims; find it in pg_stat_activity",
+            )
+        return "none is old"
+
+
+def _version(found: int | None, package: str) -> str:
+    newest = load_migrations(package)[-1].version
+    if found is None or found > newest:
+        raise failed(f"version {found}, and this Millrace knows {newest}", "upgrade Millrace")
+    if found < newest:
+        raise warning(f"version {found} of {newest}", "the next start of a master migrates it; make a backup before")
+    return f"version {found}"

@@ -230,15 +230,6 @@ def test_a_run_waits_for_what_it_depends_on_and_fails_with_it() -> None:
     assert it.outcomes("job") == ["succeeded", "failed"]
 
 
-def test_the_runs_that_wait_in_a_queue_fail_at_once_with_what_they_depend_on() -> None:
-    db = a_process("db", kind=Kind.ONESHOT, restart=Restart(policy=Policy.NEVER))
-    it = Supervision(a_plan(db=db, job=a_job("job", MINUTELY, "db:completed", overlap=Overlap.QUEUE)))
-    it.passes(150)
-    assert len(it.job("job").queued) == 2
-    it.ends("db", 1)
-    assert it.outcomes("job") == ["failed", "failed", "failed"]
-
-
 def test_replacing_a_run_that_still_waits() -> None:
     plan = a_plan(job=a_job("job", MINUTELY, "db", overlap=Overlap.REPLACE), db=a_process("db", health_check=CHECK))
     it = Supervision(plan)

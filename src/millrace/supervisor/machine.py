@@ -328,7 +328,12 @@ class _Machine(ScheduledRuns, Turnover):
         its own events and by those of what its process depends on. So a hundred that crash do not look at each other.
         """
         each = event.id if isinstance(event, OfRun) else None
-        if each is None or self._is_changing() or self._stage not in (Stage.STARTING, Stage.UP):
+        if (
+            each is None
+            or each not in self._instances
+            or self._is_changing()
+            or self._stage not in (Stage.STARTING, Stage.UP)
+        ):
             return None
         _, users = layout(self._plan.processes)
         return each if self._jobs.keys().isdisjoint((each.process, *users[each.process])) else None

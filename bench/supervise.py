@@ -1,20 +1,21 @@
 """The supervisor beside supervisord and circus, and beside two floors, in one run."""
 
 import contextlib
+import math
 import os
-import select
 import signal
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from bench.measure import table
+from bench.started import Births, attempt, ended, running, until
 from bench.supervisors import PEERS, PROGRAMS, Prepare, installed
 
 CHILDREN = 100
@@ -23,8 +24,11 @@ LINES = 1_000_000
 LINE_BYTES = 100
 CRASHES_S = 40.0
 """For so long children are killed, one after another; those that take a second to come back give fewer figures."""
-START_S = 120.0
+START_S = 60.0
+"""From the start of a program to its last child, and from the start of one child to its first word."""
 LOG_S = 180.0
+END_S = 60.0
+"""From SIGTERM to the end of everything."""
 _QUIET = 0.1
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 HERE = Path(__file__).parent
@@ -47,27 +51,8 @@ class Found:
     lost: list[int] = field(default_factory=list)
     left_stop: list[int] = field(default_factory=list)
     left_kill: list[int] = field(default_factory=list)
-
-
-class Births:
-    """A pipe into which every child writes its pid when it is there."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-        self._rest = b""
-
-    def next(self, timeout_s: float) -> list[str]:
-        """The words that have come; none when the time is up."""
-        if not select.select([self._descriptor], [], [], timeout_s)[0]:
-            return []
-        lines = (self._rest + os.read(self._descriptor, 1 << 16)).split(b"\n")
-        self._rest = lines.pop()
-        return [line.decode() for line in lines]
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+    late: dict[str, str] = field(default_factory=dict)
+    """The steps that did not come to their end in time, and why."""
 
 
 def supervise(folder: Path, runs: int) -> str:
@@ -75,58 +60,33 @@ def supervise(folder: Path, runs: int) -> str:
     why = installed()
     found = {name: Found() for name in PROGRAMS if not why or name not in PEERS}
     for turn in range(runs):
-        for name, one in found.items():
-            place = folder / f"{turn}-{len(name)}-{name[:3]}"
+        for at, (name, one) in enumerate(found.items()):
+            place = folder / f"{turn}-{at}"
             place.mkdir()
-            _many(PROGRAMS[name], one, place)
-            _log(PROGRAMS[name], one, place)
-            one.left_stop.append(_left(PROGRAMS[name], place / "stop", signal.SIGTERM))
-            one.left_kill.append(_left(PROGRAMS[name], place / "kill", signal.SIGKILL))
-            print(f"  {name:42} {one.up_ms[-1]:6.0f} ms up   other load {one.load[-1]:4.0%}", flush=True)
+            for number, (step, measure) in enumerate(STEPS):
+                (inside := place / str(number)).mkdir()
+                attempt(step, one.late, partial(measure, PROGRAMS[name], one, inside))
+            print(f"  {name:42} {_ms(one.up_ms):>6} ms up{_lateness(one)}", flush=True)
     return _report(found, runs, why)
-
-
-@contextlib.contextmanager
-def _running(command: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with (folder / "said").open("ab") as said:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def _many(prepare: Prepare, found: Found, folder: Path) -> None:
     """100 children: up, idle, crashes, down."""
     births = Births(folder / "births")
     command = prepare(folder, CHILDREN, ["/bin/sh", "-c", f"echo $$ > {births.path}; exec sleep 100000"], None)
-    began_s = time.perf_counter()
-    with _running(command, folder) as process:
-        pids: list[int] = []
-        first_s = None
-        while len(pids) < CHILDREN:
-            words = births.next(START_S)
-            if not words:
-                raise SystemExit(
-                    f"cannot measure: {command[0]} did not start its children; {(folder / 'said').read_text()[-500:]}"
-                )
-            first_s = first_s or time.perf_counter()
-            pids += map(int, words)
-        now_s = time.perf_counter()
-        found.first_ms.append(1000 * ((first_s or now_s) - began_s))
-        found.up_ms.append(1000 * (now_s - (first_s or now_s)))
+    times_s = [time.perf_counter()]
+    with contextlib.closing(births), running(command, folder) as process:
+        pids = list(map(int, births.take(CHILDREN, START_S, lambda: times_s.append(time.perf_counter()))))
+        began_s, first_s = times_s
+        found.first_ms.append(1000 * (first_s - began_s))
+        found.up_ms.append(1000 * (time.perf_counter() - first_s))
         _idle(process.pid, set(pids), found)
-        _crashes(pids, births, found)
+        attempt("crash to restart", found.late, partial(_crashes, pids, births, found))
         began_s = time.perf_counter()
         process.terminate()
-        process.wait()
-        _gone(pids)
+        ended(process, END_S)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), END_S, 0.0005)
         found.down_ms.append(1000 * (time.perf_counter() - began_s))
-    births.close()
 
 
 def _own(pid: int, children: set[int]) -> list[psutil.Process]:
@@ -171,49 +131,41 @@ def _crashes(pids: list[int], births: Births, found: Found) -> None:
             break
         began_s = time.perf_counter()
         os.kill(pid, signal.SIGKILL)
-        words = births.next(START_S)
+        words = births.take(1, START_S)
         found.crash_ms.append(1000 * (time.perf_counter() - began_s))
         pids[at] = int(words[0])
-
-
-def _gone(pids: Sequence[int]) -> None:
-    for pid in pids:
-        while Path(f"/proc/{pid}").exists():
-            time.sleep(0.0005)
 
 
 def _log(prepare: Prepare, found: Found, folder: Path) -> None:
     """One child that writes a million lines into a file; None of ours is ever in its way longer than need be."""
     births, kept = Births(folder / "told"), folder / "kept"
     writer = [sys.executable, str(HERE / "writer.py"), str(LINES), str(births.path)]
-    with _running(prepare(folder, 1, writer, kept), folder) as process:
-        ends_s = time.monotonic() + LOG_S
-        while not kept.exists() or kept.stat().st_size == 0:
-            if time.monotonic() > ends_s:
-                raise SystemExit(f"cannot measure: nothing was kept; {(folder / 'said').read_text()[-500:]}")
-            time.sleep(0.001)
+    with contextlib.closing(births), running(prepare(folder, 1, writer, kept), folder) as process:
+        until(lambda: kept.exists() and kept.stat().st_size > 0, START_S, 0.001)
         began_s, own = time.perf_counter(), [psutil.Process(process.pid)]
         before_s = _cpu_s(own)
-        words = births.next(LOG_S)
+        words = births.take(1, LOG_S)
         size, since_s = -1, time.perf_counter()
-        while kept.stat().st_size != size or time.perf_counter() - since_s < 0.5:
+
+        def rests() -> bool:
+            nonlocal size, since_s
             if kept.stat().st_size != size:
                 size, since_s = kept.stat().st_size, time.perf_counter()
-            time.sleep(0.005)
+            return time.perf_counter() - since_s >= 0.5
+
+        until(rests, LOG_S)
         found.lines_s.append(LINES / (since_s - began_s))
         found.log_cpu_s.append(_cpu_s(own) - before_s)
-        found.longest_ms.append(float(words[0].split()[1]) if words else float("inf"))
+        found.longest_ms.append(float(words[0].split()[1]))
         process.terminate()
-        process.wait()
+        ended(process, END_S)
     with kept.open("rb") as lines:
         found.lost.append(LINES - sum(piece.count(b"x\n") for piece in iter(lambda: lines.read(1 << 20), b"")))
     kept.unlink()
-    births.close()
 
 
-def _left(prepare: Prepare, folder: Path, number: int) -> int:
+def _left(number: signal.Signals, prepare: Prepare, found: Found, folder: Path) -> None:
     """How many of a child's descendants are there after the program has ended."""
-    folder.mkdir()
     births = Births(folder / "births")
     mark = str(100_000 + os.getpid() + number)  # the length of their sleep tells them from all others
     script = folder / "child"
@@ -221,27 +173,36 @@ def _left(prepare: Prepare, folder: Path, number: int) -> int:
         f"#!/bin/sh\nsetsid sleep {mark} &\n(sleep {mark} &)\nsleep {mark} &\necho $$ > {births.path}\nexec sleep {mark}\n"
     )
     script.chmod(0o755)
-    with _running(prepare(folder, 1, [str(script)], None), folder) as process:
-        births.next(START_S)
-        while len(_marked(mark)) < 4:
-            time.sleep(0.01)
+    with contextlib.closing(births), running(prepare(folder, 1, [str(script)], None), folder) as process:
+        births.take(1, START_S)
+        until(lambda: len(_marked(mark)) >= 4, START_S)
         process.send_signal(number)
-        process.wait()
-    ends_s = time.monotonic() + 5.0
-    while (left := _marked(mark)) and time.monotonic() < ends_s:
-        time.sleep(0.05)
-    for one in left:
-        one.kill()
-    births.close()
-    return len(left)
+        ended(process, END_S)
+        ends_s = time.monotonic() + 5.0
+        while (left := _marked(mark)) and time.monotonic() < ends_s:
+            time.sleep(0.05)
+        (found.left_stop if number == signal.SIGTERM else found.left_kill).append(len(left))
 
 
 def _marked(mark: str) -> list[psutil.Process]:
     return [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", mark]]
 
 
+STEPS: Sequence[tuple[str, Callable[[Prepare, Found, Path], None]]] = (
+    ("100 children", _many),
+    ("log", _log),
+    ("stop", partial(_left, signal.SIGTERM)),
+    ("kill -9", partial(_left, signal.SIGKILL)),
+)
+
+
+def _lateness(found: Found) -> str:
+    return "".join(f"; {step}: {why}" for step, why in found.late.items())
+
+
 def _report(found: dict[str, Found], runs: int, why: str) -> str:
-    loads = [load for one in found.values() for load in one.load]
+    loads = [load for one in found.values() for load in one.load] or [0.0]
+    late = [(name, step, why) for name, one in found.items() for step, why in one.late.items()]
     head = (
         "program",
         "first child ms",
@@ -252,13 +213,14 @@ def _report(found: dict[str, Found], runs: int, why: str) -> str:
         "PSS MB",
     )
     rows = [
-        (name, _ms(one.first_ms), _ms(one.up_ms), _ms(one.down_ms), f"{_median(one.crash_ms):.1f} / {_p99(one.crash_ms):.1f}",
-         f"{_median(one.idle_ms):.1f}", f"{_median(one.pss_mb):.1f}")
+        (name, _ms(one.first_ms), _ms(one.up_ms), _ms(one.down_ms),
+         f"{_cell(_median(one.crash_ms), '.1f')} / {_cell(_p99(one.crash_ms), '.1f')}",
+         _cell(_median(one.idle_ms), ".1f"), _cell(_median(one.pss_mb), ".1f"))
         for name, one in found.items()
     ]  # fmt: skip
     logs = [
-        (name, f"{_median(one.lines_s):,.0f}", f"{1e6 * _median(one.log_cpu_s) / LINES:.2f}", f"{_median(one.longest_ms):.0f}",
-         f"{max(one.lost):,}", str(max(one.left_stop)), str(max(one.left_kill)))
+        (name, _cell(_median(one.lines_s), ",.0f"), _cell(1e6 * _median(one.log_cpu_s) / LINES, ".2f"), _ms(one.longest_ms),
+         _cell(_most(one.lost), ",.0f"), _cell(_most(one.left_stop), ".0f"), _cell(_most(one.left_kill), ".0f"))
         for name, one in found.items()
     ]  # fmt: skip
     return "\n\n".join(
@@ -275,6 +237,7 @@ def _report(found: dict[str, Found], runs: int, why: str) -> str:
             "5 s after the program was stopped, and after it was killed with `kill -9`.",
             table(("program", "lines/s", "CPU µs a line", "longest wait of the child, ms", "lines lost", "left after stop", "left after kill -9"), logs),
             table(("goal", "wanted", "found", "verdict"), _goals(found, max(loads))),
+            *([table(("program", "step", "what became of it"), late)] if late else []),
             *([f"supervisord and circus are missing: {why}"] if why else []),
             "",
         )
@@ -295,9 +258,9 @@ def _goals(found: dict[str, Found], load: float) -> list[tuple[str, str, str, st
         ("MB with 100 children, API off", 20.0, _median(off.pss_mb), 1),
         ("lines/s kept", 300_000.0, _median(on.lines_s), -1),
         ("longest wait of the child, ms", 100.0, _median(on.longest_ms), 1),
-        ("lines lost", 0.0, float(max(on.lost)), 1),
-        ("left after stop", 0.0, float(max(on.left_stop)), 1),
-        ("left after kill -9", 0.0, float(max(on.left_kill)), 1),
+        ("lines lost", 0.0, _most(on.lost), 1),
+        ("left after stop", 0.0, _most(on.left_stop), 1),
+        ("left after kill -9", 0.0, _most(on.left_kill), 1),
     ]
     rows = []
     for name, wanted, value, sign in goals:
@@ -306,7 +269,8 @@ def _goals(found: dict[str, Found], load: float) -> list[tuple[str, str, str, st
         timed = "ms" in name or "lines/s" in name or "times" in name
         verdict = "met" if met else f"undecided: other load {load:.0%}" if timed and load > _QUIET else "missed"
         bound = "at most" if sign > 0 else "at least"
-        rows.append((name, f"{bound} {wanted:,.10g}", f"{value:,.0f}" if value >= 100 else f"{value:.1f}", verdict))
+        shown = _cell(value, ",.0f" if value >= 100 else ".1f")
+        rows.append((name, f"{bound} {wanted:,.10g}", shown, "not measured" if math.isnan(value) else verdict))
     return rows
 
 
@@ -318,5 +282,14 @@ def _p99(values: Sequence[float]) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * 0.99))] if values else float("nan")
 
 
+def _most(values: Sequence[int]) -> float:
+    return float(max(values)) if values else float("nan")
+
+
 def _ms(values: Sequence[float]) -> str:
-    return f"{_median(values):.0f}"
+    return _cell(_median(values), ".0f")
+
+
+def _cell(value: float, form: str) -> str:
+    """A dash is what could not be measured."""
+    return "-" if math.isnan(value) else format(value, form)

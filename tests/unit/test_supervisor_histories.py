@@ -16,7 +16,7 @@ from millrace.supervisor.change.values import Reloading, Rolling
 from millrace.supervisor.graph import above
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Hook, Moment
-from millrace.supervisor.machine import begin, step
+from millrace.supervisor.machine import _Machine, begin, step
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart
 from millrace.supervisor.schedule.jobs import Watch
 from millrace.supervisor.schedule.values import Overlap
@@ -109,6 +109,16 @@ def rollings() -> st.SearchStrategy[Rolling]:
 OTHERS = st.permutations(NAMES).flatmap(lambda names: st.integers(1, 4).map(lambda count: tuple(names[:count])))
 
 
+def all_settled(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+    """What a step gives that looks at every instance, whoever the event is about."""
+    if state.stage is Stage.OVER:
+        return state, ()
+    machine = _Machine(state)
+    machine.note(event)
+    machine.settle()
+    return machine.result()
+
+
 class Supervisions(RuleBasedStateMachine):
     """The world: which processes really run, and what was promised to come."""
 
@@ -144,7 +154,9 @@ class Supervisions(RuleBasedStateMachine):
     def _post(self, event: Event) -> None:
         self.was_ready = {each for each, one in self.state.instances.items() if one.ready}
         before = self.state.instances
+        looked_at_all = all_settled(self.state, event)
         self.state, effects = step(self.state, event)
+        assert (self.state, effects) == looked_at_all, "who is left out of a look would not have moved"
         self.broken = True  # until the world has done what the machine wants
         for each, instance in self.state.instances.items():
             if each not in before or before[each].run != instance.run:

@@ -253,3 +253,10 @@ def test_a_oneshot_may_be_tried_again_on_failure() -> None:
     given_up = after_end(plan, code=1, how="bad", failures=2, draw=0)
     assert isinstance(given_up, Over)
     assert not given_up.well
+
+
+def test_late_news_of_a_process_that_the_plan_does_not_have_changes_nothing() -> None:
+    it = Supervision(a_plan(web=a_process("web")))
+    before = it.state
+    it.post(Ended(Id("gone", 0), 1, it.now_s, 1, "exited with code 1", 0.5))
+    assert it.state == before

@@ -8,8 +8,8 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 
+from millrace.process.block import Block, Lines, any_transient, chars_of
 from millrace.process.values import Batch, Line, Sink, Stream
 from millrace.telemetry.logs import logger
 
@@ -17,8 +17,6 @@ log = logger("process")
 
 CHUNK_BYTES = 64 * 1024  # the capacity of a pipe on Linux (pipe(7))
 _ENDS = re.compile(rb"\r\n|\n|\r")
-_TEXT = attrgetter("text")
-_TRANSIENT = attrgetter("transient")
 _LINE_CHARS = 64  # an empty line occupies memory too
 
 
@@ -31,27 +29,32 @@ class Splitter:
         self._max = max_line_bytes
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> list[Line]:
+    def feed(self, chunk: bytes) -> Sequence[Line]:
         r"""The lines that are complete now. A \r at the very end waits, because a \n may follow."""
         data = self._rest + chunk
         lines = self._plain(data)
         return list(self._any(data)) if lines is None else lines
 
-    def _plain(self, data: bytes) -> list[Line] | None:
+    def _plain(self, data: bytes) -> Sequence[Line] | None:
         r"""The same for what most programs print, a whole chunk at a time: \n alone ends a line, and none is too long."""
         if b"\r" in data:
             return None
         whole, end, rest = data.rpartition(b"\n")
-        if len(rest) > self._max:
-            return None
-        # A \n never stands inside a UTF-8 character, also not a broken one, so it does not matter what comes first.
-        texts = _text(whole).split("\n") if end else []
-        # A character has up to four bytes; an invalid byte becomes one character.
-        if len(whole) > self._max and max(map(len, texts)) * (1 if whole.isascii() else 4) > self._max:
+        if len(rest) > self._max or self._any_too_long(whole):
             return None
         self._rest = rest
-        stream = self._stream
-        return [Line(stream, text) for text in texts]
+        # A \n never stands inside a UTF-8 character, also not a broken one, so it does not matter what comes first.
+        return Block(self._stream, _text(whole)) if end else []
+
+    def _any_too_long(self, whole: bytes) -> bool:
+        start = 0
+        while len(whole) - start > self._max:
+            # The last end within reach; what it passes over is shorter.
+            end = whole.rfind(b"\n", start, start + self._max + 1)
+            if end < 0:
+                return True
+            start = end + 1
+        return False
 
     def _any(self, data: bytes) -> Iterator[Line]:
         start = 0
@@ -92,11 +95,35 @@ class Tail:
         """Both limits hold at once."""
         self._lines: deque[Line] = deque()
         self._chars = 0
+        # What came after those and was not looked at yet: of all that a busy child prints, only the end ever is.
+        self._blocks: deque[Block] = deque()
+        self._block_lines = 0
+        self._block_chars = 0
         self._max_lines = max_lines
         self._max_chars = max_chars
 
     def add(self, line: Line) -> None:
         """Append; a transient line before it, of the same stream, is overwritten."""
+        self.extend((line,))
+
+    def extend(self, lines: Sequence[Line]) -> None:
+        """Append each; of many, only those at the end are looked at."""
+        if isinstance(lines, Block):
+            self._append(lines)
+            return
+        self._look()
+        if len(lines) > self._max_lines and not any_transient(lines):
+            self._clear()
+            lines = lines[-self._max_lines :]
+        for line in lines:
+            self._add(line)
+
+    def lines(self) -> tuple[Line, ...]:
+        """Oldest first."""
+        self._look()
+        return tuple(self._lines)
+
+    def _add(self, line: Line) -> None:
         if self._lines and self._lines[-1].transient and self._lines[-1].stream == line.stream:
             self._chars -= len(self._lines.pop().text)
         self._lines.append(line)
@@ -104,18 +131,32 @@ class Tail:
         while len(self._lines) > self._max_lines or self._chars > self._max_chars:
             self._chars -= len(self._lines.popleft().text)
 
-    def extend(self, lines: Sequence[Line]) -> None:
-        """Append each; of many, only those at the end are looked at."""
-        if len(lines) > self._max_lines and not any(map(_TRANSIENT, lines)):
-            self._lines.clear()
-            self._chars = 0
-            lines = lines[-self._max_lines :]
-        for line in lines:
-            self.add(line)
+    def _append(self, block: Block) -> None:
+        """Keep it, and none before it that those after it push out anyway."""
+        self._blocks.append(block)
+        self._block_lines += len(block)
+        self._block_chars += chars_of(block)
+        while len(self._blocks) > 1 and self._is_full_without(self._blocks[0]):
+            self._clear()
+            gone = self._blocks.popleft()
+            self._block_lines -= len(gone)
+            self._block_chars -= chars_of(gone)
 
-    def lines(self) -> tuple[Line, ...]:
-        """Oldest first."""
-        return tuple(self._lines)
+    def _is_full_without(self, block: Block) -> bool:
+        return (
+            self._block_lines - len(block) >= self._max_lines or self._block_chars - chars_of(block) > self._max_chars
+        )
+
+    def _look(self) -> None:
+        for block in self._blocks:
+            for line in block:
+                self._add(line)
+        self._blocks.clear()
+        self._block_lines = self._block_chars = 0
+
+    def _clear(self) -> None:
+        self._lines.clear()
+        self._chars = 0
 
 
 class Outlet:
@@ -125,7 +166,7 @@ class Outlet:
         """Must be made inside a running loop. `max_chars` bounds what waits for the sink."""
         self._sink = sink
         self._max_chars = max_chars
-        self._lines: list[Line] = []
+        self._lines = Lines()
         self._chars = 0
         self._dropped = 0
         self._closed = False
@@ -139,10 +180,10 @@ class Outlet:
 
     def extend(self, lines: Sequence[Line]) -> None:
         """Keep the lines for the sink, as many as there is room for; never waits."""
-        size = sum(map(len, map(_TEXT, lines))) + _LINE_CHARS * len(lines)
+        size = chars_of(lines) + _LINE_CHARS * len(lines)
         # After the first loss nothing is taken until the sink has fetched its batch, so that a batch has no holes.
         if not self._dropped and self._chars + size <= self._max_chars:
-            self._lines += lines
+            self._lines.append(lines)
             self._chars += size
         else:
             self._squeeze(lines)
@@ -151,13 +192,16 @@ class Outlet:
         self._wake.set()
 
     def _squeeze(self, lines: Sequence[Line]) -> None:
+        taken = []
         for line in lines:
             size = len(line.text) + _LINE_CHARS
             if self._dropped or self._chars + size > self._max_chars:
                 self._dropped += 1
             else:
-                self._lines.append(line)
+                taken.append(line)
                 self._chars += size
+        if taken:
+            self._lines.append(taken)
 
     @property
     def idle(self) -> bool:
@@ -185,10 +229,9 @@ class Outlet:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = Batch(tuple(self._lines), lost)
+            batch = Batch(self._lines, lost)
             lost, self._dropped = self._dropped, 0
-            self._lines.clear()
-            self._chars = 0
+            self._lines, self._chars = Lines(), 0
             if not await self._hand_over(batch):
                 lost += batch.dropped + len(batch.lines)
         await self._hand_over(Batch((), lost))
@@ -247,7 +290,7 @@ class Reader:
         self._give(list(self._splitter.finish()))
         self.ended.set()
 
-    def _give(self, lines: list[Line]) -> None:
+    def _give(self, lines: Sequence[Line]) -> None:
         if not lines:
             return
         self._tail.extend(lines)

@@ -1,7 +1,7 @@
 """What goes into a child and what comes out of it."""
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -125,7 +125,7 @@ class Line(Struct, frozen=True, gc=False):
 class Batch(Struct, frozen=True):
     """Lines in the order of each stream; `dropped` lines before them were lost because the sink was too slow."""
 
-    lines: tuple[Line, ...]
+    lines: Sequence[Line]
     dropped: int = 0
 
 

@@ -78,7 +78,7 @@ def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
         return state, ()
     machine = _Machine(state)
     machine.note(event)
-    machine.settle()
+    machine.settle(event)
     return machine.result()
 
 
@@ -325,13 +325,45 @@ class _Machine(ScheduledRuns, Turnover):
 
     # What is to be done ----------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Move every instance towards what is wanted, as far as can be."""
-        standing = None
-        while standing != (standing := self._standing_of_all()):
-            self._settle_once()
+    def settle(self, event: Event | None = None) -> None:
+        """Move every instance towards what is wanted, as far as can be; only those that the event can move, where that is known."""
+        mover = None if event is None else self._mover(event)
+        if mover is not None:
+            self._settle_near(mover)
+        else:
+            standing = None
+            while standing != (standing := self._standing_of_all()):
+                self._settle_once()
         self._finish_start()
         self._finish()
+
+    def _mover(self, event: Event) -> Id | None:
+        """The one instance that an event has moved, where that moves at most what depends on it. None: look at everything.
+
+        The whole was settled before the event. While no change of the plan and no end is under way, an instance is moved by
+        its own events and by those of what its process depends on. So a hundred that crash do not look at each other.
+        """
+        each = event.id if isinstance(event, OfRun) else None
+        if (
+            each is None
+            or each not in self._instances
+            or self._is_changing()
+            or self._stage not in (Stage.STARTING, Stage.UP)
+        ):
+            return None
+        _, users = layout(self._plan.processes)
+        return each if self._jobs.keys().isdisjoint((each.process, *users[each.process])) else None
+
+    def _settle_near(self, mover: Id) -> None:
+        """The same as `_settle_once` as far as one instance goes, and those of the processes that depend on its."""
+        names, users = layout(self._plan.processes)
+        if mover in self._instances and not self._is_wanted(mover):
+            self._take_down(mover, blocked=False)
+        if mover in self._instances:
+            self._bring_up_if_due(mover)
+        near = users[mover.process]
+        for each in (each for name in names if name in near for each in self._of(name)):
+            self._bring_up_if_due(each)
 
     def _settle_once(self) -> None:
         self._judge_change()  # before anything is stopped for a plan that is taken back
@@ -354,9 +386,12 @@ class _Machine(ScheduledRuns, Turnover):
         # After that, so that who waits for what is just being stopped knows it.
         for name in names:
             for each in self._of(name):
-                if self._instances[each].phase not in _SETTLED and self._is_wanted(each):
-                    self._bring_up(each)
+                self._bring_up_if_due(each)
         self._finish_change()
+
+    def _bring_up_if_due(self, each: Id) -> None:
+        if self._instances[each].phase not in _SETTLED and self._is_wanted(each):
+            self._bring_up(each)
 
     def _bring_up(self, each: Id) -> None:
         instance, job = self._instances[each], self._jobs.get(each.process)

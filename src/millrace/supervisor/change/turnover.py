@@ -338,6 +338,15 @@ class Turnover(Draft):
 
     # Words -----------------------------------------------------------------------------------------------------------
 
+    def _is_changing(self) -> bool:
+        """Whether something is being replaced, waited for or taken out for another plan."""
+        pending = self._reload is not None and self._reload.outcome is Outcome.PENDING
+        return (
+            bool(self._rolls)
+            or pending
+            or not {each.process for each in self._instances} <= self._plan.processes.keys()
+        )
+
     def _count(self, name: str) -> int:
         """How many instances there shall be, with those that run beside the wanted ones for a while."""
         wanted, roll = self._wanted.get(name, 0), self._rolls.get(name)

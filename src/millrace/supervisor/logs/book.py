@@ -4,10 +4,11 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 
+from millrace.process.block import Block, parts_of
 from millrace.process.values import Batch, CannotStart, Line, Stream
 from millrace.runtime.clock import Clock
 from millrace.supervisor.health.values import ProbeKind
@@ -16,6 +17,7 @@ from millrace.supervisor.logs.forms import as_json, as_plain, as_text
 from millrace.supervisor.logs.pipeline import Origin, Pipeline, lost_note
 from millrace.supervisor.logs.ring import Ring
 from millrace.supervisor.logs.rotating import RotatingFile
+from millrace.supervisor.logs.run import Run
 from millrace.supervisor.logs.settings import LogFile, LogForm, Logging
 from millrace.supervisor.logs.subscription import Subscription
 from millrace.supervisor.logs.writer import Target, Writer
@@ -120,8 +122,8 @@ class Logs:
         if batch.dropped:
             self._note_loss(each, batch.dropped)
         began_s = time.perf_counter()
-        for start in range(0, len(batch.lines), _SLICE_LINES):
-            self._take(each, batch.lines[start : start + _SLICE_LINES])
+        for lines in _slices(batch.lines):
+            self._take(each, lines)
             if time.perf_counter() - began_s > _SLICE_S:
                 await asyncio.sleep(0)
                 began_s = time.perf_counter()
@@ -171,8 +173,11 @@ class Logs:
     def _rule(self, each: Id) -> Logging:
         return self._processes[each.process].logging
 
-    def _take(self, each: Id, lines: tuple[Line, ...]) -> None:
+    def _take(self, each: Id, lines: Sequence[Line]) -> None:
         """Lines of one stream in a row go through its stages together."""
+        if isinstance(lines, Block):
+            self._feed(each, lines.stream, lines)
+            return
         out = sum(1 for line in lines if line.stream == "stdout")
         if out in (0, len(lines)):
             self._feed(each, lines[0].stream, lines)
@@ -180,7 +185,7 @@ class Logs:
         for stream, run in itertools.groupby(lines, attrgetter("stream")):
             self._feed(each, stream, tuple(run))
 
-    def _feed(self, each: Id, stream: Stream, lines: tuple[Line, ...]) -> None:
+    def _feed(self, each: Id, stream: Stream, lines: Sequence[Line]) -> None:
         pipeline = self._pipeline(each, stream)
         if pipeline is None:
             return
@@ -213,7 +218,7 @@ class Logs:
             found = self._pipelines[each, stream] = Pipeline(origin, rule, self._numbers, seen)
         return found
 
-    def _spread(self, each: Id, stream: Stream, entries: list[Entry]) -> None:
+    def _spread(self, each: Id, stream: Stream, entries: Sequence[Entry]) -> None:
         if not entries:
             return
         rule = self._rule(each)
@@ -231,17 +236,18 @@ class Logs:
             if form is LogForm.PLAIN
             else as_text(entries)
         )
-        self.writers["stdout" if is_json else stream].give(data, data.count(b"\n"))
+        count = len(entries) if isinstance(entries, Run) else data.count(b"\n")
+        self.writers["stdout" if is_json else stream].give(data, count)
         if rule.file is not None:
-            self._write_file(rule.file, data if is_json else as_text(entries, dated=True))
+            self._write_file(rule.file, data if is_json else as_text(entries, dated=True), count)
         for subscription in self._subscriptions:
             if subscription.process in (None, each.process):
                 subscription.hear(entries)
 
-    def _write_file(self, rule: LogFile, data: bytes) -> None:
+    def _write_file(self, rule: LogFile, data: bytes, lines: int) -> None:
         writer = self._files.get(rule)
         if writer is not None:
-            writer.give(data, data.count(b"\n"))
+            writer.give(data, lines)
 
     def _lost_line(self, count: int) -> bytes:
         return self._lost(count, dated=False)
@@ -252,3 +258,12 @@ class Logs:
             stream="stderr", message=lost_note(count),
         )  # fmt: skip
         return as_json([entry], {}) if self._form is LogForm.JSON else as_text([entry], dated=dated)
+
+
+def _slices(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
+    for part in parts_of(lines):
+        if isinstance(part, Block):
+            yield from part.slices(_SLICE_LINES)
+            continue
+        for start in range(0, len(part), _SLICE_LINES):
+            yield part[start : start + _SLICE_LINES]

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from millrace.process.values import Stream
 from millrace.supervisor.logs.entry import Entry, Level
+from millrace.supervisor.logs.run import Run
 
 _encode_lines = msgspec.json.Encoder(enc_hook=str).encode_lines
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -43,26 +44,38 @@ def as_text(entries: Sequence[Entry], *, dated: bool = False) -> bytes:
 
     All entries are of one stream and instance.
     """
+    if isinstance(entries, Run):
+        before = _dated(entries.time, entries.instance, entries.stream) if dated else _named(entries.instance)
+        return _lines(before, entries.text)
     if not entries:
         return b""
     form = _message if any(map(_FIELDS, entries)) else _MESSAGE
     instance, stream = entries[0].instance, entries[0].stream
     if not dated:
-        return _lines(f"{instance} | ", "\n".join(map(form, entries)))
+        return _lines(_named(instance), "\n".join(map(form, entries)))
     # What was read at once has one time, and is written in one piece.
     return b"".join(
-        _lines(f"{_when(time)} {instance} {stream} | ", "\n".join(map(form, same)))
-        for time, same in groupby(entries, _TIME)
+        _lines(_dated(time, instance, stream), "\n".join(map(form, same))) for time, same in groupby(entries, _TIME)
     )
 
 
 def as_plain(entries: Sequence[Entry]) -> bytes:
     """Lines as they were printed."""
+    if isinstance(entries, Run):
+        return _lines("", entries.text)
     return _lines("", "\n".join(map(_message, entries))) if entries else b""
 
 
+def _named(instance: str) -> str:
+    return f"{instance} | "
+
+
+def _dated(time: datetime, instance: str, stream: Stream) -> str:
+    return f"{time.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} {instance} {stream} | "
+
+
 def _lines(before: str, text: str) -> bytes:
-    return f"{before}{text.replace(chr(10), chr(10) + before)}\n".encode("utf-8", "replace")
+    return f"{before}{text.replace(chr(10), chr(10) + before) if before else text}\n".encode("utf-8", "replace")
 
 
 def _message(entry: Entry) -> str:
@@ -75,7 +88,3 @@ def _message(entry: Entry) -> str:
 def _value(value: object) -> str:
     plain = isinstance(value, str) and value and value.isprintable() and not any(sign in value for sign in ' ="')
     return str(value) if plain else _encode(value).decode()
-
-
-def _when(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

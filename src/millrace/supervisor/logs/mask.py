@@ -1,6 +1,6 @@
 """Secrets leave before anything is kept or written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from millrace.supervisor.logs.lowered import Lowered
 from millrace.supervisor.logs.settings import Redaction
@@ -33,14 +33,25 @@ class Masker:
         if not self._rule.known_shapes:
             return texts
         suspects = low.holding(SIGNS)
-        in_key = self._key_lines or low.holding((_BEGIN,))
-        if not suspects and not in_key:
-            return texts
-        texts = list(texts)
-        if in_key:
+        return self._masked(texts, low, suspects) if suspects or self._key_lines else texts
+
+    def whole(self, text: str) -> str:
+        """The same for all the lines of one text, cut only where one of them may hold a secret; there are no own rules."""
+        if not self._rule.enabled:
+            return text
+        low = Lowered.of(text)
+        suspects = low.holding(SIGNS)
+        return "\n".join(self._masked(text.split("\n"), low, suspects)) if suspects or self._key_lines else text
+
+    def _masked(self, texts: list[str], low: Lowered, suspects: Sequence[int]) -> list[str]:
+        before, texts = texts, list(texts)
+        if self._key_lines or any(_BEGIN in low.lines[index] for index in suspects):
             texts = [self._outside_key(text) for text in texts]
         for index in suspects:
             texts[index] = self._shapes.text(texts[index])
+        for index, (old, new) in enumerate(zip(before, texts, strict=True)):
+            if new is not old:
+                low.replace(index, new)  # the level is looked for in what is left
         return texts
 
     def plain(self, text: str) -> str:

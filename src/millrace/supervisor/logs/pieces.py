@@ -21,9 +21,14 @@ class Pieces:
         self._chars = 0
         self._torn = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether the next line is a line of its own, and shown."""
+        return not self._parts and not self._torn
+
     def feed(self, lines: Sequence[Line]) -> list[str]:
         """The texts of the lines that are whole now."""
-        if not self._parts and not self._torn and not any(map(_PARTIAL, lines)):
+        if self.idle and not any(map(_PARTIAL, lines)):
             return list(map(_TEXT, lines))
         found = []
         for line in lines:

@@ -1,10 +1,13 @@
 """The way of what one stream says, from lines to entries: whole lines, joined, masked, read, judged, filtered."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 
 from msgspec import Struct
 
+from millrace.process.block import Block
 from millrace.process.values import Line, Stream
 from millrace.supervisor.logs.entry import RANK, Entry, Level
 from millrace.supervisor.logs.levels import Detector
@@ -12,6 +15,7 @@ from millrace.supervisor.logs.lowered import Lowered
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.logs.multiline import Joiner
 from millrace.supervisor.logs.pieces import Pieces
+from millrace.supervisor.logs.run import Run, plain_entries
 from millrace.supervisor.logs.settings import Filters, JsonLines, Logging
 from millrace.supervisor.logs.structured import read_json
 
@@ -45,14 +49,19 @@ class Pipeline:
         self._detector = Detector(rule.detection)
         self._filters = rule.filters
         self._filtering = rule.filters != Filters()
+        # Where no rule looks at single lines, many go through as one text.
+        own = rule.redaction.enabled and rule.redaction.rules
+        self._looking = bool(self._joiner or self._json or self._filtering or own or self._seen)
 
     @property
     def due_s(self) -> float | None:
         """When `tick` has something to do."""
         return None if self._joiner is None else self._joiner.due_s
 
-    def feed(self, lines: Sequence[Line], now_s: float, at: datetime) -> list[Entry]:
+    def feed(self, lines: Sequence[Line], now_s: float, at: datetime) -> Sequence[Entry]:
         """The entries that are complete now."""
+        if isinstance(lines, Block) and not self._looking and self._pieces.idle:
+            return self._whole(lines, at)
         return self._joined(self._pieces.feed(lines), now_s, at)
 
     def tick(self, now_s: float, at: datetime) -> list[Entry]:
@@ -76,6 +85,15 @@ class Pipeline:
     def _joined(self, texts: list[str], now_s: float, at: datetime) -> list[Entry]:
         return self._entries(texts if self._joiner is None else self._joiner.feed(texts, now_s), at)
 
+    def _whole(self, lines: Block, at: datetime) -> Run:
+        """The same that `_entries` gives, as one text."""
+        first, count = next(self._numbers), len(lines)
+        deque(islice(self._numbers, count - 1), maxlen=0)
+        return Run(
+            self._masker.whole(lines.text), count, first=first, time=at, process=self._origin.process,
+            instance=self._origin.instance, stream=self._origin.stream, detector=self._detector,
+        )  # fmt: skip
+
     def _entries(self, texts: list[str], at: datetime) -> list[Entry]:
         if not texts:
             return []
@@ -92,13 +110,9 @@ class Pipeline:
         return [entry for entry in entries if self._passes(entry)] if self._filtering else entries
 
     def _plain(self, texts: Sequence[str], levels: Sequence[Level], at: datetime) -> list[Entry]:
+        found = zip(islice(self._numbers, len(texts)), texts, levels, strict=True)
         process, instance, stream = self._origin.process, self._origin.instance, self._origin.stream
-        return [
-            Entry(
-                number=number, time=at, level=level, process=process, instance=instance, stream=stream, message=message
-            )
-            for message, level, number in zip(texts, levels, self._numbers, strict=False)
-        ]
+        return plain_entries(found, time=at, process=process, instance=instance, stream=stream)
 
     def _read(self, raw: str, text: str, level: Level, rule: JsonLines, at: datetime) -> Entry:
         """Values are masked one by one, because what hides a secret in the text may break the JSON."""

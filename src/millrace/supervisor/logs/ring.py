@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from millrace.supervisor.logs.entry import Entry
+from millrace.supervisor.logs.run import Run
 
 MAX_CHARS = 1 << 20
 """Of the messages in one ring, besides the number of entries."""
@@ -25,11 +26,11 @@ class Ring:
 
     def extend(self, entries: Sequence[Entry]) -> None:
         """Add, oldest first."""
-        entries = entries[-self._max :]
-        chars = sum(map(len, map(_MESSAGE, entries)))
+        entries = entries.last(self._max) if isinstance(entries, Run) else entries[-self._max :]
+        chars = _chars_of(entries)
         while chars > MAX_CHARS and len(entries) > 1:
             half = len(entries) // 2
-            chars -= sum(map(len, map(_MESSAGE, entries[:half])))
+            chars -= _chars_of(entries[:half])
             entries = entries[half:]
         self._blocks.append((entries, chars))
         self._count += len(entries)
@@ -42,3 +43,7 @@ class Ring:
     def entries(self) -> list[Entry]:
         """Oldest first."""
         return [entry for block, _ in self._blocks for entry in block][-self._max :]
+
+
+def _chars_of(entries: Sequence[Entry]) -> int:
+    return len(entries.text) - len(entries) + 1 if isinstance(entries, Run) else sum(map(len, map(_MESSAGE, entries)))

@@ -51,13 +51,16 @@ def layout(processes: Mapping[str, ProcessPlan]) -> tuple[Sequence[str], Mapping
 
 
 def above(needs: Mapping[str, Iterable[str]]) -> Mapping[str, frozenset[str]]:
-    """For each name, all that need it, directly or through others, where `needs` may run in circles."""
+    """For each name, all that need it, directly or through others. `needs` may run in circles, since instances of several plans
+    live side by side: who stands in one with it is left out, for each would wait for the other to go first.
+    """
     users: dict[str, set[str]] = {}
     for name, others in needs.items():
         users.setdefault(name, set())
         for other in others:
             users.setdefault(other, set()).add(name)
-    return {name: frozenset(_reached(users, name)) for name in users}
+    found = {name: _reached(users, name) for name in users}
+    return {name: frozenset(user for user in all_users if name not in found[user]) for name, all_users in found.items()}
 
 
 def _reached(users: Mapping[str, Iterable[str]], name: str) -> set[str]:

@@ -50,7 +50,7 @@ class Pipeline:
         self._filters = rule.filters
         self._filtering = rule.filters != Filters()
         # Where no rule looks at single lines, many go through as one text.
-        own = rule.redaction.enabled and rule.redaction.rules
+        own = rule.redaction.rules
         self._looking = bool(self._joiner or self._json or self._filtering or own or self._seen)
 
     @property

@@ -49,6 +49,8 @@ PLANS = [
 class Kept:
     """A target that keeps everything."""
 
+    is_file = False
+
     def __init__(self) -> None:
         self.data = b""
 

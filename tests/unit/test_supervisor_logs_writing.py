@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.process.values import Batch, CannotStart, Line
-from millrace.runtime.clock import VirtualClock
+from millrace.runtime.clock import SystemClock, VirtualClock
+from millrace.supervisor.logs.book import PATIENCE_S as PATIENCE_OF_A_CHILD_S
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.rotating import RotatingFile, shifts
 from millrace.supervisor.logs.settings import LogFile
@@ -28,6 +29,8 @@ PATIENCE_S = 30.0
 
 class Slow:
     """A target that takes nothing until it is let."""
+
+    is_file = False
 
     def __init__(self) -> None:
         self.data = b""
@@ -295,3 +298,76 @@ def test_a_log_file_has_the_time_and_a_folder_that_is_not_there_refuses_the_star
         )
 
     asyncio.run(scene())
+
+
+class Disk(Slow):
+    """It goes on only while somebody waits for it."""
+
+    is_file = True
+
+
+class Waiting(SystemClock):
+    """For whoever waits the disk goes on; where there is none, only time does."""
+
+    def __init__(self, *disks: Disk) -> None:
+        self.disks = disks
+        self.waits = 0
+        self.s = 0.0
+
+    def monotonic(self) -> float:
+        return self.s
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits += 1
+        self.s += 0.0 if self.disks else seconds
+        for disk in self.disks:
+            disk.free.set()
+        await asyncio.sleep(0)  # one turn of the loop, no waiting
+
+
+def burst(out: Slow, clock: Waiting, lines: int = 200) -> Logs:
+    """Each line takes a hundredth of the room; closed when it is returned."""
+    plan = plan_from("{global: {log_format: plain}, processes: {web: {command: [x]}}}", {})
+
+    async def scene() -> Logs:
+        book = Logs(plan, clock=clock, targets={"stdout": out, "stderr": out})
+        writer = book.writers["stdout"]
+        writer._max = 1000
+        for number in range(lines):
+            await book.output(WEB, batch(f"{number:09}"))
+        out.free.set()
+        await book.close()
+        return book
+
+    return asyncio.run(scene())
+
+
+def test_a_burst_waits_for_a_disk_and_loses_nothing() -> None:
+    disk = Disk()
+    clock = Waiting(disk)
+    assert burst(disk, clock).writers["stdout"].dropped == 0
+    assert disk.data.split() == [f"{number:09}".encode() for number in range(200)]
+    assert clock.waits > 0
+
+
+def test_a_disk_that_does_not_move_is_waited_for_once() -> None:
+    disk = Disk()
+    clock = Waiting()
+    assert burst(disk, clock).writers["stdout"].dropped > 0
+    assert PATIENCE_OF_A_CHILD_S <= clock.s < 0.1
+
+
+def test_nobody_waits_for_a_reader() -> None:
+    reader, clock = Slow(), Waiting()
+    assert burst(reader, clock).writers["stdout"].dropped > 0
+    assert clock.waits == 0
+
+
+def test_a_descriptor_knows_whether_a_disk_is_behind_it(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with (tmp_path / "log").open("w") as file:
+        assert Descriptor(file.fileno()).is_file
+    assert not Descriptor(writing).is_file
+    os.close(reading)
+    os.close(writing)
+    assert not Descriptor(writing).is_file

@@ -30,6 +30,8 @@ _NUMBER = attrgetter("number")
 _SLICE_LINES = 1000
 _SLICE_S = 0.005  # after so long others get their turn
 _SUPERVISOR = "supervisor"
+PATIENCE_S, _STEP_S = 0.09, 0.002
+"""How long a process that prints waits at the most for a disk, and how often it is looked whether that has caught up."""
 CLOSE_PATIENCE_S = 2.0
 """How long the end waits for a stdout or a file that does not take what is left."""
 
@@ -124,9 +126,20 @@ class Logs:
         began_s = time.perf_counter()
         for lines in _slices(batch.lines):
             self._take(each, lines)
+            await self._catch_up()
             if time.perf_counter() - began_s > _SLICE_S:
                 await asyncio.sleep(0)
                 began_s = time.perf_counter()
+
+    async def _catch_up(self) -> None:
+        """Let files take what they have, so that a burst loses no line; who prints waits so long, and never for a reader."""
+        until_s = self._clock.monotonic() + PATIENCE_S
+        while behind := [writer for writer in (*self.writers.values(), *self._files.values()) if writer.behind]:
+            if self._clock.monotonic() >= until_s:
+                for writer in behind:
+                    writer.give_up()
+                return
+            await self._clock.sleep(_STEP_S)
 
     def closing(self, each: Id) -> None:
         """A run has ended: nothing more is to come that could belong to what waits."""

@@ -31,6 +31,11 @@ class RotatingFile:
         self._began_s = 0.0
         self._open()
 
+    @property
+    def is_file(self) -> bool:
+        """It is."""
+        return True
+
     def write(self, data: bytes) -> None:
         """Append it, to a new file where it is time for one."""
         written = 0

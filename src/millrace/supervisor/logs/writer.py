@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import signal
+import stat
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Event, Thread
@@ -35,6 +36,11 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds."""
+        ...
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a disk takes it, so that waiting a moment helps; a reader may be as slow as it likes."""
         ...
 
 
@@ -71,6 +77,14 @@ class Descriptor:
     def close(self) -> None:
         """It stays open."""
 
+    @property
+    def is_file(self) -> bool:
+        """As it was opened."""
+        try:
+            return stat.S_ISREG(os.fstat(self._number).st_mode)
+        except OSError:
+            return False
+
 
 class Writer:
     """Hands bytes to a target from a thread. Takes up to `max_bytes`, drops the newest lines, and says how many."""
@@ -92,6 +106,7 @@ class Writer:
         self._jammed = False
         self._torn = False
         self._dead = False
+        self._stuck = not target.is_file  # nobody waits for a reader
         self._closed = False
         self._change = Condition()
         self._closing = Event()
@@ -108,6 +123,15 @@ class Writer:
                 return
             self._speak()
             self._put(data, lines)
+
+    @property
+    def behind(self) -> bool:
+        """Whether half of its room is taken, and waiting a moment would help."""
+        return self._size > self._max // 2 and not (self._stuck or self._dead or self._closed)
+
+    def give_up(self) -> None:
+        """It was waited for in vain: it is not `behind` again before it has written something."""
+        self._stuck = True
 
     def close(self, patience_s: float) -> None:
         """Return when everything is written, or after `patience_s` seconds without it. Waits; not for the event loop."""
@@ -138,6 +162,7 @@ class Writer:
         # In the background of a terminal that stops who writes (`stty tostop`), writing goes on. In this thread alone, since
         # a child inherits what the main thread blocks.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        is_file = self._target.is_file
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._waiting or self._closed)
@@ -150,6 +175,7 @@ class Writer:
             finally:
                 with self._change:
                     self._size -= sum(len(data) for data, _ in chunks)
+                    self._stuck = not is_file
                     crowded = self._size > self._max // 4
             if not crowded:
                 self._closing.wait(GATHER_S)

@@ -1,10 +1,11 @@
 import asyncio
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.process.output import Outlet, Splitter, Tail
+from millrace.process.output import Outlet, Reader, Splitter, Tail
 from millrace.process.values import Batch, Line
 
 
@@ -107,6 +108,72 @@ def test_a_sink_that_fails_is_told_what_it_missed():
         assert batches == [Batch((Line("stdout", "a"),), 0), Batch((Line("stdout", "b"),), 1)]
 
     asyncio.run(scene())
+
+
+class CountingReader(Reader):
+    """It counts how often it went on after a pause."""
+
+    pauses = 0
+
+    def _go_on(self):
+        self.pauses += self._pause is not None
+        super()._go_on()
+
+    @property
+    def is_done_or_pauses(self):
+        return self.ended.is_set() or self._pause is not None
+
+
+async def burst(sink, lines=200_000):
+    """Read what a thread writes at once, which is many times what the outlet takes; gives the reader."""
+    reading, writing = os.pipe()
+
+    def write():
+        with open(writing, "wb") as pipe:  # noqa: PTH123  a descriptor
+            pipe.writelines(b"%09d\n" % number for number in range(lines))
+
+    outlet = Outlet(sink, max_chars=2_000_000)
+    reader = CountingReader(reading, Splitter("stdout", 1000), Tail(10, 1000), outlet)
+    sink.reader = reader
+    await asyncio.gather(asyncio.to_thread(write), reader.ended.wait())
+    await outlet.close()
+    return reader
+
+
+def test_a_burst_stays_in_the_pipe_while_the_sink_is_busy(monkeypatch):
+    monkeypatch.setattr("millrace.process.output.PAUSE_S", 60.0)
+
+    class Busy:
+        reader = None
+        taken, dropped = 0, 0
+
+        async def __call__(self, batch):
+            self.taken += len(batch.lines)
+            self.dropped += batch.dropped
+            while not self.reader.is_done_or_pauses:
+                await asyncio.sleep(0)  # one turn of the loop, no waiting
+
+    busy = Busy()
+    reader = asyncio.run(burst(busy))
+    assert (busy.taken, busy.dropped) == (200_000, 0)
+    assert reader.pauses > 1
+
+
+def test_a_sink_that_does_not_come_back_is_waited_for_once(monkeypatch):
+    monkeypatch.setattr("millrace.process.output.PAUSE_S", 0.0)
+
+    class Gone:
+        reader = None
+        dropped = 0
+
+        async def __call__(self, batch):
+            self.dropped += batch.dropped
+            await self.reader.ended.wait()
+
+    gone = Gone()
+    reader = asyncio.run(burst(gone))
+    assert gone.dropped > 0
+    assert reader.pauses == 1
 
 
 @given(

@@ -1,13 +1,14 @@
 """What a child says: bytes into lines, the last of them kept, all of them handed to a sink that may be slow.
 
-Reading never waits for the sink: a child must not be blocked by whoever looks at it. Memory is bounded everywhere.
+Reading waits for the sink for PAUSE_S at the most, and only for one that fetched something since: a burst is not lost then, and
+a child is not blocked by whoever looks at it. Memory is bounded everywhere.
 """
 
 import asyncio
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from millrace.process.block import Block, Lines, any_transient, chars_of
 from millrace.process.values import Batch, Line, Sink, Stream
@@ -16,6 +17,7 @@ from millrace.telemetry.logs import logger
 log = logger("process")
 
 CHUNK_BYTES = 64 * 1024  # the capacity of a pipe on Linux (pipe(7))
+PAUSE_S = 0.09
 _ENDS = re.compile(rb"\r\n|\n|\r")
 _LINE_CHARS = 64  # an empty line occupies memory too
 
@@ -171,6 +173,7 @@ class Outlet:
         self._dropped = 0
         self._closed = False
         self._failed = False
+        self._relieved: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None  # from the first line on: many children never say anything
 
@@ -204,6 +207,15 @@ class Outlet:
             self._lines.append(taken)
 
     @property
+    def crowded(self) -> bool:
+        """Whether half of its room is taken."""
+        return self._chars > self._max_chars // 2
+
+    def relieved(self, call: Callable[[], None]) -> None:
+        """Call this once, when the sink has fetched what waits."""
+        self._relieved.append(call)
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to close, as nothing was ever said."""
         return self._task is None
@@ -232,6 +244,9 @@ class Outlet:
             batch = Batch(self._lines, lost)
             lost, self._dropped = self._dropped, 0
             self._lines, self._chars = Lines(), 0
+            calls, self._relieved = self._relieved, []
+            for call in calls:
+                call()
             if not await self._hand_over(batch):
                 lost += batch.dropped + len(batch.lines)
         await self._hand_over(Batch((), lost))
@@ -261,6 +276,8 @@ class Reader:
         self._outlet = outlet
         self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._waits = False  # for the sink, or waited for it in vain
         self._loop.add_reader(descriptor, self._readable)
 
     def close(self) -> None:
@@ -280,12 +297,31 @@ class Reader:
         self._give(self._splitter.feed(chunk))
         if not chunk:
             self._end()
+        elif self._outlet is not None and self._outlet.crowded and not self._waits:
+            # A burst stays in the pipe for a moment rather than be lost; who prints is never held up for longer.
+            self._waits = True
+            self._outlet.relieved(self._relieved)
+            self._loop.remove_reader(self._descriptor)
+            self._pause = self._loop.call_later(PAUSE_S, self._go_on)
         return bool(chunk)
+
+    def _relieved(self) -> None:
+        self._waits = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+            if not self.ended.is_set():
+                self._loop.add_reader(self._descriptor, self._readable)
 
     def _end(self) -> None:
         if self.ended.is_set():
             return
         self._loop.remove_reader(self._descriptor)
+        if self._pause is not None:
+            self._pause.cancel()
         os.close(self._descriptor)
         self._give(list(self._splitter.finish()))
         self.ended.set()

@@ -4,6 +4,7 @@ Usage: python bench/run.py [overhead] [ladder] [film] [queue] [supervise] [--run
 """
 
 import argparse
+import compileall
 import os
 import platform
 import sys
@@ -55,6 +56,8 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=[])
     parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args()
+    # As `make install` leaves it: where bytecode is not kept, every start would compile what was edited since.
+    compileall.compile_dir(ROOT / "src", quiet=1)
     for name in given.sections or SECTIONS:
         with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
             text = SECTIONS[name](Path(folder), given.runs)

@@ -48,3 +48,21 @@ def test_an_ffmpeg_is_taken_by_whatever_name(tmp_path):
     asyncio.run(ffmpeg.check(tmp_path / "linked"))
     asyncio.run(ffmpeg.check(script(tmp_path, f'exec {imageio_ffmpeg.get_ffmpeg_exe()} "$@"')))
     asyncio.run(ffmpeg.check(None))
+
+
+def test_the_one_of_the_package_is_found_without_running_it(monkeypatch):
+    wanted = imageio_ffmpeg.get_ffmpeg_exe()
+    monkeypatch.setattr("subprocess.Popen", None)
+    ffmpeg._of_the_package.cache_clear()
+    assert str(ffmpeg.binary(None)) == wanted
+
+
+def test_where_the_package_has_none_that_of_the_system_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ffmpeg._of_the_package.cache_clear()
+    with pytest.raises(SettingError, match="cannot find FFmpeg: the package has none"):
+        ffmpeg.binary(None)
+    script(tmp_path, "exit 0").rename(tmp_path / "ffmpeg")
+    assert ffmpeg.binary(None) == tmp_path / "ffmpeg"
+    ffmpeg._of_the_package.cache_clear()

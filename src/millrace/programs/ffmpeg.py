@@ -46,6 +46,8 @@ def _of_the_package() -> Path:
         for found in (Path(folder) / "binaries").glob("ffmpeg-*"):
             if os.access(found, os.X_OK):
                 return found
+    if (own := shutil.which("ffmpeg")) is not None:  # of a platform for which the package has none
+        return Path(own).absolute()
     raise SettingError("cannot find FFmpeg: the package has none for this platform; set MILLRACE_FFMPEG")
 
 

@@ -13,8 +13,6 @@ from millrace.store.open import is_server
 
 OLDEST_POSTGRES = 130_000
 SKEW_S = 2.0
-CONNECTIONS_OF_A_MASTER = 10
-"""Two kinds of four connections, and two for notices and what is quick (store/postgres/connection.py)."""
 
 
 def checks(settings: MasterSettings) -> Mapping[str, Look]:
@@ -143,11 +141,14 @@ class _Postgres:
         return _version(await self._ask("SELECT max(version) FROM schema_migrations"), "millrace.store.postgres")
 
     async def _connections(self) -> str:
+        from millrace.store.postgres.connection import CONNECTIONS  # noqa: PLC0415  only where it is used
+
+        needed = 2 * CONNECTIONS + 2  # of both kinds, and one each for notices and for what is quick
         most = int(await self._ask("SHOW max_connections"))
         used = int(await self._ask("SELECT count(*) FROM pg_stat_activity"))
         text = f"{used} of {most} in use"
-        if most - used < CONNECTIONS_OF_A_MASTER:
-            raise warning(text, f"a master takes up to {CONNECTIONS_OF_A_MASTER}; raise max_connections")
+        if most - used < needed:
+            raise warning(text, f"a master takes up to {needed}; raise max_connections")
         return text
 
     async def _clock(self) -> str:

@@ -114,11 +114,9 @@ class Engine:
     def _listed(self, option: str, wanted: Sequence[str]) -> Look:
         async def look() -> str:
             said = await self._run(option)
-            words = {
-                word
-                for line in said.stdout.splitlines()
-                for word in line.replace(",", " ").split()[1 : 2 + line.count(",") + 1]
-            }
+            # Flags, then the name or several with commas between them.
+            columns = [line.split() for line in said.stdout.splitlines()]
+            words = {name for row in columns if len(row) > 1 for name in row[1].split(",")}
             gone = [name for name in wanted if name not in words]
             if not words:
                 raise skipped("it does not tell")

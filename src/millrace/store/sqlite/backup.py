@@ -1,6 +1,7 @@
 """A copy of an embedded database, page by page while a master writes to it."""
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ class SqliteCopier:
                 part.rename(self._path)
                 _sync(self._path.parent)
             except OSError as error:
-                kind = StoreFullError if error.errno in (28, 122) else StoreUnavailableError
+                kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreUnavailableError
                 raise kind(f"cannot restore to {self._path}: {error.strerror or error}") from error
             finally:
                 part.unlink(missing_ok=True)

@@ -307,11 +307,12 @@ def test_instances_are_replaced_in_turn_after_a_question_and_the_events_say_so(t
         await desk.press("e", "y", "4")
         await desk.shows("web-0 stopping: is replaced by a new one", "web is replaced")
         lines = desk.screen.splitlines()
-        stops, (up,) = (
+        stops, ups = (
             [index for index, line in enumerate(lines) if words in line]
             for words in ("is replaced by a new one", "web-0 running, ready")
         )
-        assert stops[0] < up < stops[1], "the second goes when the first is back"
+        # A view that was quick shows the first start of web-0, too.
+        assert any(stops[0] < up < stops[1] for up in ups), "the second goes when the first is back"
         assert not before & {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]}
 
     drive(tmp_path, body)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from millrace.domain.chain import Block, Break, Check, Head, follow, seal
+from millrace.domain.chain import Block, Break, Check, Head, follow, oldest_kept, seal
 
 
 def a_chain(count: int) -> tuple[Head, list[Block]]:
@@ -73,3 +73,20 @@ def test_what_is_sealed_cannot_move_from_one_field_to_the_next() -> None:
         before=moved.before, number=2, at_ms=moved.at_ms, block_id=moved.id, body=moved.body
     ) == last.seal, "under the same seal"  # fmt: skip
     assert fault(head, [blocks[0], moved]) == Break(number=2, why="it was changed")
+
+
+@pytest.mark.parametrize(
+    ("times", "oldest"),
+    [
+        ([], 3),
+        ([(3, 10), (4, 11), (5, 99)], 5),
+        ([(3, 10), (4, 11), (5, 12), (6, 13), (7, 14), (8, 15), (9, 16)], 9),
+        ([(3, 10), (4, 60), (5, 12)], 4),
+        ([(3, 10), (5, 12)], 4),
+        ([(5, 12)], 3),
+    ],
+)  # fmt: skip
+def test_what_is_old_goes_but_not_beyond_what_is_missing_nor_the_last(
+    times: list[tuple[int, int]], oldest: int
+) -> None:
+    assert oldest_kept(Head(number=9, oldest=3), times, before_ms=50) == oldest

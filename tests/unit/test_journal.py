@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from millrace.domain.chain import pack, unpack
 from millrace.runtime.clock import VirtualClock
 from millrace.scheduler import journal
-from millrace.scheduler.journal import Journal, pack, unpack
+from millrace.scheduler.journal import Journal
 from millrace.store.store import Store, StoreUnavailableError
 
 
@@ -63,6 +64,27 @@ def test_an_entry_is_told_when_it_is_written_and_what_comes_meanwhile_makes_the_
         desk.paper.go.set()
         await asyncio.gather(first, *others)
         assert list(desk.paper.blocks.values()) == [[b"1"], [b"2", b"3"]]
+
+    run(work())
+
+
+def test_entries_that_nobody_waits_for_are_gathered() -> None:
+    async def work() -> None:
+        desk = Desk()
+        desk.paper.go.set()
+        desk.journal.add(b"1")
+        desk.journal.add(b"2")
+        await turn()
+        assert desk.paper.tries == []
+        await desk.clock.advance(journal.GATHER_S)
+        assert list(desk.paper.blocks.values()) == [[b"1", b"2"]]
+        desk.journal.add(b"3")
+        await desk.journal.note(b"4")  # whoever waits takes them along
+        assert list(desk.paper.blocks.values()) == [[b"1", b"2"], [b"3", b"4"]]
+        await desk.journal.written()
+        desk.journal.add(b"5")
+        await desk.journal.stop()
+        assert list(desk.paper.blocks.values())[2:] == [[b"5"]]
 
     run(work())
 

@@ -5,7 +5,8 @@ A seal is SHA-256 over the seal before (32 bytes), the number and the time (8 by
 body. Who can write to the database can seal everything anew; only a head that was kept elsewhere shows that.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from msgspec import Struct
@@ -53,6 +54,37 @@ def follow(head: Head, *, at_ms: int, block_id: bytes, body: bytes) -> Block:
     return Block(number=number, at_ms=at_ms, id=block_id, body=body, before=head.seal, seal=sealed)
 
 
+def oldest_kept(head: Head, times: Iterable[tuple[int, int]], before_ms: int) -> int:
+    """The first block to keep when what was written before a moment goes; `times` are numbers and times from the oldest on.
+
+    It stops at the last block, at one that is not old (a clock may have jumped back after it), and where one is missing: what
+    somebody has taken out must not look as if its time had come.
+    """
+    oldest = head.oldest
+    for number, at_ms in times:
+        if number != oldest or at_ms >= before_ms or number >= head.number:
+            break
+        oldest += 1
+    return oldest
+
+
+def pack(entries: Sequence[bytes]) -> bytes:
+    """The body of a block: a line for each entry."""
+    return zlib.compress(b"\n".join(entries), 1)
+
+
+def unpack(body: bytes) -> list[bytes]:
+    """The entries of a block.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return zlib.decompress(body).split(b"\n")
+    except zlib.error as error:
+        raise ValueError("cannot read a block of the audit trail: it is damaged") from error
+
+
 class Check:
     """Goes along a chain, from its oldest block on."""
 
@@ -73,8 +105,12 @@ class Check:
     def end(self) -> Break | None:
         """Every block was there to be looked at; what became of it."""
         last = self._next - 1
-        if self.broken is None and (last != self._head.number or (last and self._before not in (self._head.seal, None))):
-            self.broken = Break(number=last + 1, why=f"the chain ends at {last}, and its head is at {self._head.number}")
+        if self.broken is None and (
+            last != self._head.number or (last and self._before not in (self._head.seal, None))
+        ):
+            self.broken = Break(
+                number=last + 1, why=f"the chain ends at {last}, and its head is at {self._head.number}"
+            )
         return self.broken
 
     def _fault(self, block: Block) -> Break | None:

@@ -1,12 +1,11 @@
 """The audit trail of a farm: what is noted at once goes into one block, and whoever noted it waits until that is on the disk."""
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from random import Random
 
-from millrace.domain.chain import ID_BYTES
+from millrace.domain.chain import ID_BYTES, pack
 from millrace.runtime.backoff import Backoff
 from millrace.runtime.clock import Clock
 from millrace.store.store import Store, StoreError
@@ -16,6 +15,8 @@ log = logger("audit")
 
 MOST_WAITING = 20_000
 PAUSES = Backoff(base_s=0.2, cap_s=5.0)
+GATHER_S = 0.05
+"""How long entries that nobody waits for are gathered."""
 _LAST_TRY_S = 5.0
 
 
@@ -31,28 +32,38 @@ class Journal:
         self._chance = chance
         self._waiting: list[bytes] = []
         self._callers: list[asyncio.Future[None]] = []  # those who wait for it
+        self._awaited = asyncio.Event()  # somebody waits for what is gathered
         self._refused = False
         self._worker: asyncio.Task[None] | None = None
         self.lost = 0
 
-    def note(self, entry: bytes) -> Awaitable[None]:
-        """Take one entry, a JSON document without a line break; wait for what this gives before telling of the change."""
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def add(self, entry: bytes) -> None:
+        """Take one entry, a JSON document without a line break, which is written in the next GATHER_S."""
         if len(self._waiting) >= MOST_WAITING:
             self._lose(entry)
-            told.set_result(None)
-            return told
+            return
         self._waiting.append(entry)
-        if self._refused:
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work(), name="audit-journal")
+
+    def note(self, entry: bytes) -> Awaitable[None]:
+        """As `add`, at once: wait for what this gives before telling of the change."""
+        self.add(entry)
+        return self.written()
+
+    def written(self) -> "asyncio.Future[None]":
+        """Done when all that was taken is written, or the store refuses it for now."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._refused or not self._waiting:
             told.set_result(None)
         else:
             self._callers.append(told)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work(), name="audit-journal")
+            self._awaited.set()
         return told
 
     async def stop(self) -> None:
         """Write what waits; what the store does not take now goes to the log."""
+        self._awaited.set()
         if self._worker is not None and not self._worker.done():
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._worker, _LAST_TRY_S)
@@ -62,6 +73,8 @@ class Journal:
 
     async def _work(self) -> None:
         while self._waiting:
+            await self._clock.wait_event(self._awaited, GATHER_S)
+            self._awaited.clear()
             # What is noted from here on belongs to the next block.
             batch, callers, self._callers = tuple(self._waiting), self._callers, []
             await self._write(pack(batch), callers)
@@ -90,23 +103,6 @@ class Journal:
     def _lose(self, entry: bytes) -> None:
         self.lost += 1
         log.error("audit.unwritten", entry=entry.decode(errors="replace"), lost=self.lost)
-
-
-def pack(entries: Sequence[bytes]) -> bytes:
-    """The body of a block: a line for each entry."""
-    return zlib.compress(b"\n".join(entries), 1)
-
-
-def unpack(body: bytes) -> list[bytes]:
-    """The entries of a block.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        return zlib.decompress(body).split(b"\n")
-    except zlib.error as error:
-        raise ValueError("cannot read a block of the audit trail: it is damaged") from error
 
 
 def _tell(callers: Iterable["asyncio.Future[None]"]) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
-from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from millrace.domain.chain import Block, Head, follow
+from millrace.domain.chain import Block, Head, follow, oldest_kept
 from millrace.store import rows
 from millrace.store.postgres.connection import Session
 
@@ -30,6 +30,8 @@ async def audit_before(session: Session, number: int, limit: int) -> Sequence[Bl
 
 
 async def forget_audit(session: Session, before_ms: int, limit: int) -> None:
-    await session.one("lock_audit_head")
-    await session.run("forget_audit_blocks", before_ms, limit)
-    await session.run("note_oldest_audit_block")
+    head = rows.head(await session.one("lock_audit_head"))
+    oldest = oldest_kept(head, await session.all("audit_times", head.oldest, limit), before_ms)
+    if oldest > head.oldest:
+        await session.run("forget_audit_blocks", oldest)
+        await session.run("move_audit_oldest", oldest)

@@ -21,12 +21,11 @@ SELECT number, at, id, body, before, seal FROM audit_blocks WHERE number > $1 OR
 -- name: audit_blocks_before
 SELECT number, at, id, body, before, seal FROM audit_blocks WHERE number < $1 ORDER BY number DESC LIMIT $2
 
--- name: forget_audit_blocks
--- The oldest ones, as far as each is old, but never the last: a clock that jumped back must not make a gap.
-DELETE FROM audit_blocks WHERE number < least(
-  (SELECT oldest + $2 FROM audit_head), (SELECT number FROM audit_head),
-  (SELECT number FROM audit_blocks WHERE at >= $1 ORDER BY number LIMIT 1)
-)
+-- name: audit_times
+SELECT number, at FROM audit_blocks WHERE number >= $1 ORDER BY number LIMIT $2
 
--- name: note_oldest_audit_block
-UPDATE audit_head SET oldest = (SELECT min(number) FROM audit_blocks) WHERE EXISTS (SELECT 1 FROM audit_blocks)
+-- name: forget_audit_blocks
+DELETE FROM audit_blocks WHERE number < $1
+
+-- name: move_audit_oldest
+UPDATE audit_head SET oldest = $1

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from millrace.domain.chain import Block, Head, follow
+from millrace.domain.chain import Block, Head, follow, oldest_kept
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
 
@@ -29,5 +29,8 @@ def audit_before(session: Session, number: int, limit: int) -> Sequence[Block]:
 
 
 def forget_audit(session: Session, before_ms: int, limit: int) -> None:
-    session.run("forget_audit_blocks", before_ms, limit)
-    session.run("note_oldest_audit_block")
+    head = rows.head(session.one("lock_audit_head"))
+    oldest = oldest_kept(head, session.all("audit_times", head.oldest, limit), before_ms)
+    if oldest > head.oldest:
+        session.run("forget_audit_blocks", oldest)
+        session.run("move_audit_oldest", oldest)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from millrace.api.master import Master
 from millrace.api.query import choice, labels
 from millrace.api.uploads import check_arrived
-from millrace.api.views import job_detail, job_view
+from millrace.api.views import accepted_view, job_detail, job_view
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Job
 from millrace.domain.states import State
@@ -56,9 +56,7 @@ async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     )
     if submitted.fresh is None:
         return await detail(master, await find_job(master.farm.store, submitted.id))
-    # Nothing has happened to a new job but its acceptance, so nothing needs to be read.
-    job, first = submitted.fresh
-    return job_detail(job, attempts=(), outputs=(), transitions=(first,), facts=None)
+    return accepted_view(*submitted.fresh)
 
 
 def _of_tenant(master: Master, request: JobRequest) -> JobRequest:

@@ -13,6 +13,13 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+WHOLE = "millrace.http.response.whole"
+"""The type of a message that ASGI does not know: a whole answer at once, for servers that have this name among the extensions
+in the scope. It holds `status`, `shared` (a tuple of headers that many answers have in common), `headers` that are this
+answer's own, and `body`; the length is said by the server.
+"""
 
 B = TypeVar("B")
 D = TypeVar("D")

@@ -132,7 +132,11 @@ class Edge(Generic[C]):
         before: object = None
         detail = ""
         try:
-            route, call = await self._known(scope, headers, receive, sender)
+            while route is None or call is None:
+                try:
+                    route, call = self._admit(scope, headers, receive, sender)
+                except UnfamiliarError as error:
+                    await self._learn(error)
             context = self._context if not call.tenant else self._of_tenant(call.tenant)
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
@@ -202,18 +206,12 @@ class Edge(Generic[C]):
             raise AssertionError("this server has no tenants")
         return self._within(self._context, tenant)
 
-    async def _known(
-        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
-    ) -> tuple[_Ready[C], Call[Any]]:
-        """As `_admit`; a key that has not been asked for lately is looked up first."""
-        while True:
-            try:
-                return self._admit(scope, headers, receive, sender)
-            except UnfamiliarError as error:
-                keys = self._rules().keys
-                if keys is None:
-                    raise
-                await keys.learn(error)
+    async def _learn(self, error: UnfamiliarError) -> None:
+        """Look up a key that has not been asked for lately."""
+        keys = self._rules().keys
+        if keys is None:
+            raise error
+        await keys.learn(error)
 
     def _admit(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"

@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from millrace.store.queries import load_queries
+from millrace.store.rows import to_datetime
 from millrace.store.store import StoreError, StoreFullError, StoreUnavailableError
 
 QUERIES = load_queries("millrace.store.sqlite")
@@ -65,7 +66,7 @@ def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
 class Session:
     """Named SQL on a connection within one transaction, whose time stands still at `now_ms`."""
 
-    __slots__ = ("_connection", "_execute", "_sql", "changed", "dry", "heads", "now_ms", "queued")
+    __slots__ = ("_connection", "_execute", "_sql", "changed", "dry", "heads", "now", "now_ms", "queued")
 
     def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
         self._connection = connection
@@ -73,6 +74,7 @@ class Session:
         self._execute = connection.cursor().execute
         self._sql = sql
         self.now_ms = now_ms
+        self.now = to_datetime(now_ms)
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
         self.heads: dict[int, deque[tuple[int, int, int, int]]] = {}  # what claims have read of each class

@@ -208,8 +208,7 @@ async def body_pieces(receive: Receive, headers: Mapping[bytes, bytes], limit: i
 
 async def whole_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     """A whole body of at most `limit` bytes."""
-    length = headers.get(b"content-length")
-    if length is not None and (declared_length(headers) or 0) > limit:
+    if (declared_length(headers) or 0) > limit:
         raise too_large(limit)
     # Most bodies come in one message; they take no detour through a generator.
     message = await receive()

@@ -236,7 +236,7 @@ class _Json(_Form):
                 return text
         room, event, clean = self.parts(record)
         line = {
-            "time": _moment(record.created),
+            "time": _moment(int(record.created * 1000)),
             "level": level,
             "room": room,
             "event": event,
@@ -259,7 +259,7 @@ class _Json(_Form):
         if self.redactor.suspects(text):
             return None
         comma = "," if len(text) > 2 else ""
-        return f'{{"time":"{_moment(at_s)}",{_opening(level, room, event)}{comma}{text[1:]}'
+        return f'{{"time":"{_moment(int(at_s * 1000))}",{_opening(level, room, event)}{comma}{text[1:]}'
 
 
 def _unreserved(fields: Mapping[str, object] | Struct) -> Mapping[str, object] | Struct:
@@ -280,14 +280,10 @@ def _opening(level: str, room: str, event: str) -> str:
     return _encode({"level": level, "room": room, "event": event})[1:-1]
 
 
-def _moment(at_s: float) -> str:
-    second = int(at_s)
-    return f"{_second(second)}.{int((at_s - second) * 1000):03}+00:00"
-
-
-@lru_cache(maxsize=2)
-def _second(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+@lru_cache(maxsize=8)
+def _moment(at_ms: int) -> str:
+    """Many lines are of the same millisecond."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 class _Text(_Form):

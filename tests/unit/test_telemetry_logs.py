@@ -172,12 +172,23 @@ def test_the_fields_of_a_shape_are_written_like_any_others(stream, form, around,
     first, second = stream.getvalue().splitlines()
     assert SECRET not in first
     if form == "json":
+        assert (": " in first) == (": " in second)  # one spelling of JSON within a line, and for both
         first, second = json.loads(first), json.loads(second)
         assert first.pop("time")[:10] == second.pop("time")[:10]
         assert first == second
         assert first.get("time_", "mine") == "mine"
     else:
         assert first.partition(" ")[2] == second.partition(" ")[2]
+
+
+@pytest.mark.usefixtures("listeners")
+def test_a_value_that_is_known_to_be_secret_is_found_where_nothing_else_tells(stream):
+    configure(form="json", stream=stream, secrets=["plain-words-77"])
+    for fields in ({"path": "/films/plain-words-77"}, Shape("/films/plain-words-77")):
+        log.frequent("room.often", fields)
+        log.info("room.often", path="/films/plain-words-77")
+    assert "plain-words-77" not in stream.getvalue()
+    assert stream.getvalue().count(f"/films/{MASK}") == 4
 
 
 @pytest.mark.usefixtures("listeners")

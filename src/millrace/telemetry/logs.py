@@ -187,7 +187,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def _flush_soon(self) -> None:
         if self._asked is not None and self._asked.is_running():
-            return
+            return  # it will write this line too, also where another thread has made it
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -277,7 +277,7 @@ def _mapping(fields: Mapping[str, object] | Struct) -> Mapping[str, object]:
 @lru_cache(maxsize=256)
 def _opening(level: str, room: str, event: str) -> str:
     """What all lines of an event share."""
-    return _encode({"level": level, "room": room, "event": event})[1:-1]
+    return _encode_quickly({"level": level, "room": room, "event": event})[1:-1].decode()
 
 
 @lru_cache(maxsize=8)

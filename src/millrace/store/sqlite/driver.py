@@ -134,9 +134,7 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    def _write(
-        self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1
-    ) -> "asyncio.Future[T]":
+    def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
         return self._writer.submit(unit, gather_s=gather_s, weight=weight)

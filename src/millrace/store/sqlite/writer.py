@@ -68,9 +68,7 @@ class Writer:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
-    def submit(
-        self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1
-    ) -> "asyncio.Future[T]":
+    def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
         """Run a unit in the next batch; what is returned is done when it is on the disk.
 
         A unit that nobody is in a hurry for may wait `gather_s` seconds for others to share its commit. `weight` is how

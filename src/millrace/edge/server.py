@@ -143,7 +143,9 @@ class Edge(Generic[C]):
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
             if self._audit is not None:
-                await note.begin(route, context, call)
+                note.begin(route, context, call)
+                if route.watch is not None:
+                    await note.look_before(route.watch)
             reply = await route.handler(context, call)
             await note.write(_status_of(route, reply), reply=reply)
             await sender.reply(route.status, reply)
@@ -284,11 +286,13 @@ class _Note:
         self._call: Call[Any] | None = None
         self._before: object = None
 
-    async def begin(self, route: _Ready[Any], context: Any, call: Call[Any]) -> None:
-        """The request is whole and may be answered: see what it is going to change."""
+    def begin(self, route: _Ready[Any], context: Any, call: Call[Any]) -> None:
+        """The request is whole and may be answered."""
         self._route, self._context, self._call = route, context, call
-        if route.watch is not None:
-            self._before = await self._look(route.watch)
+
+    async def look_before(self, watch: Callable[[Any, Call[Any]], object]) -> None:
+        """See what it is going to change."""
+        self._before = await self._look(watch)
 
     async def write(self, status: int, *, reply: object = None, detail: str = "") -> None:
         """It was answered so, or refused because of `detail`; returns when that is kept."""

@@ -31,16 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 def write_access_log(served: Served) -> None:
     """One event for each answer that is worth a line; no query and no header, for they may hold secrets."""
-    log.frequent(
-        "api.request",
-        request_id=served.request_id,
-        method=served.method,
-        path=served.path,
-        status=served.status,
-        seconds=round(served.seconds, 6),
-        caller=served.caller,
-        client=served.client,
-    )
+    log.frequent("api.request", served)
 
 
 class App:

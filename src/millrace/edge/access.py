@@ -39,6 +39,7 @@ def grants(role: Role, tenant: str = "") -> frozenset[Access]:
     return GRANTS[role] - {Access.INSPECT} if role in OF_TENANTS else frozenset()
 
 
+_NOTHING: Mapping[str, Any] = {}
 PEER, SUBJECT = "peer", "subject"
 """Where, in the `state` of an ASGI scope, a server puts who the kernel says is there (a `Peer`), or a verified certificate (its
 subject, as a tuple of texts such as `CN=ci`: a comma in one must not make two)."""
@@ -133,7 +134,7 @@ def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
     Raises:
         RefusalError: from elsewhere, also from where that cannot be told.
     """
-    peer = scope.get("state", {}).get(PEER)
+    peer = scope.get("state", _NOTHING).get(PEER)
     if peer is not None:
         if _role_of(rules, peer) is None:
             raise RefusalError(
@@ -153,7 +154,7 @@ def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
 
 def identify(rules: Rules, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Caller | None:
     """Who asks: the peer on a unix socket, who shows a key, else the holder of a client certificate; None for a stranger."""
-    state = scope.get("state", {})
+    state = scope.get("state", _NOTHING)
     peer = state.get(PEER)
     if peer is not None:
         role = _role_of(rules, peer)

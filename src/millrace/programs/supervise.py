@@ -53,9 +53,8 @@ class Watcher:
             log.info("supervisor.gone", instance=str(each))
             return
         fields = {"reason": instance.reason} if instance.reason else {}
-        log.frequent(
-            "supervisor.changed", instance=str(each), phase=instance.phase.value, ready=instance.ready, **fields
-        )
+        said = {"instance": str(each), "phase": instance.phase.value, "ready": instance.ready, **fields}
+        log.frequent("supervisor.changed", said)
 
     def told_to_end(self, keeper: Keeper) -> None:
         """A signal asks to end, perhaps again."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 
-from millrace.programs.control_doors import ControlDoors, ControlSettings
+from millrace.programs.control_doors import ControlDoors
+from millrace.programs.control_settings import ControlSettings
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor

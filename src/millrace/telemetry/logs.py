@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal, TextIO
 
 import msgspec
@@ -30,7 +30,6 @@ Format = Literal["json", "text"]
 ROOT = "millrace"
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _RESERVED = frozenset({"time", "level", "room", "event"})
 _PLAIN = logging.LogRecord("", logging.INFO, "", 0, "%s", (), None).__dict__
 """What a record must have, whoever formats it; making one anew looks up a thread, a process and a file each time."""
@@ -230,7 +229,7 @@ class _Json(_Form):
         line = _line(record.created, level, *self.parts(record))
         if record.exc_info is not None:
             line["exception"] = self.redactor.text(self.formatException(record.exc_info))
-        return _encode(line)
+        return _encoder().encode(line)
 
     def quick(self, at_s: float, level: str, room: str, event: str, fields: Mapping[str, object]) -> str | None:
         """The line as it is, where nothing in it even looks like a secret: most lines, and all of the access log at a busy
@@ -254,6 +253,11 @@ def _line(at_s: float, level: str, room: str, event: str, fields: Mapping[str, o
         "event": event,
         **fields,
     }
+
+
+@cache
+def _encoder() -> "json.JSONEncoder":
+    return json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 @lru_cache(maxsize=2)

@@ -7,8 +7,8 @@ from millrace.runtime.clock import Clock
 from millrace.supervisor.change.difference import Difference, difference
 from millrace.supervisor.change.watching import watch
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import PlanError
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.plans.findings import PlanError
 from millrace.supervisor.state import Event, Replanned
 from millrace.telemetry.logs import logger
 

@@ -7,7 +7,7 @@ from millrace.edge.refusal import RefusalError, not_found
 from millrace.supervisor.control.processes import MAX_WAIT_S, WAIT_S
 from millrace.supervisor.control.supervisor import Supervisor, conflict
 from millrace.supervisor.control.views import difference_view, reload_view
-from millrace.supervisor.plan_document import PlanError
+from millrace.supervisor.plans.findings import PlanError
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.supervise import ReloadView
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from millrace.supervisor import plan_document
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import Finding, PlanError, plan_from
-from millrace.supervisor.plans.sources import gather
+from millrace.supervisor.plans import sources
+from millrace.supervisor.plans.findings import Finding, PlanError
 
 
 class PlanFile:
@@ -22,15 +23,15 @@ class PlanFile:
         Raises:
             PlanError: it cannot be read, or could not work.
         """
-        return plan_from(self._text(), self._environ, self.path.parent)
+        return plan_document.plan_from(self._text(), self._environ, self.path.parent)
 
     def files(self) -> list[Path]:
         """Every file that the plan is made of now, and every folder in which one more would count."""
         try:
-            sources = gather(self._text(), self._environ, self.path.parent)
+            found = sources.gather(self._text(), self._environ, self.path.parent)
         except PlanError:
             return [self.path]
-        return [self.path, *sources.files, *sources.folders]
+        return [self.path, *found.files, *found.folders]
 
     def _text(self) -> str:
         try:

@@ -1,6 +1,7 @@
 """How every command ends: the one place where errors become sentences and exit codes."""
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,13 @@ def end_with(work: Callable[[], object]) -> NoReturn:
         code = _tell(error)
     _drop_unwritten()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def leave(code: int) -> NoReturn:
+    """End at once, for a program that has closed everything: to take itself apart as well would take Python 10 ms."""
+    logging.shutdown()
+    _drop_unwritten()
+    os._exit(code)
 
 
 def _drop_unwritten() -> None:

@@ -11,7 +11,7 @@ import sys
 from signal import Signals
 from typing import TYPE_CHECKING, NoReturn
 
-from millrace.cli.ending import end_with
+from millrace.cli.ending import end_with, leave
 from millrace.cli.failure import FAILED, CommandError
 from millrace.runtime.deferred import defer
 
@@ -87,7 +87,8 @@ def _keep(begin: int, reader: int) -> int:
         data = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
     if data and not code:
-        return Order.unpacked(data).carried_out()
+        code = Order.unpacked(data).carried_out()
+        leave(code)
     if code < 0:
         raise CommandError(f"cannot read the plan: what reads it was ended by {Signals(-code).name}", code=FAILED)
     return code

@@ -18,6 +18,7 @@ log = logger("process")
 
 CHUNK_BYTES = 64 * 1024  # the capacity of a pipe on Linux (pipe(7))
 PAUSE_S = 0.09
+_CATCH_UP = 16  # chunks, 1 MiB: the writer may still be writing
 _ENDS = re.compile(rb"\r\n|\n|\r")
 _LINE_CHARS = 64  # an empty line occupies memory too
 
@@ -280,9 +281,15 @@ class Reader:
         self._waits = False  # for the sink, or waited for it in vain
         self._loop.add_reader(descriptor, self._readable)
 
+    def catch_up(self) -> None:
+        """Take what lies in the pipe now, unless the sink has to catch up first."""
+        for _ in range(_CATCH_UP):
+            if self.ended.is_set() or self._waits or not self._readable():
+                break
+
     def close(self) -> None:
         """Take what lies in the pipe now, and read no more; for pipes that a lost process keeps open."""
-        for _ in range(16):  # at most 1 MiB: the writer may still be writing
+        for _ in range(_CATCH_UP):
             if self.ended.is_set() or not self._readable():
                 break
         self._end()

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import millrace
-from millrace.process.grounds import close_grounds, grounds
-from millrace.process.mark import carry, own_mark
+from millrace.process.guard import Guard
 from millrace.process.orphans import Orphans
-from millrace.process.signals import inherit_nothing
 from millrace.process.values import Stream
-from millrace.process.warden import Warden
 from millrace.programs.control_settings import KEY_VARIABLE, ControlSettings
 from millrace.programs.supervise_signals import Signals
 from millrace.runtime.clock import Clock, SystemClock
@@ -86,14 +83,17 @@ async def supervise(
     async with AsyncExitStack() as opened:  # what was opened last is closed first
         spans = _spans(lambda: keeping.state, clock, environ, opened)
         at_the_door = _control(control, environ, clock, opened)
-        _mark_what_we_start(opened)
+        guard = Guard()
+        opened.callback(guard.close)
         orphans = Orphans(clock)
-        opened.push_async_callback(orphans.stop)
         keeping = _Keeping(
             plan, clock=clock, environ=environ, cwd=cwd, control=at_the_door, watcher=watcher or Watcher(),
-            spans=spans, source=source,
+            spans=spans, source=source, parting=guard.leave,
         )  # fmt: skip
-        opened.push_async_callback(keeping.close)
+        opened.push_async_callback(keeping.close)  # while what stands guard goes
+        opened.callback(guard.stand_down)
+        opened.push_async_callback(orphans.stop)
+        opened.push_async_callback(keeping.read_no_more)
         orphans.start()
         return await keeping.run()
 
@@ -112,10 +112,12 @@ class _Keeping:
         watcher: Watcher,
         spans: Listener | None,
         source: PlanFile | None,
+        parting: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._control = control
         self._watcher = watcher
+        self._parting = parting
         self._listeners: tuple[Listener, ...] = tuple(one for one in (control, spans) if one is not None)
         self._logs = Logs(plan, clock=clock, targets=_targets(), heard=self._printed, seen=self._seen)
         self._keeper = Keeper(
@@ -153,10 +155,13 @@ class _Keeping:
                 await running
                 raise
 
-    async def close(self) -> None:
-        """Nothing more is to be heard."""
+    async def read_no_more(self) -> None:
+        """The plan is what it is."""
         if self._reloader is not None:
             await self._reloader.close()
+
+    async def close(self) -> None:
+        """Nothing more is to be heard."""
         await self._logs.close()
 
     def _follow(self, plan: Plan) -> None:
@@ -175,9 +180,15 @@ class _Keeping:
     def _changed(self, each: Id, instance: Instance | None) -> None:
         if instance is None:
             self._logs.forget(each)
+        if self._keeper.state.ending and not self._starts_hooks():
+            self._parting()  # nothing more is started
         for one in self._listeners:
             one.changed(each, instance)
         self._watcher.changed(self._keeper, each, instance)
+
+    def _starts_hooks(self) -> bool:
+        plan = self._keeper.plan
+        return bool(plan.hooks) or any(process.hooks for process in plan.processes.values())
 
     def _happened(self, one: Happening) -> None:
         for each in self._listeners:
@@ -218,19 +229,6 @@ def _control(
     control = Control(settings, environ, clock)
     opened.callback(control.close)
     return control
-
-
-def _mark_what_we_start(opened: AsyncExitStack) -> None:
-    """Whatever carries our mark is found and killed also when we are ourselves killed."""
-    inherit_nothing()
-    mark = own_mark()
-    # Before the mark and the group are ours, as it must be in neither.
-    warden = Warden.post(mark, grounds().bases) if os.getpid() != 1 else None
-    if warden is not None:
-        opened.callback(warden.dismiss)
-    opened.callback(close_grounds)
-    grounds().gather()
-    carry(mark)
 
 
 def _targets() -> Mapping[Stream, Target]:

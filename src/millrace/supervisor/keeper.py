@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from signal import Signals
@@ -24,7 +23,7 @@ from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
+from millrace.supervisor.plan import Plan, ProcessPlan, Recipient
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.resources import Root
 from millrace.supervisor.schedule.heartbeat import Heartbeats
@@ -217,7 +216,7 @@ class Keeper:
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
-                self._task(_stopped(child, 0.0, Shutdown()))
+                child.begin_stop(0.0)
         self.post(Ending())
         if self._hurried:
             self._hooks.hurry()
@@ -361,7 +360,8 @@ class Keeper:
         if child is None:
             self._early.add(each)
         else:
-            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule))
+            grace_s = 0.0 if self._hurried else rule.timeout_s
+            child.begin_stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)
 
     def _belongs(self, each: Id, pid: int) -> bool:
         child = self._children.get(each)
@@ -424,8 +424,3 @@ def _promised(effect: Prove | Limit | LimitReload) -> Event:
             return Late(effect.id, effect.ticket)
         case LimitReload():
             return ReloadLate(effect.number)
-
-
-async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:
-    with suppress(CannotStop):  # whoever waits for its end is told
-        await child.stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)

@@ -5,6 +5,8 @@ import os
 import signal
 from contextlib import suppress
 
+from msgspec import structs
+
 from millrace.process.cgroup import Placed
 from millrace.process.entry import Entry, program_of
 from millrace.process.grounds import grounds
@@ -44,7 +46,7 @@ class Child:
         buffer_chars: int,
     ) -> None:
         """Use `start`."""
-        self.spec = spec
+        self.spec = structs.replace(spec, env={})  # which is big, and of no more use
         self._clock = clock
         self._tail = Tail(tail_lines, tail_chars)
         self._began_s = clock.monotonic()
@@ -337,7 +339,7 @@ class Child:
     async def _drain(self) -> None:
         for reader in self._readers:
             reader.catch_up()  # what it said last, and the end, most often are there already
-        if not all(reader.ended.is_set() for reader in self._readers):
+        if not all(reader.ended for reader in self._readers):
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
         for reader in self._readers:
@@ -346,7 +348,7 @@ class Child:
     async def _all_read(self) -> None:
         # Not `gather`: cancelled, it ends with a CancelledError that nobody can tell from a cancellation of the waiter.
         for reader in self._readers:
-            await reader.ended.wait()
+            await reader.wait()
 
     def _collect(self, *, asked: bool, strays: int) -> Exit:
         code: int | None

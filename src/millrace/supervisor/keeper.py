@@ -311,16 +311,18 @@ class Keeper:
             own={**self._tuner.variables(plan), **plan.env, **own},
         )  # fmt: skip
 
-    async def _spawn(self, each: Id, run: int) -> None:
+    async def _start(self, each: Id) -> Child:
         async def print_out(batch: Batch) -> None:
             await self._output(each, batch)
 
+        self._opening(each)
+        spec = self._spec(each)
+        finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
+        return await Child.start(replace(spec, env={**spec.env, **finds_us}), clock=self._clock, sink=print_out)
+
+    async def _spawn(self, each: Id, run: int) -> None:
         try:
-            self._opening(each)
-            spec = self._spec(each)
-            finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
-            spec = replace(spec, env={**spec.env, **finds_us})
-            child = await Child.start(spec, clock=self._clock, sink=print_out)
+            child = await self._start(each)
         except CannotStart as error:
             self._early.discard(each)
             self._vigils.closing(each)

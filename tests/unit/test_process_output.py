@@ -121,7 +121,7 @@ class CountingReader(Reader):
 
     @property
     def is_done_or_pauses(self):
-        return self.ended.is_set() or self._pause is not None
+        return self.ended or self._pause is not None
 
 
 async def burst(sink, lines=200_000):

@@ -1,7 +1,6 @@
 """How every command ends: the one place where errors become sentences and exit codes."""
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -33,6 +32,8 @@ def end_with(work: Callable[[], object]) -> NoReturn:
 
 def leave(code: int) -> NoReturn:
     """End at once, for a program that has closed everything: to take itself apart as well would take Python 10 ms."""
+    import logging  # noqa: PLC0415  what a supervisor defers must not come with it
+
     logging.shutdown()
     _drop_unwritten()
     os._exit(code)

@@ -19,6 +19,7 @@ from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.writer import Descriptor
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.apart import PlanApart
 from millrace.supervisor.plans.file import PlanFile
 
 PATIENCE_S = 30.0
@@ -70,9 +71,9 @@ class Rig:
 @asynccontextmanager
 async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
     supervisor = Supervisor(SystemClock())
-    source = PlanFile(folder / "plan.yaml", {})
+    source = PlanApart(folder / "plan.yaml", {}, SystemClock())
     source.path.write_text(text)
-    plan = source.read()
+    plan = PlanFile(source.path, {}).read()
     nowhere = Descriptor(-1)
     logs = Logs(plan, clock=SystemClock(), targets={"stdout": nowhere, "stderr": nowhere}, heard=supervisor.printed)
     place = folder / "s.sock"

@@ -27,8 +27,8 @@ SELDOM = (
     "httptools", "ipaddress", "tempfile", "shutil",
     # Tracebacks.
     "linecache", "tokenize", "textwrap",
-    # Profiles of tuning; a plan that is read again.
-    "importlib.resources", "yaml", "millrace.supervisor.plan_document", "millrace.supervisor.plans.sources",
+    # Profiles of tuning.
+    "importlib.resources", "yaml",
     # What others import, and hardly use.
     "inspect", "json", "locale", "bz2", "lzma", "msgspec.inspect", "py_compile", "importlib.util",
 )  # fmt: skip

@@ -35,13 +35,14 @@ class Order(Struct, frozen=True, kw_only=True):
 
         from millrace.cli.setting_up import collect_garbage, configure_logs  # noqa: PLC0415
         from millrace.programs.supervise import supervise  # noqa: PLC0415
-        from millrace.supervisor.plans.file import PlanFile  # noqa: PLC0415
+        from millrace.runtime.clock import SystemClock  # noqa: PLC0415
+        from millrace.supervisor.plans.apart import PlanApart  # noqa: PLC0415
 
         # Where this is not Python's own, asyncio leaves it as it is; its way would import half a megabyte to describe a task.
         signal.signal(signal.SIGINT, _interrupt)
         configure_logs(secrets=[self.control.key])
         collect_garbage()
-        source = PlanFile(self.config, os.environ)
+        source = PlanApart(self.config, os.environ, SystemClock())
         keeping = supervise(self.plan, environ=self.environ, cwd=Path.cwd(), control=self.control, source=source)
         return asyncio.run(keeping)
 

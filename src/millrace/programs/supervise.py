@@ -18,7 +18,7 @@ from millrace.programs.control_settings import KEY_VARIABLE, ControlSettings
 from millrace.programs.supervise_signals import Signals
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.supervisor.change.news import log_news
-from millrace.supervisor.change.reloader import Reloader
+from millrace.supervisor.change.reloader import Reloader, Source
 from millrace.supervisor.happenings import Happening
 from millrace.supervisor.keeper import Keeper, News
 from millrace.supervisor.listener import Listener
@@ -27,7 +27,6 @@ from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.spans import Spans
 from millrace.supervisor.state import Id, Instance, State
 from millrace.telemetry.logs import logger
@@ -67,7 +66,7 @@ async def supervise(
     cwd: Path,
     control: ControlSettings,
     watcher: Watcher | None = None,
-    source: PlanFile | None = None,
+    source: Source | None = None,
 ) -> int:
     """Keep what the plan says; returns the exit code when nothing is left. `watcher` hears what happens.
 
@@ -111,7 +110,7 @@ class _Keeping:
         control: "Control | None",
         watcher: Watcher,
         spans: Listener | None,
-        source: PlanFile | None,
+        source: Source | None,
         parting: Callable[[], None],
     ) -> None:
         self._plan = plan

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from millrace.supervisor import plan_document
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plans import sources
+from millrace.supervisor.plan_document import plan_from
 from millrace.supervisor.plans.findings import Finding, PlanError
+from millrace.supervisor.plans.sources import gather
 
 
 class PlanFile:
@@ -23,12 +23,12 @@ class PlanFile:
         Raises:
             PlanError: it cannot be read, or could not work.
         """
-        return plan_document.plan_from(self._text(), self._environ, self.path.parent)
+        return plan_from(self._text(), self._environ, self.path.parent)
 
     def files(self) -> list[Path]:
         """Every file that the plan is made of now, and every folder in which one more would count."""
         try:
-            found = sources.gather(self._text(), self._environ, self.path.parent)
+            found = gather(self._text(), self._environ, self.path.parent)
         except PlanError:
             return [self.path]
         return [self.path, *found.files, *found.folders]

@@ -7,8 +7,8 @@ parent, which keeps its pid, meanwhile imports what keeps processes.
 
 import gc
 import os
+import signal
 import sys
-from signal import Signals
 from typing import TYPE_CHECKING, NoReturn
 
 from millrace.cli.ending import end_with, leave
@@ -50,6 +50,7 @@ def run() -> None:
 
     if sys.modules["typing_extensions"] is None:
         del sys.modules["typing_extensions"]
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, the kernel would throw away how the reader ended
     begin, end = os.pipe()
     try:
         reader = os.fork()
@@ -90,5 +91,5 @@ def _keep(begin: int, reader: int) -> int:
         code = Order.unpacked(data).carried_out()
         leave(code)
     if code < 0:
-        raise CommandError(f"cannot read the plan: what reads it was ended by {Signals(-code).name}", code=FAILED)
+        raise CommandError(f"cannot read the plan: what reads it was ended by {signal.Signals(-code).name}", code=FAILED)
     return code

@@ -91,5 +91,7 @@ def _keep(begin: int, reader: int) -> int:
         code = Order.unpacked(data).carried_out()
         leave(code)
     if code < 0:
-        raise CommandError(f"cannot read the plan: what reads it was ended by {signal.Signals(-code).name}", code=FAILED)
+        raise CommandError(
+            f"cannot read the plan: what reads it was ended by {signal.Signals(-code).name}", code=FAILED
+        )
     return code

@@ -233,10 +233,9 @@ class Child:
             asyncio.get_running_loop().add_reader(pidfd, self._see_end, pidfd)
         try:
             await self._until_end_or_stop(watched=pidfd is not None)
-            if self._kill_at_s is not None:
-                await self._ask_to_end(watched=pidfd is not None)
             asked = self._kill_at_s is not None
-            strays = await self._kill()
+            left = await self._ask_to_end(watched=pidfd is not None) if asked else self._tree.members()
+            strays = await self._kill(left)
         except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
             self._kill_all()
             for reader in self._readers:
@@ -269,8 +268,8 @@ class Child:
         while self._kill_at_s is None and _peek(self.pid) is None:
             await self._clock.wait_event(self._stop_changed, 0.02)
 
-    async def _ask_to_end(self, *, watched: bool) -> None:
-        """TERM, and wait until the whole tree has gone or the grace is over."""
+    async def _ask_to_end(self, *, watched: bool) -> list[Process]:
+        """TERM, and wait until the whole tree has gone or the grace is over; what is left of it now."""
         self._paused = False
         # SIGCONT also when it was stopped by others: a stopped process handles no SIGTERM.
         if self._stop_tree:
@@ -282,18 +281,19 @@ class Child:
             left_s = self._kill_at_s - self._clock.monotonic()
             nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)
             if left_s <= 0 or nobody_told:
-                return
+                break
             self._stop_changed.clear()
             # Its own end is told to `_stop_changed`, where there is a pidfd.
             others = [process for process in members if process.pid != self.pid or not watched]
             await first_end(others, left_s, self._clock, told=self._stop_changed)
             members = self._tree.members()
+        return members
 
-    async def _kill(self) -> int:
-        """KILL until nothing lives; how many processes there were besides the child."""
+    async def _kill(self, members: list[Process]) -> int:
+        """KILL these, until nothing lives; how many processes there were besides the child."""
         victims: set[tuple[int, int]] = set()
         give_up_s = self._clock.monotonic() + KILL_PATIENCE_S
-        while members := self._tree.members():
+        while members:
             victims.update(process.key for process in members if process.pid != self.pid)
             if self._clock.monotonic() > give_up_s:
                 pids = ", ".join(str(process.pid) for process in members)
@@ -306,6 +306,7 @@ class Child:
             else:
                 self._kill_all()
                 await first_end(members, 0.5, self._clock)
+            members = self._tree.members()
         return len(victims)
 
     @property

@@ -404,9 +404,13 @@ class Turnover(Draft):
         """Who needs whom, as they were started; who has not been, as the plan says."""
         needs = {name: set(plan.depends_on) for name, plan in self._plan.processes.items()}
         # Many instances live by few rules.
-        rules = {id(one.plan): one.plan for one in self._instances.values() if one.plan is not None}
+        rules = [one.plan for one in self._instances.values()]
+        few = dict(zip(map(id, rules), rules, strict=True))
+        fresh = (
+            [self._rule(each) for each, one in self._instances.items() if one.plan is None] if id(None) in few else ()
+        )
         started: dict[str, set[str]] = {}
-        for rule in (*rules.values(), *(self._rule(each) for each, one in self._instances.items() if one.plan is None)):
+        for rule in (*filter(None, few.values()), *fresh):
             started.setdefault(rule.name, set()).update(rule.depends_on)
         return above(needs | started)
 

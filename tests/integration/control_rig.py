@@ -12,6 +12,7 @@ import httpx2
 
 from millrace.programs.control_doors import ControlDoors
 from millrace.programs.control_settings import ControlSettings
+from millrace.programs.plan_apart import PlanApart
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
@@ -19,7 +20,6 @@ from millrace.supervisor.keeper import Keeper
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.writer import Descriptor
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plans.apart import PlanApart
 from millrace.supervisor.plans.file import PlanFile
 
 PATIENCE_S = 30.0

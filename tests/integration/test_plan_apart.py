@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from millrace.process.mark import MARKER
+from millrace.programs.plan_apart import PlanApart
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plans.apart import PlanApart
 from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.plans.findings import Finding, PlanError
 

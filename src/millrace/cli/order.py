@@ -34,9 +34,9 @@ class Order(Struct, frozen=True, kw_only=True):
         import asyncio  # noqa: PLC0415  not needed by who reads the command line
 
         from millrace.cli.setting_up import collect_garbage, configure_logs  # noqa: PLC0415
+        from millrace.programs.plan_apart import PlanApart  # noqa: PLC0415
         from millrace.programs.supervise import supervise  # noqa: PLC0415
         from millrace.runtime.clock import SystemClock  # noqa: PLC0415
-        from millrace.supervisor.plans.apart import PlanApart  # noqa: PLC0415
 
         # Where this is not Python's own, asyncio leaves it as it is; its way would import half a megabyte to describe a task.
         signal.signal(signal.SIGINT, _interrupt)

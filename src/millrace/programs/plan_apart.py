@@ -20,7 +20,7 @@ from millrace.supervisor.plans.findings import Finding, PlanError
 
 PATIENCE_S = 60.0
 """How long one reading may take; most take a quarter of a second."""
-_READER = "millrace.supervisor.plans.reading_apart"
+_READER = "millrace.programs.plan_reader"
 
 
 class PlanApart:

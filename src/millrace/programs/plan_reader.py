@@ -1,4 +1,4 @@
-"""The program that reads a plan for a supervisor (see `apart`): `plan` or `files`, the path, where the result goes, a variable."""
+"""The program that reads a plan for a supervisor (see `plan_apart`): `plan` or `files`, the path, where the result goes, a variable."""
 
 import os
 import pickle

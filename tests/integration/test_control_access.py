@@ -15,14 +15,15 @@ import httpx2
 import pytest
 from control_rig import KEY, Rig, play
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
 from millrace.edge.access import PeerRule, Rate, Rates, Rules, SubjectRule
 from millrace.edge.keys import Key, Keys
 from millrace.programs import access_file
 from millrace.programs.access_file import AccessFile, rules_from
-from millrace.programs.control_doors import ControlDoors, ControlSettings
+from millrace.programs.control_doors import ControlDoors
 from millrace.programs.control_server import remote
+from millrace.programs.control_settings import ControlSettings
 from millrace.programs.http.listen import listen, url_of
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.audit_trail import Trail

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-
-class SettingError(Exception):
-    """A setting's value is of no use; the message names the variable, the value and what would be right."""
+from millrace.config.errors import SettingError
 
 
 def _text(value: str) -> str:

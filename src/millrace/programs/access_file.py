@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
 from millrace.edge.access import GRANTS, PeerRule, Rate, Rates, Rules, SubjectRule
 from millrace.edge.decode import field_error

@@ -16,7 +16,8 @@ from millrace.api.keys import looked_up_in
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.domain import ids
 from millrace.domain.keys import FIRST
 from millrace.domain.masters import Presence

@@ -238,7 +238,7 @@ def test_nothing_is_left_of_any_tree(
     assert len(carrying(word)) > 4
     if ending == "stop":
         it.send(signal.SIGTERM)
-        assert it.process.wait(PATIENCE_S) == 0
+        assert it.process.wait(PATIENCE_S) in (0, 3)  # 3 where a deaf one was in the tree
         assert carrying(word) == []
         return
     it.process.kill()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from keeper_stage import Stage, descriptors, lives, stage
 
+from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.state import Id, Phase, Renewed, Wanted
 
 
@@ -122,7 +123,7 @@ processes:
     async def play(it: Stage) -> None:
         await it.until(lambda: bool(it.said("stubborn-0")))
         it.keeper.end()
-        assert await it.ended() == 0
+        assert await it.ended() == CUT_SHORT
         assert not lives(it.said("stubborn-0")[0])
 
     stage(text, tmp_path, play)
@@ -141,7 +142,7 @@ processes:
         it.keeper.end()
         if twice:
             it.keeper.end()
-        assert await it.ended() == 0
+        assert await it.ended() == CUT_SHORT
 
     stage(text, tmp_path, play)
 

@@ -15,6 +15,7 @@ from millrace.process.look import read_process
 from millrace.process.values import Batch
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.plan_document import plan_from
 from millrace.supervisor.schedule.jobs import Run
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
@@ -307,7 +308,7 @@ processes: {{web: {{command: [sh, -c, "echo up; exec sleep 1000"], hooks: {{pre-
     async def play(it: Stage) -> None:
         await it.until(lambda: "web-0 up" in it.lines)
         it.keeper.end()
-        assert await it.ended() == 0
+        assert await it.ended() == CUT_SHORT
 
     stage(text, tmp_path, play)
 

@@ -3,13 +3,14 @@
 from graphlib import CycleError
 
 import pytest
-from supervision import Supervision, a_plan, a_process
+from supervision import Supervision, a_plan, a_process, ident
 
 from millrace.supervisor.graph import cycle, dependents, order
 from millrace.supervisor.health.values import HealthCheck, ProbeKind, ProbeMode
+from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.plan import Kind, Policy, Restart
 from millrace.supervisor.restart import Again, Over, after_end, wait_s
-from millrace.supervisor.state import Ended, Id, Phase, Renewed, Wanted
+from millrace.supervisor.state import Ended, Ending, Id, Phase, Renewed, Wanted
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="127.0.0.1:1")
 
@@ -208,6 +209,34 @@ def test_all_at_an_end_ends_the_whole_and_tells_whether_all_was_well() -> None:
         assert it.finished is None
         it.ends("b", codes[1])
         assert it.finished == expected
+
+
+def killed(it: Supervision, name: str) -> None:
+    """It did not end in its time."""
+    each = ident(name)
+    it.post(Ended(each, it.state.instances[each].run, it.now_s, None, "was killed by SIGKILL (9)", 0.5, forced=True))
+
+
+def test_an_end_that_was_cut_short_is_told_by_the_exit_code() -> None:
+    it = Supervision(a_plan(a=a_process("a"), b=a_process("b")), stops=False)
+    it.end()
+    killed(it, "a")
+    it.ends("b", 0)
+    assert it.finished == CUT_SHORT
+    hurried = Supervision(a_plan(a=a_process("a")), stops=False)
+    hurried.end()
+    hurried.post(Ending(hurried=True))
+    hurried.ends("a", 0)
+    assert hurried.finished == CUT_SHORT
+
+
+def test_who_was_killed_before_the_end_does_not_count_for_it() -> None:
+    it = Supervision(a_plan(a=a_process("a"), b=a_process("b")), stops=False)
+    it.post(Wanted("a", 0))
+    killed(it, "a")
+    it.end()
+    it.ends("b", 1)
+    assert it.finished == 0
 
 
 def test_what_a_person_stopped_keeps_the_whole_alive() -> None:

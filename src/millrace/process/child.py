@@ -224,8 +224,7 @@ class Child:
         pidfd = open_pidfd(self.pid)
         try:
             await self._until_end_or_stop(pidfd)
-            if self._kill_at_s is not None:
-                await self._ask_to_end()
+            forced = self._kill_at_s is not None and not await self._ask_to_end()
             asked = self._kill_at_s is not None
             strays = await self._kill()
         except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
@@ -238,7 +237,7 @@ class Child:
             if pidfd is not None:
                 os.close(pidfd)
         await self._drain()
-        result = self._collect(asked=asked, strays=strays)
+        result = self._collect(asked=asked, strays=strays, forced=forced)
         if self._outlet is not None and not self._outlet.idle:
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._outlet.close(), SINK_PATIENCE_S)
@@ -260,8 +259,8 @@ class Child:
         while self._kill_at_s is None and _peek(self.pid) is None:
             await self._clock.wait_event(self._stop_changed, 0.02)
 
-    async def _ask_to_end(self) -> None:
-        """TERM, and wait until the whole tree has gone or the grace is over."""
+    async def _ask_to_end(self) -> bool:
+        """TERM, and wait until the whole tree has gone; False where the grace is over before."""
         self._paused = False
         # SIGCONT also when it was stopped by others: a stopped process handles no SIGTERM.
         if self._stop_tree:
@@ -273,10 +272,11 @@ class Child:
             left_s = self._kill_at_s - self._clock.monotonic()
             nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)
             if left_s <= 0 or nobody_told:
-                return
+                return nobody_told
             self._stop_changed.clear()
             await first_end(members, left_s, self._clock, told=self._stop_changed)
             members = self._tree.members()
+        return True
 
     async def _kill(self) -> int:
         """KILL until nothing lives; how many processes there were besides the child."""
@@ -337,7 +337,7 @@ class Child:
         for reader in self._readers:
             await reader.ended.wait()
 
-    def _collect(self, *, asked: bool, strays: int) -> Exit:
+    def _collect(self, *, asked: bool, strays: int, forced: bool) -> Exit:
         code: int | None
         try:
             _, status, usage = os.wait4(self.pid, 0)
@@ -365,6 +365,7 @@ class Child:
             asked=asked,
             strays=strays,
             oom_kills=self._leave(),
+            forced=forced,
         )
 
 

@@ -142,13 +142,18 @@ class Keeper:
         self._looking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurried = False
-        self._deadline_s: float | None = None
+        self._told_to_end_s: float | None = None
         self._code: asyncio.Future[int] | None = None
 
     @property
     def plan(self) -> Plan:
         """What is kept at present."""
         return self.state.plan
+
+    @property
+    def ending_for_s(self) -> float | None:
+        """Seconds since it was told to end; None where it was not."""
+        return None if self._told_to_end_s is None else self._clock.monotonic() - self._told_to_end_s
 
     async def run(self) -> int:
         """Keep everything; returns the exit code that tells the truth, when nothing is left running."""
@@ -159,7 +164,9 @@ class Keeper:
             self.state, effects = begin(self.plan)
             self._do(effects)
             self._follow()
-            return await self._code
+            code = await self._code
+            log.info("supervisor.ended", code=code, shutdown_s=round(self.ending_for_s or 0.0, 3))
+            return code
         finally:
             if self._readiness is not None:
                 self._readiness.show(ready=False)
@@ -211,14 +218,14 @@ class Keeper:
 
     def end(self) -> None:
         """Stop everything in order; a second call stops it at once."""
-        self._hurried = self._hurried or self._deadline_s is not None
-        if self._deadline_s is None:
-            self._deadline_s = self._clock.monotonic() + self.plan.shutdown_timeout_s
+        self._hurried = self._hurried or self._told_to_end_s is not None
+        if self._told_to_end_s is None:
+            self._told_to_end_s = self._clock.monotonic()
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
                 self._task(_stopped(child, 0.0, Shutdown()))
-        self.post(Ending())
+        self.post(Ending(self._hurried))
         if self._hurried:
             self._hooks.hurry()
 
@@ -341,9 +348,10 @@ class Keeper:
         try:
             end = await child.wait()
         except CannotStop as error:
-            code, signal, how, spent_s = None, None, str(error), before.spent_s
+            code, signal, how, spent_s, forced = None, None, str(error), before.spent_s, True
         else:
             code, signal, how, spent_s = end.code, end.signal, str(end), before.spent_s + end.cpu_s
+            forced = end.forced
         finally:
             self._children.pop(each, None)
             self._vigils.closing(each)
@@ -354,7 +362,9 @@ class Keeper:
         self._happened(
             RunEnded(id=each, run=run, began=began or ended, ended=ended, code=code, signal=signal, how=how, why=why)
         )
-        self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
+        if forced:
+            log.warning("supervisor.killed", instance=str(each), why="it did not end in its time")
+        self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random(), forced))
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown

@@ -18,7 +18,7 @@ from millrace.supervisor.change.metering import Meters
 from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
-from millrace.supervisor.happenings import Happening, JobRan, RunEnded, why_ended
+from millrace.supervisor.happenings import Happening, JobRan, Restarted, RunEnded, SignSent, why_ended
 from millrace.supervisor.health.vigils import Vigils
 from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
@@ -27,7 +27,7 @@ from millrace.supervisor.machine import begin, step
 from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.resources import Root
-from millrace.supervisor.schedule.heartbeat import Heartbeats
+from millrace.supervisor.schedule.heartbeat import Heartbeats, Sign
 from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
     Adopt,
@@ -129,7 +129,7 @@ class Keeper:
             tuned=self._tuner.variables,
             draw=chance.random,
         )
-        self._heartbeats = Heartbeats(clock)
+        self._heartbeats = Heartbeats(clock, self._sign_sent)
         self._vigils = Vigils(
             clock=clock, environ=environ, check_of=lambda each: self._plan_of(each).health_check, spec_of=self._spec,
             belongs=self._belongs, mask=self._mask, post=self.post, happened=happened,
@@ -341,6 +341,8 @@ class Keeper:
         self.facts[each] = Facts(
             pid=child.pid, started=self._clock.now(), last_end=before.last_end, spent_s=before.spent_s
         )
+        if before.last_end is not None and each.process not in self.state.jobs:
+            self._happened(Restarted(id=each, why=before.last_end.why))
         self.post(Spawned(each, run, self._clock.monotonic()))
         if each in self._early:
             self._early.discard(each)
@@ -357,8 +359,9 @@ class Keeper:
             self._vigils.closing(each)
             self._closing(each)
         began, ended = self.facts[each].started, self._clock.now()
-        self.facts[each] = Facts(last_end=LastEnd(at=ended, how=how, code=code, signal=signal), spent_s=spent_s)
         why = why_ended(self.state.instances.get(each), code, self._plan_of(each).restart.success_codes)
+        last_end = LastEnd(at=ended, how=how, why=why, code=code, signal=signal)
+        self.facts[each] = Facts(last_end=last_end, spent_s=spent_s)
         self._happened(
             RunEnded(id=each, run=run, began=began or ended, ended=ended, code=code, signal=signal, how=how, why=why)
         )
@@ -401,6 +404,10 @@ class Keeper:
             self._happened(JobRan(effect.process, run))
         if schedule is not None and schedule.heartbeat is not None:
             self._heartbeats.send(schedule.heartbeat, effect.process, run)
+
+    def _sign_sent(self, process: str, sign: Sign, took_s: float, fault: str) -> None:
+        at = self._clock.now()
+        self._happened(SignSent(process=process, sign=sign.value, at=at, took_s=took_s, fault=fault or None))
 
     def _later(self, after_s: float, event: Event) -> asyncio.Task[None]:
         async def wait() -> None:

@@ -9,7 +9,7 @@ from millrace.supervisor.graph import cycle, dependents, order
 from millrace.supervisor.health.values import HealthCheck, ProbeKind, ProbeMode
 from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.plan import Kind, Policy, Restart
-from millrace.supervisor.restart import Again, Over, after_end, wait_s
+from millrace.supervisor.restart import STORM_BURST, STORM_EACH_S, Again, Over, after_end, wait_s
 from millrace.supervisor.state import Ended, Ending, Id, Phase, Renewed, Wanted
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="127.0.0.1:1")
@@ -134,6 +134,61 @@ def test_the_wait_grows_to_its_cap_and_never_overflows() -> None:
     assert waits == pytest.approx([0, 2, 4, 8, 16, 32, 50, 50])
     assert wait_s(job, 10**6, 1.0) == 50
     assert wait_s(job, 5, 0.25) == pytest.approx(4)
+
+
+def starts(it: Supervision) -> int:
+    return sum(line.startswith("+") for line in it.log)
+
+
+def crash_all(it: Supervision) -> None:
+    """Whatever runs ends at once."""
+    for each, one in it.state.instances.items():
+        if one.phase is Phase.RUNNING:
+            it.ends(str(each), 1)
+
+
+def storm(count: int, seconds: float, **restart: object) -> Supervision:
+    """So many that end as soon as they run, for so long."""
+    it = Supervision(a_plan(bad=a_process("bad", scale=count, restart=Restart(**restart))))
+    for _ in range(round(seconds / 0.1)):
+        crash_all(it)
+        it.passes(0.1)
+    return it
+
+
+def test_a_storm_of_restarts_is_paced_and_a_few_are_not() -> None:
+    granted = 100 + STORM_BURST
+    assert starts(storm(100, 10)) <= granted + 10 / STORM_EACH_S + 2
+    assert starts(storm(100, 120)) <= granted + 120 / STORM_EACH_S + 2
+    # Those that find room in the burst come back as their own back-off says: at once the first time.
+    few = Supervision(a_plan(bad=a_process("bad", scale=STORM_BURST)))
+    crash_all(few)
+    few.passes(0)
+    assert starts(few) == 2 * STORM_BURST
+
+
+def test_in_a_storm_nobody_waits_longer_than_its_own_cap_and_who_wants_no_backoff_has_none() -> None:
+    it = Supervision(a_plan(bad=a_process("bad", scale=400, restart=Restart(backoff_max_s=20.0))))
+    crash_all(it)
+    it.passes(20)
+    assert starts(it) == 800
+    eager = Supervision(a_plan(bad=a_process("bad", scale=200, restart=Restart(backoff_initial_s=0))))
+    crash_all(eager)
+    eager.passes(0)
+    assert starts(eager) == 400
+
+
+def test_who_had_been_stable_comes_back_at_once_also_in_a_storm() -> None:
+    it = Supervision(a_plan(bad=a_process("bad", scale=200), good=a_process("good", scale=100)))
+    for _ in range(200):
+        for index in range(200):
+            if it.phase(f"bad-{index}") is Phase.RUNNING:
+                it.ends(f"bad-{index}", 1)
+        it.passes(0.1)
+    for index in range(100):
+        it.ends(f"good-{index}", 1)
+    it.passes(0)
+    assert all(it.phase(f"good-{index}") is Phase.RUNNING for index in range(100))
 
 
 def test_who_ran_long_enough_begins_anew_with_the_attempts() -> None:

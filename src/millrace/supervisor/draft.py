@@ -25,6 +25,7 @@ class Draft:
         self._ending = state.ending
         self._code = state.code
         self._cut_short = state.cut_short
+        self._storm_s = state.storm_s
         self._rolls = dict(state.rolls)
         self._reload = state.reload
         self._scalings = dict(state.scalings)
@@ -35,7 +36,7 @@ class Draft:
         state = State(
             plan=self._plan, instances=self._instances, wanted=self._wanted, jobs=self._jobs, watch=self._watch,
             stage=self._stage, ending=self._ending, code=self._code, cut_short=self._cut_short, rolls=self._rolls,
-            reload=self._reload, scalings=self._scalings, ticket=self._ticket,
+            reload=self._reload, scalings=self._scalings, ticket=self._ticket, storm_s=self._storm_s,
         )  # fmt: skip
         changed = [
             Changed(each, self._instances[each])

@@ -12,7 +12,7 @@ from millrace.supervisor.graph import layout
 from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.restart import Again, after_end
+from millrace.supervisor.restart import Again, after_end, paced
 from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
 from millrace.supervisor.scheduled_runs import ScheduledRuns
 from millrace.supervisor.state import (
@@ -312,7 +312,10 @@ class _Machine(ScheduledRuns, Turnover):
         self._set(event.id, unwell=False, failures=failures)
         if isinstance(decision, Again):
             self._set(event.id, phase=Phase.BACKING_OFF, reason=how)
-            self._effects.append(Wake(event.id, event.run, decision.after_s))
+            after_s = decision.after_s
+            if not stable:
+                after_s, self._storm_s = paced(plan.restart, after_s, now_s=event.at_s, storm_s=self._storm_s)
+            self._effects.append(Wake(event.id, event.run, after_s))
         else:
             phase = Phase.COMPLETED if decision.well else Phase.FAILED
             self._set(event.id, phase=phase, reason=decision.why)

@@ -102,7 +102,7 @@ class State(Struct, frozen=True, kw_only=True):
     `watch` the last look at the clocks. `code` is the exit code once the hooks after the stop are all that is left, and
     `cut_short` tells that the end was: something had to be killed, or hooks passed over. `rolls`
     are the processes whose instances are being replaced, `reload` is the last change of the plan, `scalings` what is known
-    of each process that follows a metric, and `ticket` the last number given to a try.
+    of each process that follows a metric, and `ticket` the last number given to a try; `storm_s` is that of `restart.paced`.
     """
 
     plan: Plan = field(default_factory=lambda: Plan(processes={}))
@@ -118,6 +118,7 @@ class State(Struct, frozen=True, kw_only=True):
     reload: Reload | None = None
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     ticket: int = 0
+    storm_s: float = 0.0
 
 
 # What may happen. `at_s` is the monotonic clock in seconds.

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from keeper_stage import Stage, descriptors, lives, stage
+from keeper_stage import Stage, lives, stage
 
 from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.state import Id, Phase, Renewed, Wanted
@@ -178,25 +178,5 @@ def test_scaling_and_restarting_while_it_runs(tmp_path: Path) -> None:
         await it.until(lambda: len(it.said("web-0")) == 2)
         pids = {line.split()[0] for line in (*it.said("web-0")[:1], *it.said("web-1"), *it.said("web-2"))}
         assert not [pid for pid in pids if lives(pid)]
-
-    stage(text, tmp_path, play)
-
-
-def test_fifty_that_die_at_once_come_back_and_leave_no_descriptor(tmp_path: Path) -> None:
-    text = (
-        "processes: {web: {command: [sh, -c, 'echo $$$$; exec sleep 100'], scale: 50, restart: {backoff_initial: 0}}}"
-    )
-
-    async def play(it: Stage) -> None:
-        await it.until(lambda: len(it.lines) == 50)
-        await it.until(lambda: all(one.ready for one in it.keeper.state.instances.values()))
-        before = descriptors()
-        for _, pid in it.lines[:50]:
-            os.kill(int(pid), signal.SIGKILL)
-        await it.until(lambda: len(it.lines) == 100)
-        await it.until(lambda: all(one.ready for one in it.keeper.state.instances.values()))
-        assert descriptors() <= before + 2
-        it.keeper.end()
-        assert await it.ended() == 0
 
     stage(text, tmp_path, play)

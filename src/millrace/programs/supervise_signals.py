@@ -9,7 +9,17 @@ from typing import Self
 from millrace.supervisor.plan import Plan
 
 _END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-_DEAF = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM})  # each would end us
+_NAMED = ("HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "XCPU", "STKFLT")  # the last is not everywhere
+_DEAF = frozenset(
+    {int(signal.Signals[f"SIG{name}"]) for name in _NAMED if hasattr(signal, f"SIG{name}")}
+    | set(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+)
+"""Each would end us, and with us everything, by a stray word. PIPE and XFSZ are ignored by Python, and what tells a program
+of its own faults does what it does to every program."""
+
+
+def _nothing() -> None:
+    """Be deaf to it."""
 
 
 class Signals:
@@ -30,15 +40,14 @@ class Signals:
         self._pass_on = pass_on
         self._reload = reload
         self._terminal = terminal
-        self._heeded: set[signal.Signals] = set()
+        self._heeded: set[int] = set()
 
     def heed(self, plan: Plan) -> None:
         """Do as this plan says from now on."""
         loop = asyncio.get_running_loop()
         passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
-        deeds: dict[signal.Signals, Callable[[], None]] = {
-            number: partial(self._pass_on, number) for number in _DEAF | passed_on
-        }
+        deeds: dict[int, Callable[[], None]] = dict.fromkeys(_DEAF, _nothing)
+        deeds |= {number: partial(self._pass_on, number) for number in passed_on}
         if signal.SIGHUP not in passed_on and self._terminal:
             deeds[signal.SIGHUP] = self._end
         elif signal.SIGHUP not in passed_on and self._reload is not None:

@@ -219,12 +219,16 @@ def test_fifty_that_die_at_once_come_back_again_and_again(tmp_path: Path) -> Non
     text = "processes: {web: {command: [sleep, '1000'], scale: 50, restart: {backoff_initial: 0}}}"
 
     async def play(it: Stage) -> None:
+        def pids() -> set[int]:
+            return {it.pid(f"web-{index}") for index in range(50)}
+
+        seen: set[int] = set()
         for _ in range(4):
-            pids = {it.pid(f"web-{index}") for index in range(50)}
-            for pid in pids:
+            seen |= pids()
+            for pid in pids():
                 os.kill(pid, signal.SIGKILL)
-            await it.until(lambda: up(it, 50) and not pids & {it.pid(f"web-{index}") for index in range(50)})
-            assert not any(lives(str(pid)) for pid in pids)
+            await it.until(lambda: up(it, 50) and not seen & pids())
+            assert not any(lives(str(pid)) for pid in seen)
 
     without_leaks(text, tmp_path, play, count=50)
 

@@ -222,13 +222,15 @@ def test_fifty_that_die_at_once_come_back_again_and_again(tmp_path: Path) -> Non
         def pids() -> set[int]:
             return {it.pid(f"web-{index}") for index in range(50)}
 
-        seen: set[int] = set()
-        for _ in range(4):
-            seen |= pids()
-            for pid in pids():
+        async def kill_all() -> None:
+            seen = pids()
+            for pid in seen:
                 os.kill(pid, signal.SIGKILL)
             await it.until(lambda: up(it, 50) and not seen & pids())
             assert not any(lives(str(pid)) for pid in seen)
+
+        for _ in range(4):
+            await kill_all()
 
     without_leaks(text, tmp_path, play, count=50)
 

@@ -49,9 +49,9 @@ def autoscale_of(reader: Reader, *, is_service: bool, most: int) -> Autoscale | 
     inner = reader.inner("autoscale")
     least = inner.whole("min", 1, most, 1)
     highest = inner.whole("max", 1, most, None)
-    if highest is None:
+    if not inner.has("max"):
         inner.report("max", "is missing; give the most instances that may run")
-    elif highest < least:
+    elif highest is not None and highest < least:
         inner.report("max", f"is {highest}, below min, which is {least}; swap them")
     target = inner.number("target", 1e-9, 1e15, None)
     if target is None:

@@ -32,6 +32,8 @@ def _hooks(path: str, whose: str) -> dict[str, str]:
             f"{one}.env": "Variables beside those of its place.",
             f"{one}.env.NAME": "The value of one variable.",
             f"{one}.working_dir": "The folder that it runs in.",
+            f"{one}.user": "As whom it runs; without it and without a group, as its process does, and of the whole, as the supervisor.",
+            f"{one}.group": "In which group it runs.",
         }
     return found
 

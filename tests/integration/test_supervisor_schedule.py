@@ -227,6 +227,27 @@ processes:
     stage(text, tmp_path, play)
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_monitor_is_told_just_as_often_as_the_plan_says(tmp_path: Path, monitor: Monitor, retries: int) -> None:
+    url = f"http://127.0.0.1:{monitor.server_port}"
+    text = f"""
+processes:
+  job:
+    command: ["true"]
+    schedule: "@daily"
+    heartbeat: {{start_url: "{url}/start", success_url: "{url}/ok", retries: {retries}, retry_delay: 10ms}}
+"""
+    monitor.refusals = retries + 1  # the start is lost, and no more of it is told
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: it.keeper.state.instances)
+        it.keeper.trigger("job")
+        heard = await asyncio.to_thread(monitor.wait_for, retries + 2)
+        assert heard == [*[("/start", "")] * (retries + 1), ("/ok", "exit_code=0")]
+
+    stage(text, tmp_path, play)
+
+
 def test_hooks_run_in_order_with_what_they_are_given_and_are_tried_again(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     text = f"""

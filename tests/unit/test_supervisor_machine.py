@@ -3,6 +3,7 @@
 from graphlib import CycleError
 
 import pytest
+from msgspec.structs import replace
 from supervision import Supervision, a_plan, a_process, ident
 
 from millrace.supervisor.graph import cycle, dependents, order
@@ -134,6 +135,33 @@ def test_the_wait_grows_to_its_cap_and_never_overflows() -> None:
     assert waits == pytest.approx([0, 2, 4, 8, 16, 32, 50, 50])
     assert wait_s(job, 10**6, 1.0) == 50
     assert wait_s(job, 5, 0.25) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+@pytest.mark.parametrize("unhealthy", [False, True], ids=["ends", "is unhealthy"])
+def test_just_as_many_attempts_as_it_may_have(most: int, unhealthy: bool) -> None:
+    """N allows N: so many restarts, and not one more or fewer."""
+    check = replace(CHECK, failure_threshold=1) if unhealthy else None
+    restart = Restart(max_attempts=most, backoff_initial_s=0)
+    it = Supervision(a_plan(web=a_process("web", restart=restart, health_check=check), other=a_process("other")))
+
+    def fails() -> None:
+        if unhealthy:
+            it.answers("web", well=False)
+        else:
+            it.ends("web", 1)
+        it.passes(0)
+
+    for _ in range(2):
+        before = it.log.count("+web-0")
+        for attempt in range(most):
+            fails()
+            assert it.phase("web") is Phase.RUNNING, attempt
+        fails()
+        assert it.phase("web") is Phase.FAILED
+        assert it.log.count("+web-0") - before == most
+        it.post(Wanted("web", 1))  # tried afresh, it has as many again
+        assert it.phase("web") is Phase.RUNNING
 
 
 def starts(it: Supervision) -> int:

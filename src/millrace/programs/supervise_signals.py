@@ -41,6 +41,7 @@ class Signals:
         self._reload = reload
         self._terminal = terminal
         self._heeded: set[int] = set()
+        self._told_to_end = False
 
     def heed(self, plan: Plan) -> None:
         """Do as this plan says from now on."""
@@ -49,22 +50,32 @@ class Signals:
         deeds: dict[int, Callable[[], None]] = dict.fromkeys(_DEAF, _nothing)
         deeds |= {number: partial(self._pass_on, number) for number in passed_on}
         if signal.SIGHUP not in passed_on and self._terminal:
-            deeds[signal.SIGHUP] = self._end
+            deeds[signal.SIGHUP] = self._hang_up
         elif signal.SIGHUP not in passed_on and self._reload is not None:
             deeds[signal.SIGHUP] = self._reload
-        deeds |= dict.fromkeys(_END, self._end)
+        deeds |= dict.fromkeys(_END, self._tell_to_end)
         for number, deed in deeds.items():
             loop.add_signal_handler(number, deed)
         for number in self._heeded - deeds.keys():
             loop.remove_signal_handler(number)
         self._heeded = set(deeds)
 
+    def _tell_to_end(self) -> None:
+        self._told_to_end = True
+        self._end()
+
+    def _hang_up(self) -> None:
+        """The kernel and a shell both say it of one terminal, so the second one is no hurry."""
+        if not self._told_to_end:
+            self._tell_to_end()
+
     def __enter__(self) -> Self:
         """Nothing is heeded before the first plan."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of them all."""
+        """Be deaf to all of them: everything has ended, and its exit code stands, whoever asks once more."""
         loop = asyncio.get_running_loop()
         for number in self._heeded:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)

@@ -278,6 +278,23 @@ processes:
     stage(text, tmp_path, play)
 
 
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_a_hook_is_tried_just_as_often_as_it_may_be(tmp_path: Path, retries: int) -> None:
+    text = f"""
+processes:
+  web:
+    command: [touch, ran]
+    hooks: {{pre-start: [{{command: [sh, -c, "echo tried >> tries; exit 1"], retry: {retries}, retry_delay: 10ms}}]}}
+"""
+
+    async def play(it: Stage) -> None:
+        assert await it.ended() == 1
+        assert (tmp_path / "tries").read_text() == "tried\n" * (retries + 1)
+        assert not (tmp_path / "ran").exists()
+
+    stage(text, tmp_path, play)
+
+
 def test_a_failure_before_the_start_ends_the_whole_with_1(tmp_path: Path) -> None:
     text = """
 hooks: {pre-start: [{command: [sh, -c, "echo no; exit 4"]}, {command: [touch, second]}]}

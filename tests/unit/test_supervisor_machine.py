@@ -83,6 +83,17 @@ def test_liveness_restarts_after_enough_misses_in_a_row_and_passing_checks_never
     assert it.probed == [Id("db", 0), Id("db", 0)]
 
 
+@pytest.mark.parametrize("mode", ProbeMode)
+def test_passes_that_are_not_yet_enough_restart_nothing(mode: ProbeMode) -> None:
+    """Neither at the start nor while it recovers, when a process has missed some and passes again."""
+    check = replace(CHECK, mode=mode, success_threshold=3, failure_threshold=3)
+    it = Supervision(a_plan(web=a_process("web", health_check=check)))
+    for well in (True, True, True, False, False, True, True, False, False, True, True, True):
+        it.answers("web", well)
+    assert it.log == ["+web-0"]
+    assert it.ready("web")
+
+
 def test_what_is_unhealthy_again_and_again_is_given_up() -> None:
     check = HealthCheck(kind=ProbeKind.TCP, target="x:1", failure_threshold=1, mode=ProbeMode.LIVENESS)
     it = Supervision(a_plan(db=a_process("db", health_check=check, restart=Restart(max_attempts=2))))

@@ -19,6 +19,7 @@ from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.telemetry.logs import logger
 
@@ -75,6 +76,7 @@ def build_app(
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
     journal: Journal | None = None,
+    leadership: Leadership | None = None,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -88,9 +90,18 @@ def build_app(
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
         journal: keeps the audit trail; without one there is none.
+        leadership: knows the other masters.
         served: hears of every answer worth a line in the access log.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys, journal=journal)
+    master = Master(
+        farm=farm,
+        offers=offers,
+        blobs=blobs,
+        limits=limits or Limits(),
+        keys=keys,
+        journal=journal,
+        leadership=leadership,
+    )
     master.description = cache(lambda: _document(master.version))
     rules = Rules(keys=keys)
     edge = Edge(

@@ -55,10 +55,14 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
     if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
         master.counted = (now_s, await master.farm.store.count_jobs())
     nodes = Counter(node.state for node in await master.farm.store.nodes())
+    leadership = master.leadership
+    attendance = leadership.attendance if leadership is not None else None
     lines = [
         *gauge("millrace_jobs", {state: master.counted[1].get(state, 0) for state in State}, "state"),
         *gauge("millrace_nodes", {state: nodes.get(state, 0) for state in NodeState}, "state"),
         *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
+        *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
+        *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]

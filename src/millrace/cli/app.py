@@ -26,6 +26,7 @@ app = LazyGroup(
         "worker": ("millrace.cli.cmd_worker:worker", "Run a worker: it asks masters for work and does it."),
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
+        "masters": ("millrace.cli.masters:app", "Look at the masters of the farm."),
         "keys": ("millrace.cli.keys:app", "Say who may do what at the farm: make API keys, rotate and revoke them."),
         "audit": (
             "millrace.cli.audit:app",

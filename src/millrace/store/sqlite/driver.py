@@ -12,6 +12,7 @@ import apsw
 
 from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
     Attempt,
@@ -38,6 +39,7 @@ from millrace.store.sqlite import audit as audit_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
+from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
@@ -315,3 +317,15 @@ class SqliteStore:
     async def forget_audit(self, *, before: datetime, limit: int) -> None:
         before_ms = rows.to_ms(before)
         await self._write(lambda session: audit_units.forget_audit(session, before_ms, limit), weight=limit)
+
+    # Masters --------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        ttl_ms = round(ttl_s * 1000)
+        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def leave(self, master_id: str) -> None:
+        await self._write(lambda session: master_units.leave(session, master_id))

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Self
 
@@ -55,9 +55,10 @@ class Signals:
             deeds[signal.SIGHUP] = self._reload
         deeds |= dict.fromkeys(_END, self._tell_to_end)
         for number, deed in deeds.items():
-            loop.add_signal_handler(number, deed)
-        for number in self._heeded - deeds.keys():
-            loop.remove_signal_handler(number)
+            # Not by the loop's own way: it shares one pipe with all signals, which a flood of them fills, and it imports
+            # half a megabyte to see that a deed is no coroutine.
+            signal.signal(number, partial(_soon, loop, deed))
+        self._let_go(self._heeded - deeds.keys())
         self._heeded = set(deeds)
 
     def _tell_to_end(self) -> None:
@@ -75,7 +76,14 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         """Be deaf to all of them: everything has ended, and its exit code stands, whoever asks once more."""
-        loop = asyncio.get_running_loop()
         for number in self._heeded:
-            loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
+
+    @staticmethod
+    def _let_go(numbers: Iterable[int]) -> None:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, deed: Callable[[], None], *_: object) -> None:
+    loop.call_soon_threadsafe(deed)

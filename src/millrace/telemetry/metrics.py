@@ -25,6 +25,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
     Metric(
+        name="millrace_rate_limited_total",
+        kind="counter",
+        help="Requests that were refused because their caller asked too often, by the rate they fell under.",
+        labels=("rate",),
+    ),
+    Metric(
         name="millrace_audit_unwritten_total",
         kind="counter",
         help="Entries of the audit trail that the database never took; they are in this master's log.",

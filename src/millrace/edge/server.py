@@ -234,10 +234,16 @@ class Edge(Generic[C]):
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
         """Take the request from its caller's share, and let the reply tell what is left."""
-        if rules.rate is not None and self._limiter is not None:
-            share = self._limiter.spend(rules.rate, whose_share(scope, sender.caller))
-            sender.extra = rate_headers(rules.rate, share)
+        if rules.rates is None or self._limiter is None:
+            return
+        known = sender.caller is not None
+        found = rules.rates.of(sender.access, known=known, safe=scope["method"] in _SAFE_METHODS)
+        if found is not None:
+            name, rate = found
+            share = self._limiter.spend(rate, f"{name} {whose_share(scope, sender.caller)}")
+            sender.extra = rate_headers(name, rate, share)
             if share.wait_s:
+                self._limiter.count(name)
                 raise exhausted(share)
 
     async def _refuse(self, error: Exception, note: "_Note", headers: dict[bytes, bytes], receive: Receive) -> None:

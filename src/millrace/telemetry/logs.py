@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal, TextIO
 
 import msgspec
@@ -32,7 +32,6 @@ Format = Literal["json", "text"]
 ROOT = "millrace"
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _encode_quickly = msgspec.json.Encoder(enc_hook=str).encode
 _RESERVED = frozenset({"time", "level", "room", "event"})
 _PLAIN = logging.LogRecord("", logging.INFO, "", 0, "%s", (), None).__dict__
@@ -244,7 +243,7 @@ class _Json(_Form):
         }
         if record.exc_info is not None:
             line["exception"] = self.redactor.text(self.formatException(record.exc_info))
-        return _encode(line)
+        return _encoder().encode(line)
 
     def quick(
         self, at_s: float, level: str, room: str, event: str, fields: Mapping[str, object] | Struct
@@ -284,6 +283,11 @@ def _opening(level: str, room: str, event: str) -> str:
 def _moment(at_ms: int) -> str:
     """Many lines are of the same millisecond."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+@cache
+def _encoder() -> "json.JSONEncoder":
+    return json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class _Text(_Form):

@@ -73,7 +73,7 @@ def transitions(
         call = Call(method="GET", path="/v1/events", read=_nothing, query=query, silence_s=SILENCE_S)
         try:
             with client.stream(call) as response:
-                for event in parse(response.iter_lines()):
+                for event in parse(response.lines()):
                     failures = 0
                     after = event.id or after
                     if event.name == "transition":
@@ -93,7 +93,7 @@ async def listen(client: AsyncClient, job: str, news: asyncio.Event) -> None:
     call = Call(method="GET", path="/v1/events", read=_nothing, query=(("job", job),), silence_s=SILENCE_S)
     try:
         async with client.stream(call) as response:
-            async for line in response.aiter_lines():
+            async for line in response.lines():
                 if line.startswith("event: transition"):
                     news.set()
     except ClientError:

@@ -151,7 +151,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         await steps.encode(plan, source, self._told(began_s))
         encoded_s = self.control.stopwatch.elapsed_s - began_s
         self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
-        made = await steps.prove(plan)
+        made, _ = await asyncio.gather(steps.prove(plan), destination.settle(steps.out))
         known = {
             **_facts(probe, plan, made, encoded_s),
             "sandbox": facts.of_confinement(record(self.means.running.able)),

@@ -6,7 +6,8 @@ What is imported here is what the first child needs; the rest is imported while 
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ from millrace.cli.transcode.folders import folders
 from millrace.config.settings import WorkerSettings, read
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.split import Chunking
+from millrace.process.orphans import Orphans
 from millrace.programs import ffmpeg
+from millrace.runtime.clock import SystemClock
 from millrace.runtime.signals import stop_signals
 from millrace.telemetry import logs
 from millrace.wire.v1.jobs import FailureView, JobDetail, JobRequest, Parameters
@@ -142,7 +145,7 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
     heeded = {name: os.environ[name] for name in HEEDED if name in os.environ}
     worker = read(WorkerSettings, heeded, ffmpeg=order.ffmpeg, sandbox=order.sandbox)
     heard: list[signal.Signals] = []
-    async with stop_signals(heard.append) as stop:
+    async with stop_signals(heard.append) as stop, _adopting():
         # FFmpeg and its sandbox answer while the modules are imported: one after the other would take the sum of both.
         checked = asyncio.ensure_future(ffmpeg.checked(worker.ffmpeg, worker.sandbox))
         try:
@@ -153,6 +156,17 @@ async def _serve_one(order: Order, request: JobRequest, data: Path, scratch: Pat
         finally:
             checked.cancel()
             await asyncio.gather(checked, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _adopting() -> AsyncIterator[None]:
+    """Whatever our children leave behind comes to us, so that to look for it is not to read all processes of the machine."""
+    orphans = Orphans(SystemClock())
+    orphans.start()
+    try:
+        yield
+    finally:
+        await orphans.stop()
 
 
 def _serving() -> "Callable[..., Coroutine[None, None, Ended]]":

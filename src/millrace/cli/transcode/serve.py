@@ -20,7 +20,7 @@ from millrace.client.http import Terms
 from millrace.client.sse import listen
 from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.domain.failures import FailureClass
-from millrace.domain.states import FINAL
+from millrace.domain.states import FINAL, State
 from millrace.programs.all_in_one import AllInOne
 from millrace.wire.v1.jobs import FailureView, JobDetail, JobRequest
 from millrace.worker.worker import WorkerTerms
@@ -37,7 +37,7 @@ SELDOM_HEARTBEAT_S = 3.0
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """The job at its end, the log of its engine, and the signal that ended it, if one did."""
+    """The job at its end, the log of its engine where it did not do what it should, and the signal that ended it, if one did."""
 
     job: JobDetail
     log: bytes
@@ -90,7 +90,7 @@ async def serve_one(
         client = AsyncClient([farm.url], Terms(key=farm.key))
         try:
             job = await _follow(client, request, stop, draw=draw)
-            log = await client.do(people.logs(job.id))
+            log = b"" if job.state == State.COMPLETED else await client.do(people.logs(job.id))
         finally:
             await client.close()
     return Ended(job=job, log=log, interrupted=heard[0] if heard else None)
@@ -104,7 +104,8 @@ async def _follow(client: AsyncClient, request: JobRequest, stop: asyncio.Event,
         faults = "; ".join(f"{fault.field}: {fault.message}" for fault in error.errors)
         raise CommandError(f"cannot transcode: {faults or error}", code=2) from error
     news, asked = asyncio.Event(), asyncio.ensure_future(stop.wait())
-    hearing = asyncio.ensure_future(listen(client, job.id, news))
+    # Where nothing is drawn only what ends the wait is of interest, and each look takes 4 ms from the encoder.
+    hearing = asyncio.ensure_future(listen(client, job.id, news, of=None if draw else FINAL | {State.RETRYING}))
     try:
         with Bars(enabled=draw) as bars:
             while job.state not in FINAL:

@@ -30,7 +30,8 @@ Format = Literal["json", "text"]
 ROOT = "millrace"
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+"""For what msgspec cannot write, or must be looked at value by value: spelled as msgspec spells it."""
 _RESERVED = frozenset({"time", "level", "room", "event"})
 _PLAIN = logging.LogRecord("", logging.INFO, "", 0, "%s", (), None).__dict__
 """What a record must have, whoever formats it; making one anew looks up a thread, a process and a file each time."""

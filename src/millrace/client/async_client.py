@@ -44,7 +44,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._lines.close()
+        await self._lines.close()
 
     @property
     def address(self) -> str:

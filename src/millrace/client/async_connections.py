@@ -24,6 +24,7 @@ class _Line(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.spoiled = False  # it was closed, or somebody spoke who was not asked
         self.asked = False
+        self.lost = asyncio.Event()
         self._came: list[bytes] = []
         self._size = 0
         self._over = False
@@ -50,6 +51,7 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._over = self.spoiled = True
         self._error = error
+        self.lost.set()
         self._news.set()
         self._writable.set()
 
@@ -161,11 +163,12 @@ class AsyncConnections:
         self._headers = headers(terms)
         self._idle: list[tuple[str, float, _Line]] = []
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close those that are idle."""
         idle, self._idle = self._idle, []
         for _, _, line in idle:
             line.transport.abort()
+            await line.lost.wait()
 
     async def begin(self, base: str, call: Call[object]) -> AsyncResponse:
         """Send a call and wait for the head of its answer, which the caller closes.

@@ -18,7 +18,7 @@ from millrace.client.errors import (
     UnreachableError,
 )
 from millrace.client.http import LineError, Terms, broken
-from millrace.client.sse import transitions
+from millrace.client.sse import listen, transitions
 from millrace.client.transfers import download_output, upload
 from millrace.runtime.clock import SystemClock
 from millrace.wire.v1.system import UploadView
@@ -166,3 +166,19 @@ def test_events_go_on_where_the_stream_broke():
         assert [next(found).cursor for _ in range(3)] == ["1", "2", "3"]
         found.close()
         assert [query["after"] for query in master.followed] == ["0", "2"]
+
+
+def test_only_news_of_what_is_waited_for_wake_who_waits():
+    ended = TRANSITION.format(2).replace('"to":"assigned"', '"to":"completed"')
+
+    async def main(of, streams):
+        with FakeMaster() as master:
+            master.events = [[f"id: 1\nevent: transition\ndata: {text}\n\n" for text in streams]]
+            async with AsyncClient([master.url], Terms(key=KEY)) as client:
+                news = asyncio.Event()
+                await listen(client, "j1", news, of=of)
+                return news.is_set()
+
+    assert asyncio.run(main(None, [TRANSITION.format(1)]))
+    assert not asyncio.run(main({"completed"}, [TRANSITION.format(1)]))
+    assert asyncio.run(main({"completed"}, [TRANSITION.format(1), ended]))

@@ -1,4 +1,4 @@
-"""What a start may import. Each of these took milliseconds of every `transcode` before (docs/decisions/0021-start.md)."""
+"""What a start may import. Each of these took milliseconds of every `transcode` before (docs/decisions/0030-start.md)."""
 
 import json
 import subprocess

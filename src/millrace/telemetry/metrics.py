@@ -21,6 +21,15 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_masters", kind="gauge", help="Masters that this one saw in the last seconds, itself among them."
+    ),
+    Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
+    Metric(
+        name="millrace_audit_unwritten_total",
+        kind="counter",
+        help="Entries of the audit trail that the database never took; they are in this master's log.",
+    ),
+    Metric(
         name="millrace_http_requests_total",
         kind="counter",
         help="Requests answered.",

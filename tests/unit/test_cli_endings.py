@@ -38,6 +38,14 @@ def test_a_number_out_of_range_is_told_by_its_field():
         app.main(["jobs", "submit", "--scenario", "144p10-h264", "--set", "crf=1000"], standalone_mode=False)
 
 
+def test_a_key_that_would_be_a_header_of_its_own_is_not_sent():
+    with pytest.raises(CommandError, match=r"^cannot submit: the idempotency key holds a line break"):
+        app.main(
+            ["jobs", "submit", "--scenario", "144p10-h264", "--idempotency-key", "a\r\nx-role: admin"],
+            standalone_mode=False,
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "full", "code"),
     [

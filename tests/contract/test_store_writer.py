@@ -79,6 +79,8 @@ def test_who_comes_alone_does_not_wait_for_others_and_many_share_a_commit(
         async with asyncio.timeout(ages_s / 20):
             await writer.submit(_adds(1), gather_s=ages_s)
         assert len(commits.threads) == 1
+        for _ in range(10):  # the writer looks once more for what came meanwhile
+            await asyncio.sleep(0)
         others = [asyncio.ensure_future(writer.submit(_adds(number), gather_s=ages_s)) for number in (2, 3)]
         for _ in range(10):  # whatever the writer would begin of them has begun
             await asyncio.sleep(0)

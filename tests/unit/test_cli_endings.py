@@ -68,11 +68,11 @@ def test_output_that_cannot_be_written_is_one_sentence_and_an_exit_code_of_ours(
 
 ENDING = """
 import atexit, sys, threading
-from millrace.cli import app
+from millrace.cli import ending
 atexit.register(lambda: print("the last words"))
 print("no newline yet", end=" ")
 {left}
-app._end(3)
+ending._end(3)
 """
 LEFT = "threading.Thread(target=lambda: (threading.Event().wait(0.1), print('the work of a thread'))).start()"
 

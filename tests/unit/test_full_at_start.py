@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from millrace.cli.run import code_of
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs import data_folder
 from millrace.programs.exhausted import ExhaustedError
 from millrace.runtime.clock import SystemClock

@@ -16,10 +16,12 @@ from millrace.api.keys import looked_up_in
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.domain import ids
 from millrace.domain.keys import FIRST
 from millrace.domain.masters import Presence
+from millrace.edge.access import Rate, Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
 from millrace.programs import api_key, data_folder
@@ -124,7 +126,15 @@ class MasterProgram(Service):
         journal = Journal(store, clock=farm.clock, chance=farm.chance)
         self._parts.push_async_callback(journal.stop)
         app = build_app(
-            farm, offers, blobs, keys, pages=routes(keys), lost=lost, journal=journal, leadership=leadership
+            farm,
+            offers,
+            blobs,
+            keys,
+            pages=routes(keys),
+            lost=lost,
+            journal=journal,
+            leadership=leadership,
+            rates=_rates(settings),
         )
         await self._parts.enter_async_context(leadership)
         await self._parts.enter_async_context(duties)
@@ -161,6 +171,15 @@ def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
         presence,
         alone=not is_server(settings.store),
         complain=lambda error: _complain("attend", error),
+    )
+
+
+def _rates(settings: MasterSettings) -> Rates:
+    def rate(given: tuple[float, int] | None) -> Rate | None:
+        return None if given is None else Rate(per_s=given[0], burst=given[1])
+
+    return Rates(
+        strangers=rate(settings.rate_strangers), changes=rate(settings.rate_changes), reads=rate(settings.rate_reads)
     )
 
 

@@ -138,10 +138,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
+    def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
-        return await self._writer.submit(unit, gather_s=gather_s, weight=weight)
+        return self._writer.submit(unit, gather_s=gather_s, weight=weight)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
         if self._readers is None:

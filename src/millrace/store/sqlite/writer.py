@@ -70,8 +70,8 @@ class Writer:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
-    async def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
-        """Run a unit in the next batch; returns when it is on the disk.
+    def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
+        """Run a unit in the next batch; what is returned is done when it is on the disk.
 
         A unit that comes in numbers waits for others to share its commit, until `gather_s` seconds after the last such one:
         who comes alone does not wait. `weight` is how many rows' worth of work it is; one heavier than a batch runs on the
@@ -90,7 +90,7 @@ class Writer:
             if gather_s:
                 self._gathered_s = self._loop.time()
             self._start_soon()
-        return await future
+        return future
 
     async def stop(self) -> None:
         """Write what waits, then end the thread and close the connection."""

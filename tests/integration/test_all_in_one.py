@@ -15,7 +15,6 @@ from millrace.config.settings import MasterSettings, SettingError, WorkerSetting
 from millrace.programs.all_in_one import AllInOne
 from millrace.programs.api_key import FILE
 
-
 PATIENCE_S = 60.0
 
 

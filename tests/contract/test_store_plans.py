@@ -127,7 +127,8 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
     if farm.kind == "sqlite":
         names: dict[str, tuple[object, ...]] = {
             "move_find": ("j", 1),
-            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True),
+            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True, None),
+            "claim_next_for": (1, "n", 0),
             "move_job": (1, "paused", 0, None, None, None, False, False),
             "claim_node": ("n", 1, "r"),
             "claimed": (1,),

@@ -81,7 +81,9 @@ def test_the_words_of_the_schema_are_those_of_the_domain(kind: str) -> None:
         found = re.findall(pattern, text, re.MULTILINE)
         return {frozenset(re.findall(r"'(\w+)'", one)) for one in found}
 
-    assert words(r"(?:CHECK|^ ) \(state IN \((.*?)\)\)") == {frozenset(State), frozenset(NodeState)}
+    assert words(r"(?:CHECK|^ ) \(state IN \((.*?)\)\)") == {
+        frozenset(State), frozenset(NodeState), frozenset(NodeState) - {NodeState.QUARANTINED},  # which came later
+    }  # fmt: skip
     assert words(r"\(\(finished_at IS NOT NULL\) = \(state IN \((.*?)\)\)\)") == {frozenset(FINAL)}
     assert words(r"\(node_id IS NULL OR state IN \((.*?)\)\)") == {frozenset(HELD)}
     assert words(r"outcome IN \((.*?)\)") == {frozenset(Outcome)}

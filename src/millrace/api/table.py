@@ -72,11 +72,13 @@ TABLE: tuple[Route[Master], ...] = (
     R("DELETE", "/v1/nodes/{ref}", OPERATE, nodes.remove, "Forget a node that holds nothing.", status=204, also=(404, 409)),
     R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409)),
     R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409)),
+    R("POST", "/v1/nodes/{ref}/release", OPERATE, nodes.release, "End a node's quarantine.", gives=w.NodeView, also=(404, 409)),
 
     # The worker protocol
     R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507)),
     R("POST", "/v1/nodes/{ref}/claim", WORK, tasks.claim, "Claim tasks, waiting for some.", takes=w.ClaimRequest, gives=w.ClaimReply, also=(409,), quiet=True),
     R("POST", "/v1/nodes/{ref}/heartbeat", WORK, tasks.heartbeat, "Extend the lease and report progress.", takes=w.HeartbeatRequest, gives=w.HeartbeatReply, also=(409, 413), quiet=True),
+    R("POST", "/v1/nodes/{ref}/proof", WORK, tasks.prove, "Report what encoders work, to end a quarantine.", takes=w.ProofRequest, gives=w.ProofReply, also=(404, 409)),
     R("POST", "/v1/tasks/{task}/start", WORK, tasks.start, "Report that the engine runs.", takes=w.StartRequest, gives=w.Taken, also=(404, 409), quiet=True),
     R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs; may claim the next tasks.", takes=w.CompleteRequest, gives=w.Ended, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
     R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt; may claim the next tasks.", takes=w.FailRequest, gives=w.Ended, also=(404, 409), quiet=True),

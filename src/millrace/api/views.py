@@ -6,7 +6,18 @@ from urllib.parse import quote
 
 from millrace.api.places import is_kept
 from millrace.domain.failures import Failure
-from millrace.domain.records import Attempt, Claimed, Document, Job, Node, Outcome, Output, Progress, Transition
+from millrace.domain.records import (
+    Attempt,
+    Claimed,
+    Document,
+    Job,
+    Node,
+    Outcome,
+    Output,
+    Progress,
+    Quarantine,
+    Transition,
+)
 from millrace.domain.states import HELD, State
 from millrace.scheduler.service_level import media_duration_s, verdict
 from millrace.wire.v1.jobs import (
@@ -19,7 +30,7 @@ from millrace.wire.v1.jobs import (
     SlaView,
     TransitionView,
 )
-from millrace.wire.v1.work import NodeView, TaskView
+from millrace.wire.v1.work import NodeView, QuarantineView, TaskView
 
 _WITH_FAILURE = frozenset({State.FAILED, State.REJECTED, State.RETRYING})
 """States in which a job's failure is news; while another attempt runs it belongs to the attempt that failed."""
@@ -196,6 +207,15 @@ def node_view(node: Node) -> NodeView:
         facts={name: value for name, value in node.facts.items() if name not in OFFERED},
         registered=node.registered_at.isoformat(),
         seen=node.seen_at.isoformat(),
+        quarantine=_quarantine(node.quarantine),
+    )
+
+
+def _quarantine(quarantine: Quarantine | None) -> QuarantineView | None:
+    if quarantine is None:
+        return None
+    return QuarantineView(
+        reason=quarantine.reason, since=quarantine.since, proof_due=quarantine.proof_due, times=quarantine.times
     )
 
 

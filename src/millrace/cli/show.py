@@ -31,6 +31,7 @@ _STYLES = {
     "retrying": "yellow",
     "ready": "green",
     "draining": "yellow",
+    "quarantined": "red",
     "lost": "red",
 }
 

@@ -1,6 +1,6 @@
 """From rows to records. Both databases select the same columns in the same order, documents as JSON text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from millrace.domain.ids import job_of, task_id
 from millrace.domain.keys import ApiKey
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
+from millrace.domain.quarantine import Blame
 from millrace.domain.records import (
     Attempt,
     Claimed,
@@ -21,6 +22,7 @@ from millrace.domain.records import (
     Outcome,
     Output,
     Progress,
+    Quarantine,
     Task,
     Transition,
 )
@@ -54,6 +56,11 @@ def _maybe(ms: int | None) -> datetime | None:
 def to_text(document: object) -> str:
     """JSON with sorted keys, so that equal documents have one text."""
     return _encoder.encode(document).decode()
+
+
+def avoidance(nodes: Iterable[str]) -> str:
+    """Nodes as one text. An id is never part of another, so that looking for one in it finds that one."""
+    return " ".join(nodes)
 
 
 def storable(text: str) -> str:
@@ -225,6 +232,22 @@ def node(row: Row) -> Node:
         seen_at=to_datetime(row[10]),
         lease_until=to_datetime(row[11]),
         holding=row[12],
+        quarantine=quarantine(row[13:]),
+    )
+
+
+def quarantine(row: Row) -> Quarantine | None:
+    """Why a node gets no work; None where it gets some, or where that was not read."""
+    if not row or row[0] is None:
+        return None
+    return Quarantine(reason=row[0], since=to_datetime(row[1]), proof_due=to_datetime(row[2]), times=row[3])
+
+
+def blame(row: Row) -> Blame:
+    """A job that a node failed and another finished."""
+    number, at, failure_class, message = row
+    return Blame(
+        number=number, at=to_datetime(at), failure=Failure(failure_class=FailureClass(failure_class), message=message)
     )
 
 

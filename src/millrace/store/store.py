@@ -12,9 +12,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from millrace.domain.failures import Failure
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
+from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
     Attempt,
     Beat,
@@ -255,6 +257,22 @@ class Store(Protocol):
 
     async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
         """Change a node's state if it is one of `sources`; whether it happened."""
+
+    async def add_blame(self, node_id: str, job_id: str, failure: Failure) -> None:
+        """A job failed on this node and was completed by another; said again, it counts once. Forgets what is a day old."""
+
+    async def node_record(self, node_id: str) -> NodeRecord:
+        """What counts for and against a node: of the last `SPAN_S` at the most, since it was last released, and on a busy
+        farm of the time in which the last few hundred jobs ended.
+        """
+
+    async def quarantine(self, node_id: str, *, reason: str, proof_after_s: float, times: int) -> bool:
+        """Give the node no work until it is released, also when it registers anew; where it is in quarantine already, the
+        reason and the time of the proof are replaced. False where there is no such node.
+        """
+
+    async def release(self, node_id: str) -> bool:
+        """End the node's quarantine; whether there was one."""
 
     async def remove_node(self, node_id: str) -> bool:
         """Forget a node that holds no task; False where it holds one or is unknown. Attempts keep its name."""

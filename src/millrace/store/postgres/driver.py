@@ -9,8 +9,10 @@ from typing import TypeVar
 
 import asyncpg
 
+from millrace.domain.failures import Failure
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
+from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
     Attempt,
     Beat,
@@ -35,6 +37,7 @@ from millrace.store.postgres import jobs as job_units
 from millrace.store.postgres import keys as key_units
 from millrace.store.postgres import logs as log_units
 from millrace.store.postgres import nodes as node_units
+from millrace.store.postgres import quarantine as quarantine_units
 from millrace.store.postgres import work as work_units
 from millrace.store.postgres.claims import Claim
 from millrace.store.postgres.connection import Database, Session, connect, meaning_of
@@ -238,6 +241,21 @@ class PostgresStore:
     async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
         allowed = tuple(sources)
         return await self._write(lambda session: node_units.set_node_state(session, node_id, target, allowed))
+
+    async def add_blame(self, node_id: str, job_id: str, failure: Failure) -> None:
+        await self._write(lambda session: quarantine_units.add_blame(session, node_id, job_id, failure))
+
+    async def node_record(self, node_id: str) -> NodeRecord:
+        return await self._read(lambda session: quarantine_units.node_record(session, node_id))
+
+    async def quarantine(self, node_id: str, *, reason: str, proof_after_s: float, times: int) -> bool:
+        unit = partial(
+            quarantine_units.quarantine, node_id=node_id, reason=reason, proof_after_s=proof_after_s, times=times
+        )
+        return await self._write(unit)
+
+    async def release(self, node_id: str) -> bool:
+        return await self._write(lambda session: quarantine_units.release(session, node_id))
 
     async def remove_node(self, node_id: str) -> bool:
         return await self._write(lambda session: node_units.remove_node(session, node_id))

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import apsw
 
+from millrace.domain.failures import Failure
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
+from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
     Attempt,
     Beat,
@@ -37,6 +39,7 @@ from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import nodes as node_units
+from millrace.store.sqlite import quarantine as quarantine_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.readers import Readers
@@ -258,6 +261,21 @@ class SqliteStore:
     async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
         allowed = tuple(sources)
         return await self._write(lambda session: node_units.set_node_state(session, node_id, target, allowed))
+
+    async def add_blame(self, node_id: str, job_id: str, failure: Failure) -> None:
+        await self._write(lambda session: quarantine_units.add_blame(session, node_id, job_id, failure))
+
+    async def node_record(self, node_id: str) -> NodeRecord:
+        return await self._read(lambda session: quarantine_units.node_record(session, node_id))
+
+    async def quarantine(self, node_id: str, *, reason: str, proof_after_s: float, times: int) -> bool:
+        unit = partial(
+            quarantine_units.quarantine, node_id=node_id, reason=reason, proof_after_s=proof_after_s, times=times
+        )
+        return await self._write(unit)
+
+    async def release(self, node_id: str) -> bool:
+        return await self._write(lambda session: quarantine_units.release(session, node_id))
 
     async def remove_node(self, node_id: str) -> bool:
         return await self._write(lambda session: node_units.remove_node(session, node_id))

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from store_samples import NEEDS, a_job
 
+from millrace.domain.failures import FailureClass
 from millrace.domain.order import Queue
 from millrace.domain.states import State
 from millrace.store.open import open_store
@@ -157,6 +158,7 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
         (JobFilter(), "PRIMARY KEY|jobs_pkey"),
         (JobFilter(states=frozenset({State.QUEUED, State.FAILED})), "jobs_by_state|tasks_by_state"),
         (JobFilter(tenant="acme", queue=Queue.LIVE), "jobs_by_tenant"),
+        (JobFilter(failures=frozenset({FailureClass.DISK})), "jobs_by_state|tasks_by_state"),
     ],
 )
 def test_lists_walk_an_index_that_fits_the_filter(farm: Any, explain: Any, only: JobFilter, index: str) -> None:

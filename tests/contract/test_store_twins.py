@@ -249,10 +249,13 @@ class Machine(RuleBasedStateMachine):
     @rule(
         states=st.frozensets(st.sampled_from(State), max_size=3),
         labels=st.sampled_from([None, {"team": "video"}, {"team": "x"}]),
+        failures=st.frozensets(st.sampled_from([FailureClass.ENGINE, FailureClass.DISK])),
         limit=st.integers(1, 4),
     )
-    def list_jobs(self, states: frozenset[State], labels: dict[str, str] | None, limit: int) -> None:
-        self.twins.both("jobs", JobFilter(states=states, labels=labels), cursor=None, limit=limit)
+    def list_jobs(
+        self, states: frozenset[State], labels: dict[str, str] | None, failures: frozenset[FailureClass], limit: int
+    ) -> None:
+        self.twins.both("jobs", JobFilter(states=states, labels=labels, failures=failures), cursor=None, limit=limit)
 
     @invariant()
     def the_counts_are_equal(self) -> None:

@@ -1,6 +1,7 @@
 """The parameters in queries and headers, as the description shows them."""
 
 from millrace.api.jobs import DEFAULT_LIMIT, MAX_LIMIT
+from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.states import State
 from millrace.edge.route import Param
@@ -26,6 +27,17 @@ FILTERS = (
         schema=TEXT,
         repeatable=True,
         example="show:news",
+    ),
+    Param(
+        name="failure_class",
+        text="Only jobs that failed, or wait to be retried, for this reason.",
+        schema={"type": "string", "enum": [*FailureClass]},
+        repeatable=True,
+    ),
+    Param(
+        name="dead",
+        text="Only jobs that failed for good although another attempt might have worked.",
+        schema={"type": "boolean", "default": False},
     ),
     Param(name="cursor", text="`next` of the page before.", schema=TEXT),
     Param(

@@ -57,6 +57,7 @@ TABLE: tuple[Route[Master], ...] = (
     # Jobs, for people
     R("POST", "/v1/jobs", SUBMIT, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY),
     R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
+    R("POST", "/v1/jobs/retry", SUBMIT, jobs.retry_dead, "Run dead jobs again: those that failed for good although they may well work now.", takes=j.RetryManyRequest, gives=j.RetryManyReply),
     R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
     R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409)),
     R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409)),

@@ -18,7 +18,7 @@ from millrace.domain.records import (
     Quarantine,
     Transition,
 )
-from millrace.domain.states import HELD, State
+from millrace.domain.states import HELD, WITH_FAILURE, State
 from millrace.scheduler.service_level import media_duration_s, verdict
 from millrace.wire.v1.jobs import (
     AttemptView,
@@ -31,9 +31,6 @@ from millrace.wire.v1.jobs import (
     TransitionView,
 )
 from millrace.wire.v1.work import NodeView, QuarantineView, TaskView
-
-_WITH_FAILURE = frozenset({State.FAILED, State.REJECTED, State.RETRYING})
-"""States in which a job's failure is news; while another attempt runs it belongs to the attempt that failed."""
 
 
 def _text(value: object) -> str | None:
@@ -85,7 +82,8 @@ def _fields(job: Job) -> dict[str, object]:
         "run_after": _moment(job.spec.get("run_after")),
         "started": job.started_at,
         "finished": job.finished_at,
-        "failure": failure_view(job.failure if job.state in _WITH_FAILURE else None),
+        "attempt_count": job.attempts,
+        "failure": failure_view(job.failure if job.state in WITH_FAILURE else None),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct
 
+from millrace.domain.failures import FailureClass
 from millrace.domain.media.split import Chunking
 
 T = TypeVar("T")
@@ -113,6 +114,12 @@ chunks_option = click.option(
     "--chunks",
     type=Word(Chunking),
     help="Encode in chunks side by side: auto (where it is faster and proven), always (where it is proven) or never.  [default: auto]",
+)
+failure_class_option = click.option(
+    "--failure-class",
+    type=Word(FailureClass),
+    multiple=True,
+    help="Only jobs that failed for this reason; repeatable.",
 )
 job_argument = click.argument("job", metavar="JOB")
 node_argument = click.argument("node", metavar="NODE")

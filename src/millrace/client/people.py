@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
-from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
+from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
 from millrace.wire.v1.work import NodeList, NodeView
@@ -19,6 +19,7 @@ def jobs(
     states: Sequence[str] = (),
     only: Mapping[str, str | None] | None = None,
     labels: Mapping[str, str] | None = None,
+    failure_classes: Sequence[str] = (),
     cursor: str | None = None,
     limit: int | None = None,
 ) -> Call[JobList]:
@@ -27,6 +28,7 @@ def jobs(
     call = get("/v1/jobs", JobList, query=query)
     pairs = call.query + tuple(("state", state) for state in states)
     pairs += tuple(("label", f"{key}={value}") for key, value in (labels or {}).items())
+    pairs += tuple(("failure_class", one) for one in failure_classes)
     return Call(method="GET", path=call.path, read=call.read, query=pairs)
 
 
@@ -58,6 +60,12 @@ def retry(ref: str) -> Call[JobDetail]:
     """Run a job again that failed, was canceled or rejected."""
     # Sent twice it could start a job again that has failed in between, so it is not repeated blindly.
     return _verb(ref, "retry", Repeat.UNSENT)
+
+
+def retry_dead(request: RetryManyRequest) -> Call[RetryManyReply]:
+    """Run a page of dead jobs again."""
+    # Sent twice it goes over the same page, where nothing that runs again is dead any more.
+    return post("/v1/jobs/retry", RetryManyReply, request)
 
 
 def logs(ref: str, *, offset: int = 0, attempt: int | None = None) -> Call[bytes]:

@@ -95,6 +95,7 @@ class Job(Struct, frozen=True, kw_only=True):
     started_at: datetime | None  # when a worker first claimed it
     finished_at: datetime | None
     progress: Progress
+    attempts: int = 0  # claims until now
 
 
 class Task(Struct, frozen=True, kw_only=True):

@@ -145,6 +145,7 @@ def job(row: Row) -> Job:
         started_at=_maybe(row[17]),
         finished_at=_maybe(row[18]),
         progress=_progress(row[19:26]),
+        attempts=row[26] or 0,
     )
 
 

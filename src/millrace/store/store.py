@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from millrace.domain.failures import Failure
+from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
@@ -86,6 +86,9 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     profile: str | None = None
     labels: Mapping[str, str] | None = None
+    failures: frozenset[FailureClass] = (
+        frozenset()
+    )  # the class of what a job that failed, or waits to be retried, ended with
 
 
 class JobPage(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from millrace.edge.call import Answer, Call, Receive, Scope, Send
 from millrace.edge.keys import Keys
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
+from millrace.outbound.guard import Guard
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 from millrace.telemetry.logs import logger
@@ -69,6 +70,7 @@ def build_app(
     pages: Sequence[Route[Master]] = (),
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
+    guard: Guard | None = None,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -81,9 +83,10 @@ def build_app(
         pages: further routes, such as the pages of `web`.
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
+        guard: where webhooks may go; public addresses only where it is None.
         served: hears of every answer worth a line in the access log.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys)
+    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), guard=guard or Guard(), keys=keys)
     master.description = cache(lambda: _document(master.version))
     rules = Rules(keys=keys)
     edge = Edge(

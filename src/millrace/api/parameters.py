@@ -4,6 +4,7 @@ from millrace.api.jobs import DEFAULT_LIMIT, MAX_LIMIT
 from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.states import State
+from millrace.domain.webhooks import DeliveryState
 from millrace.edge.route import Param
 
 TEXT = {"type": "string"}
@@ -98,5 +99,19 @@ ENDED = (
         name="ended",
         text="Also those that were revoked or have expired.",
         schema={"type": "boolean", "default": False},
+    ),
+)
+DELIVERIES = (
+    Param(
+        name="state",
+        text="Only messages in this state.",
+        schema={"type": "string", "enum": [*DeliveryState]},
+        example="dead",
+    ),
+    Param(name="cursor", text="`next` of the page before.", schema=NUMBER),
+    Param(
+        name="limit",
+        text="Messages in a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
 )

@@ -5,13 +5,14 @@ Every route may also refuse with 400, 401, 403, 405, 415, 500 and 503; `also` na
 
 from typing import Any
 
-from millrace.api import aliases, events, jobs, keys, logs, nodes, outputs, profiles, system, tasks, uploads
+from millrace.api import aliases, events, jobs, keys, logs, nodes, outputs, profiles, system, tasks, uploads, webhooks
 from millrace.api.master import Limits, Master
-from millrace.api.parameters import ENDED, FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
+from millrace.api.parameters import DELIVERIES, ENDED, FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
 from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import system as s
+from millrace.wire.v1 import webhooks as h
 from millrace.wire.v1 import work as w
 from millrace.wire.v1.base import Document
 
@@ -99,6 +100,14 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/keys", ADMIN, keys.show_all, "List API keys, oldest first.", gives=k.KeyList, params=ENDED),
     R("POST", "/v1/keys/{ref}/rotate", ADMIN, keys.rotate, "Give an API key another secret.", takes=k.RotateRequest, body=OPTIONAL_JSON, gives=k.KeyMade, also=(404, 409)),
     R("POST", "/v1/keys/{ref}/revoke", ADMIN, keys.revoke, "End an API key.", gives=k.KeyView, also=(404, 409)),
+
+    # Webhooks
+    R("POST", "/v1/webhooks", SUBMIT, webhooks.create, "Have a URL told of jobs; the secret of its signatures is shown this once.", takes=h.WebhookRequest, gives=h.WebhookMade, status=201, also=(409, 422)),
+    R("GET", "/v1/webhooks", SUBMIT, webhooks.show_all, "List webhooks, oldest first.", gives=h.WebhookList),
+    R("DELETE", "/v1/webhooks/{id}", SUBMIT, webhooks.remove, "Forget a webhook and its log.", status=204, also=(404,)),
+    R("POST", "/v1/webhooks/{id}/rotate", SUBMIT, webhooks.rotate, "Give a webhook another secret.", takes=h.GraceRequest, body=OPTIONAL_JSON, gives=h.WebhookMade, also=(404,)),
+    R("GET", "/v1/webhooks/{id}/deliveries", SUBMIT, webhooks.deliveries, "List a webhook's messages, newest first.", gives=h.DeliveryList, also=(404,), params=DELIVERIES),
+    R("POST", "/v1/webhooks/{id}/replay", SUBMIT, webhooks.replay, "Send a message again, or all that were given up.", takes=h.ReplayRequest, body=OPTIONAL_JSON, gives=h.ReplayReply, also=(404, 409)),
 
     # Profiles
     R("GET", "/v1/profiles", READ, profiles.show_all, "List the built-in profiles.", gives=s.ProfileList),

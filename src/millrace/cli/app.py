@@ -27,6 +27,7 @@ app = LazyGroup(
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "keys": ("millrace.cli.keys:app", "Say who may do what at the farm: make API keys, rotate and revoke them."),
+        "webhooks": ("millrace.cli.webhooks:app", "Have URLs told of jobs, and see what they were told."),
         "doctor": ("millrace.cli.cmd_doctor:doctor", "Look at this installation, and say what is wrong."),
         "backup": ("millrace.cli.cmd_backup:backup", "Save a farm while it runs."),
         "restore": ("millrace.cli.cmd_backup:restore", "Make a farm of a backup."),

@@ -122,6 +122,7 @@ failure_class_option = click.option(
     help="Only jobs that failed for this reason; repeatable.",
 )
 job_argument = click.argument("job", metavar="JOB")
+webhook_argument = click.argument("webhook", metavar="WEBHOOK")
 node_argument = click.argument("node", metavar="NODE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Say in one JSON line when it is ready.")
 data_option = click.option("--data", type=PATH, help="Folder for everything that is kept.  [default: millrace-data]")

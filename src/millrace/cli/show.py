@@ -33,6 +33,8 @@ _STYLES = {
     "draining": "yellow",
     "quarantined": "red",
     "lost": "red",
+    "delivered": "green",
+    "dead": "red",
 }
 
 

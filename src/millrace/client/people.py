@@ -6,6 +6,15 @@ from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segm
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
+from millrace.wire.v1.webhooks import (
+    DeliveryList,
+    GraceRequest,
+    ReplayReply,
+    ReplayRequest,
+    WebhookList,
+    WebhookMade,
+    WebhookRequest,
+)
 from millrace.wire.v1.work import NodeList, NodeView
 
 
@@ -124,6 +133,42 @@ def rotate_key(ref: str, *, grace_s: float) -> Call[KeyMade]:
 def revoke_key(ref: str) -> Call[KeyView]:
     """End an API key."""
     return post(f"/v1/keys/{segment(ref)}/revoke", KeyView)
+
+
+def create_webhook(request: WebhookRequest) -> Call[WebhookMade]:
+    """Have a URL told of jobs."""
+    # Sent twice it would make two, and the secret of the first would be lost with its reply.
+    return post("/v1/webhooks", WebhookMade, request, repeat=Repeat.UNSENT)
+
+
+def webhooks() -> Call[WebhookList]:
+    """Every webhook."""
+    return get("/v1/webhooks", WebhookList)
+
+
+def remove_webhook(webhook: str) -> Call[bytes]:
+    """Forget a webhook."""
+    return Call(method="DELETE", path=f"/v1/webhooks/{segment(webhook)}", read=_body)
+
+
+def rotate_webhook(webhook: str, *, grace_s: float) -> Call[WebhookMade]:
+    """Another secret for a webhook."""
+    # Sent twice it would end the grace of the secret that is in use.
+    request = GraceRequest(grace_s=grace_s)
+    return post(f"/v1/webhooks/{segment(webhook)}/rotate", WebhookMade, request, repeat=Repeat.UNSENT)
+
+
+def deliveries(
+    webhook: str, *, state: str | None = None, cursor: str | None = None, limit: int | None = None
+) -> Call[DeliveryList]:
+    """A page of a webhook's messages, newest first."""
+    query = {"state": state, "cursor": cursor, "limit": None if limit is None else str(limit)}
+    return get(f"/v1/webhooks/{segment(webhook)}/deliveries", DeliveryList, query=query)
+
+
+def replay(webhook: str, message: str | None) -> Call[ReplayReply]:
+    """Send a message again, or (None) all that were given up."""
+    return post(f"/v1/webhooks/{segment(webhook)}/replay", ReplayReply, ReplayRequest(message=message))
 
 
 def profiles() -> Call[ProfileList]:

@@ -7,6 +7,7 @@ from it. Settings are read once, at the start of a program, and handed down in s
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -90,6 +91,16 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _networks(value: str) -> tuple[str, ...]:
+    found = _words(value)
+    for one in found:
+        try:
+            ip_network(one)
+        except ValueError:
+            raise ValueError("networks such as 10.0.0.0/8,127.0.0.1/32") from None
+    return found
+
+
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -143,6 +154,7 @@ class MasterSettings:
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever.", _days)  # fmt: skip
+    webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
     keep_uploads_days: int = setting(
         7, "MILLRACE_KEEP_UPLOADS_DAYS", "Days that uploads are kept; 0 keeps them for ever.", _days

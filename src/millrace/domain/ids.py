@@ -30,6 +30,11 @@ def key_id(now_ms: int, random: bytes) -> str:
     return _sortable("k", now_ms, random)
 
 
+def webhook_id(now_ms: int, random: bytes) -> str:
+    """A webhook's id from the time in milliseconds and ten random bytes."""
+    return _sortable("w", now_ms, random)
+
+
 def task_id(job: str, index: int) -> str:
     """The id of a job's task, counted from 1."""
     return f"{job}.{index}"

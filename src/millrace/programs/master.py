@@ -18,6 +18,9 @@ from millrace.config.settings import MasterSettings, SettingError
 from millrace.domain.keys import FIRST
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
+from millrace.outbound.addresses import network
+from millrace.outbound.guard import Guard
+from millrace.outbound.post import Sender
 from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
 from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
@@ -28,6 +31,7 @@ from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
+from millrace.scheduler.outbox import Outbox
 from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
@@ -109,8 +113,12 @@ class MasterProgram(Service):
             log.info("master.key_made", file=str(self.key_file))
         stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
-        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost)
+        guard = Guard(allowed=[network(one) for one in settings.webhook_allow_networks])
+        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost, guard=guard)
         await self._parts.enter_async_context(duties)
+        sender = Sender(guard, clock=farm.clock)
+        self._parts.push_async_callback(sender.close)
+        await self._parts.enter_async_context(Outbox(farm, sender, complain=_complain))
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))

@@ -29,6 +29,7 @@ from millrace.domain.records import (
 from millrace.domain.roles import Role
 from millrace.domain.sla import Classification
 from millrace.domain.states import State
+from millrace.domain.webhooks import Delivery, DeliveryState, Message, Webhook
 
 Row = Sequence[Any]
 
@@ -265,6 +266,64 @@ def api_key(row: Row) -> ApiKey:
         used_at=_maybe(row[7]),
         revoked_at=_maybe(row[8]),
         old_until=_maybe(row[9]),
+    )
+
+
+def webhook(row: Row) -> Webhook:
+    """One subscription with how many messages wait and how many were given up."""
+    return Webhook(
+        id=row[0],
+        tenant=row[1],
+        url=row[2],
+        events=tuple(row[3].split()),
+        created_at=to_datetime(row[4]),
+        actor=row[5],
+        old_until=_maybe(row[6]),
+        disabled_at=_maybe(row[7]),
+        disabled_why=row[8],
+        pending=row[9],
+        dead=row[10],
+    )
+
+
+def delivery(row: Row) -> Delivery:
+    """One message as the log shows it."""
+    state = DeliveryState(row[5])
+    return Delivery(
+        id=row[0],
+        seq=row[1],
+        job_id=row[2],
+        number=row[3],
+        target=State(row[4]),
+        state=state,
+        attempts=row[6],
+        created_at=to_datetime(row[7]),
+        due_at=to_datetime(row[8]) if state is DeliveryState.PENDING else None,
+        ended_at=_maybe(row[9]),
+        result=row[10],
+    )
+
+
+def message(row: Row) -> Message:
+    """One message with all that goes into it."""
+    return Message(
+        webhook=row[0],
+        url=row[1],
+        secrets=tuple(secret for secret in row[2:4] if secret is not None),
+        id=row[4],
+        sequence=row[5],
+        attempt=row[6],
+        job_id=row[7],
+        number=row[8],
+        source=None if row[9] is None else State(row[9]),
+        target=State(row[10]),
+        at=to_datetime(row[11]),
+        reason=row[12],
+        job_attempt=row[13],
+        failure_class=None if row[14] is None else FailureClass(row[14]),
+        tenant=row[15] or "",
+        profile=row[16] or "",
+        labels={} if row[17] is None else _labels(row[17]),
     )
 
 

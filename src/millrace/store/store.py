@@ -34,6 +34,7 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State
+from millrace.store.outbox import Outbox
 
 
 class StoreError(Exception):
@@ -109,7 +110,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Protocol):
+class Store(Outbox, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:

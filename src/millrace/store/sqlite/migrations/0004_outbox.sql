@@ -52,3 +52,52 @@ CREATE TABLE node_blames (
   failure_message TEXT NOT NULL,
   PRIMARY KEY (node_id, job)
 ) STRICT, WITHOUT ROWID;
+
+-- Webhooks. What has happened stands in `transitions`, written with the change itself; `webhook_relay` says up to where
+-- messages were made of it, and moves in the transaction that makes them.
+CREATE TABLE webhooks (
+  id TEXT PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  url TEXT NOT NULL,
+  events TEXT NOT NULL,
+  secret TEXT NOT NULL,
+  old_secret TEXT,
+  old_until INTEGER,
+  created_at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  disabled_at INTEGER,
+  disabled_why TEXT NOT NULL DEFAULT '',
+  CHECK ((old_secret IS NULL) = (old_until IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- `due_at` is when the next attempt may begin; while one is under way, when its lease ends.
+CREATE TABLE webhook_messages (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  webhook TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+  job INTEGER NOT NULL,
+  job_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  source TEXT,
+  target TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state = 'pending' OR state = 'delivered' OR state = 'dead'),
+  attempts INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL,
+  due_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  result TEXT NOT NULL DEFAULT '',
+  CHECK ((ended_at IS NULL) = (state = 'pending'))
+) STRICT;
+
+CREATE INDEX webhook_messages_due ON webhook_messages (webhook, due_at, seq) WHERE state = 'pending';
+CREATE INDEX webhook_messages_order ON webhook_messages (webhook, job, seq) WHERE state = 'pending';
+CREATE INDEX webhook_messages_ended ON webhook_messages (state, ended_at) WHERE state <> 'pending';
+CREATE INDEX webhook_messages_log ON webhook_messages (webhook, seq);
+
+CREATE TABLE webhook_relay (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  seq INTEGER NOT NULL
+) STRICT;

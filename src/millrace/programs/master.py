@@ -30,6 +30,7 @@ from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
+from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.outbox import Outbox
 from millrace.store.open import is_server, open_store
@@ -114,7 +115,9 @@ class MasterProgram(Service):
         stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
         guard = Guard(allowed=[network(one) for one in settings.webhook_allow_networks])
-        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost, guard=guard)
+        journal = Journal(store, clock=farm.clock, chance=farm.chance)
+        self._parts.push_async_callback(journal.stop)
+        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost, guard=guard, journal=journal)
         await self._parts.enter_async_context(duties)
         sender = Sender(guard, clock=farm.clock)
         self._parts.push_async_callback(sender.close)
@@ -148,6 +151,7 @@ def _rules(settings: MasterSettings) -> Rules:
         ageing_s=settings.ageing_s,
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
+        keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
     )
 
 

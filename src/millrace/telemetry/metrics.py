@@ -27,6 +27,11 @@ METRICS: tuple[Metric, ...] = (
         labels=("state",),
     ),
     Metric(
+        name="millrace_audit_unwritten_total",
+        kind="counter",
+        help="Entries of the audit trail that the database never took; they are in this master's log.",
+    ),
+    Metric(
         name="millrace_http_requests_total",
         kind="counter",
         help="Requests answered.",

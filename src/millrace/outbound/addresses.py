@@ -10,6 +10,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+NOT_PUBLIC = "not public"
+"""The only reason that a setting may overrule."""
 CREDENTIALS = frozenset(map(ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")))
 """Where clouds keep the credentials of their machines. No setting allows them."""
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -32,7 +34,7 @@ def refusal(text: str, allowed: Iterable[Network] = ()) -> str | None:
     why = _never(address)
     if why is not None or address.is_global or any(address in one for one in allowed):
         return why
-    return "not public"
+    return NOT_PUBLIC
 
 
 def _reached(address: Address) -> Address:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
-from millrace.outbound.addresses import Network, refusal
+from millrace.outbound.addresses import NOT_PUBLIC, Network, refusal
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, best first. Raises OSError."""
@@ -77,9 +77,10 @@ class Guard:
         good = [address for address, refused in why.items() if refused is None]
         if not good:
             reasons = ", ".join(sorted({refused for refused in why.values() if refused})) or "no address"
+            hint = ", or have an operator allow its network with --webhook-allow-network"
             raise ForbiddenTargetError(
-                f"leads to an address that may not be reached ({reasons}); name a public host, or have an operator allow "
-                "its network with --webhook-allow-network"
+                f"leads to an address that may not be reached ({reasons}); name a public host"
+                + (hint if NOT_PUBLIC in reasons else "")
             )
         return [
             Place(

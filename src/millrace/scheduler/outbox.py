@@ -44,6 +44,7 @@ class Outbox(Service):
         self._post = post
         self._complain = complain
         self._sending: dict[asyncio.Task[None], str] = {}
+        self._ended = asyncio.Event()  # a request has ended since the last look
         self._stopping = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._tickers = Services(
@@ -82,6 +83,7 @@ class Outbox(Service):
         while not self._stopping.is_set():
             # Taken before the look, so that what happens in between is heard.
             ring = self._farm.changes.next_ring
+            self._ended.clear()
             wait_s, listened = LOOK_S, False
             try:
                 listened = await self.relay()
@@ -95,12 +97,11 @@ class Outbox(Service):
 
     async def _wait(self, ring: asyncio.Event | None, wait_s: float) -> None:
         """Until something happens that may be told, a request ends, some time passes, or the stop."""
-        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stopping.wait())]
-        if ring is not None:
-            waiting.append(asyncio.ensure_future(ring.wait()))
+        events = (self._stopping, self._ended, *((ring,) if ring is not None else ()))
+        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in events]
         waiting.append(asyncio.ensure_future(self._farm.clock.sleep(wait_s)))
         try:
-            await asyncio.wait((*waiting, *self._sending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waiting:
                 one.cancel()
@@ -139,6 +140,7 @@ class Outbox(Service):
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.pop(task, None)
+        self._ended.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._complain("webhooks", error if isinstance(error, Exception) else RuntimeError(str(error)))
 

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import asyncpg
 from store_samples import NEEDS, a_job, a_move, a_node, completes, queue_jobs
 
 from millrace.domain.failures import Failure, FailureClass
@@ -337,5 +338,23 @@ def test_a_second_webhook_hears_only_of_what_comes_after_it(farm: Any) -> None:
         await farm.events(4)
         await _relay(farm.store)
         assert (await farm.store.webhook(late.id)).pending == 1
+
+    farm.run(work())
+
+
+def test_a_master_goes_home_while_another_one_relays(farm: Any) -> None:
+    """Two at once would make each message twice."""
+    if farm.kind == "sqlite":
+        return  # it has one master
+
+    async def work() -> None:
+        await farm.store.add_webhook(a_webhook())
+        await _run(farm, 1)
+        rival = await asyncpg.connect(farm.url)
+        async with rival.transaction():
+            await rival.fetch("SELECT one FROM webhook_relay FOR UPDATE")
+            assert await farm.store.relay_messages(limit=9) == 0
+        await rival.close()
+        assert await _relay(farm.store) == 3
 
     farm.run(work())

@@ -14,13 +14,14 @@ import httpx2
 import pytest
 from control_rig import KEY, PATIENCE_S, Rig, play
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
 from millrace.edge.access import PEER, Peer, PeerRule, Rules
 from millrace.edge.keys import Key, Keys
 from millrace.process.look import read_process
-from millrace.programs.control_doors import ControlDoors, ControlSettings
+from millrace.programs.control_doors import ControlDoors
 from millrace.programs.control_server import local, remote
+from millrace.programs.control_settings import ControlSettings
 from millrace.programs.http.listen import listen, url_of
 from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.clock import SystemClock

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from supervision import Supervision, a_plan, a_process
 
 from millrace.cli.ctl.table import status_lines
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes

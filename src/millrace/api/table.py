@@ -12,6 +12,7 @@ from millrace.api import (
     jobs,
     keys,
     logs,
+    masters,
     nodes,
     outputs,
     profiles,
@@ -39,6 +40,7 @@ from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import audit as a
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
+from millrace.wire.v1 import masters as m
 from millrace.wire.v1 import system as s
 from millrace.wire.v1 import webhooks as h
 from millrace.wire.v1 import work as w
@@ -103,6 +105,9 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
     R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
     R("POST", "/v1/nodes/{ref}/release", OPERATE, nodes.release, "End a node's quarantine.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
+
+    # Masters
+    R("GET", "/v1/masters", INSPECT, masters.show_all, "List the masters on this store, and say which one leads.", gives=m.MasterList),
 
     # The worker protocol
     R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507)),

@@ -136,6 +136,8 @@ class Below(Look):
         known = self._table.get(pid)
         if known is not None and not known.alive and known.threads <= 1:  # what it left is ours
             return ()
+        if known is not None and known.threads == 1:
+            return children_of(pid, pid)
         try:
             threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208  as for `processes`
         except OSError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Self
 
@@ -45,9 +45,10 @@ class Signals:
             deeds[signal.SIGHUP] = self._reload
         deeds |= dict.fromkeys(_END, self._end)
         for number, deed in deeds.items():
-            loop.add_signal_handler(number, deed)
-        for number in self._heeded - deeds.keys():
-            loop.remove_signal_handler(number)
+            # Not by the loop's own way: it shares one pipe with all signals, which a flood of them fills, and it imports
+            # half a megabyte to see that a deed is no coroutine.
+            signal.signal(number, partial(_soon, loop, deed))
+        self._let_go(self._heeded - deeds.keys())
         self._heeded = set(deeds)
 
     def __enter__(self) -> Self:
@@ -56,6 +57,12 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         """Let go of them all."""
-        loop = asyncio.get_running_loop()
-        for number in self._heeded:
-            loop.remove_signal_handler(number)
+        self._let_go(self._heeded)
+
+    def _let_go(self, numbers: Iterable[signal.Signals]) -> None:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, deed: Callable[[], None], *_: object) -> None:
+    loop.call_soon_threadsafe(deed)

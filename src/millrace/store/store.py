@@ -15,6 +15,7 @@ from msgspec import Struct
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
 from millrace.domain.quarantine import NodeRecord
@@ -338,3 +339,14 @@ class Store(Outbox, Protocol):
 
     async def forget_audit(self, *, before: datetime, limit: int) -> None:
         """Delete the oldest blocks that were written before a moment, `limit` at most, and never the last."""
+
+    # Masters ------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        """A master lives. It leads for `ttl_s` more if it led before, or if nobody does."""
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        """The masters that were seen in the last `ttl_s`, and who leads."""
+
+    async def leave(self, master_id: str) -> None:
+        """A master goes; another one may lead at once."""

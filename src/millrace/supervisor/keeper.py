@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from signal import Signals
@@ -24,7 +23,7 @@ from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
+from millrace.supervisor.plan import Plan, ProcessPlan, Recipient
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.resources import Root
 from millrace.supervisor.schedule.heartbeat import Heartbeats
@@ -217,7 +216,7 @@ class Keeper:
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
-                self._task(_stopped(child, 0.0, Shutdown()))
+                child.begin_stop(0.0)
         self.post(Ending())
         if self._hurried:
             self._hooks.hurry()
@@ -312,16 +311,18 @@ class Keeper:
             own={**self._tuner.variables(plan), **plan.env, **own},
         )  # fmt: skip
 
-    async def _spawn(self, each: Id, run: int) -> None:
+    async def _start(self, each: Id) -> Child:
         async def print_out(batch: Batch) -> None:
             await self._output(each, batch)
 
+        self._opening(each)
+        spec = self._spec(each)
+        finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
+        return await Child.start(replace(spec, env={**spec.env, **finds_us}), clock=self._clock, sink=print_out)
+
+    async def _spawn(self, each: Id, run: int) -> None:
         try:
-            self._opening(each)
-            spec = self._spec(each)
-            finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
-            spec = replace(spec, env={**spec.env, **finds_us})
-            child = await Child.start(spec, clock=self._clock, sink=print_out)
+            child = await self._start(each)
         except CannotStart as error:
             self._early.discard(each)
             self._vigils.closing(each)
@@ -361,7 +362,8 @@ class Keeper:
         if child is None:
             self._early.add(each)
         else:
-            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule))
+            grace_s = 0.0 if self._hurried else rule.timeout_s
+            child.begin_stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)
 
     def _belongs(self, each: Id, pid: int) -> bool:
         child = self._children.get(each)
@@ -424,8 +426,3 @@ def _promised(effect: Prove | Limit | LimitReload) -> Event:
             return Late(effect.id, effect.ticket)
         case LimitReload():
             return ReloadLate(effect.number)
-
-
-async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:
-    with suppress(CannotStop):  # whoever waits for its end is told
-        await child.stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)

@@ -341,14 +341,15 @@ class _Machine(ScheduledRuns, Turnover):
         """The one instance that an event has moved, where that moves at most what depends on it. None: look at everything.
 
         The whole was settled before the event. While no change of the plan and no end is under way, an instance is moved by
-        its own events and by those of what its process depends on. So a hundred that crash do not look at each other.
+        its own events and by those of what its process depends on; at the end of all, by those of what depends on it. So a
+        hundred that crash, or are stopped, do not look at each other.
         """
         each = event.id if isinstance(event, OfRun) else None
         if (
             each is None
             or each not in self._instances
             or self._is_changing()
-            or self._stage not in (Stage.STARTING, Stage.UP)
+            or self._stage not in (Stage.STARTING, Stage.UP, Stage.STOPPING)
         ):
             return None
         _, users = layout(self._plan.processes)
@@ -356,6 +357,9 @@ class _Machine(ScheduledRuns, Turnover):
 
     def _settle_near(self, mover: Id) -> None:
         """The same as `_settle_once` as far as one instance goes, and those of the processes that depend on its."""
+        if self._ending:
+            self._settle_near_the_end(mover)
+            return
         names, users = layout(self._plan.processes)
         if mover in self._instances and not self._is_wanted(mover):
             self._take_down(mover, blocked=False)
@@ -364,6 +368,17 @@ class _Machine(ScheduledRuns, Turnover):
         near = users[mover.process]
         for each in (each for name in names if name in near for each in self._of(name)):
             self._bring_up_if_due(each)
+
+    def _settle_near_the_end(self, mover: Id) -> None:
+        """The same at the end of all: one instance, and those of the processes that wait for its to be gone."""
+        above = self._above()
+        waiting = {name for name, users in above.items() if mover.process in users}
+        near = sorted({mover, *(each for name in waiting for each in self._of(name))}, reverse=True)
+        standing = None
+        while standing != (standing := [one and one.phase for one in map(self._instances.get, near)]):
+            for each in near:
+                if each in self._instances:
+                    self._take_down(each, blocked=any(map(self._is_there, above[each.process])))
 
     def _settle_once(self) -> None:
         self._judge_change()  # before anything is stopped for a plan that is taken back

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from signal import Signals
 
@@ -28,6 +28,7 @@ from millrace.supervisor.plan import (
     Restart,
     Shutdown,
 )
+from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.keys import Key, explore
 from millrace.supervisor.plans.overrides import override
 from millrace.supervisor.plans.reader import Reader, nearest
@@ -43,38 +44,6 @@ SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 MAX_SCALE = 1000
 _OWN_WORDS = ("policy", "max_attempts", "backoff_initial", "backoff_max")
 _GLOBAL_WORDS = ("restart_policy", "max_restart_attempts", "restart_backoff_initial", "restart_backoff_max")
-
-
-class Finding(Struct, frozen=True, order=True):
-    """One thing that is to be said about a plan.
-
-    `source` is the included file, or the variable, that it stands in; empty for the plan itself. `line` counts from 1; 0
-    where none is meant. `message` says what is wrong, and after a semicolon how to mend it.
-    """
-
-    source: str
-    line: int
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        line = f"line {self.line}" if self.line else ""
-        where = ", ".join(part for part in (self.source, line) if part)
-        return f"{where}: {self.path} {self.message}".removeprefix(": ").replace("  ", " ").strip()
-
-    @property
-    def mend(self) -> str:
-        """What to do about it; empty where the message says it all."""
-        return self.message.partition("; ")[2]
-
-
-class PlanError(Exception):
-    """A plan cannot be used; `findings` says all that is wrong with it."""
-
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        """Keep every finding; the message joins them."""
-        self.findings = tuple(sorted(findings))
-        super().__init__("cannot use this plan: " + "; ".join(map(str, self.findings)))
 
 
 class Reading(Struct, frozen=True):

@@ -27,6 +27,16 @@ METRICS: tuple[Metric, ...] = (
         labels=("state",),
     ),
     Metric(
+        name="millrace_masters", kind="gauge", help="Masters that this one saw in the last seconds, itself among them."
+    ),
+    Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
+    Metric(
+        name="millrace_rate_limited_total",
+        kind="counter",
+        help="Requests that were refused because their caller asked too often, by the rate they fell under.",
+        labels=("rate",),
+    ),
+    Metric(
         name="millrace_audit_unwritten_total",
         kind="counter",
         help="Entries of the audit trail that the database never took; they are in this master's log.",

@@ -12,6 +12,7 @@ import asyncpg
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
@@ -39,6 +40,7 @@ from millrace.store.postgres import audit as audit_units
 from millrace.store.postgres import jobs as job_units
 from millrace.store.postgres import keys as key_units
 from millrace.store.postgres import logs as log_units
+from millrace.store.postgres import masters as master_units
 from millrace.store.postgres import nodes as node_units
 from millrace.store.postgres import quarantine as quarantine_units
 from millrace.store.postgres import webhooks as webhook_units
@@ -367,6 +369,18 @@ class PostgresStore:
 
     async def forget_audit(self, *, before: datetime, limit: int) -> None:
         await self._write(lambda session: audit_units.forget_audit(session, rows.to_ms(before), limit))
+
+    # Masters --------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        ttl_ms = round(ttl_s * 1000)
+        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def leave(self, master_id: str) -> None:
+        await self._write(lambda session: master_units.leave(session, master_id))
 
 
 def _event_cursor(cursor: str) -> tuple[int, int]:

@@ -32,7 +32,7 @@ processes:
     health_check: {type: exec, command: [test, -e, up], period: 0.02}
   web: {command: [sh, -c, "echo $$MILLRACE_INSTANCE says hello; exec sleep 1000"], depends_on: [db], scale: 2}
   bad: {command: [sh, -c, "exit 3"], restart: never}
-  spare: {command: [sleep, "1000"], initial_state: stopped}
+  spare: {command: [sleep, "1000"], initial_state: stopped, max_scale: 3}
   once: {command: [sleep, "1000"], type: oneshot, initial_state: stopped}
 """
 

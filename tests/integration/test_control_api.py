@@ -100,6 +100,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path: Path) -> None:
             ("spare/stop", None, 409, "cannot stop spare: it is stopped"),
             ("spare/restart", None, 409, "cannot restart spare: it is stopped; start it instead"),
             ("web/scale", {"desired": 1001}, 422, "makes 1001 of web; allowed: 0 to 1000"),
+            ("spare/scale", {"desired": 4}, 422, "makes 4 of spare; allowed: 0 to 3"),
             ("once/scale", {"delta": 2}, 422, "makes 2 of once; allowed: 0 to 1"),
             ("web/scale", {"delta": -3}, 422, "makes -1 of web"),
             ("web/scale", {}, 422, "give either desired or delta"),

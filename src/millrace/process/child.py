@@ -234,7 +234,7 @@ class Child:
         try:
             await self._until_end_or_stop(watched=pidfd is not None)
             asked = self._kill_at_s is not None
-            left = await self._ask_to_end(watched=pidfd is not None) if asked else self._tree.members()
+            left, forced = await self._ask_to_end(watched=pidfd is not None) if asked else (self._tree.members(), False)
             strays = await self._kill(left)
         except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
             self._kill_all()
@@ -247,7 +247,7 @@ class Child:
                 asyncio.get_running_loop().remove_reader(pidfd)
                 os.close(pidfd)
         await self._drain()
-        result = self._collect(asked=asked, strays=strays)
+        result = self._collect(asked=asked, strays=strays, forced=forced)
         if self._outlet is not None and not self._outlet.idle:
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._outlet.close(), SINK_PATIENCE_S)
@@ -268,8 +268,8 @@ class Child:
         while self._kill_at_s is None and _peek(self.pid) is None:
             await self._clock.wait_event(self._stop_changed, 0.02)
 
-    async def _ask_to_end(self, *, watched: bool) -> list[Process]:
-        """TERM, and wait until the whole tree has gone or the grace is over; what is left of it now."""
+    async def _ask_to_end(self, *, watched: bool) -> tuple[list[Process], bool]:
+        """TERM, and wait until the whole tree has gone; what is left of it now, and whether the grace was over before."""
         self._paused = False
         # SIGCONT also when it was stopped by others: a stopped process handles no SIGTERM.
         if self._stop_tree:
@@ -281,13 +281,13 @@ class Child:
             left_s = self._kill_at_s - self._clock.monotonic()
             nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)
             if left_s <= 0 or nobody_told:
-                break
+                return members, not nobody_told
             self._stop_changed.clear()
             # Its own end is told to `_stop_changed`, where there is a pidfd.
             others = [process for process in members if process.pid != self.pid or not watched]
             await first_end(others, left_s, self._clock, told=self._stop_changed)
             members = self._tree.members()
-        return members
+        return members, False
 
     async def _kill(self, members: list[Process]) -> int:
         """KILL these, until nothing lives; how many processes there were besides the child."""
@@ -351,7 +351,7 @@ class Child:
         for reader in self._readers:
             await reader.wait()
 
-    def _collect(self, *, asked: bool, strays: int) -> Exit:
+    def _collect(self, *, asked: bool, strays: int, forced: bool) -> Exit:
         code: int | None
         try:
             _, status, usage = os.wait4(self.pid, 0)
@@ -379,6 +379,7 @@ class Child:
             asked=asked,
             strays=strays,
             oom_kills=self._leave(),
+            forced=forced,
         )
 
 

@@ -37,6 +37,7 @@ class Process(Struct, frozen=True, kw_only=True):
     waited_cpu_s: float = 0.0
     threads: int = 1
     rss_bytes: int
+    virtual_bytes: int = 0
 
     @property
     def key(self) -> tuple[int, int]:
@@ -70,6 +71,7 @@ def read_process(pid: int) -> Process | None:
         waited_cpu_s=(int(fields[13]) + int(fields[14])) / TICKS_PER_S,
         threads=int(fields[17]),
         start_ticks=int(fields[19]),
+        virtual_bytes=int(fields[20]),
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
     )
 

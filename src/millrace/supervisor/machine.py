@@ -12,7 +12,7 @@ from millrace.supervisor.graph import layout
 from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.restart import Again, after_end
+from millrace.supervisor.restart import Again, after_end, paced
 from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
 from millrace.supervisor.scheduled_runs import ScheduledRuns
 from millrace.supervisor.state import (
@@ -57,6 +57,12 @@ from millrace.supervisor.state import (
     Wanted,
 )
 
+CUT_SHORT = 3
+"""The exit code where all was told to end and did not in its time: something was killed, or hooks were passed over.
+
+s6-svscan says 0 then, and systemd calls such a unit failed (Result: timeout). A code of its own, because 1 says that something
+was broken before, and 137 that the supervisor was itself killed; who does not mind can name it (SuccessExitStatus=).
+"""
 _SETTLED = frozenset(Phase) - {Phase.STOPPED, Phase.SCHEDULED, Phase.WAITING}
 """Phases of which an instance that is wanted is left only by an event of its own."""
 
@@ -100,6 +106,7 @@ class _Machine(ScheduledRuns, Turnover):
             case Replanned() | ReloadLate() | Proven() | Late() | Measured() | Unpinned():
                 self._hear_of_change(event)
             case Ending():
+                self._cut_short = self._cut_short or event.hurried
                 self._begin_to_end()
             case Looked():
                 self._look(event.watch)
@@ -282,6 +289,7 @@ class _Machine(ScheduledRuns, Turnover):
         """The process is gone; what becomes of it is decided when its hooks after the stop have run."""
         each, asked = event.id, instance.phase is Phase.STOPPING
         self._halt(each)
+        self._cut_short = self._cut_short or (event.forced and self._ending)
         self._set(each, there=False, ready=False)
         if Moment.POST_STOP in self._rule(each).hooks:
             self._set(each, phase=Phase.CLEANING, end=event, asked=asked)
@@ -304,7 +312,10 @@ class _Machine(ScheduledRuns, Turnover):
         self._set(event.id, unwell=False, failures=failures)
         if isinstance(decision, Again):
             self._set(event.id, phase=Phase.BACKING_OFF, reason=how)
-            self._effects.append(Wake(event.id, event.run, decision.after_s))
+            after_s = decision.after_s
+            if not stable:
+                after_s, self._storm_s = paced(plan.restart, after_s, now_s=event.at_s, storm_s=self._storm_s)
+            self._effects.append(Wake(event.id, event.run, after_s))
         else:
             phase = Phase.COMPLETED if decision.well else Phase.FAILED
             self._set(event.id, phase=phase, reason=decision.why)
@@ -479,7 +490,7 @@ class _Machine(ScheduledRuns, Turnover):
             return
         phases = [instance.phase for instance in self._instances.values()]
         if self._stage is Stage.OVER:
-            self._effects.append(Finish(self._code))
+            self._effects.append(Finish(self._outcome(self._code)))
         elif self._ending:
             self._close(0)
         elif Phase.STOPPED not in phases and len(phases) >= len(self._plan.processes):
@@ -491,10 +502,14 @@ class _Machine(ScheduledRuns, Turnover):
             self._effects.append(HaltHooks(None))  # those after the start may still run
         if Moment.POST_STOP not in self._plan.hooks:
             self._stage = Stage.OVER
-            self._effects.append(Finish(code))
+            self._effects.append(Finish(self._outcome(code)))
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
         self._effects.append(RunHooks(None, 0, Moment.POST_STOP))
+
+    def _outcome(self, code: int) -> int:
+        """The exit code that tells the truth."""
+        return code or (CUT_SHORT if self._cut_short else 0)
 
 
 def _was_started(instance: Instance) -> bool:

@@ -19,6 +19,7 @@ from millrace.supervisor.hooks_document import hooks_of
 from millrace.supervisor.logs.document import read_logging
 from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.plan import (
+    MAX_SCALE,
     Condition,
     Kind,
     Plan,
@@ -41,7 +42,6 @@ from millrace.supervisor.yaml_text import Findings
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
-MAX_SCALE = 1000
 _OWN_WORDS = ("policy", "max_attempts", "backoff_initial", "backoff_max")
 _GLOBAL_WORDS = ("restart_policy", "max_restart_attempts", "restart_backoff_initial", "restart_backoff_max")
 
@@ -101,6 +101,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     log_format = LogForm(settings.word("log_format", LogForm, LogForm.TEXT))
     readiness = readiness_of(settings)
     reloading = reloading_of(settings)
+    most = settings.whole("max_process_scale", 1, MAX_SCALE, MAX_SCALE)
     settings.done()
     hooks = hooks_of(root, _env)
     processes = {}
@@ -112,7 +113,7 @@ def _plan(document: object, findings: Findings) -> Plan:
             )
         if not isinstance(entry, Mapping):
             continue
-        process = _process(name, reader, usual)
+        process = _process(name, reader, usual, most)
         enabled = reader.flag("enabled", True)
         reader.done()
         if enabled:
@@ -132,7 +133,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     )
 
 
-def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
+def _process(name: str, reader: Reader, usual: Restart, most: int) -> ProcessPlan:
     command = reader.words("command")
     if not command and isinstance(reader.raw("command"), list | None):
         reader.report("command", "is missing; give a list: the program and its arguments")
@@ -140,6 +141,8 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
     kind = _kind(reader, schedule is not None)
     once = kind is not Kind.SERVICE
     bare = once and not reader.has("restart")
+    own = reader.whole("max_scale", 1, MAX_SCALE, MAX_SCALE)
+    most = 1 if once else min(most, own)
     if kind is Kind.SCHEDULED:
         usual = replace(usual, policy=Policy.NEVER)
     restart = Restart(policy=Policy.NEVER) if bare else _restart_of(reader, usual)
@@ -157,7 +160,8 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         name=name,
         command=command,
         kind=kind,
-        scale=reader.whole("scale", 1, 1 if once else MAX_SCALE, 1),
+        scale=reader.whole("scale", 1, most, 1),
+        max_scale=most,
         autostart=reader.word("initial_state", ("running", "stopped"), "running") == "running",
         depends_on=_depends_on(reader),
         env=_env(reader),
@@ -170,7 +174,7 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         schedule=schedule,
         hooks=hooks_of(reader, _env),
         rolling=rolling_of(reader),
-        autoscale=autoscale_of(reader, is_service=kind is Kind.SERVICE),
+        autoscale=autoscale_of(reader, is_service=kind is Kind.SERVICE, most=most),
         tune=tune_of(reader),
     )
 

@@ -64,7 +64,10 @@ class _Address(click.ParamType[tuple[str, int]]):
 
 app = LazyGroup(
     name="supervise",
-    help="Keep processes running as a plan says.",
+    help=(
+        "Keep processes running as a plan says. Exit codes: 0 everything ended well, or was told to and did, 1 something "
+        "had failed for good, 2 the plan cannot work, 3 told to end, not all did in its time, and was killed."
+    ),
     commands={
         "check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once."),
         "convert": (

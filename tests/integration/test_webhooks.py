@@ -19,6 +19,7 @@ from millrace.outbound.addresses import network
 from millrace.outbound.guard import Guard
 from millrace.outbound.post import Sender
 from millrace.runtime.clock import SystemClock
+from millrace.scheduler.clean import clean
 from millrace.scheduler.outbox import LEASE_S, OF_ONE, Outbox, Post
 
 LOOPBACK = [network("127.0.0.0/8")]
@@ -128,6 +129,17 @@ async def test_what_happened_while_no_master_delivered_is_told_later(rig: Rig, r
     assert await _log(rig, made["webhook"]["id"]) == []
     async with delivering(rig):
         await receiver.until(lambda: len(receiver.got) == 2)
+
+
+@with_receiver
+async def test_a_job_is_not_deleted_before_its_end_was_told(rig: Rig, receiver: Receiver) -> None:
+    await _add(rig, receiver.url, "job.canceled")
+    await _canceled(rig)
+    time_passed[0] += timedelta(days=31)
+    assert len(await clean(rig.farm)) == 1
+    async with delivering(rig):
+        await receiver.until(lambda: receiver.got)
+    assert receiver.got[0].told["data"]["number"] == 1
 
 
 @pytest.mark.parametrize(

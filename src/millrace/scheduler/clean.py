@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from millrace.scheduler.farm import Farm
 
 _BATCH = 200
+_RELAYED = 500
 _BLOCKS = 1000
 
 
@@ -12,6 +13,9 @@ async def clean(farm: Farm) -> Sequence[str]:
     """Delete one batch of jobs that finished before the retention; returns their ids, so that their files can go too."""
     if farm.rules.keep_finished is None:
         return ()
+    # What goes now may not have been told to webhooks yet: perhaps no master ran for all that time.
+    while await farm.store.relay_messages(limit=_RELAYED) == _RELAYED:
+        pass
     before = await farm.store.now() - farm.rules.keep_finished
     return await farm.store.delete_finished(before=before, limit=_BATCH)
 

@@ -24,7 +24,7 @@ from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks"
+    " nodes, node_facts, log_chunks, quarantines, node_blames"
 )
 _PICK = st.integers(0, 5)
 _CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)
@@ -150,6 +150,7 @@ class Machine(RuleBasedStateMachine):
         delay_s=st.sampled_from([None, 0.0, _HOUR_S]),
         attempt=st.sampled_from([None, None, 1, 2]),
         results=st.booleans(),
+        avoid=st.sampled_from([None, None, (), ("n0",), ("n1",), ("n0", "n1")]),
     )
     def move(
         self,
@@ -161,6 +162,7 @@ class Machine(RuleBasedStateMachine):
         delay_s: float | None,
         attempt: int | None,
         results: bool,
+        avoid: tuple[str, ...] | None,
     ) -> None:
         release, spends, loses, restart = flags
         output = Output(name="o", location="/o", sha256="00", size=pick, streams=({"n": pick},))
@@ -177,6 +179,7 @@ class Machine(RuleBasedStateMachine):
             attempt=attempt,
             outputs=(output,) if results else (),
             facts={"n": pick} if results else None,
+            avoid=avoid,
         )
         self.twins.both("move", [move])
 
@@ -217,6 +220,21 @@ class Machine(RuleBasedStateMachine):
     def set_node_state(self, pick: int, goal: NodeState) -> None:
         self.twins.both("set_node_state", self._node(pick).id, goal, sources=list(NodeState))
 
+    @rule(pick=_PICK, times=st.integers(1, 3))
+    def quarantine(self, pick: int, times: int) -> None:
+        self.twins.both("quarantine", self._node(pick).id, reason="broken", proof_after_s=_HOUR_S, times=times)
+
+    @rule(pick=_PICK)
+    def release(self, pick: int) -> None:
+        self.twins.both("release", self._node(pick).id)
+
+    @rule(pick=_PICK, job=_PICK)
+    def blame(self, pick: int, job: int) -> None:
+        failure = Failure(failure_class=FailureClass.ENGINE, message="broke")
+        node = self._node(pick).id
+        self.twins.both("add_blame", node, self._task(job).partition(".")[0], failure)
+        self.twins.both("node_record", node)
+
     @rule(pick=_PICK)
     def remove_node(self, pick: int) -> None:
         node = self._node(pick)
@@ -231,10 +249,13 @@ class Machine(RuleBasedStateMachine):
     @rule(
         states=st.frozensets(st.sampled_from(State), max_size=3),
         labels=st.sampled_from([None, {"team": "video"}, {"team": "x"}]),
+        failures=st.frozensets(st.sampled_from([FailureClass.ENGINE, FailureClass.DISK])),
         limit=st.integers(1, 4),
     )
-    def list_jobs(self, states: frozenset[State], labels: dict[str, str] | None, limit: int) -> None:
-        self.twins.both("jobs", JobFilter(states=states, labels=labels), cursor=None, limit=limit)
+    def list_jobs(
+        self, states: frozenset[State], labels: dict[str, str] | None, failures: frozenset[FailureClass], limit: int
+    ) -> None:
+        self.twins.both("jobs", JobFilter(states=states, labels=labels, failures=failures), cursor=None, limit=limit)
 
     @invariant()
     def the_counts_are_equal(self) -> None:

@@ -47,7 +47,7 @@ def wanted(route: Route[Any]) -> Access:
         return Access.OPEN
     if (
         path.startswith("/tasks/")
-        or path.endswith(("/claim", "/heartbeat", "/register", "/next"))
+        or path.endswith(("/claim", "/heartbeat", "/proof", "/register", "/next"))
         or path == "/results"
     ):
         return Access.WORK
@@ -55,7 +55,7 @@ def wanted(route: Route[Any]) -> Access:
         return Access.INSPECT
     if path.startswith("/nodes"):
         return Access.INSPECT if reads else Access.WORK if path == "/nodes" else Access.OPERATE
-    if path.startswith(("/jobs", "/uploads")) and not reads:
+    if path.startswith("/webhooks") or (path.startswith(("/jobs", "/uploads")) and not reads):
         return Access.SUBMIT
     if path.endswith("/content"):
         return Access.FETCH

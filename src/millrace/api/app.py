@@ -19,6 +19,7 @@ from millrace.edge.keys import Keys
 from millrace.edge.rate_limit import RateLimiter
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
+from millrace.outbound.guard import Guard
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
@@ -68,6 +69,7 @@ def build_app(
     pages: Sequence[Route[Master]] = (),
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
+    guard: Guard | None = None,
     journal: Journal | None = None,
     leadership: Leadership | None = None,
     rates: Rates | None = None,
@@ -83,6 +85,7 @@ def build_app(
         pages: further routes, such as the pages of `web`.
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
+        guard: where webhooks may go; public addresses only where it is None.
         journal: keeps the audit trail; without one there is none.
         leadership: knows the other masters.
         rates: how often callers may ask all masters together.
@@ -93,6 +96,7 @@ def build_app(
         offers=offers,
         blobs=blobs,
         limits=limits or Limits(),
+        guard=guard or Guard(),
         keys=keys,
         journal=journal,
         leadership=leadership,

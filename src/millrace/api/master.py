@@ -14,6 +14,7 @@ from millrace.domain.states import State
 from millrace.edge.keys import Keys
 from millrace.edge.known_keys import Mark
 from millrace.edge.tally import Tally
+from millrace.outbound.guard import Guard
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
@@ -86,6 +87,7 @@ class Master(Struct, eq=False):
     blobs: Blobs
     keys: Keys
     limits: Limits = field(default_factory=Limits)
+    guard: Guard = field(default_factory=Guard)  # where webhooks may go
     version: str = millrace.__version__
     tally: Tally = field(default_factory=Tally)
     description: Callable[[], bytes] = bytes

@@ -3,7 +3,7 @@
 from millrace.api.master import Master
 from millrace.api.views import node_view
 from millrace.edge.call import Call
-from millrace.scheduler import nodes
+from millrace.scheduler import nodes, quarantine
 from millrace.wire.v1.work import NodeList, NodeView
 
 
@@ -27,6 +27,11 @@ async def drain(master: Master, call: Call[None]) -> NodeView:
 async def resume(master: Master, call: Call[None]) -> NodeView:
     """Let a draining node take work again."""
     return node_view(await nodes.resume(master.farm, call.path["ref"]))
+
+
+async def release(master: Master, call: Call[None]) -> NodeView:
+    """Give a node in quarantine work again."""
+    return node_view(await quarantine.release(master.farm, call.path["ref"], actor=call.caller))
 
 
 async def remove(master: Master, call: Call[None]) -> None:

@@ -19,15 +19,30 @@ from millrace.api import (
     system,
     tasks,
     uploads,
+    webhooks,
 )
 from millrace.api.master import Limits, Master
-from millrace.api.parameters import AUDIT, CHAIN, ENDED, FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
+from millrace.api.parameters import (
+    AUDIT,
+    CHAIN,
+    DELIVERIES,
+    ENDED,
+    FENCE,
+    FILTERS,
+    FOLLOW,
+    IDEMPOTENCY,
+    LOG,
+    OFFSET,
+    PIECE,
+    RANGE,
+)
 from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import audit as a
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import masters as m
 from millrace.wire.v1 import system as s
+from millrace.wire.v1 import webhooks as h
 from millrace.wire.v1 import work as w
 from millrace.wire.v1.base import Document
 
@@ -73,6 +88,7 @@ TABLE: tuple[Route[Master], ...] = (
     # Jobs, for people
     R("POST", "/v1/jobs", SUBMIT, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, made=audit.made_job, frequent=True),
     R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
+    R("POST", "/v1/jobs/retry", SUBMIT, jobs.retry_dead, "Run dead jobs again: those that failed for good although they may well work now.", takes=j.RetryManyRequest, gives=j.RetryManyReply),
     R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
     R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
@@ -88,6 +104,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("DELETE", "/v1/nodes/{ref}", OPERATE, nodes.remove, "Forget a node that holds nothing.", status=204, also=(404, 409), watch=audit.watch_node),
     R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
     R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
+    R("POST", "/v1/nodes/{ref}/release", OPERATE, nodes.release, "End a node's quarantine.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
 
     # Masters
     R("GET", "/v1/masters", INSPECT, masters.show_all, "List the masters on this store, and say which one leads.", gives=m.MasterList),
@@ -96,6 +113,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507)),
     R("POST", "/v1/nodes/{ref}/claim", WORK, tasks.claim, "Claim tasks, waiting for some.", takes=w.ClaimRequest, gives=w.ClaimReply, also=(409,), quiet=True),
     R("POST", "/v1/nodes/{ref}/heartbeat", WORK, tasks.heartbeat, "Extend the lease and report progress.", takes=w.HeartbeatRequest, gives=w.HeartbeatReply, also=(409, 413), quiet=True),
+    R("POST", "/v1/nodes/{ref}/proof", WORK, tasks.prove, "Report what encoders work, to end a quarantine.", takes=w.ProofRequest, gives=w.ProofReply, also=(404, 409)),
     R("POST", "/v1/tasks/{task}/start", WORK, tasks.start, "Report that the engine runs.", takes=w.StartRequest, gives=w.Taken, also=(404, 409), quiet=True),
     R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs; may claim the next tasks.", takes=w.CompleteRequest, gives=w.Ended, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT),
     R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt; may claim the next tasks.", takes=w.FailRequest, gives=w.Ended, also=(404, 409), quiet=True),
@@ -119,6 +137,14 @@ TABLE: tuple[Route[Master], ...] = (
     # The audit trail
     R("GET", "/v1/audit", ADMIN, audit.show, "Show who changed what, and who was turned away, newest first.", gives=a.AuditPage, params=AUDIT),
     R("GET", "/v1/audit/chain", ADMIN, audit.chain, "Fetch the blocks of the audit trail, to check that none was changed.", gives=a.ChainView, params=CHAIN),
+
+    # Webhooks
+    R("POST", "/v1/webhooks", SUBMIT, webhooks.create, "Have a URL told of jobs; the secret of its signatures is shown this once.", takes=h.WebhookRequest, gives=h.WebhookMade, status=201, also=(409, 422), made=audit.made_webhook),
+    R("GET", "/v1/webhooks", SUBMIT, webhooks.show_all, "List webhooks, oldest first.", gives=h.WebhookList),
+    R("DELETE", "/v1/webhooks/{id}", SUBMIT, webhooks.remove, "Forget a webhook and its log.", status=204, also=(404,), watch=audit.watch_webhook),
+    R("POST", "/v1/webhooks/{id}/rotate", SUBMIT, webhooks.rotate, "Give a webhook another secret.", takes=h.GraceRequest, body=OPTIONAL_JSON, gives=h.WebhookMade, also=(404,), watch=audit.watch_webhook),
+    R("GET", "/v1/webhooks/{id}/deliveries", SUBMIT, webhooks.deliveries, "List a webhook's messages, newest first.", gives=h.DeliveryList, also=(404,), params=DELIVERIES),
+    R("POST", "/v1/webhooks/{id}/replay", SUBMIT, webhooks.replay, "Send a message again, or all that were given up.", takes=h.ReplayRequest, body=OPTIONAL_JSON, gives=h.ReplayReply, also=(404, 409), watch=audit.watch_webhook),
 
     # Profiles
     R("GET", "/v1/profiles", READ, profiles.show_all, "List the built-in profiles.", gives=s.ProfileList),

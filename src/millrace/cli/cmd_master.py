@@ -18,6 +18,7 @@ from millrace.cli.options import PATH, data_option, json_option, port_option
 @click.option("--tls-cert", "tls_certificate", type=PATH, help="Certificate chain in PEM.")
 @click.option("--tls-key", type=PATH, help="Private key in PEM.")
 @click.option("--plain-http", is_flag=True, help="Listen off loopback without TLS, behind a proxy that ends it.")
+@click.option("--webhook-allow-network", "webhook_allow_networks", multiple=True, metavar="CIDR", help="Network that webhooks may go to although it is not public, such as 10.0.0.0/8; repeatable.")  # fmt: skip
 @json_option
 def master(
     data: Path | None,
@@ -29,6 +30,7 @@ def master(
     tls_certificate: Path | None,
     tls_key: Path | None,
     plain_http: bool,
+    webhook_allow_networks: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run a master: it keeps jobs and gives them to workers. Any number may share one PostgreSQL."""
@@ -48,6 +50,7 @@ def master(
         tls_certificate=tls_certificate,
         tls_key=tls_key,
         plain_http=plain_http or None,
+        webhook_allow_networks=",".join(webhook_allow_networks) or None,
     )
     configure_logs(secrets=[settings.api_key])
     program = MasterProgram(settings, descriptor=fd)

@@ -24,6 +24,9 @@ from millrace.domain.masters import Presence
 from millrace.edge.access import Rate, Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
+from millrace.outbound.addresses import network
+from millrace.outbound.guard import Guard
+from millrace.outbound.post import Sender
 from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
 from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
@@ -36,6 +39,7 @@ from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
+from millrace.scheduler.outbox import Outbox
 from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
@@ -123,6 +127,7 @@ class MasterProgram(Service):
             log.info("master.key_made", file=str(self.key_file))
         stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
+        guard = Guard(allowed=[network(one) for one in settings.webhook_allow_networks])
         journal = Journal(store, clock=farm.clock, chance=farm.chance)
         self._parts.push_async_callback(journal.stop)
         app = build_app(
@@ -132,12 +137,16 @@ class MasterProgram(Service):
             keys,
             pages=routes(keys),
             lost=lost,
+            guard=guard,
             journal=journal,
             leadership=leadership,
             rates=_rates(settings),
         )
         await self._parts.enter_async_context(leadership)
         await self._parts.enter_async_context(duties)
+        sender = Sender(guard, clock=farm.clock)
+        self._parts.push_async_callback(sender.close)
+        await self._parts.enter_async_context(Outbox(farm, sender, complain=_complain))
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))

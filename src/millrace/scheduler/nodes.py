@@ -87,7 +87,7 @@ async def drain(farm: Farm, ref: str) -> Node:
 
     Raises:
         NotFoundError: there is no such node.
-        ConflictError: the node is lost.
+        ConflictError: the node is lost, or quarantined.
     """
     return await _change(farm, ref, NodeState.DRAINING, "drain")
 
@@ -101,7 +101,8 @@ async def _change(farm: Farm, ref: str, target: NodeState, verb: str) -> Node:
     node = await find_node(farm, ref)
     changed = await farm.store.set_node_state(node.id, target, sources={NodeState.READY, NodeState.DRAINING})
     if not changed:
-        raise ConflictError(f"cannot {verb} node {node.name}: it is {node.state}")
+        hint = "; `millrace nodes release` ends that" if node.state is NodeState.QUARANTINED else ""
+        raise ConflictError(f"cannot {verb} node {node.name}: it is {node.state}{hint}")
     return await find_node(farm, node.id)
 
 

@@ -13,10 +13,12 @@ from typing import Protocol
 from msgspec import Struct
 
 from millrace.domain.chain import Block, Head
+from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
+from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
     Attempt,
     Beat,
@@ -34,6 +36,7 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State
+from millrace.store.outbox import Outbox
 
 
 class StoreError(Exception):
@@ -86,6 +89,9 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     profile: str | None = None
     labels: Mapping[str, str] | None = None
+    failures: frozenset[FailureClass] = (
+        frozenset()
+    )  # the class of what a job that failed, or waits to be retried, ended with
 
 
 class JobPage(Struct, frozen=True, kw_only=True):
@@ -106,7 +112,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Protocol):
+class Store(Outbox, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:
@@ -257,6 +263,22 @@ class Store(Protocol):
 
     async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
         """Change a node's state if it is one of `sources`; whether it happened."""
+
+    async def add_blame(self, node_id: str, job_id: str, failure: Failure) -> None:
+        """A job failed on this node and was completed by another; said again, it counts once. Forgets what is a day old."""
+
+    async def node_record(self, node_id: str) -> NodeRecord:
+        """What counts for and against a node: of the last `SPAN_S` at the most, since it was last released, and on a busy
+        farm of the time in which the last few hundred jobs ended.
+        """
+
+    async def quarantine(self, node_id: str, *, reason: str, proof_after_s: float, times: int) -> bool:
+        """Give the node no work until it is released, also when it registers anew; where it is in quarantine already, the
+        reason and the time of the proof are replaced. False where there is no such node.
+        """
+
+    async def release(self, node_id: str) -> bool:
+        """End the node's quarantine; whether there was one."""
 
     async def remove_node(self, node_id: str) -> bool:
         """Forget a node that holds no task; False where it holds one or is unknown. Attempts keep its name."""

@@ -21,6 +21,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_webhook_messages",
+        kind="gauge",
+        help="Messages of webhooks that wait (pending), or were given up (dead).",
+        labels=("state",),
+    ),
+    Metric(
         name="millrace_masters", kind="gauge", help="Masters that this one saw in the last seconds, itself among them."
     ),
     Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),

@@ -12,6 +12,7 @@ app = LazyGroup(
         "show": (f"{_HERE}.show:show", "Show a machine: what it offers, and what does not work there."),
         "drain": (f"{_HERE}.steer:drain", "Let a node finish what it has and give it no more."),
         "resume": (f"{_HERE}.steer:resume", "Give a draining node work again."),
+        "release": (f"{_HERE}.steer:release", "Give a node in quarantine work again."),
         "remove": (f"{_HERE}.steer:remove", "Forget a node that holds no task."),
     },
 )

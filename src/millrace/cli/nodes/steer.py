@@ -1,4 +1,4 @@
-"""`millrace nodes drain`, `resume` and `remove`."""
+"""`millrace nodes drain`, `resume`, `release` and `remove`."""
 
 import click
 
@@ -43,6 +43,19 @@ def resume(
 ) -> None:
     """Give a draining node work again."""
     _steer(people.resume_node(node), target, output)
+
+
+@click.command()
+@node_argument
+@target_options
+@output_option
+def release(
+    node: str,
+    target: Target,
+    output: Output,
+) -> None:
+    """Give a node work again that failed what others finished; `millrace nodes show` says what that was."""
+    _steer(people.release_node(node), target, output)
 
 
 @click.command()

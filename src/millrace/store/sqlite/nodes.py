@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from millrace.domain.records import Beat, NewNode, Node, NodeState, Report
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
@@ -39,7 +41,7 @@ def heartbeat(session: Session, node_id: str, epoch: int, ttl_s: float, reports:
             progress.frame, progress.fps, progress.speed, progress.eta_s, session.now_ms,
         )  # fmt: skip
     held = tuple(rows.task(row) for row in session.all("held", node_id, epoch))
-    return Beat(node=_node(session, node_id), held=held)
+    return Beat(node=replace(_node(session, node_id), quarantine=None), held=held)
 
 
 def nodes(session: Session) -> Sequence[Node]:

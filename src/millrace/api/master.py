@@ -1,6 +1,8 @@
 """What every handler works with."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -76,8 +78,50 @@ class Limits(Struct, frozen=True, kw_only=True):
     health_s: float = 2.0  # how long the store may take to answer before it counts as gone
 
 
+class Authority(Protocol):
+    """Signs for machines that join."""
+
+    @property
+    def certificate(self) -> bytes:
+        """Its own certificate in PEM."""
+        ...
+
+    def sign(self, request: bytes, key_id: str) -> tuple[bytes, datetime]:
+        """A certificate in PEM for the public key of a request to sign, which stands for an API key; and when it ends.
+
+        Raises:
+            ValueError: the request is of no use.
+        """
+        ...
+
+
+class Served(Protocol):
+    """The certificate that a server shows."""
+
+    @property
+    def ends_s(self) -> float:
+        """When it ends, in seconds since 1970."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How often another one could not be taken."""
+        ...
+
+
+class WorkerAuth(StrEnum):
+    """What a worker must show."""
+
+    ANY = "any"  # a key, or a certificate that stands for one
+    MTLS = "mtls"  # a certificate
+
+
 class Master(Struct, eq=False):
-    """One master's hold on the farm, as its API sees it."""
+    """One master's hold on the farm, as its API sees it.
+
+    `authority` signs for machines that join; None where workers show keys alone. `shows` is the certificate of this
+    server; None for plain HTTP.
+    """
 
     farm: Farm
     offers: Offers
@@ -92,6 +136,9 @@ class Master(Struct, eq=False):
     log_writers: Writers = field(default_factory=Writers)
     long: LongReplies = field(default_factory=LongReplies)
     tenant: str = ""  # whose view of the farm this is; empty: everybody's
+    authority: Authority | None = None
+    worker_auth: WorkerAuth = WorkerAuth.ANY
+    shows: Served | None = None
 
     def within(self, tenant: str) -> "Master":
         """The same master as one tenant sees it."""
@@ -101,6 +148,11 @@ class Master(Struct, eq=False):
         """End the long replies to keys that open nothing any more."""
         if marks := self.long.marks:
             self.long.end_those_of(await self.keys.ended(marks))
+
+    async def forget_keys(self) -> None:
+        """One of them was changed: know none from before, and end what waits for it."""
+        self.keys.forget()
+        await self.heed_keys()
 
     def stop(self) -> None:
         """End every long reply, and be ready for no traffic from now on. May be called twice."""

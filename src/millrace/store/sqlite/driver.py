@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import apsw
 
+from millrace.domain.invitations import Enrolment, NewInvitation
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
@@ -33,6 +34,7 @@ from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
+from millrace.store.sqlite import enrolment as enrolment_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
@@ -295,3 +297,23 @@ class SqliteStore:
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
+
+    # Machines that join ---------------------------------------------------------------------------------------------
+
+    async def add_invitation(self, new: NewInvitation) -> datetime:
+        return await self._write(lambda session: enrolment_units.add_invitation(session, new))
+
+    async def is_invited(self, token: bytes, public: bytes) -> bool:
+        return await self._read(lambda session: enrolment_units.is_invited(session, token, public))
+
+    async def enrol(self, new: Enrolment) -> ApiKey | None:
+        return await self._write(lambda session: enrolment_units.enrol(session, new))
+
+    async def expel(self, node_id: str) -> None:
+        return await self._write(lambda session: enrolment_units.expel(session, node_id))
+
+    async def authority(self) -> str | None:
+        return await self._read(enrolment_units.authority)
+
+    async def note_authority(self, fingerprint: str, *, replace: bool = False) -> str:
+        return await self._write(lambda session: enrolment_units.note_authority(session, fingerprint, replace))

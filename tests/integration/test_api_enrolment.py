@@ -23,6 +23,7 @@ class Authority:
     def __init__(self) -> None:
         self.pair = certificates.new_authority(datetime.now(UTC))
         self.certificate = self.pair.certificate
+        self.vouches = True
 
     def sign(self, request: bytes, key_id: str) -> tuple[bytes, datetime]:
         signed = certificates.worker_certificate(self.pair, request, key_id, datetime.now(UTC))
@@ -142,8 +143,9 @@ async def test_who_comes_with_nonsense_does_not_get_in(rig: Rig) -> None:
         response = await rig.call("POST", "/v1/invitations", headers=await key(rig, role, role))
         assert response.status_code == status, role
     ended = await token_of(rig, lasts_s=1)
-    from api_serving import time_passed
     from datetime import timedelta
+
+    from api_serving import time_passed
 
     time_passed[0] = timedelta(seconds=2)
     assert (await Machine(rig, "three").join(ended)).status_code == 403
@@ -183,7 +185,7 @@ async def test_a_machine_cannot_act_as_another_on_any_route(rig: Rig) -> None:
     # And nothing that belongs to the other has changed.
     job = await rig.get("/v1/jobs/1")
     assert (job["state"], [attempt["outcome"] for attempt in job["attempts"]]) == ("assigned", [None])
-    assert (await rig.call("GET", f"/v1/jobs/1/logs")).text == ""
+    assert (await rig.call("GET", "/v1/jobs/1/logs")).text == ""
     await theirs.report("start", task)
     assert by_nothing(None)  # type: ignore[arg-type]  # it looks at nothing
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from millrace.api import uploads
 from millrace.api.explain import explain
-from millrace.api.master import Limits, Master
+from millrace.api.master import Authority, Limits, Master, WorkerAuth
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
 from millrace.edge.access import Rules
@@ -69,6 +69,8 @@ def build_app(
     pages: Sequence[Route[Master]] = (),
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
+    authority: Authority | None = None,
+    worker_auth: WorkerAuth = WorkerAuth.ANY,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -81,11 +83,16 @@ def build_app(
         pages: further routes, such as the pages of `web`.
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
+        authority: signs for machines that join; None where there is none.
+        worker_auth: what workers must show.
         served: hears of every answer worth a line in the access log.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys)
+    master = Master(
+        farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys, authority=authority,
+        worker_auth=worker_auth,
+    )  # fmt: skip
     master.description = cache(lambda: _document(master.version))
-    rules = Rules(keys=keys)
+    rules = Rules(keys=keys, workers=authority is not None)
     edge = Edge(
         (*TABLE, *pages),
         master,

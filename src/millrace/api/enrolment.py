@@ -23,7 +23,7 @@ log = logger("api")
 async def invite(master: Master, call: Call[InvitationRequest | None]) -> InvitationMade:
     """Make a token."""
     lasts_s = call.body.lasts_s if call.body is not None else LASTS_S
-    pin = pin_for(master.authority.certificate) if master.authority is not None else b""
+    pin = pin_for(master.authority.certificate) if master.authority is not None and master.authority.vouches else b""
     token, expires = await enrol.invite(master.farm, lasts_s=lasts_s, pin=pin, by=call.caller)
     log.info("nodes.invited", by=call.caller, expires=expires.isoformat())
     return InvitationMade(token=token, expires=expires, authority=bool(pin))
@@ -76,7 +76,8 @@ def _sign(master: Master, request: bytes, key_id: str) -> Certified:
     if master.authority is None:
         return Certified()
     certificate, ends = master.authority.sign(request, key_id)
-    return Certified(certificate=certificate.decode(), authority=master.authority.certificate.decode(), ends=ends)
+    trusted = master.authority.certificate.decode() if master.authority.vouches else ""
+    return Certified(certificate=certificate.decode(), authority=trusted, ends=ends)
 
 
 def _unusable(error: ValueError) -> RefusalError:

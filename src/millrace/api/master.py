@@ -86,6 +86,11 @@ class Authority(Protocol):
         """Its own certificate in PEM."""
         ...
 
+    @property
+    def vouches(self) -> bool:
+        """Whether what the masters show is signed by it, and was not given to them."""
+        ...
+
     def sign(self, request: bytes, key_id: str) -> tuple[bytes, datetime]:
         """A certificate in PEM for the public key of a request to sign, which stands for an API key; and when it ends.
 
@@ -96,17 +101,10 @@ class Authority(Protocol):
 
 
 class Served(Protocol):
-    """The certificate that a server shows."""
+    """The certificate that a server shows: when it ends, and how often another could not be taken in its place."""
 
-    @property
-    def ends_s(self) -> float:
-        """When it ends, in seconds since 1970."""
-        ...
-
-    @property
-    def failures(self) -> int:
-        """How often another one could not be taken."""
-        ...
+    ends: datetime
+    failures: int
 
 
 class WorkerAuth(StrEnum):

@@ -21,6 +21,16 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_tls_certificate_expiry_time_seconds",
+        kind="gauge",
+        help="When the certificate that this master shows ends, since 1970; absent without TLS.",
+    ),
+    Metric(
+        name="millrace_tls_certificate_failures_total",
+        kind="counter",
+        help="Times that another certificate could not be taken, and the one before was kept.",
+    ),
+    Metric(
         name="millrace_http_requests_total",
         kind="counter",
         help="Requests answered.",

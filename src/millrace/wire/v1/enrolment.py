@@ -43,8 +43,8 @@ class CertificateRequest(Request):
 
 
 class Certified(Reply):
-    """The certificate of a machine with that of its authority, in PEM, and when it ends. All are empty where the masters have
-    no authority, and keys are all there is.
+    """The certificate of a machine in PEM, and when it ends; empty where the masters have no authority, and keys are all there
+    is. `authority` is the one to know masters by; empty where theirs comes from another.
     """
 
     certificate: str = ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import millrace
 from millrace.client.calls import Answer, Call
 from millrace.client.failover import Broken
+from millrace.client.tls_failure import explain
 from millrace.runtime.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ def headers(terms: Terms) -> dict[str, str]:
     if terms.key:
         found["authorization"] = f"Bearer {terms.key}"
     return found
+
+
+def unverified() -> ssl.SSLContext:
+    """For one thing alone: to fetch what is then compared with a hash that came another way. No secret is sent with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def trust(ca: Path | None, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext | None:
@@ -119,6 +128,9 @@ def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
         return Broken(reason=f"no connection within {terms.connect_timeout_s:g} s", sent=sent)
     if isinstance(error, httpx2.TimeoutException):
         return Broken(reason=f"no answer within {call.silence_s:g} s", sent=sent)
+    if (failure := _tls_failure(error)) is not None:
+        verification = isinstance(failure, ssl.SSLCertVerificationError)
+        return Broken(reason=explain(failure), sent=sent and not verification, absent=verification, untrusted=True)
     text = _ERRNO.sub("", str(error)) or type(error).__name__
     # httpx2's asynchronous half tells only in these words that the connection was refused.
     refused = "refused" in text.lower() or "all connection attempts failed" in text.lower()
@@ -127,11 +139,19 @@ def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
     return Broken(reason=text, sent=sent, absent=not sent and (refused or _is_absent(error)))
 
 
-def _is_absent(error: BaseException | None) -> bool:
-    """Whether an error stands for a name that nobody has, or for a certificate that is not trusted."""
+def _tls_failure(error: BaseException | None) -> ssl.SSLError | None:
+    """What failed of TLS, where that is why no answer came."""
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+        # The other side may just have closed; that is no failure of TLS.
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_absent(error: BaseException | None) -> bool:
+    """Whether an error stands for a name that nobody has."""
+    while error is not None:
         if isinstance(error, socket.gaierror):
             return error.errno in _NO_NAME
         error = error.__cause__ or error.__context__

@@ -167,8 +167,8 @@ def _read(folder: Path) -> Machine | None:
     path = folder / RECORD
     try:
         return Machine(folder, msgspec.json.decode(path.read_bytes(), type=Record))
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # where it is no folder, the worker says so
     except OSError as error:
         raise StateUnusableError(f"cannot read the key of this machine in {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:

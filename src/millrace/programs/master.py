@@ -26,6 +26,7 @@ from millrace.programs.http.own_tls import FOLDER, Authority, OwnTls, names_for,
 from millrace.programs.http.protocol import HttpProtocol
 from millrace.programs.http.server import HttpServer
 from millrace.programs.http.subject_protocol import SubjectProtocol
+from millrace.programs.http.tls import LiveTls
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
@@ -93,6 +94,9 @@ class MasterProgram(Service):
         self.ca: Path | None = None
         """The authority by which to know it; None where that is none of its own."""
 
+        self.shows: LiveTls | None = None
+        """The certificate that it shows; None for plain HTTP."""
+
     async def on_start(self) -> None:
         """Open the store, begin the duties, serve.
 
@@ -142,7 +146,7 @@ class MasterProgram(Service):
             before_stop=app.stop,
             protocol=SubjectProtocol if authority is not None else HttpProtocol,
         )
-        app.master.shows = server.tls
+        self.shows = app.master.shows = server.tls
         await self._parts.enter_async_context(server)
         log.info("master.ready", url=self.url, store=_place(settings.store) or str(settings.data / DATABASE))
 

@@ -64,6 +64,10 @@ def test_a_machine_joins_by_one_command_and_works_over_mutual_tls(shell: Shell) 
         with program(shell, *worker) as one:
             assert one.ready == {"node": node}
             assert "worker.joined" not in one.err
+        # Browsers are asked for a certificate, too, and do as well without.
+        with as_machine(farm, state, certificate=False) as browser:
+            entered = browser.post("/login", data={"key": farm.key, "next": "/"})
+            assert (entered.status_code, browser.get("/").status_code) == (303, 200), entered.text
         # The token is good for nobody else, and nothing of it is kept.
         again = join(farm, shell, joining, "two")
         assert (again.code, again.out) == (1, "")

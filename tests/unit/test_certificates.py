@@ -111,7 +111,7 @@ def test_a_certificate_outlives_no_authority_and_is_renewed_when_a_third_is_left
     assert certificates.due(NOW, NOW + LASTS / 3 - timedelta(seconds=1))
 
 
-def test_requests_to_sign_with_another_kind_of_key_are_refused() -> None:
+def test_requests_to_sign_of_another_kind_or_with_a_wrong_signature_are_refused() -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -121,6 +121,12 @@ def test_requests_to_sign_with_another_kind_of_key_are_refused() -> None:
         with pytest.raises(ValueError, match="P-256"):
             certificates.public_of(request.public_bytes(serialization.Encoding.PEM))
     good = certificates.new_request()
+    # Nor one of somebody who does not have the private key: signed by another, or not at all.
+    der = bytearray(ssl.PEM_cert_to_DER_cert(good.certificate.decode().replace("CERTIFICATE REQUEST", "CERTIFICATE")))
+    der[-1] ^= 1
+    tampered = ssl.DER_cert_to_PEM_cert(bytes(der)).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+    with pytest.raises(ValueError, match="its signature is wrong"):
+        certificates.public_of(tampered.encode())
     assert certificates.public_of(good.certificate) == certificates.public_of(certificates.request_for(good.key))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import httpx2
 from api_serving import Node, Rig, on_master, on_server
+from test_api_audit import told, trail
 from test_api_keys import key
 
 from millrace.api.own_node import by_nothing
 from millrace.api.table import TABLE
 from millrace.domain.invitations import pin_for, pin_of
-from millrace.edge import certificates
+from millrace.edge import audit, certificates
 from millrace.edge.certificates import Pair
 from millrace.edge.route import Access, Body
 
@@ -73,7 +74,7 @@ async def test_a_token_lets_one_machine_in_and_its_key_is_that_of_a_node(rig: Ri
     node = await one.register()
     assert node.id == reply["node"]
     refused = await two.join(token)
-    assert (refused.status_code, refused.json()["type"]) == (403, "urn:millrace:problem:not-invited")
+    assert (refused.status_code, refused.json()["type"]) == (401, "urn:millrace:problem:not-invited")
     assert "`millrace nodes invite`" in refused.json()["detail"]
     assert [(one["name"], one["role"], one["node"]) for one in (await rig.get("/v1/keys"))["keys"]] == [
         (node.id, "worker", node.id)
@@ -125,7 +126,7 @@ async def test_who_comes_with_nonsense_does_not_get_in(rig: Rig) -> None:
         ("x" * 1000, None),
     ):
         refused = await machine.join(wrong)
-        assert (refused.status_code, words in refused.text if words else True) == (403 if words else 400, True), wrong
+        assert (refused.status_code, words in refused.text if words else True) == (401 if words else 400, True), wrong
     other = token_of(rig)
     assert "typo" not in (await Machine(rig, "two").join(await other)).text
     made = certificates.new_request().certificate
@@ -148,7 +149,7 @@ async def test_who_comes_with_nonsense_does_not_get_in(rig: Rig) -> None:
     from api_serving import time_passed
 
     time_passed[0] = timedelta(seconds=2)
-    assert (await Machine(rig, "three").join(ended)).status_code == 403
+    assert (await Machine(rig, "three").join(ended)).status_code == 401
 
 
 @on_master
@@ -241,7 +242,27 @@ async def test_the_key_of_a_machine_ends_with_the_node_and_is_not_rotated(rig: R
 
 
 @on_master
-async def test_no_token_is_kept_or_logged(rig: Rig, capfd: Any) -> None:
-    token = await token_of(rig)
-    await Machine(rig, "one").join(token)
-    assert token not in capfd.readouterr().err
+async def test_the_trail_says_who_invited_and_who_joined_and_holds_no_token(rig: Rig, capfd: Any) -> None:
+    tokens = [await token_of(rig), await token_of(rig)]
+    one = Machine(rig, "one")
+    node = (await one.join(tokens[0])).json()["node"]
+    await Machine(rig, "two").join(tokens[0])
+    await rig.call("POST", "/v1/join", json={"token": tokens[1]})
+    entries = [one for one in await trail(rig) if one["route"] in ("/v1/invitations", "/v1/join")]
+    assert [told(one, "caller", "route", "status") for one in entries] == [
+        ("api", "/v1/invitations", 201),
+        ("api", "/v1/invitations", 201),
+        ("", "/v1/join", 201),
+        ("", "/v1/join", 401),
+        ("", "/v1/join", 400),
+    ]
+    assert entries[2]["after"]["node"] == node
+    said = str(entries) + capfd.readouterr().err
+    assert not [secret for secret in (*tokens, one.headers["x-api-key"]) if secret in said]
+
+
+@on_master
+async def test_strangers_who_send_nonsense_do_not_fill_the_trail(rig: Rig) -> None:
+    for _ in range(audit.STRANGERS_A_MINUTE + 5):
+        assert (await rig.call("POST", "/v1/join", json={}, headers={"x-api-key": ""})).status_code == 400
+    assert len(await trail(rig)) <= audit.STRANGERS_A_MINUTE

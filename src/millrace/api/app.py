@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+
+import msgspec
 
 from millrace.api import uploads
 from millrace.api.explain import explain
@@ -10,15 +12,19 @@ from millrace.api.master import Authority, Limits, Master, WorkerAuth
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
 from millrace.edge.access import Rules
+from millrace.edge.audit import Audit, AuditEntry
 from millrace.edge.call import Answer, Call, Receive, Scope, Send
 from millrace.edge.keys import Keys
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.telemetry.logs import logger
 
 log = logger("api")
+_encode = msgspec.json.Encoder().encode
 
 
 def write_access_log(served: Served) -> None:
@@ -71,6 +77,8 @@ def build_app(
     limits: Limits | None = None,
     authority: Authority | None = None,
     worker_auth: WorkerAuth = WorkerAuth.ANY,
+    journal: Journal | None = None,
+    leadership: Leadership | None = None,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -85,12 +93,21 @@ def build_app(
         limits: sizes of bodies.
         authority: signs for machines that join; None where there is none.
         worker_auth: what workers must show.
+        journal: keeps the audit trail; without one there is none.
+        leadership: knows the other masters.
         served: hears of every answer worth a line in the access log.
     """
     master = Master(
-        farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys, authority=authority,
+        farm=farm,
+        offers=offers,
+        blobs=blobs,
+        limits=limits or Limits(),
+        keys=keys,
+        journal=journal,
+        leadership=leadership,
+        authority=authority,
         worker_auth=worker_auth,
-    )  # fmt: skip
+    )
     master.description = cache(lambda: _document(master.version))
     rules = Rules(keys=keys, workers=authority is not None)
     edge = Edge(
@@ -102,8 +119,16 @@ def build_app(
         served=served,
         lost=lost,
         within=Master.within,
+        audit=None if journal is None else Audit(partial(_keep, journal), now=farm.clock.now),
     )
     return App(edge, master)
+
+
+def _keep(journal: Journal, entry: AuditEntry, frequent: bool) -> Awaitable[None] | None:
+    if not frequent:
+        return journal.note(_encode(entry))
+    journal.add(_encode(entry))
+    return None
 
 
 def _document(version: str) -> bytes:

@@ -1,5 +1,7 @@
 """Machines join: an administrator makes a token, a machine exchanges it for a key and a certificate of its own."""
 
+from collections.abc import Mapping
+
 from millrace.api.master import Master
 from millrace.domain.invitations import pin_for
 from millrace.edge.call import Answer, Call
@@ -18,6 +20,8 @@ from millrace.wire.v1.enrolment import (
 from millrace.wire.v1.problems import FieldError
 
 log = logger("api")
+CHALLENGE = {"www-authenticate": 'Join realm="millrace"'}
+"""Every 401 has one (RFC 9110, 11.6.1)."""
 
 
 async def invite(master: Master, call: Call[InvitationRequest | None]) -> InvitationMade:
@@ -27,6 +31,16 @@ async def invite(master: Master, call: Call[InvitationRequest | None]) -> Invita
     token, expires = await enrol.invite(master.farm, lasts_s=lasts_s, pin=pin, by=call.caller)
     log.info("nodes.invited", by=call.caller, expires=expires.isoformat())
     return InvitationMade(token=token, expires=expires, authority=bool(pin))
+
+
+def made_invitation(reply: InvitationMade) -> Mapping[str, object]:
+    """For the audit trail: all but the token."""
+    return {"expires": reply.expires}
+
+
+def made_node(reply: Joined) -> Mapping[str, object]:
+    """For the audit trail: who joined."""
+    return {"node": reply.node, "certificate_ends": reply.ends}
 
 
 async def authority(master: Master, _: Call[None]) -> Answer:
@@ -51,7 +65,7 @@ async def join(master: Master, call: Call[JoinRequest]) -> Joined:
             master.farm, enrol.Joining(token=body.token, public=public, fingerprint=body.fingerprint)
         )
     except enrol.NotInvitedError as error:
-        raise RefusalError(403, "not-invited", str(error)) from error
+        raise RefusalError(401, "not-invited", str(error), headers=CHALLENGE) from error
     await master.forget_keys()  # one that the machine had before has ended
     log.info("nodes.joined", node=key.name, key=key.id)
     signed = _sign(master, request, key.id)

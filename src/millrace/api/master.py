@@ -17,6 +17,8 @@ from millrace.edge.keys import Keys
 from millrace.edge.known_keys import Mark
 from millrace.edge.tally import Tally
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.tenancy import within
 
@@ -133,6 +135,8 @@ class Master(Struct, eq=False):
     log_lengths: Lengths = field(default_factory=Lengths)
     log_writers: Writers = field(default_factory=Writers)
     long: LongReplies = field(default_factory=LongReplies)
+    journal: Journal | None = None
+    leadership: Leadership | None = None
     tenant: str = ""  # whose view of the farm this is; empty: everybody's
     authority: Authority | None = None
     worker_auth: WorkerAuth = WorkerAuth.ANY

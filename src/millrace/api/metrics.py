@@ -30,6 +30,12 @@ def certificate(ends_s: float, failures: int) -> Iterator[str]:
         yield f"{name} {value:.0f}"
 
 
+def counter(name: str, value: int) -> Iterator[str]:
+    """A counter without labels."""
+    yield from _head(name)
+    yield f"{name} {value}"
+
+
 def requests(rows: Iterable[Row]) -> Iterator[str]:
     """Counts by route, method and status, and durations by route."""
     rows = list(rows)

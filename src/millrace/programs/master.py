@@ -1,6 +1,7 @@
 """A master, put together: store, blobs, verbs, duties, server. Everything concrete is built here."""
 
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import millrace
 from millrace.api.app import App, build_app
 from millrace.api.keys import looked_up_in
 from millrace.api.master import WorkerAuth
@@ -16,7 +18,9 @@ from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
 from millrace.config.settings import MasterSettings, SettingError
+from millrace.domain import ids
 from millrace.domain.keys import FIRST
+from millrace.domain.masters import Presence
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
 from millrace.programs import api_key, data_folder
@@ -32,6 +36,8 @@ from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
+from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
@@ -115,7 +121,8 @@ class MasterProgram(Service):
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
-        duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
+        leadership = _leadership(farm, settings)
+        duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs), leads=lambda: leadership.leads)
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
@@ -125,20 +132,23 @@ class MasterProgram(Service):
         stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
         authority = await self._authority(farm)
+        journal = Journal(store, clock=farm.clock, chance=farm.chance)
+        self._parts.push_async_callback(journal.stop)
         app = build_app(
-            farm, offers, blobs, keys, pages=routes(keys), lost=lost, authority=authority,
-            worker_auth=WorkerAuth(settings.worker_auth),
+            farm, offers, blobs, keys, pages=routes(keys), lost=lost, journal=journal, leadership=leadership,
+            authority=authority, worker_auth=WorkerAuth(settings.worker_auth),
         )  # fmt: skip
+        await self._parts.enter_async_context(leadership)
         await self._parts.enter_async_context(duties)
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
-        socket = self._listening or listen(settings.host, settings.port)
-        self.url = url_of(socket, tls=serves_tls(settings))
+        listening = self._listening or listen(settings.host, settings.port)
+        self.url = url_of(listening, tls=serves_tls(settings))
         own = self.ca is not None
         server = HttpServer(
             with_way_back(app),
-            socket,
+            listening,
             certificate=self._own_tls.shown if own else settings.tls_certificate,
             key=self._own_tls.shown if own else settings.tls_key,
             client_ca=self._own_tls.authority if authority is not None else None,
@@ -179,6 +189,21 @@ class MasterProgram(Service):
         await self._parts.aclose()
 
 
+def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
+    presence = Presence(
+        id=farm.new_id(ids.master_id, farm.clock.now()),
+        name=f"{socket.gethostname()}:{settings.port or os.getpid()}",
+        version=millrace.__version__,
+    )
+    return Leadership(
+        farm.store,
+        farm.clock,
+        presence,
+        alone=not is_server(settings.store),
+        complain=lambda error: _complain("attend", error),
+    )
+
+
 def _rules(settings: MasterSettings) -> Rules:
     return Rules(
         lease_ttl_s=settings.lease_ttl_s,
@@ -187,6 +212,7 @@ def _rules(settings: MasterSettings) -> Rules:
         ageing_s=settings.ageing_s,
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
+        keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
     )
 
 

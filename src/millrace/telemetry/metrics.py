@@ -31,6 +31,17 @@ METRICS: tuple[Metric, ...] = (
         help="Times that another certificate could not be taken, and the one before was kept.",
     ),
     Metric(
+        name="millrace_masters",
+        kind="gauge",
+        help="Masters that this one saw in the last seconds, itself among them.",
+    ),
+    Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
+    Metric(
+        name="millrace_audit_unwritten_total",
+        kind="counter",
+        help="Entries of the audit trail that the database never took; they are in this master's log.",
+    ),
+    Metric(
         name="millrace_http_requests_total",
         kind="counter",
         help="Requests answered.",

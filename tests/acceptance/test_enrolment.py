@@ -10,6 +10,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from outside import SHORT, Done, Farm, Running, Shell, program, running
 
 TERMS = {"MILLRACE_HEARTBEAT": "0.4", "MILLRACE_LEASE_TTL": "3"}
@@ -140,14 +143,30 @@ def test_a_certificate_that_has_ended_says_so(shell: Shell) -> None:
         assert (done.code, "its certificate has ended; renew it there" in done.err) == (1, True), done.err
 
 
+def aged(path: Path, authority: Path, ends: timedelta) -> bytes:
+    """Make a machine's certificate end so long from now; what then stands in the file."""
+    old = x509.load_pem_x509_certificate(path.read_bytes())
+    above = x509.load_pem_x509_certificate((authority / "ca.pem").read_bytes())
+    key = serialization.load_pem_private_key((authority / "ca.key").read_bytes(), password=None)
+    then = datetime.now(UTC) + ends
+    built = x509.CertificateBuilder(above.subject, old.subject, old.public_key(), old.serial_number)
+    built = built.not_valid_before(then - timedelta(days=90)).not_valid_after(then)
+    for extension in old.extensions:
+        built = built.add_extension(extension.value, extension.critical)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    path.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    return path.read_bytes()
+
+
 def test_a_machine_renews_its_certificate_before_it_ends_and_does_without_one_that_has(shell: Shell) -> None:
     with public(shell) as farm:
         worker = ("worker", "--master", farm.url, "--join", token(farm), "--state", "one", "--name", "one")
         with program(shell, *worker):
             pass
         state = shell.home / "one"
-        made, key = (state / "machine.pem").read_bytes(), (state / "machine.key").read_bytes()
+        key = (state / "machine.key").read_bytes()
         for ends in (timedelta(days=20), timedelta(days=-1)):
+            made = aged(state / "machine.pem", shell.home / "farm" / "tls", ends)
             record = json.loads((state / "machine.json").read_text())
             record["ends"] = (datetime.now(UTC) + ends).isoformat()
             (state / "machine.json").write_text(json.dumps(record))
@@ -157,7 +176,6 @@ def test_a_machine_renews_its_certificate_before_it_ends_and_does_without_one_th
             assert datetime.fromisoformat(renewed["ends"]) > datetime.now(UTC) + timedelta(days=89)
             assert (state / "machine.pem").read_bytes() != made
             assert (state / "machine.key").read_bytes() == key
-            made = (state / "machine.pem").read_bytes()
 
 
 @pytest.mark.parametrize("plain", [True, False])

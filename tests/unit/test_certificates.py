@@ -1,6 +1,8 @@
 """The farm's own certificates, as OpenSSL judges them, and the tokens that name their authority."""
 
 import ssl
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,3 +159,23 @@ def test_a_machine_is_called_by_what_it_was_given_and_what_it_knows_of_itself() 
     assert not {"0.0.0.0", "::"} & {*found}
     assert "cutter" in names_for("cutter", [])
     assert len({*found}) == len(found)
+
+
+def test_a_farm_on_one_machine_does_not_pay_for_certificates(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from millrace.config.settings import MasterSettings, WorkerSettings\n"
+        "from millrace.programs import all_in_one, up, worker\n"
+        "from millrace.programs.machine import find_or_join\n"
+        "from millrace.programs.master import MasterProgram\n"
+        "async def main():\n"
+        "    async with MasterProgram(MasterSettings(data=Path('farm'), port=0)):\n"
+        "        pass\n"
+        "asyncio.run(main())\n"
+        "assert find_or_join(WorkerSettings(state=Path('w'))) is None\n"
+        "assert 'cryptography' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "farm" / "tls").exists()

@@ -27,18 +27,19 @@ def explain(error: ssl.SSLError) -> str:
 
 
 def _of_theirs(error: ssl.SSLCertVerificationError) -> str:
-    if error.verify_code == _ENDED:
+    code = getattr(error, "verify_code", 0)  # which only a real handshake sets
+    if code == _ENDED:
         return (
             "its certificate has ended; renew it there (a master does so by itself with one of its own), or set this "
             "machine's clock, where that is wrong"
         )
-    if error.verify_code == _TOO_EARLY:
+    if code == _TOO_EARLY:
         return "its certificate is not good yet; set the clock of this machine, or of that"
-    if error.verify_code in _OTHER_NAME:
+    if code in _OTHER_NAME:
         return "its certificate is for other names; call it by one of those, or start the master with this one in --tls-names"
-    if error.verify_code in _STRANGER:
+    if code in _STRANGER:
         return (
             "its certificate comes from an authority that is not trusted here; name that with --ca FILE (of a master that made "
             "its own it is DATA/tls/ca.pem there)"
         )
-    return f"its certificate cannot be trusted: {error.verify_message}"
+    return f"its certificate cannot be trusted: {getattr(error, 'verify_message', error)}"

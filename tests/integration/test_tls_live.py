@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.edge import certificates
 from millrace.edge.certificates import LASTS, Pair
 from millrace.programs.http.own_tls import FOLDER, Authority, OwnTls, open_authority

@@ -137,6 +137,7 @@ class Master(Struct, eq=False):
     long: LongReplies = field(default_factory=LongReplies)
     journal: Journal | None = None
     leadership: Leadership | None = None
+    limited: Mapping[str, int] = field(default_factory=dict)  # requests refused, by the name of the rate
     tenant: str = ""  # whose view of the farm this is; empty: everybody's
     authority: Authority | None = None
     worker_auth: WorkerAuth = WorkerAuth.ANY

@@ -30,6 +30,13 @@ def certificate(ends_s: float, failures: int) -> Iterator[str]:
         yield f"{name} {value:.0f}"
 
 
+def counters(name: str, values: Mapping[str, int], label: str) -> Iterator[str]:
+    """A counter with one label."""
+    yield from _head(name)
+    for key, value in sorted(values.items()):
+        yield f"{name}{labels({label: key})} {value}"
+
+
 def counter(name: str, value: int) -> Iterator[str]:
     """A counter without labels."""
     yield from _head(name)

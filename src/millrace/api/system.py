@@ -4,7 +4,7 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import certificate, counter, gauge, requests
+from millrace.api.metrics import certificate, counter, counters, gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
 from millrace.edge.call import Answer, Call
@@ -64,6 +64,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         *(certificate(master.shows.ends.timestamp(), master.shows.failures) if master.shows is not None else ()),
         *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
+        *counters("millrace_rate_limited_total", master.limited, "rate"),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]

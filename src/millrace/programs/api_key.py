@@ -6,7 +6,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.keys import RANDOM_BYTES, spell
 from millrace.programs.private_file import sync_folder, write_beside
 

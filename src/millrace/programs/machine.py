@@ -15,7 +15,8 @@ from msgspec import Struct
 from millrace.client import enrolment
 from millrace.client.client import Client
 from millrace.client.http import Terms, trust, unverified
-from millrace.config.settings import SettingError, WorkerSettings
+from millrace.config.errors import SettingError
+from millrace.config.settings import WorkerSettings
 from millrace.domain.invitations import pin_for, pin_of
 from millrace.programs.private_file import replace
 from millrace.telemetry.logs import logger

@@ -17,10 +17,12 @@ from millrace.api.master import WorkerAuth
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.domain import ids
 from millrace.domain.keys import FIRST
 from millrace.domain.masters import Presence
+from millrace.edge.access import Rate, Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
 from millrace.programs import api_key, data_folder
@@ -114,8 +116,13 @@ class MasterProgram(Service):
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
-        if self._listening is not None:
-            self._parts.callback(self._listening.close)  # also where nothing comes of it
+        opened = self._listening
+        if opened is None and not (settings.data / DATABASE).exists():
+            # A master that runs on this database is worth more words than its port. Where there is no database yet, a taken
+            # port leaves none behind.
+            opened = listen(settings.host, settings.port)
+        if opened is not None:
+            self._parts.callback(opened.close)  # also where nothing comes of it
         data_folder.make(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
@@ -136,14 +143,14 @@ class MasterProgram(Service):
         self._parts.push_async_callback(journal.stop)
         app = build_app(
             farm, offers, blobs, keys, pages=routes(keys), lost=lost, journal=journal, leadership=leadership,
-            authority=authority, worker_auth=WorkerAuth(settings.worker_auth),
+            rates=_rates(settings), authority=authority, worker_auth=WorkerAuth(settings.worker_auth),
         )  # fmt: skip
         await self._parts.enter_async_context(leadership)
         await self._parts.enter_async_context(duties)
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
-        listening = self._listening or listen(settings.host, settings.port)
+        listening = opened or listen(settings.host, settings.port)
         self.url = url_of(listening, tls=serves_tls(settings))
         own = self.ca is not None
         server = HttpServer(
@@ -201,6 +208,15 @@ def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
         presence,
         alone=not is_server(settings.store),
         complain=lambda error: _complain("attend", error),
+    )
+
+
+def _rates(settings: MasterSettings) -> Rates:
+    def rate(given: tuple[float, int] | None) -> Rate | None:
+        return None if given is None else Rate(per_s=given[0], burst=given[1])
+
+    return Rates(
+        strangers=rate(settings.rate_strangers), changes=rate(settings.rate_changes), reads=rate(settings.rate_reads)
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.invitations import pin_for
 from millrace.programs import data_folder
 from millrace.programs.private_file import replace

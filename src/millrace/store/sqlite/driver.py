@@ -140,10 +140,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
+    def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
-        return await self._writer.submit(unit, gather_s=gather_s, weight=weight)
+        return self._writer.submit(unit, gather_s=gather_s, weight=weight)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
         if self._readers is None:
@@ -298,6 +298,10 @@ class SqliteStore:
 
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self._write(lambda session: key_units.revoke_key(session, key_id))
+
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        before_ms = rows.to_ms(before)
+        return await self._write(lambda session: key_units.delete_ended_keys(session, before_ms, limit), weight=limit)
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))

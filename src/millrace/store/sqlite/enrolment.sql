@@ -35,7 +35,7 @@ RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked
 UPDATE api_keys SET revoked_at = ?2, old_digest = NULL, old_until = NULL WHERE node_id = ?1 AND revoked_at IS NULL
 
 -- name: expel_node
-UPDATE nodes SET state = 'lost', epoch = epoch + 1 WHERE id = ?1 AND state <> 'lost' RETURNING id
+UPDATE nodes SET state = 'lost', epoch = epoch + 1 WHERE id = ?1 AND state <> 'lost'
 
 -- name: note_authority
 INSERT INTO authority (one, fingerprint) VALUES (1, ?1) ON CONFLICT (one) DO NOTHING

@@ -43,14 +43,16 @@ def wanted(route: Route[Any]) -> Access:
     path, reads = route.path.removeprefix("/v1"), route.method == "GET"
     if path.startswith(("/keys", "/audit")):
         return Access.ADMIN
-    if path in ("/health", "/ready"):
+    if path in ("/health", "/ready", "/join", "/authority"):
         return Access.OPEN
     if (
         path.startswith("/tasks/")
-        or path.endswith(("/claim", "/heartbeat", "/proof", "/register", "/next"))
+        or path.endswith(("/claim", "/heartbeat", "/proof", "/register", "/next", "/certificate"))
         or path == "/results"
     ):
         return Access.WORK
+    if path == "/invitations":
+        return Access.OPERATE
     if path == "/masters":
         return Access.INSPECT
     if path.startswith("/nodes"):

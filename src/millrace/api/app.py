@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from millrace.api import uploads
 from millrace.api.explain import explain
-from millrace.api.master import Limits, Master
+from millrace.api.master import Authority, Limits, Master, WorkerAuth
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
 from millrace.edge.access import Rates, Rules
@@ -70,6 +70,8 @@ def build_app(
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
     guard: Guard | None = None,
+    authority: Authority | None = None,
+    worker_auth: WorkerAuth = WorkerAuth.ANY,
     journal: Journal | None = None,
     leadership: Leadership | None = None,
     rates: Rates | None = None,
@@ -86,6 +88,8 @@ def build_app(
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
         guard: where webhooks may go; public addresses only where it is None.
+        authority: signs for machines that join; None where there is none.
+        worker_auth: what workers must show.
         journal: keeps the audit trail; without one there is none.
         leadership: knows the other masters.
         rates: how often callers may ask all masters together.
@@ -100,11 +104,13 @@ def build_app(
         keys=keys,
         journal=journal,
         leadership=leadership,
+        authority=authority,
+        worker_auth=worker_auth,
     )
     master.description = cache(lambda: _document(master.version))
     limiter = RateLimiter(farm.clock.monotonic)
     master.limited = limiter.refused
-    rules = _SharedRules(Rules(keys=keys), rates or Rates(), leadership)
+    rules = _SharedRules(Rules(keys=keys, workers=authority is not None), rates or Rates(), leadership)
     edge = Edge(
         (*TABLE, *pages),
         master,

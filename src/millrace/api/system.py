@@ -4,7 +4,7 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import counter, counters, gauge, requests
+from millrace.api.metrics import certificate, counter, counters, gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
 from millrace.domain.webhooks import DeliveryState
@@ -68,6 +68,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
             {state: messages.get(state, 0) for state in (DeliveryState.PENDING, DeliveryState.DEAD)},
             "state",
         ),
+        *(certificate(master.shows.ends.timestamp(), master.shows.failures) if master.shows is not None else ()),
         *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counters("millrace_rate_limited_total", master.limited, "rate"),

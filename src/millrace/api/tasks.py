@@ -47,6 +47,7 @@ async def register(master: Master, call: Call[RegisterRequest]) -> RegisterReply
         slots=body.slots,
         labels=body.labels,
         facts={**body.facts, "engines": body.engines, "encoders": body.encoders, "memory_mb": body.memory_mb},
+        node_id=call.machine.node if call.machine is not None else "",
     )
     rules = master.farm.rules
     return RegisterReply(node=node.id, epoch=node.epoch, lease_ttl_s=rules.lease_ttl_s, heartbeat_s=rules.heartbeat_s)

@@ -7,17 +7,19 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import millrace
 from millrace.client.calls import Answer, Call
 from millrace.client.failover import Broken
+from millrace.client.tls_failure import explain
 from millrace.runtime.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     import httpx2
 
 CONNECT_TIMEOUT_S = 5.0
+E = TypeVar("E", bound=BaseException)
 LARGEST_REFUSAL_BYTES = 1 << 20
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _NO_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
@@ -59,6 +61,14 @@ def headers(terms: Terms) -> dict[str, str]:
     if terms.key:
         found["authorization"] = f"Bearer {terms.key}"
     return found
+
+
+def unverified() -> ssl.SSLContext:
+    """For one thing alone: to fetch what is then compared with a hash that came another way. No secret is sent with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def trust(ca: Path | None, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext | None:
@@ -119,20 +129,25 @@ def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
         return Broken(reason=f"no connection within {terms.connect_timeout_s:g} s", sent=sent)
     if isinstance(error, httpx2.TimeoutException):
         return Broken(reason=f"no answer within {call.silence_s:g} s", sent=sent)
+    tls = _cause(error, ssl.SSLError)
+    if tls is not None and not isinstance(tls, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        verification = isinstance(tls, ssl.SSLCertVerificationError)
+        return Broken(reason=explain(tls), sent=sent, absent=verification and not sent, untrusted=True)
     text = _ERRNO.sub("", str(error)) or type(error).__name__
     # httpx2's asynchronous half tells only in these words that the connection was refused.
     refused = "refused" in text.lower() or "all connection attempts failed" in text.lower()
     if refused:
         text = "connection refused; is it running?"
-    return Broken(reason=text, sent=sent, absent=not sent and (refused or _is_absent(error)))
+    nobody = _cause(error, socket.gaierror)
+    return Broken(
+        reason=text, sent=sent, absent=not sent and (refused or (nobody is not None and nobody.errno in _NO_NAME))
+    )
 
 
-def _is_absent(error: BaseException | None) -> bool:
-    """Whether an error stands for a name that nobody has, or for a certificate that is not trusted."""
+def _cause(error: BaseException | None, kind: type[E]) -> E | None:
+    """The error of a kind that another one came from."""
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        if isinstance(error, socket.gaierror):
-            return error.errno in _NO_NAME
+        if isinstance(error, kind):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None

@@ -111,6 +111,11 @@ def release_node(ref: str) -> Call[NodeView]:
     return post(f"/v1/nodes/{segment(ref)}/release", NodeView)
 
 
+def revoke_node(ref: str) -> Call[NodeView]:
+    """End a node's own key, and take back what it holds."""
+    return post(f"/v1/nodes/{segment(ref)}/revoke", NodeView)
+
+
 def remove_node(ref: str) -> Call[bytes]:
     """Forget a node that holds nothing."""
     return Call(method="DELETE", path=f"/v1/nodes/{segment(ref)}", read=_body)

@@ -9,7 +9,7 @@ import msgspec
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
-from millrace.domain.keys import ApiKey
+from millrace.domain.keys import ApiKey, Machine
 from millrace.domain.masters import Attendance, MasterSeen
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
@@ -270,6 +270,7 @@ def api_key(row: Row) -> ApiKey:
         used_at=_maybe(row[7]),
         revoked_at=_maybe(row[8]),
         old_until=_maybe(row[9]),
+        machine=None if row[10] is None else Machine(row[10], row[11]),
     )
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.invitations import Enrolment, NewInvitation
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
@@ -281,7 +282,7 @@ class Store(Outbox, Protocol):
         """End the node's quarantine; whether there was one."""
 
     async def remove_node(self, node_id: str) -> bool:
-        """Forget a node that holds no task; False where it holds one or is unknown. Attempts keep its name."""
+        """Forget a node that holds no task, and end its key; False where it holds one or is unknown. Attempts keep its name."""
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         """Mark nodes whose lease has passed as lost, each with its epoch grown by one; returns them as they now are."""
@@ -325,6 +326,30 @@ class Store(Outbox, Protocol):
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         """These keys were used just now."""
+
+    # Machines that join -------------------------------------------------------------------------------------------
+
+    async def add_invitation(self, new: NewInvitation) -> datetime:
+        """Keep an invitation; returns when it ends."""
+
+    async def is_invited(self, token: bytes, public: bytes) -> bool:
+        """Whether :meth:`enrol` would take this token (its SHA-256) from who has this public key (its SHA-256)."""
+
+    async def enrol(self, new: Enrolment) -> ApiKey | None:
+        """Use up an invitation and give the machine a key of its own, bound to the node that it is by its fingerprint; a key
+        that this node had before ends. Who comes again with the same public key gets the same key, with the new secret.
+
+        None where the token never was, has ended, or was used by another, or the key that it gave was revoked.
+        """
+
+    async def expel(self, node_id: str) -> None:
+        """End the key of a node, and its lease: it is lost, with a new epoch, so that what it holds is orphaned at once."""
+
+    async def authority(self) -> str | None:
+        """The fingerprint of the authority that signs for the masters; None where there never was one."""
+
+    async def note_authority(self, fingerprint: str, *, replace: bool = False) -> str:
+        """Keep this fingerprint where there is none yet, or with `replace` in any case; returns the one that is kept."""
 
     # The audit trail ----------------------------------------------------------------------------------------------
 

@@ -27,7 +27,19 @@ METRICS: tuple[Metric, ...] = (
         labels=("state",),
     ),
     Metric(
-        name="millrace_masters", kind="gauge", help="Masters that this one saw in the last seconds, itself among them."
+        name="millrace_tls_certificate_expiry_time_seconds",
+        kind="gauge",
+        help="When the certificate that this master shows ends, since 1970; absent without TLS.",
+    ),
+    Metric(
+        name="millrace_tls_certificate_failures_total",
+        kind="counter",
+        help="Times that another certificate could not be taken, and the one before was kept.",
+    ),
+    Metric(
+        name="millrace_masters",
+        kind="gauge",
+        help="Masters that this one saw in the last seconds, itself among them.",
     ),
     Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
     Metric(

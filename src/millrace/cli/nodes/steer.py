@@ -1,4 +1,4 @@
-"""`millrace nodes drain`, `resume`, `release` and `remove`."""
+"""`millrace nodes drain`, `resume`, `release`, `revoke` and `remove`."""
 
 import click
 
@@ -62,12 +62,25 @@ def release(
 @node_argument
 @target_options
 @output_option
+def revoke(
+    node: str,
+    target: Target,
+    output: Output,
+) -> None:
+    """End a node's own key. What it holds goes back to the queue now; it can only come back with another token."""
+    _steer(people.revoke_node(node), target, output)
+
+
+@click.command()
+@node_argument
+@target_options
+@output_option
 def remove(
     node: str,
     target: Target,
     output: Output,
 ) -> None:
-    """Forget a node that holds no task."""
+    """Forget a node that holds no task. Its own key ends with it."""
     with connect(target) as client:
         client.do(people.remove_node(node))
     if output is Output.JSON:

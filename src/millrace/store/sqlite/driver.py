@@ -12,6 +12,7 @@ import apsw
 
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure
+from millrace.domain.invitations import Enrolment, NewInvitation
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
@@ -39,6 +40,7 @@ from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import audit as audit_units
+from millrace.store.sqlite import enrolment as enrolment_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
@@ -376,6 +378,26 @@ class SqliteStore:
 
     async def count_messages(self) -> Mapping[DeliveryState, int]:
         return await self._read(webhook_units.count_messages)
+
+    # Machines that join ---------------------------------------------------------------------------------------------
+
+    async def add_invitation(self, new: NewInvitation) -> datetime:
+        return await self._write(lambda session: enrolment_units.add_invitation(session, new))
+
+    async def is_invited(self, token: bytes, public: bytes) -> bool:
+        return await self._read(lambda session: enrolment_units.is_invited(session, token, public))
+
+    async def enrol(self, new: Enrolment) -> ApiKey | None:
+        return await self._write(lambda session: enrolment_units.enrol(session, new))
+
+    async def expel(self, node_id: str) -> None:
+        return await self._write(lambda session: enrolment_units.expel(session, node_id))
+
+    async def authority(self) -> str | None:
+        return await self._read(enrolment_units.authority)
+
+    async def note_authority(self, fingerprint: str, *, replace: bool = False) -> str:
+        return await self._write(lambda session: enrolment_units.note_authority(session, fingerprint, replace))
 
     # The audit trail ------------------------------------------------------------------------------------------------
 

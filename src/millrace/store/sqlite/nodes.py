@@ -61,7 +61,10 @@ def set_node_state(session: Session, node_id: str, target: NodeState, sources: I
 
 
 def remove_node(session: Session, node_id: str) -> bool:
-    return session.one("remove_node", node_id) is not None
+    if session.one("remove_node", node_id) is None:
+        return False
+    session.run("end_keys_of_node", node_id, session.now_ms)
+    return True
 
 
 def expire_leases(session: Session, limit: int) -> Sequence[Node]:

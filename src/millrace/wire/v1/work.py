@@ -9,12 +9,14 @@ from millrace.domain.directives import Action
 from millrace.domain.failures import FailureClass
 from millrace.wire.v1.base import Attempt, Count, Document, Fraction, Labels, Name, Reply, Request, Sha256
 
+Fingerprint = Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
+
 
 class RegisterRequest(Request):
     """A worker introduces itself. The fingerprint stays over restarts; the boot id is new with every start."""
 
-    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
-    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
+    fingerprint: Fingerprint
+    boot_id: Fingerprint
     name: Name
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     labels: Labels = {}

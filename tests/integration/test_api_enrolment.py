@@ -167,7 +167,7 @@ async def test_a_machine_cannot_act_as_another_on_any_route(rig: Rig) -> None:
             fields: dict[str, Any] = {
                 "node": node.id, "attempt": task["attempt"], "epoch": node.epoch, "request": "request-99",
                 "fingerprint": "print-one" if own else "print-two", "boot_id": "boot-0001", "name": "x", "slots": 1,
-                "class": "input", "message": "no", "reason": "because",
+                "class": "input", "message": "no", "reason": "because", "encoders": {},
             }  # fmt: skip
             if route.path.endswith("/certificate"):
                 fields["request"] = one.own.certificate.decode()

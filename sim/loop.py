@@ -7,6 +7,7 @@ taken, as by SIGKILL: no `finally` of it runs.
 
 import asyncio
 import contextvars
+import functools
 import gc
 import heapq
 import itertools
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 LEAST_S = 1e-6
 """The shortest wait: with less, rounding could make a timer ring before its time has come, for ever."""
+WAITING = frozenset({"_publish", "place", "stop"})
+"""Names of blocking functions that wait on the way, for an fsync or a thread: a process may die in the middle of them."""
 _MOST_STEPS = 200_000
 """Steps at one moment, after which the simulation is held to hang."""
 
@@ -63,7 +66,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.taken = 0
         self._clock_resolution = 1e-9
         self._kept: list[Any] = []  # what the dead have left, so that nothing of it is collected before the end
-        self.blocking: Callable[[Callable[[], Any]], asyncio.Future[Any]] | None = None
+        self.blocking: Callable[[Callable[[], Any], bool], asyncio.Future[Any]] | None = None
         self.faults: list[str] = []
         self.set_exception_handler(self._fault)
 
@@ -83,7 +86,9 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def run_in_executor(self, _: Executor | None, func: Callable[..., Any], *args: Any) -> Any:
         assert self.blocking is not None
-        return self.blocking(lambda: func(*args))
+        # `asyncio.to_thread` hands over a partial of `Context.run`.
+        inner = func.args[0] if isinstance(func, functools.partial) and func.args else func
+        return self.blocking(lambda: func(*args), getattr(inner, "__name__", "") in WAITING)
 
     def _fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.faults.append(f"{context.get('message')}: {context.get('exception')!r}")

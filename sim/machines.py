@@ -85,7 +85,7 @@ class Process:
         self.stills = 0
         self.held: list[asyncio.Handle] = []
         self.at_death: list[Callable[[], None]] = []
-        self.woke_at_s = world.loop.time()  # when it last began or went on
+        self.began_at_s = self.woke_at_s = world.loop.time()  # when it began, and when it last went on
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
         host.processes.append(self)

@@ -5,6 +5,7 @@ sent. What a server sees are the messages of ASGI. A connection ends for the ser
 """
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from random import Random
@@ -190,7 +191,10 @@ class Exchange:
         self._settled = True
         self._end()
         status = result.status if isinstance(result, Answer) else result.reason
-        self._client.world.history.add("got", self._client.name, self.number, self.call.method, self.call.path, status)
+        self._client.world.history.add(
+            "got", self._client.name, self.number, self.call.method, self.call.path, status,
+            json.loads(self.body).get("epoch", "") if status == 409 and self.body.startswith(b"{") else "",
+        )  # fmt: skip
         self._done(result)
 
     def _end(self) -> None:

@@ -53,24 +53,17 @@ class Threads:
         self.current: SimThread | None = None
         self._parked: dict[SimThread, None] = {}
 
-    def blocking(self, work: Callable[[], Any], *, before_s: float = 0.0) -> asyncio.Future[Any]:
+    def blocking(self, work: Callable[[], Any], *, before_s: float) -> asyncio.Future[Any]:
         """Run something that may block in a thread of its own; the future is set in the caller's process."""
         future = self.loop.create_future()
+        thread = SimThread(self, lambda: _settle(future, work))
+        self.loop.call_later(before_s, thread.step, context=thread.context)
+        return future
 
-        def run() -> None:
-            try:
-                result = work()
-            except Killed:
-                raise
-            except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
-                if not future.done():
-                    future.set_exception(error)
-            else:
-                if not future.done():
-                    future.set_result(result)
-
-        thread = SimThread(self, run)
-        self.loop.call_later(max(before_s, 0.0), thread.step, context=thread.context)
+    def at_once(self, work: Callable[[], Any], *, before_s: float) -> asyncio.Future[Any]:
+        """Run something that never waits on the way: as one step of the caller's process."""
+        future = self.loop.create_future()
+        self.loop.call_later(before_s, _settle, future, work)
         return future
 
     def wait(self, seconds: float) -> None:
@@ -85,6 +78,19 @@ class Threads:
         for thread in list(self._parked):
             thread.killed = True
             thread.step()
+
+
+def _settle(future: asyncio.Future[Any], work: Callable[[], Any]) -> None:
+    try:
+        result = work()
+    except Killed:
+        raise
+    except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
+        if not future.done():
+            future.set_exception(error)
+    else:
+        if not future.done():
+            future.set_result(result)
 
 
 class SimThread:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from millrace.domain.records import ACCEPTED
 from millrace.domain.states import FINAL, HELD, TRANSITIONS, State
+from sim.idle import Idle
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -70,7 +71,9 @@ class Watch:
         self.given: dict[str, tuple[str, dict[str, int]]] = {}  # claim's name -> node, tasks with attempts
         self.seq = 0
         self.grants: dict[tuple[str, int], str] = {}  # (task, attempt) -> node
+        self.epochs: dict[tuple[str, int], int | None] = {}  # (task, attempt) -> the node's epoch
         self.ended: dict[tuple[str, int], str] = {}  # (task, attempt) -> outcome
+        self.idle = Idle(world)
 
     def fail(self, invariant: str, text: str) -> None:
         """Something does not hold."""
@@ -92,13 +95,6 @@ class Watch:
             self._take(row, before)
         for job, position, task_id in dict.fromkeys((row[9], row[2], f"{row[1]}.{row[2]}") for row in news):
             self._compare(job, position, self.tasks[task_id])
-        held: dict[str, int] = {}
-        if news:
-            for task in self.tasks.values():
-                if task.node is not None and task.node in self.nodes:
-                    held[task.node] = held.get(task.node, 0) + 1
-                    if task.epoch is not None and task.epoch > self.nodes[task.node].epoch:
-                        self.fail("I3", f"{task.id} is held under an epoch that is not there yet")
 
     def _look_at_nodes(self, before: dict[str, KnownNode]) -> None:
         now_ms, history = self.world.database.time_ms(), self.world.history
@@ -195,6 +191,7 @@ class Watch:
             task.attempt, task.node = attempt, actor
             task.epoch = self.nodes[actor].epoch if actor in self.nodes else None
             self.grants[task.id, attempt] = actor
+            self.epochs[task.id, attempt] = task.epoch
         elif attempt != task.attempt:
             self.fail("I3", f"{task.id} moves with attempt {attempt}, but is in attempt {task.attempt}")
         lost = actor == "master" and (reason.startswith((LOST, LOST_PAUSED)) or reason.endswith("while they ran it"))
@@ -274,12 +271,15 @@ class Watch:
             if self.grants.get((task_id, attempt)) != node:
                 self.fail("I3", f"a claim of {node} was answered with {task_id} in attempt {attempt}, which it never got")
         _, first = self.given.setdefault(name, (node, {}))
-        for task_id, attempt in first.items():
-            task = self.tasks[task_id]
-            held = (task.node, task.attempt) == (node, attempt)
-            if held and task_id not in given and self.world.loop.time() - task.since_s > 1.0:
+        held = {
+            one: attempt for one, attempt in first.items()
+            if (self.tasks[one].node, self.tasks[one].attempt) == (node, attempt)
+        }  # fmt: skip
+        for task_id in held.keys() - given.keys():
+            if self.world.loop.time() - self.tasks[task_id].since_s > 1.0:
                 self.fail("I3", f"the claim {name[:8]} was repeated, and {task_id} was not among what it gave")
-        if first and set(given) - set(first):
+        # Where nothing of it is held any more, the name stands for a claim like any other.
+        if held and given.keys() - first.keys():
             self.fail("I3", f"the claim {name[:8]} was repeated and gave more than at first")
         first.update(given)
 
@@ -292,8 +292,7 @@ class Watch:
         if status == 409 and mine and ended == outcome:
             self.world.history.add("refused-again", task_id, attempt, outcome)
 
-    def labels_of(self, job_id: str) -> dict[str, Any]:
-        """Of a job."""
-        row = self.world.database.read("SELECT labels FROM jobs WHERE id = ?", job_id)
-        found: dict[str, Any] = json.loads(row[0][0]) if row else {}
-        return found
+    def needs_gpu(self, task: Known) -> bool:
+        """Whether only a node with that label may run it."""
+        row = self.world.database.read("SELECT needs FROM requirement_classes WHERE id = ?", task.class_id)
+        return bool(json.loads(row[0][0])["labels"])

@@ -26,7 +26,7 @@ from millrace.api.app import App
 from millrace.blobs.local import LocalBlobs
 from millrace.client.calls import Answer
 from sim import engine
-from sim.check import check
+from sim.check import check, visible
 from sim.database import Database
 from sim.disk import Disk
 from sim.farm import SimFarm, proven
@@ -110,9 +110,9 @@ class World:
         """Where a master answers."""
         return Door(process=process, app=app)
 
-    def _blocking(self, work: Callable[[], Any]) -> "asyncio.Future[Any]":
-        chance = self.chance_of("threads")
-        return self.threads.blocking(work, before_s=chance.expovariate(1.0) * (1.0 if self.disk.slow else 0.001))
+    def _blocking(self, work: Callable[[], Any], waits: bool) -> "asyncio.Future[Any]":
+        before_s = self.chance_of("threads").expovariate(1.0) * (1.0 if self.disk.slow else 0.001)
+        return (self.threads.blocking if waits else self.threads.at_once)(work, before_s=before_s)
 
     def answered(self, master: Process, exchange: Exchange, answer: Answer, *, first: bool) -> None:
         """A master gave an answer, whether it arrives or not."""
@@ -158,7 +158,7 @@ class World:
         deadline_s = self.loop.time() + PATIENCE_S
         settling = self.farm.people.process.begin(self.farm.settle(deadline_s))
         while not settling.done() and not self.violations:
-            await asyncio.sleep(1.0)
+            await self._second(1.0)
             self.faults.restart()
         settled = settling.done() and settling.result()
         await asyncio.sleep(3.0)
@@ -166,7 +166,12 @@ class World:
 
     async def _until(self, at_s: float) -> None:
         while self.loop.time() < at_s and not self.violations:
-            await asyncio.sleep(min(1.0, at_s - self.loop.time()))
+            await self._second(min(1.0, at_s - self.loop.time()))
+
+    async def _second(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.watch.idle.look()
+        visible(self)
 
     def close(self) -> None:
         """Take it down."""
@@ -218,6 +223,7 @@ def simulate(plan: Plan) -> Verdict:
     folder = Path(tempfile.mkdtemp(prefix="millrace-sim-", dir=base))
     collected = gc.isenabled()
     gc.disable()  # nothing of a dead process may run because of it
+    gc.freeze()  # what was there before is looked through once
     world = World(plan, folder)
     try:
         with replaced(_patches(world)):

@@ -35,6 +35,7 @@ def check(world: "World", *, settled: bool) -> None:
     _events(world)
     _recovery(world)
     _stale_workers(world)
+    _arrivals(world)
     _waiting(world)
 
 
@@ -211,8 +212,7 @@ def _recovery(world: "World") -> None:
 
 
 def _stale_workers(world: "World") -> None:
-    """A worker that hears 409 on a heartbeat has no engine any more a moment later, and begins none before it is back."""
-    lives: dict[object, tuple[str, float, float]] = {}
+    """Whoever has lost a task stops its engine: after 409 on a heartbeat, after 409 on a start, after a cancel."""
     begun: dict[object, Event] = {}
     ended: dict[object, float] = {}
     for event in world.history.of("engine-begins", "engine-ends"):
@@ -221,18 +221,42 @@ def _stale_workers(world: "World") -> None:
             begun[pid] = event
         else:
             ended[pid] = event.at_s
+    still = [
+        (fault.at_s, fault.at_s + fault.lasts_s) for fault in world.plan.faults if fault.kind in ("stop", "suspend")
+    ]
+    refused = [
+        (event.at_s, *event.fields) for event in world.history.of("got") if event.fields[4] == 409 and event.fields[5] != ""
+    ]
     for pid, event in begun.items():
-        lives[pid] = (str(event.fields[0]), event.at_s, ended.get(pid, world.loop.time()))
-    still = _troubled(world, STOPPED_S, ("stop", "suspend"))
-    for event in world.history.of("got"):
-        name, _, _, path, status, epoch = event.fields
-        if status != 409 or not str(path).endswith("/heartbeat"):
-            continue
-        for pid, (owner, begin_s, end_s) in lives.items():
-            if world.watch.epochs.get((str(begun[pid].fields[1]), int(str(begun[pid].fields[2])))) != epoch:
+        owner, task, attempt = str(event.fields[0]), str(event.fields[1]), int(str(event.fields[2]))
+        end_s = ended.get(pid, world.loop.time())
+        epoch = world.watch.epochs.get((task, attempt))
+        for at_s, name, _, _, path, _, fence in refused:
+            if name != owner:
                 continue
-            if owner == name and begin_s < event.at_s < end_s - STOPPED_S and _calm(still, event.at_s, event.at_s + 3.0):
-                world.fail("I3", f"{name} was told that its epoch is over, and engine {pid} ran for {end_s - event.at_s:.1f} s more")
+            if str(path).endswith("/heartbeat") and fence == epoch and event.at_s < at_s < end_s - STOPPED_S:
+                if _calm(still, at_s, at_s + STOPPED_S):
+                    world.fail("I3", f"{owner} heard that its epoch is over, and engine {pid} ran on for {end_s - at_s:.1f} s")
+            elif str(path).endswith(f"{task}/start") and fence == attempt and event.at_s > at_s:
+                world.fail("I3", f"{owner} heard that attempt {attempt} of {task} is over, and then began its engine")
+        _ended_after_cancel(world, task, attempt, event.at_s, end_s)
+
+
+def _ended_after_cancel(world: "World", task: str, attempt: int, begin_s: float, end_s: float) -> None:
+    """With the next heartbeat but one at the latest, and what a polite stop takes."""
+    patience_s = 2 * world.plan.rules.heartbeat_s + STOPPED_S
+    for at_s, canceled, of_attempt, _ in world.watch.canceled:
+        same = (canceled, of_attempt) == (task, attempt) and begin_s < at_s
+        if same and end_s - at_s > patience_s and _calm(_troubled(world, 10.0), at_s - 1.0, at_s + patience_s):
+            world.fail("I21", f"{task} was canceled, and its engine ran on for {end_s - at_s:.1f} s")
+
+
+def _arrivals(world: "World") -> None:
+    """No worker is said not to have a task that it was given, as long as nothing goes wrong."""
+    crashes = [(event.at_s - 1.0, event.at_s + 60.0) for event in world.history.of("killed", "drains")]
+    for at_s in world.watch.never_arrived_s:
+        if _calm([*_troubled(world, 45.0), *crashes], at_s, at_s):
+            world.fail("I24", f"a task was taken back at {at_s:.1f} s as if it had not arrived, and nothing had gone wrong")
 
 
 def _waiting(world: "World") -> None:

@@ -8,7 +8,6 @@ taken, as by SIGKILL: no `finally` of it runs.
 import asyncio
 import contextvars
 import functools
-import gc
 import heapq
 import itertools
 import sys
@@ -157,6 +156,5 @@ class SimLoop(asyncio.BaseEventLoop):
                 self._kept.clear()
                 self._ready.clear()  # type: ignore[attr-defined]
                 self.close()
-                gc.collect()
         finally:
             sys.unraisablehook = hook

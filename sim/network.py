@@ -137,9 +137,10 @@ class Exchange:
         if fate == "reset_request":
             self._client.later(2 * there_s, self._settle, Broken(reason="connection reset", sent=True))
             return
-        if fate == "late":
+        if fate == "late" and chance.random() < 0.5:
             there_s += chance.uniform(0.5, 40.0)
-        self._reply_fate = fate if fate in ("lost_reply", "reset_reply") else ""
+            fate = "ok"
+        self._reply_fate = fate if fate in ("lost_reply", "reset_reply", "late") else ""
         self._send(door, there_s, first=True)
         if fate == "doubled":
             self._send(door, there_s + chance.choice((0.001, 0.5, 8.0, 25.0)) * chance.random(), first=False)
@@ -168,6 +169,8 @@ class Exchange:
         delay_s = network.delay_s(network.weather(server.host, self._client.host))
         if self._reply_fate == "lost_reply" or not network.reaches(server.host, self._client.host):
             return
+        if self._reply_fate == "late":
+            delay_s += network.chance.uniform(0.5, 8.0)
         if self._reply_fate == "reset_reply":
             self._client.later(delay_s, self._settle, Broken(reason="connection reset", sent=True))
         else:
@@ -193,9 +196,14 @@ class Exchange:
         status = result.status if isinstance(result, Answer) else result.reason
         self._client.world.history.add(
             "got", self._client.name, self.number, self.call.method, self.call.path, status,
-            json.loads(self.body).get("epoch", "") if status == 409 and self.body.startswith(b"{") else "",
+            self._fence() if status == 409 else "",
         )  # fmt: skip
         self._done(result)
+
+    def _fence(self) -> object:
+        """The epoch or the attempt that the request named."""
+        said = json.loads(self.body) if self.body.startswith(b"{") else {}
+        return said.get("epoch", said.get("attempt", ""))
 
     def _end(self) -> None:
         for timer in self._timers:
@@ -212,6 +220,7 @@ class _Serving:
         self._door = door
         self._first = first
         self._arrived = False
+        self._arrived_s = 0.0
         self._messages: deque[MutableMapping[str, Any]] = deque()
         self._more = asyncio.Event()
         self._left = False
@@ -225,6 +234,7 @@ class _Serving:
         if network.doors.get(exchange._base) is not self._door:
             return
         self._arrived = True
+        self._arrived_s = network.world.loop.time()
         call = exchange.call
         network.world.history.add(
             "arrives", process.name, exchange.number, call.method, call.path, "" if self._first else "doubled"
@@ -272,7 +282,9 @@ class _Serving:
             return
         exchange = self._exchange
         answer = Answer(status=self._status, headers=self._answer_headers, body=b"".join(self._body))
-        exchange._network.world.answered(self._door.process, exchange, answer, first=self._first)
+        exchange._network.world.answered(
+            self._door.process, exchange, answer, first=self._first, arrived_s=self._arrived_s
+        )
         if self._first:
             exchange.answered(answer)
 

@@ -84,6 +84,11 @@ FAULTS = (
     "crash", "stop", "suspend", "isolate", "deaf", "mute", "weather", "storm", "resets", "wall", "drain", "hurry", "no-room",
     "db-away", "db-full", "db-lost", "db-ambiguous", "db-slow", "hints", "power", "slow-disk",
 )  # fmt: skip
+THEMES = (
+    ("slow-disk", "stop"), ("slow-disk", "suspend"), ("wall", "isolate"), ("storm", "isolate"), ("power", "slow-disk"),
+    ("db-ambiguous", "resets"), ("db-slow", "crash"), ("db-slow", "stop"), ("hints",), ("suspend",), ("mute", "deaf"),
+)  # fmt: skip
+"""Kinds that are worst together."""
 _OF_MACHINES = frozenset(
     {"crash", "stop", "suspend", "isolate", "deaf", "mute", "weather", "storm", "resets", "wall"}
 )
@@ -156,7 +161,8 @@ def _faults(chance: Random, lasts_s: float, *, masters: int, workers: int, embed
     if chance.random() < 0.1:
         return ()
     possible = [kind for kind in FAULTS if not (embedded and kind in _SERVER_ONLY)]
-    kinds = chance.sample(possible, chance.choice((1, 2, 3, 5)))
+    kinds = list(chance.choice(THEMES)) if chance.random() < 0.4 else chance.sample(possible, chance.choice((1, 2, 3, 5)))
+    kinds = [kind for kind in kinds if kind in possible] or ["stop"]
     machines = [f"master{index}" for index in range(masters)] + [f"worker{index}" for index in range(workers)] * 2
     faults = []
     for _ in range(chance.choice((1, 2, 4, 8, 12))):

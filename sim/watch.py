@@ -23,6 +23,11 @@ _ROW = """
 SELECT t.state, t.attempt, t.spent, t.losses, t.node_id, t.node_epoch, j.state, t.max_retries
 FROM tasks t JOIN jobs j ON j.number = t.job WHERE t.job = ? AND t.position = ?
 """
+_NODES = "SELECT id, epoch, state, lease_until, boot_id, slots, name, seen_at FROM nodes ORDER BY id"
+_PROGRESS = (
+    "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
+    "WHERE p.updated_at = ?"
+)
 _OUTCOME = "SELECT outcome, node_id, started_at FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
 LOST = "its worker was lost"
 LOST_PAUSED = "its worker was lost while it was paused"
@@ -59,6 +64,7 @@ class KnownNode(Struct):
     boot: str
     slots: int
     name: str
+    seen_ms: int
 
 
 class Watch:
@@ -73,6 +79,9 @@ class Watch:
         self.grants: dict[tuple[str, int], str] = {}  # (task, attempt) -> node
         self.epochs: dict[tuple[str, int], int | None] = {}  # (task, attempt) -> the node's epoch
         self.ended: dict[tuple[str, int], str] = {}  # (task, attempt) -> outcome
+        self.over_s: dict[tuple[str, int], float] = {}  # when
+        self.canceled: list[tuple[float, str, int, str]] = []  # when, task, attempt, node
+        self.never_arrived_s: list[float] = []
         self.idle = Idle(world)
 
     def fail(self, invariant: str, text: str) -> None:
@@ -88,9 +97,10 @@ class Watch:
         news = database.read(_NEWS, self.seq)
         self.nodes = {
             row[0]: KnownNode(*row)
-            for row in database.read("SELECT id, epoch, state, lease_until, boot_id, slots, name FROM nodes ORDER BY id")
+            for row in database.read(_NODES)
         }
         self._look_at_nodes(before)
+        self._look_at_progress()
         for row in news:
             self._take(row, before)
         for job, position, task_id in dict.fromkeys((row[9], row[2], f"{row[1]}.{row[2]}") for row in news):
@@ -119,6 +129,17 @@ class Watch:
                 self.fail("I3", f"{node.name} started anew and kept its epoch")
             if was.state == "lost" and node.state != "lost" and node.epoch == was.epoch and node.boot != was.boot:
                 self.fail("I3", f"{node.name} came back under the epoch under which it was lost")
+
+    def _look_at_progress(self) -> None:
+        """Only who holds a task tells how far it is."""
+        now_ms = self.world.database.time_ms()
+        beating = {node.id for node in self.nodes.values() if node.seen_ms == now_ms}
+        if not beating:
+            return
+        for task_id, attempt, _ in self.world.database.read(_PROGRESS, now_ms):
+            task = self.tasks.get(task_id)
+            if task is not None and task.node is not None and (task.attempt, task.node in beating) != (attempt, True):
+                self.fail("I3", f"progress was kept for attempt {attempt} of {task_id}, which {task.node} holds in attempt {task.attempt}")
 
     def _take(self, row: tuple[Any, ...], nodes_before: dict[str, KnownNode]) -> None:
         seq, job_id, position, source, target, at, reason, attempt, actor, job = row
@@ -203,10 +224,15 @@ class Watch:
             task.completions += 1
         if target is State.QUEUED:
             task.queued_ms = at
+        if target is State.CANCELED and task.node is not None:
+            self.canceled.append((task.since_s, task.id, attempt, task.node))
+        if reason.startswith(NEVER_ARRIVED):
+            self.never_arrived_s.append(task.since_s)
         row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), attempt)
         outcome = row[0][0] if row else None
         if outcome is not None and (task.id, attempt) not in self.ended:
             self.ended[task.id, attempt] = outcome
+            self.over_s[task.id, attempt] = self.world.loop.time()
             task.how_last_ended = "never arrived" if reason.startswith(NEVER_ARRIVED) else outcome
         released = target not in HELD or lost or (target is State.PAUSED and source is State.PAUSED)
         if released:
@@ -283,14 +309,27 @@ class Watch:
             self.fail("I3", f"the claim {name[:8]} was repeated and gave more than at first")
         first.update(given)
 
-    def report_answered(self, task_id: str, node: str, attempt: int, outcome: str, status: int) -> None:
-        """A report is taken if it is how the attempt ended, and at no other time."""
+    def start_answered(self, task_id: str, node: str, attempt: int, status: int) -> None:
+        """A start is taken from whom the attempt was given to."""
+        if status == 200 and self.grants.get((task_id, attempt)) != node:
+            self.fail("I3", f"the start of attempt {attempt} of {task_id} was taken from {node}, which it never was given to")
+
+    def upload_answered(self, task_id: str, node: str, attempt: int, status: int, arrived_s: float) -> None:
+        """An output is taken from who holds the attempt, as of the request's arrival."""
+        over_s = self.over_s.get((task_id, attempt))
+        if status == 200 and (self.grants.get((task_id, attempt)) != node or (over_s is not None and over_s < arrived_s)):
+            self.fail("I13", f"an output of attempt {attempt} of {task_id} was taken from {node} after the attempt was over")
+
+    def report_answered(
+        self, task_id: str, node: str, attempt: int, outcome: str, status: int, problem: str
+    ) -> None:
+        """A report is taken if it is how the attempt ended, and at no other time; a second one gets the same answer."""
         mine = self.grants.get((task_id, attempt)) == node
         ended = self.ended.get((task_id, attempt))
         if status == 200 and not (mine and ended == outcome):
             self.fail("I3", f"{outcome} of attempt {attempt} of {task_id} was taken from {node}; it ended as {ended}")
-        if status == 409 and mine and ended == outcome:
-            self.world.history.add("refused-again", task_id, attempt, outcome)
+        if status == 409 and mine and ended == outcome and problem.endswith("stale-attempt"):
+            self.fail("I3", f"{outcome} of attempt {attempt} of {task_id} was taken, and refused when it came again")
 
     def needs_gpu(self, task: Known) -> bool:
         """Whether only a node with that label may run it."""

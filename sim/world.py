@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -93,7 +94,6 @@ class World:
         self.blobs = LocalBlobs(folder / "blobs")
         self.farm = SimFarm(self, plan)
         self.faults = Faults(self)
-        self.answers: list[tuple[str, str, int]] = []
 
     def chance_of(self, name: str) -> Random:
         """The dice of one part, so that what one part rolls does not change what another gets."""
@@ -114,24 +114,34 @@ class World:
         before_s = self.chance_of("threads").expovariate(1.0) * (1.0 if self.disk.slow else 0.001)
         return (self.threads.blocking if waits else self.threads.at_once)(work, before_s=before_s)
 
-    def answered(self, master: Process, exchange: Exchange, answer: Answer, *, first: bool) -> None:
+    def answered(
+        self, master: Process, exchange: Exchange, answer: Answer, *, first: bool, arrived_s: float
+    ) -> None:
         """A master gave an answer, whether it arrives or not."""
         call = exchange.call
         self.history.add("answers", master.name, exchange.number, call.path, answer.status, "" if first else "doubled")
         if answer.status >= 500 and answer.status not in (503, 507):
             self.fail("I0", f"{call.method} {call.path} was answered with {answer.status}: {answer.body[:200]!r}")
-        if call.method != "POST":
-            return
         parts = call.path.split("/")
-        if parts[-1] == "claim" and answer.status == 200:
-            asked, given = json.loads(exchange.body), json.loads(answer.body)
-            self.watch.claim_answered(parts[-2], asked["request"], given["tasks"])
-        elif parts[-1] in _OUTCOMES and parts[2] == "tasks":
-            asked = json.loads(exchange.body)
-            self.watch.report_answered(parts[3], asked["node"], asked["attempt"], _OUTCOMES[parts[-1]], answer.status)
+        if call.method == "PUT" and parts[2] == "tasks":
+            who = dict(call.query)
+            self.watch.upload_answered(parts[3], who["node"], int(who["attempt"]), answer.status, arrived_s)
+        elif call.method == "POST" and parts[-1] in ("claim", "start", *_OUTCOMES):
+            self._worker_answered(parts, json.loads(exchange.body), answer)
+
+    def _worker_answered(self, parts: list[str], asked: dict[str, Any], answer: Answer) -> None:
+        verb, said = parts[-1], json.loads(answer.body)
+        if verb == "claim":
+            if answer.status == 200:
+                self.watch.claim_answered(parts[-2], asked["request"], said["tasks"])
+        elif verb == "start":
+            self.watch.start_answered(parts[3], asked["node"], asked["attempt"], answer.status)
+        else:
+            self.watch.report_answered(
+                parts[3], asked["node"], asked["attempt"], _OUTCOMES[verb], answer.status, said.get("type", "")
+            )
             if answer.status == 200 and asked.get("claim"):
-                given = json.loads(answer.body)
-                self.watch.claim_answered(asked["node"], asked["claim"]["request"], given["tasks"])
+                self.watch.claim_answered(asked["node"], asked["claim"]["request"], said["tasks"])
 
     def run(self) -> Verdict:
         """From the beginning to the verdict."""
@@ -216,14 +226,22 @@ def replaced(patches: list[tuple[Any, str, object]]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
+@cache
+def _prepare() -> None:
+    """What is there before the first simulation need not be looked through after each."""
+    logging.getLogger("millrace").setLevel(logging.CRITICAL + 1)
+    gc.collect()
+    gc.freeze()
+
+
 def simulate(plan: Plan) -> Verdict:
     """Run one plan."""
-    logging.getLogger("millrace").setLevel(logging.ERROR if os.environ.get("LOUD") else logging.CRITICAL + 1)
+    _prepare()
+    gc.collect()  # the one before
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  a private folder in it
     folder = Path(tempfile.mkdtemp(prefix="millrace-sim-", dir=base))
     collected = gc.isenabled()
     gc.disable()  # nothing of a dead process may run because of it
-    gc.freeze()  # what was there before is looked through once
     world = World(plan, folder)
     try:
         with replaced(_patches(world)):

@@ -103,15 +103,15 @@ def draw(seed: int) -> Plan:
     embedded = chance.random() < 0.25
     masters = 1 if embedded else chance.choice((1, 2, 2, 3))
     rules = chance.choice(
-        (Rules(), Rules(ttl_s=6.0, heartbeat_s=1.0), Rules(ttl_s=6.0, heartbeat_s=2.0, claim_wait_s=5.0))
+        (Rules(), Rules(ttl_s=6.0, heartbeat_s=1.0), Rules(ttl_s=5.0, heartbeat_s=2.0, claim_wait_s=5.0))
     )
     workers = tuple(
         WorkerPlan(slots=chance.choice((1, 1, 2, 3)), labels=chance.choice(({}, {}, {"gpu": "yes"})))
         for _ in range(chance.choice((1, 2, 2, 3)))
     )
-    jobs = tuple(_job(chance, index, workers) for index in range(chance.randint(3, 10)))
-    lasts_s = chance.choice((40.0, 60.0, 90.0))
-    faults = _faults(chance, lasts_s, masters=masters, workers=len(workers), embedded=embedded)
+    lasts_s = chance.choice((30.0, 45.0, 60.0))
+    jobs = tuple(_job(chance, index, workers, lasts_s) for index in range(chance.randint(4, 16)))
+    faults = _faults(chance, lasts_s, rules.ttl_s, masters=masters, workers=len(workers), embedded=embedded)
     steps = _steps(chance, lasts_s, len(jobs), len(workers))
     return Plan(
         seed=seed, embedded=embedded, masters=masters, workers=workers, jobs=jobs, steps=steps, faults=faults,
@@ -119,7 +119,7 @@ def draw(seed: int) -> Plan:
     )  # fmt: skip
 
 
-def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...]) -> JobPlan:
+def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...], lasts_s: float) -> JobPlan:
     ends = chance.choices(
         (("well",), ("broken", "well"), ("broken",), ("bad-input",), ("hangs", "well"), ("kills", "well"), ("kills",)),
         weights=(30, 6, 2, 2, 2, 2, 1),
@@ -127,27 +127,27 @@ def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...]) -> JobPlan
     gpu = any(worker.labels for worker in workers)
     return JobPlan(
         index=index,
-        at_s=chance.choice((0.5, 0.5, chance.uniform(0, 30))),
+        at_s=chance.choice((0.5, chance.uniform(0, lasts_s), chance.uniform(0, lasts_s))),
         queue=chance.choice((Queue.DEFAULT, Queue.DEFAULT, Queue.LIVE, Queue.BATCH)),
         priority=chance.choice((Priority.MEDIUM, Priority.MEDIUM, Priority.HIGH, Priority.LOW)),
         requires={"gpu": "yes"} if gpu and chance.random() < 0.2 else {},
         to_folder=chance.random() < 0.6,
         asks_twice=chance.random() < 0.4,
         max_retries=chance.choice((1, 2, 3)),
-        behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0, 4.0, chance.uniform(5, 30))), ends=ends),
+        behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0, 4.0, chance.uniform(2, 12), chance.uniform(5, 25))), ends=ends),
     )
 
 
 def _steps(chance: Random, lasts_s: float, jobs: int, workers: int) -> tuple[Step, ...]:
     steps = []
-    for _ in range(chance.choice((0, 0, 2, 5))):
+    for _ in range(chance.choice((0, 2, 5, 12))):
         at_s, index = chance.uniform(2.0, lasts_s), chance.randrange(jobs)
-        verb = chance.choice(("cancel", "pause", "retry", "pause", "cancel"))
+        verb = chance.choice(("cancel", "cancel", "pause", "pause", "retry"))
         steps.append(Step(at_s=at_s, verb=verb, index=index))
-        after_s = chance.choice((0.01, 0.5, 5.0, 20.0))
+        after_s = chance.choice((0.05, 0.5, 3.0, 12.0))
         if verb == "pause":
             steps.append(Step(at_s=at_s + after_s, verb="resume", index=index))
-        if verb == "cancel" and chance.random() < 0.5:
+        if verb == "cancel" and chance.random() < 0.7:
             steps.append(Step(at_s=at_s + after_s, verb="retry", index=index))
     if chance.random() < 0.2:
         at_s, index = chance.uniform(2.0, lasts_s), chance.randrange(workers)
@@ -156,7 +156,7 @@ def _steps(chance: Random, lasts_s: float, jobs: int, workers: int) -> tuple[Ste
     return tuple(steps)
 
 
-def _faults(chance: Random, lasts_s: float, *, masters: int, workers: int, embedded: bool) -> tuple[Fault, ...]:
+def _faults(chance: Random, lasts_s: float, ttl_s: float, *, masters: int, workers: int, embedded: bool) -> tuple[Fault, ...]:
     """None in a tenth of the seeds; else a few, of a few kinds, so that one kind can do its worst."""
     if chance.random() < 0.1:
         return ()
@@ -165,7 +165,7 @@ def _faults(chance: Random, lasts_s: float, *, masters: int, workers: int, embed
     kinds = [kind for kind in kinds if kind in possible] or ["stop"]
     machines = [f"master{index}" for index in range(masters)] + [f"worker{index}" for index in range(workers)] * 2
     faults = []
-    for _ in range(chance.choice((1, 2, 4, 8, 12))):
+    for _ in range(chance.choice((2, 4, 8, 12))):
         kind = chance.choice(kinds)
         target = "database"
         if kind in _OF_MACHINES:
@@ -174,7 +174,7 @@ def _faults(chance: Random, lasts_s: float, *, masters: int, workers: int, embed
             target = f"worker{chance.randrange(workers)}"
         if embedded and kind == "wall" and target.startswith("master"):
             continue
-        long_s = chance.choice((chance.uniform(0.05, 2.0), chance.uniform(1.0, 12.0), chance.uniform(8.0, 40.0)))
+        long_s = chance.choice((chance.uniform(0.05, 2.0), chance.uniform(0.5, 1.0) * ttl_s, chance.uniform(1.05, 2.5) * ttl_s))
         number = chance.uniform(-86400, 86400) if kind == "wall" else chance.choice((0.05, 0.2, 0.5))
         faults.append(
             Fault(

@@ -172,7 +172,7 @@ BUGS = (
     Bug(name="loss-without-end", breaks=("I4",), plant=_taking_back(lambda move: replace(move, outcome=None))),
     Bug(name="pause-lost-at-expiry", breaks=("I25",), plant=_taking_back(_without_pause)),
     Bug(name="pause-lost-at-hand-back", breaks=("I25",), plant=_ending(_queued_when_handed_back)),
-    Bug(name="failure-without-end", breaks=("I4",), plant=_ending(_without_end)),
+    Bug(name="failure-without-end", breaks=("I4", "I3"), plant=_ending(_without_end)),
     Bug(name="pause-lets-go", breaks=("I7", "I4", "I25"), plant=_pause_lets_go),
     Bug(name="retry-in-any-state", breaks=("I3", "I4", "I7"), plant=_retry_in_any_state),
     Bug(name="no-expiry", breaks=("I1", "I10"), plant=_without_duty("expire_leases")),

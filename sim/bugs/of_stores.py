@@ -17,6 +17,19 @@ from sim.bugs.bug import Bug, Patches, sql
 from sim.loop import PROCESS
 
 
+class _Through:
+    """A session, with something of it changed."""
+
+    def __init__(self, session: Any) -> None:
+        self.__dict__["_session"] = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._session, name, value)
+
+
 def _unfenced(outcome: Outcome) -> Any:
     """Moves that end an attempt this way are made whoever holds the task, in whatever attempt."""
 
@@ -129,18 +142,7 @@ def _claim_not_replayable() -> Patches:
 def _draining_claims() -> Patches:
     claim = work.claim
 
-    class Blind:
-        """A session in which every node is ready."""
-
-        def __init__(self, session: Any) -> None:
-            self.__dict__["_session"] = session
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._session, name)
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            setattr(self._session, name, value)
-
+    class Blind(_Through):
         def all(self, name: str, *args: object) -> Any:
             found = self._session.all(name, *args)
             return [(row[0], "ready", *row[2:]) for row in found] if name == "claim_node" else found
@@ -191,16 +193,7 @@ def _history_beside() -> Patches:
     make, move = work._make, SqliteStore.move
     late: list[tuple[Any, ...]] = []
 
-    class Quiet:
-        def __init__(self, session: Any) -> None:
-            self.__dict__["_session"] = session
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._session, name)
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            setattr(self._session, name, value)
-
+    class Quiet(_Through):
         def run(self, name: str, *args: object) -> None:
             if name == "add_transition" and args[3] == "retrying":
                 late.append(args)
@@ -220,16 +213,7 @@ def _history_beside() -> Patches:
 def _job_left_behind() -> Patches:
     make = work._make
 
-    class Half:
-        def __init__(self, session: Any) -> None:
-            self.__dict__["_session"] = session
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._session, name)
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            setattr(self._session, name, value)
-
+    class Half(_Through):
         def run(self, name: str, *args: object) -> None:
             if name != "move_job" or args[1] != "retrying":
                 self._session.run(name, *args)
@@ -296,7 +280,7 @@ BUGS = (
     Bug(name="answer-before-commit", breaks=("I1", "I3", "I7", "I8"), plant=_answer_before_commit),
     Bug(name="select-then-update", breaks=("I3", "I4", "I7"), plant=_select_then_update),
     Bug(name="claim-not-replayable", breaks=("I3",), plant=_claim_not_replayable),
-    Bug(name="attempt-does-not-grow", breaks=("I0", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
+    Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),
     Bug(name="key-outside-transaction", breaks=("I8",), plant=_key_outside),
@@ -309,8 +293,8 @@ BUGS = (
     Bug(name="epoch-read-then-written", breaks=("I3",), plant=_slow_register),
     Bug(name="orphans-forgotten", breaks=("I1",), plant=sql(orphans=("t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)", "n.id IS NULL AND t.node_id IS NOT NULL"))),
     Bug(name="retries-counted-twice", breaks=("I24",), plant=sql(move_task=("spent + ?7", "spent + 2 * ?7"))),
-    Bug(name="pause-forgets-when-due", breaks=("I1", "I24", "I25", "I7"), plant=sql(move_task=("due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END", "due_at = CASE WHEN ?10 THEN NULL END"))),
-    Bug(name="history-in-another-transaction", breaks=("I7", "I0"), plant=_history_beside),
+    Bug(name="back-off-without-end", breaks=("I1",), plant=sql(move_task=("due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END", "due_at = CASE WHEN ?10 THEN NULL END"))),
+    Bug(name="history-in-another-transaction", breaks=("I7", "I3"), plant=_history_beside),
     Bug(name="job-left-behind", breaks=("I7",), plant=_job_left_behind),
     Bug(name="events-skip-one", breaks=("I7",), plant=sql(events=("seq > ?1", "seq > ?1 + 1"))),
     Bug(name="log-appended-twice", breaks=("I4",), plant=_log_twice),

@@ -86,7 +86,7 @@ FAULTS = (
 )  # fmt: skip
 THEMES = (
     ("slow-disk", "stop"), ("slow-disk", "suspend"), ("wall", "isolate"), ("storm", "isolate"), ("power", "slow-disk"),
-    ("db-ambiguous", "resets"), ("db-slow", "crash"), ("db-slow", "stop"), ("hints",), ("suspend",), ("mute", "deaf"),
+    ("db-ambiguous",), ("db-lost",), ("db-slow", "crash"), ("isolate",), ("resets",), ("db-slow", "stop"), ("hints",), ("suspend",), ("mute", "deaf"),
 )  # fmt: skip
 """Kinds that are worst together."""
 _OF_MACHINES = frozenset(
@@ -112,7 +112,7 @@ def draw(seed: int) -> Plan:
     lasts_s = chance.choice((30.0, 45.0, 60.0))
     jobs = tuple(_job(chance, index, workers, lasts_s) for index in range(chance.randint(4, 16)))
     faults = _faults(chance, lasts_s, rules.ttl_s, masters=masters, workers=len(workers), embedded=embedded)
-    steps = _steps(chance, lasts_s, len(jobs), len(workers))
+    steps = _steps(chance, lasts_s, jobs, len(workers))
     return Plan(
         seed=seed, embedded=embedded, masters=masters, workers=workers, jobs=jobs, steps=steps, faults=faults,
         rules=rules, ends_s=lasts_s,
@@ -138,10 +138,12 @@ def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...], lasts_s: f
     )
 
 
-def _steps(chance: Random, lasts_s: float, jobs: int, workers: int) -> tuple[Step, ...]:
+def _steps(chance: Random, lasts_s: float, jobs: tuple[JobPlan, ...], workers: int) -> tuple[Step, ...]:
     steps = []
     for _ in range(chance.choice((0, 2, 5, 12))):
-        at_s, index = chance.uniform(2.0, lasts_s), chance.randrange(jobs)
+        index = chance.randrange(len(jobs))
+        # Mostly soon after it was submitted, when somebody runs it.
+        at_s = chance.choice((chance.uniform(2.0, lasts_s), *[jobs[index].at_s + chance.uniform(0.1, 8.0)] * 2))
         verb = chance.choice(("cancel", "cancel", "pause", "pause", "retry"))
         steps.append(Step(at_s=at_s, verb=verb, index=index))
         after_s = chance.choice((0.05, 0.5, 3.0, 12.0))
@@ -149,7 +151,7 @@ def _steps(chance: Random, lasts_s: float, jobs: int, workers: int) -> tuple[Ste
             steps.append(Step(at_s=at_s + after_s, verb="resume", index=index))
         if verb == "cancel" and chance.random() < 0.7:
             steps.append(Step(at_s=at_s + after_s, verb="retry", index=index))
-    if chance.random() < 0.2:
+    if chance.random() < 0.35:
         at_s, index = chance.uniform(2.0, lasts_s), chance.randrange(workers)
         steps.append(Step(at_s=at_s, verb="drain", index=index))
         steps.append(Step(at_s=at_s + chance.uniform(1.0, 20.0), verb="undrain", index=index))

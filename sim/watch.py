@@ -75,6 +75,8 @@ class Watch:
         self.tasks: dict[str, Known] = {}
         self.nodes: dict[str, KnownNode] = {}
         self.given: dict[str, tuple[str, dict[str, int]]] = {}  # claim's name -> node, tasks with attempts
+        self.given_s: dict[tuple[str, int], float] = {}  # (task, attempt) -> when a claim was first answered with it
+        self.epoch_since_s: dict[str, float] = {}
         self.seq = 0
         self.grants: dict[tuple[str, int], str] = {}  # (task, attempt) -> node
         self.epochs: dict[tuple[str, int], int | None] = {}  # (task, attempt) -> the node's epoch
@@ -113,6 +115,7 @@ class Watch:
             was = before.get(node.id)
             if was is None or (was.epoch, was.state) != (node.epoch, node.state):
                 history.add("node", node.id, node.name, node.state, "epoch", node.epoch)
+                self.epoch_since_s[node.id] = self.world.loop.time()
             if node.lease_ms > now_ms + ttl_ms:
                 self.fail("I10", f"the lease of {node.name} lasts {node.lease_ms - now_ms} ms, which is more than its ttl")
             if was is None:
@@ -290,7 +293,13 @@ class Watch:
 
     # What masters answer ----------------------------------------------------------------------------------------------
 
-    def claim_answered(self, node: str, name: str, tasks: list[dict[str, Any]]) -> None:
+    def heartbeat_answered(self, node_id: str, epoch: int, status: int, arrived_s: float) -> None:
+        """Only the present epoch, or one that ended while the heartbeat was answered, extends a lease."""
+        node = self.nodes.get(node_id)
+        if status == 200 and node is not None and epoch != node.epoch and self.epoch_since_s[node_id] < arrived_s:
+            self.fail("I3", f"a heartbeat of {node.name} under epoch {epoch} was taken; it has epoch {node.epoch}")
+
+    def claim_answered(self, node: str, name: str, tasks: list[dict[str, Any]], arrived_s: float) -> None:
         """The same name gives the same tasks, as far as the node still holds them."""
         given = {one["task"]: int(one["attempt"]) for one in tasks}
         for task_id, attempt in given.items():
@@ -305,11 +314,13 @@ class Watch:
         # A node that drains is given nothing, not even again; its next heartbeat brings the task back.
         ready = known is not None and known.state == "ready"
         for task_id in sorted(held.keys() - given.keys()):
-            if ready and self.world.loop.time() - self.tasks[task_id].since_s > 1.0:
+            if ready and self.tasks[task_id].since_s < arrived_s and self.given_s[task_id, held[task_id]] < arrived_s:
                 self.fail("I3", f"the claim {name[:8]} was repeated, and {task_id} was not among what it gave")
         # Where nothing of it is held any more, the name stands for a claim like any other.
         if held and given.keys() - first.keys():
             self.fail("I3", f"the claim {name[:8]} was repeated and gave more than at first")
+        for task_id, attempt in given.items():
+            self.given_s.setdefault((task_id, attempt), self.world.loop.time())
         first.update(given)
 
     def start_answered(self, task_id: str, node: str, attempt: int, status: int) -> None:

@@ -126,14 +126,16 @@ class World:
         if call.method == "PUT" and parts[2] == "tasks":
             who = dict(call.query)
             self.watch.upload_answered(parts[3], who["node"], int(who["attempt"]), answer.status, arrived_s)
-        elif call.method == "POST" and parts[-1] in ("claim", "start", *_OUTCOMES):
-            self._worker_answered(parts, json.loads(exchange.body), answer)
+        elif call.method == "POST" and parts[-1] in ("claim", "heartbeat", "start", *_OUTCOMES):
+            self._worker_answered(parts, json.loads(exchange.body), answer, arrived_s)
 
-    def _worker_answered(self, parts: list[str], asked: dict[str, Any], answer: Answer) -> None:
+    def _worker_answered(self, parts: list[str], asked: dict[str, Any], answer: Answer, arrived_s: float) -> None:
         verb, said = parts[-1], json.loads(answer.body)
         if verb == "claim":
             if answer.status == 200:
-                self.watch.claim_answered(parts[-2], asked["request"], said["tasks"])
+                self.watch.claim_answered(parts[-2], asked["request"], said["tasks"], arrived_s)
+        elif verb == "heartbeat":
+            self.watch.heartbeat_answered(parts[-2], asked["epoch"], answer.status, arrived_s)
         elif verb == "start":
             self.watch.start_answered(parts[3], asked["node"], asked["attempt"], answer.status)
         else:
@@ -141,7 +143,7 @@ class World:
                 parts[3], asked["node"], asked["attempt"], _OUTCOMES[verb], answer.status, said.get("type", "")
             )
             if answer.status == 200 and asked.get("claim"):
-                self.watch.claim_answered(asked["node"], asked["claim"]["request"], said["tasks"])
+                self.watch.claim_answered(asked["node"], asked["claim"]["request"], said["tasks"], arrived_s)
 
     def run(self) -> Verdict:
         """From the beginning to the verdict."""

@@ -1,6 +1,5 @@
 """Bugs in what a store does within and around its transactions."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -246,26 +245,6 @@ def _unknown_is_done() -> Patches:
     return [(SqliteStore, "move", moving)]
 
 
-def _slow_register() -> Patches:
-    """Registration reads the node, and writes its epoch later."""
-    register = SqliteStore.register
-
-    async def registering(self: Any, node: Any) -> Any:
-        nodes = await self._read(lambda session: session.all("nodes"))
-        known = next((row for row in nodes if row[1] == node.fingerprint), None)
-        found = await register(self, node)
-        await asyncio.sleep(0)
-        if known is not None:
-            await self._write(
-                lambda session: session._connection.execute(
-                    "UPDATE nodes SET epoch = ? WHERE id = ?", (known[5] + 1, known[0])
-                ).fetchall()
-            )
-        return found
-
-    return [(SqliteStore, "register", registering)]
-
-
 BUGS = (
     Bug(name="heartbeat-without-epoch", breaks=("I3", "I10"), plant=sql(
         heartbeat=("WHERE id = ?1 AND epoch = ?2 AND state <> 'lost'", "WHERE id = ?1 AND ?2 = ?2"),
@@ -290,7 +269,6 @@ BUGS = (
     Bug(name="restart-without-new-epoch", breaks=("I3",), plant=sql(
         add_node=("epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost')", "epoch = nodes.epoch"),
     )),
-    Bug(name="epoch-read-then-written", breaks=("I3",), plant=_slow_register),
     Bug(name="orphans-forgotten", breaks=("I1",), plant=sql(orphans=("t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)", "n.id IS NULL AND t.node_id IS NOT NULL"))),
     Bug(name="retries-counted-twice", breaks=("I24",), plant=sql(move_task=("spent + ?7", "spent + 2 * ?7"))),
     Bug(name="back-off-without-end", breaks=("I1",), plant=sql(move_task=("due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END", "due_at = CASE WHEN ?10 THEN NULL END"))),

@@ -62,7 +62,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self.serials = itertools.count(1)
         self._now_s = 0.0
         self._steps = 0
-        self.taken = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._order = itertools.count()
+        self._cancelled = 0
         self._clock_resolution = 1e-9
         self._kept: list[Any] = []  # what the dead have left, so that nothing of it is collected before the end
         self.blocking: Callable[[Callable[[], Any], bool], asyncio.Future[Any]] | None = None
@@ -98,20 +100,41 @@ class SimLoop(asyncio.BaseEventLoop):
     def _process_events(self, _: Any) -> None:
         """There are no sockets."""
 
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        # With a number, equal times keep their order, and nobody compares handles.
+        heapq.heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, _: asyncio.TimerHandle) -> None:
+        self._cancelled += 1
+        if self._cancelled > 200 and self._cancelled > len(self._timers) / 2:
+            self._timers = [one for one in self._timers if not one[2].cancelled()]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
     def _run_once(self) -> None:
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        timers = self._timers
         ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
         if not ready:
-            if not scheduled:
+            if not timers:
                 raise Standstill("nothing is left that could happen")
-            self._now_s = max(self._now_s, scheduled[0].when())
+            self._now_s = max(self._now_s, timers[0][0])
             self._steps = 0
-        while scheduled and scheduled[0].when() <= self._now_s:
-            timer = heapq.heappop(scheduled)
+        while timers and timers[0][0] <= self._now_s:
+            timer = heapq.heappop(timers)[2]
             timer._scheduled = False  # type: ignore[attr-defined]
-            if not timer._cancelled:
+            if not timer.cancelled():
                 ready.append(timer)
         self._steps += len(ready)
         if self._steps > _MOST_STEPS:
@@ -130,7 +153,6 @@ class SimLoop(asyncio.BaseEventLoop):
             if process.still:
                 process.held.append(handle)
                 return
-        self.taken += 1
         handle._run()  # type: ignore[attr-defined]
 
     def release(self, handles: list[asyncio.Handle]) -> None:
@@ -145,7 +167,7 @@ class SimLoop(asyncio.BaseEventLoop):
                 warnings.simplefilter("ignore")
                 self.set_exception_handler(lambda *_: None)
                 self._ready.clear()  # type: ignore[attr-defined]
-                self._scheduled.clear()  # type: ignore[attr-defined]
+                self._timers.clear()
                 for one in self._kept:
                     if isinstance(one, asyncio.Task) and not one.done():
                         coroutine = one.get_coro()

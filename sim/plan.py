@@ -85,7 +85,7 @@ FAULTS = (
     "db-away", "db-full", "db-lost", "db-ambiguous", "db-slow", "hints", "power", "slow-disk",
 )  # fmt: skip
 THEMES = (
-    ("slow-disk", "stop"), ("slow-disk", "suspend"), ("wall", "isolate"), ("storm", "isolate"), ("power", "slow-disk"),
+    ("slow-disk", "stop"), ("slow-disk", "suspend"), ("slow-disk",), ("slow-disk", "storm"), ("wall", "isolate"), ("storm", "isolate"), ("power", "slow-disk"),
     ("db-ambiguous",), ("db-lost",), ("db-slow", "crash"), ("isolate",), ("resets",), ("db-slow", "stop"), ("hints",), ("suspend",), ("mute", "deaf"),
 )  # fmt: skip
 """Kinds that are worst together."""
@@ -163,7 +163,7 @@ def _faults(chance: Random, lasts_s: float, ttl_s: float, *, masters: int, worke
     if chance.random() < 0.1:
         return ()
     possible = [kind for kind in FAULTS if not (embedded and kind in _SERVER_ONLY)]
-    kinds = list(chance.choice(THEMES)) if chance.random() < 0.4 else chance.sample(possible, chance.choice((1, 2, 3, 5)))
+    kinds = list(chance.choice(THEMES)) if chance.random() < 0.6 else chance.sample(possible, chance.choice((1, 2, 3, 5)))
     kinds = [kind for kind in kinds if kind in possible] or ["stop"]
     machines = [f"master{index}" for index in range(masters)] + [f"worker{index}" for index in range(workers)] * 2
     faults = []

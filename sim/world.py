@@ -244,12 +244,15 @@ def simulate(plan: Plan) -> Verdict:
     folder = Path(tempfile.mkdtemp(prefix="millrace-sim-", dir=base))
     collected = gc.isenabled()
     gc.disable()  # nothing of a dead process may run because of it
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[os.getpid() % len(cores)]})  # threads that take turns need one core only
     world = World(plan, folder)
     try:
         with replaced(_patches(world)):
             verdict = world.run()
             world.close()
     finally:
+        os.sched_setaffinity(0, cores)
         if collected:
             gc.enable()
         shutil.rmtree(folder, ignore_errors=True)

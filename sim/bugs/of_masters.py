@@ -177,7 +177,7 @@ BUGS = (
     Bug(name="retry-in-any-state", breaks=("I3", "I4", "I7"), plant=_retry_in_any_state),
     Bug(name="no-expiry", breaks=("I1", "I10"), plant=_without_duty("expire_leases")),
     Bug(name="nothing-promoted", breaks=("I1",), plant=_without_duty("promote_due")),
-    Bug(name="no-net-under-hints", breaks=("I22",), plant=_without_duty("wake_for_queued")),
+    Bug(name="no-net-under-hints", breaks=("I22", "I1"), plant=_without_duty("wake_for_queued")),
     Bug(name="second-report-refused", breaks=("I3",), plant=_second_refused),
     Bug(name="stale-report-answered-200", breaks=("I3",), plant=_stale_taken),
     Bug(name="uploads-without-fence", breaks=("I13",), plant=_uploads_unfenced),

@@ -22,14 +22,18 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="how many seeds; 0 for no end, until Ctrl-C")
     parser.add_argument("--bug", choices=sorted(ALL), help="plant this bug first")
     parser.add_argument("--bugs", action="store_true", help="list the planted bugs and the seeds that find them")
-    parser.add_argument("--shrink", action="store_true", help="drop faults, steps and jobs of a failing seed while it still fails")
+    parser.add_argument(
+        "--shrink", action="store_true", help="drop faults, steps and jobs of a failing seed while it still fails"
+    )
     parser.add_argument("--events", action="store_true", help="print the whole history")
     asked = parser.parse_args()
     if asked.bugs:
         for bug in ALL.values():
             print(f"{bug.name:<34} {' or '.join(bug.breaks):<18} found by seeds {', '.join(map(str, bug.seeds))}")
         return 0
-    seeds: Iterable[int] = itertools.count(asked.seed) if asked.runs == 0 else range(asked.seed, asked.seed + asked.runs)
+    seeds: Iterable[int] = (
+        itertools.count(asked.seed) if asked.runs == 0 else range(asked.seed, asked.seed + asked.runs)
+    )
     with planted(ALL[asked.bug]) if asked.bug else nullcontext():
         return _run(seeds, asked)
 
@@ -75,8 +79,14 @@ def _tell(verdict: Verdict, asked: argparse.Namespace) -> None:
         verdict = shrunk(plan)
         first, events = verdict.violations[0], verdict.history.events
         print(_shape(verdict.plan))
-    about = {word for word in first.text.replace(",", " ").split() if len(word) > 30 or word.startswith(("worker", "master"))}
-    told = [event for event in events[: first.events] if event.kind.startswith("fault") or any(one in str(event) for one in about)]
+    about = {
+        word for word in first.text.replace(",", " ").split() if len(word) > 30 or word.startswith(("worker", "master"))
+    }
+    told = [
+        event
+        for event in events[: first.events]
+        if event.kind.startswith("fault") or any(one in str(event) for one in about)
+    ]
     print("what came before (faults, and what is about the same):")
     print(*told[-EXCERPT:], sep="\n")
 

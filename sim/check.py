@@ -51,7 +51,7 @@ def _jobs(world: "World") -> None:
             world.fail("I8", f"the key of job {index} gave {submitted[index]} and then {said}")
         elif event.kind == "seen" and said.startswith("404"):
             world.fail("I23", f"job {index} was accepted, and then not found by another master")
-        elif event.kind == "other-body" and (said.startswith("j") or said.startswith("409")):
+        elif event.kind == "other-body" and said.startswith(("j", "409")):
             world.fail("I8", f"another body under the key of job {index} was answered with {said}")
     rows: dict[str, str] = dict(world.database.read("SELECT id, labels FROM jobs"))
     for index, job_id in submitted.items():
@@ -158,14 +158,15 @@ def _cancels(world: "World") -> None:
     for event in world.history.of("told", "asks"):
         verb, index = str(event.fields[0]), event.fields[1]
         assert isinstance(index, int)
-        if event.kind == "asks" and verb == "cancel":
+        if verb == "cancel" and event.kind == "asks":
             asked_s[index] = event.at_s
+        elif event.kind == "asks" and verb != "retry":
+            continue
         elif verb == "retry":
             canceled.discard(index)
             retried_s[index] = event.at_s
-        elif event.kind == "told" and (verb, event.fields[2]) == ("cancel", "canceled"):
-            if retried_s.get(index, -1.0) < asked_s[index]:
-                canceled.add(index)
+        elif (verb, event.fields[2]) == ("cancel", "canceled") and retried_s.get(index, -1.0) < asked_s[index]:
+            canceled.add(index)
     known = world.farm.people.known
     for index in sorted(canceled):
         task = world.watch.tasks.get(f"{known[index]}.1")
@@ -179,7 +180,9 @@ def _events(world: "World") -> None:
         read = [event.fields[1] for event in world.history.of("event") if event.fields[0] == master.name]
         if read != list(range(1, world.watch.seq + 1)):
             missing = sorted(set(range(1, world.watch.seq + 1)) - set(read))
-            world.fail("I7", f"who followed {master.name} read {len(read)} of {world.watch.seq} events; missing: {missing[:9]}")
+            world.fail(
+                "I7", f"who followed {master.name} read {len(read)} of {world.watch.seq} events; missing: {missing[:9]}"
+            )
 
 
 def _troubled(world: "World", after_s: float, kinds: tuple[str, ...] = ()) -> list[tuple[float, float]]:
@@ -225,7 +228,9 @@ def _stale_workers(world: "World") -> None:
         (fault.at_s, fault.at_s + fault.lasts_s) for fault in world.plan.faults if fault.kind in ("stop", "suspend")
     ]
     refused = [
-        (event.at_s, *event.fields) for event in world.history.of("got") if event.fields[4] == 409 and event.fields[5] != ""
+        (event.at_s, *event.fields)
+        for event in world.history.of("got")
+        if event.fields[4] == 409 and event.fields[5] != ""
     ]
     for pid, event in begun.items():
         owner, task, attempt = str(event.fields[0]), str(event.fields[1]), int(str(event.fields[2]))
@@ -236,7 +241,9 @@ def _stale_workers(world: "World") -> None:
                 continue
             if str(path).endswith("/heartbeat") and fence == epoch and event.at_s < at_s < end_s - STOPPED_S:
                 if _calm(still, at_s, at_s + STOPPED_S):
-                    world.fail("I3", f"{owner} heard that its epoch is over, and engine {pid} ran on for {end_s - at_s:.1f} s")
+                    world.fail(
+                        "I3", f"{owner} heard that its epoch is over, and engine {pid} ran on for {end_s - at_s:.1f} s"
+                    )
             elif str(path).endswith(f"{task}/start") and fence == attempt and event.at_s > at_s:
                 world.fail("I3", f"{owner} heard that attempt {attempt} of {task} is over, and then began its engine")
         _ended_after_cancel(world, task, attempt, event.at_s, end_s)
@@ -256,7 +263,9 @@ def _arrivals(world: "World") -> None:
     crashes = [(event.at_s - 1.0, event.at_s + 60.0) for event in world.history.of("killed", "drains")]
     for at_s in world.watch.never_arrived_s:
         if _calm([*_troubled(world, 45.0), *crashes], at_s, at_s):
-            world.fail("I24", f"a task was taken back at {at_s:.1f} s as if it had not arrived, and nothing had gone wrong")
+            world.fail(
+                "I24", f"a task was taken back at {at_s:.1f} s as if it had not arrived, and nothing had gone wrong"
+            )
 
 
 def _waiting(world: "World") -> None:

@@ -39,6 +39,71 @@ class Trouble(Struct, kw_only=True):
     hints_lost: float = 0.0
 
 
+def _lost(why: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"cannot reach the database: {why}")
+
+
+class _Asked:
+    """One transaction of a master, on its way to the server and back."""
+
+    def __init__(
+        self,
+        database: "Database",
+        process: Process,
+        unit: Callable[[Session], Any],
+        answer: "asyncio.Future[Any]",
+        *,
+        write: bool,
+    ) -> None:
+        self._database = database
+        self._process = process
+        self._unit = unit
+        self._answer = answer
+        self._write = write
+
+    def settle(self, error: Exception | None, result: object) -> None:
+        """The answer has arrived at the master."""
+        if self._answer.done():
+            return
+        if error is not None:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(result)
+
+    def _back(self, error: Exception | None, result: object = None) -> None:
+        database = self._database
+        delay_s = database.chance.expovariate(1.0) * database.trouble.delay_s
+        self._process.later(delay_s, self.settle, error, result)
+
+    def run(self) -> None:
+        """Be done at the server, or not."""
+        database, trouble = self._database, self._database.trouble
+        if trouble.away:
+            self._back(_lost("the server is away"))
+            return
+        if self._write and database.chance.random() < trouble.full:
+            self._back(StoreFullError("cannot write: the database has no space left"))
+            return
+        draw = database.chance.random()
+        if draw < trouble.lost_before:
+            self._back(_lost("the connection was lost"))
+            return
+        try:
+            result, session = database.transact(database.connection, self._unit, write=self._write)
+        except Exception as error:  # noqa: BLE001  it belongs to the caller
+            self._back(error)
+            return
+        if self._write:
+            database.world.watch.committed()
+            if session.changed or session.queued:
+                database.tell(session.changed, session.queued)
+        if draw < trouble.lost_before + trouble.lost_after:
+            database.world.history.add("ambiguous", self._process.name)
+            self._back(_lost("the connection was lost inside COMMIT"))
+        else:
+            self._back(None, result)
+
+
 class Database:
     """What the stores of all masters share."""
 
@@ -72,55 +137,13 @@ class Database:
 
     async def execute(self, process: Process, unit: Callable[[Session], T], *, write: bool) -> T:
         """Run a transaction for a master."""
-        chance, trouble = self.chance, self.trouble
         answer: asyncio.Future[T] = self.world.loop.create_future()
-
-        def settle(error: Exception | None, result: Any = None) -> None:
-            if answer.done():
-                return
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(result)
-
-        def back(error: Exception | None, result: Any = None) -> None:
-            process.later(chance.expovariate(1.0) * trouble.delay_s, settle, error, result)
-
-        def lost(why: str) -> StoreUnavailableError:
-            return StoreUnavailableError(f"cannot reach the database: {why}")
-
-        def run() -> None:
-            if self.trouble.away:
-                back(lost("the server is away"))
-                return
-            if write and chance.random() < self.trouble.full:
-                back(StoreFullError("cannot write: the database has no space left"))
-                return
-            draw = chance.random()
-            if draw < self.trouble.lost_before:
-                back(lost("the connection was lost"))
-                return
-            try:
-                result, session = self.transact(self.connection, unit, write=write)
-            except Exception as error:  # noqa: BLE001  it belongs to the caller
-                back(error)
-                return
-            if write:
-                self.world.watch.committed()
-                if session.changed or session.queued:
-                    self.tell(session.changed, session.queued)
-            if draw < self.trouble.lost_before + self.trouble.lost_after:
-                self.world.history.add("ambiguous", process.name)
-                back(lost("the connection was lost inside COMMIT"))
-            else:
-                back(None, result)
-
-        reachable = self.world.network.reaches(process.host, self.host)
-        reachable = reachable and self.world.network.reaches(self.host, process.host)
-        if reachable:
-            self.process.later(chance.expovariate(1.0) * trouble.delay_s, run)
+        asked = _Asked(self, process, unit, answer, write=write)
+        network = self.world.network
+        if network.reaches(process.host, self.host) and network.reaches(self.host, process.host):
+            self.process.later(self.chance.expovariate(1.0) * self.trouble.delay_s, asked.run)
         else:
-            process.later(5.0, settle, lost("no answer within 5 s"))
+            process.later(5.0, asked.settle, _lost("no answer within 5 s"), None)
         return await answer
 
     def transact(self, connection: apsw.Connection, unit: Callable[[Session], T], *, write: bool) -> tuple[T, Session]:
@@ -176,7 +199,7 @@ class ServerStore(SqliteStore):
         self._database.stores[token] = (self._process, listener)
         return lambda: self._database.stores.pop(token, None) and None  # type: ignore[func-returns-value]
 
-    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:  # noqa: ARG002
+    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
         return await self._database.execute(self._process, unit, write=True)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
@@ -237,4 +260,3 @@ class EmbeddedStore(SqliteStore):
 
     def _release(self) -> None:
         """There is no file to let go of."""
-

@@ -8,6 +8,7 @@ one real process wait for itself.
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -90,8 +91,6 @@ class Disk:
     def release(self) -> None:
         """Close what the dead have left open."""
         for descriptor in self._descriptors:
-            try:
+            with suppress(OSError):
                 _close(descriptor)
-            except OSError:
-                pass
         self._descriptors.clear()

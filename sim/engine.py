@@ -60,7 +60,7 @@ class SimChild:
         self._next(0)
 
     @classmethod
-    async def start(cls, spec: Spec, *, clock: Any, sink: Any = None, buffer_chars: int = 0) -> "SimChild":  # noqa: ARG003
+    async def start(cls, spec: Spec, *, clock: Any, sink: Any = None, buffer_chars: int = 0) -> "SimChild":
         owner = PROCESS.get()
         assert owner is not None
         await clock.sleep(0.01)
@@ -172,7 +172,7 @@ class SimSteps:
     def plan(self, *_: object) -> SimpleNamespace:
         return SimpleNamespace(duration=1)
 
-    async def encode(self, plan: object, source: Path | None, told: Any) -> None:  # noqa: ARG002
+    async def encode(self, plan: object, source: Path | None, told: Any) -> None:
         means = self._means
         process = PROCESS.get()
         assert process is not None
@@ -195,7 +195,7 @@ class SimSteps:
             bad = ended.exit.code == 2
             raise TaskFailedError(FailureClass.INPUT if bad else FailureClass.ENGINE, f"cannot encode: {ended.exit}")
 
-    async def prove(self, plan: object) -> Made:  # noqa: ARG002
+    async def prove(self, plan: object) -> Made:
         self.out.mkdir(parents=True, exist_ok=True)
         process = PROCESS.get()
         data = f"{self._task} {self._attempt} {process}\n".encode()

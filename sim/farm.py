@@ -4,12 +4,11 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millrace.api.app import App, build_app
-from millrace.blobs.local import LocalBlobs
 from millrace.client import people
 from millrace.client.calls import Call
 from millrace.client.errors import ClientError, RefusedError
@@ -318,9 +317,7 @@ class SimFarm:
         clocks = random.Random(f"{plan.seed}:clocks")
 
         def host(name: str) -> Host:
-            clock = HostClock(
-                world.loop, rate=clocks.uniform(*plan.rules.rates), offset_s=clocks.uniform(0.0, 1e5)
-            )
+            clock = HostClock(world.loop, rate=clocks.uniform(*plan.rules.rates), offset_s=clocks.uniform(0.0, 1e5))
             clock.wall_s = clocks.choice((0.0, 0.0, clocks.uniform(-5, 5), clocks.uniform(-86400, 86400)))
             if name.startswith("master") and plan.embedded:
                 clock.rate, clock.wall_s = 1.0, 0.0  # it is the store's clock, too
@@ -386,5 +383,3 @@ class SimFarm:
                     await people_.steer("resume", index)
             await clock.sleep(1.0)
         return False
-
-

@@ -15,6 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ WAITING = frozenset({"_publish", "place", "stop"})
 """Names of blocking functions that wait on the way, for an fsync or a thread: a process may die in the middle of them."""
 _MOST_STEPS = 200_000
 """Steps at one moment, after which the simulation is held to hang."""
+
 
 class SimTask(asyncio.Task):  # type: ignore[type-arg]
     """A task whose place in a set does not hang on its address."""
@@ -171,10 +173,8 @@ class SimLoop(asyncio.BaseEventLoop):
                 for one in self._kept:
                     if isinstance(one, asyncio.Task) and not one.done():
                         coroutine = one.get_coro()
-                        try:
+                        with suppress(BaseException):  # whatever the dead would say
                             coroutine.close()  # type: ignore[union-attr]
-                        except BaseException:  # noqa: BLE001, S110  whatever the dead would say
-                            pass
                 self._kept.clear()
                 self._ready.clear()  # type: ignore[attr-defined]
                 self.close()

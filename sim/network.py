@@ -377,5 +377,3 @@ class SimClient(Client):
         while not found:
             thread.park()
         return found[0]
-
-

@@ -89,9 +89,7 @@ THEMES = (
     ("db-ambiguous",), ("db-lost",), ("db-slow", "crash"), ("isolate",), ("resets",), ("db-slow", "stop"), ("hints",), ("suspend",), ("mute", "deaf"),
 )  # fmt: skip
 """Kinds that are worst together."""
-_OF_MACHINES = frozenset(
-    {"crash", "stop", "suspend", "isolate", "deaf", "mute", "weather", "storm", "resets", "wall"}
-)
+_OF_MACHINES = frozenset({"crash", "stop", "suspend", "isolate", "deaf", "mute", "weather", "storm", "resets", "wall"})
 _OF_WORKERS = frozenset({"drain", "hurry", "no-room"})
 _POINTS = frozenset({"wall", "drain", "hurry", "power"})
 _SERVER_ONLY = frozenset({"db-away", "db-lost", "db-ambiguous", "hints"})
@@ -134,7 +132,9 @@ def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...], lasts_s: f
         to_folder=chance.random() < 0.6,
         asks_twice=chance.random() < 0.4,
         max_retries=chance.choice((1, 2, 3)),
-        behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0, 4.0, chance.uniform(2, 12), chance.uniform(5, 25))), ends=ends),
+        behaviour=Behaviour(
+            lasts_s=chance.choice((0.05, 1.0, 4.0, chance.uniform(2, 12), chance.uniform(5, 25))), ends=ends
+        ),
     )
 
 
@@ -158,12 +158,16 @@ def _steps(chance: Random, lasts_s: float, jobs: tuple[JobPlan, ...], workers: i
     return tuple(steps)
 
 
-def _faults(chance: Random, lasts_s: float, ttl_s: float, *, masters: int, workers: int, embedded: bool) -> tuple[Fault, ...]:
+def _faults(
+    chance: Random, lasts_s: float, ttl_s: float, *, masters: int, workers: int, embedded: bool
+) -> tuple[Fault, ...]:
     """None in a tenth of the seeds; else a few, of a few kinds, so that one kind can do its worst."""
     if chance.random() < 0.1:
         return ()
     possible = [kind for kind in FAULTS if not (embedded and kind in _SERVER_ONLY)]
-    kinds = list(chance.choice(THEMES)) if chance.random() < 0.6 else chance.sample(possible, chance.choice((1, 2, 3, 5)))
+    kinds = (
+        list(chance.choice(THEMES)) if chance.random() < 0.6 else chance.sample(possible, chance.choice((1, 2, 3, 5)))
+    )
     kinds = [kind for kind in kinds if kind in possible] or ["stop"]
     machines = [f"master{index}" for index in range(masters)] + [f"worker{index}" for index in range(workers)] * 2
     faults = []
@@ -176,7 +180,9 @@ def _faults(chance: Random, lasts_s: float, ttl_s: float, *, masters: int, worke
             target = f"worker{chance.randrange(workers)}"
         if embedded and kind == "wall" and target.startswith("master"):
             continue
-        long_s = chance.choice((chance.uniform(0.05, 2.0), chance.uniform(0.5, 1.0) * ttl_s, chance.uniform(1.05, 2.5) * ttl_s))
+        long_s = chance.choice(
+            (chance.uniform(0.05, 2.0), chance.uniform(0.5, 1.0) * ttl_s, chance.uniform(1.05, 2.5) * ttl_s)
+        )
         number = chance.uniform(-86400, 86400) if kind == "wall" else chance.choice((0.05, 0.2, 0.5))
         faults.append(
             Fault(

@@ -26,7 +26,9 @@ def shrunk(plan: Plan) -> Verdict:
     verdict = _smaller(verdict, broken, lambda plan: plan.steps, lambda plan, left: replace(plan, steps=left))
     while len(verdict.plan.jobs) > 1:
         jobs = verdict.plan.jobs[:-1]
-        steps = tuple(step for step in verdict.plan.steps if step.index < len(jobs) or step.verb in ("drain", "undrain"))
+        steps = tuple(
+            step for step in verdict.plan.steps if step.index < len(jobs) or step.verb in ("drain", "undrain")
+        )
         candidate = simulate(replace(verdict.plan, jobs=jobs, steps=steps))
         if not _same(candidate, broken):
             break

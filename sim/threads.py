@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from sim.loop import LEAST_S, PROCESS, SimLoop
 
@@ -158,7 +158,7 @@ class Threading:
     def __init__(self, pool: Callable[[], Threads]) -> None:
         self._pool = pool
 
-    def Thread(self, *, target: Callable[[], object], name: str = "", daemon: bool = True) -> "_Startable":  # noqa: N802, ARG002
+    def Thread(self, *, target: Callable[[], object], name: str = "", daemon: bool = True) -> "_Startable":  # noqa: N802
         return _Startable(SimThread(self._pool(), target), self._pool())
 
     def Condition(self) -> "Condition":  # noqa: N802
@@ -186,7 +186,7 @@ class Condition:
         self._pool = pool
         self._waiting: dict[SimThread, None] = {}
 
-    def __enter__(self) -> "Condition":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

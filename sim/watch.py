@@ -97,10 +97,7 @@ class Watch:
         database = self.world.database
         before = self.nodes
         news = database.read(_NEWS, self.seq)
-        self.nodes = {
-            row[0]: KnownNode(*row)
-            for row in database.read(_NODES)
-        }
+        self.nodes = {row[0]: KnownNode(*row) for row in database.read(_NODES)}
         self._look_at_nodes(before)
         self._look_at_progress()
         for row in news:
@@ -117,21 +114,23 @@ class Watch:
                 history.add("node", node.id, node.name, node.state, "epoch", node.epoch)
                 self.epoch_since_s[node.id] = self.world.loop.time()
             if node.lease_ms > now_ms + ttl_ms:
-                self.fail("I10", f"the lease of {node.name} lasts {node.lease_ms - now_ms} ms, which is more than its ttl")
-            if was is None:
-                continue
-            if node.epoch < was.epoch:
-                self.fail("I3", f"the epoch of {node.name} fell from {was.epoch} to {node.epoch}")
-            if node.state == "lost" and was.state != "lost":
-                history.add("lost", node.id, node.name, now_ms - was.lease_ms)
-                if was.lease_ms >= now_ms:
-                    self.fail("I10", f"{node.name} was called lost {was.lease_ms - now_ms} ms before its lease ended")
-                if node.epoch == was.epoch:
-                    self.fail("I3", f"{node.name} was called lost and kept its epoch")
-            if node.boot != was.boot and node.epoch == was.epoch:
-                self.fail("I3", f"{node.name} started anew and kept its epoch")
-            if was.state == "lost" and node.state != "lost" and node.epoch == was.epoch and node.boot != was.boot:
-                self.fail("I3", f"{node.name} came back under the epoch under which it was lost")
+                self.fail(
+                    "I10", f"the lease of {node.name} lasts {node.lease_ms - now_ms} ms, which is more than its ttl"
+                )
+            if was is not None:
+                self._compare_node(was, node, now_ms)
+
+    def _compare_node(self, was: KnownNode, node: KnownNode, now_ms: int) -> None:
+        if node.epoch < was.epoch:
+            self.fail("I3", f"the epoch of {node.name} fell from {was.epoch} to {node.epoch}")
+        if node.boot != was.boot and node.epoch == was.epoch:
+            self.fail("I3", f"{node.name} started anew and kept its epoch")
+        if node.state == "lost" and was.state != "lost":
+            self.world.history.add("lost", node.id, node.name, now_ms - was.lease_ms)
+            if was.lease_ms >= now_ms:
+                self.fail("I10", f"{node.name} was called lost {was.lease_ms - now_ms} ms before its lease ended")
+            if node.epoch == was.epoch:
+                self.fail("I3", f"{node.name} was called lost and kept its epoch")
 
     def _look_at_progress(self) -> None:
         """Only who holds a task tells how far it is."""
@@ -142,7 +141,10 @@ class Watch:
         for task_id, attempt, _ in self.world.database.read(_PROGRESS, now_ms):
             task = self.tasks.get(task_id)
             if task is not None and task.node is not None and (task.attempt, task.node in beating) != (attempt, True):
-                self.fail("I3", f"progress was kept for attempt {attempt} of {task_id}, which {task.node} holds in attempt {task.attempt}")
+                self.fail(
+                    "I3",
+                    f"progress was kept for attempt {attempt} of {task_id}, which {task.node} holds in attempt {task.attempt}",
+                )
 
     def _take(self, row: tuple[Any, ...], nodes_before: dict[str, KnownNode]) -> None:
         seq, job_id, position, source, target, at, reason, attempt, actor, job = row
@@ -208,41 +210,49 @@ class Watch:
         if source in FINAL:
             task.spent = task.losses = 0
         if source is State.QUEUED and target is State.ASSIGNED:
-            if attempt != task.attempt + 1:
-                self.fail("I4", f"{task.id} went from attempt {task.attempt} to {attempt}")
-            if task.node is not None:
-                self.fail("I3", f"{task.id} was given to {actor} while {task.node} held it")
-            task.attempt, task.node = attempt, actor
-            task.epoch = self.nodes[actor].epoch if actor in self.nodes else None
-            self.grants[task.id, attempt] = actor
-            self.epochs[task.id, attempt] = task.epoch
+            self._give(task, attempt, actor)
         elif attempt != task.attempt:
             self.fail("I3", f"{task.id} moves with attempt {attempt}, but is in attempt {task.attempt}")
         lost = actor == "master" and (reason.startswith((LOST, LOST_PAUSED)) or reason.endswith("while they ran it"))
-        if lost:
-            task.losses += 1
-        if actor in self.nodes and target in (State.RETRYING, State.FAILED) and not self._handed_back(task, reason):
-            task.spent += 1
-        if target is State.COMPLETED:
-            task.completions += 1
+        self._count(task, target, actor, lost=lost)
         if target is State.QUEUED:
             task.queued_ms = at
         if target is State.CANCELED and task.node is not None:
             self.canceled.append((task.since_s, task.id, attempt, task.node))
         if reason.startswith(NEVER_ARRIVED):
             self.never_arrived_s.append(task.since_s)
+        self._note_end(task, attempt, reason)
+        if target not in HELD or lost or (target is State.PAUSED and source is State.PAUSED):
+            task.node = task.epoch = None
+        task.state = target
+
+    def _give(self, task: Known, attempt: int, node: str) -> None:
+        if attempt != task.attempt + 1:
+            self.fail("I4", f"{task.id} went from attempt {task.attempt} to {attempt}")
+        if task.node is not None:
+            self.fail("I3", f"{task.id} was given to {node} while {task.node} held it")
+        task.attempt, task.node = attempt, node
+        task.epoch = self.nodes[node].epoch if node in self.nodes else None
+        self.grants[task.id, attempt] = node
+        self.epochs[task.id, attempt] = task.epoch
+
+    def _count(self, task: Known, target: State, actor: str, *, lost: bool) -> None:
+        if lost:
+            task.losses += 1
+        elif actor in self.nodes and target in (State.RETRYING, State.FAILED) and not self._handed_back(task):
+            task.spent += 1
+        if target is State.COMPLETED:
+            task.completions += 1
+
+    def _note_end(self, task: Known, attempt: int, reason: str) -> None:
         row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), attempt)
         outcome = row[0][0] if row else None
         if outcome is not None and (task.id, attempt) not in self.ended:
             self.ended[task.id, attempt] = outcome
-            self.over_s[task.id, attempt] = self.world.loop.time()
+            self.over_s[task.id, attempt] = task.since_s
             task.how_last_ended = "never arrived" if reason.startswith(NEVER_ARRIVED) else outcome
-        released = target not in HELD or lost or (target is State.PAUSED and source is State.PAUSED)
-        if released:
-            task.node = task.epoch = None
-        task.state = target
 
-    def _handed_back(self, task: Known, reason: str) -> bool:
+    def _handed_back(self, task: Known) -> bool:
         row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), task.attempt)
         return bool(row) and row[0][0] == "handed_back"
 
@@ -266,7 +276,7 @@ class Watch:
                 continue
             owner = child.owner
             stood = owner.still or world.loop.time() - owner.woke_at_s < world.plan.rules.ttl_s
-            if stood or (world.plan.embedded and world.clock_jumped):
+            if stood:
                 continue
             self.fail(
                 "I10", f"{task.id} was given away in attempt {task.attempt} while {owner.name} still ran attempt "
@@ -304,7 +314,9 @@ class Watch:
         given = {one["task"]: int(one["attempt"]) for one in tasks}
         for task_id, attempt in given.items():
             if self.grants.get((task_id, attempt)) != node:
-                self.fail("I3", f"a claim of {node} was answered with {task_id} in attempt {attempt}, which it never got")
+                self.fail(
+                    "I3", f"a claim of {node} was answered with {task_id} in attempt {attempt}, which it never got"
+                )
         _, first = self.given.setdefault(name, (node, {}))
         held = {
             one: attempt for one, attempt in first.items()
@@ -326,17 +338,21 @@ class Watch:
     def start_answered(self, task_id: str, node: str, attempt: int, status: int) -> None:
         """A start is taken from whom the attempt was given to."""
         if status == 200 and self.grants.get((task_id, attempt)) != node:
-            self.fail("I3", f"the start of attempt {attempt} of {task_id} was taken from {node}, which it never was given to")
+            self.fail(
+                "I3", f"the start of attempt {attempt} of {task_id} was taken from {node}, which it never was given to"
+            )
 
     def upload_answered(self, task_id: str, node: str, attempt: int, status: int, arrived_s: float) -> None:
         """An output is taken from who holds the attempt, as of the request's arrival."""
         over_s = self.over_s.get((task_id, attempt))
-        if status == 200 and (self.grants.get((task_id, attempt)) != node or (over_s is not None and over_s < arrived_s)):
-            self.fail("I13", f"an output of attempt {attempt} of {task_id} was taken from {node} after the attempt was over")
+        if status == 200 and (
+            self.grants.get((task_id, attempt)) != node or (over_s is not None and over_s < arrived_s)
+        ):
+            self.fail(
+                "I13", f"an output of attempt {attempt} of {task_id} was taken from {node} after the attempt was over"
+            )
 
-    def report_answered(
-        self, task_id: str, node: str, attempt: int, outcome: str, status: int, problem: str
-    ) -> None:
+    def report_answered(self, task_id: str, node: str, attempt: int, outcome: str, status: int, problem: str) -> None:
         """A report is taken if it is how the attempt ended, and at no other time; a second one gets the same answer."""
         mine = self.grants.get((task_id, attempt)) == node
         ended = self.ended.get((task_id, attempt))

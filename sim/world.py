@@ -86,7 +86,6 @@ class World:
         self.loop.blocking = self._blocking
         self.engines: dict[int, engine.SimChild] = {}
         self.pids = iter(range(1000, 10**9))
-        self.clock_jumped = False
         self.disk = Disk(self, self.chance_of("disk"))
         self.network = Network(self, self.chance_of("network"))
         self.watch = Watch(self)
@@ -114,9 +113,7 @@ class World:
         before_s = self.chance_of("threads").expovariate(1.0) * (1.0 if self.disk.slow else 0.001)
         return (self.threads.blocking if waits else self.threads.at_once)(work, before_s=before_s)
 
-    def answered(
-        self, master: Process, exchange: Exchange, answer: Answer, *, first: bool, arrived_s: float
-    ) -> None:
+    def answered(self, master: Process, exchange: Exchange, answer: Answer, *, first: bool, arrived_s: float) -> None:
         """A master gave an answer, whether it arrives or not."""
         call = exchange.call
         self.history.add("answers", master.name, exchange.number, call.path, answer.status, "" if first else "doubled")
@@ -240,7 +237,7 @@ def simulate(plan: Plan) -> Verdict:
     """Run one plan."""
     _prepare()
     gc.collect()  # the one before
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  a private folder in it
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="millrace-sim-", dir=base))
     collected = gc.isenabled()
     gc.disable()  # nothing of a dead process may run because of it

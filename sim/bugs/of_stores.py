@@ -206,7 +206,10 @@ def _history_beside() -> Patches:
             await self._write(lambda session, args=args: session.run("add_transition", *args))
         return result
 
-    return [(work, "_make", lambda session, one, found: make(Quiet(session), one, found)), (SqliteStore, "move", moving)]
+    return [
+        (work, "_make", lambda session, one, found: make(Quiet(session), one, found)),
+        (SqliteStore, "move", moving),
+    ]
 
 
 def _job_left_behind() -> Patches:
@@ -221,7 +224,7 @@ def _job_left_behind() -> Patches:
 
 
 def _log_twice() -> Patches:
-    def append_log(session: Any, task_id: str, attempt: int, offset: int, data: bytes) -> int | None:  # noqa: ARG001
+    def append_log(session: Any, task_id: str, attempt: int, offset: int, data: bytes) -> int | None:
         key = logs._job_of(session, task_id, attempt)
         if key is None:
             return None

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 
-from sim.bugs import ALL, planted
+from sim.bugs import ALL, found_by, planted
+from sim.find import find
 from sim.plan import Plan, draw
 from sim.shrink import shrunk
 from sim.world import Verdict, simulate
@@ -21,16 +22,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--runs", type=int, default=1, help="how many seeds; 0 for no end, until Ctrl-C")
     parser.add_argument("--bug", choices=sorted(ALL), help="plant this bug first")
-    parser.add_argument("--bugs", action="store_true", help="list the planted bugs and the seeds that find them")
+    parser.add_argument("--bugs", action="store_true", help="list the planted bugs, and the seed that finds each")
+    parser.add_argument("--find", action="store_true", help="look for seeds that find the planted bugs, and keep them")
     parser.add_argument(
         "--shrink", action="store_true", help="drop faults, steps and jobs of a failing seed while it still fails"
     )
     parser.add_argument("--events", action="store_true", help="print the whole history")
     asked = parser.parse_args()
     if asked.bugs:
-        for bug in ALL.values():
-            print(f"{bug.name:<34} {' or '.join(bug.breaks):<18} found by seeds {', '.join(map(str, bug.seeds))}")
+        for name, bug in ALL.items():
+            print(f"{name:<34} breaks {' or '.join(bug.breaks):<18} found by seed {found_by().get(name)}")
         return 0
+    if asked.find:
+        return 0 if find([asked.bug] if asked.bug else ALL) else 1
     seeds: Iterable[int] = (
         itertools.count(asked.seed) if asked.runs == 0 else range(asked.seed, asked.seed + asked.runs)
     )

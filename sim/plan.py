@@ -98,29 +98,56 @@ _SERVER_ONLY = frozenset({"db-away", "db-lost", "db-ambiguous", "hints"})
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
     chance = Random(f"plan:{seed}")
-    embedded = chance.random() < 0.25
+    duel = chance.random() < 0.4
+    embedded = not duel and chance.random() < 0.25
     masters = 1 if embedded else chance.choice((1, 2, 2, 3))
-    rules = chance.choice(
-        (Rules(), Rules(ttl_s=6.0, heartbeat_s=1.0), Rules(ttl_s=5.0, heartbeat_s=2.0, claim_wait_s=5.0))
-    )
+    short = (Rules(ttl_s=6.0, heartbeat_s=1.0), Rules(ttl_s=5.0, heartbeat_s=2.0, claim_wait_s=5.0))
+    rules = chance.choice(short if duel else (Rules(), *short))
     workers = tuple(
         WorkerPlan(slots=chance.choice((1, 1, 2, 3)), labels=chance.choice(({}, {}, {"gpu": "yes"})))
-        for _ in range(chance.choice((1, 2, 2, 3)))
+        for _ in range(chance.choice((2, 3) if duel else (1, 2, 2, 3)))
     )
     lasts_s = chance.choice((30.0, 45.0, 60.0))
     jobs = tuple(_job(chance, index, workers, lasts_s) for index in range(chance.randint(4, 16)))
-    faults = _faults(chance, lasts_s, rules.ttl_s, masters=masters, workers=len(workers), embedded=embedded)
+    if duel:
+        faults = _duel(chance, lasts_s, rules.ttl_s, len(workers))
+    else:
+        faults = _faults(chance, lasts_s, rules.ttl_s, masters=masters, workers=len(workers), embedded=embedded)
     steps = _steps(chance, lasts_s, jobs, len(workers))
     return Plan(
-        seed=seed, embedded=embedded, masters=masters, workers=workers, jobs=jobs, steps=steps, faults=faults,
-        rules=rules, ends_s=lasts_s,
-    )  # fmt: skip
+        seed=seed,
+        embedded=embedded,
+        masters=masters,
+        workers=workers,
+        jobs=jobs,
+        steps=steps,
+        faults=faults,
+        rules=rules,
+        ends_s=lasts_s,
+    )
+
+
+def _duel(chance: Random, lasts_s: float, ttl_s: float, workers: int) -> tuple[Fault, ...]:
+    """Workers stand still for a little longer than a lease, again and again, on disks so slow that they do it in the midst of
+    publishing and reporting: each time two may believe that they hold a task.
+    """
+    faults = [Fault(at_s=0.1, lasts_s=lasts_s, kind="slow-disk", target="database")]
+    if chance.random() < 0.3:
+        faults.append(Fault(at_s=1.0, lasts_s=lasts_s, kind="storm", target="database", number=0.2))
+    for _ in range(chance.choice((3, 6, 9))):
+        at_s, target = chance.uniform(1.0, lasts_s), f"worker{chance.randrange(workers)}"
+        still_s = chance.uniform(1.05, 1.8) * ttl_s
+        kind = chance.choice(("suspend", "suspend", "suspend", "stop", "isolate"))
+        faults.append(Fault(at_s=at_s, lasts_s=still_s, kind=kind, target=target))
+        if chance.random() < 0.25:
+            faults.append(Fault(at_s=at_s + still_s / 2, lasts_s=0.0, kind="hurry", target=target))
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))
 
 
 def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...], lasts_s: float) -> JobPlan:
     ends = chance.choices(
         (("well",), ("broken", "well"), ("broken",), ("bad-input",), ("hangs", "well"), ("kills", "well"), ("kills",)),
-        weights=(30, 6, 2, 2, 2, 2, 1),
+        weights=(30, 8, 2, 2, 2, 2, 1),
     )[0]
     gpu = any(worker.labels for worker in workers)
     return JobPlan(

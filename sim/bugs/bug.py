@@ -17,15 +17,11 @@ class Bug(Struct, frozen=True, kw_only=True):
         name: for people.
         breaks: invariants that it may break; one of them has to be what is found.
         plant: which attributes of the product to replace with what.
-        seeds: those that find it, the first of them the quickest.
-        within: it is found within so many seeds, counted from 0.
     """
 
     name: str
     breaks: tuple[str, ...]
     plant: Callable[[], Patches]
-    seeds: tuple[int, ...] = ()
-    within: int = 0
 
 
 def sql(**changes: tuple[str, str]) -> Callable[[], Patches]:

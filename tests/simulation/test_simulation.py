@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.bugs import ALL, Bug, planted
+from sim.bugs import ALL, WITHIN, Bug, found_by, planted
 from sim.plan import draw
 from sim.shrink import shrunk
 from sim.world import simulate
@@ -47,31 +47,32 @@ def test_a_seed_replays_bit_for_bit() -> None:
 
 @pytest.mark.parametrize("bug", ALL.values(), ids=ALL)
 def test_every_planted_bug_is_found(bug: Bug) -> None:
-    seed = bug.seeds[0]
+    seed = found_by()[bug.name]
     with planted(bug):
         verdict = simulate(draw(seed))
-    assert verdict.violations, f"{bug.name} is not found by seed {seed} any more; look for another one"
+    assert verdict.violations, f"{bug.name} is not found by seed {seed} any more; run python -m sim --find"
     assert verdict.violations[0].invariant in bug.breaks, verdict.violations
 
 
 def test_there_are_enough_planted_bugs() -> None:
     assert len(ALL) >= 30
-    assert all(bug.seeds and max(bug.seeds) < bug.within for bug in ALL.values())
+    assert {name: seed for name, seed in found_by().items() if seed >= WITHIN} == {}
+    assert list(found_by()) == list(ALL)
 
 
 def test_a_failing_seed_is_told_with_the_command_that_shows_it_again() -> None:
-    bug = ALL["cancel-not-told"]
-    told = _ran("--seed", str(bug.seeds[0]), "--bug", bug.name)
+    bug, seed = ALL["cancel-not-told"], found_by()["cancel-not-told"]
+    told = _ran("--seed", str(seed), "--bug", bug.name)
     assert told.returncode == 1
-    assert f"seed {bug.seeds[0]} breaks " in told.stdout
-    assert f"python -m sim --seed {bug.seeds[0]} --bug {bug.name} --events" in told.stdout
+    assert f"seed {seed} breaks " in told.stdout
+    assert f"python -m sim --seed {seed} --bug {bug.name} --events" in told.stdout
     assert "person canceled on request" in told.stdout
 
 
 def test_a_failing_plan_is_made_smaller() -> None:
     bug = ALL["retries-counted-twice"]
     with planted(bug):
-        whole = simulate(draw(bug.seeds[0]))
+        whole = simulate(draw(found_by()[bug.name]))
         verdict = shrunk(whole.plan)
     assert verdict.violations[0].invariant == whole.violations[0].invariant
     assert verdict.plan.faults == verdict.plan.steps == ()

@@ -222,7 +222,8 @@ class Watch:
         if reason.startswith(NEVER_ARRIVED):
             self.never_arrived_s.append(task.since_s)
         self._note_end(task, attempt, reason)
-        if target not in HELD or lost or (target is State.PAUSED and source is State.PAUSED):
+        handed_back = target is State.PAUSED and source is State.PAUSED and actor != "person"
+        if target not in HELD or lost or handed_back:
             task.node = task.epoch = None
         task.state = target
 

@@ -242,7 +242,9 @@ def simulate(plan: Plan) -> Verdict:
     collected = gc.isenabled()
     gc.disable()  # nothing of a dead process may run because of it
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(cores)[os.getpid() % len(cores)]})  # threads that take turns need one core only
+    os.sched_setaffinity(
+        0, {sorted(cores)[os.getpid() // 2 % len(cores)]}
+    )  # threads that take turns need one core only
     world = World(plan, folder)
     try:
         with replaced(_patches(world)):

@@ -15,7 +15,7 @@ ALL: dict[str, Bug] = {bug.name: bug for bug in (*OF_STORES, *OF_MASTERS, *OF_WO
 """Every planted bug by its name."""
 FOUND_BY = Path(__file__).with_name("found_by.json")
 """For each, the first seed from 0 on that finds it; `python -m sim --find` writes it."""
-WITHIN = 100
+WITHIN = 400
 """Seeds, from 0 on, within which each is found."""
 
 

@@ -36,12 +36,6 @@ def _taking_back(change: Any) -> Any:
     return plant
 
 
-def _without_compare(move: Move) -> Move:
-    if move.target is not State.QUEUED:
-        return move
-    return replace(move, attempt=None, sources=frozenset({State.ASSIGNED, State.PROCESSING}))
-
-
 def _without_pause(move: Move) -> Move:
     return replace(move, target=State.QUEUED) if move.target is State.PAUSED else move
 
@@ -166,7 +160,6 @@ def _bad_input_again() -> Patches:
 
 
 BUGS = (
-    Bug(name="expiry-without-compare", breaks=("I10", "I3"), plant=_taking_back(_without_compare)),
     Bug(name="expiry-spends-a-retry", breaks=("I24",), plant=_taking_back(lambda move: replace(move, spends=True))),
     Bug(name="losses-not-counted", breaks=("I24", "I19"), plant=_taking_back(lambda move: replace(move, loses=False))),
     Bug(name="loss-without-end", breaks=("I4",), plant=_taking_back(lambda move: replace(move, outcome=None))),

@@ -1,5 +1,6 @@
 """Bugs in what a store does within and around its transactions."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 from millrace.domain.records import Claimed, Move, Outcome
 from millrace.domain.states import State
 from millrace.store import rows
-from millrace.store.sqlite import jobs, logs, work
+from millrace.store.sqlite import jobs, logs, nodes, work
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.sqlite.writer import Writer
 from millrace.store.store import StoreUnavailableError
@@ -178,9 +179,32 @@ def _expiry_by_masters_clock() -> Patches:
         now_ms = rows.to_ms(process.host.clock.now())
 
         def unit(session: Any) -> Any:
-            from millrace.store.sqlite.nodes import _node  # noqa: PLC0415
+            return [nodes._node(session, row[0]) for row in session.all("expire_leases", now_ms, limit)]
 
-            return [_node(session, row[0]) for row in session.all("expire_leases", now_ms, limit)]
+        return await self._write(unit)
+
+    return [(SqliteStore, "expire_leases", expire_leases)]
+
+
+def _expiry_without_compare() -> Patches:
+    """The silent nodes are read, and half a second later they are lost, whether they have spoken meanwhile or not."""
+
+    async def expire_leases(self: Any, *, limit: int) -> Any:
+        silent = await self._read(
+            lambda session: session._connection.execute(
+                "SELECT id FROM nodes WHERE state <> 'lost' AND lease_until < ? LIMIT ?", (session.now_ms, limit)
+            ).fetchall()
+        )
+        if not silent:
+            return []
+        await asyncio.sleep(0.5)
+
+        def unit(session: Any) -> Any:
+            for (node_id,) in silent:
+                session._connection.execute(
+                    "UPDATE nodes SET state = 'lost', epoch = epoch + 1 WHERE id = ? AND state <> 'lost'", (node_id,)
+                )
+            return [nodes._node(session, node_id) for (node_id,) in silent]
 
         return await self._write(unit)
 
@@ -237,7 +261,7 @@ def _log_twice() -> Patches:
 
 
 def _unknown_is_done() -> Patches:
-    move = SqliteStore.move
+    move, both = SqliteStore.move, SqliteStore.move_and_claim
 
     async def moving(self: Any, moves: Any) -> Any:
         try:
@@ -245,7 +269,13 @@ def _unknown_is_done() -> Patches:
         except StoreUnavailableError:
             return [True] * len(moves)
 
-    return [(SqliteStore, "move", moving)]
+    async def moving_and_claiming(self: Any, one: Any, **asked: Any) -> Any:
+        try:
+            return await both(self, one, **asked)
+        except StoreUnavailableError:
+            return ()
+
+    return [(SqliteStore, "move", moving), (SqliteStore, "move_and_claim", moving_and_claiming)]
 
 
 BUGS = (
@@ -266,6 +296,7 @@ BUGS = (
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),
     Bug(name="key-outside-transaction", breaks=("I8",), plant=_key_outside),
+    Bug(name="expiry-without-compare", breaks=("I10",), plant=_expiry_without_compare),
     Bug(name="expiry-by-masters-clock", breaks=("I10",), plant=_expiry_by_masters_clock),
     Bug(name="expiry-without-new-epoch", breaks=("I3",), plant=sql(expire_leases=("state = 'lost', epoch = epoch + 1", "state = 'lost'"))),
     Bug(name="expiry-a-heartbeat-early", breaks=("I10",), plant=sql(expire_leases=("lease_until < ?1", "lease_until - 2000 < ?1"))),

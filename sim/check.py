@@ -232,8 +232,12 @@ def _stale_workers(world: "World") -> None:
         for event in world.history.of("got")
         if event.fields[4] == 409 and event.fields[5] != ""
     ]
+    attempts: set[tuple[str, int]] = set()
     for pid, event in begun.items():
         owner, task, attempt = str(event.fields[0]), str(event.fields[1]), int(str(event.fields[2]))
+        if (task, attempt) in attempts:
+            world.fail("I4", f"attempt {attempt} of {task} was run twice")
+        attempts.add((task, attempt))
         end_s = ended.get(pid, world.loop.time())
         epoch = world.watch.epochs.get((task, attempt))
         for at_s, name, _, _, path, _, fence in refused:

@@ -98,6 +98,8 @@ _SERVER_ONLY = frozenset({"db-away", "db-lost", "db-ambiguous", "hints"})
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
     chance = Random(f"plan:{seed}")
+    if seed % 10 == 8:
+        return _late_publishers(seed, chance)
     duel = chance.random() < 0.4
     embedded = not duel and chance.random() < 0.25
     masters = 1 if embedded else chance.choice((1, 2, 2, 3))
@@ -124,6 +126,44 @@ def draw(seed: int) -> Plan:
         faults=faults,
         rules=rules,
         ends_s=lasts_s,
+    )
+
+
+def _late_publishers(seed: int, chance: Random) -> Plan:
+    """Short jobs that go into folders on slow disks, and workers that stand still for so long that another one has ended the
+    job when they go on with publishing theirs.
+    """
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
+    jobs = tuple(
+        JobPlan(
+            index=index,
+            at_s=0.5 + 12.0 * index,
+            queue=Queue.DEFAULT,
+            priority=Priority.MEDIUM,
+            requires={},
+            to_folder=True,
+            asks_twice=False,
+            max_retries=2,
+            behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0))),
+        )
+        for index in range(chance.randint(3, 5))
+    )
+    faults = [Fault(at_s=0.1, lasts_s=75.0, kind="slow-disk", target="database")]
+    for job in jobs:
+        # Nobody knows which of the two runs it.
+        kind, still_s = chance.choice(("stop", "suspend")), chance.uniform(2.6, 5.0) * rules.ttl_s
+        at_s = job.at_s + chance.uniform(1.0, 7.0)
+        faults.append(Fault(at_s=at_s, lasts_s=still_s, kind=kind, target=f"worker{job.index % 2}"))
+    return Plan(
+        seed=seed,
+        embedded=False,
+        masters=chance.choice((1, 2)),
+        workers=(WorkerPlan(), WorkerPlan()),
+        jobs=jobs,
+        steps=(),
+        faults=tuple(faults),
+        rules=rules,
+        ends_s=75.0,
     )
 
 

@@ -28,7 +28,7 @@ _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
     "WHERE p.updated_at = ?"
 )
-_OUTCOME = "SELECT outcome, node_id, started_at FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
+_OUTCOME = "SELECT outcome, failure_class FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
 LOST = "its worker was lost"
 LOST_PAUSED = "its worker was lost while it was paused"
 NEVER_ARRIVED = "the worker does not have the task"
@@ -242,6 +242,9 @@ class Watch:
             task.losses += 1
         elif actor in self.nodes and target in (State.RETRYING, State.FAILED) and not self._handed_back(task):
             task.spent += 1
+            row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), task.attempt)
+            if target is State.RETRYING and row and row[0][1] == "input":
+                self.fail("I24", f"{task.id} is tried again although its input is at fault")
         if target is State.COMPLETED:
             task.completions += 1
 

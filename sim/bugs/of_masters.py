@@ -1,6 +1,5 @@
 """Bugs in the verbs and the duties of a master."""
 
-from datetime import timedelta
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,7 +9,6 @@ import millrace.scheduler.duties
 import millrace.scheduler.expire
 import millrace.scheduler.nodes
 import millrace.scheduler.steer
-from millrace.domain import directives as rules
 from millrace.domain import retry
 from millrace.domain.directives import Action
 from millrace.domain.records import Move, Outcome, Task
@@ -178,5 +176,4 @@ BUGS = (
     Bug(name="retries-without-end", breaks=("I19", "I1"), plant=_retries_without_end),
     Bug(name="poison-without-end", breaks=("I19",), plant=lambda: [(retry, "MAX_LOSSES", 1000)]),
     Bug(name="bad-input-tried-again", breaks=("I24",), plant=_bad_input_again),
-    Bug(name="unseen-without-grace", breaks=("I24", "I3"), plant=lambda: [(rules, "UNSEEN_GRACE", timedelta(0))]),
 )  # fmt: skip

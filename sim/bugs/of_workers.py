@@ -11,11 +11,9 @@ from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
 from millrace.client.errors import ClientError, StaleError
 from millrace.wire.v1.work import Taken
-from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
 from millrace.worker.heartbeat import Heartbeat
 from millrace.worker.lease import Lease
-from millrace.worker.report import Report
 from millrace.worker.worker import Worker
 from sim.bugs.bug import Bug, Patches
 
@@ -41,19 +39,6 @@ def _wall_clock() -> Patches:
         init(self, terms, client=client, heart=heart, clock=wall, draw=draw)
 
     return [(Worker, "__init__", with_wall)]
-
-
-def _from_answer() -> Patches:
-    beat = Heartbeat._one_beat
-
-    def one_beat(self: Any, membership: Any, lease: Any) -> float:
-        before = self._lease
-        wait_s = beat(self, membership, lease)
-        if self._lease is not None and self._lease is not before:
-            self._lease = Lease(sent_s=self._monotonic(), ttl_s=self._lease.ttl_s)
-        return wait_s
-
-    return [(Heartbeat, "_one_beat", one_beat)]
 
 
 def _no_guard() -> Patches:
@@ -86,17 +71,13 @@ def _begins_all_the_same() -> Patches:
     return [(AsyncClient, "do", bold)]
 
 
-def _keeps_engines() -> Patches:
-    lose = Worker._lose_membership
+def _unchecked() -> Patches:
+    """Neither the lease is checked before publishing, nor is there a fence at the destination."""
+    return [(Worker, "_confirm", _sure), *_no_fence()]
 
-    def losing(self: Any, membership: Any, reason: str) -> None:
-        self._end_all = lambda _: None
-        try:
-            lose(self, membership, reason)
-        finally:
-            del self._end_all
 
-    return [(Worker, "_lose_membership", losing)]
+def _no_fence() -> Patches:
+    return [(millrace.worker.deliver_folder, "check_newest", lambda *_: None)]
 
 
 async def _sure(_: Any) -> None:
@@ -120,33 +101,6 @@ class _Unsynced:
         return (lambda _: None) if name == "fsync" else getattr(os, name)
 
 
-def _gives_up() -> Patches:
-    """A report is tried for three seconds, and no longer."""
-    tell = Report.tell
-
-    async def once(self: Any, ending: Any) -> None:
-        try:
-            await asyncio.wait_for(tell(self, ending), 3.0)
-        except TimeoutError:
-            return
-
-    return [(Report, "tell", once)]
-
-
-def _one_name() -> Patches:
-    """Every claim of a worker has the same name."""
-
-    class Same:
-        """In place of the module `uuid`."""
-
-        hex = "0123456789abcdef"
-
-        def uuid4(self) -> "Same":
-            return self
-
-    return [(millrace.worker.claims, "uuid", Same())]
-
-
 def _halves() -> Patches:
     """Files appear under their public names one by one, while they are written."""
 
@@ -167,29 +121,15 @@ def _late() -> Patches:
     return [(Lease, "stop_s", property(lambda self: self.sent_s + 1.5 * self.ttl_s))]
 
 
-def _never_taken_back() -> Patches:
-    """What was given to a claim that was cut off is not handed back."""
-
-    async def again(*_: Any) -> list[Any]:
-        return []
-
-    return [(Claims, "again", again)]
-
-
 BUGS = (
     Bug(name="lease-by-wall-clock", breaks=("I10", "I3", "I1"), plant=_wall_clock),
-    Bug(name="lease-from-answer", breaks=("I10",), plant=_from_answer),
     Bug(name="lease-not-guarded", breaks=("I10", "I3"), plant=_no_guard),
     Bug(name="lease-ended-late", breaks=("I10",), plant=_late),
     Bug(name="409-ignored", breaks=("I3", "I10", "I1"), plant=_ignores_409),
     Bug(name="409-on-start-ignored", breaks=("I3",), plant=_begins_all_the_same),
-    Bug(name="engines-kept-without-membership", breaks=("I3", "I10"), plant=_keeps_engines),
-    Bug(name="published-before-lease-check", breaks=("I13", "I12"), plant=lambda: [(Worker, "_confirm", _sure)]),
-    Bug(name="cancel-ignored", breaks=("I21",), plant=_ignores_cancel),
+    Bug(name="published-before-lease-check", breaks=("I13",), plant=_unchecked),
+    Bug(name="published-without-fence", breaks=("I13",), plant=_no_fence),
     Bug(name="rename-before-fsync", breaks=("I12", "I13"), plant=lambda: [(millrace.blobs.publish, "_sync_tree", lambda _: None)]),
     Bug(name="blob-rename-before-fsync", breaks=("I13", "I12"), plant=lambda: [(millrace.blobs.local, "os", _Unsynced())]),
     Bug(name="published-file-by-file", breaks=("I12", "I13"), plant=_halves),
-    Bug(name="report-given-up", breaks=("I24", "I1"), plant=_gives_up),
-    Bug(name="claims-under-one-name", breaks=("I22", "I3", "I1", "I24"), plant=_one_name),
-    Bug(name="claim-left-open", breaks=("I24", "I22"), plant=_never_taken_back),
 )  # fmt: skip

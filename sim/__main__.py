@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from contextlib import nullcontext
 
 from sim.bugs import ALL, found_by, planted
 from sim.find import find
+from sim.history import Event
 from sim.plan import Plan, draw
 from sim.shrink import shrunk
 from sim.world import Verdict, simulate
@@ -83,16 +85,24 @@ def _tell(verdict: Verdict, asked: argparse.Namespace) -> None:
         verdict = shrunk(plan)
         first, events = verdict.violations[0], verdict.history.events
         print(_shape(verdict.plan))
-    about = {
-        word for word in first.text.replace(",", " ").split() if len(word) > 30 or word.startswith(("worker", "master"))
-    }
-    told = [
-        event
-        for event in events[: first.events]
-        if event.kind.startswith("fault") or any(one in str(event) for one in about)
-    ]
+    about = _names(first.text)
+    told = [event for event in events[: first.events] if _matters(event, about)]
     print("what came before (faults, and what is about the same):")
     print(*told[-EXCERPT:], sep="\n")
+
+
+def _names(text: str) -> set[str]:
+    """The tasks, nodes and machines that a sentence speaks of."""
+    return {word for word in re.split(r"[ ,()\[\]']+", text) if len(word) > 30 or word.startswith(("worker", "master"))}
+
+
+def _matters(event: Event, about: set[str]) -> bool:
+    """Whether an event belongs into an excerpt: faults, and what happened to those names; of requests what was refused."""
+    if event.kind.startswith("fault") or event.kind == "healed":
+        return True
+    if event.kind in ("arrives", "answers") or (event.kind == "got" and event.fields[4] == 200):
+        return False
+    return any(name in str(event) for name in about)
 
 
 def _shape(plan: Plan) -> str:

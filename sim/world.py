@@ -40,7 +40,7 @@ from sim.plan import Plan
 from sim.threads import Threading, Threads
 from sim.watch import Watch
 
-PATIENCE_S = 900.0
+PATIENCE_S = 500.0
 """How long the farm may take, after the last fault, to end every job."""
 _OUTCOMES = {"complete": "completed", "fail": "failed", "hand-back": "handed_back"}
 

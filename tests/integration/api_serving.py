@@ -15,6 +15,7 @@ import httpx2
 from millrace.api.app import App, build_app
 from millrace.api.keys import looked_up_in
 from millrace.blobs.local import LocalBlobs
+from millrace.edge.access import Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import KnownKeys
 from millrace.edge.server import Served
@@ -23,6 +24,7 @@ from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
 from millrace.store.store import Store
@@ -111,6 +113,8 @@ async def master(
     wrap: Callable[[Store], Store] = lambda store: store,
     keys: Keys | None = None,
     with_pages: bool = False,
+    rates: Rates | None = None,
+    leadership: Any = None,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
     store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
     time_passed[0] = timedelta()
@@ -124,12 +128,18 @@ async def master(
     stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
     keys = keys or Keys([Key(secret=KEY)], now_s=time.time, stored=stored)
     pages = routes(keys) if with_pages else ()
-    app = build_app(farm, offers, LocalBlobs(folder / "blobs"), keys, pages=pages, lost=lost, served=log.append)
+    journal = Journal(store, clock=farm.clock, chance=farm.chance)
+    blobs = LocalBlobs(folder / "blobs")
+    app = build_app(
+        farm, offers, blobs, keys, pages=pages, lost=lost, served=log.append, journal=journal, rates=rates,
+        leadership=leadership,
+    )  # fmt: skip
     try:
         async with Duties(farm, offers, complain=print, forget=forget):
             yield app, farm, log
     finally:
         app.stop()
+        await journal.stop()
         await store.stop()
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx2
 
-from millrace.programs.control_doors import ControlDoors, ControlSettings
+from millrace.programs.control_doors import ControlDoors
+from millrace.programs.control_settings import ControlSettings
+from millrace.programs.plan_apart import PlanApart
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
@@ -30,7 +32,7 @@ processes:
     health_check: {type: exec, command: [test, -e, up], period: 0.02}
   web: {command: [sh, -c, "echo $$MILLRACE_INSTANCE says hello; exec sleep 1000"], depends_on: [db], scale: 2}
   bad: {command: [sh, -c, "exit 3"], restart: never}
-  spare: {command: [sleep, "1000"], initial_state: stopped}
+  spare: {command: [sleep, "1000"], initial_state: stopped, max_scale: 3}
   once: {command: [sleep, "1000"], type: oneshot, initial_state: stopped}
 """
 
@@ -69,9 +71,9 @@ class Rig:
 @asynccontextmanager
 async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
     supervisor = Supervisor(SystemClock())
-    source = PlanFile(folder / "plan.yaml", {})
+    source = PlanApart(folder / "plan.yaml", {}, SystemClock())
     source.path.write_text(text)
-    plan = source.read()
+    plan = PlanFile(source.path, {}).read()
     nowhere = Descriptor(-1)
     logs = Logs(plan, clock=SystemClock(), targets={"stdout": nowhere, "stderr": nowhere}, heard=supervisor.printed)
     place = folder / "s.sock"

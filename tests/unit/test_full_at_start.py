@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs import data_folder
 from millrace.programs.exhausted import ExhaustedError
 from millrace.runtime.clock import SystemClock

@@ -1,10 +1,13 @@
 """The requests that people make: jobs, nodes, keys, profiles, health."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
+from millrace.wire.v1.audit import AuditPage, ChainView
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
+from millrace.wire.v1.masters import MasterList
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
 from millrace.wire.v1.work import NodeList, NodeView
 
@@ -91,6 +94,11 @@ def remove_node(ref: str) -> Call[bytes]:
     return Call(method="DELETE", path=f"/v1/nodes/{segment(ref)}", read=_body)
 
 
+def masters() -> Call[MasterList]:
+    """The masters of the farm, and who leads."""
+    return get("/v1/masters", MasterList)
+
+
 def create_key(request: KeyRequest) -> Call[KeyMade]:
     """Make an API key."""
     # Sent twice it would fail at its own name, and its secret would be lost with the first reply.
@@ -111,6 +119,20 @@ def rotate_key(ref: str, *, grace_s: float) -> Call[KeyMade]:
 def revoke_key(ref: str) -> Call[KeyView]:
     """End an API key."""
     return post(f"/v1/keys/{segment(ref)}/revoke", KeyView)
+
+
+def audit(
+    *, caller: str | None, path: str | None, since: datetime | None, cursor: str | None, limit: int
+) -> Call[AuditPage]:
+    """A page of the audit trail, newest first."""
+    moment = None if since is None else since.isoformat()
+    query = {"caller": caller, "path": path, "since": moment, "cursor": cursor, "limit": str(limit)}
+    return get("/v1/audit", AuditPage, query=query)
+
+
+def audit_chain(*, after: int, limit: int) -> Call[ChainView]:
+    """Blocks of the audit trail, as they are kept."""
+    return get("/v1/audit/chain", ChainView, query={"after": str(after), "limit": str(limit)})
 
 
 def profiles() -> Call[ProfileList]:

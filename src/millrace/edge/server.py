@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from inspect import isawaitable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,7 +17,18 @@ from msgspec import Struct
 
 from millrace.edge.access import Rules, check_place, identify, whose_share
 from millrace.edge.audit import Audit
-from millrace.edge.call import Answer, Call, ClientGoneError, Receive, Scope, Send, Stream, whole_body
+from millrace.edge.call import (
+    WHOLE,
+    Answer,
+    Call,
+    ClientGoneError,
+    Header,
+    Receive,
+    Scope,
+    Send,
+    Stream,
+    whole_body,
+)
 from millrace.edge.decode import decoder
 from millrace.edge.keys import Caller, forbidden, is_foreign, stranger
 from millrace.edge.known_keys import Mark, UnfamiliarError
@@ -35,6 +47,8 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = b"application/json"
 _SNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_OF_JSON = (_SNIFF, _NO_STORE, (b"content-type", _JSON))
+_OF_NOTHING = (_SNIFF, _NO_STORE)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -43,7 +57,6 @@ class Served(Struct, frozen=True, kw_only=True):
 
     request_id: str
     method: str
-    route: str
     path: str
     status: int
     seconds: float
@@ -64,6 +77,8 @@ class _Ready(Struct, Generic[C], frozen=True):
     limit: int
     quiet: bool
     watch: Callable[[C, Call[Any]], object] | None
+    made: Callable[[Any], object] | None
+    frequent: bool
 
 
 class Edge(Generic[C]):
@@ -109,7 +124,7 @@ class Edge(Generic[C]):
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        sender = _Sender(send, head=scope["method"] == "HEAD")
+        sender = _Sender(scope, send)
         headers = dict(scope["headers"])
         sender.request_id = headers.get(b"x-request-id", b"")
         if not _is_plain(sender.request_id):
@@ -117,24 +132,29 @@ class Edge(Generic[C]):
             sender.request_id = b"%s-%x" % (self._prefix, self._count)
         route: _Ready[C] | None = None
         call: Call[Any] | None = None
-        before: object = None
-        detail = ""
+        note = _Note(self._audit, scope, sender)
         try:
-            route, call = await self._known(scope, headers, receive, sender)
+            while route is None or call is None:
+                try:
+                    route, call = self._admit(scope, headers, receive, sender)
+                except UnfamiliarError as error:
+                    await self._learn(error)
             context = self._context if not call.tenant else self._of_tenant(call.tenant)
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
-            if self._audit is not None and route.watch is not None:
-                before = route.watch(context, call)
-            await sender.reply(route.status, await route.handler(context, call))
+            if self._audit is not None:
+                note.begin(route, context, call)
+                if route.watch is not None:
+                    await note.look_before(route.watch)
+            reply = await route.handler(context, call)
+            await note.write(_status_of(route, reply), reply=reply)
+            await sender.reply(route.status, reply)
         except ClientGoneError:
             sender.status = 499  # nginx's number for it; nobody reads the answer
+            await note.write(sender.status)
         except Exception as error:  # noqa: BLE001  the last line of defence: every fault becomes a problem or a log line
-            detail = error.detail if isinstance(error, RefusalError) else type(error).__name__
-            await self._refuse(error, sender, scope, headers, receive)
+            await self._refuse(error, note, headers, receive)
         seconds = time.perf_counter() - began
-        if self._audit is not None and self._audit.wants(scope["method"], sender.status):
-            self._write_down(self._audit, sender, scope, route, call=call, before=before, detail=detail)
         template = route.path if route is not None else _UNROUTED
         self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
         # A lack of space meets every call, and whoever finds it says so in the log.
@@ -145,45 +165,13 @@ class Edge(Generic[C]):
                 Served(
                     request_id=sender.request_id.decode("latin-1"),
                     method=scope["method"],
-                    route=template,
                     path=scope["path"],
                     status=sender.status,
-                    seconds=seconds,
+                    seconds=round(seconds, 6),
                     caller=call.caller if call is not None else "",
                     client=client[0] if client else "",
                 )
             )
-
-    def _write_down(
-        self,
-        audit: Audit,
-        sender: "_Sender",
-        scope: Scope,
-        route: _Ready[C] | None,
-        *,
-        call: Call[Any] | None,
-        before: object,
-        detail: str,
-    ) -> None:
-        """The entry of a request in the audit trail."""
-        after = None
-        if route is not None and route.watch is not None and call is not None and not detail:
-            after = route.watch(self._context, call)
-        client = scope.get("client")
-        audit.add(
-            request_id=sender.request_id.decode("latin-1"),
-            caller=sender.caller.key.name if sender.caller is not None else "",
-            role=sender.caller.key.role if sender.caller is not None else "",
-            client=str(client[0]) if client else "",
-            method=scope["method"],
-            route=sender.asked,
-            path=scope["path"],
-            status=sender.status,
-            request=call.body if call is not None else None,
-            before=before,
-            after=after,
-            detail=detail,
-        )
 
     def _of_tenant(self, tenant: str) -> C:
         """The context of a key that is bound to a tenant."""
@@ -191,18 +179,12 @@ class Edge(Generic[C]):
             raise AssertionError("this server has no tenants")
         return self._within(self._context, tenant)
 
-    async def _known(
-        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
-    ) -> tuple[_Ready[C], Call[Any]]:
-        """As `_admit`; a key that has not been asked for lately is looked up first."""
-        while True:
-            try:
-                return self._admit(scope, headers, receive, sender)
-            except UnfamiliarError as error:
-                keys = self._rules().keys
-                if keys is None:
-                    raise
-                await keys.learn(error)
+    async def _learn(self, error: UnfamiliarError) -> None:
+        """Look up a key that has not been asked for lately."""
+        keys = self._rules().keys
+        if keys is None:
+            raise error
+        await keys.learn(error)
 
     def _admit(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
@@ -218,7 +200,7 @@ class Edge(Generic[C]):
         if found is not None:
             route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
         if route is not None:
-            sender.asked = route.path
+            sender.asked, sender.access = route.path, route.access
         caller, grants = "nobody", frozenset[Access]()
         mark: Mark = ""
         tenant = ""
@@ -252,15 +234,20 @@ class Edge(Generic[C]):
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
         """Take the request from its caller's share, and let the reply tell what is left."""
-        if rules.rate is not None and self._limiter is not None:
-            share = self._limiter.spend(rules.rate, whose_share(scope, sender.caller))
-            sender.extra = rate_headers(rules.rate, share)
+        if rules.rates is None or self._limiter is None:
+            return
+        known = sender.caller is not None
+        found = rules.rates.of(sender.access, known=known, safe=scope["method"] in _SAFE_METHODS)
+        if found is not None:
+            name, rate = found
+            share = self._limiter.spend(rate, f"{name} {whose_share(scope, sender.caller)}")
+            sender.extra = rate_headers(name, rate, share)
             if share.wait_s:
+                self._limiter.count(name)
                 raise exhausted(share)
 
-    async def _refuse(
-        self, error: Exception, sender: "_Sender", scope: Scope, headers: dict[bytes, bytes], receive: Receive
-    ) -> None:
+    async def _refuse(self, error: Exception, note: "_Note", headers: dict[bytes, bytes], receive: Receive) -> None:
+        sender, scope = note.sender, note.scope
         refusal = error if isinstance(error, RefusalError) else self._explain(error)
         if refusal is None:
             log.error(
@@ -287,42 +274,113 @@ class Edge(Generic[C]):
                 media=PROBLEM_CONTENT_TYPE,
                 headers=tuple(refusal.headers.items()),
             )
+        await note.write(refusal.status, detail=str(refusal.detail))
         await sender.reply(refusal.status, answer)
+
+
+class _Note:
+    """The entry of one request in the audit trail, where there is one; written once, before its answer goes out."""
+
+    __slots__ = ("_audit", "_before", "_call", "_context", "_route", "scope", "sender")
+
+    def __init__(self, audit: Audit | None, scope: Scope, sender: "_Sender") -> None:
+        self._audit = audit
+        self.scope = scope
+        self.sender = sender
+        self._route: _Ready[Any] | None = None
+        self._context: Any = None
+        self._call: Call[Any] | None = None
+        self._before: object = None
+
+    def begin(self, route: _Ready[Any], context: Any, call: Call[Any]) -> None:
+        """The request is whole and may be answered."""
+        self._route, self._context, self._call = route, context, call
+
+    async def look_before(self, watch: Callable[[Any, Call[Any]], object]) -> None:
+        """See what it is going to change."""
+        self._before = await self._look(watch)
+
+    async def write(self, status: int, *, reply: object = None, detail: str = "") -> None:
+        """It was answered so, or refused because of `detail`; returns when that is kept."""
+        audit, self._audit = self._audit, None
+        scope, sender, route, call = self.scope, self.sender, self._route, self._call
+        if audit is None or not audit.wants(scope["method"], sender.access, status):
+            return
+        made = route.made(reply) if route is not None and route.made is not None and reply is not None else None
+        after = await self._look(route.watch) if route is not None and route.watch is not None and not detail else None
+        client = scope.get("client")
+        key = sender.caller.key if sender.caller is not None else None
+        kept = audit.add(
+            request_id=sender.request_id.decode("latin-1"),
+            caller=key.name if key is not None else "",
+            role=key.role if key is not None else "",
+            client=str(client[0]) if client else "",
+            method=scope["method"],
+            route=sender.asked,
+            path=scope["path"],
+            status=status,
+            request=call.body if call is not None and made is None else None,
+            before=self._before,
+            after=after,
+            detail=detail,
+            key=key.id if key is not None else "",
+            tenant=key.tenant if key is not None else "",
+            made=made,
+            frequent=route is not None and route.frequent,
+        )
+        if kept is not None:
+            await kept
+
+    async def _look(self, watch: Callable[[Any, Call[Any]], object]) -> object:
+        if self._call is None:
+            raise AssertionError("nothing to look at before the request is known")
+        seen = watch(self._context, self._call)
+        return await seen if isawaitable(seen) else seen
 
 
 class _Sender:
     """Writes one reply."""
 
-    __slots__ = ("_head", "_send", "asked", "caller", "extra", "request_id", "started", "status")
+    __slots__ = ("_scope", "_send", "access", "asked", "caller", "extra", "request_id", "started", "status")
 
-    def __init__(self, send: Send, *, head: bool) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
-        self._head = head
         self.request_id = b""
         self.asked = _UNROUTED
+        self.access: Access | None = None
         self.caller: Caller | None = None
-        self.extra: tuple[tuple[bytes, bytes], ...] = ()
+        self.extra: tuple[Header, ...] = ()
         self.started = False
         self.status = 500
 
-    async def reply(self, status: int, reply: object) -> None:
+    def reply(self, status: int, reply: object) -> Awaitable[None]:
         if isinstance(reply, Stream):
-            await self._stream(reply)
-            return
+            return self._stream(reply)
         if isinstance(reply, Answer):
-            headers = ((b"cache-control", reply.cache.encode()), *_encoded(reply.headers))
-            await self._whole(reply.status, reply.body, reply.media.encode(), headers)
-            return
-        await self._whole(status, b"" if reply is None else _encode(reply), _JSON, (_NO_STORE,))
+            shared: tuple[Header, ...] = (_SNIFF, (b"cache-control", reply.cache.encode()))
+            if reply.status != 204:
+                shared = (*shared, (b"content-type", reply.media.encode()))
+            return self._whole(reply.status, shared, _encoded(reply.headers), reply.body)
+        return self._whole(
+            status, _OF_JSON if status != 204 else _OF_NOTHING, (), b"" if reply is None else _encode(reply)
+        )
 
-    async def _whole(self, status: int, body: bytes, media: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        head = [(b"x-request-id", self.request_id), _SNIFF, *self.extra, *headers]
-        if status != 204:
-            head += ((b"content-type", media), (b"content-length", b"%d" % len(body)))
+    def _whole(
+        self, status: int, shared: tuple[Header, ...], headers: tuple[Header, ...], body: bytes
+    ) -> Awaitable[None]:
+        own = ((b"x-request-id", self.request_id), *self.extra, *headers)
         self.status = status
         self.started = True
+        if WHOLE in self._scope.get("extensions", ()):
+            return self._send({"type": WHOLE, "status": status, "shared": shared, "headers": own, "body": body})
+        return self._in_two(status, [*own, *shared], body)
+
+    async def _in_two(self, status: int, head: list[Header], body: bytes) -> None:
+        if status != 204:
+            head.append((b"content-length", b"%d" % len(body)))
         await self._send({"type": "http.response.start", "status": status, "headers": head})
-        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+        await self._send({"type": "http.response.body", "body": b"" if self._scope["method"] == "HEAD" else body})
 
     async def _stream(self, stream: Stream) -> None:
         head = [
@@ -340,7 +398,7 @@ class _Sender:
             self.status = stream.status
             self.started = True
             await self._send({"type": "http.response.start", "status": stream.status, "headers": head})
-            if not self._head:
+            if self._scope["method"] != "HEAD":
                 async for piece in pieces:
                     await self._send({"type": "http.response.body", "body": piece, "more_body": True})
             await self._send({"type": "http.response.body", "body": b""})
@@ -350,11 +408,15 @@ class _Sender:
                 await close()
 
 
+def _status_of(route: _Ready[Any], reply: object) -> int:
+    return reply.status if isinstance(reply, Answer | Stream) else route.status
+
+
 def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
         route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
-        route.watch,
+        route.watch, route.made, route.frequent,
     )  # fmt: skip
 
 
@@ -373,7 +435,7 @@ async def _decoded(route: _Ready[C], receive: Receive, headers: dict[bytes, byte
     return route.decode(body) if route.decode is not None else None
 
 
-def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[Header, ...]:
     return tuple((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers)
 
 

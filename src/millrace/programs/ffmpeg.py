@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.process.capture import capture

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
 from millrace.domain.keys import ApiKey
+from millrace.domain.masters import Attendance, MasterSeen
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import (
@@ -29,6 +31,8 @@ from millrace.domain.sla import Classification
 from millrace.domain.states import State
 
 Row = Sequence[Any]
+MASTERS_KEPT_TTLS = 1000
+"""For so many terms a master that went without a word stays in the table."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -241,6 +245,34 @@ def api_key(row: Row) -> ApiKey:
         used_at=_maybe(row[7]),
         revoked_at=_maybe(row[8]),
         old_until=_maybe(row[9]),
+    )
+
+
+def head(row: Row | None) -> Head:
+    """Where the audit trail ends. What a database gives further is left out."""
+    if row is None:
+        raise ValueError("cannot read the audit trail: its head is gone")
+    return Head(number=row[0], seal=bytes(row[1]), oldest=row[2])
+
+
+def block(row: Row) -> Block:
+    """One block of the audit trail."""
+    return Block(
+        number=row[0], at_ms=row[1], id=bytes(row[2]), body=bytes(row[3]), before=bytes(row[4]), seal=bytes(row[5])
+    )
+
+
+def attendance(leader: Row | None, found: Sequence[Row]) -> Attendance:
+    """Who leads, and the masters that are there."""
+    return Attendance(
+        leader=leader[1] if leader is not None else "",
+        epoch=leader[0] if leader is not None else 0,
+        masters=[
+            MasterSeen(
+                id=row[0], name=row[1], version=row[2], started_at=to_datetime(row[3]), seen_at=to_datetime(row[4])
+            )
+            for row in found
+        ],
     )
 
 

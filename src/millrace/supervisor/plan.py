@@ -67,13 +67,18 @@ class Shutdown(Struct, frozen=True, kw_only=True):
     to: Recipient = Recipient.ALL
 
 
+MAX_SCALE = 1000
+"""Instances that one process may have at most."""
+
+
 class ProcessPlan(Struct, frozen=True, kw_only=True):
-    """One process, `scale` times. Instance i of `web` is called `web-i`, from 0."""
+    """One process, `scale` times; never more than `max_scale`. Instance i of `web` is called `web-i`, from 0."""
 
     name: str
     command: tuple[str, ...]
     kind: Kind = Kind.SERVICE
     scale: int = 1
+    max_scale: int = MAX_SCALE
     autostart: bool = True
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)

@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from millrace.cli.failure import CommandError
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import Finding, PlanError, plan_from, reading
+from millrace.supervisor.plan_document import plan_from, reading
 from millrace.supervisor.plans.advice import advise
+from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.weight import Weight
 
 

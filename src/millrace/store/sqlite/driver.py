@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import apsw
 
+from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
     Attempt,
@@ -33,9 +35,11 @@ from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
+from millrace.store.sqlite import audit as audit_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
+from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
@@ -134,10 +138,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
+    def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
-        return await self._writer.submit(unit, gather_s=gather_s, weight=weight)
+        return self._writer.submit(unit, gather_s=gather_s, weight=weight)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
         if self._readers is None:
@@ -295,3 +299,33 @@ class SqliteStore:
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
+
+    # The audit trail ------------------------------------------------------------------------------------------------
+
+    async def add_audit(self, block_id: bytes, body: bytes) -> None:
+        await self._write(lambda session: audit_units.add_audit(session, block_id, body))
+
+    async def audit_head(self) -> Head:
+        return await self._read(audit_units.audit_head)
+
+    async def audit_after(self, number: int, *, limit: int) -> Sequence[Block]:
+        return await self._read(lambda session: audit_units.audit_after(session, number, limit))
+
+    async def audit_before(self, number: int, *, limit: int) -> Sequence[Block]:
+        return await self._read(lambda session: audit_units.audit_before(session, number, limit))
+
+    async def forget_audit(self, *, before: datetime, limit: int) -> None:
+        before_ms = rows.to_ms(before)
+        await self._write(lambda session: audit_units.forget_audit(session, before_ms, limit), weight=limit)
+
+    # Masters --------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        ttl_ms = round(ttl_s * 1000)
+        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def leave(self, master_id: str) -> None:
+        await self._write(lambda session: master_units.leave(session, master_id))

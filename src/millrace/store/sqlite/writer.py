@@ -68,8 +68,8 @@ class Writer:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
-    async def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
-        """Run a unit in the next batch; returns when it is on the disk.
+    def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
+        """Run a unit in the next batch; what is returned is done when it is on the disk.
 
         A unit that nobody is in a hurry for may wait `gather_s` seconds for others to share its commit. `weight` is how
         many rows' worth of work it is; one heavier than a batch runs on the thread.
@@ -84,7 +84,7 @@ class Writer:
                 self._loop.call_later(gather_s, self._end_gathering)
         else:
             self._start_soon()
-        return await future
+        return future
 
     async def stop(self) -> None:
         """Write what waits, then end the thread and close the connection."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import Finding, PlanError, plan_from
+from millrace.supervisor.plan_document import plan_from
+from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.sources import gather
 
 
@@ -27,10 +28,10 @@ class PlanFile:
     def files(self) -> list[Path]:
         """Every file that the plan is made of now, and every folder in which one more would count."""
         try:
-            sources = gather(self._text(), self._environ, self.path.parent)
+            found = gather(self._text(), self._environ, self.path.parent)
         except PlanError:
             return [self.path]
-        return [self.path, *sources.files, *sources.folders]
+        return [self.path, *found.files, *found.folders]
 
     def _text(self) -> str:
         try:

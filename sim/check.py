@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.api.places import KEPT
 from millrace.blobs.values import PRIVATE
+from millrace.domain.masters import TERM_S
 from millrace.worker.deliver import MANIFEST
 from sim.engine import OUTPUT, STEPS
 
@@ -202,7 +203,7 @@ def _recovery(world: "World") -> None:
     """A node that fell silent is called lost within a second of its lease's end, if masters and database are well."""
     ttl_s = world.plan.rules.ttl_s
     disturbing = [
-        (fault.at_s, fault.at_s + fault.lasts_s + ttl_s + 2.0)
+        (fault.at_s, fault.at_s + fault.lasts_s + ttl_s + TERM_S + 2.0)
         for fault in world.plan.faults
         if fault.target.startswith("master") or fault.target == "database" or fault.kind in ("storm", "power")
     ]

@@ -13,12 +13,15 @@ from millrace.client import people
 from millrace.client.calls import Call
 from millrace.client.errors import ClientError, RefusedError
 from millrace.client.http import Terms
+from millrace.domain.masters import Presence
 from millrace.domain.states import FINAL
 from millrace.edge.keys import Key, Keys
 from millrace.process.sandbox import Demand
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.follow import follow
+from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.store.store import StoreError
 from millrace.wire.v1.jobs import JobRequest
@@ -72,8 +75,17 @@ class Master:
         offers = Offers(store)
         await store.start()
         keys = Keys([Key(secret=KEY, name="person")], now_s=lambda: self.host.clock.now().timestamp())
-        duties = Duties(farm, offers, complain=self._complain, forget=_forget)
-        self.app = build_app(farm, offers, world.blobs, keys, served=lambda _: None)
+        leadership = Leadership(
+            store,
+            self.host.clock,
+            Presence(id=f"{self.name}.{self.lives}", name=self.name, version="sim"),
+            alone=world.plan.embedded,
+            complain=lambda error: self._complain("attend", error),
+        )
+        duties = Duties(farm, offers, complain=self._complain, forget=_forget, leads=lambda: leadership.leads)
+        journal = Journal(store, clock=self.host.clock, chance=chance)
+        self.app = build_app(farm, offers, world.blobs, keys, served=lambda _: None, journal=journal)
+        await leadership.start()
         await duties.start()
         world.network.doors[self.url] = world.door(process, self.app)
         world.history.add("ready", self.name)

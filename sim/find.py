@@ -20,21 +20,24 @@ def finds(bug: Bug, seed: int) -> str:
     return broken if broken in bug.breaks else ""
 
 
-def find(names: Iterable[str], first: int = 0) -> bool:
-    """Whether each is found; what is known to be found is not looked for again."""
+def seed_for(bug: Bug) -> int | None:
+    """A seed that finds the bug: the one that is kept, else the first below `WITHIN`; None where there is none.
+
+    A change of the product may shift what a seed leads to, so the kept one may miss.
+    """
+    kept = found_by().get(bug.name, 0)
+    return next((seed for seed in (kept, *range(WITHIN)) if finds(bug, seed)), None)
+
+
+def find(names: Iterable[str]) -> bool:
+    """Whether each is found; the seeds that find them are kept."""
     well = True
     for name in names:
-        known = found_by().get(name)
-        if known is not None and finds(ALL[name], known):
-            print(f"{name}: still found by seed {known}", flush=True)
-            continue
-        for seed in range(first, WITHIN):
-            if broken := finds(ALL[name], seed):
-                print(f"{name}: found by seed {seed} ({broken})", flush=True)
-                seeds = {**found_by(), name: seed}
-                FOUND_BY.write_text(json.dumps({one: seeds[one] for one in ALL if one in seeds}, indent=1) + "\n")
-                break
-        else:
-            print(f"{name}: NOT found by any seed below {WITHIN}", flush=True)
+        seed = seed_for(ALL[name])
+        print(f"{name}: found by seed {seed}" if seed is not None else f"{name}: NOT found below {WITHIN}", flush=True)
+        if seed is None:
             well = False
+        else:
+            seeds = {**found_by(), name: seed}
+            FOUND_BY.write_text(json.dumps({one: seeds[one] for one in ALL if one in seeds}, indent=1) + "\n")
     return well

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sim.bugs import ALL, WITHIN, Bug, found_by, planted
+from sim.find import seed_for
 from sim.plan import draw
 from sim.shrink import shrunk
 from sim.world import simulate
@@ -47,11 +48,9 @@ def test_a_seed_replays_bit_for_bit() -> None:
 
 @pytest.mark.parametrize("bug", ALL.values(), ids=ALL)
 def test_every_planted_bug_is_found(bug: Bug) -> None:
-    seed = found_by()[bug.name]
-    with planted(bug):
-        verdict = simulate(draw(seed))
-    assert verdict.violations, f"{bug.name} is not found by seed {seed} any more; run python -m sim --find"
-    assert verdict.violations[0].invariant in bug.breaks, verdict.violations
+    # At once by the seed that is kept; where a change of the product has shifted what that leads to, by a longer search, which
+    # `python -m sim --find` spares the next run.
+    assert seed_for(bug) is not None, f"{bug.name} is found by no seed below {WITHIN}"
 
 
 def test_there_are_enough_planted_bugs() -> None:

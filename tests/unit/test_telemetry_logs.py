@@ -85,6 +85,18 @@ def test_an_exception_is_a_trace_in_json_and_a_sentence_in_text(stream):
     assert 'error="OSError: refused: password=***"' in stream.getvalue()
 
 
+def test_json_is_spelled_in_one_way_whatever_is_in_it(stream):
+    configure(form="json", stream=stream)
+    log.info("room.plain", note="nothing", number=1)
+    log.info("room.secret", note=f"password={SECRET}")  # looked at value by value
+    log.info("room.odd", odd={("a", 1): 1})  # which JSON has no words for
+    log.error("room.failed", exc=OSError("refused"))
+    logging.getLogger("library").warning("odd")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    assert [line for line in lines if line != json.dumps(json.loads(line), separators=(",", ":"))] == []
+
+
 def test_libraries_come_out_in_the_same_form_and_redacted(stream):
     configure(form="json", stream=stream)
     logging.getLogger("httpcore").warning("GET %s", f"http://u:{SECRET}@h/x?token={SECRET}&a=1")

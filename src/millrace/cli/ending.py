@@ -1,5 +1,6 @@
 """How every command ends: the one place where errors become sentences and exit codes."""
 
+import atexit
 import errno
 import os
 import sys
@@ -27,7 +28,17 @@ def end_with(work: Callable[[], object]) -> NoReturn:
     except Exception as error:  # noqa: BLE001  what the rooms raise for users is sorted out in one place
         code = _tell(error)
     _drop_unwritten()
-    sys.exit(code if isinstance(code, int) else 0)
+    _end(code if isinstance(code, int) else 0)
+
+
+def _end(code: int) -> NoReturn:
+    """End the program. Everything is closed by then, so taking the interpreter apart object by object, 16 ms, is left to the kernel."""
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:  # of a command that left something running
+        sys.exit(code)
+    atexit._run_exitfuncs()  # noqa: SLF001  the module offers no other way
+    _drop_unwritten()
+    os._exit(code)
 
 
 def leave(code: int) -> NoReturn:

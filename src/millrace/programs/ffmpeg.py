@@ -83,6 +83,12 @@ async def check_sandbox(wanted: str, given: Path | None, *, clock: Clock | None 
         raise SettingError(str(error)) from error
 
 
+async def checked(given: Path | None, sandbox: str) -> None:
+    """Both checks. Raises SettingError as they do."""
+    await check(given)
+    await check_sandbox(sandbox, given)
+
+
 def source(program: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:
     """FFmpeg with the encoders to try."""
     return EngineSource(

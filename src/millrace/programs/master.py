@@ -101,8 +101,13 @@ class MasterProgram(Service):
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
-        if self._listening is not None:
-            self._parts.callback(self._listening.close)  # also where nothing comes of it
+        opened = self._listening
+        if opened is None and not (settings.data / DATABASE).exists():
+            # A master that runs on this database is worth more words than its port. Where there is no database yet, a taken
+            # port leaves none behind.
+            opened = listen(settings.host, settings.port)
+        if opened is not None:
+            self._parts.callback(opened.close)  # also where nothing comes of it
         data_folder.make(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
@@ -136,7 +141,7 @@ class MasterProgram(Service):
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
-        listening = self._listening or listen(settings.host, settings.port)
+        listening = opened or listen(settings.host, settings.port)
         tls = settings.tls_certificate is not None
         self.url = url_of(listening, tls=tls)
         server = HttpServer(

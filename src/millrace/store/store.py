@@ -298,6 +298,9 @@ class Store(Protocol):
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         """End a key for good, all its secrets; it may have ended already. None where there is none of this id."""
 
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        """Forget keys that were revoked, or have expired, before a moment; returns how many."""
+
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         """These keys were used just now."""
 

@@ -287,7 +287,7 @@ def _moment(at_ms: int) -> str:
 
 @cache
 def _encoder() -> "json.JSONEncoder":
-    return json.JSONEncoder(ensure_ascii=False, default=str)
+    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class _Text(_Form):

@@ -277,6 +277,9 @@ class PostgresStore:
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self._write(lambda session: key_units.revoke_key(session, key_id))
 
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        return await self._write(lambda session: key_units.delete_ended_keys(session, rows.to_ms(before), limit))
+
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
 

@@ -297,6 +297,10 @@ class SqliteStore:
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self._write(lambda session: key_units.revoke_key(session, key_id))
 
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        before_ms = rows.to_ms(before)
+        return await self._write(lambda session: key_units.delete_ended_keys(session, before_ms, limit), weight=limit)
+
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
 

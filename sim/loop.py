@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 LEAST_S = 1e-6
 """The shortest wait: with less, rounding could make a timer ring before its time has come, for ever."""
-WAITING = frozenset({"_publish", "place", "stop"})
+WAITING = frozenset({"_publish", "place", "settle", "stop"})
 """Names of blocking functions that wait on the way, for an fsync or a thread: a process may die in the middle of them."""
 _MOST_STEPS = 200_000
 """Steps at one moment, after which the simulation is held to hang."""

@@ -100,7 +100,13 @@ class Process:
 
     def begin(self, work: Coroutine[Any, Any, T], name: str | None = None) -> "asyncio.Task[T]":
         """Run something as this process."""
-        return self.world.loop.create_task(work, name=name, context=self.context.copy())
+        task = self.world.loop.create_task(work, name=name, context=self.context.copy())
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.world.fail("I0", f"{self.name} ended with {type(error).__name__}: {error}")
 
     def later(self, seconds: float, call: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Take a step of this process after so many true seconds."""

@@ -18,29 +18,6 @@ from millrace.worker.worker import Worker
 from sim.bugs.bug import Bug, Patches
 
 
-class _WallClock:
-    """A clock that measures lengths with the wall clock."""
-
-    def __init__(self, clock: Any) -> None:
-        self._clock = clock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._clock, name)
-
-    def monotonic(self) -> float:
-        return float(self._clock.now().timestamp())
-
-
-def _wall_clock() -> Patches:
-    init = Worker.__init__
-
-    def with_wall(self: Any, terms: Any, *, client: Any, heart: Any, clock: Any, draw: Any) -> None:
-        wall: Any = _WallClock(clock)
-        init(self, terms, client=client, heart=heart, clock=wall, draw=draw)
-
-    return [(Worker, "__init__", with_wall)]
-
-
 def _no_guard() -> Patches:
     return [(Worker, "_heard_expiry", lambda _: None), (Heartbeat, "holds", lambda _: True)]
 
@@ -122,13 +99,11 @@ def _late() -> Patches:
 
 
 BUGS = (
-    Bug(name="lease-by-wall-clock", breaks=("I10", "I3", "I1"), plant=_wall_clock),
     Bug(name="lease-not-guarded", breaks=("I10", "I3"), plant=_no_guard),
     Bug(name="lease-ended-late", breaks=("I10",), plant=_late),
     Bug(name="409-ignored", breaks=("I3", "I10", "I1"), plant=_ignores_409),
     Bug(name="409-on-start-ignored", breaks=("I3",), plant=_begins_all_the_same),
     Bug(name="published-before-lease-check", breaks=("I13",), plant=_unchecked),
-    Bug(name="published-without-fence", breaks=("I13",), plant=_no_fence),
     Bug(name="rename-before-fsync", breaks=("I12", "I13"), plant=lambda: [(millrace.blobs.publish, "_sync_tree", lambda _: None)]),
     Bug(name="blob-rename-before-fsync", breaks=("I13", "I12"), plant=lambda: [(millrace.blobs.local, "os", _Unsynced())]),
     Bug(name="published-file-by-file", breaks=("I12", "I13"), plant=_halves),

@@ -1,4 +1,4 @@
-"""The same random steps into SQLite and PostgreSQL give the same answers."""
+"""The same random steps into SQLite, PostgreSQL and a model of the protocol give the same answers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from msgspec import Struct
 from msgspec.structs import fields
+from protocol_model import Protocol
 from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 
 from millrace.domain.failures import Failure, FailureClass
@@ -58,6 +59,7 @@ class Twins:
     def begin(self) -> None:
         self.runs += 1
         self.clock = VirtualClock()
+        self.model = Protocol()
         self.sqlite = open_store(self.folder / f"{self.runs}.db", clock=self.clock)
         self.runner.run(self.sqlite.start())
         self.runner.run(self._execute(f"TRUNCATE {_TABLES} RESTART IDENTITY"))
@@ -74,11 +76,12 @@ class Twins:
         await connection.close()
 
     def both(self, verb: str, *args: Any, **options: Any) -> Any:
-        """Ask both; the answers are equal. Time passes by a moment, so that ranks differ."""
+        """Ask both; the answers are equal, and those of the model. Time passes by a moment, so that ranks differ."""
         self.clock.step_wall(0.001)
         stores = (self.sqlite, self.postgres)
         answers = [self.runner.run(getattr(store, verb)(*args, **options)) for store in stores]
         assert plain(answers[0]) == plain(answers[1]), verb
+        self.model.check(verb, args, options, answers[0])
         return answers[0]
 
 

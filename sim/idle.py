@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sim.farm import WorkerHost
+    from sim.watch import Known
     from sim.world import World
 
 PATIENCE_S = 5.0
@@ -42,15 +44,19 @@ class Idle:
         for task in watch.tasks.values():
             if task.state != "queued" or now_s - task.since_s < PATIENCE_S:
                 continue
-            needs = watch.needs_gpu(task)
             for worker in world.farm.workers:
-                fits = not needs or bool(worker.labels)
                 # Ready for long: one that was told to take work again hears of it with its next heartbeat.
-                if fits and worker.name in free and now_s - self._free_since[worker.name] > 4 * PATIENCE_S:
+                ready = worker.name in free and now_s - self._free_since[worker.name] > 4 * PATIENCE_S
+                if ready and self._may_run(worker, task):
                     self.findings.append(
                         f"{task.id} was queued for {now_s - task.since_s:.1f} s while {worker.name} had a free slot"
                     )
                     return
+
+    def _may_run(self, worker: "WorkerHost", task: "Known") -> bool:
+        watch = self._world.watch
+        fits = not watch.needs_gpu(task) or bool(worker.labels)
+        return fits and not watch.avoids(task, worker.node or "nobody", beyond_s=PATIENCE_S)
 
     def _calm(self, now_s: float) -> bool:
         return all(

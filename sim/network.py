@@ -307,7 +307,7 @@ class _Serving:
 
 
 def _headers(terms: Terms, call: Call[Any], length: int) -> list[tuple[bytes, bytes]]:
-    found = {**http.headers(terms), **call.headers, "content-length": str(length)}
+    found = {**http.headers(terms), **http.request_headers(call, length)}
     return [(name.lower().encode(), value.encode()) for name, value in found.items()]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from millrace.domain.elsewhere import AVOID_S
 from millrace.domain.records import ACCEPTED
 from millrace.domain.states import FINAL, HELD, TRANSITIONS, State
 from sim.idle import Idle
@@ -23,6 +24,7 @@ _ROW = """
 SELECT t.state, t.attempt, t.spent, t.losses, t.node_id, t.node_epoch, j.state, t.max_retries
 FROM tasks t JOIN jobs j ON j.number = t.job WHERE t.job = ? AND t.position = ?
 """
+_AVOID = "SELECT avoid, queued_at FROM tasks WHERE job = ? AND position = ?"
 _NODES = "SELECT id, epoch, state, lease_until, boot_id, slots, name, seen_at FROM nodes ORDER BY id"
 _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
@@ -266,9 +268,15 @@ class Watch:
             self.fail("I25", f"{task.id} was given to a node that is {node and node.state}")
         for other in self.tasks.values():
             earlier = (other.rank, other.job) < (task.rank, task.job)
-            if earlier and other.state is State.QUEUED and other.class_id == task.class_id:
+            waits = other.state is State.QUEUED and other.class_id == task.class_id
+            if earlier and waits and not self.avoids(other, task.node or ""):
                 self.fail("I22", f"{task.id} was claimed before {other.id}, which comes first")
         self._engines_are_dead(task)
+
+    def avoids(self, task: Known, node: str, *, beyond_s: float = 0.0) -> bool:
+        """Whether a queued task had better go to another node than this one, which it has failed on, for a while."""
+        ((avoid, queued_ms),) = self.world.database.read(_AVOID, task.job, int(task.id.rpartition(".")[2]))
+        return node in (avoid or "") and queued_ms > self.world.database.time_ms() - (AVOID_S + beyond_s) * 1000
 
     def _engines_are_dead(self, task: Known) -> None:
         """When a lease is over, so is what ran under it; unless its machine stood still, and could not know."""

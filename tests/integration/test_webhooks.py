@@ -14,7 +14,7 @@ from api_serving import Rig, on_master, serving, time_passed
 from msgspec.structs import force_setattr
 from receiver import CLOSE, ENDLESS, HANG, OK, Receiver, answer, receiving
 
-from millrace.domain.webhooks import MAX_ATTEMPTS, Answer, signature
+from millrace.domain.webhooks import BACKOFF_CAP_S, MAX_ATTEMPTS, Answer, signature
 from millrace.outbound.addresses import network
 from millrace.outbound.guard import Guard
 from millrace.outbound.post import Sender
@@ -80,11 +80,11 @@ async def _until(rig: Rig, webhook: str, *states: str) -> Any:
 
 
 async def _tried(rig: Rig, webhook: str, attempts: int) -> Any:
-    """The only message of the log once so many attempts of it have come to something."""
+    """The only message of the log once so many attempts of it, or on a slow machine more, have come to something."""
     async with asyncio.timeout(60):
         while True:
             found = await _log(rig, webhook)
-            if found and found[0]["attempts"] == attempts and found[0]["result"]:
+            if found and found[0]["attempts"] >= attempts and found[0]["result"]:
                 return found[0]
             await asyncio.sleep(0)
 
@@ -159,17 +159,19 @@ async def test_a_job_is_not_deleted_before_its_end_was_told(rig: Rig, receiver: 
 async def test_what_is_no_success_is_tried_again_with_the_same_message(
     rig: Rig, receiver: Receiver, said: bytes, result: str
 ) -> None:
-    receiver.answers = lambda _: said if len(receiver.got) == 1 else OK
+    mended = asyncio.Event()
+    receiver.answers = lambda _: OK if mended.is_set() else said
     made = await _add(rig, receiver.url, "job.canceled")
     async with delivering(rig, total_s=4 if said == HANG else 60):
         await _canceled(rig)
         entry = await _tried(rig, made["webhook"]["id"], 1)
         assert (entry["state"], entry["result"]) == ("pending", result)
         assert entry["due"] is not None
-        _later(rig, 10)
+        mended.set()
+        _later(rig, BACKOFF_CAP_S)
         (entry,) = await _until(rig, made["webhook"]["id"], "delivered")
-    assert (entry["attempts"], entry["result"]) == (2, "answered 200")
-    first, second = receiver.got
+    assert (entry["attempts"] >= 2, entry["result"]) == (True, "answered 200")
+    first, second = receiver.got[0], receiver.got[-1]
     assert first.content == second.content
     assert first.headers["webhook-id"] == second.headers["webhook-id"] == entry["id"]
 

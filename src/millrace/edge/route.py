@@ -63,6 +63,8 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
         statuses: what the route refuses with, beside those that every route may give.
         quiet: a success is too frequent to be worth a line in the access log, and so is a lack of space.
         watch: what the route changes, as a JSON value; asked before and after it for the audit trail. It must not raise.
+        audited: what of a body may stand in the audit trail, where not all of it may; it must not raise.
+        also: other statuses of success, with the same reply.
         alias: a path of the predecessor; answered, but not advertised.
     """
 
@@ -81,5 +83,7 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
     limit: int = JSON_LIMIT
     quiet: bool = False
     watch: Callable[[C, Call[Any]], object] | None = None
+    audited: Callable[[Any], object] | None = None
+    also: tuple[int, ...] = ()
     alias: bool = False
     tag: str = ""

@@ -64,6 +64,7 @@ class _Ready(Struct, Generic[C], frozen=True):
     limit: int
     quiet: bool
     watch: Callable[[C, Call[Any]], object] | None
+    audited: Callable[[Any], object] | None
 
 
 class Edge(Generic[C]):
@@ -169,6 +170,9 @@ class Edge(Generic[C]):
         after = None
         if route is not None and route.watch is not None and call is not None and not detail:
             after = route.watch(self._context, call)
+        request = call.body if call is not None else None
+        if request is not None and route is not None and route.audited is not None:
+            request = route.audited(request)
         client = scope.get("client")
         audit.add(
             request_id=sender.request_id.decode("latin-1"),
@@ -179,7 +183,7 @@ class Edge(Generic[C]):
             route=sender.asked,
             path=scope["path"],
             status=sender.status,
-            request=call.body if call is not None else None,
+            request=request,
             before=before,
             after=after,
             detail=detail,
@@ -354,7 +358,7 @@ def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
         route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
-        route.watch,
+        route.watch, route.audited,
     )  # fmt: skip
 
 

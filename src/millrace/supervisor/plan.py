@@ -7,7 +7,7 @@ from signal import Signals
 
 from msgspec import Struct, field
 
-from millrace.supervisor.change.values import Autoscale, Reloading, Rolling
+from millrace.supervisor.change.values import Autoscale, Changing, Reloading, Rolling
 from millrace.supervisor.execution import Execution
 from millrace.supervisor.health.values import HealthCheck
 from millrace.supervisor.hooks import Hooks
@@ -104,3 +104,4 @@ class Plan(Struct, frozen=True, kw_only=True):
     hooks: Hooks = field(default_factory=dict)
     readiness: Readiness | None = None
     reloading: Reloading = field(default_factory=Reloading)
+    changes: Changing = Changing.OWNER

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain.document import kind_of
-from millrace.supervisor.change.document import autoscale_of, reloading_of, rolling_of
+from millrace.supervisor.change.document import autoscale_of, changing_of, reloading_of, rolling_of
 from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
 from millrace.supervisor.health.document import health_check_of
@@ -99,7 +99,11 @@ def plan_from(text: str, environ: Mapping[str, str], folder: Path | None = None)
 
 def reading(text: str, environ: Mapping[str, str], folder: Path | None = None) -> Reading:
     """As :func:`plan_from`, with the places of its values."""
-    sources = gather(text, environ, folder)
+    return judged(gather(text, environ, folder), environ)
+
+
+def judged(sources: Sources, environ: Mapping[str, str]) -> Reading:
+    """The plan that sources make, with the overrides of `environ`, which are put into them. Raises as :func:`plan_from`."""
     findings = sources.findings
     plan = None
     if isinstance(sources.document, Mapping):
@@ -132,6 +136,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     log_format = LogForm(settings.word("log_format", LogForm, LogForm.TEXT))
     readiness = readiness_of(settings)
     reloading = reloading_of(settings)
+    changes = changing_of(settings)
     settings.done()
     hooks = hooks_of(root, _env)
     processes = {}
@@ -160,6 +165,7 @@ def _plan(document: object, findings: Findings) -> Plan:
         hooks=hooks,
         readiness=readiness,
         reloading=reloading,
+        changes=changes,
     )
 
 

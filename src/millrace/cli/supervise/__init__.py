@@ -38,7 +38,8 @@ def _supervise(
     from millrace.supervisor.plans.file import PlanFile  # noqa: PLC0415
     from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
-    plan = read_plan(config, os.environ)
+    source = PlanFile(config, os.environ)
+    plan = read_plan(config, source)
     host, port = listen or ("", 0)
     key = os.environ.get("MILLRACE_SUPERVISE_KEY", "")
     control = ControlSettings(
@@ -47,7 +48,6 @@ def _supervise(
     )  # fmt: skip
     configure_logs(secrets=[key])
     collect_garbage()
-    source = PlanFile(config, os.environ)
     inherited = without_overrides(os.environ)
     sys.exit(asyncio.run(supervise(plan, environ=inherited, cwd=Path.cwd(), control=control, source=source)))
 

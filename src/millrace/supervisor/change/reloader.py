@@ -5,10 +5,12 @@ from typing import Protocol
 
 from millrace.runtime.clock import Clock
 from millrace.supervisor.change.difference import Difference, difference
+from millrace.supervisor.change.reloads import Outcome, Reload
 from millrace.supervisor.change.watching import watch
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.plan_document import PlanError
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.plans.layers import Layers
 from millrace.supervisor.state import Event, Replanned
 from millrace.telemetry.logs import logger
 
@@ -27,41 +29,103 @@ class Planned(Protocol):
 
 
 class Reloader:
-    """Reads a plan's file again. A plan that cannot work changes nothing."""
+    """Lets another plan take the place of the one that is kept: from its file, or changed here. One that cannot work changes nothing."""
 
     def __init__(self, source: PlanFile, keeper: Planned, clock: Clock) -> None:
-        """Call `follow` once the keeper runs, and whenever it keeps another plan; at the end, `close`."""
+        """Call `follow` once the keeper runs, and whenever it keeps another plan; `told` of what becomes of changes; at the end, `close`."""
         self._source = source
         self._keeper = keeper
         self._clock = clock
         self._count = 0
+        self._layers = self._settled = source.layers
+        self._asked: dict[int, Layers] = {}  # what each change that is not known to be up is made of
+        self.version = 1
+        """Grows with every other plan, so that who changes one can say which one was meant."""
         self._watching: asyncio.Task[None] | None = None
         self._debounce_s = 0.0
 
-    def preview(self) -> Difference:
-        """What a reload would do now.
+    @property
+    def layers(self) -> Layers:
+        """What the plan in force is made of."""
+        return self._layers
 
-        Raises:
-            PlanError: the plan cannot work.
-        """
-        return difference(self._keeper.plan, self._source.read())
+    @property
+    def source(self) -> PlanFile:
+        """Where the plan comes from."""
+        return self._source
 
-    def reload(self, by: str) -> int:
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is not known yet what becomes of the last change."""
+        return self._count in self._asked
+
+    def preview(self, *, discard: bool = False) -> Difference:
+        """What a reload would do now. Raises as `reload`."""
+        return self.compare(self._read(discard=discard))
+
+    def compare(self, layers: Layers) -> Difference:
+        """What these would change."""
+        return difference(self._keeper.plan, layers.plan)
+
+    def reload(self, by: str, *, discard: bool = False) -> int:
         """Have the plan of the file kept from now on; the number of this change. `by` says for the log who asked.
+
+        What was changed here and not saved stays on top of it, unless `discard` drops that.
 
         Raises:
             PlanError: the plan cannot work; nothing was changed.
         """
         try:
-            plan = self._source.read()
+            layers = self._read(discard=discard)
         except PlanError as error:
             faults = [str(finding) for finding in error.findings]
             log.warning("supervisor.reload_refused", by=by, plan=str(self._source.path), faults=faults)
             raise
+        if layers.unsaved:
+            log.warning(
+                "supervisor.unsaved_kept", processes=sorted(layers.unsaved),
+                hint="`millrace ctl save` keeps them for good, `millrace ctl reload --discard` drops them",
+            )  # fmt: skip
+        return self.change(by, layers)
+
+    def change(self, by: str, layers: Layers) -> int:
+        """Have the plan of these kept from now on; the number of this change."""
         self._count += 1
         log.info("supervisor.reload_asked", by=by, reload=self._count, plan=str(self._source.path))
-        self._keeper.post(Replanned(plan, self._count))
+        if not self.compare(layers).nothing:
+            self.version += 1
+        self._layers = self._asked[self._count] = layers
+        self._keeper.post(Replanned(layers.plan, self._count))
         return self._count
+
+    def told(self, reload: Reload) -> None:
+        """What has become of a change: one that was taken back takes its layers along."""
+        if reload.outcome in (Outcome.APPLIED, Outcome.FAILED) and reload.number in self._asked:
+            self._settled = self._asked[reload.number]
+        elif reload.outcome is Outcome.ROLLED_BACK and reload.number == self._count:
+            self._layers = self._settled
+            self.version += 1
+        if reload.outcome is not Outcome.PENDING:
+            self._asked.pop(reload.number, None)
+
+    def save(self) -> list[str]:
+        """Save what was changed here beside the plan; the names of all processes that are saved there now.
+
+        Raises:
+            PlanError: with what the files say now, the plan could not work at the next start.
+            OSError: the file cannot be written.
+            ValueError: it is too much.
+        """
+        there = self._layers.to_save(self._source.saved())
+        self._layers.with_files(self._source.sources(), there)
+        self._source.save(there)
+        self._layers = self._layers.all_saved()
+        if not self.is_pending:
+            self._settled = self._layers
+        return sorted(there)
+
+    def _read(self, *, discard: bool) -> Layers:
+        return self._layers.with_files(self._source.sources(), self._source.saved(), discard=discard)
 
     def asked(self, by: str) -> None:
         """As `reload`, by somebody who is not there for an answer: a refusal stands in the log."""

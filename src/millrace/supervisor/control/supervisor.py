@@ -89,6 +89,11 @@ class Supervisor:
         return self._reloader
 
     @property
+    def tag(self) -> str:
+        """The plan in force as an entity tag (RFC 9110, 8.8.3); it tells nothing of what the plan holds."""
+        return f'"{self.changes.run}-{0 if self._reloader is None else self._reloader.version}"'
+
+    @property
     def keeper(self) -> Kept:
         """The keeper."""
         if self._keeper is None:
@@ -117,6 +122,8 @@ class Supervisor:
         at = self.clock.now()
         match news:
             case Reloaded():
+                if self._reloader is not None:
+                    self._reloader.told(news.reload)
                 found = reload_view(news.reload)
                 if news.reload.outcome is not Outcome.PENDING:
                     self.outcomes[news.reload.number] = found
@@ -148,7 +155,8 @@ class Supervisor:
     def view(self, name: str) -> ProcessView:
         """A process as it is now. Raises as `process`."""
         plan = self.process(name)
-        return process_view(plan, self.keeper.state, self.keeper.facts, now_s=self.clock.monotonic())
+        origin = "plan" if self._reloader is None else self._reloader.layers.origin(name)
+        return process_view(plan, self.keeper.state, self.keeper.facts, origin=origin, now_s=self.clock.monotonic())
 
     def stop(self) -> None:
         """The server is going to stop: let go of everybody who waits. May be called twice."""

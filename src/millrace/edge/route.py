@@ -64,6 +64,8 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
         quiet: a success is too frequent to be worth a line in the access log, and so is a lack of space.
         watch: what the route changes, as a JSON value; asked before and after it for the audit trail. It must not raise.
         audited: what of a body may stand in the audit trail, where not all of it may; it must not raise.
+        rehearsal: the parameter of the query that, when it is `true`, has the route change nothing: only who is turned away is
+            written down then, and no log tells of it.
         also: other statuses of success, with the same reply.
         alias: a path of the predecessor; answered, but not advertised.
     """
@@ -84,6 +86,7 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
     quiet: bool = False
     watch: Callable[[C, Call[Any]], object] | None = None
     audited: Callable[[Any], object] | None = None
+    rehearsal: str = ""
     also: tuple[int, ...] = ()
     alias: bool = False
     tag: str = ""

@@ -65,6 +65,7 @@ class _Ready(Struct, Generic[C], frozen=True):
     quiet: bool
     watch: Callable[[C, Call[Any]], object] | None
     audited: Callable[[Any], object] | None
+    rehearsal: str
 
 
 class Edge(Generic[C]):
@@ -134,13 +135,14 @@ class Edge(Generic[C]):
             detail = error.detail if isinstance(error, RefusalError) else type(error).__name__
             await self._refuse(error, sender, scope, headers, receive)
         seconds = time.perf_counter() - began
-        if self._audit is not None and self._audit.wants(scope["method"], sender.status):
+        rehearsed = route is not None and _is_rehearsal(route, scope, sender.status)
+        if self._audit is not None and not rehearsed and self._audit.wants(scope["method"], sender.status):
             self._write_down(self._audit, sender, scope, route, call=call, before=before, detail=detail)
         template = route.path if route is not None else _UNROUTED
         self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
         # A lack of space meets every call, and whoever finds it says so in the log.
         dull = sender.status < 400 or sender.status == HTTPStatus.INSUFFICIENT_STORAGE
-        if route is None or not (route.quiet and dull):
+        if route is None or not (rehearsed or (route.quiet and dull)):
             client = scope.get("client")
             self._served(
                 Served(
@@ -358,7 +360,7 @@ def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
         route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
-        route.watch, route.audited,
+        route.watch, route.audited, route.rehearsal,
     )  # fmt: skip
 
 
@@ -375,6 +377,13 @@ async def _decoded(route: _Ready[C], receive: Receive, headers: dict[bytes, byte
     if not body and route.body is Body.OPTIONAL_JSON:
         return None
     return route.decode(body) if route.decode is not None else None
+
+
+def _is_rehearsal(route: _Ready[Any], scope: Scope, status: int) -> bool:
+    """Whether it was only asked what a change would do, and nobody was turned away."""
+    if not route.rehearsal or status >= 500 or status == HTTPStatus.FORBIDDEN:
+        return False
+    return f"{route.rehearsal}=true".encode() in scope.get("query_string", b"").split(b"&")
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:

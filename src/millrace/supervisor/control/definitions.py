@@ -47,7 +47,9 @@ async def add(supervisor: Supervisor, call: Call[NewProcess]) -> Answer:
         message = "is no name; allowed: letters, digits, - and _, beginning with a letter, at most 64"
         raise invalid(FieldError(field="name", message=message), status=422)
     if name in supervisor.keeper.plan.processes:
-        raise conflict(f"cannot add {name}: there is a process of that name; change it with PUT /v1/processes/{name}")
+        raise conflict(
+            f"cannot add {name}: there is a process of that name; change it instead (PUT, or `millrace ctl set`)"
+        )
     entry = _entry(supervisor, name, call.body)
     layers = _changed(supervisor, "add", name, entry)
     if name not in layers.plan.processes:
@@ -190,7 +192,7 @@ def _entry(supervisor: Supervisor, name: str, body: ProcessDefinition) -> str:
         field = "process" if body.yaml is None else "yaml"
         message = Redactor(supervisor.secrets).text(str(error))
         refusal = invalid(FieldError(field=field, message=message), status=422)
-        refusal.detail = f"cannot take {name[:80]}: {field} {message}"
+        refusal.detail = f"cannot take {name[:80]}: it {message}"
         raise refusal from None
 
 
@@ -251,9 +253,7 @@ async def _answer(
 def _done(supervisor: Supervisor, verb: Verb, name: str, view: ReloadView, *, settled: bool) -> Answer:
     if view.outcome == "rolled-back":
         detail = f"cannot {verb} {name}: it was taken back, and the plan before is in force: {view.reason}"
-        raise RefusalError(
-            422, "taken-back", detail, errors=[FieldError(field=f"processes.{name}", message=view.reason)]
-        )
+        raise RefusalError(422, "taken-back", detail)
     if view.outcome == "abandoned":
         raise conflict(f"cannot {verb} {name}: {view.reason}")
     tag = ("etag", supervisor.tag)

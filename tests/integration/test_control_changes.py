@@ -376,6 +376,8 @@ def test_secrets_are_shown_nowhere_and_stay_when_a_process_is_edited(tmp_path: P
         edited = {**found["process"], "nice": 2}
         dry = await ask(rig, "PUT", "/v1/processes/db?dry_run=true", {"process": edited}, status=200)
         assert "PASSWORD: '***'" in dry["yaml"]
+        new = {"name": "new", "process": {**SLEEP, "env": {"A": "typed"}}}
+        assert "A: typed" in (await ask(rig, "POST", "/v1/processes?dry_run=true", new, status=200))["yaml"]
         await ask(rig, "PUT", "/v1/processes/db", {"process": edited}, status=200)
         assert rig.keeper.plan.processes["db"].env == {"PASSWORD": "hunter2"}
         assert len((await rig.get("/v1/audit?process=db"))["entries"]) == 1  # what was only asked is no change

@@ -63,8 +63,8 @@ async def change(supervisor: Supervisor, call: Call[ProcessDefinition]) -> Answe
     """Put another definition in the place of a process's own: what runs of it is replaced where need be, and nothing else is."""
     _check_may_change(supervisor, call)
     name = supervisor.process(call.path["name"]).name
-    entry = _with_secrets(supervisor, name, _entry(supervisor, name, call.body))
-    layers = _changed(supervisor, "change", name, entry)
+    entry = _entry(supervisor, name, call.body)
+    layers = _changed(supervisor, "change", name, _with_secrets(supervisor, name, entry))
     return await _answer(supervisor, call, "change", name, layers=layers, entry=entry)
 
 
@@ -234,15 +234,17 @@ def _refusal(supervisor: Supervisor, said: str, error: PlanError, *, status: int
 async def _answer(
     supervisor: Supervisor, call: Call[Any], verb: Verb, name: str, *, layers: Layers, entry: str | None = None
 ) -> Answer:
-    """Say what it would change, or do it and say what became of it. Nothing else can change the plan in between."""
+    """Say what it would change, or do it and say what became of it. Nothing else can change the plan in between.
+
+    `entry` is the process as it was sent, so that whoever edits it gets no secret to see but those that came along.
+    """
     call.only("wait", "dry_run")
     wait_s = call.integer("wait", most=MAX_WAIT_S)
     _check_tag(supervisor, call)
     reloader = supervisor.reloader
     if call.truth("dry_run"):
         view = difference_view(reloader.compare(layers), number=None, outcome="dry-run")
-        shown = "" if entry is None else str(_shown(entry, supervisor.secrets)["yaml"])
-        return Answer(body=_encode(replace(view, yaml=shown)), headers=(("etag", supervisor.tag),))
+        return Answer(body=_encode(replace(view, yaml=entry or "")), headers=(("etag", supervisor.tag),))
     if supervisor.keeper.state.ending:
         raise conflict(f"cannot {verb} {name}: the supervisor stops everything")
     number = reloader.change(f"{call.caller} ({verb} {name})", layers)

@@ -326,7 +326,7 @@ class ReloadView(Reply):
 
     `added`, `removed` and `unchanged` are names of processes; `whole` are keys that hold for everything. `reason` says what
     went wrong. A reload from the files tells which changes over this API were not saved, and are kept on top of it (`unsaved`)
-    or dropped (`dropped`). Of a process that is only looked at, `yaml` is what would be saved.
+    or dropped (`dropped`). Of a process that is only looked at, `yaml` is what was sent, as it would be saved.
     """
 
     number: int | None

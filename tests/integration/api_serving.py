@@ -23,6 +23,7 @@ from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
 from millrace.store.store import Store
@@ -124,12 +125,15 @@ async def master(
     stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
     keys = keys or Keys([Key(secret=KEY)], now_s=time.time, stored=stored)
     pages = routes(keys) if with_pages else ()
-    app = build_app(farm, offers, LocalBlobs(folder / "blobs"), keys, pages=pages, lost=lost, served=log.append)
+    journal = Journal(store, clock=farm.clock, chance=farm.chance)
+    blobs = LocalBlobs(folder / "blobs")
+    app = build_app(farm, offers, blobs, keys, pages=pages, lost=lost, served=log.append, journal=journal)
     try:
         async with Duties(farm, offers, complain=print, forget=forget):
             yield app, farm, log
     finally:
         app.stop()
+        await journal.stop()
         await store.stop()
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+
+import msgspec
 
 from millrace.api import uploads
 from millrace.api.explain import explain
@@ -10,15 +12,18 @@ from millrace.api.master import Limits, Master
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
 from millrace.edge.access import Rules
+from millrace.edge.audit import Audit, AuditEntry
 from millrace.edge.call import Answer, Call, Receive, Scope, Send
 from millrace.edge.keys import Keys
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.telemetry.logs import logger
 
 log = logger("api")
+_encode = msgspec.json.Encoder().encode
 
 
 def write_access_log(served: Served) -> None:
@@ -69,6 +74,7 @@ def build_app(
     pages: Sequence[Route[Master]] = (),
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
+    journal: Journal | None = None,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -81,9 +87,10 @@ def build_app(
         pages: further routes, such as the pages of `web`.
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
+        journal: keeps the audit trail; without one there is none.
         served: hears of every answer worth a line in the access log.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys)
+    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys, journal=journal)
     master.description = cache(lambda: _document(master.version))
     rules = Rules(keys=keys)
     edge = Edge(
@@ -95,8 +102,16 @@ def build_app(
         served=served,
         lost=lost,
         within=Master.within,
+        audit=None if journal is None else Audit(partial(_keep, journal), now=farm.clock.now),
     )
     return App(edge, master)
+
+
+def _keep(journal: Journal, entry: AuditEntry, frequent: bool) -> Awaitable[None] | None:
+    if not frequent:
+        return journal.note(_encode(entry))
+    journal.add(_encode(entry))
+    return None
 
 
 def _document(version: str) -> bytes:

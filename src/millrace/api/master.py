@@ -15,6 +15,7 @@ from millrace.edge.keys import Keys
 from millrace.edge.known_keys import Mark
 from millrace.edge.tally import Tally
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.tenancy import within
 
@@ -91,6 +92,7 @@ class Master(Struct, eq=False):
     log_lengths: Lengths = field(default_factory=Lengths)
     log_writers: Writers = field(default_factory=Writers)
     long: LongReplies = field(default_factory=LongReplies)
+    journal: Journal | None = None
     tenant: str = ""  # whose view of the farm this is; empty: everybody's
 
     def within(self, tenant: str) -> "Master":

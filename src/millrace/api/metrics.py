@@ -20,6 +20,12 @@ def gauge(name: str, values: Mapping[str, float], label: str = "") -> Iterator[s
         yield f"{name}{labels({label: key} if label else {})} {value:g}"
 
 
+def counter(name: str, value: int) -> Iterator[str]:
+    """A counter without labels."""
+    yield from _head(name)
+    yield f"{name} {value}"
+
+
 def requests(rows: Iterable[Row]) -> Iterator[str]:
     """Counts by route, method and status, and durations by route."""
     rows = list(rows)

@@ -88,3 +88,20 @@ ENDED = (
         schema={"type": "boolean", "default": False},
     ),
 )
+AUDIT = (
+    Param(name="caller", text="Only what this one did: the name of a key.", schema=TEXT, example="ci"),
+    Param(name="path", text="Only what was asked of paths that begin so.", schema=TEXT, example="/v1/keys"),
+    Param(name="since", text="Nothing from before this time.", schema={"type": "string", "format": "date-time"}),
+    Param(name="cursor", text="`next` of the page before.", schema=TEXT),
+    Param(
+        name="limit", text="Entries in a page.", schema={"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+    ),
+)
+CHAIN = (
+    Param(name="after", text="What comes after the block of this number.", schema=NUMBER),
+    Param(
+        name="limit",
+        text="Blocks in the answer.",
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 200},
+    ),
+)

@@ -4,7 +4,7 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import gauge, requests
+from millrace.api.metrics import counter, gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
 from millrace.edge.call import Answer, Call
@@ -59,6 +59,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         *gauge("millrace_jobs", {state: master.counted[1].get(state, 0) for state in State}, "state"),
         *gauge("millrace_nodes", {state: nodes.get(state, 0) for state in NodeState}, "state"),
         *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
+        *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]
     body = "\n".join(lines).encode() + b"\n"

@@ -5,10 +5,11 @@ Every route may also refuse with 400, 401, 403, 405, 415, 500 and 503; `also` na
 
 from typing import Any
 
-from millrace.api import aliases, events, jobs, keys, logs, nodes, outputs, profiles, system, tasks, uploads
+from millrace.api import aliases, audit, events, jobs, keys, logs, nodes, outputs, profiles, system, tasks, uploads
 from millrace.api.master import Limits, Master
-from millrace.api.parameters import ENDED, FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
+from millrace.api.parameters import AUDIT, CHAIN, ENDED, FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
 from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
+from millrace.wire.v1 import audit as a
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import system as s
@@ -55,13 +56,13 @@ def R(  # noqa: N802  a row's name is short, so that the rows can be read
 # fmt: off
 TABLE: tuple[Route[Master], ...] = (
     # Jobs, for people
-    R("POST", "/v1/jobs", SUBMIT, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY),
+    R("POST", "/v1/jobs", SUBMIT, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, made=audit.made_job, frequent=True),
     R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
     R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
-    R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409)),
-    R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409)),
-    R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409)),
-    R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409)),
+    R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
+    R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
+    R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
+    R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("GET", "/v1/jobs/{ref}/logs", READ, logs.show, "Read a job's logs, while they grow and after the end.", media="text/plain", also=(404,), params=LOG),
     R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
     R("GET", "/v1/events", READ, events.stream, "Follow every transition, as server-sent events.", media=events.MEDIA, also=(404,), params=FOLLOW),
@@ -69,9 +70,9 @@ TABLE: tuple[Route[Master], ...] = (
     # Nodes, for people
     R("GET", "/v1/nodes", INSPECT, nodes.show_all, "List nodes, oldest first.", gives=w.NodeList),
     R("GET", "/v1/nodes/{ref}", INSPECT, nodes.show, "Show a node, by id or name.", gives=w.NodeView, also=(404,)),
-    R("DELETE", "/v1/nodes/{ref}", OPERATE, nodes.remove, "Forget a node that holds nothing.", status=204, also=(404, 409)),
-    R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409)),
-    R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409)),
+    R("DELETE", "/v1/nodes/{ref}", OPERATE, nodes.remove, "Forget a node that holds nothing.", status=204, also=(404, 409), watch=audit.watch_node),
+    R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
+    R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
 
     # The worker protocol
     R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507)),
@@ -85,17 +86,21 @@ TABLE: tuple[Route[Master], ...] = (
     R("PUT", "/v1/tasks/{task}/outputs/{name*}", WORK, outputs.put, "Store an output with the master.", body=RAW, gives=j.OutputView, also=(404, 409, 413, 507), params=FENCE, limit=Limits().output_bytes),
 
     # Uploads
-    R("POST", "/v1/uploads", SUBMIT, uploads.create, "Begin an upload.", takes=s.UploadRequest, gives=s.UploadView, status=201, also=(413, 507)),
+    R("POST", "/v1/uploads", SUBMIT, uploads.create, "Begin an upload.", takes=s.UploadRequest, gives=s.UploadView, status=201, also=(413, 507), made=audit.made_upload),
     R("GET", "/v1/uploads/{id}", READ, uploads.show, "Show how much of an upload has arrived.", gives=s.UploadView, also=(404,)),
     R("PATCH", "/v1/uploads/{id}", SUBMIT, uploads.append, "Send the next piece of an upload.", body=RAW, gives=s.UploadView, also=(404, 409, 413, 507), params=PIECE, limit=Limits().piece_bytes),
     R("GET", "/v1/uploads/{id}/content", FETCH, uploads.content, "Fetch a whole upload.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
     R("DELETE", "/v1/uploads/{id}", SUBMIT, uploads.delete, "Forget an upload.", status=204, also=(404,)),
 
     # API keys
-    R("POST", "/v1/keys", ADMIN, keys.create, "Make an API key; its secret is shown this once.", takes=k.KeyRequest, gives=k.KeyMade, status=201, also=(409, 422)),
+    R("POST", "/v1/keys", ADMIN, keys.create, "Make an API key; its secret is shown this once.", takes=k.KeyRequest, gives=k.KeyMade, status=201, also=(409, 422), made=audit.made_key),
     R("GET", "/v1/keys", ADMIN, keys.show_all, "List API keys, oldest first.", gives=k.KeyList, params=ENDED),
-    R("POST", "/v1/keys/{ref}/rotate", ADMIN, keys.rotate, "Give an API key another secret.", takes=k.RotateRequest, body=OPTIONAL_JSON, gives=k.KeyMade, also=(404, 409)),
-    R("POST", "/v1/keys/{ref}/revoke", ADMIN, keys.revoke, "End an API key.", gives=k.KeyView, also=(404, 409)),
+    R("POST", "/v1/keys/{ref}/rotate", ADMIN, keys.rotate, "Give an API key another secret.", takes=k.RotateRequest, body=OPTIONAL_JSON, gives=k.KeyMade, also=(404, 409), watch=audit.watch_key),
+    R("POST", "/v1/keys/{ref}/revoke", ADMIN, keys.revoke, "End an API key.", gives=k.KeyView, also=(404, 409), watch=audit.watch_key),
+
+    # The audit trail
+    R("GET", "/v1/audit", ADMIN, audit.show, "Show who changed what, and who was turned away, newest first.", gives=a.AuditPage, params=AUDIT),
+    R("GET", "/v1/audit/chain", ADMIN, audit.chain, "Fetch the blocks of the audit trail, to check that none was changed.", gives=a.ChainView, params=CHAIN),
 
     # Profiles
     R("GET", "/v1/profiles", READ, profiles.show_all, "List the built-in profiles.", gives=s.ProfileList),
@@ -109,20 +114,20 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/openapi.json", READ, system.openapi, "This description.", media="application/json"),
 
     # The predecessor's paths
-    R("POST", "/jobs", SUBMIT, aliases.create, "Submit a job.", takes=aliases.OldJobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True),
+    R("POST", "/jobs", SUBMIT, aliases.create, "Submit a job.", takes=aliases.OldJobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True, made=audit.made_job, frequent=True),
     R("GET", "/jobs", READ, aliases.list_jobs, "List jobs, newest first.", gives=aliases.CountedJobs, params=FILTERS, alias=True),
     R("GET", "/jobs/next", WORK, aliases.next_job, "Refused with 410, which names the path for workers.", also=(410,), alias=True),
     R("POST", "/results", WORK, aliases.results, "Refused with 410, which names the path for workers.", also=(410,), alias=True),
     R("GET", "/jobs/{ref}", READ, jobs.show, "Show a job.", gives=j.JobDetail, also=(404,), alias=True),
-    R("POST", "/jobs/{ref}/cancel", SUBMIT, aliases.cancel, "End a job.", gives=aliases.Steered, also=(404, 409), alias=True),
-    R("POST", "/jobs/{ref}/pause", SUBMIT, aliases.pause, "Hold a job.", gives=aliases.Steered, also=(404, 409), alias=True),
-    R("POST", "/jobs/{ref}/resume", SUBMIT, aliases.resume, "Let a held job go on.", gives=aliases.Steered, also=(404, 409), alias=True),
-    R("POST", "/jobs/{ref}/retry", SUBMIT, aliases.retry, "Run a job again.", gives=aliases.Steered, also=(404, 409), alias=True),
+    R("POST", "/jobs/{ref}/cancel", SUBMIT, aliases.cancel, "End a job.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
+    R("POST", "/jobs/{ref}/pause", SUBMIT, aliases.pause, "Hold a job.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
+    R("POST", "/jobs/{ref}/resume", SUBMIT, aliases.resume, "Let a held job go on.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
+    R("POST", "/jobs/{ref}/retry", SUBMIT, aliases.retry, "Run a job again.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
     R("GET", "/jobs/{ref}/logs", READ, aliases.logs, "Read a job's logs.", gives=j.LogView, also=(404,), alias=True),
     R("GET", "/nodes", INSPECT, nodes.show_all, "List nodes.", gives=w.NodeList, alias=True),
     R("POST", "/nodes/register", WORK, aliases.register, "Register a worker.", body=RAW, gives=w.NodeView, status=201, also=(413, 507), limit=JSON_LIMIT, alias=True),
     R("GET", "/nodes/{ref}", INSPECT, nodes.show, "Show a node.", gives=w.NodeView, also=(404,), alias=True),
-    R("DELETE", "/nodes/{ref}", OPERATE, aliases.remove, "Forget a node that holds nothing.", gives=aliases.RemovedNode, also=(404, 409), alias=True),
+    R("DELETE", "/nodes/{ref}", OPERATE, aliases.remove, "Forget a node that holds nothing.", gives=aliases.RemovedNode, also=(404, 409), alias=True, watch=audit.watch_node),
     R("POST", "/nodes/{ref}/heartbeat", WORK, aliases.heartbeat, "Say that a node lives.", takes=w.HeartbeatRequest, body=OPTIONAL_JSON, gives=w.HeartbeatReply, also=(404, 409, 413), quiet=True, alias=True),
 )
 # fmt: on

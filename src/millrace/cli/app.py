@@ -27,6 +27,10 @@ app = LazyGroup(
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "keys": ("millrace.cli.keys:app", "Say who may do what at the farm: make API keys, rotate and revoke them."),
+        "audit": (
+            "millrace.cli.audit:app",
+            "Look at who changed what at the farm, and check that nobody changed that.",
+        ),
         "doctor": ("millrace.cli.cmd_doctor:doctor", "Look at this installation, and say what is wrong."),
         "backup": ("millrace.cli.cmd_backup:backup", "Save a farm while it runs."),
         "restore": ("millrace.cli.cmd_backup:restore", "Make a farm of a backup."),

@@ -1,8 +1,10 @@
 """The requests that people make: jobs, nodes, keys, profiles, health."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
+from millrace.wire.v1.audit import AuditPage, ChainView
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
@@ -111,6 +113,20 @@ def rotate_key(ref: str, *, grace_s: float) -> Call[KeyMade]:
 def revoke_key(ref: str) -> Call[KeyView]:
     """End an API key."""
     return post(f"/v1/keys/{segment(ref)}/revoke", KeyView)
+
+
+def audit(
+    *, caller: str | None, path: str | None, since: datetime | None, cursor: str | None, limit: int
+) -> Call[AuditPage]:
+    """A page of the audit trail, newest first."""
+    moment = None if since is None else since.isoformat()
+    query = {"caller": caller, "path": path, "since": moment, "cursor": cursor, "limit": str(limit)}
+    return get("/v1/audit", AuditPage, query=query)
+
+
+def audit_chain(*, after: int, limit: int) -> Call[ChainView]:
+    """Blocks of the audit trail, as they are kept."""
+    return get("/v1/audit/chain", ChainView, query={"after": str(after), "limit": str(limit)})
 
 
 def profiles() -> Call[ProfileList]:

@@ -144,6 +144,7 @@ class MasterSettings:
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever.", _days)  # fmt: skip
 
+    keep_audit_days: int = setting(365, "MILLRACE_KEEP_AUDIT_DAYS", "Days that the audit trail is kept; 0 keeps it for ever.", _days)  # fmt: skip
     keep_uploads_days: int = setting(
         7, "MILLRACE_KEEP_UPLOADS_DAYS", "Days that uploads are kept; 0 keeps them for ever.", _days
     )

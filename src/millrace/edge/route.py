@@ -62,7 +62,10 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
         media: the content type of a reply that is not JSON.
         statuses: what the route refuses with, beside those that every route may give.
         quiet: a success is too frequent to be worth a line in the access log, and so is a lack of space.
-        watch: what the route changes, as a JSON value; asked before and after it for the audit trail. It must not raise.
+        watch: what the route changes, as a JSON value, or what gives it when awaited; asked before and after it for the audit
+            trail. It must not raise.
+        made: what of the reply the audit trail keeps, in the place of the request; no secret.
+        frequent: it comes thousands of times a second, so its answer does not wait for its entry in the audit trail.
         audited: what of a body may stand in the audit trail, where not all of it may; it must not raise.
         rehearsal: the parameter of the query that, when it is `true`, has the route change nothing: only who is turned away is
             written down then, and no log tells of it.
@@ -88,5 +91,7 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
     audited: Callable[[Any], object] | None = None
     rehearsal: str = ""
     also: tuple[int, ...] = ()
+    made: Callable[[Any], object] | None = None
+    frequent: bool = False
     alias: bool = False
     tag: str = ""

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from inspect import isawaitable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -66,6 +67,8 @@ class _Ready(Struct, Generic[C], frozen=True):
     watch: Callable[[C, Call[Any]], object] | None
     audited: Callable[[Any], object] | None
     rehearsal: str
+    made: Callable[[Any], object] | None
+    frequent: bool
 
 
 class Edge(Generic[C]):
@@ -119,25 +122,24 @@ class Edge(Generic[C]):
             sender.request_id = b"%s-%x" % (self._prefix, self._count)
         route: _Ready[C] | None = None
         call: Call[Any] | None = None
-        before: object = None
-        detail = ""
+        note = _Note(self._audit, scope, sender)
         try:
             route, call = await self._known(scope, headers, receive, sender)
             context = self._context if not call.tenant else self._of_tenant(call.tenant)
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
-            if self._audit is not None and route.watch is not None:
-                before = route.watch(context, call)
-            await sender.reply(route.status, await route.handler(context, call))
+            if self._audit is not None:
+                await note.begin(route, context, call)
+            reply = await route.handler(context, call)
+            await note.write(_status_of(route, reply), reply=reply)
+            await sender.reply(route.status, reply)
         except ClientGoneError:
             sender.status = 499  # nginx's number for it; nobody reads the answer
+            await note.write(sender.status)
         except Exception as error:  # noqa: BLE001  the last line of defence: every fault becomes a problem or a log line
-            detail = error.detail if isinstance(error, RefusalError) else type(error).__name__
-            await self._refuse(error, sender, scope, headers, receive)
+            await self._refuse(error, note, headers, receive)
         seconds = time.perf_counter() - began
         rehearsed = route is not None and _is_rehearsal(route, scope, sender.status)
-        if self._audit is not None and not rehearsed and self._audit.wants(scope["method"], sender.status):
-            self._write_down(self._audit, sender, scope, route, call=call, before=before, detail=detail)
         template = route.path if route is not None else _UNROUTED
         self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
         # A lack of space meets every call, and whoever finds it says so in the log.
@@ -156,40 +158,6 @@ class Edge(Generic[C]):
                     client=client[0] if client else "",
                 )
             )
-
-    def _write_down(
-        self,
-        audit: Audit,
-        sender: "_Sender",
-        scope: Scope,
-        route: _Ready[C] | None,
-        *,
-        call: Call[Any] | None,
-        before: object,
-        detail: str,
-    ) -> None:
-        """The entry of a request in the audit trail."""
-        after = None
-        if route is not None and route.watch is not None and call is not None and not detail:
-            after = route.watch(self._context, call)
-        request = call.body if call is not None else None
-        if request is not None and route is not None and route.audited is not None:
-            request = route.audited(request)
-        client = scope.get("client")
-        audit.add(
-            request_id=sender.request_id.decode("latin-1"),
-            caller=sender.caller.key.name if sender.caller is not None else "",
-            role=sender.caller.key.role if sender.caller is not None else "",
-            client=str(client[0]) if client else "",
-            method=scope["method"],
-            route=sender.asked,
-            path=scope["path"],
-            status=sender.status,
-            request=request,
-            before=before,
-            after=after,
-            detail=detail,
-        )
 
     def _of_tenant(self, tenant: str) -> C:
         """The context of a key that is bound to a tenant."""
@@ -224,7 +192,7 @@ class Edge(Generic[C]):
         if found is not None:
             route = found[0].get(method) or (found[0].get("GET") if method == "HEAD" else None)
         if route is not None:
-            sender.asked = route.path
+            sender.asked, sender.access = route.path, route.access
         caller, grants = "nobody", frozenset[Access]()
         mark: Mark = ""
         tenant = ""
@@ -264,9 +232,8 @@ class Edge(Generic[C]):
             if share.wait_s:
                 raise exhausted(share)
 
-    async def _refuse(
-        self, error: Exception, sender: "_Sender", scope: Scope, headers: dict[bytes, bytes], receive: Receive
-    ) -> None:
+    async def _refuse(self, error: Exception, note: "_Note", headers: dict[bytes, bytes], receive: Receive) -> None:
+        sender, scope = note.sender, note.scope
         refusal = error if isinstance(error, RefusalError) else self._explain(error)
         if refusal is None:
             log.error(
@@ -293,19 +260,81 @@ class Edge(Generic[C]):
                 media=PROBLEM_CONTENT_TYPE,
                 headers=tuple(refusal.headers.items()),
             )
+        await note.write(refusal.status, detail=str(refusal.detail))
         await sender.reply(refusal.status, answer)
+
+
+class _Note:
+    """The entry of one request in the audit trail, where there is one; written once, before its answer goes out."""
+
+    __slots__ = ("_audit", "_before", "_call", "_context", "_route", "scope", "sender")
+
+    def __init__(self, audit: Audit | None, scope: Scope, sender: "_Sender") -> None:
+        self._audit = audit
+        self.scope = scope
+        self.sender = sender
+        self._route: _Ready[Any] | None = None
+        self._context: Any = None
+        self._call: Call[Any] | None = None
+        self._before: object = None
+
+    async def begin(self, route: _Ready[Any], context: Any, call: Call[Any]) -> None:
+        """The request is whole and may be answered: see what it is going to change."""
+        self._route, self._context, self._call = route, context, call
+        if route.watch is not None:
+            self._before = await self._look(route.watch)
+
+    async def write(self, status: int, *, reply: object = None, detail: str = "") -> None:
+        """It was answered so, or refused because of `detail`; returns when that is kept."""
+        audit, self._audit = self._audit, None
+        scope, sender, route, call = self.scope, self.sender, self._route, self._call
+        if audit is None or (route is not None and _is_rehearsal(route, scope, status)):
+            return
+        if not audit.wants(scope["method"], sender.access, status):
+            return
+        made = route.made(reply) if route is not None and route.made is not None and reply is not None else None
+        after = await self._look(route.watch) if route is not None and route.watch is not None and not detail else None
+        client = scope.get("client")
+        key = sender.caller.key if sender.caller is not None else None
+        kept = audit.add(
+            request_id=sender.request_id.decode("latin-1"),
+            caller=key.name if key is not None else "",
+            role=key.role if key is not None else "",
+            client=str(client[0]) if client else "",
+            method=scope["method"],
+            route=sender.asked,
+            path=scope["path"],
+            status=status,
+            request=_told(route, call) if made is None else None,
+            before=self._before,
+            after=after,
+            detail=detail,
+            key=key.id if key is not None else "",
+            tenant=key.tenant if key is not None else "",
+            made=made,
+            frequent=route is not None and route.frequent,
+        )
+        if kept is not None:
+            await kept
+
+    async def _look(self, watch: Callable[[Any, Call[Any]], object]) -> object:
+        if self._call is None:
+            raise AssertionError("nothing to look at before the request is known")
+        seen = watch(self._context, self._call)
+        return await seen if isawaitable(seen) else seen
 
 
 class _Sender:
     """Writes one reply."""
 
-    __slots__ = ("_head", "_send", "asked", "caller", "extra", "request_id", "started", "status")
+    __slots__ = ("_head", "_send", "access", "asked", "caller", "extra", "request_id", "started", "status")
 
     def __init__(self, send: Send, *, head: bool) -> None:
         self._send = send
         self._head = head
         self.request_id = b""
         self.asked = _UNROUTED
+        self.access: Access | None = None
         self.caller: Caller | None = None
         self.extra: tuple[tuple[bytes, bytes], ...] = ()
         self.started = False
@@ -356,11 +385,15 @@ class _Sender:
                 await close()
 
 
+def _status_of(route: _Ready[Any], reply: object) -> int:
+    return reply.status if isinstance(reply, Answer | Stream) else route.status
+
+
 def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
         route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
-        route.watch, route.audited, route.rehearsal,
+        route.watch, route.audited, route.rehearsal, route.made, route.frequent,
     )  # fmt: skip
 
 
@@ -377,6 +410,12 @@ async def _decoded(route: _Ready[C], receive: Receive, headers: dict[bytes, byte
     if not body and route.body is Body.OPTIONAL_JSON:
         return None
     return route.decode(body) if route.decode is not None else None
+
+
+def _told(route: _Ready[Any] | None, call: Call[Any] | None) -> object:
+    """What of a request's body stands in the audit trail."""
+    body = None if call is None else call.body
+    return body if body is None or route is None or route.audited is None else route.audited(body)
 
 
 def _is_rehearsal(route: _Ready[Any], scope: Scope, status: int) -> bool:

@@ -27,6 +27,7 @@ from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
+from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
@@ -109,7 +110,9 @@ class MasterProgram(Service):
             log.info("master.key_made", file=str(self.key_file))
         stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
-        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost)
+        journal = Journal(store, clock=farm.clock, chance=farm.chance)
+        self._parts.push_async_callback(journal.stop)
+        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost, journal=journal)
         await self._parts.enter_async_context(duties)
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
@@ -140,6 +143,7 @@ def _rules(settings: MasterSettings) -> Rules:
         ageing_s=settings.ageing_s,
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
+        keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
-from millrace.scheduler.clean import clean
+from millrace.scheduler.clean import clean, clean_audit
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
@@ -39,6 +39,7 @@ class Duties(Service):
             self._ticker("wake_for_queued", self._wake, 1.0),
             self._ticker("reject_impossible", self._reject, 5.0),
             self._ticker("clean", self._clean, 60.0),
+            self._ticker("clean_audit", lambda: clean_audit(farm), 600.0),
             self._ticker("try_space", lambda: farm.space.try_again(farm.store), TRIAL_S),
         )
 

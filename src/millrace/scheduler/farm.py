@@ -24,6 +24,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     ageing_s: int = DEFAULT_AGEING_S
     reject_after_s: float = 60.0  # how long a task that no known node can run may wait for one that can
     keep_finished: timedelta | None = timedelta(days=30)
+    keep_audit: timedelta | None = timedelta(days=365)
 
 
 class Farm(Struct, frozen=True):

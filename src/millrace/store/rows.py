@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
 from millrace.domain.keys import ApiKey
@@ -241,6 +242,20 @@ def api_key(row: Row) -> ApiKey:
         used_at=_maybe(row[7]),
         revoked_at=_maybe(row[8]),
         old_until=_maybe(row[9]),
+    )
+
+
+def head(row: Row | None) -> Head:
+    """Where the audit trail ends. What a database gives further is left out."""
+    if row is None:
+        raise ValueError("cannot read the audit trail: its head is gone")
+    return Head(number=row[0], seal=bytes(row[1]), oldest=row[2])
+
+
+def block(row: Row) -> Block:
+    """One block of the audit trail."""
+    return Block(
+        number=row[0], at_ms=row[1], id=bytes(row[2]), body=bytes(row[3]), before=bytes(row[4]), seal=bytes(row[5])
     )
 
 

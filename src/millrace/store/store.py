@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
@@ -298,3 +299,20 @@ class Store(Protocol):
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         """These keys were used just now."""
+
+    # The audit trail ----------------------------------------------------------------------------------------------
+
+    async def add_audit(self, block_id: bytes, body: bytes) -> None:
+        """Seal a block and put it at the end of the chain; one whose id (16 bytes) is there already is not put there twice."""
+
+    async def audit_head(self) -> Head:
+        """Where the chain begins and ends."""
+
+    async def audit_after(self, number: int, *, limit: int) -> Sequence[Block]:
+        """Blocks that follow the one of this number (0: from the beginning), oldest first."""
+
+    async def audit_before(self, number: int, *, limit: int) -> Sequence[Block]:
+        """Blocks before the one of this number, newest first."""
+
+    async def forget_audit(self, *, before: datetime, limit: int) -> None:
+        """Delete the oldest blocks that were written before a moment, `limit` at most, and never the last."""

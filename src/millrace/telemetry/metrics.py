@@ -21,6 +21,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_audit_unwritten_total",
+        kind="counter",
+        help="Entries of the audit trail that the database never took; they are in this master's log.",
+    ),
+    Metric(
         name="millrace_http_requests_total",
         kind="counter",
         help="Requests answered.",

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import apsw
 
+from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
@@ -33,6 +34,7 @@ from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
+from millrace.store.sqlite import audit as audit_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
@@ -295,3 +297,21 @@ class SqliteStore:
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
+
+    # The audit trail ------------------------------------------------------------------------------------------------
+
+    async def add_audit(self, block_id: bytes, body: bytes) -> None:
+        await self._write(lambda session: audit_units.add_audit(session, block_id, body))
+
+    async def audit_head(self) -> Head:
+        return await self._read(audit_units.audit_head)
+
+    async def audit_after(self, number: int, *, limit: int) -> Sequence[Block]:
+        return await self._read(lambda session: audit_units.audit_after(session, number, limit))
+
+    async def audit_before(self, number: int, *, limit: int) -> Sequence[Block]:
+        return await self._read(lambda session: audit_units.audit_before(session, number, limit))
+
+    async def forget_audit(self, *, before: datetime, limit: int) -> None:
+        before_ms = rows.to_ms(before)
+        await self._write(lambda session: audit_units.forget_audit(session, before_ms, limit), weight=limit)

@@ -23,7 +23,7 @@ def control_app(supervisor: Supervisor, *, rules: Callable[[], Rules]) -> Edge[S
         tally=supervisor.tally,
         served=_write_access_log,
         limiter=RateLimiter(supervisor.clock.monotonic),
-        audit=Audit(supervisor.trail.add, now=supervisor.clock.now),
+        audit=Audit(lambda entry, _: supervisor.trail.add(entry), now=supervisor.clock.now),
     )
 
 

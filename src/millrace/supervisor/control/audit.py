@@ -5,7 +5,8 @@ from millrace.edge.call import Call
 from millrace.supervisor.audit_trail import KEPT
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.control.usage import moment
-from millrace.wire.v1.supervise import AuditEntryView, AuditList
+from millrace.wire.v1.audit import AuditEntryView
+from millrace.wire.v1.supervise import AuditList
 
 LIMIT = 100
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from millrace.wire.v1.audit import AuditEntryView
 from millrace.wire.v1.base import Document, Reply, Request
 
 InstanceState = Literal[
@@ -239,27 +240,6 @@ class PlanView(Reply):
     """The plan in force, with every value of an environment and whatever looks like a secret replaced by `***`."""
 
     plan: dict[str, object]
-
-
-class AuditEntryView(Reply):
-    """One change, or somebody turned away. `caller` is a key's name, `uid:N`, or a certificate's subject; empty for a stranger.
-
-    `before` and `after` are what was changed; `detail` is why it was refused.
-    """
-
-    at: datetime
-    request_id: str
-    caller: str
-    role: str
-    client: str
-    method: str
-    route: str
-    path: str
-    status: int
-    request: object
-    before: object
-    after: object
-    detail: str
 
 
 class AuditList(Reply):

@@ -1,0 +1,157 @@
+"""The audit trail: what goes into it about a farm, and how it is read."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+
+from millrace.api.master import Master
+from millrace.domain.chain import unpack
+from millrace.edge.audit import AuditEntry
+from millrace.edge.call import Answer, Call
+from millrace.edge.refusal import invalid
+from millrace.scheduler.errors import NotFoundError
+from millrace.scheduler.nodes import find_node
+from millrace.scheduler.read import find_job
+from millrace.store.store import StoreError
+from millrace.telemetry.logs import logger
+from millrace.wire.v1.audit import AuditEntryView, AuditPage, BlockView, ChainView
+from millrace.wire.v1.jobs import JobDetail
+from millrace.wire.v1.keys import KeyMade
+from millrace.wire.v1.problems import FieldError
+from millrace.wire.v1.system import UploadView
+
+log = logger("api")
+LIMIT, MOST = 50, 500
+BLOCKS, MOST_BLOCKS = 200, 1000
+_decode = msgspec.json.Decoder(AuditEntry).decode
+
+
+# What goes into it ------------------------------------------------------------------------------------------------------
+
+
+async def watch_job(master: Master, call: Call[None]) -> Mapping[str, object] | None:
+    """The job that a request names, as far as a request can change it."""
+    with suppress(NotFoundError, StoreError):
+        job = await find_job(master.farm.store, call.path["ref"])
+        return {"job": job.id, "number": job.number, "state": job.state.value}
+    return None
+
+
+async def watch_node(master: Master, call: Call[None]) -> Mapping[str, object] | None:
+    """The node that a request names."""
+    with suppress(NotFoundError, StoreError):
+        node = await find_node(master.farm, call.path["ref"])
+        return {"node": node.id, "name": node.name, "state": node.state.value}
+    return None
+
+
+async def watch_key(master: Master, call: Call[None]) -> Mapping[str, object] | None:
+    """The API key that a request names."""
+    with suppress(StoreError):
+        key = await master.farm.store.key(call.path["ref"])
+        if key is not None:
+            return {
+                "key": key.id,
+                "name": key.name,
+                "hint": key.hint,
+                "revoked": key.revoked_at,
+                "old_until": key.old_until,
+            }
+    return None
+
+
+def made_job(reply: JobDetail) -> Mapping[str, object]:
+    """Of a new job, what finds it; the rest stands in the job."""
+    return {"job": reply.id, "number": reply.number, "profile": reply.profile, "tenant": reply.tenant}
+
+
+def made_key(reply: KeyMade) -> Mapping[str, object]:
+    """Of a new key, all but its secret."""
+    key = reply.key
+    return {"key": key.id, "name": key.name, "role": key.role.value, "tenant": key.tenant, "expires": key.expires}
+
+
+def made_upload(reply: Answer) -> Mapping[str, object]:
+    """Of a new upload, what it is."""
+    made = msgspec.json.decode(reply.body, type=UploadView)
+    return {"upload": made.id, "name": made.name, "size": made.size}
+
+
+# How it is read ---------------------------------------------------------------------------------------------------------
+
+
+async def show(master: Master, call: Call[None]) -> AuditPage:
+    """A page of entries, newest first. A page ends after so many blocks, too, whatever was found in them."""
+    call.only("caller", "path", "since", "cursor", "limit")
+    caller, path, since = call.one("caller"), call.one("path"), _moment(call, "since")
+    limit = call.integer("limit", least=1, most=MOST) or LIMIT
+    number, skip = _cursor(call)
+    found: list[AuditEntryView] = []
+    blocks = await master.farm.store.audit_before(number, limit=BLOCKS)
+    for block in blocks:
+        number = block.number
+        if since is not None and block.at_ms < since.timestamp() * 1000:
+            return AuditPage(entries=found, next=None)
+        for place, entry in enumerate(reversed(_entries(block.number, block.body))):
+            if place < skip:
+                continue
+            if (caller is None or entry.caller == caller) and (path is None or entry.path.startswith(path)):
+                found.append(_view(entry))
+                if len(found) == limit:
+                    return AuditPage(entries=found, next=f"{block.number + 1}-{place + 1}")
+        skip = 0
+    return AuditPage(entries=found, next=f"{number}-0" if len(blocks) == BLOCKS else None)
+
+
+async def chain(master: Master, call: Call[None]) -> ChainView:
+    """Blocks as they are kept, for whoever checks them."""
+    call.only("after", "limit")
+    after = call.integer("after") or 0
+    limit = call.integer("limit", least=1, most=MOST_BLOCKS) or BLOCKS
+    head = await master.farm.store.audit_head()
+    blocks = await master.farm.store.audit_after(after, limit=limit)
+    return ChainView(
+        number=head.number,
+        seal=head.seal,
+        oldest=head.oldest,
+        blocks=[
+            BlockView(number=one.number, at_ms=one.at_ms, id=one.id, body=one.body, before=one.before, seal=one.seal)
+            for one in blocks
+        ],
+    )
+
+
+def _entries(number: int, body: bytes) -> list[AuditEntry]:
+    try:
+        return [_decode(line) for line in unpack(body)]
+    except (ValueError, msgspec.DecodeError):
+        log.error("audit.damaged", block=number)  # noqa: TRY400  `millrace audit verify` says more
+        return []
+
+
+def _cursor(call: Call[None]) -> tuple[int, int]:
+    """Below which block to go on, and how many of the newest entries of the first one to pass over."""
+    text = call.one("cursor")
+    if text is None:
+        return 2**62, 0
+    number, dash, skip = text.partition("-")
+    if not (dash and all(part.isascii() and part.isdigit() and len(part) <= 18 for part in (number, skip))):
+        raise invalid(FieldError(field="cursor", message="is no cursor that this API gave"))
+    return int(number), int(skip)
+
+
+def _moment(call: Call[None], name: str) -> datetime | None:
+    text = call.one(name)
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(FieldError(field=name, message="must be a time such as 2026-01-31T12:00:00Z")) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _view(entry: AuditEntry) -> AuditEntryView:
+    return AuditEntryView(**{name: getattr(entry, name) for name in AuditEntryView.__struct_fields__})

@@ -15,10 +15,11 @@ import pytest
 from control_rig import KEY, PATIENCE_S, Rig, play
 
 from millrace.domain.roles import Role
-from millrace.edge.access import GRANTS, Rules
+from millrace.edge.access import GRANTS, PEER, Peer, PeerRule, Rules
 from millrace.edge.keys import Key, Keys
 from millrace.programs.control_server import remote
 from millrace.programs.http.listen import listen, url_of
+from millrace.supervisor.control.app import control_app
 from millrace.supervisor.plans.file import PlanFile
 
 PLAN = """\
@@ -469,6 +470,29 @@ def test_over_tcp_the_plan_has_to_allow_it(tmp_path: Path) -> None:
             for method, path, request in CHANGES:
                 found = await ask(rig, method, path, request, status=403)
                 assert "the plan lets nobody; set `global: {control: {changes: owner}}`" in found["detail"]
+
+    play(tmp_path, body, PLAN)
+
+
+def test_another_user_on_the_socket_needs_the_leave_of_the_plan_too(tmp_path: Path) -> None:
+    """An access file may have made somebody an admin before admins could run programs as the supervisor's user."""
+
+    async def body(rig: Rig) -> None:
+        await up(rig)
+        uid = 4242
+        edge = control_app(rig.supervisor, rules=lambda: Rules(peers=(PeerRule(role=Role.ADMIN, uid=uid),)))
+
+        async def as_peer(scope: Any, receive: Any, send: Any) -> None:
+            await edge({**scope, "state": {PEER: Peer(pid=1, uid=uid)}}, receive, send)
+
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=as_peer), base_url="http://it") as asking:
+            for method, path, request in CHANGES:
+                answer = await asking.request(method, path, json=request)
+                assert (answer.status_code, "changes: admin" in answer.json()["detail"]) == (403, True)
+            rig.plan.write_text("global: {control: {changes: admin}}\n" + PLAN)
+            await rig.post("/v1/reload")
+            answer = await asking.post("/v1/processes", json={"name": "extra", "process": SLEEP})
+            assert answer.status_code == 201, answer.text
 
     play(tmp_path, body, PLAN)
 

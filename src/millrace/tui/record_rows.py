@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from millrace.tui.rows import Row
 from millrace.tui.words import clock, plain, span
-from millrace.wire.v1.supervise import AuditEntryView, HookRunView
+from millrace.wire.v1.audit import AuditEntryView
+from millrace.wire.v1.supervise import HookRunView
 
 HOOK_HEAD = ("BEGAN", "OF", "WHEN", "HOOK", "TRY", "TOOK", "OUTCOME")
 AUDIT_HEAD = ("AT", "WHO", "ROLE", "WHAT", "ANSWER", "WHY NOT")

@@ -8,8 +8,8 @@ from millrace.client import supervise
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ConflictError, NotFoundError
 from millrace.tui.powers import CHANGES, Powers, powers
+from millrace.wire.v1.audit import AuditEntryView
 from millrace.wire.v1.supervise import (
-    AuditEntryView,
     ConfigView,
     HookRunView,
     InstanceUsage,

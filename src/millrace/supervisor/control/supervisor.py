@@ -85,7 +85,7 @@ class Supervisor:
             RefusalError: the plan came from no file.
         """
         if self._reloader is None:
-            raise conflict("cannot reload: this plan came from no file; end the supervisor and start it with another")
+            raise conflict("cannot change the plan: it came from no file; end the supervisor and start it with another")
         return self._reloader
 
     @property

@@ -1,6 +1,7 @@
 """What a plan is made of while it is kept: its files, what was saved beside them, and changes that were not saved."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 import yaml
@@ -60,7 +61,7 @@ class Layers(Struct, frozen=True, kw_only=True):
         for amendments in (self.unsaved, self.saved):
             if name in amendments:
                 return amendments[name]
-        return next((spelled(node) for text in self.files.texts if (node := _process_in(text, name)) is not None), None)
+        return next((entry for text in self.files.texts if (entry := _entry_in(text, name)) is not None), None)
 
     def is_in_files(self, name: str) -> bool:
         """Whether the plan's own text, or what it includes, has it."""
@@ -90,9 +91,12 @@ def read_layers(
     return judged(sources, environ)
 
 
-def _process_in(text: str, name: str) -> yaml.Node | None:
+@lru_cache(maxsize=8)
+def _entry_in(text: str, name: str) -> str | None:
+    """A form asks for the same with every key that is typed, and a large plan takes half a second to be read."""
     processes = _child(node_in(text), "processes")
-    return None if processes is None else _child(processes, name)
+    found = None if processes is None else _child(processes, name)
+    return None if found is None else spelled(found)
 
 
 def _child(node: yaml.Node, name: str) -> yaml.Node | None:

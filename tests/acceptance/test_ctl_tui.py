@@ -180,7 +180,9 @@ def test_a_process_is_written_on_a_real_terminal(shell: Shell, socket: Path) -> 
         terminal.until("web", "2/2", "q Quit")
         terminal.type("a")
         terminal.until("Environment", "name is missing")
-        terminal.type("more\rsleep '1000'\x13")  # Ctrl-S, which stops no output here
+        terminal.type("more\r")
+        terminal.until("command is missing")
+        terminal.type("sleep '1000'\x13")  # Ctrl-S, which stops no output here
         terminal.until("Ctrl-S sends it; + more")
         terminal.type("\x13")
         terminal.until("the plan is in force; 1 added")

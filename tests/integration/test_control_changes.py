@@ -47,25 +47,24 @@ async def ask(rig: Rig, method: str, path: str, body: object = None, *, status: 
     return answer.json() if answer.content else None
 
 
-def test_a_process_is_added_changed_and_removed_and_no_other_is_touched(tmp_path: Path) -> None:
-    stops = ["sh", "-c", "trap 'echo gone > stopped; exit 0' TERM; echo > ready; while :; do sleep 0.02; done"]
+def heeds(ready: str) -> dict[str, Any]:
+    """A process that counts as up once it would hear that it is to stop."""
+    script = f"trap 'echo gone > stopped; exit 0' TERM; echo > {ready}; while :; do sleep 0.02; done"
+    check = {"type": "exec", "command": ["test", "-e", ready], "period": 0.02}
+    return {**SLEEP, "command": ["sh", "-c", script], "health_check": check}
 
+
+def test_a_process_is_added_changed_and_removed_and_no_other_is_touched(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         before = await up(rig)
-        made = await rig.client.post(
-            "/v1/processes",
-            json={"name": "extra", "process": {**SLEEP, "command": stops, "health_check": {
-                "type": "exec", "command": ["test", "-e", "ready"], "period": 0.02}}},
-        )  # fmt: skip
+        made = await rig.client.post("/v1/processes", json={"name": "extra", "process": heeds("one")})
         assert (made.status_code, made.headers["location"]) == (201, "/v1/processes/extra"), made.text
         assert (made.json()["outcome"], made.json()["added"], made.json()["changed"]) == ("applied", ["extra"], [])
         shown = await rig.get("/v1/processes/extra")
         assert (shown["state"], shown["ready"], shown["origin"]) == ("running", 1, "unsaved")
         first = pids(rig, "extra")
-        done = await ask(
-            rig, "PUT", "/v1/processes/extra", {"process": {**SLEEP, "command": stops, "nice": 1}}, status=200
-        )
-        assert done["changed"] == [{"name": "extra", "keys": ["health_check", "nice"], "restarts": True}]
+        done = await ask(rig, "PUT", "/v1/processes/extra", {"process": heeds("two")}, status=200)
+        assert done["changed"] == [{"name": "extra", "keys": ["command", "health_check"], "restarts": True}]
         assert not pids(rig, "extra") & first
         (tmp_path / "stopped").unlink()
         await ask(rig, "DELETE", "/v1/processes/extra", status=204)

@@ -7,7 +7,7 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from bench.measure import table
-from bench.started import Births, attempt, ended, running, until
-from bench.supervisors import PEERS, PROGRAMS, Prepare, installed
+from bench.started import Births, NotWithinError, Program, attempt, ended, running, until
+from bench.supervisors import FORGETFUL, PEERS, PROGRAMS, Prepare, installed, missing
 
 CHILDREN = 100
 IDLE_S = 30.0
@@ -36,8 +36,9 @@ HERE = Path(__file__).parent
 
 @dataclass(slots=True)
 class Found:
-    """What was measured of one program; each list has a figure for each round."""
+    """What was measured of one program; each list has a figure for each round. `forgetful`: it has to be told again to end."""
 
+    forgetful: bool = False
     first_ms: list[float] = field(default_factory=list)
     up_ms: list[float] = field(default_factory=list)
     down_ms: list[float] = field(default_factory=list)
@@ -58,7 +59,10 @@ class Found:
 def supervise(folder: Path, runs: int) -> str:
     """The section: every program in turn, `runs` times."""
     why = installed()
-    found = {name: Found() for name in PROGRAMS if not why or name not in PEERS}
+    left_out = {name: reason for name in PROGRAMS if (reason := missing(name) or (why if name in PEERS else ""))}
+    for name, reason in left_out.items():
+        print(f"  {name} IS NOT MEASURED: {reason}", flush=True)
+    found = {name: Found(forgetful=name in FORGETFUL) for name in PROGRAMS if name not in left_out}
     for turn in range(runs):
         for at, (name, one) in enumerate(found.items()):
             place = folder / f"{turn}-{at}"
@@ -67,7 +71,7 @@ def supervise(folder: Path, runs: int) -> str:
                 (inside := place / str(number)).mkdir()
                 attempt(step, one.late, partial(measure, PROGRAMS[name], one, inside))
             print(f"  {name:42} {_ms(one.up_ms):>6} ms up{_lateness(one)}", flush=True)
-    return _report(found, runs, why)
+    return _report(found, runs, left_out)
 
 
 def _many(prepare: Prepare, found: Found, folder: Path) -> None:
@@ -83,10 +87,20 @@ def _many(prepare: Prepare, found: Found, folder: Path) -> None:
         _idle(process.pid, set(pids), found)
         attempt("crash to restart", found.late, partial(_crashes, pids, births, found))
         began_s = time.perf_counter()
-        process.terminate()
-        ended(process, END_S)
+        _stop(process, found)
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), END_S, 0.0005)
         found.down_ms.append(1000 * (time.perf_counter() - began_s))
+
+
+def _stop(process: Program, found: Found) -> None:
+    """SIGTERM, and wait for its end."""
+    process.terminate()
+    for _ in range(int(END_S) if found.forgetful else 0):
+        with contextlib.suppress(NotWithinError):
+            ended(process, 1.0)
+            return
+        process.terminate()
+    ended(process, END_S)
 
 
 def _own(pid: int, children: set[int]) -> list[psutil.Process]:
@@ -142,7 +156,9 @@ def _log(prepare: Prepare, found: Found, folder: Path) -> None:
     writer = [sys.executable, str(HERE / "writer.py"), str(LINES), str(births.path)]
     with contextlib.closing(births), running(prepare(folder, 1, writer, kept), folder) as process:
         until(lambda: kept.exists() and kept.stat().st_size > 0, START_S, 0.001)
-        began_s, own = time.perf_counter(), [psutil.Process(process.pid)]
+        began_s = time.perf_counter()
+        root = psutil.Process(process.pid)
+        own = [root, *(one for one in root.children(recursive=True) if writer[1] not in one.cmdline())]
         before_s = _cpu_s(own)
         words = births.take(1, LOG_S)
         size, since_s = -1, time.perf_counter()
@@ -157,8 +173,7 @@ def _log(prepare: Prepare, found: Found, folder: Path) -> None:
         found.lines_s.append(LINES / (since_s - began_s))
         found.log_cpu_s.append(_cpu_s(own) - before_s)
         found.longest_ms.append(float(words[0].split()[1]))
-        process.terminate()
-        ended(process, END_S)
+        _stop(process, found)
     with kept.open("rb") as lines:
         found.lost.append(LINES - sum(piece.count(b"x\n") for piece in iter(lambda: lines.read(1 << 20), b"")))
     kept.unlink()
@@ -176,8 +191,11 @@ def _left(number: signal.Signals, prepare: Prepare, found: Found, folder: Path) 
     with contextlib.closing(births), running(prepare(folder, 1, [str(script)], None), folder) as process:
         births.take(1, START_S)
         until(lambda: len(_marked(mark)) >= 4, START_S)
-        process.send_signal(number)
-        ended(process, END_S)
+        if number == signal.SIGTERM:
+            _stop(process, found)
+        else:
+            process.send_signal(number)
+            ended(process, END_S)
         ends_s = time.monotonic() + 5.0
         while (left := _marked(mark)) and time.monotonic() < ends_s:
             time.sleep(0.05)
@@ -200,7 +218,7 @@ def _lateness(found: Found) -> str:
     return "".join(f"; {step}: {why}" for step, why in found.late.items())
 
 
-def _report(found: dict[str, Found], runs: int, why: str) -> str:
+def _report(found: dict[str, Found], runs: int, left_out: Mapping[str, str]) -> str:
     loads = [load for one in found.values() for load in one.load] or [0.0]
     late = [(name, step, why) for name, one in found.items() for step, why in one.late.items()]
     head = (
@@ -238,7 +256,12 @@ def _report(found: dict[str, Found], runs: int, why: str) -> str:
             table(("program", "lines/s", "CPU µs a line", "longest wait of the child, ms", "lines lost", "left after stop", "left after kill -9"), logs),
             table(("goal", "wanted", "found", "verdict"), _goals(found, max(loads))),
             *([table(("program", "step", "what became of it"), late)] if late else []),
-            *([f"supervisord and circus are missing: {why}"] if why else []),
+            *(
+                [f"{', '.join(name for name, one in found.items() if one.forgetful)} drops a SIGTERM that comes while it looks at its processes, and is told again every second."]
+                if any(one.forgetful for one in found.values())
+                else []
+            ),
+            *(f"{name} was not measured: {reason}." for name, reason in left_out.items()),
             "",
         )
     )  # fmt: skip

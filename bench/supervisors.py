@@ -5,6 +5,7 @@ supervisord and circus live in a virtual environment of the bench's own, `build/
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def supervisord(folder: Path, count: int, command: Sequence[str], output: Path |
 
 
 def circus(folder: Path, count: int, command: Sequence[str], output: Path | None) -> list[str]:
-    """circusd, looking every 0.1 s; by default it looks once a second."""
+    """circusd, looking every 0.1 s; in a configuration file without `check_delay` it is every 5 s."""
     kept = f"stdout_stream.class = FileStream\nstdout_stream.filename = {output}\n" if output else ""
     (folder / "circus.ini").write_text(
         f"[circus]\ncheck_delay = 0.1\nendpoint = ipc://{folder}/endpoint\npubsub_endpoint = ipc://{folder}/pubsub\n"
@@ -75,6 +76,30 @@ def circus(folder: Path, count: int, command: Sequence[str], output: Path | None
         f"warmup_delay = 0\ncopy_env = True\n{kept}"
     )
     return [str(VENV / "bin" / "circusd"), str(folder / "circus.ini")]
+
+
+def s6(folder: Path, count: int, command: Sequence[str], output: Path | None) -> list[str]:
+    """s6-svscan over a scan directory with one service directory for each child, as its documentation has them.
+
+    `run` is the child; where its output is kept, an s6-log keeps it in a folder of its own, in which a file is the newest
+    part. s6-supervise waits a second between two starts of the same service.
+    """
+    scan = folder / "scan"
+    for number in range(count):
+        service = scan / f"child{number}"
+        _script(service / "run", shlex.join(command))
+        if output:
+            kept = folder / "kept.d"
+            _script(service / "log" / "run", f"s6-log -b n1 s268435455 {kept}")
+            output.symlink_to(kept / "current")
+    # It scans once at the start; -c is how many services it keeps, 500 unless it is given.
+    return ["s6-svscan", "-c", str(max(500, count)), str(scan)]
+
+
+def _script(path: Path, command: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\nexec {command}\n")
+    path.chmod(0o755)
 
 
 def floor(script: str) -> Prepare:
@@ -93,5 +118,17 @@ PROGRAMS: Mapping[str, Prepare] = {
     "Millrace, API off": millrace("--no-socket"),
     "supervisord 4.3.0": supervisord,
     "circus 0.19.0": circus,
+    "s6": s6,
 }
 PEERS = ("supervisord 4.3.0", "circus 0.19.0")
+"""Those that need the environment of the bench's own."""
+FORGETFUL = ("circus 0.19.0",)
+"""Those that drop a SIGTERM that comes at a bad moment (circus: while it looks at its watchers, which is every 0.1 s here,
+`quit` is refused with a ConflictError), so that they are told again every second."""
+
+
+def missing(name: str) -> str:
+    """Why a program that this machine has to have itself cannot be measured; empty where it can."""
+    if name == "s6" and shutil.which("s6-svscan") is None:
+        return "there is no s6-svscan in PATH (the package s6)"
+    return ""

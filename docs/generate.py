@@ -119,6 +119,7 @@ EXIT_CODES = """Every command ends with one of these codes, and says why in one 
 | 0 | done |
 | 1 | it failed: the job failed, a master refuses or does not answer, the database's server is away, a disk is full |
 | 2 | wrong usage: what was named on the command line, in the environment or in a profile cannot be used as it is. Nothing was begun |
+| 3 | `supervise` and `up`: all was told to end and not all did in its time, so that processes were killed or hooks passed over |
 | 128 + N | `transcode`: ended by signal N, and nothing is left behind (Ctrl-C gives 130) |
 
 So 2 asks a person for something else, and repeating the command will not help: an option or a setting that makes no

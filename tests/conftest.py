@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 _database = itertools.count(1)
 S3_KEY, S3_SECRET = "test-key", "test-secret-value"
 

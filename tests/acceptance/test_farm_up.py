@@ -73,6 +73,15 @@ def test_it_is_ready_when_it_says_so_and_leaves_nothing_after_sigterm(shell: She
     assert is_emptied(shell.home / "farm", "worker-*/scratch/attempts/*")
 
 
+def test_a_farm_that_is_not_given_its_time_says_so(shell: Shell) -> None:
+    with running(shell, "up", "--data", "farm", "--port", 0) as farm:
+        family = farm.program.family()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):  # drain, hand back, kill
+            farm.program.signal(number)
+        assert farm.program.wait() == 3
+        assert_gone(family)
+
+
 def test_the_key_and_the_jobs_outlive_a_restart(shell: Shell) -> None:
     start = ("up", "--data", "farm", "--port", 0)
     with running(shell, *start) as farm:

@@ -81,6 +81,41 @@ def test_the_exit_code_tells_that_something_failed(shell: Shell, plan: Path) -> 
     assert shell.run("supervise", "-c", plan).code == 0
 
 
+DEAF = "echo up; trap '' TERM; while :; do sleep 0.05; done"
+OBEYS = "echo up; trap 'sleep 0.2; exit 7' TERM; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize(
+    ("command", "whole", "own", "signals", "code"),
+    [
+        (OBEYS, "30s", "20s", [signal.SIGTERM], 0),  # how it ends when it is told to is its own affair
+        (DEAF, "30s", "0.3s", [signal.SIGTERM], 3),
+        (DEAF, "0.3s", "20s", [signal.SIGINT], 3),
+        (DEAF, "30s", "20s", [signal.SIGTERM, signal.SIGINT], 3),
+    ],
+    ids=["in its time", "its own time is over", "the deadline of the whole", "a second signal"],
+)
+def test_the_exit_code_tells_that_the_end_was_cut_short(
+    shell: Shell, plan: Path, command: str, whole: str, own: str, signals: list[signal.Signals], code: int
+) -> None:
+    plan.write_text(f"""
+global: {{shutdown_timeout: {whole}}}
+processes: {{web: {{command: [sh, -c, "{command}"], shutdown: {{timeout: {own}}}}}}}
+""")
+    process = shell.start("supervise", "-c", plan)
+    try:
+        assert _line(process) == "web-0 | up"
+        for number in signals:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert ('"event":"supervisor.killed"' in err) == (code == 3)
+    (ended,) = [line for line in err.splitlines() if '"event":"supervisor.ended"' in line]
+    assert json.loads(ended)["code"] == code
+
+
 def test_what_is_printed_is_whole_masked_and_kept_though_the_process_dies(shell: Shell, plan: Path) -> None:
     plan.write_text("""
 global: {log_format: json}

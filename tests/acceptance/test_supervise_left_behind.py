@@ -26,16 +26,21 @@ NAMESPACE = ["unshare", *(["-r"] if os.getuid() else []), "--pid", "--fork", "--
 class Field:
     """A supervisor over one tree that holds every row, and a count of what lives of it."""
 
-    def __init__(self, shell: Shell, *, before: tuple[str, ...] = (), leave_out: str = "", ends: bool = False) -> None:
+    def __init__(
+        self, shell: Shell, *, before: tuple[str, ...] = (), leave_out: str = "", ends: bool = False, more: str = ""
+    ) -> None:
         self.word = f"1000.{secrets.randbelow(10**9)}"
         rows = [row.format(n=self.word) for name, row in ROWS.items() if name != leave_out]
         command = "; ".join([*rows, "echo up", "exit 0" if ends else f"exec sleep {self.word}"]).replace("&;", "&")
         plan = shell.home / "plan.yaml"
         quoted = command.replace('"', '\\"')
-        plan.write_text(f'processes: {{tree: {{command: [sh, -c, "{quoted}"]}}}}')
+        plan.write_text(
+            f'processes: {{tree: {{command: [sh, -c, "{quoted}"]{more}}}, other: {{command: [sleep, "1000"]}}}}'
+        )
+        self.socket = shell.home / "s.sock"
         self.count = len(rows) + (not ends)
         self.process = subprocess.Popen(
-            [*before, *shell.command("supervise", "-c", plan)], env=shell.environ(), cwd=shell.home,
+            [*before, *shell.command("supervise", "-c", plan, "--socket", self.socket)], env=shell.environ(), cwd=shell.home,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -84,6 +89,27 @@ def test_stopped_nothing_is_left_of_any_row(shell: Shell, fields: list[Field]) -
     field.process.send_signal(signal.SIGTERM)
     assert field.process.wait(PATIENCE_S) == 0
     assert field.alive() == []
+
+
+def test_stopped_alone_nothing_is_left_of_it_and_the_others_go_on(shell: Shell, fields: list[Field]) -> None:
+    field = Field(shell, leave_out=ON_PURPOSE)
+    fields.append(field)
+    done = shell.run("ctl", "stop", "tree", "--socket", field.socket)
+    assert done.code == 0, done.err
+    assert field.alive() == []
+    assert field.process.poll() is None
+    field.process.send_signal(signal.SIGTERM)
+    assert field.process.wait(PATIENCE_S) == 0
+
+
+def test_killed_as_a_group_from_outside_nothing_is_left_of_it(shell: Shell, fields: list[Field]) -> None:
+    """What left the group is not hit by that, and does not outlive it."""
+    field = Field(shell, leave_out=ON_PURPOSE, more=", restart: never")
+    fields.append(field)
+    (leader,) = [one for one in field.alive() if os.getpgid(one.pid) == one.pid == os.getsid(one.pid)]
+    os.killpg(leader.pid, signal.SIGKILL)
+    field.until(0)
+    assert field.process.poll() is None
 
 
 def test_killed_with_9_nothing_is_left_of_any_row_but_the_one_that_hides_on_purpose(

@@ -86,6 +86,85 @@ def test_every_signal_that_may_be_forwarded_is(shell: Shell, opened: contextlib.
     assert it.process.wait(PATIENCE_S) == 0
 
 
+DEADLY = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
+"""What a program gets for its own faults."""
+ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+HOLDS = {signal.SIGTSTP, signal.SIGSTOP}
+
+
+@each_place
+def test_a_signal_that_nobody_asked_for_changes_nothing(
+    shell: Shell, opened: contextlib.ExitStack, first: bool
+) -> None:
+    strays = sorted(signal.valid_signals() - DEADLY - ENDS - HOLDS - {signal.SIGKILL})
+    assert len(strays) > 45  # with those of real time
+    command = "trap 'echo ALRM' ALRM; echo up; while :; do sleep 0.01; done"
+    it = start(
+        opened, shell, f'processes: {{web: {{command: [sh, -c, "{command}"], forward_signals: [ALRM]}}}}', first=first
+    )
+    assert it.line() == "web-0 | up"
+    for number in strays:
+        it.send(number)
+        if number != signal.SIGALRM:
+            it.send(signal.SIGALRM)
+        assert it.line() == "web-0 | ALRM", number
+    it.send(signal.SIGTERM)
+    assert it.process.wait(PATIENCE_S) == 0
+
+
+def test_held_for_a_while_it_goes_on_where_it_was(shell: Shell, opened: contextlib.ExitStack) -> None:
+    """As Ctrl-Z and `fg` do it, or a freezer: what ended meanwhile is heard of afterwards."""
+    plan = "processes: {web: {command: [sh, -c, 'echo $$$$; exec sleep 1000']}}"
+    it = start(opened, shell, plan, first=False)
+    pid = int(it.line().split("| ")[1])
+    it.send(signal.SIGSTOP)
+    us = psutil.Process(it.process.pid)
+    deadline = time.monotonic() + PATIENCE_S
+    while us.status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline
+    os.kill(pid, signal.SIGKILL)
+    it.send(signal.SIGCONT)
+    assert int(it.line().split("| ")[1]) != pid
+    it.send(signal.SIGTERM)
+    assert it.process.wait(PATIENCE_S) == 0
+
+
+def test_a_terminal_that_goes_away_ends_it_in_order(shell: Shell, opened: contextlib.ExitStack) -> None:
+    loop = "touch up; while :; do sleep 0.01; done"
+    plan = (
+        "processes: {web: {command: [sh, -c, \"trap 'echo HUP > said; exit 1' HUP; trap 'sleep 1; echo TERM > said; exit 0' TERM; "
+        f'{loop}"]}}}}'
+    )
+    master, slave = pty.openpty()
+    it = start(
+        opened, shell, plan, first=False, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, preexec_fn=own_terminal
+    )
+    os.close(slave)
+    deadline = time.monotonic() + PATIENCE_S
+    while not (shell.home / "up").exists():
+        assert time.monotonic() < deadline
+    os.close(master)
+    # The kernel tells the group in the foreground when its session ends, and so does a shell that has heard of it.
+    for _ in range(3):
+        it.send(signal.SIGHUP)
+    assert it.process.wait(PATIENCE_S) == 0
+    assert (shell.home / "said").read_text() == "TERM\n"
+
+
+def test_a_process_has_no_terminal_and_reads_nothing(shell: Shell, opened: contextlib.ExitStack) -> None:
+    plan = """processes: {web: {command: [sh, -c, "(: < /dev/tty) 2>/dev/null && echo terminal; tac; echo none"], type: oneshot}}"""
+    master, slave = pty.openpty()
+    opened.callback(os.close, master)
+    it = start(
+        opened, shell, plan, first=False, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, preexec_fn=own_terminal
+    )
+    os.close(slave)
+    os.write(master, b"1\n2\n")
+    assert it.process.wait(PATIENCE_S) == 0
+    said = rest(master)
+    assert [line.split(b"| ")[1].strip() for line in said.splitlines() if b"web-0 |" in line] == [b"none"]
+
+
 @each_place
 def test_every_exit_code_and_signal_is_exact_while_orphans_are_collected(first: bool) -> None:
     program = HERE.parent / "integration" / "many_exits.py"
@@ -223,8 +302,12 @@ def held() -> bool:
     return not missing
 
 
+SEEDS = range(1, 1 + int(os.environ.get("WILD_TREES", "3")))
+"""WILD_TREES=100 tries a hundred, for a few minutes."""
+
+
 @pytest.mark.parametrize("ending", ["stop", "kill -9"])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", SEEDS)
 @each_place
 def test_nothing_is_left_of_any_tree(
     shell: Shell, opened: contextlib.ExitStack, first: bool, seed: int, ending: str
@@ -235,10 +318,10 @@ def test_nothing_is_left_of_any_tree(
     plan = f"processes: {{wild: {{command: {command}, shutdown: {{timeout: 0.3s}}}}}}"
     it = start(opened, shell, plan, first=first, stderr=subprocess.DEVNULL)
     assert it.line().startswith("wild-0 | up ")
-    assert len(carrying(word)) > 4
+    assert len(carrying(word)) > 1
     if ending == "stop":
         it.send(signal.SIGTERM)
-        assert it.process.wait(PATIENCE_S) == 0
+        assert it.process.wait(PATIENCE_S) in (0, 3)  # 3 where a deaf one was in the tree
         assert carrying(word) == []
         return
     it.process.kill()

@@ -66,9 +66,10 @@ def test_what_cannot_start_says_so_in_one_sentence(
     assert not (shell.home / "d").exists()
 
 
-def test_up_on_a_taken_port_leaves_nothing_behind(shell: Shell) -> None:
+@pytest.mark.parametrize("command", ["up", "master"])
+def test_a_start_on_a_taken_port_leaves_nothing_behind(shell: Shell, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = shell.run("up", "--data", "d", "--port", taken.getsockname()[1])
+        done = shell.run(command, "--data", "d", "--port", taken.getsockname()[1])
     assert done.code == 2, done
     assert "another program listens there" in done.err
     assert not (shell.home / "d").exists()

@@ -85,6 +85,53 @@ def test_every_metric_is_documented() -> None:
     assert [one.name for one in (*METRICS, *SUPERVISOR_METRICS) if f"| `{one.name}` |" not in page] == []
 
 
+PHPEEK = [
+    "process_up",
+    "process_restarts_total",
+    "process_start_time_seconds",
+    "process_last_exit_code",
+    "health_check_status",
+    "health_check_duration_seconds",
+    "health_check_total",
+    "health_check_consecutive_fails",
+    "process_desired_scale",
+    "process_current_scale",
+    "supervisor_uptime_seconds",
+    "hook_executions_total",
+    "hook_duration_seconds",
+    "manager_process_count",
+    "manager_start_time_seconds",
+    "shutdown_duration_seconds",
+    "process_cpu_percent",
+    "process_memory_percent",
+    "process_threads",
+    "process_file_descriptors",
+    "process_memory_bytes",
+    "resource_collection_duration_seconds",
+    "resource_collection_errors_total",
+    "build_info",
+    "scheduled_task_last_run_timestamp",
+    "scheduled_task_next_run_timestamp",
+    "scheduled_task_last_exit_code",
+    "scheduled_task_duration_seconds",
+    "scheduled_task_total",
+    "heartbeat_pings_total",
+    "heartbeat_last_ping_timestamp",
+]
+"""What PHPeek PM serves, and what its pages promised."""
+
+
+def test_every_metric_of_phpeek_pm_has_its_equivalent() -> None:
+    page = (ROOT / "docs" / "how-to" / "migrate-from-phpeek-pm.md").read_text()
+    rows = re.findall(r"^\| `phpeek_pm_(\w+)`[^|]*\|(.*)\|$", page, re.MULTILINE)
+    assert {name for name, _ in rows} == set(PHPEEK)
+    known = {one.name for one in SUPERVISOR_METRICS}
+    for name, ours in rows:
+        named = set(re.findall(r"millrace_supervisor_\w+", ours))
+        assert named, name
+        assert named <= known, name
+
+
 def test_every_failure_class_and_state_is_documented() -> None:
     page = (REFERENCE / "failures.md").read_text()
     assert [one for one in FailureClass if f"| `{one}` |" not in page] == []

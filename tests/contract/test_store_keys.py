@@ -90,6 +90,32 @@ def test_a_key_opens_nothing_after_its_end(farm: Any) -> None:
     farm.run(work())
 
 
+def test_ended_keys_are_forgotten_after_their_time_and_no_others(farm: Any) -> None:
+    async def work() -> None:
+        await farm.store.add_key(a_key(1))
+        await farm.store.add_key(a_key(2, lasts_s=10_000))
+        await farm.store.add_key(a_key(3, lasts_s=10))
+        revoked = await farm.store.add_key(a_key(4))
+        both = await farm.store.add_key(a_key(5, lasts_s=10))
+        await farm.store.revoke_key(revoked.id)
+        await farm.advance(20)
+        await farm.store.revoke_key(both.id)  # it had ended before
+        late = await farm.store.add_key(a_key(6))
+        await farm.store.revoke_key(late.id)
+        ended = late.created_at - timedelta(seconds=5)
+
+        async def left() -> list[int]:
+            return sorted(int(key.id[1:], 16) for key in await farm.store.keys(ended=True))
+
+        assert await farm.store.delete_ended_keys(before=revoked.created_at - timedelta(seconds=1), limit=10) == 0
+        assert await farm.store.delete_ended_keys(before=ended, limit=2) == 2
+        assert await farm.store.delete_ended_keys(before=ended, limit=2) == 1
+        assert await left() == [1, 2, 6]
+        assert await farm.store.delete_ended_keys(before=ended, limit=2) == 0
+
+    farm.run(work())
+
+
 def test_the_secret_before_a_rotation_is_good_as_long_as_it_was_told(farm: Any) -> None:
     async def work() -> None:
         key = await farm.store.add_key(a_key(1))

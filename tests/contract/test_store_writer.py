@@ -71,6 +71,26 @@ def test_what_comes_together_shares_one_commit_and_runs_on_the_loop(
     use(work)
 
 
+def test_who_comes_alone_does_not_wait_for_others_and_many_share_a_commit(
+    use: Callable[[Work], None], commits: Commits
+) -> None:
+    async def work(writer: Writer) -> None:
+        ages_s = 1000.0
+        async with asyncio.timeout(ages_s / 20):
+            await writer.submit(_adds(1), gather_s=ages_s)
+        assert len(commits.threads) == 1
+        for _ in range(10):  # the writer looks once more for what came meanwhile
+            await asyncio.sleep(0)
+        others = [asyncio.ensure_future(writer.submit(_adds(number), gather_s=ages_s)) for number in (2, 3)]
+        for _ in range(10):  # whatever the writer would begin of them has begun
+            await asyncio.sleep(0)
+        await writer.submit(_adds(4))  # somebody is in a hurry, and takes them along
+        await asyncio.gather(*others)
+        assert len(commits.threads) == 2
+
+    use(work)
+
+
 def test_more_than_a_batch_lets_the_loop_turn_between_commits(use: Callable[[Work], None], commits: Commits) -> None:
     async def work(writer: Writer) -> None:
         await asyncio.gather(*(writer.submit(_adds(number)) for number in range(2 * MAX_BATCH + 1)))

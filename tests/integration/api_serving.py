@@ -15,6 +15,7 @@ import httpx2
 from millrace.api.app import App, build_app
 from millrace.api.keys import looked_up_in
 from millrace.blobs.local import LocalBlobs
+from millrace.edge.access import Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import KnownKeys
 from millrace.edge.server import Served
@@ -112,6 +113,8 @@ async def master(
     wrap: Callable[[Store], Store] = lambda store: store,
     keys: Keys | None = None,
     with_pages: bool = False,
+    rates: Rates | None = None,
+    leadership: Any = None,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
     store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
     time_passed[0] = timedelta()
@@ -127,7 +130,10 @@ async def master(
     pages = routes(keys) if with_pages else ()
     journal = Journal(store, clock=farm.clock, chance=farm.chance)
     blobs = LocalBlobs(folder / "blobs")
-    app = build_app(farm, offers, blobs, keys, pages=pages, lost=lost, served=log.append, journal=journal)
+    app = build_app(
+        farm, offers, blobs, keys, pages=pages, lost=lost, served=log.append, journal=journal, rates=rates,
+        leadership=leadership,
+    )  # fmt: skip
     try:
         async with Duties(farm, offers, complain=print, forget=forget):
             yield app, farm, log

@@ -51,6 +51,8 @@ def wanted(route: Route[Any]) -> Access:
         or path == "/results"
     ):
         return Access.WORK
+    if path == "/masters":
+        return Access.INSPECT
     if path.startswith("/nodes"):
         return Access.INSPECT if reads else Access.WORK if path == "/nodes" else Access.OPERATE
     if path.startswith(("/jobs", "/uploads")) and not reads:

@@ -256,3 +256,26 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
         asyncio.run(LocalBlobs(tmp_path).put("film", source()))
     assert names(tmp_path / ".millrace-incoming") == []
     assert names(tmp_path) == [".millrace-incoming"]
+
+
+def test_what_will_be_moved_is_on_the_disk_before(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(publish, "sync_file", lambda path: synced.append(path.name))
+    work = folder(tmp_path / "work", "new")
+    publish.settle(work, tmp_path / "not" / "yet" / "there")
+    assert sorted(synced) == ["0.m4s", "1.m4s", "2.m4s", "3.m4s", "master.m3u8"]
+    publish.settle(tmp_path / "gone", tmp_path / "out")  # says nothing: what is wrong is said when it is published
+    assert names(tmp_path) == ["work"]
+
+
+def test_what_will_be_copied_is_not(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(publish, "sync_file", lambda path: synced.append(path.name))
+    real = os.lstat
+    monkeypatch.setattr(
+        os,
+        "lstat",
+        lambda path: os.stat_result((*real(path)[:2], 1 if Path(path).name == "work" else 2, *real(path)[3:])),
+    )
+    publish.settle(folder(tmp_path / "work", "new"), tmp_path / "out")
+    assert synced == []

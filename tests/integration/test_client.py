@@ -5,7 +5,6 @@ import contextlib
 import socket
 import ssl
 
-import httpx2
 import pytest
 from fake_master import KEY, FakeMaster
 
@@ -18,8 +17,8 @@ from millrace.client.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from millrace.client.http import Terms, broken
-from millrace.client.sse import transitions
+from millrace.client.http import LineError, Terms, broken
+from millrace.client.sse import listen, transitions
 from millrace.client.transfers import download_output, upload
 from millrace.runtime.clock import SystemClock
 from millrace.wire.v1.system import UploadView
@@ -110,12 +109,10 @@ def test_a_master_that_went_away_is_waited_for_even_then():
     ],
 )
 def test_what_will_not_pass_is_told_from_what_may(cause, absent):
-    error = httpx2.ConnectError(str(cause))
-    error.__cause__ = cause
-    found = broken(error, get("/v1/x", UploadView), Terms())
+    found = broken(LineError(cause, sent=False), get("/v1/x", UploadView), Terms())
     assert (found.absent, found.sent) == (absent, False)
     assert "Errno" not in found.reason
-    assert not broken(httpx2.ReadError(str(cause)), get("/v1/x", UploadView), Terms()).absent
+    assert not broken(LineError(cause, sent=True), get("/v1/x", UploadView), Terms()).absent
 
 
 def test_an_upload_goes_on_after_broken_connections(tmp_path):
@@ -169,3 +166,19 @@ def test_events_go_on_where_the_stream_broke():
         assert [next(found).cursor for _ in range(3)] == ["1", "2", "3"]
         found.close()
         assert [query["after"] for query in master.followed] == ["0", "2"]
+
+
+def test_only_news_of_what_is_waited_for_wake_who_waits():
+    ended = TRANSITION.format(2).replace('"to":"assigned"', '"to":"completed"')
+
+    async def main(of, streams):
+        with FakeMaster() as master:
+            master.events = [[f"id: 1\nevent: transition\ndata: {text}\n\n" for text in streams]]
+            async with AsyncClient([master.url], Terms(key=KEY)) as client:
+                news = asyncio.Event()
+                await listen(client, "j1", news, of=of)
+                return news.is_set()
+
+    assert asyncio.run(main(None, [TRANSITION.format(1)]))
+    assert not asyncio.run(main({"completed"}, [TRANSITION.format(1)]))
+    assert asyncio.run(main({"completed"}, [TRANSITION.format(1), ended]))

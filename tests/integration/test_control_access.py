@@ -15,14 +15,15 @@ import httpx2
 import pytest
 from control_rig import KEY, Rig, play
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
-from millrace.edge.access import PeerRule, Rate, Rules, SubjectRule
+from millrace.edge.access import PeerRule, Rate, Rates, Rules, SubjectRule
 from millrace.edge.keys import Key, Keys
 from millrace.programs import access_file
 from millrace.programs.access_file import AccessFile, rules_from
-from millrace.programs.control_doors import ControlDoors, ControlSettings
+from millrace.programs.control_doors import ControlDoors
 from millrace.programs.control_server import remote
+from millrace.programs.control_settings import ControlSettings
 from millrace.programs.http.listen import listen, url_of
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.audit_trail import Trail
@@ -74,7 +75,7 @@ def test_every_route_opens_to_its_roles_alone(tmp_path: Path, role: Role) -> Non
 
 def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
-        rules = [Rules(keys=keys(Role.ADMIN), rate=Rate(per_s=0.01, burst=5))]
+        rules = [Rules(keys=keys(Role.ADMIN), rates=Rates(all=Rate(per_s=0.01, burst=5)))]
         async with door(rig, rules) as asking:
             answers = [await asking.get("/v1/processes") for _ in range(7)]
             assert [one.status_code for one in answers] == [200] * 5 + [429] * 2
@@ -288,7 +289,7 @@ def test_an_access_file_is_read_anew_and_a_broken_one_shuts_the_door(
 
     assert known("the-key")
     assert known(KEY)
-    assert access.rules.rate == Rate(per_s=3.0, burst=7)
+    assert access.rules.rates == Rates(all=Rate(per_s=3.0, burst=7))
     path.write_text("peers: [{group: 0, role: viewer}]")
     assert not known("the-key")
     assert access.rules.peers == (own, PeerRule(role=Role.VIEWER, gid=0))

@@ -14,13 +14,14 @@ import httpx2
 import pytest
 from control_rig import KEY, PATIENCE_S, Rig, play
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
 from millrace.edge.access import PEER, Peer, PeerRule, Rules
 from millrace.edge.keys import Key, Keys
 from millrace.process.look import read_process
-from millrace.programs.control_doors import ControlDoors, ControlSettings
+from millrace.programs.control_doors import ControlDoors
 from millrace.programs.control_server import local, remote
+from millrace.programs.control_settings import ControlSettings
 from millrace.programs.http.listen import listen, url_of
 from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.clock import SystemClock
@@ -99,6 +100,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path: Path) -> None:
             ("spare/stop", None, 409, "cannot stop spare: it is stopped"),
             ("spare/restart", None, 409, "cannot restart spare: it is stopped; start it instead"),
             ("web/scale", {"desired": 1001}, 422, "makes 1001 of web; allowed: 0 to 1000"),
+            ("spare/scale", {"desired": 4}, 422, "makes 4 of spare; allowed: 0 to 3"),
             ("once/scale", {"delta": 2}, 422, "makes 2 of once; allowed: 0 to 1"),
             ("web/scale", {"delta": -3}, 422, "makes -1 of web"),
             ("web/scale", {}, 422, "give either desired or delta"),

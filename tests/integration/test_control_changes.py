@@ -21,6 +21,7 @@ from millrace.programs.control_server import remote
 from millrace.programs.http.listen import listen, url_of
 from millrace.supervisor.control.app import control_app
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.plans.layers import Amendments, Layers, Saving
 
 PLAN = """\
 # A comment of somebody.
@@ -239,9 +240,8 @@ def test_who_means_another_plan_than_the_one_in_force_changes_nothing(tmp_path: 
     play(tmp_path, body, PLAN)
 
 
-def test_what_is_saved_is_what_was_sent_and_the_plan_stays_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_saved_is_what_was_sent_and_the_plan_stays_as_it_was(tmp_path: Path) -> None:
+    environ = {"WORD": "word-of-the-shop", "MANY": "2"}
     sent = "command: [sh, -c, 'echo $$SHOP says ${WORD}; exec sleep 1000']\nenv: {SHOP: '${WORD}', OTHER: hunter3}\nscale: ${MANY}\nrolling: {min_ready: 0}\n"
 
     async def body(rig: Rig) -> None:
@@ -274,7 +274,7 @@ def test_what_is_saved_is_what_was_sent_and_the_plan_stays_as_it_was(
         }
         assert (await rig.get("/v1/processes/shop"))["origin"] == "saved"
         # The same plan comes of it at the next start.
-        again = PlanFile(rig.plan, {"WORD": "word-of-the-shop", "MANY": "2"}).read()
+        again = PlanFile(rig.plan, environ).read()
         assert again == rig.keeper.plan
         assert (await rig.post("/v1/reload"))["unchanged"] == ["db", "shop"]
         # What the plan does not have need not be remembered as removed.
@@ -283,15 +283,7 @@ def test_what_is_saved_is_what_was_sent_and_the_plan_stays_as_it_was(
         assert (await rig.post("/v1/config/save"))["processes"] == ["web"]
         assert "shop" not in place.read_text()
 
-    monkeypatch.setattr(PlanFile, "__init__", _with_environ(PlanFile.__init__))
-    play(tmp_path, body, PLAN)
-
-
-def _with_environ(plain: Any) -> Any:
-    def init(self: PlanFile, path: Path, environ: dict[str, str]) -> None:
-        plain(self, path, {"WORD": "word-of-the-shop", "MANY": "2", **environ})
-
-    return init
+    play(tmp_path, body, PLAN, environ=environ)
 
 
 def test_what_cannot_be_saved_is_told_and_stays_unsaved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,6 +351,55 @@ def test_a_reload_keeps_what_was_not_saved_and_drops_it_when_told(tmp_path: Path
         assert (await rig.post("/v1/reload?discard=true"))["outcome"] == "rolled-back"
         assert [one["name"] for one in (await rig.get("/v1/config"))["changed"]] == ["extra"]
         await rig.get("/v1/processes/extra")
+
+    play(tmp_path, body, PLAN)
+
+
+def test_a_change_while_the_plan_is_read_is_neither_lost_nor_taken_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(rig: Rig) -> None:
+        await up(rig)
+        source = rig.supervisor.reloader.source
+        reads, begun, go_on = source.read, asyncio.Event(), asyncio.Event()
+
+        async def read(unsaved: Amendments) -> Layers:
+            found = await reads(unsaved)
+            begun.set()
+            await go_on.wait()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(source, "read", read)
+            reload = asyncio.create_task(rig.client.post("/v1/reload"))
+            async with asyncio.timeout(PATIENCE_S):
+                await begun.wait()
+            await ask(rig, "POST", "/v1/processes", {"name": "extra", "process": SLEEP}, status=201)
+            go_on.set()
+            answer = (await reload).json()
+        assert (answer["outcome"], answer["unsaved"]) == ("applied", ["extra"])
+        assert sorted(rig.keeper.plan.processes) == ["db", "extra", "web"]
+        # Who saves what was seen does not save what came meanwhile.
+        tag = (await rig.client.get("/v1/plan")).headers["etag"]
+        saves = source.saving
+        begun.clear()
+        go_on.clear()
+
+        async def saving(layers: Layers) -> Saving:
+            found = await saves(layers)
+            begun.set()
+            await go_on.wait()
+            return found
+
+        monkeypatch.setattr(source, "saving", saving)
+        save = asyncio.create_task(rig.client.post("/v1/config/save", headers={"if-match": tag}))
+        async with asyncio.timeout(PATIENCE_S):
+            await begun.wait()
+        await ask(rig, "POST", "/v1/processes", {"name": "more", "process": SLEEP}, status=201)
+        go_on.set()
+        assert (await save).status_code == 412
+        assert not Path(f"{rig.plan}.changes").exists()
+        assert (await rig.post("/v1/config/save"))["processes"] == ["extra", "more"]
 
     play(tmp_path, body, PLAN)
 

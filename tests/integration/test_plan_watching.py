@@ -24,9 +24,12 @@ class Watched:
         self.source = PlanFile(path, {})
         self.task = asyncio.create_task(
             watch(
-                self.source.files, self._changed, clock=SystemClock(), debounce_s=0.05, watching=self.ready.set
+                self._files, self._changed, clock=SystemClock(), debounce_s=0.05, watching=self.ready.set
             )
         )  # fmt: skip
+
+    async def _files(self) -> list[Path]:
+        return self.source.files()
 
     def _changed(self) -> None:
         self.calls += 1

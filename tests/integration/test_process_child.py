@@ -331,7 +331,7 @@ def test_a_flood_is_not_held_up_by_a_stuck_sink(tmp_path):
 
         child = await start(spec(FLOOD, tmp_path), sink, clock, buffer_chars=100_000)
         async with asyncio.timeout(PATIENCE_S):
-            await child._readers[0].ended.wait()  # the child has written everything, although the sink took one batch
+            await child._readers[0].wait()  # the child has written everything, although the sink took one batch
             assert len(seen) == 1
             assert child.tail()[-1].text == f"line {LINES - 1}"
             while not child.ended:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from shut_in import PATIENCE_S, WAYS, alive, python, run, shell, way
 
+from millrace.process import entry
 from millrace.process.able import able
 from millrace.process.child import Child
 from millrace.process.look import processes
@@ -432,3 +433,22 @@ def test_what_it_used_is_counted(name: str) -> None:
     assert end.ok
     assert end.cpu_s >= 0.3
     assert end.max_rss_bytes >= 60 << 20
+
+
+@each_way
+def test_the_program_is_found_also_where_the_lists_of_children_are_not_to_be_had(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = way(name)
+
+    async def scene() -> None:
+        async with running(python("import signal; print('up', flush=True); signal.pause()", found)) as (child, _):
+            first = entry.program_of(child.pid)
+            assert first is not None
+            assert first.pid != child.pid
+            monkeypatch.setattr(entry, "children_of", lambda *_: [])
+            again = entry.program_of(child.pid)
+            assert again is not None
+            assert again.key == first.key
+
+    asyncio.run(scene())

@@ -5,7 +5,7 @@ import asyncio
 import imageio_ffmpeg
 import pytest
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs import ffmpeg
 from millrace.runtime.clock import VirtualClock
 

@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.keys import NewKey
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Claimed, Job, Node, Outcome, Progress, Report
 from millrace.domain.retry import MAX_LOSSES
+from millrace.domain.roles import Role
 from millrace.domain.states import State
 from millrace.runtime.clock import VirtualClock
 from millrace.scheduler import claim as claims
 from millrace.scheduler import nodes, report, steer
+from millrace.scheduler.clean import clean
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.errors import ConflictError, InvalidError, KeyReusedError, StaleAttemptError, StaleEpochError
 from millrace.scheduler.expire import expire_leases, reclaim
-from millrace.scheduler.farm import Farm
+from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.promote import promote_due
 from millrace.scheduler.read import find_job
@@ -462,6 +465,31 @@ async def test_a_draining_node_gets_nothing_and_is_not_called_lost(rig: Rig) -> 
     assert len(await rig.claim(node)) == 1
     with pytest.raises(ConflictError, match="holds 1 task"):
         await nodes.remove(rig.farm, "one")
+
+
+@pytest.mark.parametrize(("keep_days", "lasts_days"), [(2, 2), (None, 30)])
+def test_finished_jobs_and_ended_keys_go_together(tmp_path: Path, keep_days: int | None, lasts_days: int) -> None:
+    async def inside() -> None:
+        async with rig_in(tmp_path) as rig:
+            keep = None if keep_days is None else timedelta(days=keep_days)
+            farm = Farm(store=rig.farm.store, clock=rig.clock, rules=Rules(keep_finished=keep))
+            node = await rig.node()
+            job_id = await rig.submit()
+            done = await rig.one(node)
+            await report.complete(farm, done.task_id, node_id=node.id, attempt=1, outputs=(), facts={})
+            key = NewKey(
+                id="k1", name="ci", role=Role.VIEWER, tenant="", digest=b"1" * 32, hint="mr_1234", lasts_s=10.0
+            )
+            await farm.store.add_key(key)
+            await rig.clock.advance(lasts_days * 86400)
+            assert list(await clean(farm)) == []
+            assert [one.id for one in await farm.store.keys(ended=True)] == ["k1"]
+            await rig.clock.advance(11)
+            assert list(await clean(farm)) == ([] if keep_days is None else [job_id])
+            assert await farm.store.keys(ended=True) == []
+            assert (await farm.store.job(job_id) is None) == (keep_days is not None)
+
+    asyncio.run(inside())
 
 
 @farm_test

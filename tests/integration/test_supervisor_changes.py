@@ -49,6 +49,7 @@ def without_leaks(text: str, cwd: Path, play: Callable[[Stage], Awaitable[None]]
         it.keeper.end()
         assert await it.ended() == 0
         assert set(psutil.Process().children(recursive=True)) <= others
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     before = descriptors()
     stage(text, cwd, game)
@@ -214,6 +215,26 @@ processes:
     without_leaks(text, tmp_path, play, count=21)
 
 
+def test_fifty_that_die_at_once_come_back_again_and_again(tmp_path: Path) -> None:
+    text = "processes: {web: {command: [sleep, '1000'], scale: 50, restart: {backoff_initial: 0}}}"
+
+    async def play(it: Stage) -> None:
+        def pids() -> set[int]:
+            return {it.pid(f"web-{index}") for index in range(50)}
+
+        async def kill_all() -> None:
+            seen = pids()
+            for pid in seen:
+                os.kill(pid, signal.SIGKILL)
+            await it.until(lambda: up(it, 50) and not seen & pids())
+            assert not any(lives(str(pid)) for pid in seen)
+
+        for _ in range(4):
+            await kill_all()
+
+    without_leaks(text, tmp_path, play, count=50)
+
+
 def test_they_die_while_everything_is_being_stopped(tmp_path: Path) -> None:
     """None of them minds SIGTERM, so that every end is a death; each of a chain is stopped after the ones that need it."""
     deaf = "trap : TERM; echo up; while :; do sleep 1000 & wait; done"
@@ -242,6 +263,7 @@ def test_they_die_while_everything_is_being_stopped(tmp_path: Path) -> None:
         assert sorted(killed) == [f"p{index}-0" for index in range(9)]
         assert killed.index("p2-0") < killed.index("p1-0") < killed.index("p0-0")
         assert set(psutil.Process().children(recursive=True)) <= others
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     stage(text, tmp_path, play)
     assert descriptors() == before

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from test_supervisor_keeper import Stage, descriptors, lives, stage
+from keeper_stage import Stage, descriptors, lives, stage
 
 from millrace.process.values import Spec
 from millrace.runtime.clock import SystemClock

@@ -15,6 +15,7 @@ from millrace.process.look import read_process
 from millrace.process.values import Batch
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.plan_document import plan_from
 from millrace.supervisor.schedule.jobs import Run
 from millrace.supervisor.state import Id, Instance, Phase, Wanted
@@ -226,6 +227,27 @@ processes:
     stage(text, tmp_path, play)
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_monitor_is_told_just_as_often_as_the_plan_says(tmp_path: Path, monitor: Monitor, retries: int) -> None:
+    url = f"http://127.0.0.1:{monitor.server_port}"
+    text = f"""
+processes:
+  job:
+    command: ["true"]
+    schedule: "@daily"
+    heartbeat: {{start_url: "{url}/start", success_url: "{url}/ok", retries: {retries}, retry_delay: 10ms}}
+"""
+    monitor.refusals = retries + 1  # the start is lost, and no more of it is told
+
+    async def play(it: Stage) -> None:
+        await it.until(lambda: it.keeper.state.instances)
+        it.keeper.trigger("job")
+        heard = await asyncio.to_thread(monitor.wait_for, retries + 2)
+        assert heard == [*[("/start", "")] * (retries + 1), ("/ok", "exit_code=0")]
+
+    stage(text, tmp_path, play)
+
+
 def test_hooks_run_in_order_with_what_they_are_given_and_are_tried_again(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     text = f"""
@@ -252,6 +274,23 @@ processes:
         assert (tmp_path / "log").read_text().splitlines() == [
             "flaky", "flaky", "flaky", f"hello pre-start[2] {tmp_path}/inner", "web", "stopped", "over",
         ]  # fmt: skip
+
+    stage(text, tmp_path, play)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_a_hook_is_tried_just_as_often_as_it_may_be(tmp_path: Path, retries: int) -> None:
+    text = f"""
+processes:
+  web:
+    command: [touch, ran]
+    hooks: {{pre-start: [{{command: [sh, -c, "echo tried >> tries; exit 1"], retry: {retries}, retry_delay: 10ms}}]}}
+"""
+
+    async def play(it: Stage) -> None:
+        assert await it.ended() == 1
+        assert (tmp_path / "tries").read_text() == "tried\n" * (retries + 1)
+        assert not (tmp_path / "ran").exists()
 
     stage(text, tmp_path, play)
 
@@ -307,7 +346,7 @@ processes: {{web: {{command: [sh, -c, "echo up; exec sleep 1000"], hooks: {{pre-
     async def play(it: Stage) -> None:
         await it.until(lambda: "web-0 up" in it.lines)
         it.keeper.end()
-        assert await it.ended() == 0
+        assert await it.ended() == CUT_SHORT
 
     stage(text, tmp_path, play)
 

@@ -1,13 +1,22 @@
 """A worker with the real FFmpeg, from the claim to the published output."""
 
 import asyncio
+import os
 import subprocess
 
+import pytest
 from fake_master import FakeMaster
 from farm_worker import FFMPEG, ffmpeg_source, running
 
 from millrace.domain.media.profile_document import to_document
+from millrace.engines.engine import Command
 from millrace.engines.profiles import named
+from millrace.process.sandbox import Demand
+from millrace.runtime.clock import SystemClock
+from millrace.worker.ahead import Ahead
+from millrace.worker.attempt_log import Notes
+from millrace.worker.engine_run import Engines
+from millrace.worker.engines_alive import EnginesAlive
 
 TINY = {
     "name": "tiny",
@@ -21,11 +30,11 @@ def spec(**fields):
     return {**base, **fields}
 
 
-def farm(scenario, tmp_path):
+def farm(scenario, tmp_path, **terms):
     async def main():
-        (tmp_path / "media").mkdir()
+        (tmp_path / "media").mkdir(exist_ok=True)
         with FakeMaster() as master:
-            async with running(master, tmp_path, [ffmpeg_source()], roots=[tmp_path / "media"]):
+            async with running(master, tmp_path, [ffmpeg_source()], roots=[tmp_path / "media"], **terms):
                 await scenario(master, tmp_path / "media")
 
     asyncio.run(main())
@@ -82,3 +91,87 @@ def test_bad_inputs_fail_with_their_class_and_their_log(tmp_path):
             assert f"failed (input): {task.failure[1]}" in task.log
 
     farm(scenario, tmp_path)
+
+
+def probes(log, number=1):
+    """When each probe of a log began, and when the attempt did. `number` is that of the job."""
+    lines = log.splitlines()
+    begun = [line.partition(" ")[0] for line in lines if f"Z probe: {FFMPEG}" in line]
+    return begun, next(line.partition(" ")[0] for line in lines if f"Z job {number}, attempt 1" in line)
+
+
+@pytest.mark.parametrize("sandbox", [Demand.OFF, Demand.AUTO])
+def test_an_input_that_is_expected_is_probed_before_its_task_and_once(tmp_path, sandbox):
+    (tmp_path / "media").mkdir()
+    source = film(tmp_path / "media" / "film.mp4")
+
+    async def scenario(master, media):
+        task = await ended(master, master.add(spec(input=str(source), output=str(media / "out"))))
+        assert task.failure is None, task.log
+        (probed,), began = probes(task.log)
+        assert probed < began
+        assert task.facts["probe"]["streams"][0]["frames"] == 25
+        # What was found is for one task: the film may be another one by the next.
+        again = await ended(master, master.add(spec(input=str(source), output=str(media / "again"))))
+        assert again.failure is None, again.log
+        (probed,), began = probes(again.log, 2)
+        assert probed >= began
+
+    farm(scenario, tmp_path, expects=source, sandbox=sandbox)
+
+
+@pytest.mark.parametrize("expected", ["other.mp4", "none.mp4", "../elsewhere.mp4"])
+def test_another_input_than_was_expected_is_probed_like_any(tmp_path, expected):
+    (tmp_path / "media").mkdir()
+    source = film(tmp_path / "media" / "film.mp4")
+    film(tmp_path / "media" / "other.mp4")
+    film(tmp_path / "elsewhere.mp4")
+
+    async def scenario(master, media):
+        task = await ended(master, master.add(spec(input=str(source), output=str(media / "out"))))
+        assert task.failure is None, task.log
+        (probed,), began = probes(task.log)
+        assert probed >= began
+
+    farm(scenario, tmp_path, expects=tmp_path / "media" / expected)
+
+
+def test_a_bad_input_that_was_expected_fails_like_any(tmp_path):
+    (tmp_path / "media").mkdir()
+    source = tmp_path / "media" / "text.mp4"
+    source.write_text("this is no film\n" * 100)
+
+    async def scenario(master, media):
+        task = await ended(master, master.add(spec(input=str(source), output=str(media / "out"))))
+        assert task.failure[0] == "input"
+        assert "Invalid data" in task.log or "no video or audio" in task.failure[1], task.log
+
+    farm(scenario, tmp_path, expects=source)
+
+
+def test_a_probe_that_nobody_asks_for_leaves_nothing_behind(tmp_path):
+    async def main():
+        clock = SystemClock()
+        engines = Engines(clock=clock, alive=EnginesAlive(tmp_path / "engines"))
+        slow = Command(argv=("/bin/sleep", "1000"), label="probe")
+        ahead = Ahead(slow, engines=engines, clock=clock, folder=tmp_path)
+        while not (notes := list((tmp_path / "engines").glob("*.json"))):
+            await asyncio.sleep(0)
+        await ahead.drop()
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(notes[0].stem), 0)
+        assert await ahead.outcome(Command(argv=("/bin/true",), label="probe"), Notes(clock)) is None
+
+    asyncio.run(main())
+
+
+def test_a_probe_ahead_that_cannot_be_run_is_left_to_the_task(tmp_path):
+    async def main():
+        clock = SystemClock()
+        engines = Engines(clock=clock, alive=EnginesAlive(tmp_path / "engines"))
+        command = Command(argv=(str(tmp_path / "none"),), label="probe")
+        notes = Notes(clock)
+        assert await Ahead(command, engines=engines, clock=clock, folder=tmp_path).outcome(command, notes) is None
+        assert notes.text == ""
+
+    asyncio.run(main())

@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs import api_key
 
 

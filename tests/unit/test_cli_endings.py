@@ -38,6 +38,14 @@ def test_a_number_out_of_range_is_told_by_its_field():
         app.main(["jobs", "submit", "--scenario", "144p10-h264", "--set", "crf=1000"], standalone_mode=False)
 
 
+def test_a_key_that_would_be_a_header_of_its_own_is_not_sent():
+    with pytest.raises(CommandError, match=r"^cannot submit: the idempotency key holds a line break"):
+        app.main(
+            ["jobs", "submit", "--scenario", "144p10-h264", "--idempotency-key", "a\r\nx-role: admin"],
+            standalone_mode=False,
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "full", "code"),
     [
@@ -56,3 +64,21 @@ def test_output_that_cannot_be_written_is_one_sentence_and_an_exit_code_of_ours(
     assert done.returncode == code
     if full == "stdout":
         assert done.stderr == "millrace: cannot write what was found: No space left on device\n"
+
+
+ENDING = """
+import atexit, sys, threading
+from millrace.cli import ending
+atexit.register(lambda: print("the last words"))
+print("no newline yet", end=" ")
+{left}
+ending._end(3)
+"""
+LEFT = "threading.Thread(target=lambda: (threading.Event().wait(0.1), print('the work of a thread'))).start()"
+
+
+@pytest.mark.parametrize(("left", "said"), [("", ""), (LEFT, "the work of a thread\n")])
+def test_a_program_that_ends_at_once_leaves_nothing_undone(left, said):
+    done = subprocess.run([sys.executable, "-c", ENDING.format(left=left)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == f"no newline yet {said}the last words\n"

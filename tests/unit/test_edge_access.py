@@ -15,6 +15,7 @@ from millrace.edge.access import (
     Peer,
     PeerRule,
     Rate,
+    Rates,
     Rules,
     SubjectRule,
     check_place,
@@ -150,6 +151,39 @@ def test_a_burst_is_allowed_and_then_the_rate() -> None:
     assert spend(rate, arrival_s, 1e9)[1] == Share(left=2, reset_s=0.5)
 
 
+SOME, MORE, MANY = Rate(per_s=1.0, burst=1), Rate(per_s=2.0, burst=2), Rate(per_s=3.0, burst=3)
+
+
+@pytest.mark.parametrize(
+    ("access", "known", "safe", "found"),
+    [
+        (Access.READ, True, True, ("reads", MORE)),
+        (Access.INSPECT, True, True, ("reads", MORE)),
+        (Access.SUBMIT, True, False, ("changes", MANY)),
+        (Access.ADMIN, True, True, ("changes", MANY)),
+        (Access.WORK, True, False, None),
+        (Access.WORK, False, False, ("strangers", SOME)),
+        (Access.READ, False, True, ("strangers", SOME)),
+        (None, False, True, ("strangers", SOME)),
+        (None, True, True, ("changes", MANY)),
+        (Access.OPEN, False, False, ("strangers", SOME)),
+        (Access.OPEN, False, True, None),
+    ],
+)  # fmt: skip
+def test_what_a_request_falls_under(access: Access | None, known: bool, safe: bool, found: object) -> None:
+    rates = Rates(strangers=SOME, reads=MORE, changes=MANY)
+    assert rates.of(access, known=known, safe=safe) == found
+    if access is not Access.WORK or not known:
+        assert Rates(all=SOME).of(access, known=known, safe=safe) == ("default", SOME)
+    assert Rates().of(access, known=known, safe=safe) is None
+
+
+def test_servers_share_a_rate_and_each_lets_something_through() -> None:
+    rates = Rates(strangers=Rate(per_s=9.0, burst=10), reads=SOME)
+    assert rates.shared_by(1) is rates
+    assert rates.shared_by(3) == Rates(strangers=Rate(per_s=3.0, burst=3), reads=Rate(per_s=1 / 3, burst=1))
+
+
 def test_the_whole_burst_is_there_for_every_rate() -> None:
     for per_s, burst in ((3.0, 10), (7.0, 100), (100.0, 200), (0.1, 3), (1e6, 1000)):
         rate, arrival_s = Rate(per_s=per_s, burst=burst), 0.0
@@ -182,7 +216,7 @@ def test_callers_do_not_spend_each_others_share_and_are_forgotten() -> None:
 def test_what_a_caller_is_told_of_his_share() -> None:
     rate = Rate(per_s=4.0, burst=10)
     _, share = spend(rate, 0.0, 50.0)
-    assert headers(rate, share) == (
+    assert headers("default", rate, share) == (
         (b"ratelimit-policy", b'"default";q=10;w=3'),
         (b"ratelimit", b'"default";r=9;t=1'),
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.programs.http.listen import ListenError, adopt, host_of, listen
 from millrace.programs.master import MasterProgram
 

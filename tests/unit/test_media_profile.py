@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from millrace.domain.media.profile import Packaging, VideoCodec
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
-from millrace.engines.profiles import UnknownProfileError, named, names, parsed
+from millrace.engines.profile_text import parsed
+from millrace.engines.profiles import UnknownProfileError, named, names
 
 GOOD: dict[str, Any] = {
     "name": "mine",

@@ -121,7 +121,7 @@ class CountingReader(Reader):
 
     @property
     def is_done_or_pauses(self):
-        return self.ended.is_set() or self._pause is not None
+        return self.ended or self._pause is not None
 
 
 async def burst(sink, lines=200_000):
@@ -135,7 +135,7 @@ async def burst(sink, lines=200_000):
     outlet = Outlet(sink, max_chars=2_000_000)
     reader = CountingReader(reading, Splitter("stdout", 1000), Tail(10, 1000), outlet)
     sink.reader = reader
-    await asyncio.gather(asyncio.to_thread(write), reader.ended.wait())
+    await asyncio.gather(asyncio.to_thread(write), reader.wait())
     await outlet.close()
     return reader
 
@@ -168,7 +168,7 @@ def test_a_sink_that_does_not_come_back_is_waited_for_once(monkeypatch):
 
         async def __call__(self, batch):
             self.dropped += batch.dropped
-            await self.reader.ended.wait()
+            await self.reader.wait()
 
     gone = Gone()
     reader = asyncio.run(burst(gone))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from millrace.config.settings import MasterSettings, SettingError, WorkerSettings, read
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings, WorkerSettings, read
 
 
 @pytest.mark.parametrize(

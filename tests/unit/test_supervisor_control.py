@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from supervision import Supervision, a_plan, a_process
 
 from millrace.cli.ctl.table import status_lines
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.changes import KEPT, Changes
@@ -25,6 +25,7 @@ from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import foremost, is_ready, is_settled
 from millrace.supervisor.control.views import instance_view
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.happenings import Why
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.ledger import Ledger
 from millrace.supervisor.logs.entry import Entry, Level
@@ -92,14 +93,16 @@ def test_the_state_of_a_process_is_that_which_needs_attention() -> None:
 
 
 def test_a_view_tells_a_pid_only_while_a_process_runs() -> None:
-    facts = Facts(pid=7, started=NOW, last_end=LastEnd(at=NOW, how="was killed by SIGKILL (9)", signal=9))
+    facts = Facts(
+        pid=7, started=NOW, last_end=LastEnd(at=NOW, why=Why.CRASH, how="was killed by SIGKILL (9)", signal=9)
+    )
     view = instance_view(Id("web", 0), Instance(phase=Phase.RUNNING, began_s=2.0), facts, now_s=5.5)
     assert (view.id, view.pid, view.started, view.uptime_s) == ("web-0", 7, NOW, 3.5)
     assert view.last_end is not None
     assert view.last_end.signal == "SIGKILL"
     view = instance_view(Id("web", 0), Instance(phase=Phase.FAILED), facts, now_s=5.5)
     assert (view.pid, view.started, view.uptime_s) == (None, None, None)
-    odd = Facts(last_end=LastEnd(at=NOW, how="was killed by signal (40)", signal=40))
+    odd = Facts(last_end=LastEnd(at=NOW, why=Why.CRASH, how="was killed by signal (40)", signal=40))
     view = instance_view(Id("web", 0), Instance(), odd, now_s=5.5)
     assert view.last_end is not None
     assert view.last_end.signal == "40"
@@ -189,8 +192,8 @@ def test_the_metrics_hold_what_is_there_and_nothing_of_what_has_gone() -> None:
     it = Supervision(a_plan(web=a_process("web", scale=2), job=a_process("job", kind=Kind.ONESHOT)))
     it.ends("job-0", code=3)
     facts = {
-        Id("web", 0): Facts(pid=7, started=NOW, last_end=LastEnd(at=NOW, how="was killed", signal=9)),
-        Id("job", 0): Facts(last_end=LastEnd(at=NOW, how="exited with code 3", code=3)),
+        Id("web", 0): Facts(pid=7, started=NOW, last_end=LastEnd(at=NOW, why=Why.CRASH, how="was killed", signal=9)),
+        Id("job", 0): Facts(last_end=LastEnd(at=NOW, why=Why.CRASH, how="exited with code 3", code=3)),
     }
 
     def values() -> dict[tuple[str, str], float]:

@@ -8,10 +8,11 @@ from supervision import Supervision, a_job, a_plan, a_process
 
 from millrace.supervisor.health.values import HealthCheck, ProbeKind, ProbeMode
 from millrace.supervisor.hooks import Hook, Moment
+from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.plan import Kind, Plan, Policy, Restart
 from millrace.supervisor.readiness import Bar, Readiness
 from millrace.supervisor.readiness_file import is_ready
-from millrace.supervisor.state import Phase, Renewed, RunHooks, Wanted
+from millrace.supervisor.state import Ending, Phase, Renewed, RunHooks, Wanted
 
 HOOK = (Hook(name="hook", command=("hook",)),)
 ALL = dict.fromkeys(Moment, HOOK)
@@ -108,6 +109,17 @@ def test_the_exit_code_is_kept_over_the_hooks_after_the_stop() -> None:
     assert it.log == ["+a-0", "all post-stop"]
     it.hooks_end()
     assert it.finished == 1
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, CUT_SHORT), (3, 1)])
+def test_hooks_that_are_passed_over_cut_the_end_short_and_a_failure_goes_before(code: int, told: int) -> None:
+    plan = with_hooks(a_plan(a=a_process("a", restart=NEVER)), Moment.POST_STOP)
+    it = Supervision(plan, hook=goes_on(Moment.POST_STOP))
+    it.ends("a", code)
+    it.end()
+    it.post(Ending(hurried=True))
+    it.hooks_end("the hooks were stopped")
+    assert it.finished == told
 
 
 def test_hooks_of_a_process_run_around_each_of_its_runs() -> None:

@@ -55,6 +55,22 @@ def lost(count: int) -> bytes:
     return f"[{count} lost]\n".encode()
 
 
+def test_who_closes_is_told_when_all_of_it_is_written_and_not_before() -> None:
+    slow, told = Slow(), threading.Event()
+    writer = Writer(slow, name="x", lost=lost)
+    writer.give(b"0\n", 1)
+    slow.entered.wait(PATIENCE_S)
+    writer.give(b"1\n", 1)
+    writer.begin_close(told.set)
+    assert not told.is_set()
+    slow.free.set()
+    assert told.wait(PATIENCE_S)
+    assert slow.data == b"0\n1\n"
+    again = threading.Event()
+    writer.begin_close(again.set)
+    assert again.wait(PATIENCE_S)
+
+
 def test_what_is_too_slow_loses_the_newest_lines_and_says_how_many() -> None:
     slow = Slow()
     writer = Writer(slow, name="x", lost=lost, max_bytes=10)

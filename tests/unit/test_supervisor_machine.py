@@ -3,13 +3,15 @@
 from graphlib import CycleError
 
 import pytest
-from supervision import Supervision, a_plan, a_process
+from msgspec.structs import replace
+from supervision import Supervision, a_plan, a_process, ident
 
 from millrace.supervisor.graph import cycle, dependents, order
 from millrace.supervisor.health.values import HealthCheck, ProbeKind, ProbeMode
+from millrace.supervisor.machine import CUT_SHORT
 from millrace.supervisor.plan import Kind, Policy, Restart
-from millrace.supervisor.restart import Again, Over, after_end, wait_s
-from millrace.supervisor.state import Ended, Id, Phase, Renewed, Wanted
+from millrace.supervisor.restart import STORM_BURST, STORM_EACH_S, Again, Over, after_end, wait_s
+from millrace.supervisor.state import Ended, Ending, Id, Phase, Renewed, Wanted
 
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="127.0.0.1:1")
 
@@ -81,6 +83,17 @@ def test_liveness_restarts_after_enough_misses_in_a_row_and_passing_checks_never
     assert it.probed == [Id("db", 0), Id("db", 0)]
 
 
+@pytest.mark.parametrize("mode", ProbeMode)
+def test_passes_that_are_not_yet_enough_restart_nothing(mode: ProbeMode) -> None:
+    """Neither at the start nor while it recovers, when a process has missed some and passes again."""
+    check = replace(CHECK, mode=mode, success_threshold=3, failure_threshold=3)
+    it = Supervision(a_plan(web=a_process("web", health_check=check)))
+    for well in (True, True, True, False, False, True, True, False, False, True, True, True):
+        it.answers("web", well)
+    assert it.log == ["+web-0"]
+    assert it.ready("web")
+
+
 def test_what_is_unhealthy_again_and_again_is_given_up() -> None:
     check = HealthCheck(kind=ProbeKind.TCP, target="x:1", failure_threshold=1, mode=ProbeMode.LIVENESS)
     it = Supervision(a_plan(db=a_process("db", health_check=check, restart=Restart(max_attempts=2))))
@@ -133,6 +146,88 @@ def test_the_wait_grows_to_its_cap_and_never_overflows() -> None:
     assert waits == pytest.approx([0, 2, 4, 8, 16, 32, 50, 50])
     assert wait_s(job, 10**6, 1.0) == 50
     assert wait_s(job, 5, 0.25) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+@pytest.mark.parametrize("unhealthy", [False, True], ids=["ends", "is unhealthy"])
+def test_just_as_many_attempts_as_it_may_have(most: int, unhealthy: bool) -> None:
+    """N allows N: so many restarts, and not one more or fewer."""
+    check = replace(CHECK, failure_threshold=1) if unhealthy else None
+    restart = Restart(max_attempts=most, backoff_initial_s=0)
+    it = Supervision(a_plan(web=a_process("web", restart=restart, health_check=check), other=a_process("other")))
+
+    def fails() -> None:
+        if unhealthy:
+            it.answers("web", well=False)
+        else:
+            it.ends("web", 1)
+        it.passes(0)
+
+    for _ in range(2):
+        before = it.log.count("+web-0")
+        for attempt in range(most):
+            fails()
+            assert it.phase("web") is Phase.RUNNING, attempt
+        fails()
+        assert it.phase("web") is Phase.FAILED
+        assert it.log.count("+web-0") - before == most
+        it.post(Wanted("web", 1))  # tried afresh, it has as many again
+        assert it.phase("web") is Phase.RUNNING
+
+
+def starts(it: Supervision) -> int:
+    return sum(line.startswith("+") for line in it.log)
+
+
+def crash_all(it: Supervision) -> None:
+    """Whatever runs ends at once."""
+    for each, one in it.state.instances.items():
+        if one.phase is Phase.RUNNING:
+            it.ends(str(each), 1)
+
+
+def storm(count: int, seconds: float, **restart: object) -> Supervision:
+    """So many that end as soon as they run, for so long."""
+    it = Supervision(a_plan(bad=a_process("bad", scale=count, restart=Restart(**restart))))
+    for _ in range(round(seconds / 0.1)):
+        crash_all(it)
+        it.passes(0.1)
+    return it
+
+
+def test_a_storm_of_restarts_is_paced_and_a_few_are_not() -> None:
+    granted = 100 + STORM_BURST
+    assert starts(storm(100, 10)) <= granted + 10 / STORM_EACH_S + 2
+    assert starts(storm(100, 120)) <= granted + 120 / STORM_EACH_S + 2
+    # Those that find room in the burst come back as their own back-off says: at once the first time.
+    few = Supervision(a_plan(bad=a_process("bad", scale=STORM_BURST)))
+    crash_all(few)
+    few.passes(0)
+    assert starts(few) == 2 * STORM_BURST
+
+
+def test_in_a_storm_nobody_waits_longer_than_its_own_cap_and_who_wants_no_backoff_has_none() -> None:
+    it = Supervision(a_plan(bad=a_process("bad", scale=400, restart=Restart(backoff_max_s=20.0))))
+    crash_all(it)
+    it.passes(20)
+    assert starts(it) == 800
+    eager = Supervision(a_plan(bad=a_process("bad", scale=200, restart=Restart(backoff_initial_s=0))))
+    crash_all(eager)
+    eager.passes(0)
+    assert starts(eager) == 400
+
+
+def test_who_had_been_stable_comes_back_at_once_also_in_a_storm() -> None:
+    it = Supervision(a_plan(bad=a_process("bad", scale=200), good=a_process("good", scale=100)))
+    for _ in range(200):
+        for index in range(200):
+            if it.phase(f"bad-{index}") is Phase.RUNNING:
+                it.ends(f"bad-{index}", 1)
+        it.passes(0.1)
+    for index in range(100):
+        it.ends(f"good-{index}", 1)
+    it.passes(0)
+    assert all(it.phase(f"good-{index}") is Phase.RUNNING for index in range(100))
 
 
 def test_who_ran_long_enough_begins_anew_with_the_attempts() -> None:
@@ -208,6 +303,34 @@ def test_all_at_an_end_ends_the_whole_and_tells_whether_all_was_well() -> None:
         assert it.finished is None
         it.ends("b", codes[1])
         assert it.finished == expected
+
+
+def killed(it: Supervision, name: str) -> None:
+    """It did not end in its time."""
+    each = ident(name)
+    it.post(Ended(each, it.state.instances[each].run, it.now_s, None, "was killed by SIGKILL (9)", 0.5, forced=True))
+
+
+def test_an_end_that_was_cut_short_is_told_by_the_exit_code() -> None:
+    it = Supervision(a_plan(a=a_process("a"), b=a_process("b")), stops=False)
+    it.end()
+    killed(it, "a")
+    it.ends("b", 0)
+    assert it.finished == CUT_SHORT
+    hurried = Supervision(a_plan(a=a_process("a")), stops=False)
+    hurried.end()
+    hurried.post(Ending(hurried=True))
+    hurried.ends("a", 0)
+    assert hurried.finished == CUT_SHORT
+
+
+def test_who_was_killed_before_the_end_does_not_count_for_it() -> None:
+    it = Supervision(a_plan(a=a_process("a"), b=a_process("b")), stops=False)
+    it.post(Wanted("a", 0))
+    killed(it, "a")
+    it.end()
+    it.ends("b", 1)
+    assert it.finished == 0
 
 
 def test_what_a_person_stopped_keeps_the_whole_alive() -> None:

@@ -1,6 +1,7 @@
 """What a supervisor counts, samples and tells Prometheus, on virtual time."""
 
 import asyncio
+import platform
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,19 +9,21 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from supervision import Supervision, a_plan, a_process
 
+import millrace
 from millrace.process.census import TreeUsage
 from millrace.process.mark import Mark
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.facts import Facts
-from millrace.supervisor.happenings import Checked, HookRan, JobRan, RunEnded, Why, why_ended
+from millrace.supervisor.happenings import Checked, HookRan, JobRan, Restarted, RunEnded, SignSent, Why, why_ended
+from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Moment
-from millrace.supervisor.ledger import KEPT, Ledger
+from millrace.supervisor.ledger import KEPT, Histogram, Ledger
 from millrace.supervisor.plan import Kind
-from millrace.supervisor.resources import KEPT_S, PERIOD_S, WATCHED_S, Resources, Root, Sample
+from millrace.supervisor.resources import KEPT_S, LOOK_BOUNDS_S, PERIOD_S, WATCHED_S, Resources, Root, Sample
 from millrace.supervisor.schedule.jobs import By, Outcome, Run
 from millrace.supervisor.schedule.values import Schedule
-from millrace.supervisor.state import Id, Instance, Phase
+from millrace.supervisor.state import Id, Instance, Phase, Wanted
 from millrace.telemetry.metrics import SUPERVISOR_METRICS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,10 +89,79 @@ def test_what_happened_is_counted_and_what_has_gone_is_not_told() -> None:
 
 def test_every_metric_of_the_table_is_served() -> None:
     text = exposition(a_plan(web=a_process("web")), Supervision(a_plan(web=a_process("web"))).state, {}, ledger=Ledger(), samples={},
-        whole=dict.fromkeys(("ready", "start_time_seconds", "resource_look_seconds", "audit_lost_total"), 1.0))  # fmt: skip
+        whole=dict.fromkeys(("ready", "start_time_seconds", "audit_lost_total"), 1.0))  # fmt: skip
     for metric in SUPERVISOR_METRICS:
         assert f"# TYPE {metric.name} {metric.kind}\n" in text
     assert "millrace_supervisor_audit_lost_total 1\n" in text
+
+
+def signed(sign: str, fault: str | None, took_s: float) -> SignSent:
+    return SignSent(process="job", sign=sign, at=NOW, took_s=took_s, fault=fault)
+
+
+def test_restarts_have_their_reason_and_go_with_their_instance() -> None:
+    it, ledger = Supervision(a_plan(web=a_process("web", scale=2), job=a_process("job"))), Ledger()
+    other = Id("web", 1)
+    for each, why in (
+        (WEB, Why.CRASH),
+        (WEB, Why.CRASH),
+        (WEB, Why.UNHEALTHY),
+        (other, Why.ASKED),
+        (Id("old", 0), Why.WELL),
+    ):
+        ledger.note(Restarted(id=each, why=why))
+    assert told(it, ledger)["process_restarts_total"] == {
+        ("web", "web-0", "crash"): 2, ("web", "web-0", "unhealthy"): 1, ("web", "web-1", "asked"): 1,
+        ("web", "web-1", "crash"): 0, ("job", "job-0", "crash"): 0,
+    }  # fmt: skip
+    it.post(Wanted("web", 1))
+    assert ("web", "web-1", "asked") not in told(it, ledger)["process_restarts_total"]
+    ledger.forget(WEB)
+    assert [key[1] for key in ledger.restarts] == ["web-1"]
+
+
+def test_heartbeats_are_counted_with_what_became_of_them() -> None:
+    plan = a_plan(job=a_process("job", kind=Kind.SCHEDULED, schedule=Schedule(expression="0 0 1 1 *")))
+    it, ledger = Supervision(plan), Ledger()
+    for one in (signed("start", None, 0.3), signed("success", None, 0.2), signed("failure", "answered 500", 12)):
+        ledger.note(one)
+    found = told(it, ledger)
+    assert found["heartbeats_total"] == {
+        ("job", "start", "success"): 1, ("job", "success", "success"): 1, ("job", "failure", "failure"): 1,
+    }  # fmt: skip
+    assert found["heartbeat_seconds_sum"][("job", "failure")] == 12
+    assert found["heartbeat_last_success_time_seconds"] == {("job",): NOW.timestamp()}
+    ledger.keep(["web"])
+    assert (dict(ledger.signs), [*ledger.sign_s.rows()], ledger.last_heard) == ({}, [], {})
+
+
+def test_a_check_tells_its_last_answer_once_there_is_one() -> None:
+    check = HealthCheck(kind=ProbeKind.TCP, target="127.0.0.1:1", failure_threshold=3)
+    it = Supervision(a_plan(web=a_process("web", health_check=check)))
+    assert "health_check_status" not in told(it, Ledger())
+    it.answers("web", well=True)
+    assert told(it, Ledger())["health_check_status"] == {("web", "web-0"): 1}
+    it.answers("web", well=False)
+    found = told(it, Ledger())
+    assert (found["health_check_status"], found["health_check_misses"]) == (
+        {("web", "web-0"): 0},
+        {("web", "web-0"): 1},
+    )
+
+
+def test_looks_and_the_end_are_told() -> None:
+    it, looks = Supervision(a_plan(web=a_process("web"))), Histogram(LOOK_BOUNDS_S)
+    looks.add((), 0.0007)
+    found = told(it, Ledger(), looks=looks, hidden={WEB: 4, Id("old", 0): 9})
+    assert found["resource_look_seconds_count"] == {(): 1}
+    assert (found["resource_look_seconds_bucket"][("0.0005",)], found["resource_look_seconds_bucket"][("0.001",)]) == (
+        0,
+        1,
+    )
+    assert found["resource_look_errors_total"] == {("web", "web-0"): 4}
+    assert "shutdown_seconds" not in found
+    assert told(it, Ledger(), ending_for_s=2.5)["shutdown_seconds"] == {(): 2.5}
+    assert found["build_info"] == {(millrace.__version__, platform.python_version()): 1}
 
 
 def test_records_are_bounded_and_found_by_process() -> None:
@@ -177,8 +249,11 @@ def test_the_past_is_bounded_and_cpu_time_never_goes_back(monkeypatch: pytest.Mo
         it.usage.clear()  # it has ended
         await it.clock.advance(PERIOD_S)
         assert await it.resources.now() == {}
+        assert it.resources.hidden[WEB] > 0  # its descriptors could not be seen
         it.resources.forget(WEB)
         assert it.resources.past(WEB, since=None, limit=10) == []
+        assert not it.resources.hidden
+        assert sum(counts[-1] + sum(counts[:-1]) for _, counts, _ in it.resources.look_s.rows()) > KEPT_S / PERIOD_S
         await it.resources.close()
 
     asyncio.run(body())

@@ -12,7 +12,7 @@ from millrace.supervisor.schedule.values import Overlap
 
 KEYS = (
     "autoscale", "command", "depends_on", "enabled", "env", "forward_signals", "group", "health_check", "heartbeat", "hooks",
-    "initial_state", "limits", "logging", "nice", "oom_score_adj", "overlap", "restart", "rolling", "scale", "schedule",
+    "initial_state", "limits", "logging", "max_scale", "nice", "oom_score_adj", "overlap", "restart", "rolling", "scale", "schedule",
     "schedule_max_concurrent", "schedule_timeout", "schedule_timezone", "shutdown", "stderr", "stdout", "tune", "type",
     "umask", "user", "working_dir",
 )  # fmt: skip
@@ -169,6 +169,26 @@ processes:
 )
 def test_what_cannot_work_is_refused(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text)), faults(text)
+
+
+def test_no_process_has_more_instances_than_it_may() -> None:
+    text = """
+global: {{max_process_scale: {whole}}}
+processes:
+  web: {{command: [web], scale: {scale}, max_scale: {own}}}
+"""
+    found = read(text.format(whole=8, scale=4, own=4)).processes["web"]
+    assert (found.scale, found.max_scale) == (4, 4)
+    assert read(text.format(whole=3, scale=2, own=9)).processes["web"].max_scale == 3  # the lower counts
+    assert read("processes: {web: {command: [web], type: oneshot, max_scale: 5}}").processes["web"].max_scale == 1
+    for scale, own, whole in ((5, 4, 8), (5, 9, 4)):
+        assert faults(text.format(whole=whole, scale=scale, own=own)) == [
+            "line 4: processes.web.scale is 5; allowed: 1 to 4"
+        ]
+    auto = "{min: 1, max: 5, metric: {command: [m]}, target: 1}"
+    assert faults(f"processes: {{web: {{command: [web], max_scale: 4, autoscale: {auto}}}}}") == [
+        "line 1: processes.web.autoscale.max is 5; allowed: 1 to 4"
+    ]
 
 
 def test_schedules_hooks_and_the_readiness_file() -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from millrace.supervisor.plan_document import PlanError
 from millrace.supervisor.plans import saved
-from millrace.supervisor.plans.amendments import amendments_from, entry_from, text_of
+from millrace.supervisor.plans.amendments import amendments_from, text_of
+from millrace.supervisor.plans.definition import entry_from
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.plans.findings import PlanError
+from millrace.supervisor.plans.layering import changed
 from millrace.supervisor.plans.masks import masked, unmasked
 from millrace.supervisor.yaml_text import Findings, node_in, spelled
 from millrace.telemetry.redact import Redactor
@@ -49,7 +51,7 @@ def test_overrides_are_stronger_and_each_change_takes_the_place_of_the_whole_pro
     web = source.read().processes["web"]
     assert (web.command, web.scale, web.execution.nice) == (("other",), 1, 3)
     # A plan without a mapping of processes says so itself.
-    assert source.layers.changed("new", "{command: [x]}").plan.processes["new"].command == ("x",)
+    assert changed(source.load(), {}, "new", "{command: [x]}").plan.processes["new"].command == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +114,12 @@ def test_no_pattern_of_an_include_takes_it_in(tmp_path: Path) -> None:
 
 def test_nothing_to_save_takes_the_file_away(tmp_path: Path) -> None:
     place = tmp_path / "x.changes"
-    saved.keep(place, {"web": "{command: [x]}\n", "db": None})
-    assert saved.load(place, owner=0) == {"web": "{command: [x]}\n", "db": None}
-    assert place.read_text().startswith("# Written by millrace: ")
-    saved.keep(place, {})
-    saved.keep(place, {})
+    assert saved.load(place, owner=0, most=10) is None
+    saved.keep(place, "processes: {}\n")
+    assert saved.load(place, owner=0, most=100) == "processes: {}\n"
+    assert saved.load(place, owner=0, most=3) == "proc"
+    saved.keep(place, "")
+    saved.keep(place, "")
     assert list(tmp_path.iterdir()) == []
 
 

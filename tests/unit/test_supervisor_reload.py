@@ -48,7 +48,7 @@ def outcome(it: Supervision) -> Outcome:
 
 
 OTHER: Mapping[str, object] = {
-    "name": "other", "command": ("other",), "kind": Kind.ONESHOT, "scale": 2, "autostart": False,
+    "name": "other", "command": ("other",), "kind": Kind.ONESHOT, "scale": 2, "max_scale": 4, "autostart": False,
     "depends_on": {"db": Condition.STARTED}, "env": {"A": "b"}, "working_dir": Path("/tmp"), "restart": ONCE,
     "shutdown": Shutdown(timeout_s=1), "health_check": CHECK, "execution": Execution(user="nobody"),
     "logging": Logging(buffer=5), "schedule": Schedule(expression="@hourly"), "rolling": Rolling(max_surge=1),

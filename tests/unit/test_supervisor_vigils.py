@@ -5,6 +5,8 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from millrace.process.values import Spec
 from millrace.runtime.clock import VirtualClock
 from millrace.supervisor.health.rules import Patience
@@ -34,6 +36,34 @@ def vigils(check: HealthCheck, play: Play) -> list[Event]:
 
     asyncio.run(whole())
     return posted
+
+
+def test_the_first_question_comes_after_the_delay_and_the_next_a_period_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = HealthCheck(kind=ProbeKind.TCP, target="127.0.0.1:1", initial_delay_s=5, period_s=10)
+    asked: list[float] = []
+
+    async def ask(_: HealthCheck, *, spec: object, clock: VirtualClock) -> str | None:
+        asked.append(clock.monotonic())
+        await clock.sleep(2)  # what it takes to answer
+        return None if len(asked) == 1 else "refused"
+
+    async def play(it: Vigils, clock: VirtualClock, _: list[Event]) -> None:
+        began_s = clock.monotonic()
+        for _ in range(400):
+            await clock.advance(0.1)
+        assert [round(at - began_s, 1) for at in asked] == [5, 17, 29]
+        it.closing(EACH)
+        await clock.advance(100)
+        it.opening(EACH, None)
+        it.begin(Probe(EACH, 2))  # the next run begins with its delay, too
+        began_s = clock.monotonic()
+        await clock.advance(4.9)
+        assert len(asked) == 3
+        await clock.advance(0.2)
+        assert len(asked) == 4
+
+    monkeypatch.setattr("millrace.supervisor.health.vigils.ask", ask)
+    assert vigils(check, play) == [Answered(EACH, 1, True), *[Answered(EACH, 1, False, "refused")] * 2]
 
 
 def test_the_last_patience_counts_and_an_extension_only_lengthens() -> None:

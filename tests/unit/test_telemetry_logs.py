@@ -3,6 +3,7 @@ import io
 import json
 import logging
 
+import msgspec
 import pytest
 
 from millrace.telemetry.logs import configure, context, logger
@@ -84,6 +85,18 @@ def test_an_exception_is_a_trace_in_json_and_a_sentence_in_text(stream):
     assert 'error="OSError: refused: password=***"' in stream.getvalue()
 
 
+def test_json_is_spelled_in_one_way_whatever_is_in_it(stream):
+    configure(form="json", stream=stream)
+    log.info("room.plain", note="nothing", number=1)
+    log.info("room.secret", note=f"password={SECRET}")  # looked at value by value
+    log.info("room.odd", odd={("a", 1): 1})  # which JSON has no words for
+    log.error("room.failed", exc=OSError("refused"))
+    logging.getLogger("library").warning("odd")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    assert [line for line in lines if line != json.dumps(json.loads(line), separators=(",", ":"))] == []
+
+
 def test_libraries_come_out_in_the_same_form_and_redacted(stream):
     configure(form="json", stream=stream)
     logging.getLogger("httpcore").warning("GET %s", f"http://u:{SECRET}@h/x?token={SECRET}&a=1")
@@ -116,16 +129,16 @@ def test_what_is_frequent_is_written_once_after_a_turn_of_the_loop_and_in_order(
 
     async def main():
         for number in range(3):
-            log.frequent(f"room.many_{number}")
+            log.frequent(f"room.many_{number}", {})
         assert counted.getvalue() == ""
         await asyncio.sleep(0)
         assert (events(), counted.writes) == (["room.many_0", "room.many_1", "room.many_2"], 1)
-        log.frequent("room.one_more")
+        log.frequent("room.one_more", {})
         log.info("room.other")
         assert events()[3:] == ["room.one_more", "room.other"]
 
     asyncio.run(main())
-    log.frequent("room.without_a_loop")
+    log.frequent("room.without_a_loop", {})
     assert events()[5:] == ["room.without_a_loop"]
 
 
@@ -135,7 +148,7 @@ def test_what_is_frequent_is_an_event_like_any_other(stream, form):
     configure(form=form, stream=stream)
     fields = {"path": "/a b", "header": f"X-API-Key: {SECRET}", "odd": {("a", 1): 1}, "time": "mine"}
     with context(job=42):
-        log.frequent("room.often", **fields)
+        log.frequent("room.often", fields)
         log.info("room.often", **fields)
     first, second = stream.getvalue().splitlines()
     assert SECRET not in first
@@ -149,10 +162,51 @@ def test_what_is_frequent_is_an_event_like_any_other(stream, form):
         assert first.partition(" ")[2] == second.partition(" ")[2]
 
 
+class Nothing(msgspec.Struct):
+    pass
+
+
+class Shape(msgspec.Struct):
+    path: str
+    header: str = "none"
+    time: str = "mine"
+
+
+@pytest.mark.usefixtures("listeners")
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("around", [{}, {"job": 42}])
+@pytest.mark.parametrize("shape", [Shape("/a b"), Shape("/", f"X-API-Key: {SECRET}"), Shape("\ud800"), Nothing()])
+def test_the_fields_of_a_shape_are_written_like_any_others(stream, form, around, shape):
+    configure(form=form, stream=stream)
+    with context(**around):
+        log.frequent("room.often", shape)
+        log.info("room.often", **msgspec.structs.asdict(shape))
+    first, second = stream.getvalue().splitlines()
+    assert SECRET not in first
+    if form == "json":
+        assert (": " in first) == (": " in second)  # one spelling of JSON within a line, and for both
+        first, second = json.loads(first), json.loads(second)
+        assert first.pop("time")[:10] == second.pop("time")[:10]
+        assert first == second
+        assert first.get("time_", "mine") == "mine"
+    else:
+        assert first.partition(" ")[2] == second.partition(" ")[2]
+
+
+@pytest.mark.usefixtures("listeners")
+def test_a_value_that_is_known_to_be_secret_is_found_where_nothing_else_tells(stream):
+    configure(form="json", stream=stream, secrets=["plain-words-77"])
+    for fields in ({"path": "/films/plain-words-77"}, Shape("/films/plain-words-77")):
+        log.frequent("room.often", fields)
+        log.info("room.often", path="/films/plain-words-77")
+    assert "plain-words-77" not in stream.getvalue()
+    assert stream.getvalue().count(f"/films/{MASK}") == 4
+
+
 @pytest.mark.usefixtures("listeners")
 def test_a_level_above_keeps_what_is_frequent_out(stream):
     configure(form="json", level="warning", stream=stream)
-    log.frequent("room.often")
+    log.frequent("room.often", {})
     assert stream.getvalue() == ""
 
 
@@ -163,7 +217,7 @@ def test_a_loop_that_ended_takes_no_line_with_it(stream):
     async def last():
         loop = asyncio.get_running_loop()
         loop.call_soon = lambda *_: None  # its next turn never comes
-        log.frequent("room.last")
+        log.frequent("room.last", {})
         del loop.call_soon
 
     asyncio.run(last())
@@ -173,7 +227,7 @@ def test_a_loop_that_ended_takes_no_line_with_it(stream):
 
 
 async def _frequent():
-    log.frequent("room.next")
+    log.frequent("room.next", {})
     await asyncio.sleep(0)
 
 

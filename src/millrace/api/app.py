@@ -5,20 +5,23 @@ from datetime import datetime
 from functools import cache, partial
 
 import msgspec
+from msgspec.structs import replace
 
 from millrace.api import uploads
 from millrace.api.explain import explain
 from millrace.api.master import Limits, Master
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
-from millrace.edge.access import Rules
+from millrace.edge.access import Rates, Rules
 from millrace.edge.audit import Audit, AuditEntry
 from millrace.edge.call import Answer, Call, Receive, Scope, Send
 from millrace.edge.keys import Keys
+from millrace.edge.rate_limit import RateLimiter
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.telemetry.logs import logger
 
@@ -28,16 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 def write_access_log(served: Served) -> None:
     """One event for each answer that is worth a line; no query and no header, for they may hold secrets."""
-    log.frequent(
-        "api.request",
-        request_id=served.request_id,
-        method=served.method,
-        path=served.path,
-        status=served.status,
-        seconds=round(served.seconds, 6),
-        caller=served.caller,
-        client=served.client,
-    )
+    log.frequent("api.request", served)
 
 
 class App:
@@ -75,6 +69,8 @@ def build_app(
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
     journal: Journal | None = None,
+    leadership: Leadership | None = None,
+    rates: Rates | None = None,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -88,15 +84,28 @@ def build_app(
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
         journal: keeps the audit trail; without one there is none.
+        leadership: knows the other masters.
+        rates: how often callers may ask all masters together.
         served: hears of every answer worth a line in the access log.
     """
-    master = Master(farm=farm, offers=offers, blobs=blobs, limits=limits or Limits(), keys=keys, journal=journal)
+    master = Master(
+        farm=farm,
+        offers=offers,
+        blobs=blobs,
+        limits=limits or Limits(),
+        keys=keys,
+        journal=journal,
+        leadership=leadership,
+    )
     master.description = cache(lambda: _document(master.version))
-    rules = Rules(keys=keys)
+    limiter = RateLimiter(farm.clock.monotonic)
+    master.limited = limiter.refused
+    rules = _SharedRules(Rules(keys=keys), rates or Rates(), leadership)
     edge = Edge(
         (*TABLE, *pages),
         master,
-        rules=lambda: rules,
+        rules=rules,
+        limiter=limiter,
         explain=lambda error: explain(error, farm.space),
         tally=master.tally,
         served=served,
@@ -112,6 +121,24 @@ def _keep(journal: Journal, entry: AuditEntry, frequent: bool) -> Awaitable[None
         return journal.note(_encode(entry))
     journal.add(_encode(entry))
     return None
+
+
+class _SharedRules:
+    """The rules of this moment: masters share the rates, evenly, as a balancer in front of them shares the requests."""
+
+    def __init__(self, rules: Rules, rates: Rates, leadership: Leadership | None) -> None:
+        self._rules = rules
+        self._rates = rates
+        self._leadership = leadership
+        self._masters = 0
+
+    def __call__(self) -> Rules:
+        attendance = self._leadership.attendance if self._leadership is not None else None
+        masters = 1 if attendance is None else max(1, len(attendance.masters))
+        if masters != self._masters:
+            self._masters = masters
+            self._rules = replace(self._rules, rates=self._rates.shared_by(masters))
+        return self._rules
 
 
 def _document(version: str) -> bytes:

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from millrace.api.master import Master
 from millrace.api.query import choice, labels
-from millrace.api.uploads import check_arrived
-from millrace.api.views import job_detail, job_view
+from millrace.api.uploads import check_arrived, is_upload
+from millrace.api.views import accepted_view, job_detail, job_view
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Job
 from millrace.domain.states import State
@@ -46,8 +46,10 @@ def idempotency_key(call: Call[JobRequest]) -> str | None:
 
 async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     """Accept a job. The same key with the same body gives the same job again."""
-    # A worker would find out too, but only after the job was accepted, and it can ask nobody for the rest.
-    await check_arrived(master, call.body.input)
+    location = call.body.input
+    if location is not None and is_upload(location):
+        # A worker would find out too, but only after the job was accepted, and it can ask nobody for the rest.
+        await check_arrived(master, location)
     submitted = await submit(
         master.farm,
         _of_tenant(master, call.body),
@@ -56,9 +58,7 @@ async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     )
     if submitted.fresh is None:
         return await detail(master, await find_job(master.farm.store, submitted.id))
-    # Nothing has happened to a new job but its acceptance, so nothing needs to be read.
-    job, first = submitted.fresh
-    return job_detail(job, attempts=(), outputs=(), transitions=(first,), facts=None)
+    return accepted_view(*submitted.fresh)
 
 
 def _of_tenant(master: Master, request: JobRequest) -> JobRequest:

@@ -16,6 +16,7 @@ from millrace.edge.known_keys import Mark
 from millrace.edge.tally import Tally
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.tenancy import within
 
@@ -93,6 +94,8 @@ class Master(Struct, eq=False):
     log_writers: Writers = field(default_factory=Writers)
     long: LongReplies = field(default_factory=LongReplies)
     journal: Journal | None = None
+    leadership: Leadership | None = None
+    limited: Mapping[str, int] = field(default_factory=dict)  # requests refused, by the name of the rate
     tenant: str = ""  # whose view of the farm this is; empty: everybody's
 
     def within(self, tenant: str) -> "Master":

@@ -20,6 +20,13 @@ def gauge(name: str, values: Mapping[str, float], label: str = "") -> Iterator[s
         yield f"{name}{labels({label: key} if label else {})} {value:g}"
 
 
+def counters(name: str, values: Mapping[str, int], label: str) -> Iterator[str]:
+    """A counter with one label."""
+    yield from _head(name)
+    for key, value in sorted(values.items()):
+        yield f"{name}{labels({label: key})} {value}"
+
+
 def counter(name: str, value: int) -> Iterator[str]:
     """A counter without labels."""
     yield from _head(name)

@@ -4,7 +4,7 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import counter, gauge, requests
+from millrace.api.metrics import counter, counters, gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
 from millrace.edge.call import Answer, Call
@@ -55,10 +55,15 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
     if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
         master.counted = (now_s, await master.farm.store.count_jobs())
     nodes = Counter(node.state for node in await master.farm.store.nodes())
+    leadership = master.leadership
+    attendance = leadership.attendance if leadership is not None else None
     lines = [
         *gauge("millrace_jobs", {state: master.counted[1].get(state, 0) for state in State}, "state"),
         *gauge("millrace_nodes", {state: nodes.get(state, 0) for state in NodeState}, "state"),
         *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
+        *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
+        *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
+        *counters("millrace_rate_limited_total", master.limited, "rate"),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]

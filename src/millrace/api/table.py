@@ -5,13 +5,28 @@ Every route may also refuse with 400, 401, 403, 405, 415, 500 and 503; `also` na
 
 from typing import Any
 
-from millrace.api import aliases, audit, events, jobs, keys, logs, nodes, outputs, profiles, system, tasks, uploads
+from millrace.api import (
+    aliases,
+    audit,
+    events,
+    jobs,
+    keys,
+    logs,
+    masters,
+    nodes,
+    outputs,
+    profiles,
+    system,
+    tasks,
+    uploads,
+)
 from millrace.api.master import Limits, Master
 from millrace.api.parameters import AUDIT, CHAIN, ENDED, FENCE, FILTERS, FOLLOW, IDEMPOTENCY, LOG, OFFSET, PIECE, RANGE
 from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import audit as a
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
+from millrace.wire.v1 import masters as m
 from millrace.wire.v1 import system as s
 from millrace.wire.v1 import work as w
 from millrace.wire.v1.base import Document
@@ -73,6 +88,9 @@ TABLE: tuple[Route[Master], ...] = (
     R("DELETE", "/v1/nodes/{ref}", OPERATE, nodes.remove, "Forget a node that holds nothing.", status=204, also=(404, 409), watch=audit.watch_node),
     R("POST", "/v1/nodes/{ref}/drain", OPERATE, nodes.drain, "Let a node finish what it has and take no more.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
     R("POST", "/v1/nodes/{ref}/resume", OPERATE, nodes.resume, "Let a draining node take work again.", gives=w.NodeView, also=(404, 409), watch=audit.watch_node),
+
+    # Masters
+    R("GET", "/v1/masters", INSPECT, masters.show_all, "List the masters on this store, and say which one leads.", gives=m.MasterList),
 
     # The worker protocol
     R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507)),

@@ -147,14 +147,17 @@ async def expire(master: Master, *, before: datetime) -> int:
     return len(old)
 
 
-async def check_arrived(master: Master, location: str | None) -> None:
-    """Pass where a job's input is no upload, or one that has arrived.
+def is_upload(location: str) -> bool:
+    """Whether a job's input is an upload."""
+    return location.startswith(SCHEME)
+
+
+async def check_arrived(master: Master, location: str) -> None:
+    """Pass where an upload has arrived.
 
     Raises:
         RefusalError: 422, there is no such upload, or a part of it is missing.
     """
-    if location is None or not location.startswith(SCHEME):
-        return
     upload_id = location.removeprefix(SCHEME)
     try:
         upload = await _find(master, upload_id)

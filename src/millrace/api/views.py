@@ -6,9 +6,22 @@ from urllib.parse import quote
 
 from millrace.api.places import is_kept
 from millrace.domain.failures import Failure
-from millrace.domain.records import Attempt, Claimed, Document, Job, Node, Outcome, Output, Progress, Transition
+from millrace.domain.records import (
+    ACCEPTED,
+    Attempt,
+    Claimed,
+    Document,
+    Job,
+    NewJob,
+    Node,
+    Outcome,
+    Output,
+    Progress,
+    Transition,
+)
 from millrace.domain.states import HELD, State
 from millrace.scheduler.service_level import media_duration_s, verdict
+from millrace.store.store import Added
 from millrace.wire.v1.jobs import (
     AttemptView,
     FailureView,
@@ -97,6 +110,58 @@ def job_detail(
         attempts=[attempt_view(attempt, transitions) for attempt in attempts],
         transitions=[transition_view(transition) for transition in transitions],
         facts=None if facts is None else dict(facts),
+    )
+
+
+_UNBEGUN = _progress(Progress(), State.QUEUED)
+
+
+def accepted_view(new: NewJob, added: Added) -> JobDetail:
+    """A job that has just been accepted, the way a reader would see it. Nothing has happened to it but its acceptance, so
+    it is worked out from what was stored, and nobody reads it back.
+    """
+    if added.cursor is None:
+        raise AssertionError("a new job has a first transition")
+    spec = new.spec
+    return JobDetail(
+        id=new.id,
+        number=added.number,
+        state=new.state,
+        progress=_UNBEGUN,
+        queue=new.queue,
+        priority=new.priority,
+        profile=new.profile,
+        input=_text(spec["input"]),
+        output=_text(spec["output"]),
+        engine=_text(spec["engine"]) or "ffmpeg",
+        classification=new.classification,
+        tenant=new.tenant,
+        labels=new.labels,  # type: ignore[arg-type]  # only encoded
+        max_retries=new.max_retries,
+        timeout_s=new.timeout_s,
+        created=added.created_at,
+        run_after=_moment(spec["run_after"]),
+        started=None,
+        finished=None,
+        failure=None,
+        sla=None,
+        parameters=spec["parameters"],  # type: ignore[arg-type]  # only encoded
+        outputs=[],
+        attempts=[],
+        transitions=[
+            TransitionView(
+                cursor=added.cursor,
+                job=new.id,
+                number=added.number,
+                source=None,
+                target=new.state,
+                at=added.created_at,
+                reason=ACCEPTED,
+                attempt=0,
+                actor=new.actor,
+            )
+        ],
+        facts=None,
     )
 
 

@@ -65,6 +65,17 @@ def publish(source: Path, destination: Path, *, overwrite: bool = False) -> None
             _remove(source)
 
 
+def settle(source: Path, destination: Path) -> None:
+    """Bring to the disk what `publish` will move: a head start, for a time in which the output is looked at anyway.
+
+    Blocks; call it in a thread. What goes wrong goes wrong again in `publish`, which says so.
+    """
+    with suppress(OSError):
+        place = next(folder for folder in destination.absolute().parents if folder.is_dir())
+        if os.lstat(source).st_dev == os.lstat(place).st_dev:  # else it is copied, and the copy is what counts
+            _sync_tree(source)
+
+
 def recover(destination: Path) -> None:
     """Mend what a crash during `publish` to this name left: the old output comes back, private leftovers go."""
     destination = destination.absolute()

@@ -39,7 +39,10 @@ def up(
     drain_timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Run a whole farm on this machine: a master, workers, and a status page."""
+    """Run a whole farm on this machine: a master, workers, and a status page.
+
+    Exit codes: 0 told to end, and did, 1 it cannot run, 2 wrong usage, 3 not all ended in its time, and was killed.
+    """
     import asyncio  # noqa: PLC0415  not needed for --help
 
     from millrace.cli.run import check_roots, say  # noqa: PLC0415

@@ -12,8 +12,15 @@ def main() -> None:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  lives as long as the program
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     try:
-        from millrace.cli.app import run  # noqa: PLC0415  see the module
-
+        if _keeps_a_plan(sys.argv[1:]):
+            from millrace.cli.lean import run  # noqa: PLC0415  see the module
+        else:
+            from millrace.cli.app import run  # noqa: PLC0415
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _keeps_a_plan(arguments: list[str]) -> bool:
+    """Whether this is going to be a supervisor, as far as can be told without reading the command line. Either way works."""
+    return arguments[:1] == ["supervise"] and any(word.startswith(("-c", "--config")) for word in arguments[1:])

@@ -91,7 +91,7 @@ async def _run(
             return
         try:
             await _started(starting)
-            collect_garbage()
+            collect_garbage(busy=True)
             ready()
             notifier.ready()
             await request.drain.wait()

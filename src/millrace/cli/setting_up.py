@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from millrace.cli.failure import CommandError
 from millrace.telemetry import logs
 
+_OF_MANY_REQUESTS = 10_000
+"""Objects; a few hundred requests that wait for the same commit hold fewer, and a megabyte holds them."""
+
 
 def log_form() -> str:
     """How events are written: text for a terminal, JSON lines for anything else, unless MILLRACE_LOG says otherwise."""
@@ -31,7 +34,13 @@ def configure_logs(*, secrets: Sequence[str] = ()) -> None:
         raise CommandError(f"cannot use MILLRACE_LOG_LEVEL: {error}", code=2) from error
 
 
-def collect_garbage() -> None:
-    """The start is over (see `app`): what was made until now stays for good, what comes is looked after."""
+def collect_garbage(*, busy: bool = False) -> None:
+    """The start is over (see `app`): what was made until now stays for good, what comes is looked after.
+
+    `busy`: the program may have hundreds of requests in hand at once. Nearly all that these make is in use until the answer,
+    so that to look at it again and again, as the default of 700 objects has it, finds nothing.
+    """
     gc.freeze()
+    if busy:
+        gc.set_threshold(_OF_MANY_REQUESTS, *gc.get_threshold()[1:])
     gc.enable()

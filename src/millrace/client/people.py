@@ -7,6 +7,7 @@ from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segm
 from millrace.wire.v1.audit import AuditPage, ChainView
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
+from millrace.wire.v1.masters import MasterList
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
 from millrace.wire.v1.work import NodeList, NodeView
 
@@ -91,6 +92,11 @@ def resume_node(ref: str) -> Call[NodeView]:
 def remove_node(ref: str) -> Call[bytes]:
     """Forget a node that holds nothing."""
     return Call(method="DELETE", path=f"/v1/nodes/{segment(ref)}", read=_body)
+
+
+def masters() -> Call[MasterList]:
+    """The masters of the farm, and who leads."""
+    return get("/v1/masters", MasterList)
 
 
 def create_key(request: KeyRequest) -> Call[KeyMade]:

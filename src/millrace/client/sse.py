@@ -1,7 +1,7 @@
 """Server-sent events: the parser (WHATWG HTML, section 9.2.6), and the farm's stream of transitions with resumption."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -73,7 +73,7 @@ def transitions(
         call = Call(method="GET", path="/v1/events", read=_nothing, query=query, silence_s=SILENCE_S)
         try:
             with client.stream(call) as response:
-                for event in parse(response.iter_lines()):
+                for event in parse(response.lines()):
                     failures = 0
                     after = event.id or after
                     if event.name == "transition":
@@ -85,16 +85,20 @@ def transitions(
         client.pause(_BACKOFF.ceiling_s(failures))
 
 
-async def listen(client: AsyncClient, job: str, news: asyncio.Event) -> None:
-    """Set `news` whenever a job has changed its state, for as long as the stream lasts.
+async def listen(client: AsyncClient, job: str, news: asyncio.Event, *, of: Container[str] | None = None) -> None:
+    """Set `news` whenever a job has come into a state (`of`: one of these states), for as long as the stream lasts.
 
     Who waits for `news` should look by itself now and then: a stream that breaks ends this without a word.
     """
     call = Call(method="GET", path="/v1/events", read=_nothing, query=(("job", job),), silence_s=SILENCE_S)
     try:
         async with client.stream(call) as response:
-            async for line in response.aiter_lines():
-                if line.startswith("event: transition"):
+            parser = Parser()
+            async for line in response.lines():
+                event = parser.feed(line)
+                if event is None or event.name != "transition":
+                    continue
+                if of is None or _TRANSITION.decode(event.data).target in of:
                     news.set()
     except ClientError:
         return

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-
-class SettingError(Exception):
-    """A setting's value is of no use; the message names the variable, the value and what would be right."""
+from millrace.config.errors import SettingError
 
 
 def _text(value: str) -> str:
@@ -27,6 +25,9 @@ SANDBOX = ("auto", "require", "off")
 """As many as a master lets a node have."""
 
 
+MOST_RATE = 1e6
+
+
 def _seconds(value: str) -> float:
     try:
         number = float(value)
@@ -35,6 +36,23 @@ def _seconds(value: str) -> float:
     if not 0 < number < MOST_SECONDS:
         raise ValueError(f"a number of seconds above zero and below {MOST_SECONDS}")
     return number
+
+
+def _rate(value: str) -> tuple[float, int] | None:
+    """So many a second in the long run, and so many at once; the latter is four times the former where it is not given."""
+    if value in ("", "0"):
+        return None
+    per_s, slash, burst = value.partition("/")
+    try:
+        number = float(per_s)
+    except ValueError:
+        number = 0.0
+    at_once = int(burst) if burst.isascii() and burst.isdigit() and len(burst) <= 7 else 0
+    if not slash and 0 < number < MOST_RATE:
+        at_once = max(1, round(number * 4))
+    if not 0 < number < MOST_RATE or not at_once:
+        raise ValueError("requests a second and at once, such as 50/200; 0 for no limit")
+    return number, at_once
 
 
 def _patience(value: str) -> float:
@@ -142,7 +160,10 @@ class MasterSettings:
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
-    keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever.", _days)  # fmt: skip
+    rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
+    rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
+    rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
+    keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
 
     keep_audit_days: int = setting(365, "MILLRACE_KEEP_AUDIT_DAYS", "Days that the audit trail is kept; 0 keeps it for ever.", _days)  # fmt: skip
     keep_uploads_days: int = setting(

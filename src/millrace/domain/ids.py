@@ -30,6 +30,11 @@ def key_id(now_ms: int, random: bytes) -> str:
     return _sortable("k", now_ms, random)
 
 
+def master_id(now_ms: int, random: bytes) -> str:
+    """A master's id from the time in milliseconds and ten random bytes."""
+    return _sortable("m", now_ms, random)
+
+
 def task_id(job: str, index: int) -> str:
     """The id of a job's task, counted from 1."""
     return f"{job}.{index}"

@@ -21,6 +21,7 @@ from millrace.edge.keys import Caller, Key, Keys
 from millrace.edge.refusal import RefusalError
 from millrace.edge.route import Access
 
+_READS = frozenset({Access.READ, Access.INSPECT, Access.FETCH})
 _VIEWER = frozenset({Access.READ, Access.INSPECT, Access.FETCH})
 GRANTS: Mapping[Role, frozenset[Access]] = {
     Role.VIEWER: _VIEWER,
@@ -38,6 +39,7 @@ def grants(role: Role, tenant: str = "") -> frozenset[Access]:
     return GRANTS[role] - {Access.INSPECT} if role in OF_TENANTS else frozenset()
 
 
+_NOTHING: Mapping[str, Any] = {}
 PEER, SUBJECT = "peer", "subject"
 """Where, in the `state` of an ASGI scope, a server puts who the kernel says is there (a `Peer`), or a verified certificate (its
 subject, as a tuple of texts such as `CN=ci`: a comma in one must not make two)."""
@@ -80,6 +82,42 @@ class Rate(Struct, frozen=True, kw_only=True):
     burst: int = 200
 
 
+class Rates(Struct, frozen=True, kw_only=True):
+    """How often callers may ask, by what they ask for; None: as often as they like.
+
+    `strangers` are counted by address: whoever shows no key that is good, and whoever changes something that wants none, such as a
+    login. `all` is for everything that has no rate of its own, and for strangers, too.
+    """
+
+    strangers: Rate | None = None
+    changes: Rate | None = None
+    reads: Rate | None = None
+    all: Rate | None = None
+
+    def of(self, access: Access | None, *, known: bool, safe: bool) -> tuple[str, Rate] | None:
+        """The name of the rate that a request falls under, and the rate. `access` is None where there is no such route."""
+        if known:
+            own = ("reads", self.reads) if access in _READS else ("changes", self.changes)
+            if access is Access.WORK:  # whoever slows down heartbeats makes a farm of lost workers
+                return None
+        elif access is Access.OPEN and safe:
+            own = ("", None)  # probes of load balancers, all from one address
+        else:
+            own = ("strangers", self.strangers)
+        name, rate = own if own[1] is not None else ("default", self.all)
+        return None if rate is None else (name, rate)
+
+    def shared_by(self, servers: int) -> "Rates":
+        """What each of so many servers may let through, so that all together do what one would."""
+        if servers <= 1:
+            return self
+        return Rates(**{name: _part(getattr(self, name), servers) for name in self.__struct_fields__})
+
+
+def _part(rate: Rate | None, servers: int) -> Rate | None:
+    return None if rate is None else Rate(per_s=rate.per_s / servers, burst=max(1, rate.burst // servers))
+
+
 class Rules(Struct, frozen=True, kw_only=True):
     """Everything that decides about a request. `networks` None: from anywhere; empty: from nowhere but a unix socket."""
 
@@ -87,7 +125,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     peers: tuple[PeerRule, ...] = ()
     subjects: tuple[SubjectRule, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] | None = None
-    rate: Rate | None = None
+    rates: Rates | None = None
 
 
 def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
@@ -96,7 +134,7 @@ def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
     Raises:
         RefusalError: from elsewhere, also from where that cannot be told.
     """
-    peer = scope.get("state", {}).get(PEER)
+    peer = scope.get("state", _NOTHING).get(PEER)
     if peer is not None:
         if _role_of(rules, peer) is None:
             raise RefusalError(
@@ -116,7 +154,7 @@ def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:
 
 def identify(rules: Rules, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Caller | None:
     """Who asks: the peer on a unix socket, who shows a key, else the holder of a client certificate; None for a stranger."""
-    state = scope.get("state", {})
+    state = scope.get("state", _NOTHING)
     peer = state.get(PEER)
     if peer is not None:
         role = _role_of(rules, peer)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import lru_cache
 from http import HTTPStatus
 
 from msgspec import Struct, to_builtins
@@ -54,6 +55,7 @@ class Audit:
         self._keep = keep
         self._now = now
         self._redactor = Redactor()
+        self._caller = lru_cache(maxsize=256)(self._redactor.text)  # few ask, again and again
         self._minute = -1
         self._strangers = 0  # that came in this minute
         self._left_out = 0
@@ -107,7 +109,7 @@ class Audit:
             AuditEntry(
                 at=self._now(),
                 request_id=request_id,
-                caller=clean.text(caller),
+                caller=self._caller(caller),
                 role=role,
                 client=client,
                 method=method[:16],

@@ -13,6 +13,13 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+WHOLE = "millrace.http.response.whole"
+"""The type of a message that ASGI does not know: a whole answer at once, for servers that have this name among the extensions
+in the scope. It holds `status`, `shared` (a tuple of headers that many answers have in common), `headers` that are this
+answer's own, and `body`; the length is said by the server.
+"""
 
 B = TypeVar("B")
 D = TypeVar("D")
@@ -201,8 +208,7 @@ async def body_pieces(receive: Receive, headers: Mapping[bytes, bytes], limit: i
 
 async def whole_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     """A whole body of at most `limit` bytes."""
-    length = headers.get(b"content-length")
-    if length is not None and (declared_length(headers) or 0) > limit:
+    if (declared_length(headers) or 0) > limit:
         raise too_large(limit)
     # Most bodies come in one message; they take no detour through a generator.
     message = await receive()

@@ -40,6 +40,7 @@ class RateLimiter:
         """`monotonic` tells seconds."""
         self._monotonic = monotonic
         self._arrivals: dict[str, float] = {}
+        self.refused: dict[str, int] = {}
 
     def spend(self, rate: Rate, caller: str) -> Share:
         """Count one request of a caller."""
@@ -50,6 +51,10 @@ class RateLimiter:
         self._arrivals[caller] = arrival_s  # at the end: in the order in which they last came
         return share
 
+    def count(self, name: str) -> None:
+        """A request was refused under the rate of this name."""
+        self.refused[name] = self.refused.get(name, 0) + 1
+
     def _forget(self, now_s: float) -> None:
         self._arrivals = {caller: at_s for caller, at_s in self._arrivals.items() if at_s > now_s}
         # More strangers at once than that are a flood from many addresses; who came longest ago starts afresh.
@@ -57,12 +62,12 @@ class RateLimiter:
             del self._arrivals[next(iter(self._arrivals))]
 
 
-def headers(rate: Rate, share: Share) -> tuple[tuple[bytes, bytes], ...]:
+def headers(name: str, rate: Rate, share: Share) -> tuple[tuple[bytes, bytes], ...]:
     """What a caller is told of it (draft-ietf-httpapi-ratelimit-headers-10)."""
     window_s = math.ceil(rate.burst / rate.per_s)
     return (
-        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate.burst, window_s)),
-        (b"ratelimit", b'"default";r=%d;t=%d' % (share.left, math.ceil(share.reset_s))),
+        (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name.encode(), rate.burst, window_s)),
+        (b"ratelimit", b'"%b";r=%d;t=%d' % (name.encode(), share.left, math.ceil(share.reset_s))),
     )
 
 

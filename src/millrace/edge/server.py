@@ -17,7 +17,18 @@ from msgspec import Struct
 
 from millrace.edge.access import Rules, check_place, identify, whose_share
 from millrace.edge.audit import Audit
-from millrace.edge.call import Answer, Call, ClientGoneError, Receive, Scope, Send, Stream, whole_body
+from millrace.edge.call import (
+    WHOLE,
+    Answer,
+    Call,
+    ClientGoneError,
+    Header,
+    Receive,
+    Scope,
+    Send,
+    Stream,
+    whole_body,
+)
 from millrace.edge.decode import decoder
 from millrace.edge.keys import Caller, forbidden, is_foreign, stranger
 from millrace.edge.known_keys import Mark, UnfamiliarError
@@ -36,6 +47,8 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = b"application/json"
 _SNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_OF_JSON = (_SNIFF, _NO_STORE, (b"content-type", _JSON))
+_OF_NOTHING = (_SNIFF, _NO_STORE)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -44,7 +57,6 @@ class Served(Struct, frozen=True, kw_only=True):
 
     request_id: str
     method: str
-    route: str
     path: str
     status: int
     seconds: float
@@ -114,7 +126,7 @@ class Edge(Generic[C]):
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        sender = _Sender(send, head=scope["method"] == "HEAD")
+        sender = _Sender(scope, send)
         headers = dict(scope["headers"])
         sender.request_id = headers.get(b"x-request-id", b"")
         if not _is_plain(sender.request_id):
@@ -124,12 +136,18 @@ class Edge(Generic[C]):
         call: Call[Any] | None = None
         note = _Note(self._audit, scope, sender)
         try:
-            route, call = await self._known(scope, headers, receive, sender)
+            while route is None or call is None:
+                try:
+                    route, call = self._admit(scope, headers, receive, sender)
+                except UnfamiliarError as error:
+                    await self._learn(error)
             context = self._context if not call.tenant else self._of_tenant(call.tenant)
             if route.decode is not None:
                 call.body = await _decoded(route, receive, headers)
             if self._audit is not None:
-                await note.begin(route, context, call)
+                note.begin(route, context, call)
+                if route.watch is not None:
+                    await note.look_before(route.watch)
             reply = await route.handler(context, call)
             await note.write(_status_of(route, reply), reply=reply)
             await sender.reply(route.status, reply)
@@ -150,10 +168,9 @@ class Edge(Generic[C]):
                 Served(
                     request_id=sender.request_id.decode("latin-1"),
                     method=scope["method"],
-                    route=template,
                     path=scope["path"],
                     status=sender.status,
-                    seconds=seconds,
+                    seconds=round(seconds, 6),
                     caller=call.caller if call is not None else "",
                     client=client[0] if client else "",
                 )
@@ -165,18 +182,12 @@ class Edge(Generic[C]):
             raise AssertionError("this server has no tenants")
         return self._within(self._context, tenant)
 
-    async def _known(
-        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
-    ) -> tuple[_Ready[C], Call[Any]]:
-        """As `_admit`; a key that has not been asked for lately is looked up first."""
-        while True:
-            try:
-                return self._admit(scope, headers, receive, sender)
-            except UnfamiliarError as error:
-                keys = self._rules().keys
-                if keys is None:
-                    raise
-                await keys.learn(error)
+    async def _learn(self, error: UnfamiliarError) -> None:
+        """Look up a key that has not been asked for lately."""
+        keys = self._rules().keys
+        if keys is None:
+            raise error
+        await keys.learn(error)
 
     def _admit(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
@@ -226,10 +237,16 @@ class Edge(Generic[C]):
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
         """Take the request from its caller's share, and let the reply tell what is left."""
-        if rules.rate is not None and self._limiter is not None:
-            share = self._limiter.spend(rules.rate, whose_share(scope, sender.caller))
-            sender.extra = rate_headers(rules.rate, share)
+        if rules.rates is None or self._limiter is None:
+            return
+        known = sender.caller is not None
+        found = rules.rates.of(sender.access, known=known, safe=scope["method"] in _SAFE_METHODS)
+        if found is not None:
+            name, rate = found
+            share = self._limiter.spend(rate, f"{name} {whose_share(scope, sender.caller)}")
+            sender.extra = rate_headers(name, rate, share)
             if share.wait_s:
+                self._limiter.count(name)
                 raise exhausted(share)
 
     async def _refuse(self, error: Exception, note: "_Note", headers: dict[bytes, bytes], receive: Receive) -> None:
@@ -278,11 +295,13 @@ class _Note:
         self._call: Call[Any] | None = None
         self._before: object = None
 
-    async def begin(self, route: _Ready[Any], context: Any, call: Call[Any]) -> None:
-        """The request is whole and may be answered: see what it is going to change."""
+    def begin(self, route: _Ready[Any], context: Any, call: Call[Any]) -> None:
+        """The request is whole and may be answered."""
         self._route, self._context, self._call = route, context, call
-        if route.watch is not None:
-            self._before = await self._look(route.watch)
+
+    async def look_before(self, watch: Callable[[Any, Call[Any]], object]) -> None:
+        """See what it is going to change."""
+        self._before = await self._look(watch)
 
     async def write(self, status: int, *, reply: object = None, detail: str = "") -> None:
         """It was answered so, or refused because of `detail`; returns when that is kept."""
@@ -327,37 +346,46 @@ class _Note:
 class _Sender:
     """Writes one reply."""
 
-    __slots__ = ("_head", "_send", "access", "asked", "caller", "extra", "request_id", "started", "status")
+    __slots__ = ("_scope", "_send", "access", "asked", "caller", "extra", "request_id", "started", "status")
 
-    def __init__(self, send: Send, *, head: bool) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
-        self._head = head
         self.request_id = b""
         self.asked = _UNROUTED
         self.access: Access | None = None
         self.caller: Caller | None = None
-        self.extra: tuple[tuple[bytes, bytes], ...] = ()
+        self.extra: tuple[Header, ...] = ()
         self.started = False
         self.status = 500
 
-    async def reply(self, status: int, reply: object) -> None:
+    def reply(self, status: int, reply: object) -> Awaitable[None]:
         if isinstance(reply, Stream):
-            await self._stream(reply)
-            return
+            return self._stream(reply)
         if isinstance(reply, Answer):
-            headers = ((b"cache-control", reply.cache.encode()), *_encoded(reply.headers))
-            await self._whole(reply.status, reply.body, reply.media.encode(), headers)
-            return
-        await self._whole(status, b"" if reply is None else _encode(reply), _JSON, (_NO_STORE,))
+            shared: tuple[Header, ...] = (_SNIFF, (b"cache-control", reply.cache.encode()))
+            if reply.status != 204:
+                shared = (*shared, (b"content-type", reply.media.encode()))
+            return self._whole(reply.status, shared, _encoded(reply.headers), reply.body)
+        return self._whole(
+            status, _OF_JSON if status != 204 else _OF_NOTHING, (), b"" if reply is None else _encode(reply)
+        )
 
-    async def _whole(self, status: int, body: bytes, media: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        head = [(b"x-request-id", self.request_id), _SNIFF, *self.extra, *headers]
-        if status != 204:
-            head += ((b"content-type", media), (b"content-length", b"%d" % len(body)))
+    def _whole(
+        self, status: int, shared: tuple[Header, ...], headers: tuple[Header, ...], body: bytes
+    ) -> Awaitable[None]:
+        own = ((b"x-request-id", self.request_id), *self.extra, *headers)
         self.status = status
         self.started = True
+        if WHOLE in self._scope.get("extensions", ()):
+            return self._send({"type": WHOLE, "status": status, "shared": shared, "headers": own, "body": body})
+        return self._in_two(status, [*own, *shared], body)
+
+    async def _in_two(self, status: int, head: list[Header], body: bytes) -> None:
+        if status != 204:
+            head.append((b"content-length", b"%d" % len(body)))
         await self._send({"type": "http.response.start", "status": status, "headers": head})
-        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+        await self._send({"type": "http.response.body", "body": b"" if self._scope["method"] == "HEAD" else body})
 
     async def _stream(self, stream: Stream) -> None:
         head = [
@@ -375,7 +403,7 @@ class _Sender:
             self.status = stream.status
             self.started = True
             await self._send({"type": "http.response.start", "status": stream.status, "headers": head})
-            if not self._head:
+            if self._scope["method"] != "HEAD":
                 async for piece in pieces:
                     await self._send({"type": "http.response.body", "body": piece, "more_body": True})
             await self._send({"type": "http.response.body", "body": b""})
@@ -425,7 +453,7 @@ def _is_rehearsal(route: _Ready[Any], scope: Scope, status: int) -> bool:
     return f"{route.rehearsal}=true".encode() in scope.get("query_string", b"").split(b"&")
 
 
-def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[Header, ...]:
     return tuple((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers)
 
 

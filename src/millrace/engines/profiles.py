@@ -1,16 +1,17 @@
-"""Profiles by name: the built-in ones (YAML data beside this file), scenario names, and a user's own file."""
+"""Profiles by name: the built-in ones, which are data beside this file, and scenario names.
 
-import difflib
+The data is JSON, which every start of a master reads in no time; what users write is YAML, see `profile_text`.
+"""
+
+import json
 from functools import cache
-from importlib import resources
-
-import yaml
+from pathlib import Path
 
 from millrace.domain.media.profile import Profile
-from millrace.domain.media.profile_document import ProfileError, profile_from
+from millrace.domain.media.profile_document import profile_from
 from millrace.domain.media.scenario import FORM, scenario
 
-MAX_BYTES = 256 * 1024
+_BUILTIN = Path(__file__).with_name("builtin")
 
 
 class UnknownProfileError(Exception):
@@ -19,8 +20,7 @@ class UnknownProfileError(Exception):
 
 def names() -> tuple[str, ...]:
     """Names of the built-in profiles, sorted."""
-    folder = resources.files(__package__) / "builtin"
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+    return tuple(sorted(path.stem for path in _BUILTIN.glob("*.json")))
 
 
 @cache
@@ -31,46 +31,14 @@ def named(name: str) -> Profile:
         UnknownProfileError: there is none.
     """
     if name in names():
-        return parsed((resources.files(__package__) / "builtin" / f"{name}.yaml").read_text(encoding="utf-8"))
+        return profile_from(json.loads((_BUILTIN / f"{name}.json").read_bytes()))
     found = scenario(name)
     if found is not None:
         return found
+    import difflib  # noqa: PLC0415  for mistakes only
+
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UnknownProfileError(
         f"cannot find a profile named {name[:80]!r}: {hint}there are {', '.join(names())}, and scenarios of the form {FORM}"
     )
-
-
-def parsed(text: str) -> Profile:
-    """The profile in a YAML (or JSON) text.
-
-    Raises:
-        ProfileError: the text is no YAML, no mapping, too long, or no valid profile.
-    """
-    if len(text) > MAX_BYTES:
-        raise ProfileError([("profile", f"is longer than {MAX_BYTES} characters")])
-    try:
-        document = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  # a SafeLoader without aliases
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where is not None else ""
-        raise ProfileError([("profile", f"is no valid YAML{line}")]) from error
-    return profile_from(document)
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Plain data only: aliases are refused, because nested ones grow without bound, and doubled keys hide mistakes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[object, object]:  # PyYAML's signature
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        if len(set(map(str, keys))) != len(keys):
-            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)

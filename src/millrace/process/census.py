@@ -32,10 +32,16 @@ class TreeUsage(Struct, frozen=True, kw_only=True, gc=False):
     threads: int = 0
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    virtual_bytes: int = 0
     pss_bytes: int | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
     descriptors: int | None = None
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this user may not see something of it."""
+        return self.read_bytes is None or self.descriptors is None
 
 
 class Census:
@@ -101,6 +107,7 @@ class Census:
             threads=sum(process.threads for process in alive),
             cpu_s=sum(process.cpu_s + process.waited_cpu_s for process in tree),
             rss_bytes=sum(process.rss_bytes for process in alive),
+            virtual_bytes=sum(process.virtual_bytes for process in alive),
             pss_bytes=_sum(self._pss[process.key][1] for process in alive),
             read_bytes=_sum(None if one is None else one[0] for one in traffic),
             written_bytes=_sum(None if one is None else one[1] for one in traffic),

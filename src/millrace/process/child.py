@@ -5,6 +5,8 @@ import os
 import signal
 from contextlib import suppress
 
+from msgspec import structs
+
 from millrace.process.cgroup import Placed
 from millrace.process.entry import Entry, program_of
 from millrace.process.grounds import grounds
@@ -14,7 +16,7 @@ from millrace.process.mark import child_mark
 from millrace.process.output import Outlet, Reader, Splitter, Tail
 from millrace.process.own import claim, release
 from millrace.process.sandbox import Confinement, confinement
-from millrace.process.tree import Tree, first_end, has_ended, open_pidfd, send
+from millrace.process.tree import Tree, first_end, open_pidfd, send
 from millrace.process.values import CannotStart, CannotStop, Exit, Line, Sink, Spec, Usage
 from millrace.runtime.clock import Clock
 
@@ -44,7 +46,7 @@ class Child:
         buffer_chars: int,
     ) -> None:
         """Use `start`."""
-        self.spec = spec
+        self.spec = structs.replace(spec, env={})  # which is big, and of no more use
         self._clock = clock
         self._tail = Tail(tail_lines, tail_chars)
         self._began_s = clock.monotonic()
@@ -87,6 +89,7 @@ class Child:
         self._stop_signal = signal.SIGTERM
         self._stop_tree = True
         self._stop_changed = asyncio.Event()
+        self._over = False  # its end was seen by its pidfd
         self._life = asyncio.create_task(self._live(), name=f"child {self._popen.pid}")
 
     @classmethod
@@ -165,13 +168,17 @@ class Child:
         Works on a paused child. A second call can shorten the grace, never lengthen it. After the end it only tells how
         the child ended.
         """
+        self.begin_stop(grace_s, by=by, whole_tree=whole_tree)
+        return await self.wait()
+
+    def begin_stop(self, grace_s: float, *, by: signal.Signals = signal.SIGTERM, whole_tree: bool = True) -> None:
+        """As `stop`, for whoever is told of the end by `wait`."""
         kill_at_s = self._clock.monotonic() + max(grace_s, 0.0)
         if self._kill_at_s is None or kill_at_s < self._kill_at_s:
             self._kill_at_s = kill_at_s
             self._stop_signal = by
             self._stop_tree = whole_tree
             self._stop_changed.set()
-        return await self.wait()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the child alone, for what it means to the program (reload, reopen its logs)."""
@@ -222,12 +229,13 @@ class Child:
 
     async def _live(self) -> Exit:
         pidfd = open_pidfd(self.pid)
+        if pidfd is not None:
+            asyncio.get_running_loop().add_reader(pidfd, self._see_end, pidfd)
         try:
-            await self._until_end_or_stop(pidfd)
-            if self._kill_at_s is not None:
-                await self._ask_to_end()
+            await self._until_end_or_stop(watched=pidfd is not None)
             asked = self._kill_at_s is not None
-            strays = await self._kill()
+            left, forced = await self._ask_to_end(watched=pidfd is not None) if asked else (self._tree.members(), False)
+            strays = await self._kill(left)
         except BaseException:  # cancelled with the event loop, or CannotStop: leave as little behind as can be
             self._kill_all()
             for reader in self._readers:
@@ -236,32 +244,32 @@ class Child:
             raise
         finally:
             if pidfd is not None:
+                asyncio.get_running_loop().remove_reader(pidfd)
                 os.close(pidfd)
         await self._drain()
-        result = self._collect(asked=asked, strays=strays)
+        result = self._collect(asked=asked, strays=strays, forced=forced)
         if self._outlet is not None and not self._outlet.idle:
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._outlet.close(), SINK_PATIENCE_S)
         return result
 
-    async def _until_end_or_stop(self, pidfd: int | None) -> None:
+    def _see_end(self, pidfd: int) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)  # it stays readable
+        self._over = True
+        self._stop_changed.set()
+
+    async def _until_end_or_stop(self, *, watched: bool) -> None:
         """Return when the child has ended (and is not collected yet) or `stop` was called."""
-        loop = asyncio.get_running_loop()
-        if pidfd is not None:
-            changed = self._stop_changed
-            loop.add_reader(pidfd, changed.set)
-            try:
-                while self._kill_at_s is None and not has_ended(pidfd):
-                    changed.clear()
-                    await changed.wait()
-            finally:
-                loop.remove_reader(pidfd)
+        if watched:
+            while self._kill_at_s is None and not self._over:
+                self._stop_changed.clear()
+                await self._stop_changed.wait()
             return
         while self._kill_at_s is None and _peek(self.pid) is None:
             await self._clock.wait_event(self._stop_changed, 0.02)
 
-    async def _ask_to_end(self) -> None:
-        """TERM, and wait until the whole tree has gone or the grace is over."""
+    async def _ask_to_end(self, *, watched: bool) -> tuple[list[Process], bool]:
+        """TERM, and wait until the whole tree has gone; what is left of it now, and whether the grace was over before."""
         self._paused = False
         # SIGCONT also when it was stopped by others: a stopped process handles no SIGTERM.
         if self._stop_tree:
@@ -273,16 +281,19 @@ class Child:
             left_s = self._kill_at_s - self._clock.monotonic()
             nobody_told = not self._stop_tree and all(process.pid != self.pid for process in members)
             if left_s <= 0 or nobody_told:
-                return
+                return members, not nobody_told
             self._stop_changed.clear()
-            await first_end(members, left_s, self._clock, told=self._stop_changed)
+            # Its own end is told to `_stop_changed`, where there is a pidfd.
+            others = [process for process in members if process.pid != self.pid or not watched]
+            await first_end(others, left_s, self._clock, told=self._stop_changed)
             members = self._tree.members()
+        return members, False
 
-    async def _kill(self) -> int:
-        """KILL until nothing lives; how many processes there were besides the child."""
+    async def _kill(self, members: list[Process]) -> int:
+        """KILL these, until nothing lives; how many processes there were besides the child."""
         victims: set[tuple[int, int]] = set()
         give_up_s = self._clock.monotonic() + KILL_PATIENCE_S
-        while members := self._tree.members():
+        while members:
             victims.update(process.key for process in members if process.pid != self.pid)
             if self._clock.monotonic() > give_up_s:
                 pids = ", ".join(str(process.pid) for process in members)
@@ -295,6 +306,7 @@ class Child:
             else:
                 self._kill_all()
                 await first_end(members, 0.5, self._clock)
+            members = self._tree.members()
         return len(victims)
 
     @property
@@ -326,7 +338,9 @@ class Child:
         return kills
 
     async def _drain(self) -> None:
-        if not all(reader.ended.is_set() for reader in self._readers):
+        for reader in self._readers:
+            reader.catch_up()  # what it said last, and the end, most often are there already
+        if not all(reader.ended for reader in self._readers):
             with suppress(TimeoutError):
                 await self._clock.wait_for(self._all_read(), DRAIN_PATIENCE_S)
         for reader in self._readers:
@@ -335,9 +349,9 @@ class Child:
     async def _all_read(self) -> None:
         # Not `gather`: cancelled, it ends with a CancelledError that nobody can tell from a cancellation of the waiter.
         for reader in self._readers:
-            await reader.ended.wait()
+            await reader.wait()
 
-    def _collect(self, *, asked: bool, strays: int) -> Exit:
+    def _collect(self, *, asked: bool, strays: int, forced: bool) -> Exit:
         code: int | None
         try:
             _, status, usage = os.wait4(self.pid, 0)
@@ -365,6 +379,7 @@ class Child:
             asked=asked,
             strays=strays,
             oom_kills=self._leave(),
+            forced=forced,
         )
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from millrace.process.enclose import STARTED
-from millrace.process.look import Process, processes, read_process
+from millrace.process.look import Look, Process, children_of, read_process
 
 _LONGEST = 4096
 
@@ -53,15 +54,17 @@ def program_of(pid: int) -> Process | None:
 
     It is the one that was born second in the innermost PID namespace (NSpid in /proc/PID/status, proc(5)).
     """
-    children: dict[int, list[int]] = {}
-    for process in processes():
-        children.setdefault(process.parent, []).append(process.pid)
+    # The list of a process's own children is not to be had everywhere; to look at all processes takes 25 µs for each.
+    return _second(pid, lambda parent: children_of(parent, parent)) or _second(pid, Look().children)
+
+
+def _second(pid: int, children: Callable[[int], Iterable[int]]) -> Process | None:
     queue = [pid]
     while queue:
         found = queue.pop()
         if found != pid and _inner_pid(found) == [2]:
             return read_process(found)
-        queue += children.get(found, ())
+        queue += children(found)
     return None
 
 

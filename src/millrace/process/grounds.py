@@ -122,6 +122,13 @@ class Grounds:
                 folder.mkdir(parents=True, exist_ok=True)
                 _write(folder / "cgroup.procs", str(self._pid))
 
+    def leave(self) -> None:
+        """Out of that group again, alone, if that can be before those in it have ended. Takes 10 ms, too."""
+        followed = tracking(self._found)
+        if followed is not None and not self._enabled:  # a group that hands limits down takes no process back
+            with suppress(OSError):
+                _write(followed.folder / "cgroup.procs", str(self._pid))
+
     def place(self, resources: Resources) -> Place:
         """Make the groups for one child and write its limits. Never fails: the record says what is missing."""
         self._sweep()

@@ -36,6 +36,7 @@ class Process(Struct, frozen=True, kw_only=True):
     waited_cpu_s: float = 0.0
     threads: int = 1
     rss_bytes: int
+    virtual_bytes: int = 0
 
     @property
     def key(self) -> tuple[int, int]:
@@ -69,6 +70,7 @@ def read_process(pid: int) -> Process | None:
         waited_cpu_s=(int(fields[13]) + int(fields[14])) / TICKS_PER_S,
         threads=int(fields[17]),
         start_ticks=int(fields[19]),
+        virtual_bytes=int(fields[20]),
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
     )
 
@@ -135,6 +137,8 @@ class Below(Look):
         known = self._table.get(pid)
         if known is not None and not known.alive and known.threads <= 1:  # what it left is ours
             return ()
+        if known is not None and known.threads == 1:
+            return children_of(pid, pid)
         try:
             threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208  as for `processes`
         except OSError:

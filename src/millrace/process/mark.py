@@ -13,9 +13,9 @@ import functools
 import os
 import re
 import resource
-import secrets
 import sys
 from pathlib import Path
+from random import SystemRandom
 
 from msgspec import Struct
 
@@ -25,6 +25,7 @@ _HALF = 10**9  # decimal, so that a pattern finds one half in /proc/PID/limits
 _WHOLE = _HALF - 1  # the second half of one that marks all its children
 _LINE = re.compile(rb"^Max file locks +(\d+) ", re.MULTILINE)
 _PROC = Path("/proc")
+_random = SystemRandom()  # the same source as `secrets`, which brings a megabyte of libcrypto
 
 
 class Carried(Struct, frozen=True):
@@ -78,13 +79,13 @@ def child_mark() -> Mark:
     elif own % _HALF == _WHOLE:
         number = own - _WHOLE + _fresh_which()
     # Else we are somebody's child with a number of our own: what we start keeps that number, so that the outer one finds it.
-    return Mark(word=secrets.token_hex(12), number=number)
+    return Mark(word=_random.randbytes(12).hex(), number=number)
 
 
 def own_mark() -> Mark:
     """A mark for this process and everything that it will start; `carry` puts it on."""
     number = _fresh_half() * _HALF + _WHOLE if can_number() and _own_number() is None else None
-    return Mark(word=secrets.token_hex(12), number=number)
+    return Mark(word=_random.randbytes(12).hex(), number=number)
 
 
 def carry(mark: Mark) -> None:
@@ -117,11 +118,11 @@ def _own_number() -> int | None:
 
 
 def _fresh_half() -> int:
-    return 10**8 + secrets.randbelow(8 * 10**8)
+    return 10**8 + _random.randrange(8 * 10**8)
 
 
 def _fresh_which() -> int:
-    return secrets.randbelow(_WHOLE)
+    return _random.randrange(_WHOLE)
 
 
 def _read(pid: int, name: str) -> bytes | None:

@@ -7,7 +7,6 @@ a child is not blocked by whoever looks at it. Memory is bounded everywhere.
 import asyncio
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from millrace.process.block import Block, Lines, any_transient, chars_of
@@ -18,6 +17,7 @@ log = logger("process")
 
 CHUNK_BYTES = 64 * 1024  # the capacity of a pipe on Linux (pipe(7))
 PAUSE_S = 0.09
+_CATCH_UP = 16  # chunks, 1 MiB: the writer may still be writing
 _ENDS = re.compile(rb"\r\n|\n|\r")
 _LINE_CHARS = 64  # an empty line occupies memory too
 
@@ -95,10 +95,10 @@ class Tail:
 
     def __init__(self, max_lines: int, max_chars: int) -> None:
         """Both limits hold at once."""
-        self._lines: deque[Line] = deque()
+        self._lines: list[Line] = []  # a deque takes most of a kilobyte from the first, and many children say nothing
         self._chars = 0
         # What came after those and was not looked at yet: of all that a busy child prints, only the end ever is.
-        self._blocks: deque[Block] = deque()
+        self._blocks: list[Block] = []
         self._block_lines = 0
         self._block_chars = 0
         self._max_lines = max_lines
@@ -131,7 +131,7 @@ class Tail:
         self._lines.append(line)
         self._chars += len(line.text)
         while len(self._lines) > self._max_lines or self._chars > self._max_chars:
-            self._chars -= len(self._lines.popleft().text)
+            self._chars -= len(self._lines.pop(0).text)
 
     def _append(self, block: Block) -> None:
         """Keep it, and none before it that those after it push out anyway."""
@@ -140,7 +140,7 @@ class Tail:
         self._block_chars += chars_of(block)
         while len(self._blocks) > 1 and self._is_full_without(self._blocks[0]):
             self._clear()
-            gone = self._blocks.popleft()
+            gone = self._blocks.pop(0)
             self._block_lines -= len(gone)
             self._block_chars -= chars_of(gone)
 
@@ -174,8 +174,9 @@ class Outlet:
         self._closed = False
         self._failed = False
         self._relieved: list[Callable[[], None]] = []
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None  # from the first line on: many children never say anything
+        # From the first line on: many children never say anything.
+        self._wake: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def add(self, line: Line) -> None:
         """Keep the line for the sink; never waits."""
@@ -190,8 +191,9 @@ class Outlet:
             self._chars += size
         else:
             self._squeeze(lines)
-        if self._task is None:
-            self._task = asyncio.create_task(self._deliver(), name="child output")
+        if self._wake is None:
+            self._wake = asyncio.Event()
+            self._task = asyncio.create_task(self._deliver(self._wake), name="child output")
         self._wake.set()
 
     def _squeeze(self, lines: Sequence[Line]) -> None:
@@ -223,23 +225,23 @@ class Outlet:
     async def close(self) -> None:
         """Return when the sink has everything. Cancelled: it gets no more."""
         self._closed = True
-        self._wake.set()
-        if self._task is None:
+        if self._wake is None or self._task is None:
             return
+        self._wake.set()
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:
             self._task.cancel()
             raise
 
-    async def _deliver(self) -> None:
+    async def _deliver(self, wake: asyncio.Event) -> None:
         lost = 0  # lines that are missing before the next batch
         while True:
             if not (self._lines or self._dropped):
                 if self._closed:
                     break
-                self._wake.clear()
-                await self._wake.wait()
+                wake.clear()
+                await wake.wait()
                 continue
             batch = Batch(self._lines, lost)
             lost, self._dropped = self._dropped, 0
@@ -274,16 +276,29 @@ class Reader:
         self._splitter = splitter
         self._tail = tail
         self._outlet = outlet
-        self.ended = asyncio.Event()
+        self.ended = False
+        self._waited_for: asyncio.Event | None = None
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._waits = False  # for the sink, or waited for it in vain
         self._loop.add_reader(descriptor, self._readable)
 
+    async def wait(self) -> None:
+        """Return when the pipe has ended."""
+        if not self.ended:
+            self._waited_for = self._waited_for or asyncio.Event()
+            await self._waited_for.wait()
+
+    def catch_up(self) -> None:
+        """Take what lies in the pipe now, unless the sink has to catch up first."""
+        for _ in range(_CATCH_UP):
+            if self.ended or self._waits or not self._readable():
+                break
+
     def close(self) -> None:
         """Take what lies in the pipe now, and read no more; for pipes that a lost process keeps open."""
-        for _ in range(16):  # at most 1 MiB: the writer may still be writing
-            if self.ended.is_set() or not self._readable():
+        for _ in range(_CATCH_UP):
+            if self.ended or not self._readable():
                 break
         self._end()
 
@@ -313,18 +328,20 @@ class Reader:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-            if not self.ended.is_set():
+            if not self.ended:
                 self._loop.add_reader(self._descriptor, self._readable)
 
     def _end(self) -> None:
-        if self.ended.is_set():
+        if self.ended:
             return
         self._loop.remove_reader(self._descriptor)
         if self._pause is not None:
             self._pause.cancel()
         os.close(self._descriptor)
         self._give(list(self._splitter.finish()))
-        self.ended.set()
+        self.ended = True
+        if self._waited_for is not None:
+            self._waited_for.set()
 
     def _give(self, lines: Sequence[Line]) -> None:
         if not lines:

@@ -9,7 +9,6 @@ or a PID namespace catches that one; a supervisor kills it at its own end (see `
 import asyncio
 import contextlib
 import os
-import select
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -129,13 +128,6 @@ def open_pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except OSError:
         return None
-
-
-def has_ended(descriptor: int) -> bool:
-    """Whether the process of a pidfd has ended, without waiting."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _group(pid: int) -> int | None:

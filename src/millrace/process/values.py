@@ -77,7 +77,7 @@ class Exit(Struct, frozen=True, kw_only=True):
     `cpu_s` and `max_rss_bytes` come from wait4(2): the CPU time of the child and of all that it waited for, and the
     largest memory that one of them had. `asked` tells whether `stop` was called before the end. `strays` is how many
     processes of its tree were still there when the child had ended, and were killed (0 in a sandbox, where the kernel does
-    that uncounted). `oom_kills` is how many processes of it were killed because its control group had no memory left. Both code and signal None: someone
+    that uncounted). `forced`: the grace of `stop` was over before the tree had ended, and SIGKILL ended the rest. `oom_kills` is how many processes of it were killed because its control group had no memory left. Both code and signal None: someone
     else reaped the child, and how it ended is lost.
     """
 
@@ -90,6 +90,7 @@ class Exit(Struct, frozen=True, kw_only=True):
     asked: bool
     strays: int
     oom_kills: int = 0
+    forced: bool = False
 
     @property
     def ok(self) -> bool:

@@ -102,11 +102,15 @@ class Warden:
         except ChildProcessError:
             return False
 
-    def dismiss(self) -> None:
-        """Send it home; for an end at which everything is known to be gone."""
-        _posted.remove(self)
+    def relieve(self) -> None:
+        """It need not wait any longer; for an end at which everything is known to be gone."""
         with suppress(ProcessLookupError):
             self._popen.kill()
+
+    def dismiss(self) -> None:
+        """Return when it has gone."""
+        _posted.remove(self)
+        self.relieve()
         self._popen.wait()
         release(self._popen.pid)
         os.close(self._pipe)

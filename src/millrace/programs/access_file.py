@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
-from millrace.edge.access import GRANTS, PeerRule, Rate, Rules, SubjectRule
+from millrace.edge.access import GRANTS, PeerRule, Rate, Rates, Rules, SubjectRule
 from millrace.edge.decode import field_error
 from millrace.edge.keys import Key, Keys
-from millrace.supervisor.yaml_text import read
+from millrace.supervisor import yaml_text
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
@@ -67,7 +67,7 @@ def rules_from(text: str, *, now_s: Callable[[], float]) -> Rules:
     Raises:
         ValueError: what is wrong, as a phrase with the place.
     """
-    document = read(text, {})
+    document = yaml_text.read(text, {})
     if document.findings:
         raise ValueError("; ".join(f"{path}: {message}".removeprefix(": ") for path, message in document.findings))
     try:
@@ -85,7 +85,7 @@ def rules_from(text: str, *, now_s: Callable[[], float]) -> Rules:
         peers=tuple(_peer(index, one) for index, one in enumerate(found.peers)),
         subjects=tuple(_subject(index, one) for index, one in enumerate(found.certificates)),
         networks=None if found.networks is None else tuple(map(_network, found.networks)),
-        rate=None if found.rate is None else Rate(per_s=found.rate.per_second, burst=found.rate.burst),
+        rates=None if found.rate is None else Rates(all=Rate(per_s=found.rate.per_second, burst=found.rate.burst)),
     )
 
 
@@ -140,7 +140,7 @@ class AccessFile:
         self._usual_keys = tuple(usual_keys)
         self._looked_s = time.monotonic()
         self._seen: tuple[int, ...] = ()
-        self._now = self._with_usual(Rules(rate=Rate()))
+        self._now = self._with_usual(Rules(rates=Rates(all=Rate())))
         if path is not None:
             try:
                 self._now = self._read(path)
@@ -168,7 +168,7 @@ class AccessFile:
             log.info("supervisor.access_changed", file=str(path))
         except (OSError, ValueError) as error:
             self._seen = seen
-            self._now = Rules(peers=self._usual, networks=(), rate=Rate())
+            self._now = Rules(peers=self._usual, networks=(), rates=Rates(all=Rate()))
             log.error(  # noqa: TRY400  the reason is a sentence for an operator
                 "supervisor.access_unusable", file=str(path), why=_reason(error), means="nobody comes in by TCP"
             )

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.keys import RANDOM_BYTES, spell
 
 FILE = "api-key"

@@ -21,7 +21,8 @@ from millrace.blobs.disk import sync_folder
 from millrace.blobs.local import LocalBlobs
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobMissing, Blobs
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.programs import api_key
 from millrace.programs.master import BLOBS, DATABASE
 from millrace.store.backup import Copier, DatabaseCopy

@@ -5,16 +5,14 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib import import_module
-from pathlib import Path
 
-from msgspec import Struct
-
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.domain.roles import Role
 from millrace.edge.access import PeerRule, Rules
 from millrace.edge.keys import Key
 from millrace.programs import api_key
 from millrace.programs.access_file import AccessFile
+from millrace.programs.control_settings import KEY_VARIABLE, ControlSettings
 from millrace.programs.http.listen import check_authority, check_certificate, is_loopback, listen, url_of
 from millrace.programs.http.unix_socket import UnixSocket
 from millrace.runtime.service import Service
@@ -23,29 +21,8 @@ from millrace.supervisor.control.supervisor import Supervisor
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
-KEY_VARIABLE = "MILLRACE_SUPERVISE_KEY"
-KEY_NAME = "MILLRACE_SUPERVISE_KEY"
+KEY_NAME = KEY_VARIABLE
 """What that key is called in logs and in the audit trail."""
-
-
-class ControlSettings(Struct, frozen=True, kw_only=True):
-    """How a supervisor is spoken to.
-
-    `socket` is a path; without one, the usual place is taken where there is one. `enabled` False: no unix socket at all.
-    `host` and `port` are an address on TCP, which needs a key, and TLS beyond this machine. `access` is the file that says who
-    may do what; `client_ca` the authority of client certificates; `audit` the file of the audit trail.
-    """
-
-    enabled: bool = True
-    socket: Path | None = None
-    host: str = ""
-    port: int = 0
-    key: str = ""
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    client_ca: Path | None = None
-    access: Path | None = None
-    audit: Path | None = None
 
 
 class ControlDoors(Service):

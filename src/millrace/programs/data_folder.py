@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs.exhausted import ExhaustedError, is_exhausted
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

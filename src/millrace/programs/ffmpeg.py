@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.process.capture import capture
@@ -81,6 +81,12 @@ async def check_sandbox(wanted: str, given: Path | None, *, clock: Clock | None 
         await way_in(Demand(wanted), (binary(given),), clock=clock or SystemClock())
     except CannotShutIn as error:
         raise SettingError(str(error)) from error
+
+
+async def checked(given: Path | None, sandbox: str) -> None:
+    """Both checks. Raises SettingError as they do."""
+    await check(given)
+    await check_sandbox(sandbox, given)
 
 
 def source(program: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:

@@ -1,6 +1,7 @@
 """A master, put together: store, blobs, verbs, duties, server. Everything concrete is built here."""
 
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -9,13 +10,18 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import millrace
 from millrace.api.app import App, build_app
 from millrace.api.keys import looked_up_in
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
+from millrace.domain import ids
 from millrace.domain.keys import FIRST
+from millrace.domain.masters import Presence
+from millrace.edge.access import Rate, Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
 from millrace.programs import api_key, data_folder
@@ -28,6 +34,7 @@ from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.journal import Journal
+from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
@@ -94,14 +101,20 @@ class MasterProgram(Service):
             BlobError: the place for uploads and outputs cannot be used.
         """
         settings = self._settings
-        if self._listening is not None:
-            self._parts.callback(self._listening.close)  # also where nothing comes of it
+        opened = self._listening
+        if opened is None and not (settings.data / DATABASE).exists():
+            # A master that runs on this database is worth more words than its port. Where there is no database yet, a taken
+            # port leaves none behind.
+            opened = listen(settings.host, settings.port)
+        if opened is not None:
+            self._parts.callback(opened.close)  # also where nothing comes of it
         data_folder.make(settings.data)
         store = open_store(settings.store or settings.data / DATABASE)
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
-        duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs))
+        leadership = _leadership(farm, settings)
+        duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs), leads=lambda: leadership.leads)
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
@@ -112,17 +125,28 @@ class MasterProgram(Service):
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
         journal = Journal(store, clock=farm.clock, chance=farm.chance)
         self._parts.push_async_callback(journal.stop)
-        app = build_app(farm, offers, blobs, keys, pages=routes(keys), lost=lost, journal=journal)
+        app = build_app(
+            farm,
+            offers,
+            blobs,
+            keys,
+            pages=routes(keys),
+            lost=lost,
+            journal=journal,
+            leadership=leadership,
+            rates=_rates(settings),
+        )
+        await self._parts.enter_async_context(leadership)
         await self._parts.enter_async_context(duties)
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
-        socket = self._listening or listen(settings.host, settings.port)
+        listening = opened or listen(settings.host, settings.port)
         tls = settings.tls_certificate is not None
-        self.url = url_of(socket, tls=tls)
+        self.url = url_of(listening, tls=tls)
         server = HttpServer(
             with_way_back(app),
-            socket,
+            listening,
             certificate=settings.tls_certificate,
             key=settings.tls_key,
             before_stop=app.stop,
@@ -133,6 +157,30 @@ class MasterProgram(Service):
     async def on_stop(self) -> None:
         """Stop serving, end the duties, close the store."""
         await self._parts.aclose()
+
+
+def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
+    presence = Presence(
+        id=farm.new_id(ids.master_id, farm.clock.now()),
+        name=f"{socket.gethostname()}:{settings.port or os.getpid()}",
+        version=millrace.__version__,
+    )
+    return Leadership(
+        farm.store,
+        farm.clock,
+        presence,
+        alone=not is_server(settings.store),
+        complain=lambda error: _complain("attend", error),
+    )
+
+
+def _rates(settings: MasterSettings) -> Rates:
+    def rate(given: tuple[float, int] | None) -> Rate | None:
+        return None if given is None else Rate(per_s=given[0], burst=given[1])
+
+    return Rates(
+        strangers=rate(settings.rate_strangers), changes=rate(settings.rate_changes), reads=rate(settings.rate_reads)
+    )
 
 
 def _rules(settings: MasterSettings) -> Rules:

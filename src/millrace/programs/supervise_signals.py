@@ -2,14 +2,24 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Self
 
 from millrace.supervisor.plan import Plan
 
 _END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-_DEAF = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM})  # each would end us
+_NAMED = ("HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "XCPU", "STKFLT")  # the last is not everywhere
+_DEAF = frozenset(
+    {int(signal.Signals[f"SIG{name}"]) for name in _NAMED if hasattr(signal, f"SIG{name}")}
+    | set(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+)
+"""Each would end us, and with us everything, by a stray word. PIPE and XFSZ are ignored by Python, and what tells a program
+of its own faults does what it does to every program."""
+
+
+def _nothing() -> None:
+    """Be deaf to it."""
 
 
 class Signals:
@@ -30,32 +40,50 @@ class Signals:
         self._pass_on = pass_on
         self._reload = reload
         self._terminal = terminal
-        self._heeded: set[signal.Signals] = set()
+        self._heeded: set[int] = set()
+        self._told_to_end = False
 
     def heed(self, plan: Plan) -> None:
         """Do as this plan says from now on."""
         loop = asyncio.get_running_loop()
         passed_on = {number for process in plan.processes.values() for number in process.execution.forward}
-        deeds: dict[signal.Signals, Callable[[], None]] = {
-            number: partial(self._pass_on, number) for number in _DEAF | passed_on
-        }
+        deeds: dict[int, Callable[[], None]] = dict.fromkeys(_DEAF, _nothing)
+        deeds |= {number: partial(self._pass_on, number) for number in passed_on}
         if signal.SIGHUP not in passed_on and self._terminal:
-            deeds[signal.SIGHUP] = self._end
+            deeds[signal.SIGHUP] = self._hang_up
         elif signal.SIGHUP not in passed_on and self._reload is not None:
             deeds[signal.SIGHUP] = self._reload
-        deeds |= dict.fromkeys(_END, self._end)
+        deeds |= dict.fromkeys(_END, self._tell_to_end)
         for number, deed in deeds.items():
-            loop.add_signal_handler(number, deed)
-        for number in self._heeded - deeds.keys():
-            loop.remove_signal_handler(number)
+            # Not by the loop's own way: it shares one pipe with all signals, which a flood of them fills, and it imports
+            # half a megabyte to see that a deed is no coroutine.
+            signal.signal(number, partial(_soon, loop, deed))
+        self._let_go(self._heeded - deeds.keys())
         self._heeded = set(deeds)
+
+    def _tell_to_end(self) -> None:
+        self._told_to_end = True
+        self._end()
+
+    def _hang_up(self) -> None:
+        """The kernel and a shell both say it of one terminal, so the second one is no hurry."""
+        if not self._told_to_end:
+            self._tell_to_end()
 
     def __enter__(self) -> Self:
         """Nothing is heeded before the first plan."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of them all."""
-        loop = asyncio.get_running_loop()
+        """Be deaf to all of them: everything has ended, and its exit code stands, whoever asks once more."""
         for number in self._heeded:
-            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
+    @staticmethod
+    def _let_go(numbers: Iterable[int]) -> None:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, deed: Callable[[], None], *_: object) -> None:
+    loop.call_soon_threadsafe(deed)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from millrace.config.settings import MasterSettings, SettingError, WorkerSettings
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.programs import api_key, data_folder, ffmpeg
-from millrace.programs.control_doors import ControlSettings
+from millrace.programs.control_settings import ControlSettings
 from millrace.programs.cores import usable_cores
 from millrace.programs.farm_plan import MASTER, Farm, farm_plan
 from millrace.programs.http.listen import listen, url_of

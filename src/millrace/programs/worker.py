@@ -10,7 +10,8 @@ from millrace.blobs.values import Blobs
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
 from millrace.client.http import Terms, trust
-from millrace.config.settings import SettingError, WorkerSettings
+from millrace.config.errors import SettingError
+from millrace.config.settings import WorkerSettings
 from millrace.process.grounds import close_grounds
 from millrace.process.sandbox import Demand
 from millrace.programs import ffmpeg

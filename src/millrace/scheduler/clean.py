@@ -1,19 +1,23 @@
-"""Delete finished jobs, and the beginning of the audit trail, past their retention."""
+"""Delete what is past its retention: finished jobs, API keys that have ended, and the beginning of the audit trail."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from millrace.scheduler.farm import Farm
 
 _BATCH = 200
 _BLOCKS = 1000
+ENDED_KEYS_KEPT = timedelta(days=30)
+"""How long ended keys are listed where finished jobs are kept for ever."""
 
 
 async def clean(farm: Farm) -> Sequence[str]:
-    """Delete one batch of jobs that finished before the retention; returns their ids, so that their files can go too."""
-    if farm.rules.keep_finished is None:
+    """Delete one batch of jobs and of keys; returns the ids of the jobs, so that their files can go too."""
+    now, kept = await farm.store.now(), farm.rules.keep_finished
+    await farm.store.delete_ended_keys(before=now - (kept or ENDED_KEYS_KEPT), limit=_BATCH)
+    if kept is None:
         return ()
-    before = await farm.store.now() - farm.rules.keep_finished
-    return await farm.store.delete_finished(before=before, limit=_BATCH)
+    return await farm.store.delete_finished(before=now - kept, limit=_BATCH)
 
 
 async def clean_audit(farm: Farm) -> None:

@@ -24,28 +24,43 @@ Forget = Callable[[Sequence[str]], Awaitable[None]]
 class Duties(Service):
     """Expires leases, queues what is due, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
 
-    def __init__(self, farm: Farm, offers: Offers, *, complain: Complain, forget: Forget) -> None:
-        """Nothing runs before the start."""
+    def __init__(
+        self,
+        farm: Farm,
+        offers: Offers,
+        *,
+        complain: Complain,
+        forget: Forget,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Nothing runs before the start. `leads`: whether this master does what one is enough for."""
         super().__init__()
         self._farm = farm
         self._offers = offers
         self._complain = complain
         self._forget = forget
+        self._leads = leads
         self._unlisten: Callable[[], None] = lambda: None
         self._started_s = 0.0
         self._tickers = Services(
-            self._ticker("expire_leases", self._expire, 1.0),
-            self._ticker("promote_due", self._promote, 0.5),
+            self._ticker("expire_leases", self._expire, 1.0, one_is_enough=True),
+            self._ticker("promote_due", self._promote, 0.5, one_is_enough=True),
+            self._ticker("reject_impossible", self._reject, 5.0, one_is_enough=True),
+            self._ticker("clean", self._clean, 60.0, one_is_enough=True),
+            self._ticker("clean_audit", lambda: clean_audit(farm), 600.0, one_is_enough=True),
             self._ticker("wake_for_queued", self._wake, 1.0),
-            self._ticker("reject_impossible", self._reject, 5.0),
-            self._ticker("clean", self._clean, 60.0),
-            self._ticker("clean_audit", lambda: clean_audit(farm), 600.0),
             self._ticker("try_space", lambda: farm.space.try_again(farm.store), TRIAL_S),
         )
 
-    def _ticker(self, name: str, duty: Callable[[], Awaitable[None]], interval_s: float) -> Ticker:
+    def _ticker(
+        self, name: str, duty: Callable[[], Awaitable[None]], interval_s: float, *, one_is_enough: bool = False
+    ) -> Ticker:
+        async def if_leading() -> None:
+            if self._leads():
+                await duty()
+
         return Ticker(
-            duty,
+            if_leading if one_is_enough else duty,
             interval_s=interval_s,
             clock=self._farm.clock,
             on_error=lambda error: self._failed(name, error),

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from millrace.domain import ids
 from millrace.domain.order import DEFAULT_AGEING_S
 from millrace.domain.retry import DEFAULT_MAX_RETRIES
+from millrace.runtime.chance import SystemChance
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.scheduler.space import Space
 from millrace.scheduler.waiting import Bell, WaitingRoom
@@ -33,7 +34,7 @@ class Farm(Struct, frozen=True):
     store: Store
     clock: Clock = field(default_factory=SystemClock)  # for waits; what is kept carries the store's time
     rules: Rules = field(default_factory=Rules)
-    chance: random.Random = field(default_factory=random.SystemRandom)
+    chance: random.Random = field(default_factory=SystemChance)
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     changes: Bell = field(default_factory=Bell)
     space: Space = field(default_factory=Space)

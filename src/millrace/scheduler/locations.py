@@ -26,7 +26,7 @@ def _check(field: str, location: str, schemes: tuple[str, ...]) -> None:
     if _CONTROL.search(location):
         raise InvalidError(Finding(field, "holds a control character", _allowed(schemes)))
     if location.startswith("/"):
-        if ".." in location.split("/"):
+        if ".." in location and ".." in location.split("/"):
             raise InvalidError(Finding(field, "a path may not hold `..`", _allowed(schemes)))
         return
     scheme, separator, _ = location.partition("://")

@@ -8,13 +8,13 @@ from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.order import head_start_ms, weight
-from millrace.domain.records import Job, Move, NewJob, Transition
+from millrace.domain.records import Move, NewJob
 from millrace.domain.states import State
-from millrace.scheduler.accepted import acceptance, accepted_job
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_input, check_output
 from millrace.scheduler.wanted import given, wanted_of
+from millrace.store.store import Added
 from millrace.wire.v1.jobs import JobRequest
 
 _FARTHEST = timedelta(days=3660)
@@ -28,14 +28,14 @@ class Caller(Struct, frozen=True):
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
-    """What became of a request. `fresh` is the new job with its first transition, both as the store keeps them; None
-    where the job was there before, or has moved on already.
+    """What became of a request. `fresh` is the new job and what the store said of it, which together are all that there is
+    to know of it; None where the job was there before, or has moved on already.
     """
 
     id: str
     number: int
     repeated: bool = False
-    fresh: tuple[Job, Transition] | None = None
+    fresh: tuple[NewJob, Added] | None = None
 
 
 async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Submitted:
@@ -92,7 +92,7 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
     if wanted.needs.engine == "gstreamer":
         await _reject(farm, added.id)
         return Submitted(id=added.id, number=added.number)
-    return Submitted(id=added.id, number=added.number, fresh=(accepted_job(job, added), acceptance(job, added)))
+    return Submitted(id=added.id, number=added.number, fresh=(job, added))
 
 
 async def _reject(farm: Farm, job_id: str) -> None:

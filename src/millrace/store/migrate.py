@@ -7,10 +7,10 @@ leaves the database as it was before that migration, and the next start resumes 
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.resources import files
 
 from msgspec import Struct
 
+from millrace.store.queries import folder_of
 from millrace.store.store import SchemaTooNewError
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
@@ -39,7 +39,7 @@ def load_migrations(package: str) -> tuple[Migration, ...]:
         ValueError: the numbers have a gap.
     """
     found = []
-    for entry in files(package).joinpath("migrations").iterdir():
+    for entry in (folder_of(package) / "migrations").iterdir():
         if match := _FILE.fullmatch(entry.name):
             statements = split_statements(entry.read_text(encoding="utf-8"))
             found.append(Migration(version=int(match[1]), name=match[2], statements=statements))

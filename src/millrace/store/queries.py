@@ -6,7 +6,8 @@ The two databases keep the same names in folders of their own, and a test compar
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
@@ -29,14 +30,18 @@ def parse(text: str) -> dict[str, str]:
     return blocks
 
 
+def folder_of(package: str) -> Path:
+    """Where a package lies. `importlib.resources`, which can read archives too, takes 2 ms of every start."""
+    return Path(import_module(package).__path__[0])
+
+
 @cache
 def load_queries(package: str) -> Mapping[str, str]:
     """Every block of every ``.sql`` file directly in a package, such as ``millrace.store.sqlite``."""
     blocks: dict[str, str] = {}
-    for entry in sorted(files(package).iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".sql"):
-            for name, sql in parse(entry.read_text(encoding="utf-8")).items():
-                if name in blocks:
-                    raise ValueError(f"cannot read SQL blocks: {name} stands in two files")
-                blocks[name] = sql
+    for path in sorted(folder_of(package).glob("*.sql")):
+        for name, sql in parse(path.read_text(encoding="utf-8")).items():
+            if name in blocks:
+                raise ValueError(f"cannot read SQL blocks: {name} stands in two files")
+            blocks[name] = sql
     return MappingProxyType(blocks)

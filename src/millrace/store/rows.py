@@ -10,6 +10,7 @@ from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
 from millrace.domain.keys import ApiKey
+from millrace.domain.masters import Attendance, MasterSeen
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import (
@@ -30,6 +31,8 @@ from millrace.domain.sla import Classification
 from millrace.domain.states import State
 
 Row = Sequence[Any]
+MASTERS_KEPT_TTLS = 1000
+"""For so many terms a master that went without a word stays in the table."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -256,6 +259,20 @@ def block(row: Row) -> Block:
     """One block of the audit trail."""
     return Block(
         number=row[0], at_ms=row[1], id=bytes(row[2]), body=bytes(row[3]), before=bytes(row[4]), seal=bytes(row[5])
+    )
+
+
+def attendance(leader: Row | None, found: Sequence[Row]) -> Attendance:
+    """Who leads, and the masters that are there."""
+    return Attendance(
+        leader=leader[1] if leader is not None else "",
+        epoch=leader[0] if leader is not None else 0,
+        masters=[
+            MasterSeen(
+                id=row[0], name=row[1], version=row[2], started_at=to_datetime(row[3]), seen_at=to_datetime(row[4])
+            )
+            for row in found
+        ],
     )
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import (
@@ -297,6 +298,9 @@ class Store(Protocol):
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         """End a key for good, all its secrets; it may have ended already. None where there is none of this id."""
 
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        """Forget keys that were revoked, or have expired, before a moment; returns how many."""
+
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         """These keys were used just now."""
 
@@ -316,3 +320,14 @@ class Store(Protocol):
 
     async def forget_audit(self, *, before: datetime, limit: int) -> None:
         """Delete the oldest blocks that were written before a moment, `limit` at most, and never the last."""
+
+    # Masters ------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        """A master lives. It leads for `ttl_s` more if it led before, or if nobody does."""
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        """The masters that were seen in the last `ttl_s`, and who leads."""
+
+    async def leave(self, master_id: str) -> None:
+        """A master goes; another one may lead at once."""

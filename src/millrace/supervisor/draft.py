@@ -24,6 +24,8 @@ class Draft:
         self._stage = state.stage
         self._ending = state.ending
         self._code = state.code
+        self._cut_short = state.cut_short
+        self._storm_s = state.storm_s
         self._rolls = dict(state.rolls)
         self._reload = state.reload
         self._scalings = dict(state.scalings)
@@ -33,8 +35,8 @@ class Draft:
     def result(self) -> tuple[State, tuple[Effect, ...]]:
         state = State(
             plan=self._plan, instances=self._instances, wanted=self._wanted, jobs=self._jobs, watch=self._watch,
-            stage=self._stage, ending=self._ending, code=self._code, rolls=self._rolls, reload=self._reload,
-            scalings=self._scalings, ticket=self._ticket,
+            stage=self._stage, ending=self._ending, code=self._code, cut_short=self._cut_short, rolls=self._rolls,
+            reload=self._reload, scalings=self._scalings, ticket=self._ticket, storm_s=self._storm_s,
         )  # fmt: skip
         changed = [
             Changed(each, self._instances[each])

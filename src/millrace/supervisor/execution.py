@@ -62,8 +62,8 @@ def execution_from(reader: DocumentReader) -> Execution:
     """Read the keys `user`, `group`, `umask`, `nice`, `oom_score_adj`, `limits` and `forward_signals` of a process."""
     limits, resources = _limits(reader)
     return Execution(
-        user=_account(reader, "user"),
-        group=_account(reader, "group"),
+        user=account_from(reader, "user"),
+        group=account_from(reader, "group"),
         umask=_umask(reader),
         nice=reader.whole("nice", -20, 19, 0),
         oom_score_adj=reader.whole("oom_score_adj", -1000, 1000, None),
@@ -99,7 +99,8 @@ def spec_of(
     )
 
 
-def _account(reader: DocumentReader, key: str) -> str | None:
+def account_from(reader: DocumentReader, key: str) -> str | None:
+    """The name or number of a `user` or `group`; None where the key is missing."""
     value = reader.raw(key)
     if value is None:
         return None

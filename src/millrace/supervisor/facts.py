@@ -4,12 +4,15 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from millrace.supervisor.happenings import Why
+
 
 class LastEnd(Struct, frozen=True, kw_only=True):
     """An end. `code` is None where a signal ended it, `signal` where none did."""
 
     at: datetime
     how: str
+    why: Why
     code: int | None = None
     signal: int | None = None
 

@@ -32,6 +32,13 @@ class RunEnded(Struct, frozen=True, kw_only=True):
     why: Why
 
 
+class Restarted(Struct, frozen=True, kw_only=True):
+    """A process was started that had run before; `why` it had ended."""
+
+    id: Id
+    why: Why
+
+
 class Checked(Struct, frozen=True, kw_only=True):
     """A health check was answered; `fault` None: well."""
 
@@ -62,7 +69,17 @@ class JobRan(Struct, frozen=True):
     run: Run
 
 
-Happening = RunEnded | Checked | HookRan | JobRan
+class SignSent(Struct, frozen=True, kw_only=True):
+    """A monitor was told of a run of a scheduled process; `fault` None: it heard."""
+
+    process: str
+    sign: str
+    at: datetime
+    took_s: float
+    fault: str | None
+
+
+Happening = RunEnded | Restarted | Checked | HookRan | JobRan | SignSent
 
 
 def why_ended(before: Instance | None, code: int | None, success_codes: frozenset[int]) -> Why:

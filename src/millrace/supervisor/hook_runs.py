@@ -9,6 +9,7 @@ from pathlib import Path
 from millrace.process.child import Child
 from millrace.process.values import Batch, CannotStart, CannotStop, Sink, Spec
 from millrace.runtime.clock import Clock
+from millrace.supervisor.execution import Execution, spec_of
 from millrace.supervisor.happenings import HookRan
 from millrace.supervisor.hooks import Hook
 from millrace.supervisor.plan import Plan, ProcessPlan
@@ -84,15 +85,23 @@ class HookRuns:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, wanted: RunHooks) -> None:
-        each, env, cwd = wanted.id, dict(self._environ), self._cwd
+        each, cwd, usual, own = wanted.id, self._cwd, Execution(), dict[str, str]()
         hooks = self._plan().hooks.get(wanted.moment, ())
         if each is not None:
             plan = self._plan_of(each)
             hooks, cwd = plan.hooks.get(wanted.moment, ()), plan.working_dir or cwd
+            usual = Execution(user=plan.execution.user, group=plan.execution.group)
             # Where no size fits, the process itself says so when it starts.
             with suppress(CannotStart):
-                env |= self._tuned(plan)
-            env |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
+                own |= self._tuned(plan)
+            own |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
+
+        def spec(hook: Hook) -> Spec:
+            other = hook.user is not None or hook.group is not None
+            return spec_of(
+                Execution(user=hook.user, group=hook.group) if other else usual, command=hook.command,
+                cwd=hook.working_dir or cwd, environ=self._environ, own={**own, **hook.env, "MILLRACE_HOOK": hook.name},
+            )  # fmt: skip
 
         async def sink(batch: Batch) -> None:
             if each is not None:
@@ -111,8 +120,7 @@ class HookRuns:
         try:
             why = await run_hooks(
                 hooks,
-                cwd=cwd,
-                env=env,
+                spec=spec,
                 clock=self._clock,
                 sink=sink,
                 grace_s=lambda: 0.0 if self._hurried else GRACE_S,
@@ -131,8 +139,7 @@ class HookRuns:
 async def run_hooks(
     hooks: tuple[Hook, ...],
     *,
-    cwd: Path,
-    env: Mapping[str, str],
+    spec: Callable[[Hook], Spec],
     clock: Clock,
     sink: Sink,
     grace_s: Callable[[], float],
@@ -140,19 +147,16 @@ async def run_hooks(
 ) -> str | None:
     """Run all of them in order; None, or why the first one failed that may not: those after it have not run.
 
-    `tell` hears of each attempt: the hook's name, its number, when it began (monotonic seconds), why it failed. Cancelled, it stops the one that runs, with everything that it started, before it returns; `grace_s` is asked then.
+    `spec` says how each is started, or raises CannotStart; `tell` hears of each attempt: the hook's name, its number, when it began (monotonic seconds), why it failed. Cancelled, it stops the one that runs, with everything that it started, before it returns; `grace_s` is asked then.
     """
     for hook in hooks:
         why = None
         for attempt in range(hook.retries + 1):
             if attempt:
                 await clock.sleep(hook.retry_delay_s)
-            spec = Spec(
-                argv=hook.command, cwd=hook.working_dir or cwd, env={**env, **hook.env, "MILLRACE_HOOK": hook.name}
-            )
             began_s = clock.monotonic()
             try:
-                why = await _run(spec, hook.timeout_s, clock, sink, grace_s)
+                why = await _run(hook, spec, clock, sink, grace_s)
             except asyncio.CancelledError:
                 tell(hook.name, attempt + 1, began_s, "was stopped")
                 raise
@@ -165,19 +169,21 @@ async def run_hooks(
     return None
 
 
-async def _run(spec: Spec, timeout_s: float, clock: Clock, sink: Sink, grace_s: Callable[[], float]) -> str | None:
+async def _run(
+    hook: Hook, spec: Callable[[Hook], Spec], clock: Clock, sink: Sink, grace_s: Callable[[], float]
+) -> str | None:
     try:
-        child = await Child.start(spec, clock=clock, sink=sink)
+        child = await Child.start(spec(hook), clock=clock, sink=sink)
     except CannotStart as error:
         return str(error)
     try:
-        end = await clock.wait_for(child.wait(), timeout_s)
+        end = await clock.wait_for(child.wait(), hook.timeout_s)
     except TimeoutError:
         try:
             end = await child.stop(grace_s())
         except CannotStop as error:
             return str(error)
-        return f"took longer than {timeout_s:g} s, and was stopped"
+        return f"took longer than {hook.timeout_s:g} s, and was stopped"
     except CannotStop as error:
         return str(error)
     except BaseException:

@@ -20,7 +20,7 @@ class Hook(Struct, frozen=True, kw_only=True):
     """One program, run to its end.
 
     `retries` are attempts after the first, `retry_delay_s` apart; each may take `timeout_s`. With `continue_on_error` the
-    hooks after it run all the same, and it counts as one that worked.
+    hooks after it run all the same, and it counts as one that worked. Without `user` and `group` it runs as its process does.
     """
 
     name: str
@@ -31,6 +31,8 @@ class Hook(Struct, frozen=True, kw_only=True):
     continue_on_error: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     working_dir: Path | None = None
+    user: str | None = None
+    group: str | None = None
 
 
 Hooks = Mapping[Moment, tuple[Hook, ...]]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from millrace.domain.document import kind_of
+from millrace.supervisor.execution import account_from
 from millrace.supervisor.hooks import Hook, Hooks, Moment
 from millrace.supervisor.plans.reader import Reader
 
@@ -42,6 +43,8 @@ def _hook(reader: Reader, usual_name: str, env_of: Callable[[Reader], Mapping[st
         continue_on_error=reader.flag("continue_on_error", False),
         env=env_of(reader),
         working_dir=Path(working_dir) if working_dir else None,
+        user=account_from(reader, "user"),
+        group=account_from(reader, "group"),
     )
     reader.done()
     return hook

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from signal import Signals
@@ -18,16 +17,16 @@ from millrace.supervisor.change.metering import Meters
 from millrace.supervisor.change.reloads import Outcome
 from millrace.supervisor.execution import spec_of
 from millrace.supervisor.facts import Facts, LastEnd
-from millrace.supervisor.happenings import Happening, JobRan, RunEnded, why_ended
+from millrace.supervisor.happenings import Happening, JobRan, Restarted, RunEnded, SignSent, why_ended
 from millrace.supervisor.health.vigils import Vigils
 from millrace.supervisor.hook_runs import HookRuns
 from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.mask import Masker
 from millrace.supervisor.machine import begin, step
-from millrace.supervisor.plan import Plan, ProcessPlan, Recipient, Shutdown
+from millrace.supervisor.plan import Plan, ProcessPlan, Recipient
 from millrace.supervisor.readiness_file import ReadinessFile, is_ready
 from millrace.supervisor.resources import Root
-from millrace.supervisor.schedule.heartbeat import Heartbeats
+from millrace.supervisor.schedule.heartbeat import Heartbeats, Sign
 from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
     Adopt,
@@ -129,7 +128,7 @@ class Keeper:
             tuned=self._tuner.variables,
             draw=chance.random,
         )
-        self._heartbeats = Heartbeats(clock)
+        self._heartbeats = Heartbeats(clock, self._sign_sent)
         self._vigils = Vigils(
             clock=clock, environ=environ, check_of=lambda each: self._plan_of(each).health_check, spec_of=self._spec,
             belongs=self._belongs, mask=self._mask, post=self.post, happened=happened,
@@ -142,13 +141,18 @@ class Keeper:
         self._looking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurried = False
-        self._deadline_s: float | None = None
+        self._told_to_end_s: float | None = None
         self._code: asyncio.Future[int] | None = None
 
     @property
     def plan(self) -> Plan:
         """What is kept at present."""
         return self.state.plan
+
+    @property
+    def ending_for_s(self) -> float | None:
+        """Seconds since it was told to end; None where it was not."""
+        return None if self._told_to_end_s is None else self._clock.monotonic() - self._told_to_end_s
 
     async def run(self) -> int:
         """Keep everything; returns the exit code that tells the truth, when nothing is left running."""
@@ -159,7 +163,9 @@ class Keeper:
             self.state, effects = begin(self.plan)
             self._do(effects)
             self._follow()
-            return await self._code
+            code = await self._code
+            log.info("supervisor.ended", code=code, shutdown_s=round(self.ending_for_s or 0.0, 3))
+            return code
         finally:
             if self._readiness is not None:
                 self._readiness.show(ready=False)
@@ -211,14 +217,14 @@ class Keeper:
 
     def end(self) -> None:
         """Stop everything in order; a second call stops it at once."""
-        self._hurried = self._hurried or self._deadline_s is not None
-        if self._deadline_s is None:
-            self._deadline_s = self._clock.monotonic() + self.plan.shutdown_timeout_s
+        self._hurried = self._hurried or self._told_to_end_s is not None
+        if self._told_to_end_s is None:
+            self._told_to_end_s = self._clock.monotonic()
             self._task(self._hurry_late())
         if self._hurried:
             for child in self._children.values():
-                self._task(_stopped(child, 0.0, Shutdown()))
-        self.post(Ending())
+                child.begin_stop(0.0)
+        self.post(Ending(self._hurried))
         if self._hurried:
             self._hooks.hurry()
 
@@ -312,16 +318,18 @@ class Keeper:
             own={**self._tuner.variables(plan), **plan.env, **own},
         )  # fmt: skip
 
-    async def _spawn(self, each: Id, run: int) -> None:
+    async def _start(self, each: Id) -> Child:
         async def print_out(batch: Batch) -> None:
             await self._output(each, batch)
 
+        self._opening(each)
+        spec = self._spec(each)
+        finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
+        return await Child.start(replace(spec, env={**spec.env, **finds_us}), clock=self._clock, sink=print_out)
+
+    async def _spawn(self, each: Id, run: int) -> None:
         try:
-            self._opening(each)
-            spec = self._spec(each)
-            finds_us = self._vigils.opening(each, None if spec.run_as is None else spec.run_as.uid)
-            spec = replace(spec, env={**spec.env, **finds_us})
-            child = await Child.start(spec, clock=self._clock, sink=print_out)
+            child = await self._start(each)
         except CannotStart as error:
             self._early.discard(each)
             self._vigils.closing(each)
@@ -334,6 +342,8 @@ class Keeper:
         self.facts[each] = Facts(
             pid=child.pid, started=self._clock.now(), last_end=before.last_end, spent_s=before.spent_s
         )
+        if before.last_end is not None and each.process not in self.state.jobs:
+            self._happened(Restarted(id=each, why=before.last_end.why))
         self.post(Spawned(each, run, self._clock.monotonic()))
         if each in self._early:
             self._early.discard(each)
@@ -341,27 +351,32 @@ class Keeper:
         try:
             end = await child.wait()
         except CannotStop as error:
-            code, signal, how, spent_s = None, None, str(error), before.spent_s
+            code, signal, how, spent_s, forced = None, None, str(error), before.spent_s, True
         else:
             code, signal, how, spent_s = end.code, end.signal, str(end), before.spent_s + end.cpu_s
+            forced = end.forced
         finally:
             self._children.pop(each, None)
             self._vigils.closing(each)
             self._closing(each)
         began, ended = self.facts[each].started, self._clock.now()
-        self.facts[each] = Facts(last_end=LastEnd(at=ended, how=how, code=code, signal=signal), spent_s=spent_s)
         why = why_ended(self.state.instances.get(each), code, self._plan_of(each).restart.success_codes)
+        last_end = LastEnd(at=ended, how=how, why=why, code=code, signal=signal)
+        self.facts[each] = Facts(last_end=last_end, spent_s=spent_s)
         self._happened(
             RunEnded(id=each, run=run, began=began or ended, ended=ended, code=code, signal=signal, how=how, why=why)
         )
-        self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random()))
+        if forced:
+            log.warning("supervisor.killed", instance=str(each), why="it did not end in its time")
+        self.post(Ended(each, run, self._clock.monotonic(), code, how, self._chance.random(), forced))
 
     def _stop(self, each: Id) -> None:
         child, rule = self._children.get(each), self._plan_of(each).shutdown
         if child is None:
             self._early.add(each)
         else:
-            self._task(_stopped(child, 0.0 if self._hurried else rule.timeout_s, rule))
+            grace_s = 0.0 if self._hurried else rule.timeout_s
+            child.begin_stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)
 
     def _belongs(self, each: Id, pid: int) -> bool:
         child = self._children.get(each)
@@ -391,6 +406,10 @@ class Keeper:
             self._happened(JobRan(effect.process, run))
         if schedule is not None and schedule.heartbeat is not None:
             self._heartbeats.send(schedule.heartbeat, effect.process, run)
+
+    def _sign_sent(self, process: str, sign: Sign, took_s: float, fault: str) -> None:
+        at = self._clock.now()
+        self._happened(SignSent(process=process, sign=sign.value, at=at, took_s=took_s, fault=fault or None))
 
     def _later(self, after_s: float, event: Event) -> asyncio.Task[None]:
         async def wait() -> None:
@@ -424,8 +443,3 @@ def _promised(effect: Prove | Limit | LimitReload) -> Event:
             return Late(effect.id, effect.ticket)
         case LimitReload():
             return ReloadLate(effect.number)
-
-
-async def _stopped(child: Child, grace_s: float, rule: Shutdown) -> None:
-    with suppress(CannotStop):  # whoever waits for its end is told
-        await child.stop(grace_s, by=rule.signal, whole_tree=rule.to is Recipient.ALL)

@@ -6,12 +6,14 @@ from collections.abc import Container, Iterable, Iterator
 from datetime import datetime
 from signal import Signals
 
-from millrace.supervisor.happenings import Checked, Happening, HookRan, JobRan, RunEnded
+from millrace.supervisor.happenings import Checked, Happening, HookRan, JobRan, Restarted, RunEnded, SignSent
+from millrace.supervisor.state import Id
 
 KEPT = 1000
 """Records of runs, and of hooks, of all processes together."""
 CHECK_BOUNDS_S = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 HOOK_BOUNDS_S = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0)
+SIGN_BOUNDS_S = (0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
 JOB_BOUNDS_S = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 WHOLE = ""
 """Whose hooks those of the whole are."""
@@ -49,13 +51,17 @@ class Ledger:
     def __init__(self) -> None:
         """Nothing has happened."""
         self.exits: Counter[Key] = Counter()  # process, code or signal, why
+        self.restarts: Counter[Key] = Counter()  # process, instance, why
         self.checks: Counter[Key] = Counter()  # process, kind, outcome
         self.hooks: Counter[Key] = Counter()  # process, moment, outcome
         self.jobs: Counter[Key] = Counter()  # process, outcome
+        self.signs: Counter[Key] = Counter()  # process, sign, outcome
         self.check_s = Histogram(CHECK_BOUNDS_S)  # process, kind
         self.hook_s = Histogram(HOOK_BOUNDS_S)  # process, moment
         self.job_s = Histogram(JOB_BOUNDS_S)  # process
+        self.sign_s = Histogram(SIGN_BOUNDS_S)  # process, sign
         self.last_success: dict[str, datetime] = {}
+        self.last_heard: dict[str, datetime] = {}
         self._runs: deque[RunEnded] = deque(maxlen=KEPT)
         self._hook_runs: deque[HookRan] = deque(maxlen=KEPT)
 
@@ -65,6 +71,8 @@ class Ledger:
             case RunEnded():
                 self.exits[one.id.process, ending(one.code, one.signal), one.why.value] += 1
                 self._runs.append(one)
+            case Restarted():
+                self.restarts[one.id.process, str(one.id), one.why.value] += 1
             case Checked():
                 self.checks[one.id.process, one.kind, outcome(one.fault)] += 1
                 self.check_s.add((one.id.process, one.kind), one.took_s)
@@ -75,6 +83,11 @@ class Ledger:
                 self._hook_runs.append(one)
             case JobRan():
                 self._note_job(one)
+            case SignSent():
+                self.signs[one.process, one.sign, outcome(one.fault)] += 1
+                self.sign_s.add((one.process, one.sign), one.took_s)
+                if one.fault is None:
+                    self.last_heard[one.process] = one.at
 
     def _note_job(self, one: JobRan) -> None:
         run = one.run
@@ -96,12 +109,18 @@ class Ledger:
     def keep(self, processes: Iterable[str]) -> None:
         """Drop what is counted of processes that are no longer there."""
         known = {WHOLE, *processes}
-        for counts in (self.exits, self.checks, self.hooks, self.jobs):
+        for counts in (self.exits, self.restarts, self.checks, self.hooks, self.jobs, self.signs):
             for key in [key for key in counts if key[0] not in known]:
                 del counts[key]
-        for histogram in (self.check_s, self.hook_s, self.job_s):
+        for histogram in (self.check_s, self.hook_s, self.job_s, self.sign_s):
             histogram.keep(known)
         self.last_success = {name: at for name, at in self.last_success.items() if name in known}
+        self.last_heard = {name: at for name, at in self.last_heard.items() if name in known}
+
+    def forget(self, each: Id) -> None:
+        """Drop what is counted of an instance that was scaled away."""
+        for key in [key for key in self.restarts if key[:2] == (each.process, str(each))]:
+            del self.restarts[key]
 
 
 def outcome(fault: str | None) -> str:

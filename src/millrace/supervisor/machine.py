@@ -12,7 +12,7 @@ from millrace.supervisor.graph import layout
 from millrace.supervisor.health.rules import Told, Verdict, after_answer, after_notice, after_silence, at_the_start
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.restart import Again, after_end
+from millrace.supervisor.restart import Again, after_end, paced
 from millrace.supervisor.schedule.jobs import Job, Outcome, cleared
 from millrace.supervisor.scheduled_runs import ScheduledRuns
 from millrace.supervisor.state import (
@@ -57,6 +57,12 @@ from millrace.supervisor.state import (
     Wanted,
 )
 
+CUT_SHORT = 3
+"""The exit code where all was told to end and did not in its time: something was killed, or hooks were passed over.
+
+s6-svscan says 0 then, and systemd calls such a unit failed (Result: timeout). A code of its own, because 1 says that something
+was broken before, and 137 that the supervisor was itself killed; who does not mind can name it (SuccessExitStatus=).
+"""
 _SETTLED = frozenset(Phase) - {Phase.STOPPED, Phase.SCHEDULED, Phase.WAITING}
 """Phases of which an instance that is wanted is left only by an event of its own."""
 
@@ -100,6 +106,7 @@ class _Machine(ScheduledRuns, Turnover):
             case Replanned() | ReloadLate() | Proven() | Late() | Measured() | Unpinned():
                 self._hear_of_change(event)
             case Ending():
+                self._cut_short = self._cut_short or event.hurried
                 self._begin_to_end()
             case Looked():
                 self._look(event.watch)
@@ -282,6 +289,7 @@ class _Machine(ScheduledRuns, Turnover):
         """The process is gone; what becomes of it is decided when its hooks after the stop have run."""
         each, asked = event.id, instance.phase is Phase.STOPPING
         self._halt(each)
+        self._cut_short = self._cut_short or (event.forced and self._ending)
         self._set(each, there=False, ready=False)
         if Moment.POST_STOP in self._rule(each).hooks:
             self._set(each, phase=Phase.CLEANING, end=event, asked=asked)
@@ -304,7 +312,10 @@ class _Machine(ScheduledRuns, Turnover):
         self._set(event.id, unwell=False, failures=failures)
         if isinstance(decision, Again):
             self._set(event.id, phase=Phase.BACKING_OFF, reason=how)
-            self._effects.append(Wake(event.id, event.run, decision.after_s))
+            after_s = decision.after_s
+            if not stable:
+                after_s, self._storm_s = paced(plan.restart, after_s, now_s=event.at_s, storm_s=self._storm_s)
+            self._effects.append(Wake(event.id, event.run, after_s))
         else:
             phase = Phase.COMPLETED if decision.well else Phase.FAILED
             self._set(event.id, phase=phase, reason=decision.why)
@@ -341,14 +352,15 @@ class _Machine(ScheduledRuns, Turnover):
         """The one instance that an event has moved, where that moves at most what depends on it. None: look at everything.
 
         The whole was settled before the event. While no change of the plan and no end is under way, an instance is moved by
-        its own events and by those of what its process depends on. So a hundred that crash do not look at each other.
+        its own events and by those of what its process depends on; at the end of all, by those of what depends on it. So a
+        hundred that crash, or are stopped, do not look at each other.
         """
         each = event.id if isinstance(event, OfRun) else None
         if (
             each is None
             or each not in self._instances
             or self._is_changing()
-            or self._stage not in (Stage.STARTING, Stage.UP)
+            or self._stage not in (Stage.STARTING, Stage.UP, Stage.STOPPING)
         ):
             return None
         _, users = layout(self._plan.processes)
@@ -356,6 +368,9 @@ class _Machine(ScheduledRuns, Turnover):
 
     def _settle_near(self, mover: Id) -> None:
         """The same as `_settle_once` as far as one instance goes, and those of the processes that depend on its."""
+        if self._ending:
+            self._settle_near_the_end(mover)
+            return
         names, users = layout(self._plan.processes)
         if mover in self._instances and not self._is_wanted(mover):
             self._take_down(mover, blocked=False)
@@ -364,6 +379,17 @@ class _Machine(ScheduledRuns, Turnover):
         near = users[mover.process]
         for each in (each for name in names if name in near for each in self._of(name)):
             self._bring_up_if_due(each)
+
+    def _settle_near_the_end(self, mover: Id) -> None:
+        """The same at the end of all: one instance, and those of the processes that wait for its to be gone."""
+        above = self._above()
+        waiting = {name for name, users in above.items() if mover.process in users}
+        near = sorted({mover, *(each for name in waiting for each in self._of(name))}, reverse=True)
+        standing = None
+        while standing != (standing := [one and one.phase for one in map(self._instances.get, near)]):
+            for each in near:
+                if each in self._instances:
+                    self._take_down(each, blocked=any(map(self._is_there, above[each.process])))
 
     def _settle_once(self) -> None:
         self._judge_change()  # before anything is stopped for a plan that is taken back
@@ -464,7 +490,7 @@ class _Machine(ScheduledRuns, Turnover):
             return
         phases = [instance.phase for instance in self._instances.values()]
         if self._stage is Stage.OVER:
-            self._effects.append(Finish(self._code))
+            self._effects.append(Finish(self._outcome(self._code)))
         elif self._ending:
             self._close(0)
         elif Phase.STOPPED not in phases and len(phases) >= len(self._plan.processes):
@@ -476,10 +502,14 @@ class _Machine(ScheduledRuns, Turnover):
             self._effects.append(HaltHooks(None))  # those after the start may still run
         if Moment.POST_STOP not in self._plan.hooks:
             self._stage = Stage.OVER
-            self._effects.append(Finish(code))
+            self._effects.append(Finish(self._outcome(code)))
             return
         self._stage, self._ending, self._code = Stage.CLOSING, True, code
         self._effects.append(RunHooks(None, 0, Moment.POST_STOP))
+
+    def _outcome(self, code: int) -> int:
+        """The exit code that tells the truth."""
+        return code or (CUT_SHORT if self._cut_short else 0)
 
 
 def _was_started(instance: Instance) -> bool:

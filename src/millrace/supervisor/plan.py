@@ -1,5 +1,6 @@
 """A plan: which processes there are and how each is kept. Frozen values; times are seconds."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -67,13 +68,20 @@ class Shutdown(Struct, frozen=True, kw_only=True):
     to: Recipient = Recipient.ALL
 
 
+MAX_SCALE = 1000
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
+"""Of a process."""
+"""Instances that one process may have at most."""
+
+
 class ProcessPlan(Struct, frozen=True, kw_only=True):
-    """One process, `scale` times. Instance i of `web` is called `web-i`, from 0."""
+    """One process, `scale` times; never more than `max_scale`. Instance i of `web` is called `web-i`, from 0."""
 
     name: str
     command: tuple[str, ...]
     kind: Kind = Kind.SERVICE
     scale: int = 1
+    max_scale: int = MAX_SCALE
     autostart: bool = True
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from signal import Signals
 
@@ -19,6 +19,8 @@ from millrace.supervisor.hooks_document import hooks_of
 from millrace.supervisor.logs.document import read_logging
 from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.plan import (
+    MAX_SCALE,
+    NAME,
     Condition,
     Kind,
     Plan,
@@ -28,6 +30,7 @@ from millrace.supervisor.plan import (
     Restart,
     Shutdown,
 )
+from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.keys import Key, explore
 from millrace.supervisor.plans.overrides import override
 from millrace.supervisor.plans.reader import Reader, nearest
@@ -37,44 +40,10 @@ from millrace.supervisor.schedule.reading import schedule_of
 from millrace.supervisor.tuning.document import tune_of
 from millrace.supervisor.yaml_text import Findings
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
-MAX_SCALE = 1000
 _OWN_WORDS = ("policy", "max_attempts", "backoff_initial", "backoff_max")
 _GLOBAL_WORDS = ("restart_policy", "max_restart_attempts", "restart_backoff_initial", "restart_backoff_max")
-
-
-class Finding(Struct, frozen=True, order=True):
-    """One thing that is to be said about a plan.
-
-    `source` is the included file, or the variable, that it stands in; empty for the plan itself. `line` counts from 1; 0
-    where none is meant. `message` says what is wrong, and after a semicolon how to mend it.
-    """
-
-    source: str
-    line: int
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        line = f"line {self.line}" if self.line else ""
-        where = ", ".join(part for part in (self.source, line) if part)
-        return f"{where}: {self.path} {self.message}".removeprefix(": ").replace("  ", " ").strip()
-
-    @property
-    def mend(self) -> str:
-        """What to do about it; empty where the message says it all."""
-        return self.message.partition("; ")[2]
-
-
-class PlanError(Exception):
-    """A plan cannot be used; `findings` says all that is wrong with it."""
-
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        """Keep every finding; the message joins them."""
-        self.findings = tuple(sorted(findings))
-        super().__init__("cannot use this plan: " + "; ".join(map(str, self.findings)))
 
 
 class Reading(Struct, frozen=True):
@@ -137,6 +106,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     readiness = readiness_of(settings)
     reloading = reloading_of(settings)
     changes = changing_of(settings)
+    most = settings.whole("max_process_scale", 1, MAX_SCALE, MAX_SCALE)
     settings.done()
     hooks = hooks_of(root, _env)
     processes = {}
@@ -148,7 +118,7 @@ def _plan(document: object, findings: Findings) -> Plan:
             )
         if not isinstance(entry, Mapping):
             continue
-        process = _process(name, reader, usual)
+        process = _process(name, reader, usual, most)
         enabled = reader.flag("enabled", True)
         reader.done()
         if enabled:
@@ -169,7 +139,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     )
 
 
-def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
+def _process(name: str, reader: Reader, usual: Restart, most: int) -> ProcessPlan:
     command = reader.words("command")
     if not command and isinstance(reader.raw("command"), list | None):
         reader.report("command", "is missing; give a list: the program and its arguments")
@@ -177,6 +147,8 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
     kind = _kind(reader, schedule is not None)
     once = kind is not Kind.SERVICE
     bare = once and not reader.has("restart")
+    own = reader.whole("max_scale", 1, MAX_SCALE, MAX_SCALE)
+    most = 1 if once else min(most, own)
     if kind is Kind.SCHEDULED:
         usual = replace(usual, policy=Policy.NEVER)
     restart = Restart(policy=Policy.NEVER) if bare else _restart_of(reader, usual)
@@ -194,7 +166,8 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         name=name,
         command=command,
         kind=kind,
-        scale=reader.whole("scale", 1, 1 if once else MAX_SCALE, 1),
+        scale=reader.whole("scale", 1, most, 1),
+        max_scale=most,
         autostart=reader.word("initial_state", ("running", "stopped"), "running") == "running",
         depends_on=_depends_on(reader),
         env=_env(reader),
@@ -207,7 +180,7 @@ def _process(name: str, reader: Reader, usual: Restart) -> ProcessPlan:
         schedule=schedule,
         hooks=hooks_of(reader, _env),
         rolling=rolling_of(reader),
-        autoscale=autoscale_of(reader, is_service=kind is Kind.SERVICE),
+        autoscale=autoscale_of(reader, is_service=kind is Kind.SERVICE, most=most),
         tune=tune_of(reader),
     )
 

@@ -1,16 +1,21 @@
 """What every instance uses, and used lately. Nothing is looked at while nobody asks."""
 
 import asyncio
-from collections import deque
+import os
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from msgspec import Struct
 
 from millrace.process.census import Census, TreeUsage
+from millrace.process.look import read_process
 from millrace.process.mark import Mark
 from millrace.runtime.clock import Clock
+from millrace.supervisor.ledger import Histogram
 from millrace.supervisor.state import Id
 
 PERIOD_S = 2.0
@@ -18,6 +23,7 @@ PERIOD_S = 2.0
 WATCHED_S = 60.0
 """Somebody who asked is taken for watching so long."""
 KEPT_S = 600.0
+LOOK_BOUNDS_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
 MAX_SAMPLES = 30_000
 """Of all instances together: some 8 MB. Where there are many, each has a shorter past."""
 
@@ -40,6 +46,16 @@ class Sample(Struct, frozen=True, kw_only=True, gc=False):
     usage: TreeUsage
 
 
+def own_usage() -> Mapping[str, float]:
+    """What this process uses by itself, without any that it started, by the names of its metrics."""
+    us = read_process(os.getpid())
+    return {
+        "cpu_seconds_total": time.process_time(),
+        "resident_memory_bytes": 0 if us is None else us.rss_bytes,
+        "open_descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
+    }
+
+
 class Resources:
     """Samples of every instance that runs, as long as there is a supervisor and the instance."""
 
@@ -54,8 +70,10 @@ class Resources:
         self._look: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._watched_until_s = 0.0
-        self.took_s = 0.0
-        """How long the last look took."""
+        self.look_s = Histogram(LOOK_BOUNDS_S)
+        """How long looks took."""
+        self.hidden: Counter[Id] = Counter()
+        """Looks that could not see all of an instance."""
 
     async def now(self) -> Mapping[Id, Sample]:
         """A sample of every instance that runs, at most one period old."""
@@ -81,6 +99,7 @@ class Resources:
         """The instance is gone for good."""
         self._rings.pop(each, None)
         self._now.pop(each, None)
+        self.hidden.pop(each, None)
 
     async def close(self) -> None:
         """Look no more. May be called twice."""
@@ -103,7 +122,8 @@ class Resources:
             found = await asyncio.to_thread(self._census.look, marks)
             self._now = dict(self._samples(roots, found, at, at_s))
             self._looked_s = at_s
-            self.took_s = self._clock.monotonic() - at_s
+            self.look_s.add((), self._clock.monotonic() - at_s)
+            self.hidden.update(each for each, sample in self._now.items() if sample.usage.hidden)
             most = min(round(KEPT_S / PERIOD_S), MAX_SAMPLES // max(1, len(roots)))
             for each, sample in self._now.items():
                 ring = self._rings.setdefault(each, deque())

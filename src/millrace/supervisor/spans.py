@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from millrace.supervisor.change.reloads import Outcome as Fate
 from millrace.supervisor.happenings import Checked, Happening, HookRan, JobRan
 from millrace.supervisor.hooks import Moment
+from millrace.supervisor.listener import Listener
 from millrace.supervisor.schedule.jobs import Outcome
 from millrace.supervisor.state import Id, Instance, Phase, Reloaded, Rescaled, Rolled, Stage, State
 from millrace.telemetry.tracing import Attributes, Span, Tracer
@@ -18,7 +19,7 @@ _UNDER_WAY = frozenset({Phase.STARTING, Phase.RUNNING})
 _LAST = {Moment.PRE_STOP, Moment.POST_STOP}
 
 
-class Spans:
+class Spans(Listener):
     """Let `changed` and `happened` hear what the keeper says."""
 
     def __init__(self, tracer: Tracer, *, now: Callable[[], datetime], state: Callable[[], State]) -> None:

@@ -99,9 +99,10 @@ class State(Struct, frozen=True, kw_only=True):
     """Everything that the machine knows.
 
     `wanted` holds, for each process, how many instances there shall be; `jobs` what is known of each scheduled process;
-    `watch` the last look at the clocks. `code` is the exit code once the hooks after the stop are all that is left. `rolls`
+    `watch` the last look at the clocks. `code` is the exit code once the hooks after the stop are all that is left, and
+    `cut_short` tells that the end was: something had to be killed, or hooks passed over. `rolls`
     are the processes whose instances are being replaced, `reload` is the last change of the plan, `scalings` what is known
-    of each process that follows a metric, and `ticket` the last number given to a try.
+    of each process that follows a metric, and `ticket` the last number given to a try; `storm_s` is that of `restart.paced`.
     """
 
     plan: Plan = field(default_factory=lambda: Plan(processes={}))
@@ -112,10 +113,12 @@ class State(Struct, frozen=True, kw_only=True):
     stage: Stage = Stage.STARTING
     ending: bool = False
     code: int = 0
+    cut_short: bool = False
     rolls: Mapping[str, Roll] = field(default_factory=dict)
     reload: Reload | None = None
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     ticket: int = 0
+    storm_s: float = 0.0
 
 
 # What may happen. `at_s` is the monotonic clock in seconds.
@@ -199,7 +202,10 @@ class NotSpawned(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The process has ended. `code` is None where a signal ended it; `draw` is a random number in [0, 1)."""
+    """The process has ended. `code` is None where a signal ended it; `draw` is a random number in [0, 1).
+
+    `forced`: it was told to end, and something of it had to be killed when its time was over.
+    """
 
     id: Id
     run: int
@@ -207,6 +213,7 @@ class Ended(Struct, frozen=True):
     code: int | None
     how: str
     draw: float
+    forced: bool = False
 
 
 class Answered(Struct, frozen=True):
@@ -241,7 +248,9 @@ class Due(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """Everything shall be stopped."""
+    """Everything shall be stopped; `hurried`: at once, as there is no more time for anything."""
+
+    hurried: bool = False
 
 
 class Looked(Struct, frozen=True):

@@ -21,6 +21,16 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_masters", kind="gauge", help="Masters that this one saw in the last seconds, itself among them."
+    ),
+    Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
+    Metric(
+        name="millrace_rate_limited_total",
+        kind="counter",
+        help="Requests that were refused because their caller asked too often, by the rate they fell under.",
+        labels=("rate",),
+    ),
+    Metric(
         name="millrace_audit_unwritten_total",
         kind="counter",
         help="Entries of the audit trail that the database never took; they are in this master's log.",
@@ -46,8 +56,8 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
     Metric(
         name="millrace_supervisor_process_restarts_total",
         kind="counter",
-        help="Starts of the instance after its first.",
-        labels=_EACH,
+        help="Starts of the instance after its first, by why it had ended: asked, unhealthy, well (by itself), crash.",
+        labels=(*_EACH, "why"),
     ),
     Metric(
         name="millrace_supervisor_process_failures",
@@ -83,6 +93,12 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
         name="millrace_supervisor_process_resident_memory_bytes",
         kind="gauge",
         help="Memory of the instance with all that it started; a page that several share counts in each.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_process_virtual_memory_bytes",
+        kind="gauge",
+        help="Address space of the instance with all that it started.",
         labels=_EACH,
     ),
     Metric(
@@ -124,6 +140,12 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
         kind="histogram",
         help="Time until a health check was answered.",
         labels=("process", "type"),
+    ),
+    Metric(
+        name="millrace_supervisor_health_check_status",
+        kind="gauge",
+        help="1 if its last answer was well; absent before the first one.",
+        labels=_EACH,
     ),
     Metric(
         name="millrace_supervisor_health_check_misses",
@@ -175,9 +197,33 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
         labels=("process",),
     ),
     Metric(
+        name="millrace_supervisor_job_last_run_time_seconds",
+        kind="gauge",
+        help="When its last run began, since 1970.",
+        labels=("process",),
+    ),
+    Metric(
         name="millrace_supervisor_job_last_success_time_seconds",
         kind="gauge",
         help="When a run last ended well, since 1970.",
+        labels=("process",),
+    ),
+    Metric(
+        name="millrace_supervisor_heartbeats_total",
+        kind="counter",
+        help="What a monitor was told of runs of a scheduled process (start, success, failure), and whether it heard.",
+        labels=("process", "sign", "outcome"),
+    ),
+    Metric(
+        name="millrace_supervisor_heartbeat_seconds",
+        kind="histogram",
+        help="How long that took, with all its attempts.",
+        labels=("process", "sign"),
+    ),
+    Metric(
+        name="millrace_supervisor_heartbeat_last_success_time_seconds",
+        kind="gauge",
+        help="When a monitor last heard, since 1970.",
         labels=("process",),
     ),
     Metric(
@@ -198,8 +244,34 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         name="millrace_supervisor_resource_look_seconds",
+        kind="histogram",
+        help="How long looks at what processes use took.",
+    ),
+    Metric(
+        name="millrace_supervisor_resource_look_errors_total",
+        kind="counter",
+        help="Looks at an instance in which this user could not see all that it uses.",
+        labels=_EACH,
+    ),
+    Metric(
+        name="millrace_supervisor_cpu_seconds_total",
+        kind="counter",
+        help="CPU time of the supervisor itself.",
+    ),
+    Metric(
+        name="millrace_supervisor_resident_memory_bytes",
         kind="gauge",
-        help="How long the last look at what processes use took.",
+        help="Memory of the supervisor itself.",
+    ),
+    Metric(
+        name="millrace_supervisor_open_descriptors",
+        kind="gauge",
+        help="Open file descriptors of the supervisor itself.",
+    ),
+    Metric(
+        name="millrace_supervisor_shutdown_seconds",
+        kind="gauge",
+        help="Since when everything is being stopped; absent before. The log has how long it took (`supervisor.ended`).",
     ),
     Metric(
         name="millrace_supervisor_audit_lost_total",
@@ -212,6 +284,8 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
         help="Requests that the control API answered; 429 are those beyond the rate limit.",
         labels=("route", "method", "status"),
     ),
-    Metric(name="millrace_supervisor_build_info", kind="gauge", help="1, with the version.", labels=("version",)),
+    Metric(
+        name="millrace_supervisor_build_info", kind="gauge", help="1, with the versions.", labels=("version", "python")
+    ),
 )
 """What a supervisor serves. The series of what was scaled away or taken out of the plan are gone."""

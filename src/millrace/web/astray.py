@@ -31,7 +31,10 @@ def with_way_back(app: App) -> App:
     """The application, with a page instead of the problem where there is nothing at the address of a page."""
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return app(scope, receive, _Guide(scope, send) if for_people(scope) else send)
+        if not for_people(scope):
+            return app(scope, receive, send)
+        # The guide reads answers in ASGI's own two messages.
+        return app({**scope, "extensions": {}}, receive, _Guide(scope, send))
 
     return serve
 

@@ -15,6 +15,7 @@ from millrace.domain.media.proof import with_checksums
 from millrace.engines.engine import Engine, Progress
 from millrace.wire.v1.work import CompleteRequest, StartRequest, TaskView
 from millrace.worker import facts
+from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
@@ -82,6 +83,7 @@ class Means(Struct, frozen=True, kw_only=True):
             ours, it is cancelled by then.
         keep_free_bytes: room that must stay free in the scratch folder.
         cores: processor cores that one task may keep busy.
+        ahead: the probe of an input that was expected.
     """
 
     client: AsyncClient
@@ -94,6 +96,7 @@ class Means(Struct, frozen=True, kw_only=True):
     confirm: Callable[[], Awaitable[None]]
     keep_free_bytes: int
     cores: int = 1
+    ahead: Ahead | None = None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -135,6 +138,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             folder=self.folder,
             out=self.folder / "out",
             cores=self.means.cores,
+            ahead=self.means.ahead,
         )
         self.report({"phase": "probe"})
         probe = await steps.probe(source) if source is not None else None
@@ -147,7 +151,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         await steps.encode(plan, source, self._told(began_s))
         encoded_s = self.control.stopwatch.elapsed_s - began_s
         self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
-        made = await steps.prove(plan)
+        made, _ = await asyncio.gather(steps.prove(plan), destination.settle(steps.out))
         known = {
             **_facts(probe, plan, made, encoded_s),
             "sandbox": facts.of_confinement(record(self.means.running.able)),

@@ -7,6 +7,7 @@ has, so a repeated or lost request neither doubles nor loses a byte.
 import asyncio
 import os
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -26,23 +27,16 @@ Send = Callable[[int, bytes], Awaitable[int]]
 """Sends bytes that begin at an offset; gives how many bytes the master has. Raises ClientError."""
 
 
-class AttemptLog:
-    """Written by the attempt, emptied by :meth:`ship`, which runs beside it."""
+class Diary(ABC):
+    """What is said of an attempt, line by line."""
 
-    def __init__(self, path: Path, *, clock: Clock, largest_bytes: int = LARGEST_BYTES) -> None:
-        """Opens the spool. Raises OSError."""
-        self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def __init__(self, clock: Clock) -> None:
+        """`clock` stamps the lines."""
         self._clock = clock
-        self._largest = largest_bytes
-        self._size = 0
-        self._sent = 0
-        self._left_out = 0
-        self._more = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._through = asyncio.Event()  # everything is sent, or sending was given up
-        self._through.set()
-        self._given_up = False
+
+    @abstractmethod
+    def write(self, text: str) -> None:
+        """Append text."""
 
     def say(self, text: str) -> None:
         """A line of the worker's own, with the wall-clock time."""
@@ -52,6 +46,35 @@ class AttemptLog:
     def command(self, label: str, argv: Sequence[str]) -> None:
         """A command line, in a form that can be pasted into a shell."""
         self.say(f"{label}: {shlex.join(argv)}")
+
+
+class Notes(Diary):
+    """What was said before there was an attempt whose log could hold it."""
+
+    text = ""
+
+    def write(self, text: str) -> None:
+        """Append text."""
+        self.text += text
+
+
+class AttemptLog(Diary):
+    """Written by the attempt, emptied by :meth:`ship`, which runs beside it."""
+
+    def __init__(self, path: Path, *, clock: Clock, largest_bytes: int = LARGEST_BYTES) -> None:
+        """Opens the spool. Raises OSError."""
+        super().__init__(clock)
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._largest = largest_bytes
+        self._size = 0
+        self._sent = 0
+        self._left_out = 0
+        self._more = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._through = asyncio.Event()  # everything is sent, or sending was given up
+        self._through.set()
+        self._given_up = False
 
     def write(self, text: str) -> None:
         """Append text."""

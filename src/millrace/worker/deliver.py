@@ -62,6 +62,10 @@ class Destination(Protocol):
         """Refuse early what `publish` would refuse. Raises TaskFailedError."""
         ...
 
+    async def settle(self, folder: Path) -> None:
+        """Do what of publishing these files can be done before they are found to be good. Nothing becomes visible."""
+        ...
+
     async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
         """Put everything there, all or nothing. Raises TaskFailedError; StaleError where the attempt is over."""
         ...
@@ -143,6 +147,9 @@ class MasterDestination:
 
     async def check(self, job: str, *, overwrite: bool) -> None:
         """The master always has a place."""
+
+    async def settle(self, folder: Path) -> None:
+        """Nothing goes over the network before it is known to be good."""
 
     async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
         """Send each file; the master shows none of them before the attempt is reported complete."""

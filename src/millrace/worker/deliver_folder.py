@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from millrace.blobs.publish import publish
+from millrace.blobs.publish import publish, settle
 from millrace.blobs.values import BlobError
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
@@ -23,6 +23,10 @@ class FolderDestination:
     async def check(self, job: str, *, overwrite: bool) -> None:
         """Refuse a place that holds anything but an earlier attempt of the same job, or with `overwrite` an output."""
         await asyncio.to_thread(self._check, job, overwrite=overwrite)
+
+    async def settle(self, folder: Path) -> None:
+        """Bring the bytes to the disk, which takes about as long as to check them."""
+        await asyncio.to_thread(settle, folder, self._path)
 
     async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
         """Move the whole folder to its name."""

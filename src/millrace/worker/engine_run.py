@@ -14,7 +14,7 @@ from millrace.process.child import Child
 from millrace.process.sandbox import Able
 from millrace.process.values import Batch, CannotStart, Exit, Spec
 from millrace.runtime.clock import Clock
-from millrace.worker.attempt_log import AttemptLog
+from millrace.worker.attempt_log import Diary
 from millrace.worker.bounds import Bounds
 from millrace.worker.control import Control
 from millrace.worker.engines_alive import EnginesAlive
@@ -74,7 +74,7 @@ class Ended(Struct, frozen=True, kw_only=True):
 class _Collector:
     """Takes the child's lines: stderr goes to the log, stdout to whoever follows, or is kept."""
 
-    def __init__(self, log: AttemptLog, follow: Callable[[str], None] | None) -> None:
+    def __init__(self, log: Diary, follow: Callable[[str], None] | None) -> None:
         self._log = log
         self._follow = follow
         self._kept: list[str] = []
@@ -134,7 +134,7 @@ async def follow(
     *,
     engines: Engines,
     control: Control,
-    log: AttemptLog,
+    log: Diary,
     folder: Path,
     on_line: Callable[[str], None],
     mark: Callable[[], object],
@@ -156,7 +156,7 @@ async def follow(
     return Ended(exit=ended, stdout="", tail=collector.tail)
 
 
-async def collect(command: Command, *, engines: Engines, control: Control, log: AttemptLog, folder: Path) -> Outcome:
+async def collect(command: Command, *, engines: Engines, control: Control, log: Diary, folder: Path) -> Outcome:
     """Run a command for what it writes. The log gets only the command line and how it ended.
 
     Raises:

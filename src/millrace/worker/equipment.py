@@ -10,11 +10,13 @@ from msgspec.structs import replace
 from millrace.client.async_client import AsyncClient
 from millrace.process.sandbox import Able
 from millrace.runtime.clock import Clock
+from millrace.worker.ahead import Ahead
 from millrace.worker.bounds import Bounds
 from millrace.worker.deliver import Destination, MasterDestination
 from millrace.worker.deliver_folder import FolderDestination
 from millrace.worker.engine_run import Engines
 from millrace.worker.engines_alive import EnginesAlive
+from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetcher, RemoteFetch
 from millrace.worker.fetch_http import HttpFetch
 from millrace.worker.fetch_upload import UploadFetch
@@ -30,6 +32,7 @@ class Equipment(Struct, frozen=True, kw_only=True):
     """Made once for a worker's life. `http` is closed at its end."""
 
     running: Engines
+    roots: Roots
     fetcher: Fetcher
     destination: Callable[[str | None], Destination]
     http: HttpFetch
@@ -70,7 +73,19 @@ def equip(
             return ObjectDestination(terms.open_store, output)
         return FolderDestination(roots.output(output))
 
-    return Equipment(running=running, fetcher=Fetcher(roots, remote), destination=destination, http=http)
+    return Equipment(running=running, roots=roots, fetcher=Fetcher(roots, remote), destination=destination, http=http)
+
+
+def begin(terms: WorkerTerms, equipment: Equipment, *, clock: Clock, folder: Path) -> Ahead | None:
+    """Begin to probe what is expected. Where it cannot be, its task will say why; `folder` is where engines may work."""
+    if terms.expects is None or not terms.engines:
+        return None
+    try:
+        source = equipment.roots.input(str(terms.expects))
+    except TaskFailedError:
+        return None
+    command = terms.engines[0].bind(None).probe(source)
+    return Ahead(command, engines=equipment.running, clock=clock, folder=folder)
 
 
 async def prove_all(terms: WorkerTerms, running: Engines, *, clock: Clock, folder: Path) -> Sequence[Proven]:

@@ -32,14 +32,15 @@ class HandBackError(Exception):
         self.delay_s = delay_s
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""A disk, or a quota of it, that is full."""
 _STARVED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 
 
 def from_os_error(error: OSError, doing: str) -> TaskFailedError:
     """A failure of the file system while `doing` something ("write the output to /x")."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return TaskFailedError(FailureClass.DISK, f"cannot {doing}: {reason}; free some space there and retry")
     if error.errno in _STARVED:
         return TaskFailedError(FailureClass.RESOURCE, f"cannot {doing}: {reason}")

@@ -10,6 +10,7 @@ from typing import Self
 from msgspec import Struct
 
 from millrace.runtime.hold import HeldError, Hold
+from millrace.worker.failure import FULL
 
 _FINGERPRINT = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
@@ -53,9 +54,7 @@ class StateFolder:
                 "stop that one, or give this one a state folder of its own"
             ) from None
         except OSError as error:
-            no_folder = isinstance(error, FileExistsError | NotADirectoryError)
-            reason = "it is no folder" if no_folder else error.strerror
-            raise StateUnusableError(f"cannot use the state folder {self.path}: {reason}; name another one") from error
+            raise self._unusable(error) from error
         try:
             identity = Identity(fingerprint=self._fingerprint(), boot_id=uuid.uuid4().hex)
         except BaseException:
@@ -88,11 +87,23 @@ class StateFolder:
             return known
         if known:
             raise StateUnusableError(f"cannot use {path}: it holds no fingerprint; remove it to become a new node")
-        return _keep(path, uuid.uuid4().hex)
+        try:
+            return _keep(path, uuid.uuid4().hex)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> StateUnusableError:
+        doing = f"cannot use the state folder {self.path}"
+        if error.errno in FULL:
+            return StateUnusableError(
+                f"{doing}: no space is left on its disk; free some and start again, or name another folder"
+            )
+        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+        return StateUnusableError(f"{doing}: {'it is no folder' if no_folder else error.strerror}; name another one")
 
 
 def _keep(path: Path, text: str) -> str:
-    """Write a file that is there whole or not at all, also after a power cut."""
+    """Write a file that is there whole or not at all, also after a power cut. Raises OSError."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("w", encoding="ascii") as file:
@@ -105,8 +116,8 @@ def _keep(path: Path, text: str) -> str:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             part.unlink()
-        raise StateUnusableError(f"cannot write {path}: {error.strerror}") from error
+        raise
     return text

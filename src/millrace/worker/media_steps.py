@@ -18,6 +18,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
 from millrace.domain.media.proof import proof
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
+from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, collect, follow
@@ -41,7 +42,8 @@ class Made(Struct, frozen=True, kw_only=True):
 class MediaSteps(Struct, kw_only=True):
     """One attempt's use of one engine.
 
-    `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `headers` is what
+    `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
+    be a probe that was begun already. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment.
     """
 
@@ -52,11 +54,15 @@ class MediaSteps(Struct, kw_only=True):
     folder: Path
     out: Path
     cores: int = 1
+    ahead: Ahead | None = None
     headers: Mapping[str, str] = {}
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
-        outcome = await self._collect(self.engine.probe(source))
+        command = self.engine.probe(source)
+        outcome = None if self.ahead is None else await self.ahead.outcome(command, self.log)
+        if outcome is None:
+            outcome = await self._collect(command)
         try:
             probe = self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
         except EngineFailure as error:

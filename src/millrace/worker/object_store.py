@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -101,6 +102,9 @@ class ObjectDestination:
                     raise foreign(self._location, blob.key) if overwrite else taken(self._location)
         except BlobError as error:
             raise from_blob_error(error) from error
+
+    async def settle(self, folder: Path) -> None:
+        """Nothing goes over the network before it is known to be good."""
 
     async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
         """Store every file, then remove what an overwritten output had besides."""

@@ -19,6 +19,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         state: the folder that makes it the same node after a restart.
         scratch: the folder where attempts work; nobody else's.
         roots: folders (or single files) that inputs and outputs by path must lie in.
+        expects: the input of a task that will come at once; it is probed while the worker registers.
         outputs: single folders that an output may become, beside those below the roots.
         proofs: the file where proven encoders are remembered; None for one in the state folder.
         engines: what to run jobs with.
@@ -43,6 +44,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     state: Path
     scratch: Path
     roots: Sequence[Path] = ()
+    expects: Path | None = None
     outputs: Sequence[Path] = ()
     proofs: Path | None = None
     engines: Sequence[EngineSource] = ()

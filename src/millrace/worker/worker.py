@@ -15,6 +15,7 @@ from millrace.runtime.service import Service
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HeartbeatReply, NextClaim, TaskView
 from millrace.worker import facts
+from millrace.worker.ahead import Ahead
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.bounds import bounds
@@ -22,7 +23,7 @@ from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
 from millrace.worker.disk import check_room
 from millrace.worker.engines_alive import EnginesAlive
-from millrace.worker.equipment import Equipment, equip, prove_all
+from millrace.worker.equipment import Equipment, begin, equip, prove_all
 from millrace.worker.failure import HandBackError
 from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
 from millrace.worker.identity import Identity, StateFolder
@@ -87,6 +88,7 @@ class Worker(Service):
         self._membership: Membership | None = None
         self._identity: Identity | None = None
         self._equipment: Equipment | None = None
+        self._ahead: Ahead | None = None
         self._runner: Runner | None = None
         self._proven: Sequence[Proven] = ()
         self._facts: facts.Document = {}
@@ -152,6 +154,7 @@ class Worker(Service):
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
         )
         self._equipment = equipment
+        self._ahead = begin(self._terms, equipment, clock=self._clock, folder=self._scratch.path)
         self._proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=self._scratch.path)
         self._runner = self._make_runner(equipment)
         self._heart.start()
@@ -168,6 +171,8 @@ class Worker(Service):
         if self._background:
             await asyncio.wait(self._background)
         await asyncio.to_thread(self._heart.stop)
+        if self._ahead is not None:
+            await self._ahead.drop()
         if self._equipment is not None:
             await self._equipment.close()
         self._state.close()
@@ -184,6 +189,7 @@ class Worker(Service):
             confirm=self._confirm,
             keep_free_bytes=self._terms.keep_free_bytes,
             cores=self._terms.cores,
+            ahead=self._ahead,
         )
         return Runner(
             means=means,

@@ -108,6 +108,8 @@ def submit(
         "timeout_s": timeout,
         "max_retries": max_retries,
     }
+    if key is not None and not key.isprintable():
+        raise CommandError("cannot submit: the idempotency key holds a line break or another control character", code=2)
     try:
         # What --set gives is text; the shape says which of it is a number.
         request = msgspec.convert(document, JobRequest, strict=False)

@@ -31,10 +31,10 @@ def _is_file(wanted: str) -> bool:
 def read_profile(path: Path) -> "Profile":
     """The profile in a file. Raises as :func:`profile_or_document`."""
     from millrace.domain.media.profile_document import ProfileError  # noqa: PLC0415  only for files
-    from millrace.engines import profiles  # noqa: PLC0415
+    from millrace.engines.profile_text import parsed  # noqa: PLC0415
 
     try:
-        return profiles.parsed(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CommandError(f"cannot read the profile {path}: {error.strerror}", code=2) from error
     except UnicodeDecodeError as error:

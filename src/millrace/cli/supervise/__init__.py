@@ -1,7 +1,6 @@
 """`millrace supervise`: keep processes as a plan says."""
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -29,27 +28,21 @@ def _supervise(
         raise click.UsageError("name a plan with -c, or a command", context)
     if no_socket and socket is not None and context.get_parameter_source("socket") is not ENVIRONMENT:
         raise click.UsageError("give either --socket or --no-socket", context)
-    import asyncio  # noqa: PLC0415  not needed for --help
-
-    from millrace.cli.setting_up import collect_garbage, configure_logs  # noqa: PLC0415
+    from millrace.cli.lean import hand_over  # noqa: PLC0415  not needed for --help
+    from millrace.cli.order import Order  # noqa: PLC0415
     from millrace.cli.supervise.load import read_plan  # noqa: PLC0415
-    from millrace.programs.control_doors import ControlSettings  # noqa: PLC0415
-    from millrace.programs.supervise import supervise  # noqa: PLC0415
-    from millrace.supervisor.plans.file import PlanFile  # noqa: PLC0415
+    from millrace.programs.control_settings import KEY_VARIABLE, ControlSettings  # noqa: PLC0415
     from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
-    source = PlanFile(config, os.environ)
-    plan = read_plan(config, source)
+    layers = read_plan(config, os.environ)
     host, port = listen or ("", 0)
-    key = os.environ.get("MILLRACE_SUPERVISE_KEY", "")
     control = ControlSettings(
-        enabled=not no_socket, socket=socket, host=host, port=port, key=key, certificate=tls_cert, certificate_key=tls_key,
-        client_ca=tls_client_ca, access=access, audit=audit_log,
+        enabled=not no_socket, socket=socket, host=host, port=port, key=os.environ.get(KEY_VARIABLE, ""), certificate=tls_cert,
+        certificate_key=tls_key, client_ca=tls_client_ca, access=access, audit=audit_log,
     )  # fmt: skip
-    configure_logs(secrets=[key])
-    collect_garbage()
-    inherited = without_overrides(os.environ)
-    sys.exit(asyncio.run(supervise(plan, environ=inherited, cwd=Path.cwd(), control=control, source=source)))
+    order = Order(layers=layers, config=config, control=control, environ=without_overrides(os.environ))
+    hand_over(order)
+    return order.carried_out()
 
 
 ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
@@ -71,7 +64,10 @@ class _Address(click.ParamType[tuple[str, int]]):
 
 app = LazyGroup(
     name="supervise",
-    help="Keep processes running as a plan says.",
+    help=(
+        "Keep processes running as a plan says. Exit codes: 0 everything ended well, or was told to and did, 1 something "
+        "had failed for good, 2 the plan cannot work, 3 told to end, not all did in its time, and was killed."
+    ),
     commands={
         "check": ("millrace.cli.supervise.check:check", "Check a plan; print every fault at once."),
         "convert": (

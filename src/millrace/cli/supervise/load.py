@@ -9,9 +9,11 @@ from msgspec import Struct
 
 from millrace.cli.failure import CommandError
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import Finding, PlanError, Reading, reading
+from millrace.supervisor.plan_document import Reading, reading
 from millrace.supervisor.plans.advice import advise
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.plans.findings import Finding, PlanError
+from millrace.supervisor.plans.layers import Layers
 from millrace.supervisor.plans.weight import Weight
 
 
@@ -47,15 +49,15 @@ class Examined(Struct, frozen=True):
         return {"plan": str(file), "passed": passed, "processes": names, **parts}
 
 
-def read_plan(file: Path, source: PlanFile) -> Plan:
+def read_plan(file: Path, environ: Mapping[str, str]) -> Layers:
     """The plan of a file that a person named, with what was saved beside it.
 
     Raises:
         CommandError: it cannot be read, or could not work; names every fault on a line of its own.
     """
-    read_text(file)
+    source = PlanFile(file, environ, read_text(file))
     try:
-        return source.read()
+        return source.load()
     except PlanError as error:
         faults = "\n".join(f"  {finding}" for finding in error.findings)
         raise CommandError(f"cannot use the plan {file}:\n{faults}", code=2) from error
@@ -67,8 +69,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Examined:
     Raises:
         CommandError: the file cannot be read.
     """
-    read_text(file)
-    return _examined(PlanFile(file, environ).reading, as_root=os.geteuid() == 0)
+    return _examined(PlanFile(file, environ, read_text(file)).reading, as_root=os.geteuid() == 0)
 
 
 def examine_text(text: str, environ: Mapping[str, str], folder: Path | None, *, as_root: bool = False) -> Examined:

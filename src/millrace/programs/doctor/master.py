@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from millrace.blobs.location import open_blobs
-from millrace.config.settings import MasterSettings, SettingError
+from millrace.config.errors import SettingError
+from millrace.config.settings import MasterSettings
 from millrace.programs import api_key
 from millrace.programs.doctor.finding import Look, failed, skipped, warning
 from millrace.programs.doctor.places import nearest

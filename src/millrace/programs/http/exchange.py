@@ -1,10 +1,14 @@
-"""One HTTP/1.1 request and its answer, as an application sees them: `receive` and `send` of ASGI 3."""
+"""One HTTP/1.1 request and its answer, as an application sees them: `receive` and `send` of ASGI 3, and a message of our own
+for an answer that is there as a whole.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from millrace.edge.call import WHOLE, Header
 from millrace.programs.http.last_words import FAILED
 from millrace.telemetry.logs import logger
 
@@ -17,6 +21,7 @@ BODY_AHEAD = 64 << 10
 """Bytes of a body that are taken before anybody asks for them."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CLOSE = b"connection: close\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITHOUT_BODY = frozenset({204, 304})
 _GONE: Message = {"type": "http.disconnect"}
@@ -34,6 +39,15 @@ class Line(Protocol):
 
     def go_on(self) -> None:
         """Take them again."""
+
+    def write(self, data: bytes) -> None:
+        """Send something, now."""
+
+    def write_soon(self, data: bytes) -> None:
+        """Send something with what else is sent in this turn of the event loop, after it."""
+
+    def close(self) -> None:
+        """Hang up after what was sent."""
 
     def answered(self, exchange: "Exchange") -> None:
         """The whole answer was written."""
@@ -112,7 +126,7 @@ class Exchange:
         finally:
             if not (self.complete or self.gone):
                 self._write(b"" if self.started else FAILED)
-                self._line.transport.close()
+                self._line.close()
             self._line.ended(self)
 
     async def receive(self) -> Message:
@@ -120,7 +134,7 @@ class Exchange:
         if self.awaits_go_ahead:
             self.awaits_go_ahead = False
             if not self._line.transport.is_closing():
-                self._line.transport.write(_CONTINUE)
+                self._line.write(_CONTINUE)
         while not (self._news or self.gone or self.complete):
             self._line.go_on()
             self._coming = self._coming or asyncio.Event()
@@ -134,37 +148,59 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.whole}
 
     async def send(self, message: Message) -> None:
-        """The head of the answer, then its body in as many pieces as the application likes."""
+        """The head of the answer, then its body in as many pieces as the application likes; or all of it."""
         if self._line.writable is not None and not self.gone:
             await self._line.writable.wait()
         if self.gone:
             return
-        if self.started:
+        if message["type"] == WHOLE:
+            self._answer(message["status"], message["shared"], message["headers"], message["body"])
+        elif self.started:
             self._go_on(message.get("body", b""), more=message.get("more_body", False))
         else:
             self._begin(message["status"], message.get("headers", ()))
 
-    def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        lines = [_STATUS_LINES[status]]
-        closes = False
+    def _answer(self, status: int, shared: tuple[Header, ...], headers: Iterable[Header], body: bytes) -> None:
+        """A whole answer: the most frequent, and the cheapest."""
+        if self.started:
+            raise ValueError("cannot send a whole answer: it has begun")
+        head = _opening(status, shared)
+        for name, value in headers:
+            if name == b"connection" and value.lower() == b"close":
+                self.keep_alive = False
+            else:
+                head += _header_line(name, value)
+        if not self.keep_alive:
+            head += _CLOSE
+        if status in _WITHOUT_BODY:
+            data = head + b"\r\n"
+        elif self.scope["method"] == "HEAD":
+            data = b"%scontent-length: %d\r\n\r\n" % (head, len(body))
+        else:
+            data = b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+        self.started = self.complete = True
+        self.awaits_go_ahead = False
+        self._tell()
+        self._line.write_soon(data)
+        self._line.answered(self)
+
+    def _begin(self, status: int, headers: Iterable[Header]) -> None:
+        head = _STATUS_LINES[status]
         for name, value in headers:
             if name == b"content-length":
                 self._left = int(value)
-            elif name == b"connection" and value.lower() == b"close":
-                self.keep_alive, closes = False, True
-            lines.append(b"%s: %s\r\n" % (name, value))
+            if name == b"connection" and value.lower() == b"close":
+                self.keep_alive = False
+            else:
+                head += _header_line(name, value)
         self._silent = self.scope["method"] == "HEAD" or status in _WITHOUT_BODY
         # Before HTTP/1.1 the end of the connection is the end of the answer.
         self._chunked = self._left is None and not self._silent and self.scope["http_version"] == "1.1"
         if self._chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if not (self.keep_alive or closes):
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
-            raise ValueError(f"cannot send the headers {headers!r}: one of them is more than a line")
-        self._head = head
+            head += b"transfer-encoding: chunked\r\n"
+        if not self.keep_alive:
+            head += _CLOSE
+        self._head = head + b"\r\n"
         self.started = True
         self.awaits_go_ahead = False
         if self._left is None and not self._silent:
@@ -194,4 +230,17 @@ class Exchange:
         if self._head:
             data, self._head = self._head + data, b""
         if data:
-            self._line.transport.write(data)
+            self._line.write(data)
+
+
+@lru_cache(maxsize=256)
+def _opening(status: int, shared: tuple[Header, ...]) -> bytes:
+    """How all answers with these headers begin."""
+    return _STATUS_LINES[status] + b"".join([_header_line(name, value) for name, value in shared])
+
+
+def _header_line(name: bytes, value: bytes) -> bytes:
+    line = b"%s: %s\r\n" % (name, value)
+    if line.count(b"\n") != 1 or line.count(b"\r") != 1 or b"\0" in line:
+        raise ValueError(f"cannot send the header {name!r}: {value!r} is more than a line")
+    return line

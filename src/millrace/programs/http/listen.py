@@ -6,7 +6,7 @@ import socket
 import ssl
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 
 BACKLOG = 2048
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from millrace.edge.call import WHOLE
 from millrace.programs.http.exchange import App, Exchange, Message
 from millrace.programs.http.last_words import HEAD_LIMIT, NO_HTTP, NO_PROGRESS, SLOW_BODY, SLOW_HEAD, TOO_LARGE
 from millrace.programs.http.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Sweep, body_limit_s
@@ -20,6 +21,7 @@ _HEAD, _BODY, _WHOLE = range(3)
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+_EXTENSIONS: Message = {WHOLE: {}}
 _FILES = frozenset({"PUT", "PATCH"})
 """How files come. Every route that takes one looks at a key before it reads."""
 
@@ -34,7 +36,18 @@ class Crowd:
         self.connections: set[HttpProtocol] = set()
         self.answering: dict[Exchange, asyncio.Task[None]] = {}
         self.sweep = Sweep(self.connections)
+        self.unsent: list[HttpProtocol] = []
+        """Those with something to send at the end of this turn of the event loop. While the answers of a turn are worked out
+        nobody is disturbed: a client that is woken by each of them costs a core that sleeps in between more than all else
+        that sending needs.
+        """
         self._parting: asyncio.Event | None = None
+
+    def send(self) -> None:
+        """Send what was gathered in a turn."""
+        unsent, self.unsent = self.unsent, []
+        for connection in unsent:
+            connection.flush()
 
     def has_left(self) -> None:
         """A connection was lost, or a request is done with."""
@@ -80,6 +93,7 @@ class HttpProtocol(asyncio.Protocol):
         self._hosts = 0
         self._coming: Exchange | None = None  # whose request the parser is at, or was at last
         self._answering: Exchange | None = None  # whose answer is the next on the wire
+        self._unsent = b""
         self._later: deque[Exchange] = deque()  # who sent more requests before the first was answered
         self._is_held = False
         self._kept = 0  # bytes received that are no body and belong to nothing complete yet: what the parser holds
@@ -106,6 +120,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._answering is not None:
             self._answering.lose()
         self._later.clear()
+        self._unsent = b""
         self.resume_writing()
         self._crowd.has_left()
 
@@ -205,6 +220,7 @@ class HttpProtocol(asyncio.Protocol):
             "headers": self._headers,
             "client": self.client,
             "state": self.app_state,
+            "extensions": _EXTENSIONS,
         }
 
     def on_body(self, body: bytes) -> None:
@@ -235,11 +251,35 @@ class HttpProtocol(asyncio.Protocol):
             self._is_held = False
             self.transport.resume_reading()
 
+    def write(self, data: bytes) -> None:
+        """Send something, after what was gathered."""
+        self.flush()
+        self.transport.write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """Send something at the end of this turn of the event loop."""
+        if not self._unsent:
+            if not self._crowd.unsent:
+                self._loop.call_soon(self._crowd.send)
+            self._crowd.unsent.append(self)
+        self._unsent += data
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        data, self._unsent = self._unsent, b""
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def close(self) -> None:
+        """Hang up after what was sent."""
+        self.flush()
+        self.transport.close()
+
     def answered(self, exchange: Exchange) -> None:
         """The whole answer was written: the next request is due, or the end."""
         self._answering = None
         if not exchange.keep_alive:
-            self.transport.close()
+            self.close()
         if self.transport.is_closing():
             return
         self._since_s = self._sweep.now_s
@@ -261,7 +301,7 @@ class HttpProtocol(asyncio.Protocol):
     def part_soon(self) -> None:
         """Close now if nothing is being answered, or else after the answer."""
         if self._answering is None:
-            self.transport.close()
+            self.close()
         else:
             self._answering.keep_alive = False
 
@@ -300,5 +340,5 @@ class HttpProtocol(asyncio.Protocol):
     def _part(self, word: bytes) -> None:
         """Close, with a last word where that is still possible; a handler that waits for the body learns that it ends."""
         if word and not (self._answering is not None and self._answering.started):
-            self.transport.write(word)
-        self.transport.close()
+            self.write(word)
+        self.close()

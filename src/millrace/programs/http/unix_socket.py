@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from millrace.config.settings import SettingError
+from millrace.config.errors import SettingError
 from millrace.programs.http.listen import BACKLOG
 
 _MODE = 0o600

@@ -11,6 +11,7 @@ import asyncpg
 
 from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
     Attempt,
@@ -36,6 +37,7 @@ from millrace.store.postgres import audit as audit_units
 from millrace.store.postgres import jobs as job_units
 from millrace.store.postgres import keys as key_units
 from millrace.store.postgres import logs as log_units
+from millrace.store.postgres import masters as master_units
 from millrace.store.postgres import nodes as node_units
 from millrace.store.postgres import work as work_units
 from millrace.store.postgres.claims import Claim
@@ -275,6 +277,9 @@ class PostgresStore:
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self._write(lambda session: key_units.revoke_key(session, key_id))
 
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        return await self._write(lambda session: key_units.delete_ended_keys(session, rows.to_ms(before), limit))
+
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
 
@@ -294,6 +299,18 @@ class PostgresStore:
 
     async def forget_audit(self, *, before: datetime, limit: int) -> None:
         await self._write(lambda session: audit_units.forget_audit(session, rows.to_ms(before), limit))
+
+    # Masters --------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        ttl_ms = round(ttl_s * 1000)
+        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def leave(self, master_id: str) -> None:
+        await self._write(lambda session: master_units.leave(session, master_id))
 
 
 def _event_cursor(cursor: str) -> tuple[int, int]:

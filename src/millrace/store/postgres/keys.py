@@ -39,5 +39,9 @@ async def revoke_key(session: Session, key_id: str) -> ApiKey | None:
     return _maybe(await session.one("revoke_key", key_id))
 
 
+async def delete_ended_keys(session: Session, before_ms: int, limit: int) -> int:
+    return len(await session.all("delete_ended_keys", before_ms, limit))
+
+
 async def note_keys_used(session: Session, key_ids: Collection[str]) -> None:
     await session.run("note_keys_used", sorted(key_ids))

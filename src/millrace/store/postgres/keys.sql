@@ -48,6 +48,12 @@ RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked
 UPDATE api_keys SET revoked_at = COALESCE(revoked_at, now_ms()), old_digest = NULL, old_until = NULL
 WHERE id = $1 RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
 
+-- name: delete_ended_keys
+-- What was revoked after it had expired ended with the first of the two. In one order, so that two masters cannot wait for each other.
+WITH old AS (
+  SELECT id FROM api_keys WHERE LEAST(revoked_at, expires_at) < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+DELETE FROM api_keys USING old WHERE api_keys.id = old.id RETURNING api_keys.id
+
 -- name: note_keys_used
 -- In one order, so that two masters cannot wait for each other.
 WITH met AS (SELECT id FROM api_keys WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE)

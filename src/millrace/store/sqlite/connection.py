@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from millrace.store.queries import load_queries
+from millrace.store.rows import to_datetime
 from millrace.store.store import StoreError, StoreFullError, StoreUnavailableError
 
 QUERIES = load_queries("millrace.store.sqlite")
@@ -65,12 +66,15 @@ def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
 class Session:
     """Named SQL on a connection within one transaction, whose time stands still at `now_ms`."""
 
-    __slots__ = ("_connection", "_sql", "changed", "dry", "heads", "now_ms", "queued")
+    __slots__ = ("_connection", "_execute", "_sql", "changed", "dry", "heads", "now", "now_ms", "queued")
 
     def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
         self._connection = connection
+        # One cursor for all statements: to make one, as the connection itself does for each, takes as long as a small one.
+        self._execute = connection.cursor().execute
         self._sql = sql
         self.now_ms = now_ms
+        self.now = to_datetime(now_ms)
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
         self.heads: dict[int, deque[tuple[int, int, int, int]]] = {}  # what claims have read of each class
@@ -78,21 +82,21 @@ class Session:
 
     def all(self, name: str, *args: object) -> Rows:
         """Every row of a named statement."""
-        return self._connection.execute(self._sql[name], args).fetchall()
+        return self._execute(self._sql[name], args).fetchall()
 
     def one(self, name: str, *args: object) -> tuple[Any, ...] | None:
         """The only row of a named statement, or None."""
         # An unfinished RETURNING would keep the write lock, so all rows are fetched.
-        rows = self._connection.execute(self._sql[name], args).fetchall()
+        rows = self._execute(self._sql[name], args).fetchall()
         return rows[0] if rows else None
 
     def run(self, name: str, *args: object) -> None:
         """A named statement without rows."""
-        self._connection.execute(self._sql[name], args)
+        self._execute(self._sql[name], args)
 
     def changed_rows(self, name: str, *args: object) -> int:
         """How many rows a named statement without RETURNING changed."""
-        self._connection.execute(self._sql[name], args)
+        self._execute(self._sql[name], args)
         return self._connection.changes()
 
     def queue(self, class_id: int) -> None:
@@ -104,9 +108,9 @@ class Session:
 
     def insert(self, name: str, *args: object) -> int:
         """A named INSERT of one row; returns its number."""
-        self._connection.execute(self._sql[name], args)
+        self._execute(self._sql[name], args)
         return self._connection.last_insert_rowid()
 
     def all_of(self, sql: str, *args: object) -> Rows:
         """Every row of a statement that was put together from named blocks."""
-        return self._connection.execute(sql, args).fetchall()
+        return self._execute(sql, args).fetchall()

@@ -12,6 +12,7 @@ import apsw
 
 from millrace.domain.chain import Block, Head
 from millrace.domain.keys import ApiKey, NewKey
+from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.records import (
     Attempt,
@@ -38,6 +39,7 @@ from millrace.store.sqlite import audit as audit_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
+from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
@@ -136,10 +138,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
-    async def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
+    def _write(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
         if self._writer is None:
             raise StoreUnavailableError(f"cannot write to {self._path}: the store is not started")
-        return await self._writer.submit(unit, gather_s=gather_s, weight=weight)
+        return self._writer.submit(unit, gather_s=gather_s, weight=weight)
 
     async def _read(self, query: Callable[[Session], T]) -> T:
         if self._readers is None:
@@ -295,6 +297,10 @@ class SqliteStore:
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self._write(lambda session: key_units.revoke_key(session, key_id))
 
+    async def delete_ended_keys(self, *, before: datetime, limit: int) -> int:
+        before_ms = rows.to_ms(before)
+        return await self._write(lambda session: key_units.delete_ended_keys(session, before_ms, limit), weight=limit)
+
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
 
@@ -315,3 +321,15 @@ class SqliteStore:
     async def forget_audit(self, *, before: datetime, limit: int) -> None:
         before_ms = rows.to_ms(before)
         await self._write(lambda session: audit_units.forget_audit(session, before_ms, limit), weight=limit)
+
+    # Masters --------------------------------------------------------------------------------------------------------
+
+    async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
+        ttl_ms = round(ttl_s * 1000)
+        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+
+    async def attendance(self, *, ttl_s: float) -> Attendance:
+        return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def leave(self, master_id: str) -> None:
+        await self._write(lambda session: master_units.leave(session, master_id))

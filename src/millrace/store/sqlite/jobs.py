@@ -49,9 +49,7 @@ def _add_job(session: Session, job: NewJob) -> Added:
         session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)
     if job.state is State.QUEUED:
         session.queue(job.class_id)
-    return Added(
-        id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now), cursor=str(cursor)
-    )  # fmt: skip
+    return Added(id=job.id, number=number, state=job.state, created_at=session.now, cursor=str(cursor))
 
 
 def _known(row: rows.Row, job: NewJob) -> Added:

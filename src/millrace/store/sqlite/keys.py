@@ -44,5 +44,9 @@ def revoke_key(session: Session, key_id: str) -> ApiKey | None:
     return _maybe(session.one("revoke_key", key_id, session.now_ms))
 
 
+def delete_ended_keys(session: Session, before_ms: int, limit: int) -> int:
+    return session.changed_rows("delete_ended_keys", before_ms, limit)
+
+
 def note_keys_used(session: Session, key_ids: Collection[str]) -> None:
     session.run("note_keys_used", rows.to_text(sorted(key_ids)), session.now_ms)

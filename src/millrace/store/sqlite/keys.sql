@@ -48,5 +48,11 @@ RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked
 UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?2), old_digest = NULL, old_until = NULL
 WHERE id = ?1 RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
 
+-- name: delete_ended_keys
+-- What was revoked after it had expired ended with the first of the two.
+DELETE FROM api_keys WHERE id IN (
+  SELECT id FROM api_keys
+  WHERE MIN(COALESCE(revoked_at, expires_at), COALESCE(expires_at, revoked_at)) < ?1 ORDER BY id LIMIT ?2)
+
 -- name: note_keys_used
 UPDATE api_keys SET used_at = ?2 WHERE id IN (SELECT value FROM json_each(?1))

@@ -6,6 +6,7 @@ each statement, which costs more than the statement. What waits for the disk, an
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,7 @@ class Writer:
         self._closing = False
         self._starting = False
         self._gathering = False
+        self._gathered_s = -math.inf  # when units that come in numbers were last begun
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -68,23 +70,27 @@ class Writer:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
-    async def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> T:
-        """Run a unit in the next batch; returns when it is on the disk.
+    def submit(self, unit: Callable[[Session], T], *, gather_s: float = 0.0, weight: int = 1) -> "asyncio.Future[T]":
+        """Run a unit in the next batch; what is returned is done when it is on the disk.
 
-        A unit that nobody is in a hurry for may wait `gather_s` seconds for others to share its commit. `weight` is how
-        many rows' worth of work it is; one heavier than a batch runs on the thread.
+        A unit that comes in numbers waits for others to share its commit, until `gather_s` seconds after the last such one:
+        who comes alone does not wait. `weight` is how many rows' worth of work it is; one heavier than a batch runs on the
+        thread.
         """
         if self._closing:
             raise StoreUnavailableError("cannot write: the store is stopped")
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.append(_Entry(unit, future, weight))
-        if gather_s:
+        wait_s = self._gathered_s + gather_s - self._loop.time()
+        if gather_s and wait_s > 0:
             if not self._gathering:
                 self._gathering = True
-                self._loop.call_later(gather_s, self._end_gathering)
+                self._loop.call_later(wait_s, self._end_gathering)
         else:
+            if gather_s:
+                self._gathered_s = self._loop.time()
             self._start_soon()
-        return await future
+        return future
 
     async def stop(self) -> None:
         """Write what waits, then end the thread and close the connection."""
@@ -98,6 +104,7 @@ class Writer:
 
     def _end_gathering(self) -> None:
         self._gathering = False
+        self._gathered_s = self._loop.time()
         self._start_soon()
 
     def _start_soon(self) -> None:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from millrace.supervisor.plan import Kind, Plan, ProcessPlan
 
 IN_PLACE = frozenset(
-    {"scale", "autostart", "depends_on", "restart", "shutdown", "health_check", "logging", "schedule", "hooks", "rolling", "autoscale"}
+    {"scale", "max_scale", "autostart", "depends_on", "restart", "shutdown", "health_check", "logging", "schedule", "hooks", "rolling", "autoscale"}
 )  # fmt: skip
 """Fields of a process that a running one takes over; a change of any other needs a new start."""
 _IN_PLACE_OF_EXECUTION = frozenset({"forward"})

@@ -48,25 +48,25 @@ def rolling_of(reader: Reader) -> Rolling:
     return found
 
 
-def autoscale_of(reader: Reader, *, is_service: bool) -> Autoscale | None:
-    """What stands under `autoscale`; None where the process follows no metric."""
+def autoscale_of(reader: Reader, *, is_service: bool, most: int) -> Autoscale | None:
+    """What stands under `autoscale`; None where the process follows no metric. There are never more instances than `most`."""
     if not reader.has("autoscale"):
         return None
     if not is_service:
         reader.report("autoscale", "is for services, and this one runs to its end; take it out")
     inner = reader.inner("autoscale")
-    least = inner.whole("min", 1, _MOST, 1)
-    most = inner.whole("max", 1, _MOST, None)
-    if most is None:
+    least = inner.whole("min", 1, most, 1)
+    highest = inner.whole("max", 1, most, None)
+    if not inner.has("max"):
         inner.report("max", "is missing; give the most instances that may run")
-    elif most < least:
-        inner.report("max", f"is {most}, below min, which is {least}; swap them")
+    elif highest is not None and highest < least:
+        inner.report("max", f"is {highest}, below min, which is {least}; swap them")
     target = inner.number("target", 1e-9, 1e15, None)
     if target is None:
         inner.report("target", "is missing; give how much of the metric one instance is for")
     found = Autoscale(
         least=least,
-        most=max(least, most or least),
+        most=max(least, highest or least),
         metric=_metric(inner),
         target=float(target or 1.0),
         measure=Measure(inner.word("measure", Measure, Measure.TOTAL)),

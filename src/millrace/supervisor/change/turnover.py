@@ -403,9 +403,16 @@ class Turnover(Draft):
     def _above(self) -> Mapping[str, frozenset[str]]:
         """Who needs whom, as they were started; who has not been, as the plan says."""
         needs = {name: set(plan.depends_on) for name, plan in self._plan.processes.items()}
-        for name in {each.process for each in self._instances}:
-            needs[name] = {other for each in self._of(name) for other in self._rule(each).depends_on}
-        return above(needs)
+        # Many instances live by few rules.
+        rules = [one.plan for one in self._instances.values()]
+        few = dict(zip(map(id, rules), rules, strict=True))
+        fresh = (
+            [self._rule(each) for each, one in self._instances.items() if one.plan is None] if id(None) in few else ()
+        )
+        started: dict[str, set[str]] = {}
+        for rule in (*filter(None, few.values()), *fresh):
+            started.setdefault(rule.name, set()).update(rule.depends_on)
+        return above(needs | started)
 
 
 def _meets(instance: Instance, condition: Condition) -> bool:

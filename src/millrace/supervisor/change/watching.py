@@ -8,7 +8,7 @@ What came is compared by its text: a swap file of an editor, or a touch, is no n
 import asyncio
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class Inotify:
 
 
 async def watch(
-    files: Callable[[], Iterable[Path]],
+    files: Callable[[], Awaitable[Iterable[Path]]],
     changed: Callable[[], None],
     *,
     clock: Clock,
@@ -118,7 +118,7 @@ async def watch(
 
     loop.add_reader(inotify.descriptor, heard)
     try:
-        known = _look(inotify, files())
+        known = _look(inotify, await files())
         watching()
         while True:
             await bell.wait()
@@ -127,7 +127,7 @@ async def watch(
                 if not await clock.wait_event(bell, debounce_s):
                     break
             bell.clear()
-            if (now := _look(inotify, files())) != known:
+            if (now := _look(inotify, await files())) != known:
                 known = now
                 changed()
     finally:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import asdict
+
 from millrace.edge.access import Rules
 from millrace.edge.audit import Audit
 from millrace.edge.rate_limit import RateLimiter
@@ -31,13 +33,4 @@ def _write_access_log(served: Served) -> None:
     """Reading is too frequent to be worth a line; a change, and a refusal, is."""
     if served.method in ("GET", "HEAD") and served.status < 400:
         return
-    log.info(
-        "supervisor.request",
-        request_id=served.request_id,
-        method=served.method,
-        path=served.path,
-        status=served.status,
-        seconds=round(served.seconds, 6),
-        caller=served.caller,
-        client=served.client,
-    )
+    log.info("supervisor.request", **asdict(served))

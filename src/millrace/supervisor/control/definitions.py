@@ -16,11 +16,10 @@ from millrace.supervisor.control.plans import outcome
 from millrace.supervisor.control.processes import MAX_WAIT_S, WAIT_S
 from millrace.supervisor.control.supervisor import Supervisor, conflict
 from millrace.supervisor.control.views import difference_view
-from millrace.supervisor.plan_document import NAME, PlanError
-from millrace.supervisor.plans.amendments import entry_from
+from millrace.supervisor.plan import NAME
+from millrace.supervisor.plans import definition, layering
+from millrace.supervisor.plans.findings import PlanError
 from millrace.supervisor.plans.layers import Layers
-from millrace.supervisor.plans.masks import masked, unmasked
-from millrace.supervisor.yaml_text import Findings, document_of, node_in, spelled, written_open
 from millrace.telemetry.redact import Redactor
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.supervise import (
@@ -84,10 +83,12 @@ async def show(supervisor: Supervisor, call: Call[None]) -> Answer:
     call.only()
     name = supervisor.process(call.path["name"]).name
     layers = supervisor.reloader.layers
-    entry = layers.entry(name)
+    entry = layering.entry_of(layers, name)
     if entry is None:
         raise conflict(f"cannot show how {name} is written: it comes from a variable of the supervisor's environment")
-    view = DefinitionView(name=name, origin=layers.origin(name), **_shown(entry, supervisor.secrets))
+    view = DefinitionView(
+        name=name, origin=layers.origin(name), **definition.shown(entry, Redactor(supervisor.secrets))
+    )
     return Answer(body=_encode(view), headers=(("etag", supervisor.tag),))
 
 
@@ -109,22 +110,21 @@ async def config(supervisor: Supervisor, call: Call[None]) -> Answer:
 async def save(supervisor: Supervisor, call: Call[None]) -> Answer:
     """Save what was changed, in a file beside the plan; the plan's own text stays as it is."""
     call.only()
-    _check_may_change(supervisor, call)
-    _check_tag(supervisor, call)
+    _check_may_save(supervisor, call)
     reloader = supervisor.reloader
     place = reloader.source.changes
-    if reloader.is_pending:
-        raise conflict("cannot save: the last change of the plan is not up yet, and may be taken back; try again then")
     try:
-        names = reloader.save()
+        found = await reloader.saving()
+        _check_may_save(supervisor, call)  # it may be another plan by now
+        reloader.save(found)
     except PlanError as error:
         said = "cannot save: as the files are now, the plan could not work at the next start"
         raise _refusal(supervisor, said, error) from None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    except OSError as error:
+        why = error.strerror or str(error)
         hint = "let this user write to that folder, or change the plan itself and reload"
         raise conflict(f"cannot save to {place}: {why.lower()}; {hint}") from error
-    view = SavedView(saved_in=str(place), processes=names)
+    view = SavedView(saved_in=str(place), processes=list(found.names))
     return Answer(body=_encode(view), headers=(("etag", supervisor.tag),))
 
 
@@ -139,7 +139,7 @@ def audited(body: ProcessDefinition) -> object:
     """What of a body may be written down: all but values of environments and what looks like a secret."""
     name = body.name if isinstance(body, NewProcess) else None
     try:
-        process: object = _shown(_written(body), ())["process"]
+        process: object = definition.shown(_written(body), Redactor())["process"]
     except ValueError as error:
         process = f"no process: it {error}"
     return {"process": process} if name is None else {"name": name, "process": process}
@@ -165,6 +165,13 @@ def _check_may_change(supervisor: Supervisor, call: Call[Any]) -> None:
         raise RefusalError(403, "forbidden", f"cannot change processes over the API: {why}")
 
 
+def _check_may_save(supervisor: Supervisor, call: Call[Any]) -> None:
+    _check_may_change(supervisor, call)
+    _check_tag(supervisor, call)
+    if supervisor.reloader.is_pending:
+        raise conflict("cannot save: the last change of the plan is not up yet, and may be taken back; try again then")
+
+
 def _check_tag(supervisor: Supervisor, call: Call[Any]) -> None:
     """RFC 9110, 13.1.1: the plan is still the one that was meant."""
     wanted = call.header("if-match")
@@ -182,7 +189,7 @@ def _written(body: ProcessDefinition) -> str:
     """The YAML of a body. Raises ValueError: a phrase."""
     if (body.process is None) == (body.yaml is None):
         raise ValueError("must be given as process or as yaml; give one of them")
-    return entry_from(written_open(body.process) if body.yaml is None else body.yaml)
+    return definition.entry_from_data(body.process) if body.yaml is None else definition.entry_from(body.yaml)
 
 
 def _entry(supervisor: Supervisor, name: str, body: ProcessDefinition) -> str:
@@ -198,10 +205,8 @@ def _entry(supervisor: Supervisor, name: str, body: ProcessDefinition) -> str:
 
 def _with_secrets(supervisor: Supervisor, name: str, entry: str) -> str:
     """`***` stands for the secret that was there."""
-    before = supervisor.reloader.layers.entry(name)
-    findings: Findings = []
-    old = None if before is None else node_in(before)
-    found = unmasked(node_in(entry), old, Redactor(supervisor.secrets), findings, f"processes.{name}")
+    before = layering.entry_of(supervisor.reloader.layers, name)
+    found, findings = definition.with_secrets(entry, before, Redactor(supervisor.secrets), f"processes.{name}")
     if findings:
         faults = [FieldError(field=path, message=message) for path, message in findings]
         raise RefusalError(
@@ -210,13 +215,14 @@ def _with_secrets(supervisor: Supervisor, name: str, entry: str) -> str:
             f"cannot change {name}: " + "; ".join(f"{path} {message}" for path, message in findings),
             errors=faults,
         )
-    return spelled(found)
+    return found
 
 
 def _changed(supervisor: Supervisor, verb: Verb, name: str, entry: str | None) -> Layers:
     """What the plan would be. What is in the way of a removal is the rest of the plan: a conflict."""
     try:
-        return supervisor.reloader.layers.changed(name, entry)
+        reloader = supervisor.reloader
+        return layering.changed(reloader.layers, reloader.source.environ, name, entry)
     except PlanError as error:
         said = f"cannot {verb} {name}, and nothing was changed"
         raise _refusal(supervisor, said, error, status=409 if entry is None else 422) from None
@@ -268,12 +274,6 @@ def _done(supervisor: Supervisor, verb: Verb, name: str, view: ReloadView, *, se
 
 
 def _kind(layers: Layers, name: str) -> Literal["added", "changed", "removed"]:
-    if layers.entry(name) is None:
+    if layers.removes(name):
         return "removed"
-    return "changed" if layers.is_in_files(name) else "added"
-
-
-def _shown(entry: str, secrets: Any) -> dict[str, Any]:
-    """YAML without secrets, as a text and as data."""
-    node = masked(node_in(entry), Redactor(secrets))
-    return {"yaml": spelled(node), "process": document_of(node)}
+    return "changed" if name in layers.in_files else "added"

@@ -1,14 +1,16 @@
 """What `/metrics` says: made anew from what is there, so that nothing of what has gone is left. Pure."""
 
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 import millrace
 from millrace.edge.tally import Row
 from millrace.supervisor.facts import Facts, LastEnd
+from millrace.supervisor.happenings import Why
 from millrace.supervisor.ledger import Histogram, Ledger
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.resources import Sample
+from millrace.supervisor.resources import LOOK_BOUNDS_S, Sample
 from millrace.supervisor.state import Id, Phase, State
 from millrace.telemetry.exposition import family, histogram
 from millrace.telemetry.metrics import SUPERVISOR_METRICS
@@ -28,8 +30,13 @@ def exposition(
     samples: Mapping[Id, Sample],
     whole: Mapping[str, float],
     requests: Iterable[Row] = (),
+    looks: Histogram | None = None,
+    hidden: Mapping[Id, int] | None = None,
+    ending_for_s: float | None = None,
 ) -> str:
-    """Everything, in the text format of Prometheus. `whole` are values of the supervisor itself."""
+    """Everything, in the text format of Prometheus. `whole` are values of the supervisor itself, `looks` how long those at
+    resources took and `hidden` how many of them could not see all of an instance; `ending_for_s` is None before the end.
+    """
     ledger.keep(plan.processes)
     each: dict[str, Series] = {name: [] for name, metric in _TABLE.items() if metric.kind != "histogram"}
     each |= {name: [((), value)] for name, value in whole.items()}
@@ -37,13 +44,30 @@ def exposition(
     _usage(each, facts, samples)
     _jobs(each, plan, state, ledger)
     each["process_exits_total"] = _counted(ledger.exits)
+    there = {str(ident) for ident in state.instances}
+    # Alerts need a series before the first crash.
+    restarts = {
+        (ident.process, str(ident), Why.CRASH.value): 0 for ident in state.instances if ident.process not in state.jobs
+    }
+    each["process_restarts_total"] = _counted(
+        restarts | {key: n for key, n in ledger.restarts.items() if key[1] in there}
+    )
+    each["resource_look_errors_total"] = sorted(
+        ((ident.process, str(ident)), count) for ident, count in (hidden or {}).items() if ident in state.instances
+    )
+    each["shutdown_seconds"] = [] if ending_for_s is None else [((), ending_for_s)]
     each["health_checks_total"] = _counted(ledger.checks)
     each["hook_runs_total"] = _counted(ledger.hooks)
     each["job_runs_total"] = _counted(ledger.jobs)
+    each["heartbeats_total"] = _counted(ledger.signs)
+    each["heartbeat_last_success_time_seconds"] = [
+        ((name,), at.timestamp()) for name, at in sorted(ledger.last_heard.items())
+    ]
     each["http_requests_total"] = _http(requests)
-    each["build_info"] = [((millrace.__version__,), 1)]
+    each["build_info"] = [((millrace.__version__, platform.python_version()), 1)]
     durations = {
         "health_check_seconds": ledger.check_s, "hook_seconds": ledger.hook_s, "job_seconds": ledger.job_s,
+        "heartbeat_seconds": ledger.sign_s, "resource_look_seconds": looks or Histogram(LOOK_BOUNDS_S),
     }  # fmt: skip
     return "\n".join([*_lines(each, durations), ""])
 
@@ -57,9 +81,10 @@ def _instances(each: dict[str, Series], plan: Plan, state: State, facts: Mapping
             running[ident.process] += up
             if plan.processes[ident.process].health_check is not None:
                 each["health_check_misses"].append((key, instance.misses))
+                if instance.passes or instance.misses:
+                    each["health_check_status"].append((key, not instance.misses))
         each["process_up"].append((key, up))
         each["process_ready"].append((key, instance.ready))
-        each["process_restarts_total"].append((key, instance.restarts))
         each["process_failures"].append((key, instance.failures))
         if up and known.started is not None:
             each["process_start_time_seconds"].append((key, known.started.timestamp()))
@@ -80,6 +105,7 @@ def _usage(each: dict[str, Series], facts: Mapping[Id, Facts], samples: Mapping[
         usage = sample.usage
         for name, value in (
             ("process_resident_memory_bytes", usage.rss_bytes),
+            ("process_virtual_memory_bytes", usage.virtual_bytes),
             ("process_proportional_memory_bytes", usage.pss_bytes),
             ("process_read_bytes_total", usage.read_bytes),
             ("process_written_bytes_total", usage.written_bytes),
@@ -100,6 +126,11 @@ def _jobs(each: dict[str, Series], plan: Plan, state: State, ledger: Ledger) -> 
         each["job_skipped_total"].append(((name,), job.skipped))
         if job.due is not None and not job.paused and state.wanted.get(name):
             each["job_next_run_time_seconds"].append(((name,), job.due.timestamp()))
+        last = next(
+            (run for run in (job.current, *reversed(job.history)) if run is not None and run.began is not None), None
+        )
+        if last is not None and last.began is not None:
+            each["job_last_run_time_seconds"].append(((name,), last.began.timestamp()))
         success: datetime | None = ledger.last_success.get(name)
         if success is not None:
             each["job_last_success_time_seconds"].append(((name,), success.timestamp()))

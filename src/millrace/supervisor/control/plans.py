@@ -8,7 +8,7 @@ from millrace.edge.refusal import RefusalError, not_found
 from millrace.supervisor.control.processes import MAX_WAIT_S, WAIT_S
 from millrace.supervisor.control.supervisor import Supervisor, conflict
 from millrace.supervisor.control.views import difference_view, reload_view
-from millrace.supervisor.plan_document import PlanError
+from millrace.supervisor.plans.findings import PlanError
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.supervise import ReloadView
 
@@ -30,13 +30,14 @@ async def reload(supervisor: Supervisor, call: Call[None]) -> Answer:
     wait_s, discard = call.integer("wait", most=MAX_WAIT_S), call.truth("discard")
     try:
         if call.truth("dry_run"):
-            found = difference_view(supervisor.reloader.preview(discard=discard), number=None, outcome="dry-run")
+            found = difference_view(await supervisor.reloader.preview(discard=discard), number=None, outcome="dry-run")
             names = sorted(supervisor.reloader.layers.unsaved)
             return Answer(body=_encode(_with_unsaved(found, names, discard=discard)))
         if supervisor.keeper.state.ending:
             raise conflict("cannot reload: the supervisor stops everything")
-        names = sorted(supervisor.reloader.layers.unsaved)
-        number = supervisor.reloader.reload(call.caller or "the API", discard=discard)
+        number, names = await supervisor.reloader.reload(call.caller or "the API", discard=discard)
+        if supervisor.keeper.state.ending:  # meanwhile
+            raise conflict("cannot reload: the supervisor stops everything")
     except PlanError as error:
         faults = tuple(FieldError(field=one.path or "plan", message=str(one)) for one in error.findings)
         raise RefusalError(422, "invalid", _sentence(error), errors=faults) from None

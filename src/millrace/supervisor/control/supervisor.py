@@ -50,6 +50,10 @@ class Kept(Protocol):
     def end(self) -> None:
         """Stop everything in order."""
 
+    @property
+    def ending_for_s(self) -> float | None:
+        """Seconds since it was told to end; None where it was not."""
+
 
 class Supervisor:
     """A keeper as it is seen from outside. Let `heard`, `printed` and `ledger.note` hear what the keeper says."""
@@ -105,6 +109,7 @@ class Supervisor:
         now_s = self.clock.monotonic()
         if instance is None:
             self.resources.forget(each)
+            self.ledger.forget(each)
         now = None if instance is None else instance_view(each, instance, self.keeper.facts.get(each), now_s=now_s)
         self.changes.add(ChangeView(at=self.clock.now(), process=each.process, instance=str(each), now=now))
         self.news.ring()
@@ -122,8 +127,6 @@ class Supervisor:
         at = self.clock.now()
         match news:
             case Reloaded():
-                if self._reloader is not None:
-                    self._reloader.told(news.reload)
                 found = reload_view(news.reload)
                 if news.reload.outcome is not Outcome.PENDING:
                     self.outcomes[news.reload.number] = found

@@ -12,6 +12,7 @@ from millrace.supervisor.control.metrics import exposition
 from millrace.supervisor.control.plan_view import plan_view
 from millrace.supervisor.control.rest import is_ready
 from millrace.supervisor.control.supervisor import Supervisor
+from millrace.supervisor.resources import own_usage
 from millrace.telemetry.exposition import MEDIA
 from millrace.wire.v1.supervise import CallerView, EndingView, PlanView, SupervisorHealth
 
@@ -62,10 +63,13 @@ async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:
         whole={
             "ready": is_ready(keeper.state),
             "start_time_seconds": supervisor.started.timestamp(),
-            "resource_look_seconds": supervisor.resources.took_s,
+            **own_usage(),
             "audit_lost_total": supervisor.trail.lost,
         },
         requests=supervisor.tally.rows(),
+        looks=supervisor.resources.look_s,
+        hidden=supervisor.resources.hidden,
+        ending_for_s=keeper.ending_for_s,
     )
     return Answer(body=text.encode(), media=MEDIA)
 

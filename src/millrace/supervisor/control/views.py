@@ -6,7 +6,6 @@ from millrace.supervisor.control.rest import foremost, instances_of
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.ledger import signal_name
 from millrace.supervisor.plan import Kind, ProcessPlan
-from millrace.supervisor.plan_document import MAX_SCALE
 from millrace.supervisor.plans.layers import Origin
 from millrace.supervisor.state import Id, Instance, Phase, State
 from millrace.wire.v1.supervise import AutoscaleView, EndView, InstanceView, ProcessChange, ProcessView, ReloadView
@@ -16,7 +15,7 @@ _NOTHING = Facts()
 
 def max_scale(plan: ProcessPlan) -> int:
     """How many instances there may be."""
-    return 1 if plan.kind is Kind.ONESHOT else MAX_SCALE
+    return 1 if plan.kind is Kind.ONESHOT else plan.max_scale
 
 
 def end_view(end: LastEnd) -> EndView:

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from millrace.supervisor.plan_document import PlanError, plan_from
+from millrace.supervisor.plan_document import plan_from
+from millrace.supervisor.plans.findings import PlanError
 from millrace.supervisor.plans.keys import Key
 from millrace.supervisor.yaml_text import written
 

@@ -160,8 +160,9 @@ def _kind(found: Conversion, where: str, said: dict[str, Any], process: dict[str
         process["type"] = "oneshot"
         if said.pop("restart", "never") != "never":
             found.changed(f"{where}.restart", "is never: there a oneshot was not started again, whatever it said")
-    if said.get("scale") == 0:
-        del said["scale"]
+    for key in ("scale", "max_scale"):  # a nought was the default
+        if said.get(key) == 0:
+            del said[key]
 
 
 def _health_check(found: Conversion, where: str, check: Mapping[Any, Any]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ async def read_answer(reader: asyncio.StreamReader, *, wants_body: bool) -> Answ
 
 
 @functools.lru_cache(maxsize=64)
-def context_of(tls: Tls) -> ssl.SSLContext:
+def context_of(tls: Tls) -> "ssl.SSLContext":
     """What judges certificates; kept, as reading the system's authorities takes tens of milliseconds.
 
     Raises:

@@ -5,6 +5,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 
@@ -181,7 +182,9 @@ class Logs:
             subscription.close()
         await asyncio.gather(*self._parting)
         writers = {*self._files.values(), *self.writers.values()}
-        await asyncio.gather(*(asyncio.to_thread(writer.close, CLOSE_PATIENCE_S) for writer in writers))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_PATIENCE_S):
+                await asyncio.gather(*map(_closed, writers))
 
     def _rule(self, each: Id) -> Logging:
         return self._processes[each.process].logging
@@ -271,6 +274,18 @@ class Logs:
             stream="stderr", message=lost_note(count),
         )  # fmt: skip
         return as_json([entry], {}) if self._form is LogForm.JSON else as_text([entry], dated=dated)
+
+
+async def _closed(writer: Writer) -> None:
+    """Close it, and return when everything is written; without a thread for it, as that takes longer than most writing."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # nobody waits any longer, and the loop has gone
+            loop.call_soon_threadsafe(ended.set)
+
+    writer.begin_close(tell)
+    await ended.wait()
 
 
 def _slices(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:

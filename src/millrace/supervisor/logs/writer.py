@@ -108,6 +108,8 @@ class Writer:
         self._dead = False
         self._stuck = not target.is_file  # nobody waits for a reader
         self._closed = False
+        self._over = False
+        self._waits_for_end: list[Callable[[], None]] = []
         self._change = Condition()
         self._closing = Event()
         self._thread = Thread(target=self._run, name=f"writes {name}", daemon=True)
@@ -133,14 +135,22 @@ class Writer:
         """It was waited for in vain: it is not `behind` again before it has written something."""
         self._stuck = True
 
-    def close(self, patience_s: float) -> None:
-        """Return when everything is written, or after `patience_s` seconds without it. Waits; not for the event loop."""
+    def begin_close(self, ended: Callable[[], None] = lambda: None) -> None:
+        """Take nothing more. `ended` is called when everything is written, mostly from the thread."""
         with self._change:
             if not self._closed:
                 self._speak()
             self._closed = True
             self._closing.set()
             self._change.notify()
+            if not self._over:
+                self._waits_for_end.append(ended)
+                return
+        ended()
+
+    def close(self, patience_s: float) -> None:
+        """Return when everything is written, or after `patience_s` seconds without it. Waits; not for the event loop."""
+        self.begin_close()
         self._thread.join(patience_s)
 
     def _speak(self) -> None:
@@ -180,6 +190,10 @@ class Writer:
             if not crowded:
                 self._closing.wait(GATHER_S)
         self._target.close()
+        with self._change:
+            self._over = True
+        for ended in self._waits_for_end:
+            ended()
 
     def _write(self, chunks: tuple[tuple[bytes, int], ...]) -> None:
         data = b"".join(data for data, _ in chunks)

@@ -8,25 +8,12 @@ from typing import Any
 
 import yaml
 
+from millrace.supervisor.plans.layers import Amendments
 from millrace.supervisor.plans.sources import Sources
 from millrace.supervisor.yaml_text import node_in, read, spelled
 
-Amendments = Mapping[str, str | None]
-"""By the name of a process: its YAML, or None where it was removed."""
 _MAP, _TEXT, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq"
 _KEYS = ("version", "processes", "removed")
-
-
-def entry_from(text: str) -> str:
-    """The YAML of one process, as it is kept: one mapping, without comments.
-
-    Raises:
-        ValueError: it is something else; a phrase.
-    """
-    node = node_in(text)
-    if not isinstance(node, yaml.MappingNode):
-        raise ValueError("must be a mapping, such as {command: [nginx]}")  # noqa: TRY004  a fault of a text
-    return spelled(node)
 
 
 def text_of(amendments: Amendments) -> str:

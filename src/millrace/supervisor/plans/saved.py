@@ -5,10 +5,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from millrace.supervisor.plans.amendments import Amendments, amendments_from, text_of
-from millrace.supervisor.yaml_text import MAX_CHARS
-
-_HEADER = """\
+HEADER = """\
 # Written by millrace: processes that were added, changed or removed over the control API, read on top of the plan beside it.
 # Edit it, or delete it to be left with the plan alone, and reload. Comments are lost with the next save.
 """
@@ -19,8 +16,8 @@ def place_beside(plan: Path) -> Path:
     return plan.with_name(f"{plan.name}.changes")
 
 
-def load(path: Path, *, owner: int) -> Amendments:
-    """What was saved; nothing where nothing was. `owner` is the user that the plan belongs to.
+def load(path: Path, *, owner: int, most: int) -> str | None:
+    """What was saved, cut after `most` characters and one; None where nothing was. `owner` is the user that the plan belongs to.
 
     Who may make a file in the folder of a plan, such as /tmp, must not decide by that what runs: so it has to belong to the
     owner of the plan, to us or to root, and nobody else may be able to write to it.
@@ -32,7 +29,7 @@ def load(path: Path, *, owner: int) -> Amendments:
         # A link or a queue that somebody has put there is not followed, nor waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return {}
+        return None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}; mend that, or delete it") from error
     with os.fdopen(descriptor, encoding="utf-8") as file:
@@ -46,25 +43,21 @@ def load(path: Path, *, owner: int) -> Amendments:
         if stat.S_IMODE(found.st_mode) & 0o022:
             raise ValueError("can be written by others; look at it, then chmod go-w or delete it")
         try:
-            return amendments_from(file.read(MAX_CHARS + 1))
+            return file.read(most + 1)
         except UnicodeDecodeError as error:
             raise ValueError(f"is no UTF-8 at byte {error.start}") from error
 
 
-def keep(path: Path, amendments: Amendments) -> None:
-    """Write them, whole or not at all also after a power cut; with nothing to keep, take the file away.
+def keep(path: Path, text: str) -> None:
+    """Write it, whole or not at all also after a power cut; with nothing to keep, take the file away.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: they are too long to be read again.
     """
-    if not amendments:
+    if not text:
         path.unlink(missing_ok=True)
         _sync(path.parent)
         return
-    text = _HEADER + text_of(amendments)
-    if len(text) > MAX_CHARS:
-        raise ValueError(f"they are longer than {MAX_CHARS} characters")
     # Private from the first byte on: mkstemp makes files of mode 0600, and what is saved may hold secrets.
     descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

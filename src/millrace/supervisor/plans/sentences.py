@@ -32,6 +32,8 @@ def _hooks(path: str, whose: str) -> dict[str, str]:
             f"{one}.env": "Variables beside those of its place.",
             f"{one}.env.NAME": "The value of one variable.",
             f"{one}.working_dir": "The folder that it runs in.",
+            f"{one}.user": "As whom it runs; without it and without a group, as its process does, and of the whole, as the supervisor.",
+            f"{one}.group": "In which group it runs.",
         }
     return found
 
@@ -46,6 +48,7 @@ SENTENCES = {
     "global.restart_backoff_initial": "The longest wait before the second restart in a row; the first comes at once.",
     "global.restart_backoff_max": "The longest wait before any restart.",
     "global.stable_after": "A run of this length is stable: the restarts before it are forgotten.",
+    "global.max_process_scale": "How many instances any process may have; `max_scale` of one can only be lower.",
     "global.success_codes": "Exit codes that are no failure.",
     "processes": "What is kept, each under its name: letters, digits, `-` and `_`, beginning with a letter.",
     "processes.NAME": "One process.",
@@ -53,6 +56,7 @@ SENTENCES = {
     "processes.NAME.type": "`service` is kept running, `oneshot` runs once. `longrun` is another word for `service`.",
     "processes.NAME.enabled": "Whether the process is part of the plan.",
     "processes.NAME.scale": "How many instances run; a oneshot has one.",
+    "processes.NAME.max_scale": "How many there may be, whoever asks for more.",
     "processes.NAME.initial_state": "`stopped` waits for somebody to start it.",
     "processes.NAME.working_dir": "The folder that it runs in; without it, the supervisor's.",
     "processes.NAME.env": "Variables beside those of the supervisor.",

@@ -1,7 +1,6 @@
 """The texts that make one plan: the plan's own and what it includes."""
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ class Sources(Struct):
     files: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-
-    def copy(self) -> "Sources":
-        """One that may be changed without changing this."""
-        return Sources(
-            document=deepcopy(self.document), places=dict(self.places), filled=set(self.filled), findings=list(self.findings),
-            files=list(self.files), folders=list(self.folders), texts=list(self.texts),
-        )  # fmt: skip
 
     def place(self, path: str) -> tuple[str, int]:
         """Where a path stands, or the nearest thing around it."""

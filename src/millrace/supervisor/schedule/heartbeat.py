@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -41,9 +42,12 @@ def sign_of(run: Run) -> Sign:
 class Heartbeats:
     """Signs on their way: those of one process one after the other, as a monitor has to hear of the start before the end."""
 
-    def __init__(self, clock: Clock) -> None:
-        """`clock` measures timeouts and delays."""
+    def __init__(self, clock: Clock, told: Callable[[str, Sign, float, str], None] = lambda *_: None) -> None:
+        """`clock` measures timeouts and delays. `told` hears of each sign: whose, which, how many seconds it took with all
+        its attempts, and why it was lost (empty where it was not).
+        """
         self._clock = clock
+        self._told = told
         self._waiting: dict[str, deque[tuple[Heartbeat, Run]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -65,7 +69,9 @@ class Heartbeats:
         try:
             while self._waiting[process]:
                 heartbeat, run = self._waiting[process].popleft()
-                await tell(heartbeat, sign_of(run), process, run, self._clock)
+                sign, began_s = sign_of(run), self._clock.monotonic()
+                why = await tell(heartbeat, sign, process, run, self._clock)
+                self._told(process, sign, self._clock.monotonic() - began_s, why)
         finally:
             del self._tasks[process]
 
@@ -85,8 +91,8 @@ def body_of(sign: Sign, run: Run) -> str:
     return f"{code}{run.outcome}: {run.how}\n"
 
 
-async def tell(heartbeat: Heartbeat, sign: Sign, process: str, run: Run, clock: Clock) -> bool:
-    """Ask its URL until it answers 2xx, `1 + retries` times at most. Whether it did; never raises for what it answers."""
+async def tell(heartbeat: Heartbeat, sign: Sign, process: str, run: Run, clock: Clock) -> str:
+    """Ask its URL until it answers 2xx, `1 + retries` times at most. Why it did not, empty where it did; never raises for that."""
     import httpx2  # noqa: PLC0415  75 ms, which only who has a heartbeat shall wait for
 
     url, why = url_of(heartbeat, sign), ""
@@ -96,10 +102,10 @@ async def tell(heartbeat: Heartbeat, sign: Sign, process: str, run: Run, clock: 
                 await clock.sleep(heartbeat.retry_delay_s)
             why = await _attempt(client, heartbeat, url, body_of(sign, run), clock)
             if not why:
-                return True
+                return ""
     # Such a URL is a secret; only its host is told.
     log.warning("supervisor.heartbeat_lost", process=process, sign=sign.value, host=httpx2.URL(url).host, why=why)
-    return False
+    return why
 
 
 async def _attempt(client: "httpx2.AsyncClient", heartbeat: Heartbeat, url: str, body: str, clock: Clock) -> str:

@@ -5,10 +5,10 @@ that the clock skips in spring comes at the first moment after the gap, one that
 only. One that begins its minutes or its hours with a star follows the clock: it runs in both of the doubled hours.
 """
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+import zoneinfo
+from datetime import UTC, datetime, tzinfo
 
-from cronsim import CronSim, CronSimError
+import cronsim
 
 _NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -33,8 +33,8 @@ def next_after(expression: str, zone: str, moment: datetime) -> datetime:
     if len(text.split()) != _FIELDS:
         raise ValueError("five fields are needed: minute, hour, day of the month, month, day of the week")
     try:
-        times = CronSim(text, moment.astimezone(_zone(zone)))
-    except CronSimError as error:
+        times = cronsim.CronSim(text, moment.astimezone(_zone(zone)))
+    except cronsim.CronSimError as error:
         raise ValueError(str(error).replace("Bad ", "its field cannot be used: ")) from error
     for found in times:
         due = found.astimezone(UTC)
@@ -62,8 +62,8 @@ def is_zone(name: str) -> bool:
     return True
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str) -> tzinfo:
     try:
-        return ZoneInfo(name)
+        return zoneinfo.ZoneInfo(name)
     except (OSError, LookupError, ValueError) as error:  # a folder of zones, an unknown name, `../x`
         raise ValueError(f"no time zone is called {name}") from error

@@ -1,8 +1,8 @@
 """The profiles that come with Millrace: one YAML file for each kind of pool, with its variants."""
 
 import functools
+import importlib.resources
 from collections.abc import Mapping
-from importlib.resources import files
 
 import msgspec
 import yaml
@@ -14,7 +14,7 @@ from millrace.supervisor.tuning.values import Profile
 def profiles() -> Mapping[str, Profile]:
     """Every profile by its name: `php-fpm/medium`, or `generic` where a kind has one variant, `usual`."""
     found = {}
-    for file in sorted((files(__package__) / "profiles").iterdir(), key=lambda each: each.name):
+    for file in sorted((importlib.resources.files(__package__) / "profiles").iterdir(), key=lambda each: each.name):
         kind, dot, form = file.name.partition(".")
         if not dot or form != "yaml":
             continue

@@ -1,0 +1,22 @@
+"""Masters on PostgreSQL: what each request does within its transaction."""
+
+from millrace.domain.masters import Attendance, Presence
+from millrace.store import rows
+from millrace.store.postgres.connection import Session
+
+
+async def attend(session: Session, master: Presence, ttl_ms: int) -> Attendance:
+    # The term comes last: its row is what masters wait for each other at.
+    await session.run("see_master", master.id, master.name, master.version)
+    await session.run("forget_masters", ttl_ms * rows.MASTERS_KEPT_TTLS)
+    await session.run("take_term", master.id, ttl_ms)
+    return await attendance(session, ttl_ms)
+
+
+async def attendance(session: Session, ttl_ms: int) -> Attendance:
+    return rows.attendance(await session.one("leader"), await session.all("masters_seen", ttl_ms))
+
+
+async def leave(session: Session, master_id: str) -> None:
+    await session.run("remove_master", master_id)
+    await session.run("end_term", master_id)

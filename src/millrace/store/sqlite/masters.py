@@ -1,0 +1,23 @@
+"""Masters on SQLite: what each request does within its transaction."""
+
+from millrace.domain.masters import Attendance, Presence
+from millrace.store import rows
+from millrace.store.sqlite.connection import Session
+
+
+def attend(session: Session, master: Presence, ttl_ms: int) -> Attendance:
+    now_ms = session.now_ms
+    session.run("see_master", master.id, master.name, master.version, now_ms)
+    session.run("forget_masters", now_ms - ttl_ms * rows.MASTERS_KEPT_TTLS)
+    session.run("take_term", master.id, ttl_ms, now_ms)
+    return attendance(session, ttl_ms)
+
+
+def attendance(session: Session, ttl_ms: int) -> Attendance:
+    leader = session.one("leader", session.now_ms)
+    return rows.attendance(leader, session.all("masters_seen", session.now_ms - ttl_ms))
+
+
+def leave(session: Session, master_id: str) -> None:
+    session.run("end_term", master_id)
+    session.run("remove_master", master_id)

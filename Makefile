@@ -6,7 +6,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check bench docs lock clean
+.PHONY: help install transcode test check sim sim-long bench docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ test: install ## every check that CI runs
 
 docs: install ## make the reference pages from the code
 	@$(BIN)/python docs/generate.py
+
+sim: install ## [SEED=7] [RUNS=700] [BUG=name]: run the farm under virtual time with faults; one seed, or 700
+	@$(BIN)/python -m sim --seed $(or $(SEED),0) --runs $(or $(RUNS),$(if $(SEED),1,700)) $(if $(BUG),--bug $(BUG))
+
+sim-long: install ## [SEED=1000]: the same until Ctrl-C
+	@$(BIN)/python -m sim --seed $(or $(SEED),1000) --runs 0 --shrink
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py

@@ -24,18 +24,17 @@ main()
 """
 
 LIBRARIES = {
-    "anyio", "asyncpg", "certifi", "cronsim", "cryptography", "h11", "httpcore2", "httpx2", "jinja2", "obstore", "opentelemetry",
-    "psutil", "pydantic", "rich", "textual", "truststore", "watchfiles", "yaml",
+    "asyncpg", "cronsim", "cryptography", "jinja2", "obstore", "opentelemetry",
+    "psutil", "pydantic", "rich", "textual", "watchfiles", "yaml",
 }  # fmt: skip
 """What `transcode --json` has no use for."""
 PARTS = {
-    "email", "http.client", "http.cookiejar", "importlib.metadata", "importlib.resources", "mimetypes", "urllib.request",
     "millrace.engines.profile_text", "millrace.programs.backup", "millrace.programs.doctor", "millrace.programs.supervise",
     "millrace.store.postgres", "millrace.supervisor", "millrace.tui",
 }  # fmt: skip
 LATER = {
     "apsw", "millrace.api", "millrace.client.client", "millrace.client.async_client", "millrace.edge", "millrace.programs.master", "millrace.scheduler", "millrace.store",
-    "millrace.web", "millrace.worker.worker",
+    "millrace.web", "millrace.worker.worker", "httpx2", "httpcore2", "h11", "anyio", "email", "http.client", "truststore", "urllib.request",
 }  # fmt: skip
 """What is imported while the first child runs: until then the second core of a machine has nothing to do."""
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from store_samples import NEEDS, a_node, completes, queue_jobs
 
 from millrace.domain.records import Claimed, Job, Node
+from millrace.domain.webhooks import NewWebhook
 from millrace.runtime.clock import SystemClock
 from millrace.store.open import copier_for, open_store
 from millrace.store.store import SchemaTooNewError, Store, StoreBusyError, StoreError
@@ -137,6 +138,31 @@ def test_events_of_a_copy_are_told_and_new_ones_come_after_them(
                 assert [one.number for one in new] == [4]
 
     farm.run(work())
+
+
+def test_webhooks_of_a_copy_hear_what_they_had_not_heard_and_go_on(
+    farm: Any, place: str, elsewhere: str, folder: Path
+) -> None:
+    async def work() -> None:
+        webhook = NewWebhook(id="w1", tenant="", url="https://x.example", events=("*",), secret="whsec_", actor="test")
+        await farm.store.add_webhook(webhook)
+        await queue_jobs(farm.store, 3)
+        await farm.events(3)
+        assert await farm.store.relay_messages(limit=2) == 2
+        copy = await copier_for(place).save(folder)
+        await copier_for(elsewhere).load(folder, copy)
+        async with _opened(elsewhere) as other:
+            await queue_jobs(other, 1)
+            async with asyncio.timeout(30):
+                while (heard := await _heard(other)) != [1, 2, 3, 4]:
+                    assert heard == [1, 2, 3, 4][: len(heard)]
+                    await other.relay_messages(limit=9)
+
+    farm.run(work())
+
+
+async def _heard(store: Store) -> list[int]:
+    return [one.number for one in reversed(await store.deliveries("w1", state=None, below=None, limit=99))]
 
 
 def test_a_farm_is_never_restored_over_another(farm: Any, place: str, elsewhere: str, folder: Path) -> None:

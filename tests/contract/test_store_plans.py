@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from store_samples import NEEDS, a_job
 
+from millrace.domain.failures import FailureClass
 from millrace.domain.order import Queue
 from millrace.domain.states import State
 from millrace.store.open import open_store
@@ -127,7 +128,8 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
     if farm.kind == "sqlite":
         names: dict[str, tuple[object, ...]] = {
             "move_find": ("j", 1),
-            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True),
+            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True, None),
+            "claim_next_for": (1, "n", 0),
             "move_job": (1, "paused", 0, None, None, None, False, False),
             "claim_node": ("n", 1, "r"),
             "claimed": (1,),
@@ -156,6 +158,7 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
         (JobFilter(), "PRIMARY KEY|jobs_pkey"),
         (JobFilter(states=frozenset({State.QUEUED, State.FAILED})), "jobs_by_state|tasks_by_state"),
         (JobFilter(tenant="acme", queue=Queue.LIVE), "jobs_by_tenant"),
+        (JobFilter(failures=frozenset({FailureClass.DISK})), "jobs_by_state|tasks_by_state"),
     ],
 )
 def test_lists_walk_an_index_that_fits_the_filter(farm: Any, explain: Any, only: JobFilter, index: str) -> None:
@@ -174,3 +177,27 @@ def test_events_and_cleaning_walk_an_index(farm: Any, explain: Any) -> None:
         plan = explain(POSTGRES["delete_finished"], 0, 10)
         assert "tasks_finished" in plan
         _check_lookups(plan)
+
+
+def test_a_look_for_messages_walks_their_indexes(farm: Any, explain: Any) -> None:
+    """However many messages a log holds, what is due is found by the index of what waits."""
+    if farm.kind == "sqlite":
+        plans = {
+            "lease_messages": explain(SQLITE["lease_messages"], "[]", 0, 4, 32, 0),
+            "next_message_due": explain(SQLITE["next_message_due"]),
+            "is_behind": explain(SQLITE["is_behind"]),
+            "relay": explain(SQLITE["relay"], 0, 500, 0),
+        }
+        for name, plan in plans.items():
+            scanned = {line.split()[1] for line in plan.splitlines() if line.startswith("SCAN")}
+            assert scanned <= {"w", "webhooks", "webhook_relay", "CONSTANT", "json_each"}, (name, plan)
+        assert "webhook_messages_due" in plans["lease_messages"]
+        assert "webhook_messages_order" in plans["lease_messages"]
+        assert "webhook_messages_due" in plans["next_message_due"]
+        return
+    plan = explain(POSTGRES["lease_messages"], [], 4, 32, 60_000)
+    assert "webhook_messages_due" in plan
+    assert "webhook_messages_order" in plan
+    assert "webhook_messages_due" in explain(POSTGRES["next_message_due"])
+    assert "transitions_pkey" in explain(POSTGRES["is_behind"])
+    assert "transitions_pkey" in explain(POSTGRES["relay"], "0", 0, "9", 9)

@@ -1,4 +1,4 @@
-"""The same random steps into SQLite and PostgreSQL give the same answers."""
+"""The same random steps into SQLite, PostgreSQL and a model of the protocol give the same answers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from msgspec import Struct
 from msgspec.structs import fields
+from protocol_model import Protocol
 from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 
 from millrace.domain.failures import Failure, FailureClass
@@ -24,7 +25,7 @@ from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks"
+    " nodes, node_facts, log_chunks, quarantines, node_blames"
 )
 _PICK = st.integers(0, 5)
 _CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)
@@ -58,6 +59,7 @@ class Twins:
     def begin(self) -> None:
         self.runs += 1
         self.clock = VirtualClock()
+        self.model = Protocol()
         self.sqlite = open_store(self.folder / f"{self.runs}.db", clock=self.clock)
         self.runner.run(self.sqlite.start())
         self.runner.run(self._execute(f"TRUNCATE {_TABLES} RESTART IDENTITY"))
@@ -74,11 +76,12 @@ class Twins:
         await connection.close()
 
     def both(self, verb: str, *args: Any, **options: Any) -> Any:
-        """Ask both; the answers are equal. Time passes by a moment, so that ranks differ."""
+        """Ask both; the answers are equal, and those of the model. Time passes by a moment, so that ranks differ."""
         self.clock.step_wall(0.001)
         stores = (self.sqlite, self.postgres)
         answers = [self.runner.run(getattr(store, verb)(*args, **options)) for store in stores]
         assert plain(answers[0]) == plain(answers[1]), verb
+        self.model.check(verb, args, options, answers[0])
         return answers[0]
 
 
@@ -150,6 +153,7 @@ class Machine(RuleBasedStateMachine):
         delay_s=st.sampled_from([None, 0.0, _HOUR_S]),
         attempt=st.sampled_from([None, None, 1, 2]),
         results=st.booleans(),
+        avoid=st.sampled_from([None, None, (), ("n0",), ("n1",), ("n0", "n1")]),
     )
     def move(
         self,
@@ -161,6 +165,7 @@ class Machine(RuleBasedStateMachine):
         delay_s: float | None,
         attempt: int | None,
         results: bool,
+        avoid: tuple[str, ...] | None,
     ) -> None:
         release, spends, loses, restart = flags
         output = Output(name="o", location="/o", sha256="00", size=pick, streams=({"n": pick},))
@@ -177,6 +182,7 @@ class Machine(RuleBasedStateMachine):
             attempt=attempt,
             outputs=(output,) if results else (),
             facts={"n": pick} if results else None,
+            avoid=avoid,
         )
         self.twins.both("move", [move])
 
@@ -217,6 +223,21 @@ class Machine(RuleBasedStateMachine):
     def set_node_state(self, pick: int, goal: NodeState) -> None:
         self.twins.both("set_node_state", self._node(pick).id, goal, sources=list(NodeState))
 
+    @rule(pick=_PICK, times=st.integers(1, 3))
+    def quarantine(self, pick: int, times: int) -> None:
+        self.twins.both("quarantine", self._node(pick).id, reason="broken", proof_after_s=_HOUR_S, times=times)
+
+    @rule(pick=_PICK)
+    def release(self, pick: int) -> None:
+        self.twins.both("release", self._node(pick).id)
+
+    @rule(pick=_PICK, job=_PICK)
+    def blame(self, pick: int, job: int) -> None:
+        failure = Failure(failure_class=FailureClass.ENGINE, message="broke")
+        node = self._node(pick).id
+        self.twins.both("add_blame", node, self._task(job).partition(".")[0], failure)
+        self.twins.both("node_record", node)
+
     @rule(pick=_PICK)
     def remove_node(self, pick: int) -> None:
         node = self._node(pick)
@@ -231,10 +252,13 @@ class Machine(RuleBasedStateMachine):
     @rule(
         states=st.frozensets(st.sampled_from(State), max_size=3),
         labels=st.sampled_from([None, {"team": "video"}, {"team": "x"}]),
+        failures=st.frozensets(st.sampled_from([FailureClass.ENGINE, FailureClass.DISK])),
         limit=st.integers(1, 4),
     )
-    def list_jobs(self, states: frozenset[State], labels: dict[str, str] | None, limit: int) -> None:
-        self.twins.both("jobs", JobFilter(states=states, labels=labels), cursor=None, limit=limit)
+    def list_jobs(
+        self, states: frozenset[State], labels: dict[str, str] | None, failures: frozenset[FailureClass], limit: int
+    ) -> None:
+        self.twins.both("jobs", JobFilter(states=states, labels=labels, failures=failures), cursor=None, limit=limit)
 
     @invariant()
     def the_counts_are_equal(self) -> None:

@@ -25,10 +25,10 @@ def ffmpeg_source(encoders=("libx264", "aac")):
 
 
 @asynccontextmanager
-async def running(master, folder, engines, *, urls=None, clock=None, **terms):
+async def running(master, folder, engines, *, urls=None, clock=None, key=KEY, **terms):
     """A started worker; stopped at the end."""
     clock = clock or SystemClock()
-    rules = Terms(key=KEY, clock=clock, draw=random.Random(1).random)
+    rules = Terms(key=key, clock=clock, draw=random.Random(1).random)
     urls = urls or [master.url]
     defaults = {
         "name": "w1",

@@ -43,19 +43,21 @@ def wanted(route: Route[Any]) -> Access:
     path, reads = route.path.removeprefix("/v1"), route.method == "GET"
     if path.startswith(("/keys", "/audit")):
         return Access.ADMIN
-    if path in ("/health", "/ready"):
+    if path in ("/health", "/ready", "/join", "/authority"):
         return Access.OPEN
     if (
         path.startswith("/tasks/")
-        or path.endswith(("/claim", "/heartbeat", "/register", "/next"))
+        or path.endswith(("/claim", "/heartbeat", "/proof", "/register", "/next", "/certificate"))
         or path == "/results"
     ):
         return Access.WORK
+    if path == "/invitations":
+        return Access.OPERATE
     if path == "/masters":
         return Access.INSPECT
     if path.startswith("/nodes"):
         return Access.INSPECT if reads else Access.WORK if path == "/nodes" else Access.OPERATE
-    if path.startswith(("/jobs", "/uploads")) and not reads:
+    if path.startswith("/webhooks") or (path.startswith(("/jobs", "/uploads")) and not reads):
         return Access.SUBMIT
     if path.endswith("/content"):
         return Access.FETCH

@@ -250,9 +250,11 @@ def test_a_master_without_space_wants_no_traffic_until_it_has_some(
         asyncio.run(body())
 
 
-def test_every_route_has_a_rule_and_only_two_are_open() -> None:
+def test_every_route_has_a_rule_and_only_four_are_open() -> None:
     assert all(isinstance(route.access, Access) for route in TABLE)
-    assert sorted(route.path for route in TABLE if route.access is Access.OPEN) == ["/health", "/ready"]
+    assert sorted(route.path for route in TABLE if route.access is Access.OPEN) == [
+        "/health", "/ready", "/v1/authority", "/v1/join",
+    ]  # fmt: skip
     assert all(route.access is Access.WORK for route in TABLE if "/tasks/" in route.path)
     assert all(route.access is not Access.READ for route in TABLE if route.method not in ("GET", "POST"))
     assert all((route.request is not None) == (route.body in (Body.JSON, Body.OPTIONAL_JSON)) for route in TABLE)
@@ -261,6 +263,9 @@ def test_every_route_has_a_rule_and_only_two_are_open() -> None:
 def concrete(path: str) -> str:
     return re.sub(r"\{(\w+)\*?\}", "x1", path)
 
+
+OPEN = {"/v1/join": 400, "/v1/authority": 404}
+"""Nothing was sent with which a machine could join; and this master has no authority."""
 
 STRANGERS: list[dict[str, str]] = [
     {},
@@ -277,14 +282,14 @@ STRANGERS: list[dict[str, str]] = [
 
 
 @on_master
-async def test_no_route_but_health_answers_a_stranger(rig: Rig) -> None:
+async def test_no_route_but_health_and_joining_answers_a_stranger(rig: Rig) -> None:
     for route in TABLE:
         for headers in STRANGERS:
             given = {"x-api-key": "", **headers}
             response = await rig.call(
                 route.method, concrete(route.path), headers={k: v.encode("latin-1") for k, v in given.items()}
             )
-            expected = 200 if route.access is Access.OPEN else 401
+            expected = 401 if route.access is not Access.OPEN else OPEN.get(route.path, 200)
             assert response.status_code == expected, (route.method, route.path, headers)
     unknown = await rig.call("GET", "/nope", headers={"x-api-key": ""})
     assert unknown.status_code == 401, "a stranger does not learn which paths there are"

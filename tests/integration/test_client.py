@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 
+import httpx2
 import pytest
 from fake_master import KEY, FakeMaster
 
@@ -17,7 +18,7 @@ from millrace.client.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from millrace.client.http import LineError, Terms, broken
+from millrace.client.http import Terms, broken
 from millrace.client.sse import listen, transitions
 from millrace.client.transfers import download_output, upload
 from millrace.runtime.clock import SystemClock
@@ -109,10 +110,12 @@ def test_a_master_that_went_away_is_waited_for_even_then():
     ],
 )
 def test_what_will_not_pass_is_told_from_what_may(cause, absent):
-    found = broken(LineError(cause, sent=False), get("/v1/x", UploadView), Terms())
+    error = httpx2.ConnectError(str(cause))
+    error.__cause__ = cause
+    found = broken(error, get("/v1/x", UploadView), Terms())
     assert (found.absent, found.sent) == (absent, False)
     assert "Errno" not in found.reason
-    assert not broken(LineError(cause, sent=True), get("/v1/x", UploadView), Terms()).absent
+    assert not broken(httpx2.ReadError(str(cause)), get("/v1/x", UploadView), Terms()).absent
 
 
 def test_an_upload_goes_on_after_broken_connections(tmp_path):

@@ -404,7 +404,8 @@ def test_a_tls_handshake_has_its_time_and_its_place() -> None:
         listening = listen("127.0.0.1", 0)
         port = listening.getsockname()[1]
         one = Door(listening, 1, full=b"full", greeting_s=0.2, parting_s=1.0)
-        one.open(asyncio.Protocol, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        one.open(asyncio.Protocol, lambda: context)
         try:
             for _ in range(2):
                 mute, its_writer = await asyncio.open_connection("127.0.0.1", port)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from control_rig import KEY, PATIENCE_S, PLAN, Rig, play, supervising
 from textual import events
@@ -78,7 +79,8 @@ class Desk:
 
 
 def unix(folder: Path) -> AsyncClient:
-    return AsyncClient(["http://supervisor"], Terms(patience_s=0.0), place=folder / "s.sock")
+    transport = httpx2.AsyncHTTPTransport(uds=str(folder / "s.sock"))
+    return AsyncClient(["http://supervisor"], Terms(patience_s=0.0), transport=transport)
 
 
 @asynccontextmanager

@@ -16,7 +16,9 @@ from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from millrace.blobs import publish as publishing
 from millrace.blobs.local import LocalBlobs
+from millrace.client.errors import StaleError
 from millrace.runtime.clock import SystemClock, VirtualClock
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Product
@@ -207,7 +209,7 @@ def test_a_slow_fetch_ends_at_its_deadline(tmp_path):
     asyncio.run(main())
 
 
-def delivery(folder, *, job="j1", names=("master.m3u8", "a/index.m3u8", "a/1.m4s"), overwrite=False):
+def delivery(folder, *, job="j1", names=("master.m3u8", "a/index.m3u8", "a/1.m4s"), overwrite=False, attempt=1):
     products = []
     for name in names:
         path = folder / name
@@ -217,7 +219,7 @@ def delivery(folder, *, job="j1", names=("master.m3u8", "a/index.m3u8", "a/1.m4s
 
         products.append(Product(name=name, size=len(name), sha256=hashlib.sha256(name.encode()).hexdigest()))
     return Delivery(
-        job=job, task=f"{job}.1", node="n1", attempt=1, folder=folder, products=products, overwrite=overwrite
+        job=job, task=f"{job}.1", node="n1", attempt=attempt, folder=folder, products=products, overwrite=overwrite
     )
 
 
@@ -320,6 +322,52 @@ def test_overwriting_replaces_no_file_and_no_link(tmp_path):
     for name in ("film.mp4", "link"):
         with pytest.raises(TaskFailedError, match="it was not made by Millrace"):
             asyncio.run(FolderDestination(tmp_path / name).check("j1", overwrite=True))
+
+
+@pytest.mark.parametrize("kind", ["folder", "objects"])
+def test_an_attempt_that_stood_still_replaces_nothing_that_a_later_one_has_published(tmp_path, kind):
+    """Its lease was checked, then it stood still, and another worker was given the task and ended it."""
+    out = tmp_path / "s3" / "films"
+
+    def place():
+        return FolderDestination(out) if kind == "folder" else ObjectDestination(bucket(tmp_path), "s3://films")
+
+    async def main():
+        control = Control(SystemClock())
+        await place().publish(delivery(tmp_path / "two", names=("film.mp4",), attempt=2), control)
+        with pytest.raises(StaleError, match="attempt 2 has published"):
+            await place().publish(delivery(tmp_path / "one", names=("film.mp4", "b.mp4"), attempt=1), control)
+        assert sorted(path.name for path in out.iterdir() if path.is_file()) == [
+            ".millrace.json" if kind == "folder" else "film.mp4",
+            "film.mp4" if kind == "folder" else "millrace.json",
+        ]
+        assert (tmp_path / "one" / "film.mp4").exists()  # the source is left where it was
+        # An attempt that comes later, as after a report that never arrived, does.
+        await place().publish(delivery(tmp_path / "three", names=("film.mp4",), attempt=3), control)
+
+    asyncio.run(main())
+
+
+def test_an_attempt_that_stood_still_while_it_published_replaces_nothing(tmp_path, monkeypatch):
+    """Here it stands still at the last moment: everything was looked at, and the files are brought beside their place."""
+    out = tmp_path / "out"
+    bring = publishing._bring
+
+    def overtaken(source, part):
+        bring(source, part)
+        monkeypatch.setattr(publishing, "_bring", bring)
+        FolderDestination(out)._publish(delivery(tmp_path / "two", names=("film.mp4",), attempt=2))
+
+    async def main():
+        monkeypatch.setattr(publishing, "_bring", overtaken)
+        with pytest.raises(StaleError, match="attempt 2 has published"):
+            await FolderDestination(out).publish(
+                delivery(tmp_path / "one", names=("film.mp4",), attempt=1), Control(SystemClock())
+            )
+
+    asyncio.run(main())
+    assert json.loads((out / ".millrace.json").read_text())["attempt"] == 2
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_an_input_from_an_object_store(tmp_path):

@@ -1,5 +1,6 @@
 """Who may do what, from where, and how often: the rules of every server's edge."""
 
+import asyncio
 import itertools
 from hashlib import sha256
 from ipaddress import ip_network
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from millrace.domain.keys import Machine
 from millrace.domain.roles import Role
 from millrace.edge.access import (
     GRANTS,
     PEER,
     SUBJECT,
+    WORKER,
     Peer,
     PeerRule,
     Rate,
@@ -23,6 +26,7 @@ from millrace.edge.access import (
     whose_share,
 )
 from millrace.edge.keys import Key, Keys
+from millrace.edge.known_keys import KnownKeys, Mark, UnfamiliarError
 from millrace.edge.rate_limit import MAX_CALLERS, RateLimiter, Share, exhausted, headers, spend
 from millrace.edge.refusal import RefusalError, invalid
 from millrace.edge.route import Access
@@ -96,6 +100,52 @@ def test_a_certificate_stands_for_a_role_by_its_subject_and_a_key_goes_before_it
     assert identify(rules, asked(**{SUBJECT: ("O=Ex", "CN=ci")}), {b"x-api-key": b"wrong"}) is None
     # Without a verified certificate there is no subject, whatever a header says.
     assert identify(rules, asked(), {b"x-ssl-client-s-dn": b"O=Ex,CN=ci"}) is None
+
+
+def test_a_certificate_of_a_worker_stands_for_the_key_that_it_names_and_for_no_persons() -> None:
+    node, person = (
+        Key(
+            id="k" + digit * 32,
+            mark="k" + digit * 32,
+            name=digit,
+            machine=machine,
+            role="worker",
+            grants=GRANTS[Role.WORKER],
+        )
+        for digit, machine in (("1", Machine("n" + "1" * 32, "fingerprint-1")), ("2", None))
+    )
+
+    async def find(mark: Mark) -> Key | None:
+        return {node.id: node, person.id: person}.get(str(mark))
+
+    async def main() -> None:
+        keys = Keys(
+            [Key(secret="first-key-of-all")], now_s=lambda: 0.0, stored=KnownKeys(find, monotonic_s=lambda: 0.0)
+        )
+        rules = Rules(keys=keys, workers=True)
+
+        async def who(*subject: str, by: Rules = rules, headers: dict[bytes, bytes] | None = None) -> Key | None:
+            while True:
+                try:
+                    found = identify(by, asked(**{SUBJECT: subject}), headers or {})
+                except UnfamiliarError as error:
+                    await keys.learn(error)
+                else:
+                    return found.key if found is not None else None
+
+        mine = (f"O={WORKER}", f"CN={node.id}")
+        assert await who(*mine) == node
+        # Whoever signs: no certificate opens what the key of a person does.
+        assert await who(f"O={WORKER}", f"CN={person.id}") is None
+        for other in ((f"CN={node.id}",), (f"O={WORKER}",), (f"O={WORKER}", "CN=k" + "3" * 32), ()):
+            assert await who(*other) is None
+        assert await who(*mine, by=Rules(keys=keys)) is None  # a server that signs for nobody
+        assert await who(*mine, headers={b"x-api-key": b"wrong"}) is None
+        first = await who(*mine, headers={b"x-api-key": b"first-key-of-all"})
+        assert first is not None
+        assert first.name == "api"
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from millrace.programs.farm_plan import Farm, farm_plan
 from millrace.supervisor.plan import Condition
 
 FARM = Farm(
+    ca=None,
     data=Path("data"), url="http://127.0.0.1:1", descriptor=7, key_file=Path("data/api-key"), names=("a-1", "a-2"), cores=5,
     media_roots=(Path("/m"),), allow_private_inputs=False, sandbox="auto", drain_timeout_s=5.0, log_form="json",
 )  # fmt: skip

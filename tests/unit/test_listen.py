@@ -4,13 +4,15 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from millrace.config.errors import SettingError
 from millrace.config.settings import MasterSettings
 from millrace.programs.http.listen import ListenError, adopt, host_of, listen
-from millrace.programs.master import MasterProgram
+from millrace.programs.master import MasterProgram, own_ca, serves_tls
+
+PEM = Path(__file__).parent.parent / "integration" / "certificates" / "localhost.pem"
 
 
 @pytest.fixture
@@ -36,6 +38,29 @@ def test_what_does_not_listen_is_refused_and_left_open(tmp_path: Path) -> None:
         adopt(9999)
 
 
-def test_a_socket_beyond_loopback_needs_tls_as_an_address_does(tmp_path: Path) -> None:
-    with listen("0.0.0.0", 0) as opened, pytest.raises(SettingError, match=r"cannot listen on 0\.0\.0\.0"):
-        MasterProgram(MasterSettings(data=tmp_path), descriptor=os.dup(opened.fileno()))
+@pytest.mark.parametrize(
+    ("host", "more", "tls"),
+    [
+        ("127.0.0.1", {}, False),
+        ("::1", {}, False),
+        ("localhost", {}, False),
+        ("127.0.0.1", {"tls_certificate": PEM, "tls_key": PEM}, True),
+        ("0.0.0.0", {}, True),
+        ("192.0.2.7", {}, True),
+        ("farm.example.org", {}, True),
+        ("::", {}, True),
+        ("0.0.0.0", {"plain_http": True}, False),
+        ("0.0.0.0", {"plain_http": True, "tls_certificate": PEM, "tls_key": PEM}, True),
+    ],
+)
+def test_keys_cross_no_network_in_the_clear_unless_somebody_says_so(host: str, more: dict[str, Any], tls: bool) -> None:
+    assert serves_tls(MasterSettings(host=host, **more)) is tls
+    assert (own_ca(MasterSettings(host=host, **more)) is not None) is (tls and not more)
+
+
+def test_a_socket_beyond_loopback_is_judged_as_an_address_is(tmp_path: Path) -> None:
+    with listen("0.0.0.0", 0) as opened:
+        program = MasterProgram(MasterSettings(data=tmp_path), descriptor=os.dup(opened.fileno()))
+    assert serves_tls(program._settings)
+    assert program._listening is not None
+    program._listening.close()

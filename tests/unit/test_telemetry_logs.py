@@ -6,6 +6,7 @@ import logging
 import msgspec
 import pytest
 
+from millrace.domain.invitations import spell
 from millrace.telemetry.logs import configure, context, logger
 from millrace.telemetry.redact import MASK, Redactor
 
@@ -252,6 +253,16 @@ LEAKS = [
     f"srt://h:1?passphrase={SECRET}",
     f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
 ]
+
+
+@pytest.mark.parametrize("pin", [b"", b"p" * 32])
+def test_a_token_with_which_a_machine_joins_gets_nowhere(stream, pin):
+    token = spell(b"0123456789abcdef", pin)
+    configure(form="json", stream=stream)
+    for text in (token, f"ran worker {token} as one", f"/v1/x/{token}"):
+        log.info("room.a", note=text)
+    assert token not in stream.getvalue()
+    assert stream.getvalue().count("***") == 3
 
 
 @pytest.mark.parametrize("text", LEAKS)

@@ -60,8 +60,10 @@ def test_neither_progress_nor_cpu_for_the_limit_is_a_stall():
     assert stall.look(60, cpu_s=0.02, mark=None, paused=False)
 
 
-@pytest.mark.parametrize("worked", [{"cpu_s": 1.0, "mark": None}, {"cpu_s": 0.0, "mark": 7}])
-def test_progress_or_cpu_begins_the_time_anew(worked):
+@pytest.mark.parametrize(
+    "worked", [{"cpu_s": 1.0, "mark": None}, {"cpu_s": 0.0, "mark": 7}, {"cpu_s": 0.0, "mark": None, "read_bytes": 9}]
+)
+def test_progress_cpu_or_bytes_begin_the_time_anew(worked):
     stall = Stall(limit_s=60)
     stall.look(0, cpu_s=0, mark=None, paused=False)
     assert not stall.look(59, paused=False, **worked)

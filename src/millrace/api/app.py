@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from millrace.api import uploads
 from millrace.api.explain import explain
-from millrace.api.master import Limits, Master
+from millrace.api.master import Authority, Limits, Master, WorkerAuth
 from millrace.api.table import TABLE
 from millrace.blobs.values import Blobs
 from millrace.edge.access import Rates, Rules
@@ -19,6 +19,7 @@ from millrace.edge.keys import Keys
 from millrace.edge.rate_limit import RateLimiter
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
+from millrace.outbound.guard import Guard
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
@@ -68,6 +69,9 @@ def build_app(
     pages: Sequence[Route[Master]] = (),
     lost: Callable[[Call[None]], Answer | None] = lambda _: None,
     limits: Limits | None = None,
+    guard: Guard | None = None,
+    authority: Authority | None = None,
+    worker_auth: WorkerAuth = WorkerAuth.ANY,
     journal: Journal | None = None,
     leadership: Leadership | None = None,
     rates: Rates | None = None,
@@ -83,6 +87,9 @@ def build_app(
         pages: further routes, such as the pages of `web`.
         lost: may show a stranger the way to log in.
         limits: sizes of bodies.
+        guard: where webhooks may go; public addresses only where it is None.
+        authority: signs for machines that join; None where there is none.
+        worker_auth: what workers must show.
         journal: keeps the audit trail; without one there is none.
         leadership: knows the other masters.
         rates: how often callers may ask all masters together.
@@ -93,14 +100,17 @@ def build_app(
         offers=offers,
         blobs=blobs,
         limits=limits or Limits(),
+        guard=guard or Guard(),
         keys=keys,
         journal=journal,
         leadership=leadership,
+        authority=authority,
+        worker_auth=worker_auth,
     )
     master.description = cache(lambda: _document(master.version))
     limiter = RateLimiter(farm.clock.monotonic)
     master.limited = limiter.refused
-    rules = _SharedRules(Rules(keys=keys), rates or Rates(), leadership)
+    rules = _SharedRules(Rules(keys=keys, workers=authority is not None), rates or Rates(), leadership)
     edge = Edge(
         (*TABLE, *pages),
         master,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +22,7 @@ from millrace.wire.v1.jobs import JobDetail
 from millrace.wire.v1.keys import KeyMade
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.system import UploadView
+from millrace.wire.v1.webhooks import WebhookMade
 
 log = logger("api")
 LIMIT, MOST = 50, 500
@@ -60,6 +62,22 @@ async def watch_key(master: Master, call: Call[None]) -> Mapping[str, object] | 
                 "old_until": key.old_until,
             }
     return None
+
+
+async def watch_webhook(master: Master, call: Call[None]) -> Mapping[str, object] | None:
+    """The webhook that a request names."""
+    with suppress(StoreError):
+        found = await master.farm.store.webhook(call.path["id"])
+        if found is not None:
+            return {"webhook": found.id, "tenant": found.tenant, "old_until": found.old_until}
+    return None
+
+
+def made_webhook(reply: WebhookMade) -> Mapping[str, object]:
+    """Of a new webhook, all but its secret, and of its URL no token."""
+    webhook = reply.webhook
+    host = urlsplit(webhook.url).hostname
+    return {"webhook": webhook.id, "host": host, "events": webhook.events, "tenant": webhook.tenant}
 
 
 def made_job(reply: JobDetail) -> Mapping[str, object]:

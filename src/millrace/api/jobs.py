@@ -8,16 +8,19 @@ from millrace.api.master import Master
 from millrace.api.query import choice, labels
 from millrace.api.uploads import check_arrived, is_upload
 from millrace.api.views import accepted_view, job_detail, job_view
+from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Job
 from millrace.domain.states import State
 from millrace.edge.call import Call
 from millrace.edge.refusal import invalid
+from millrace.scheduler import dead as dead_letters
 from millrace.scheduler import steer
+from millrace.scheduler.dead import dead
 from millrace.scheduler.read import find_job
 from millrace.scheduler.submit import Caller, submit
 from millrace.store.store import JobFilter
-from millrace.wire.v1.jobs import DEFAULT_TENANT, JobDetail, JobList, JobRequest
+from millrace.wire.v1.jobs import DEFAULT_TENANT, JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.problems import FieldError
 
 DEFAULT_LIMIT = 50
@@ -73,7 +76,7 @@ def _of_tenant(master: Master, request: JobRequest) -> JobRequest:
 
 async def show_all(master: Master, call: Call[None]) -> JobList:
     """A page of jobs, newest first."""
-    call.only("state", "queue", "priority", "tenant", "profile", "label", "cursor", "limit")
+    call.only("state", "queue", "priority", "tenant", "profile", "label", "failure_class", "dead", "cursor", "limit")
     only = JobFilter(
         states=frozenset(choice("state", name, State) for name in call.query.get("state", [])),
         queue=choice("queue", call.one("queue"), Queue),
@@ -81,7 +84,12 @@ async def show_all(master: Master, call: Call[None]) -> JobList:
         tenant=call.one("tenant"),
         profile=call.one("profile"),
         labels=labels(call.query.get("label", [])) or None,
+        failures=frozenset(choice("failure_class", name, FailureClass) for name in call.query.get("failure_class", [])),
     )
+    if call.truth("dead"):
+        if only.states:
+            raise invalid(FieldError(field="state", message="is failed where `dead` is asked for; leave it out"))
+        only = dead(only, only.failures)
     limit = call.integer("limit", least=1, most=MAX_LIMIT) or DEFAULT_LIMIT
     try:
         page = await master.farm.store.jobs(only, cursor=call.one("cursor"), limit=limit)
@@ -93,6 +101,17 @@ async def show_all(master: Master, call: Call[None]) -> JobList:
 async def show(master: Master, call: Call[None]) -> JobDetail:
     """One job, by id or number."""
     return await detail(master, await find_job(master.farm.store, call.path["ref"]))
+
+
+async def retry_dead(master: Master, call: Call[RetryManyRequest]) -> RetryManyReply:
+    """Run a page of dead jobs again."""
+    body = call.body
+    only = dead(JobFilter(queue=body.queue, profile=body.profile, tenant=body.tenant), body.failure_class)
+    try:
+        done = await dead_letters.retry_dead(master.farm, only, cursor=body.before, limit=body.limit, actor=call.caller)
+    except ValueError:
+        raise invalid(FieldError(field="before", message="is no cursor that this API gave")) from None
+    return RetryManyReply(retried=list(done.numbers), next=done.cursor)
 
 
 async def cancel(master: Master, call: Call[None]) -> JobDetail:

@@ -24,7 +24,10 @@ def looked_up_in(store: Store) -> Callable[[Mark], Awaitable[Key | None]]:
         if found is None:
             return None
         opens = grants(found.role, found.tenant)
-        return Key(id=found.id, mark=mark, name=found.name, role=found.role.value, grants=opens, tenant=found.tenant)
+        return Key(
+            id=found.id, mark=mark, name=found.name, role=found.role.value, grants=opens, tenant=found.tenant,
+            machine=found.machine,
+        )  # fmt: skip
 
     return find
 
@@ -46,8 +49,7 @@ async def rotate(master: Master, call: Call[RotateRequest | None]) -> KeyMade:
     """Another secret for the same key."""
     grace_s = call.body.grace_s if call.body is not None else 0.0
     changed, secret = await keys.rotate(master.farm, call.path["ref"], grace_s=grace_s)
-    master.keys.forget()
-    await master.heed_keys()
+    await master.forget_keys()
     log.info("keys.rotated", key=changed.id, name=changed.name, grace_s=grace_s, by=call.caller)
     return KeyMade(secret=secret, key=_view(changed))
 
@@ -55,9 +57,8 @@ async def rotate(master: Master, call: Call[RotateRequest | None]) -> KeyMade:
 async def revoke(master: Master, call: Call[None]) -> KeyView:
     """End a key, here at once, with the claims and streams that it waits for."""
     changed = await keys.revoke(master.farm, call.path["ref"])
-    master.keys.forget()
     log.info("keys.revoked", key=changed.id, name=changed.name, by=call.caller)
-    await master.heed_keys()
+    await master.forget_keys()
     return _view(changed)
 
 
@@ -73,4 +74,5 @@ def _view(key: ApiKey) -> KeyView:
         used=key.used_at,
         revoked=key.revoked_at,
         old_until=key.old_until,
+        node=key.machine.node if key.machine is not None else "",
     )

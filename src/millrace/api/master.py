@@ -1,6 +1,8 @@
 """What every handler works with."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -14,6 +16,7 @@ from millrace.domain.states import State
 from millrace.edge.keys import Keys
 from millrace.edge.known_keys import Mark
 from millrace.edge.tally import Tally
+from millrace.outbound.guard import Guard
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
@@ -78,14 +81,55 @@ class Limits(Struct, frozen=True, kw_only=True):
     health_s: float = 2.0  # how long the store may take to answer before it counts as gone
 
 
+class Authority(Protocol):
+    """Signs for machines that join."""
+
+    @property
+    def certificate(self) -> bytes:
+        """Its own certificate in PEM."""
+        ...
+
+    @property
+    def vouches(self) -> bool:
+        """Whether what the masters show is signed by it, and was not given to them."""
+        ...
+
+    def sign(self, request: bytes, key_id: str) -> tuple[bytes, datetime]:
+        """A certificate in PEM for the public key of a request to sign, which stands for an API key; and when it ends.
+
+        Raises:
+            ValueError: the request is of no use.
+        """
+        ...
+
+
+class Served(Protocol):
+    """The certificate that a server shows: when it ends, and how often another could not be taken in its place."""
+
+    ends: datetime
+    failures: int
+
+
+class WorkerAuth(StrEnum):
+    """What a worker must show."""
+
+    ANY = "any"  # a key, or a certificate that stands for one
+    MTLS = "mtls"  # a certificate
+
+
 class Master(Struct, eq=False):
-    """One master's hold on the farm, as its API sees it."""
+    """One master's hold on the farm, as its API sees it.
+
+    `authority` signs for machines that join; None where workers show keys alone. `shows` is the certificate of this
+    server; None for plain HTTP.
+    """
 
     farm: Farm
     offers: Offers
     blobs: Blobs
     keys: Keys
     limits: Limits = field(default_factory=Limits)
+    guard: Guard = field(default_factory=Guard)  # where webhooks may go
     version: str = millrace.__version__
     tally: Tally = field(default_factory=Tally)
     description: Callable[[], bytes] = bytes
@@ -97,6 +141,9 @@ class Master(Struct, eq=False):
     leadership: Leadership | None = None
     limited: Mapping[str, int] = field(default_factory=dict)  # requests refused, by the name of the rate
     tenant: str = ""  # whose view of the farm this is; empty: everybody's
+    authority: Authority | None = None
+    worker_auth: WorkerAuth = WorkerAuth.ANY
+    shows: Served | None = None
 
     def within(self, tenant: str) -> "Master":
         """The same master as one tenant sees it."""
@@ -106,6 +153,11 @@ class Master(Struct, eq=False):
         """End the long replies to keys that open nothing any more."""
         if marks := self.long.marks:
             self.long.end_those_of(await self.keys.ended(marks))
+
+    async def forget_keys(self) -> None:
+        """One of them was changed: know none from before, and end what waits for it."""
+        self.keys.forget()
+        await self.heed_keys()
 
     def stop(self) -> None:
         """End every long reply, and be ready for no traffic from now on. May be called twice."""

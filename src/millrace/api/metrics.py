@@ -20,6 +20,16 @@ def gauge(name: str, values: Mapping[str, float], label: str = "") -> Iterator[s
         yield f"{name}{labels({label: key} if label else {})} {value:g}"
 
 
+def certificate(ends_s: float, failures: int) -> Iterator[str]:
+    """What this master shows."""
+    for name, value in (
+        ("millrace_tls_certificate_expiry_time_seconds", ends_s),
+        ("millrace_tls_certificate_failures_total", failures),
+    ):
+        yield from _head(name)
+        yield f"{name} {value:.0f}"
+
+
 def counters(name: str, values: Mapping[str, int], label: str) -> Iterator[str]:
     """A counter with one label."""
     yield from _head(name)

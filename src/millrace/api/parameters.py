@@ -1,8 +1,10 @@
 """The parameters in queries and headers, as the description shows them."""
 
 from millrace.api.jobs import DEFAULT_LIMIT, MAX_LIMIT
+from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.states import State
+from millrace.domain.webhooks import DeliveryState
 from millrace.edge.route import Param
 
 TEXT = {"type": "string"}
@@ -26,6 +28,17 @@ FILTERS = (
         schema=TEXT,
         repeatable=True,
         example="show:news",
+    ),
+    Param(
+        name="failure_class",
+        text="Only jobs that failed, or wait to be retried, for this reason.",
+        schema={"type": "string", "enum": [*FailureClass]},
+        repeatable=True,
+    ),
+    Param(
+        name="dead",
+        text="Only jobs that failed for good although another attempt might have worked.",
+        schema={"type": "boolean", "default": False},
     ),
     Param(name="cursor", text="`next` of the page before.", schema=TEXT),
     Param(
@@ -86,6 +99,20 @@ ENDED = (
         name="ended",
         text="Also those that were revoked or have expired.",
         schema={"type": "boolean", "default": False},
+    ),
+)
+DELIVERIES = (
+    Param(
+        name="state",
+        text="Only messages in this state.",
+        schema={"type": "string", "enum": [*DeliveryState]},
+        example="dead",
+    ),
+    Param(name="cursor", text="`next` of the page before.", schema=NUMBER),
+    Param(
+        name="limit",
+        text="Messages in a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
 )
 AUDIT = (

@@ -4,9 +4,10 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import counter, counters, gauge, requests
+from millrace.api.metrics import certificate, counter, counters, gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
+from millrace.domain.webhooks import DeliveryState
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import RefusalError
 from millrace.store.store import StoreError
@@ -55,12 +56,19 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
     if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
         master.counted = (now_s, await master.farm.store.count_jobs())
     nodes = Counter(node.state for node in await master.farm.store.nodes())
+    messages = await master.farm.store.count_messages()
     leadership = master.leadership
     attendance = leadership.attendance if leadership is not None else None
     lines = [
         *gauge("millrace_jobs", {state: master.counted[1].get(state, 0) for state in State}, "state"),
         *gauge("millrace_nodes", {state: nodes.get(state, 0) for state in NodeState}, "state"),
         *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
+        *gauge(
+            "millrace_webhook_messages",
+            {state: messages.get(state, 0) for state in (DeliveryState.PENDING, DeliveryState.DEAD)},
+            "state",
+        ),
+        *(certificate(master.shows.ends.timestamp(), master.shows.failures) if master.shows is not None else ()),
         *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counters("millrace_rate_limited_total", master.limited, "rate"),

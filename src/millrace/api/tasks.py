@@ -6,10 +6,10 @@ from millrace.api.master import Master
 from millrace.api.outputs import recorded
 from millrace.api.views import task_view
 from millrace.domain.failures import Failure
-from millrace.domain.records import Output, Progress, Report
+from millrace.domain.records import NodeState, Output, Progress, Report
 from millrace.edge.call import Call
 from millrace.edge.refusal import invalid, not_found
-from millrace.scheduler import nodes, report
+from millrace.scheduler import nodes, quarantine, report
 from millrace.scheduler.claim import claim as claim_tasks
 from millrace.scheduler.report import Next
 from millrace.scheduler.waiting import Visit, Waiter
@@ -26,6 +26,8 @@ from millrace.wire.v1.work import (
     HeartbeatReply,
     HeartbeatRequest,
     LogReply,
+    ProofReply,
+    ProofRequest,
     RegisterReply,
     RegisterRequest,
     StartRequest,
@@ -45,6 +47,7 @@ async def register(master: Master, call: Call[RegisterRequest]) -> RegisterReply
         slots=body.slots,
         labels=body.labels,
         facts={**body.facts, "engines": body.engines, "encoders": body.encoders, "memory_mb": body.memory_mb},
+        node_id=call.machine.node if call.machine is not None else "",
     )
     rules = master.farm.rules
     return RegisterReply(node=node.id, epoch=node.epoch, lease_ttl_s=rules.lease_ttl_s, heartbeat_s=rules.heartbeat_s)
@@ -114,9 +117,19 @@ async def heartbeat(master: Master, call: Call[HeartbeatRequest]) -> HeartbeatRe
     node, todo = await nodes.heartbeat(master.farm, node_id=call.path["ref"], epoch=call.body.epoch, reports=reports)
     return HeartbeatReply(
         lease_ttl_s=master.farm.rules.lease_ttl_s,
-        drain=node.state.value == "draining",
+        # Who does not know of quarantine takes no work either.
+        drain=node.state in (NodeState.DRAINING, NodeState.QUARANTINED),
         directives=[DirectiveView(task=one.task_id, attempt=one.attempt, action=one.action) for one in todo],
+        prove=await quarantine.owes_proof(master.farm, node),
     )
+
+
+async def prove(master: Master, call: Call[ProofRequest]) -> ProofReply:
+    """A node in quarantine has tried its encoders anew."""
+    node = await quarantine.take_proof(
+        master.farm, call.path["ref"], epoch=call.body.epoch, proven=call.body.encoders.items()
+    )
+    return ProofReply(released=node.quarantine is None, reason=node.quarantine.reason if node.quarantine else "")
 
 
 async def start(master: Master, call: Call[StartRequest]) -> Taken:

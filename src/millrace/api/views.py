@@ -17,9 +17,10 @@ from millrace.domain.records import (
     Outcome,
     Output,
     Progress,
+    Quarantine,
     Transition,
 )
-from millrace.domain.states import HELD, State
+from millrace.domain.states import HELD, WITH_FAILURE, State
 from millrace.scheduler.service_level import media_duration_s, verdict
 from millrace.store.store import Added
 from millrace.wire.v1.jobs import (
@@ -32,10 +33,7 @@ from millrace.wire.v1.jobs import (
     SlaView,
     TransitionView,
 )
-from millrace.wire.v1.work import NodeView, TaskView
-
-_WITH_FAILURE = frozenset({State.FAILED, State.REJECTED, State.RETRYING})
-"""States in which a job's failure is news; while another attempt runs it belongs to the attempt that failed."""
+from millrace.wire.v1.work import NodeView, QuarantineView, TaskView
 
 
 def _text(value: object) -> str | None:
@@ -87,7 +85,8 @@ def _fields(job: Job) -> dict[str, object]:
         "run_after": _moment(job.spec.get("run_after")),
         "started": job.started_at,
         "finished": job.finished_at,
-        "failure": failure_view(job.failure if job.state in _WITH_FAILURE else None),
+        "attempt_count": job.attempts,
+        "failure": failure_view(job.failure if job.state in WITH_FAILURE else None),
     }
 
 
@@ -261,6 +260,15 @@ def node_view(node: Node) -> NodeView:
         facts={name: value for name, value in node.facts.items() if name not in OFFERED},
         registered=node.registered_at.isoformat(),
         seen=node.seen_at.isoformat(),
+        quarantine=_quarantine(node.quarantine),
+    )
+
+
+def _quarantine(quarantine: Quarantine | None) -> QuarantineView | None:
+    if quarantine is None:
+        return None
+    return QuarantineView(
+        reason=quarantine.reason, since=quarantine.since, proof_due=quarantine.proof_due, times=quarantine.times
     )
 
 

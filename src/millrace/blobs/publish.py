@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -33,13 +33,16 @@ class DestinationExists(BlobError):  # noqa: N818  the message begins with "cann
     """Something is there already, and overwriting was not asked for."""
 
 
-def publish(source: Path, destination: Path, *, overwrite: bool = False) -> None:
+def publish(
+    source: Path, destination: Path, *, overwrite: bool = False, permit: Callable[[], None] = lambda: None
+) -> None:
     """Move a finished file or folder to its public name, durably and in one step. The source is gone afterwards.
 
     A crash on the way may lose the new output (its task runs again), never the old one, and never mixes them.
 
     Blocks; call it in a thread. A symbolic link at the destination is replaced, never followed. An empty folder at the
-    destination counts as nothing. Raises DestinationExists (the source is untouched), BlobsFull, BlobsRefused or
+    destination counts as nothing. `permit` is asked at the last moment, while no other publisher can touch the folder; what
+    it raises leaves everything as it was. Raises DestinationExists (the source is untouched), BlobsFull, BlobsRefused or
     BlobsUnavailable; in each case the destination is as it was.
     """
     source, destination = source.absolute(), destination.absolute()
@@ -53,6 +56,7 @@ def publish(source: Path, destination: Path, *, overwrite: bool = False) -> None
             brought = os.lstat(part).st_ino
             try:
                 with _locked(destination.parent):
+                    permit()
                     _place(part, destination, overwrite=overwrite)
             except BaseException:
                 # The work of hours is worth more than a clean folder: give it back where it came from, unless what lies

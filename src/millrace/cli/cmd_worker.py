@@ -19,6 +19,7 @@ from millrace.cli.options import (
 
 @click.command()
 @click.option("--master", metavar="URL[,URL...]", help="Address of the master; several, separated by commas.")
+@click.option("--join", metavar="TOKEN", help="Join with a token of `millrace nodes invite`; the machine gets a key of its own.")  # fmt: skip
 @click.option("--state", type=PATH, help="Folder for its identity and scratch space.  [default: millrace-worker]")
 @click.option("--name", help="The node's name; without it, the host's.")
 @click.option("--slots", type=click.IntRange(1, 4096), help="Tasks run at the same time.  [default: 1]")
@@ -33,6 +34,7 @@ from millrace.cli.options import (
 @json_option
 def worker(
     master: str | None,
+    join: str | None,
     state: Path | None,
     name: str | None,
     slots: int | None,
@@ -47,6 +49,7 @@ def worker(
     as_json: bool,
 ) -> None:
     """Run a worker: it asks masters for work and does it."""
+    from millrace.cli.joining import joined  # noqa: PLC0415
     from millrace.cli.run import check_roots, run, say  # noqa: PLC0415  not needed for --help
     from millrace.cli.session import find_key  # noqa: PLC0415
     from millrace.cli.setting_up import configure_logs  # noqa: PLC0415  not needed for --help
@@ -58,6 +61,7 @@ def worker(
         os.environ,
         masters=tuple(part.strip() for part in master.split(",")) if master else None,
         api_key=find_key(key_file),
+        join=join,
         state=state,
         name=name,
         slots=slots,
@@ -70,8 +74,8 @@ def worker(
         drain_timeout_s=drain_timeout,
     )
     check_roots(settings.media_roots)
-    configure_logs(secrets=[settings.api_key])
-    program = WorkerProgram(settings)
+    configure_logs(secrets=[settings.api_key, settings.join])
+    program = WorkerProgram(settings, machine=joined(settings))
 
     def ready() -> None:
         node = program.worker.node

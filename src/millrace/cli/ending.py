@@ -92,9 +92,9 @@ def _complain(sentence: str) -> None:
 
 def _sentence(error: Exception) -> str:
     """What is wrong; of a refusal with findings, each on a line of its own with what would be right."""
-    from millrace.client.errors import RefusedError, UnreachableError  # noqa: PLC0415
+    from millrace.client.errors import RefusedError, UnreachableError, UntrustedError  # noqa: PLC0415
 
-    if isinstance(error, UnreachableError):
+    if isinstance(error, UnreachableError) and not isinstance(error, UntrustedError):
         said = str(error)
         return f"{said}{' ' if said.endswith('?') else '. '}{_MASTERS}"
     if not isinstance(error, RefusedError) or not error.errors:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct
 
+from millrace.domain.failures import FailureClass
 from millrace.domain.media.split import Chunking
 
 T = TypeVar("T")
@@ -114,7 +115,14 @@ chunks_option = click.option(
     type=Word(Chunking),
     help="Encode in chunks side by side: auto (where it is faster and proven), always (where it is proven) or never.  [default: auto]",
 )
+failure_class_option = click.option(
+    "--failure-class",
+    type=Word(FailureClass),
+    multiple=True,
+    help="Only jobs that failed for this reason; repeatable.",
+)
 job_argument = click.argument("job", metavar="JOB")
+webhook_argument = click.argument("webhook", metavar="WEBHOOK")
 node_argument = click.argument("node", metavar="NODE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Say in one JSON line when it is ready.")
 data_option = click.option("--data", type=PATH, help="Folder for everything that is kept.  [default: millrace-data]")

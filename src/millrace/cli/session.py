@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from millrace.cli.failure import CommandError
 from millrace.cli.options import DEFAULT_DATA, Target
@@ -10,19 +11,36 @@ from millrace.client.http import Terms, trust
 
 KEY_VARIABLES = ("MILLRACE_API_KEY", "MASTER_API_KEY", "FFMPEG_RTMP_API_KEY")
 KEY_FILE = "api-key"
+OWN_CA = Path("tls", "ca.pem")
+_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def connect(target: Target) -> Client:
     """A client; nothing is sent yet. A master that has answered it is waited for, one that is not there is not.
+
+    On a machine where a master made an authority of its own, that one is trusted without saying so.
 
     Raises:
         CommandError: the address is none, or the key's or the authority's file cannot be read.
     """
     addresses = [address.strip() for address in target.masters.split(",") if address.strip()]
     try:
-        return Client(addresses, Terms(key=find_key(target.key_file), tls=trust(target.ca), eager=True))
+        return Client(
+            addresses, Terms(key=find_key(target.key_file), tls=trust(target.ca or _own_ca(addresses)), eager=True)
+        )
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
+
+
+def _own_ca(addresses: list[str]) -> Path | None:
+    """The authority of a master that was started here, for an address on this machine."""
+    local = _data() / OWN_CA
+    here = all(urlsplit(address).hostname in _HERE for address in addresses)
+    return local if here and local.exists() else None
+
+
+def _data() -> Path:
+    return Path(os.environ.get("MILLRACE_DATA", DEFAULT_DATA))
 
 
 def find_key(key_file: Path | None) -> str | None:
@@ -35,7 +53,7 @@ def find_key(key_file: Path | None) -> str | None:
     for variable in KEY_VARIABLES:
         if os.environ.get(variable):
             return os.environ[variable]
-    local = Path(os.environ.get("MILLRACE_DATA", DEFAULT_DATA)) / KEY_FILE
+    local = _data() / KEY_FILE
     try:
         return local.read_text().strip()
     except OSError:

@@ -31,7 +31,10 @@ _STYLES = {
     "retrying": "yellow",
     "ready": "green",
     "draining": "yellow",
+    "quarantined": "red",
     "lost": "red",
+    "delivered": "green",
+    "dead": "red",
 }
 
 

@@ -1,19 +1,22 @@
 """The asynchronous transport: for the worker, whose long polls and reports must be cancellable."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from millrace.client import http
-from millrace.client.async_connections import AsyncConnections, AsyncResponse
-from millrace.client.calls import Answer, Call
+from millrace.client.calls import Answer, Call, FileSlice
 from millrace.client.errors import InterruptedTransferError
 from millrace.client.failover import Broken, Masters, Send, exchange
-from millrace.client.http import LineError, Terms
-from millrace.client.replies import is_success, refusal, result
+from millrace.client.http import Terms
+from millrace.client.replies import refusal, result
+
+if TYPE_CHECKING:
+    import httpx2
 
 T = TypeVar("T")
+_PIECE_BYTES = 1 << 20
 _OWN_PATIENCE_S = -1.0
 
 
@@ -25,16 +28,24 @@ class AsyncClient:
         addresses: Sequence[str],
         terms: Terms | None = None,
         *,
-        place: Path | None = None,
+        transport: "httpx2.AsyncBaseTransport | None" = None,
     ) -> None:
-        """`place` is a unix socket behind which all addresses are; waits are those of the terms' clock.
+        """`transport` replaces the network; waits are those of the terms' clock.
 
         Raises:
-            ValueError: an address is no http address, or the key cannot be sent.
+            ValueError: an address is no http address.
         """
+        import httpx2  # noqa: PLC0415  see the room's docstring
+
         self._terms = terms or Terms()
         self._masters = Masters(addresses)
-        self._lines = AsyncConnections(self._terms, http.authorities(self._terms, self._masters.addresses), place)
+        # The proxies of the environment are meant for the internet, not for the farm's own traffic.
+        self._http = httpx2.AsyncClient(
+            headers=http.headers(self._terms),
+            verify=http.verification(self._terms, self._masters.addresses),
+            trust_env=False,
+            transport=transport,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,7 +55,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._lines.close()
+        await self._http.aclose()
 
     @property
     def address(self) -> str:
@@ -60,33 +71,38 @@ class AsyncClient:
         return result(call, await self._converse(call, patience_s, self._perform))
 
     @asynccontextmanager
-    async def stream(self, call: Call[T]) -> AsyncIterator[AsyncResponse]:
+    async def stream(self, call: Call[T]) -> AsyncIterator["httpx2.Response"]:
         """A successful answer whose body is read bit by bit; connecting to it is repeated like any call.
 
         Raises:
             ClientError: it was refused, or nobody answered. What breaks off later raises InterruptedTransferError.
         """
-        opened: AsyncResponse | None = None
+        import httpx2  # noqa: PLC0415  see the room's docstring
+
+        opened: list[httpx2.Response] = []
 
         async def perform(base: str, call: Call[object]) -> Answer | Broken:
-            nonlocal opened
             try:
-                opened = await self._lines.begin(base, call)
-                return opened.head if is_success(opened.status) else await opened.whole()
-            except LineError as error:
+                response = await self._http.send(self._request(base, call), stream=True)
+                opened.append(response)
+                if response.is_success:
+                    return Answer(status=response.status_code, headers=response.headers, body=b"")
+                await response.aread()
+                return http.answer(response)
+            except httpx2.TransportError as error:
                 return http.broken(error, call, self._terms)
 
         try:
             answer = await self._converse(call, _OWN_PATIENCE_S, perform)
-            if opened is None or not is_success(answer.status):
+            if not 200 <= answer.status < 300:
                 raise refusal(answer)
-            yield opened
-        except LineError as error:
+            yield opened[-1]
+        except httpx2.TransportError as error:
             reason = http.broken(error, cast("Call[object]", call), self._terms).reason
             raise InterruptedTransferError(f"cannot read all of {call.path}: {reason}") from None
         finally:
-            if opened is not None:
-                opened.close()
+            for response in opened:
+                await response.aclose()
 
     async def _converse(
         self,
@@ -116,7 +132,33 @@ class AsyncClient:
             return cast("Answer", end.value)
 
     async def _perform(self, base: str, call: Call[object]) -> Answer | Broken:
+        import httpx2  # noqa: PLC0415  see the room's docstring
+
         try:
-            return await (await self._lines.begin(base, call)).whole()
-        except LineError as error:
+            return http.answer(await self._http.send(self._request(base, call)))
+        except httpx2.TransportError as error:
             return http.broken(error, call, self._terms)
+
+    def _request(self, base: str, call: Call[object]) -> "httpx2.Request":
+        body = call.body
+        content = _pieces(body) if isinstance(body, FileSlice) else body
+        length = body.length if isinstance(body, FileSlice) else len(body)
+        return self._http.build_request(
+            call.method,
+            base + call.target,
+            content=content or None,
+            headers=http.request_headers(call, length),
+            timeout=http.timeout(self._terms, call),
+        )
+
+
+async def _pieces(body: FileSlice) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(body.path.open, "rb") as file:
+        await asyncio.to_thread(file.seek, body.offset)
+        left = body.length
+        while left > 0:
+            piece = await asyncio.to_thread(file.read, min(left, _PIECE_BYTES))
+            if not piece:
+                raise InterruptedTransferError(f"cannot send {body.path}: it became shorter while it was read")
+            left -= len(piece)
+            yield piece

@@ -3,18 +3,20 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from millrace.client import http
-from millrace.client.calls import Answer, Call
-from millrace.client.connections import Connections, Response
+from millrace.client.calls import Answer, Call, FileSlice
 from millrace.client.errors import InterruptedTransferError
 from millrace.client.failover import Broken, Masters, Send, exchange
-from millrace.client.http import LineError, Terms
-from millrace.client.replies import is_success, refusal, result
+from millrace.client.http import Terms
+from millrace.client.replies import refusal, result
+
+if TYPE_CHECKING:
+    import httpx2
 
 T = TypeVar("T")
+_PIECE_BYTES = 1 << 20
 _OWN_PATIENCE_S = -1.0
 
 
@@ -31,17 +33,25 @@ class Client:
         terms: Terms | None = None,
         *,
         wait: Callable[[float], None] = _wait,
-        place: Path | None = None,
+        transport: "httpx2.BaseTransport | None" = None,
     ) -> None:
-        """`wait` waits some seconds; `place` is a unix socket behind which all addresses are.
+        """`wait` waits some seconds; `transport` replaces the network.
 
         Raises:
-            ValueError: an address is no http address, or the key cannot be sent.
+            ValueError: an address is no http address.
         """
+        import httpx2  # noqa: PLC0415  see the room's docstring
+
         self._terms = terms or Terms()
         self._masters = Masters(addresses)
         self._wait = wait
-        self._lines = Connections(self._terms, http.authorities(self._terms, self._masters.addresses), place)
+        # The proxies of the environment are meant for the internet, not for the farm's own traffic.
+        self._http = httpx2.Client(
+            headers=http.headers(self._terms),
+            verify=http.verification(self._terms, self._masters.addresses),
+            trust_env=False,
+            transport=transport,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +61,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._lines.close()
+        self._http.close()
 
     @property
     def address(self) -> str:
@@ -71,33 +81,38 @@ class Client:
         return result(call, self._converse(call, patience_s, self._perform))
 
     @contextmanager
-    def stream(self, call: Call[T]) -> Iterator[Response]:
+    def stream(self, call: Call[T]) -> Iterator["httpx2.Response"]:
         """A successful answer whose body is read bit by bit; connecting to it is repeated like any call.
 
         Raises:
             ClientError: it was refused, or nobody answered. What breaks off later raises InterruptedTransferError.
         """
-        opened: Response | None = None
+        import httpx2  # noqa: PLC0415  see the room's docstring
+
+        opened: list[httpx2.Response] = []
 
         def perform(base: str, call: Call[object]) -> Answer | Broken:
-            nonlocal opened
             try:
-                opened = self._lines.begin(base, call)
-                return opened.head if is_success(opened.status) else opened.whole()
-            except LineError as error:
+                response = self._http.send(self._request(base, call), stream=True)
+                opened.append(response)
+                if response.is_success:
+                    return Answer(status=response.status_code, headers=response.headers, body=b"")
+                response.read()
+                return http.answer(response)
+            except httpx2.TransportError as error:
                 return http.broken(error, call, self._terms)
 
         try:
             answer = self._converse(call, _OWN_PATIENCE_S, perform)
-            if opened is None or not is_success(answer.status):
+            if not 200 <= answer.status < 300:
                 raise refusal(answer)
-            yield opened
-        except LineError as error:
+            yield opened[-1]
+        except httpx2.TransportError as error:
             reason = http.broken(error, cast("Call[object]", call), self._terms).reason
             raise InterruptedTransferError(f"cannot read all of {call.path}: {reason}") from None
         finally:
-            if opened is not None:
-                opened.close()
+            for response in opened:
+                response.close()
 
     def _converse(
         self, call: Call[T], patience_s: float | None, perform: Callable[[str, Call[object]], Answer | Broken]
@@ -124,7 +139,33 @@ class Client:
             return cast("Answer", end.value)
 
     def _perform(self, base: str, call: Call[object]) -> Answer | Broken:
+        import httpx2  # noqa: PLC0415  see the room's docstring
+
         try:
-            return self._lines.begin(base, call).whole()
-        except LineError as error:
+            return http.answer(self._http.send(self._request(base, call)))
+        except httpx2.TransportError as error:
             return http.broken(error, call, self._terms)
+
+    def _request(self, base: str, call: Call[object]) -> "httpx2.Request":
+        body = call.body
+        content = _pieces(body) if isinstance(body, FileSlice) else body
+        length = body.length if isinstance(body, FileSlice) else len(body)
+        return self._http.build_request(
+            call.method,
+            base + call.target,
+            content=content or None,
+            headers=http.request_headers(call, length),
+            timeout=http.timeout(self._terms, call),
+        )
+
+
+def _pieces(body: FileSlice) -> Iterator[bytes]:
+    with body.path.open("rb") as file:
+        file.seek(body.offset)
+        left = body.length
+        while left > 0:
+            piece = file.read(min(left, _PIECE_BYTES))
+            if not piece:
+                raise InterruptedTransferError(f"cannot send {body.path}: it became shorter while it was read")
+            left -= len(piece)
+            yield piece

@@ -11,6 +11,10 @@ class UnreachableError(ClientError):
     """No master answered in the time given. Try again later, or name other masters."""
 
 
+class UntrustedError(UnreachableError):
+    """A server is there, and one of the two does not trust the other's certificate; the message says what to do."""
+
+
 class UnauthorizedError(ClientError):
     """The key is missing, unknown or not allowed to do this. Another key is needed."""
 

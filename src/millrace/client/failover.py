@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from millrace.client.calls import Answer, Call, Repeat
-from millrace.client.errors import UnreachableError
+from millrace.client.errors import UnreachableError, UntrustedError
 from millrace.runtime.backoff import Backoff
 
 BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
@@ -36,12 +36,13 @@ class Wait(Struct, frozen=True, kw_only=True):
 
 class Broken(Struct, frozen=True, kw_only=True):
     """No answer came. `sent` is False where nothing can have reached the master; `absent` tells that it is not there:
-    the connection was refused, the name is unknown, or the certificate is not trusted.
+    the connection was refused, the name is unknown, or the certificate is not trusted. `untrusted`: TLS failed.
     """
 
     reason: str
     sent: bool
     absent: bool = False
+    untrusted: bool = False
 
 
 class Masters:
@@ -136,7 +137,8 @@ def _give_up(call: Call[object], where: str, outcome: Answer | Broken) -> Answer
     if isinstance(outcome, Answer):
         return outcome  # its problem says more than "unreachable" would
     hint = "" if call.repeat is Repeat.SAFE or not outcome.sent else "; it may have been done all the same"
-    raise UnreachableError(f"cannot reach the master at {where}: {outcome.reason}{hint}")
+    kind = UntrustedError if outcome.untrusted else UnreachableError
+    raise kind(f"cannot reach the master at {where}: {outcome.reason}{hint}")
 
 
 def _checked(address: str) -> str:

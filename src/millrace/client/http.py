@@ -1,25 +1,27 @@
-"""What the two transports share: terms, headers, and from an error of a connection to `Broken`."""
+"""What the two transports share: terms, headers, and from an httpx2 error to `Broken`."""
 
-import os
 import random
+import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import millrace
-from millrace.client.calls import Call
+from millrace.client.calls import Answer, Call
 from millrace.client.failover import Broken
-from millrace.client.http1 import BadAnswer
+from millrace.client.tls_failure import explain
 from millrace.runtime.clock import Clock, SystemClock
 
+if TYPE_CHECKING:
+    import httpx2
+
 CONNECT_TIMEOUT_S = 5.0
-FRESH_S = 5.0
-"""How long an idle connection is taken for a good one: what stands between us and a master may have closed it without a word."""
-KEPT = 20
-"""How many idle connections a client keeps."""
+E = TypeVar("E", bound=BaseException)
+LARGEST_REFUSAL_BYTES = 1 << 20
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _NO_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
@@ -49,11 +51,7 @@ class Terms:
 
 
 def headers(terms: Terms) -> dict[str, str]:
-    """The headers of every request.
-
-    Raises:
-        ValueError: the key would end its header. The message does not hold it.
-    """
+    """The headers of every request."""
     found = {
         "user-agent": terms.user_agent,
         "accept": "application/json, application/problem+json;q=0.9, */*;q=0.5",
@@ -61,10 +59,16 @@ def headers(terms: Terms) -> dict[str, str]:
         "accept-encoding": "identity",
     }
     if terms.key:
-        if not terms.key.isprintable():
-            raise ValueError("cannot use the API key: it holds a line break or another character that no key has")
         found["authorization"] = f"Bearer {terms.key}"
     return found
+
+
+def unverified() -> ssl.SSLContext:
+    """For one thing alone: to fetch what is then compared with a hash that came another way. No secret is sent with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def trust(ca: Path | None, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext | None:
@@ -91,55 +95,59 @@ def trust(ca: Path | None, certificate: Path | None = None, key: Path | None = N
     return context
 
 
-def authorities(terms: Terms, addresses: tuple[str, ...]) -> ssl.SSLContext | None:
-    """What certificates are verified with; None where every master is plain http."""
-    if terms.tls is not None or not any(address.startswith("https:") for address in addresses):
-        return terms.tls
-    # Loading the well-known ones takes tens of milliseconds, and httpx2, which knows where systems keep them, 75 more.
-    import httpx2  # noqa: PLC0415
-
-    return httpx2.create_ssl_context(trust_env=False)
+def verification(terms: Terms, addresses: tuple[str, ...]) -> ssl.SSLContext | bool:
+    """What httpx2 is to verify certificates with."""
+    # Loading the authorities takes tens of milliseconds, for nothing where every master is plain http.
+    return terms.tls or any(address.startswith("https:") for address in addresses)
 
 
-class LineError(Exception):
-    """A connection was not made, or broke. `sent`: something may have reached the master."""
+def timeout(terms: Terms, call: Call[object]) -> "httpx2.Timeout":
+    """No step of a request waits for ever."""
+    import httpx2  # noqa: PLC0415  see the room's docstring
 
-    def __init__(self, cause: Exception, *, sent: bool) -> None:
-        """`cause` is what the system, TLS or the parser said."""
-        super().__init__(str(cause))
-        self.cause = cause
-        self.sent = sent
+    return httpx2.Timeout(call.silence_s, connect=terms.connect_timeout_s)
 
 
-@contextmanager
-def breaking(*, sent: bool) -> Iterator[None]:
-    """What goes wrong here is the connection's fault. Raises LineError."""
-    try:
-        yield
-    except (OSError, UnicodeError, BadAnswer) as error:  # UnicodeError: a host's name that no system can ask for
-        raise LineError(error, sent=sent) from error
+def request_headers(call: Call[object], length: int) -> Mapping[str, str]:
+    """The call's own headers; the length is declared, so that a body is never sent in chunks."""
+    if call.method == "GET":
+        return call.headers
+    return {**call.headers, "content-length": str(length)}
 
 
-def broken(error: LineError, call: Call[object], terms: Terms) -> Broken:
+def answer(response: "httpx2.Response") -> Answer:
+    """A read response as a value."""
+    return Answer(status=response.status_code, headers=response.headers, body=response.content)
+
+
+def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
     """Why no answer came, in words, and whether anything can have been sent."""
-    cause, sent = error.cause, error.sent
-    if isinstance(cause, TimeoutError) and not sent:
+    import httpx2  # noqa: PLC0415  see the room's docstring
+
+    sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    if isinstance(error, httpx2.ConnectTimeout):
         return Broken(reason=f"no connection within {terms.connect_timeout_s:g} s", sent=sent)
-    if isinstance(cause, TimeoutError):
+    if isinstance(error, httpx2.TimeoutException):
         return Broken(reason=f"no answer within {call.silence_s:g} s", sent=sent)
-    refused = isinstance(cause, ConnectionRefusedError)
-    text = "connection refused; is it running?" if refused else _words(cause)
-    return Broken(reason=text, sent=sent, absent=not sent and (refused or _is_absent(cause)))
+    tls = _cause(error, ssl.SSLError)
+    if tls is not None and not isinstance(tls, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        verification = isinstance(tls, ssl.SSLCertVerificationError)
+        return Broken(reason=explain(tls), sent=sent, absent=verification and not sent, untrusted=True)
+    text = _ERRNO.sub("", str(error)) or type(error).__name__
+    # httpx2's asynchronous half tells only in these words that the connection was refused.
+    refused = "refused" in text.lower() or "all connection attempts failed" in text.lower()
+    if refused:
+        text = "connection refused; is it running?"
+    nobody = _cause(error, socket.gaierror)
+    return Broken(
+        reason=text, sent=sent, absent=not sent and (refused or (nobody is not None and nobody.errno in _NO_NAME))
+    )
 
 
-def _words(cause: Exception) -> str:
-    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError | socket.gaierror) and cause.errno:
-        return os.strerror(cause.errno)  # asyncio puts words of its own in its place
-    return (cause.strerror if isinstance(cause, socket.gaierror) else None) or str(cause) or type(cause).__name__
-
-
-def _is_absent(error: Exception) -> bool:
-    """Whether an error stands for a name that nobody has, or for a certificate that is not trusted."""
-    if isinstance(error, socket.gaierror):
-        return error.errno in _NO_NAME
-    return isinstance(error, ssl.SSLCertVerificationError | UnicodeError)
+def _cause(error: BaseException | None, kind: type[E]) -> E | None:
+    """The error of a kind that another one came from."""
+    while error is not None:
+        if isinstance(error, kind):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

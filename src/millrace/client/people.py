@@ -5,10 +5,19 @@ from datetime import datetime
 
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
 from millrace.wire.v1.audit import AuditPage, ChainView
-from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest
+from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.masters import MasterList
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
+from millrace.wire.v1.webhooks import (
+    DeliveryList,
+    GraceRequest,
+    ReplayReply,
+    ReplayRequest,
+    WebhookList,
+    WebhookMade,
+    WebhookRequest,
+)
 from millrace.wire.v1.work import NodeList, NodeView
 
 
@@ -22,6 +31,7 @@ def jobs(
     states: Sequence[str] = (),
     only: Mapping[str, str | None] | None = None,
     labels: Mapping[str, str] | None = None,
+    failure_classes: Sequence[str] = (),
     cursor: str | None = None,
     limit: int | None = None,
 ) -> Call[JobList]:
@@ -30,6 +40,7 @@ def jobs(
     call = get("/v1/jobs", JobList, query=query)
     pairs = call.query + tuple(("state", state) for state in states)
     pairs += tuple(("label", f"{key}={value}") for key, value in (labels or {}).items())
+    pairs += tuple(("failure_class", one) for one in failure_classes)
     return Call(method="GET", path=call.path, read=call.read, query=pairs)
 
 
@@ -63,6 +74,12 @@ def retry(ref: str) -> Call[JobDetail]:
     return _verb(ref, "retry", Repeat.UNSENT)
 
 
+def retry_dead(request: RetryManyRequest) -> Call[RetryManyReply]:
+    """Run a page of dead jobs again."""
+    # Sent twice it goes over the same page, where nothing that runs again is dead any more.
+    return post("/v1/jobs/retry", RetryManyReply, request)
+
+
 def logs(ref: str, *, offset: int = 0, attempt: int | None = None) -> Call[bytes]:
     """The log of a job from a byte offset; of one attempt, or (None) as the master chooses."""
     query = (("offset", str(offset)),) + ((("attempt", str(attempt)),) if attempt is not None else ())
@@ -87,6 +104,16 @@ def drain_node(ref: str) -> Call[NodeView]:
 def resume_node(ref: str) -> Call[NodeView]:
     """Let a draining node take work again."""
     return post(f"/v1/nodes/{segment(ref)}/resume", NodeView)
+
+
+def release_node(ref: str) -> Call[NodeView]:
+    """End a node's quarantine."""
+    return post(f"/v1/nodes/{segment(ref)}/release", NodeView)
+
+
+def revoke_node(ref: str) -> Call[NodeView]:
+    """End a node's own key, and take back what it holds."""
+    return post(f"/v1/nodes/{segment(ref)}/revoke", NodeView)
 
 
 def remove_node(ref: str) -> Call[bytes]:
@@ -119,6 +146,42 @@ def rotate_key(ref: str, *, grace_s: float) -> Call[KeyMade]:
 def revoke_key(ref: str) -> Call[KeyView]:
     """End an API key."""
     return post(f"/v1/keys/{segment(ref)}/revoke", KeyView)
+
+
+def create_webhook(request: WebhookRequest) -> Call[WebhookMade]:
+    """Have a URL told of jobs."""
+    # Sent twice it would make two, and the secret of the first would be lost with its reply.
+    return post("/v1/webhooks", WebhookMade, request, repeat=Repeat.UNSENT)
+
+
+def webhooks() -> Call[WebhookList]:
+    """Every webhook."""
+    return get("/v1/webhooks", WebhookList)
+
+
+def remove_webhook(webhook: str) -> Call[bytes]:
+    """Forget a webhook."""
+    return Call(method="DELETE", path=f"/v1/webhooks/{segment(webhook)}", read=_body)
+
+
+def rotate_webhook(webhook: str, *, grace_s: float) -> Call[WebhookMade]:
+    """Another secret for a webhook."""
+    # Sent twice it would end the grace of the secret that is in use.
+    request = GraceRequest(grace_s=grace_s)
+    return post(f"/v1/webhooks/{segment(webhook)}/rotate", WebhookMade, request, repeat=Repeat.UNSENT)
+
+
+def deliveries(
+    webhook: str, *, state: str | None = None, cursor: str | None = None, limit: int | None = None
+) -> Call[DeliveryList]:
+    """A page of a webhook's messages, newest first."""
+    query = {"state": state, "cursor": cursor, "limit": None if limit is None else str(limit)}
+    return get(f"/v1/webhooks/{segment(webhook)}/deliveries", DeliveryList, query=query)
+
+
+def replay(webhook: str, message: str | None) -> Call[ReplayReply]:
+    """Send a message again, or (None) all that were given up."""
+    return post(f"/v1/webhooks/{segment(webhook)}/replay", ReplayReply, ReplayRequest(message=message))
 
 
 def audit(

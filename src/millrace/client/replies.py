@@ -17,11 +17,6 @@ _PROBLEM = msgspec.json.Decoder(Problem)
 _LAST_PART = re.compile(r"[/:#]")
 
 
-def is_success(status: int) -> bool:
-    """Whether a status is of the kind that says that it was done (RFC 9110, 15.3)."""
-    return 200 <= status < 300
-
-
 def result(call: Call[T], answer: Answer) -> T:
     """The call's result.
 
@@ -31,7 +26,7 @@ def result(call: Call[T], answer: Answer) -> T:
         StaleError, ConflictError: 409, told apart by the problem's type.
         RefusedError: any other answer outside 2xx, or a body that is none of ours.
     """
-    if not is_success(answer.status):
+    if not 200 <= answer.status < 300:
         raise refusal(answer)
     try:
         return call.read(answer)

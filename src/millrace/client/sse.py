@@ -73,7 +73,7 @@ def transitions(
         call = Call(method="GET", path="/v1/events", read=_nothing, query=query, silence_s=SILENCE_S)
         try:
             with client.stream(call) as response:
-                for event in parse(response.lines()):
+                for event in parse(response.iter_lines()):
                     failures = 0
                     after = event.id or after
                     if event.name == "transition":
@@ -94,7 +94,7 @@ async def listen(client: AsyncClient, job: str, news: asyncio.Event, *, of: Cont
     try:
         async with client.stream(call) as response:
             parser = Parser()
-            async for line in response.lines():
+            async for line in response.aiter_lines():
                 event = parser.feed(line)
                 if event is None or event.name != "transition":
                     continue

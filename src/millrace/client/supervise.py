@@ -246,7 +246,7 @@ async def follow(client: AsyncClient) -> AsyncIterator[News | None]:
     call = Call(method="GET", path="/v1/events", read=lambda _: None, silence_s=sse.SILENCE_S)
     parser = sse.Parser()
     async with client.stream(call) as response:
-        async for line in response.lines():
+        async for line in response.aiter_lines():
             event = parser.feed(line)
             if event is not None:
                 yield _NEWS[event.name].decode(event.data) if event.name in _NEWS else None
@@ -264,7 +264,7 @@ def changes(client: Client) -> Iterator[News | None]:
         call = Call(method="GET", path="/v1/events", read=lambda _: None, query=query, silence_s=sse.SILENCE_S)
         try:
             with client.stream(call) as response:
-                for event in sse.parse(response.lines()):
+                for event in sse.parse(response.iter_lines()):
                     after = event.id or after
                     if event.name in _NEWS:
                         yield _NEWS[event.name].decode(event.data)

@@ -90,11 +90,11 @@ def _download(client: Client, path: str, part: Path, progress: Progress | None) 
         call = Call(method="GET", path=path, read=_nothing, headers=headers, silence_s=60.0)
         try:
             with client.stream(call) as response, part.open("ab") as file:
-                if have and response.status != 206:
+                if have and response.status_code != 206:
                     file.truncate(0)
                     have = before = 0
                 total = have + int(response.headers.get("content-length", -1 - have))
-                for piece in response.pieces():
+                for piece in response.iter_raw():
                     file.write(piece)
                     have += len(piece)
                     if progress is not None:

@@ -14,6 +14,8 @@ from millrace.wire.v1.work import (
     HeartbeatReply,
     HeartbeatRequest,
     LogReply,
+    ProofReply,
+    ProofRequest,
     RegisterReply,
     RegisterRequest,
     StartRequest,
@@ -38,6 +40,11 @@ def claim(node: str, request: ClaimRequest) -> Call[ClaimReply]:
 def heartbeat(node: str, request: HeartbeatRequest, *, silence_s: float) -> Call[HeartbeatReply]:
     """Extend the lease and say how far each task is."""
     return post(f"/v1/nodes/{segment(node)}/heartbeat", HeartbeatReply, request, silence_s=silence_s)
+
+
+def prove(node: str, request: ProofRequest) -> Call[ProofReply]:
+    """Say which encoders work now, to end a quarantine."""
+    return post(f"/v1/nodes/{segment(node)}/proof", ProofReply, request)
 
 
 def start(task: str, request: StartRequest) -> Call[Taken]:

@@ -7,6 +7,7 @@ from it. Settings are read once, at the start of a program, and handed down in s
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,8 +22,9 @@ def _text(value: str) -> str:
 MOST_SECONDS = 10**9
 MOST_DAYS = 10**5
 MOST_SLOTS = 4096
-SANDBOX = ("auto", "require", "off")
 """As many as a master lets a node have."""
+SANDBOX = ("auto", "require", "off")
+WORKER_AUTH = ("any", "mtls")
 
 
 MOST_RATE = 1e6
@@ -108,6 +110,16 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _networks(value: str) -> tuple[str, ...]:
+    found = _words(value)
+    for one in found:
+        try:
+            ip_network(one)
+        except ValueError:
+            raise ValueError("networks such as 10.0.0.0/8,127.0.0.1/32") from None
+    return found
+
+
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -122,6 +134,26 @@ def _sandbox(value: str) -> str:
     if value not in SANDBOX:
         raise ValueError(f"one of {', '.join(SANDBOX)}")
     return value
+
+
+def _worker_auth(value: str) -> str:
+    if value not in WORKER_AUTH:
+        raise ValueError(f"one of {', '.join(WORKER_AUTH)}")
+    return value
+
+
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+
+
+def _names(value: str) -> tuple[str, ...]:
+    found = _words(value)
+    for name in found:
+        try:
+            ip_address(name)
+        except ValueError:
+            if len(name) > 253 or not _HOST_NAME.fullmatch(name):
+                raise ValueError("a list of host names and addresses such as farm.example.org,192.0.2.7") from None
+    return found
 
 
 def _optional_path(value: str) -> Path | None:
@@ -149,10 +181,12 @@ class MasterSettings:
     data: Path = setting(Path("millrace-data"), "MILLRACE_DATA", "Folder for the embedded database, kept outputs and uploads.", Path)  # fmt: skip
     store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL; empty for SQLite in the data folder.", _store, secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
     blobs: str = setting("", "MILLRACE_BLOBS", "Where uploads and kept outputs lie: `s3://bucket/prefix`; empty for the data folder.", secret=True)  # fmt: skip
-    host: str = setting("127.0.0.1", "MILLRACE_HOST", "Address to listen on. Any but a loopback address needs TLS.")
+    host: str = setting("127.0.0.1", "MILLRACE_HOST", "Address to listen on. On any but a loopback address a master serves TLS, with a certificate of its own where none is given.")  # fmt: skip
     port: int = setting(8080, "MILLRACE_PORT", "Port to listen on; 0 takes any free one.", _port)
     tls_certificate: Path | None = setting(None, "MILLRACE_TLS_CERT", "Certificate chain in PEM.", _optional_path)
     tls_key: Path | None = setting(None, "MILLRACE_TLS_KEY", "Private key in PEM.", _optional_path)
+    tls_names: tuple[str, ...] = setting((), "MILLRACE_TLS_NAMES", "Further host names and addresses, separated by commas, for which the certificate is good that a master makes itself.", _names)  # fmt: skip
+    worker_auth: str = setting("any", "MILLRACE_WORKER_AUTH", "What workers must show: `any` (a key, or a certificate that stands for one), or `mtls` (a certificate of the farm's own authority).", _worker_auth)  # fmt: skip
     plain_http: bool = setting(False, "MILLRACE_PLAIN_HTTP", "Allow listening off loopback without TLS, behind a proxy that ends it: 1.", _switch)  # fmt: skip
     api_key: str = setting("", "MILLRACE_API_KEY", "The key that callers show; made and stored in the data folder where it is empty.", aliases=("MASTER_API_KEY", "FFMPEG_RTMP_API_KEY"), secret=True)  # fmt: skip
     lease_ttl_s: float = setting(15.0, "MILLRACE_LEASE_TTL", "Seconds of silence after which a worker counts as lost.", _seconds)  # fmt: skip
@@ -164,6 +198,7 @@ class MasterSettings:
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
     rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
+    webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
     keep_audit_days: int = setting(365, "MILLRACE_KEEP_AUDIT_DAYS", "Days that the audit trail is kept; 0 keeps it for ever.", _days)  # fmt: skip
     keep_uploads_days: int = setting(
@@ -192,6 +227,7 @@ class WorkerSettings:
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
     drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
+    join: str = setting("", "MILLRACE_JOIN", "A token of `millrace nodes invite`, with which a worker joins at its first start; later ones do not need it.", secret=True)  # fmt: skip
 
 
 Settings = TypeVar("Settings", bound=MasterSettings | WorkerSettings)

@@ -30,6 +30,11 @@ def key_id(now_ms: int, random: bytes) -> str:
     return _sortable("k", now_ms, random)
 
 
+def webhook_id(now_ms: int, random: bytes) -> str:
+    """A webhook's id from the time in milliseconds and ten random bytes."""
+    return _sortable("w", now_ms, random)
+
+
 def master_id(now_ms: int, random: bytes) -> str:
     """A master's id from the time in milliseconds and ten random bytes."""
     return _sortable("m", now_ms, random)

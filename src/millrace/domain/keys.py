@@ -14,8 +14,8 @@ PREFIX = "mr_"
 RANDOM_BYTES = 32
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # letters that hold 256 bits: 62^43 > 2^256
-_SUM = 6  # letters that hold a CRC-32: 62^6 > 2^32
-LENGTH = len(PREFIX) + _RANDOM + _SUM
+SUM = 6  # letters that hold a CRC-32: 62^6 > 2^32
+LENGTH = len(PREFIX) + _RANDOM + SUM
 
 
 def spell(random: bytes) -> str:
@@ -27,15 +27,15 @@ def spell(random: bytes) -> str:
     """
     if len(random) != RANDOM_BYTES:
         raise ValueError(f"cannot make a key: it takes {RANDOM_BYTES} random bytes, not {len(random)}")
-    body = _written(int.from_bytes(random), _RANDOM)
-    return PREFIX + body + _sum(body)
+    body = written(int.from_bytes(random), _RANDOM)
+    return PREFIX + body + checksum(body)
 
 
 def is_whole(secret: str | bytes) -> bool:
     """Whether the checksum fits: no letter is missing or another one. It says nothing of whether the key is known."""
     secret = secret.decode("latin-1") if isinstance(secret, bytes) else secret
-    body, checksum = secret[len(PREFIX) : -_SUM], secret[-_SUM:]
-    return len(secret) == LENGTH and secret.startswith(PREFIX) and secret.isascii() and _sum(body) == checksum
+    body = secret[len(PREFIX) : -SUM]
+    return len(secret) == LENGTH and secret.startswith(PREFIX) and secret.isascii() and checksum(body) == secret[-SUM:]
 
 
 def digest(secret: str | bytes) -> bytes:
@@ -53,16 +53,37 @@ def hint(secret: str) -> str:
     return secret[: len(PREFIX) + 4]
 
 
-def _sum(body: str) -> str:
-    return _written(zlib.crc32(body.encode()), _SUM)
+def checksum(body: str) -> str:
+    """The letters that tell a typo: of a CRC-32."""
+    return written(zlib.crc32(body.encode()), SUM)
 
 
-def _written(number: int, letters: int) -> str:
+def written(number: int, letters: int) -> str:
+    """A number with 62 digits: 0 to 9, A to Z, a to z."""
     found = []
     for _ in range(letters):
         number, digit = divmod(number, len(_LETTERS))
         found.append(_LETTERS[digit])
     return "".join(reversed(found))
+
+
+def number_of(text: str) -> int:
+    """The reverse of :func:`written`.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    number = 0
+    for letter in text:
+        number = number * len(_LETTERS) + _LETTERS.index(letter)
+    return number
+
+
+class Machine(Struct, frozen=True):
+    """The node that a key is bound to: its id, and the fingerprint under which it registers."""
+
+    node: str
+    fingerprint: str
 
 
 class NewKey(Struct, frozen=True, kw_only=True):
@@ -90,3 +111,4 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     used_at: datetime | None
     revoked_at: datetime | None
     old_until: datetime | None
+    machine: Machine | None = None  # None: whoever shows it may be any node

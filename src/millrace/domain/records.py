@@ -95,6 +95,7 @@ class Job(Struct, frozen=True, kw_only=True):
     started_at: datetime | None  # when a worker first claimed it
     finished_at: datetime | None
     progress: Progress
+    attempts: int = 0  # claims until now
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -186,7 +187,8 @@ class Move(Struct, frozen=True, kw_only=True):
         spends, loses: counts the attempt against `spent` or `losses`.
         outputs: what was published; replaces earlier outputs of the job.
         facts: plain data to keep with the job (probe, plan, proof).
-        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure.
+        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure and what is avoided.
+        avoid: nodes that the task had better not go to next (see :mod:`millrace.domain.elsewhere`); None leaves them.
     """
 
     task_id: str
@@ -205,6 +207,7 @@ class Move(Struct, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     facts: Document | None = None
     restart: bool = False
+    avoid: tuple[str, ...] | None = None
 
 
 class NodeState(StrEnum):
@@ -212,6 +215,7 @@ class NodeState(StrEnum):
 
     READY = "ready"
     DRAINING = "draining"  # finishes what it has and takes no more
+    QUARANTINED = "quarantined"  # fails what others finish: gets no work until it is released (see domain.quarantine)
     LOST = "lost"  # fell silent; its work was taken back
 
 
@@ -226,6 +230,15 @@ class NewNode(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     facts: Document  # engines, encoders with reasons, cpu, memory, version
     ttl_s: float
+
+
+class Quarantine(Struct, frozen=True, kw_only=True):
+    """Why a node is given no work, since when, and from when on a proof releases it. `times`: within a day, with this one."""
+
+    reason: str
+    since: datetime
+    proof_due: datetime
+    times: int
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -244,6 +257,7 @@ class Node(Struct, frozen=True, kw_only=True):
     seen_at: datetime
     lease_until: datetime
     holding: int = 0  # tasks under lease
+    quarantine: Quarantine | None = None  # not read with a heartbeat
 
 
 class Report(Struct, frozen=True, kw_only=True):

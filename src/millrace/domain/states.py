@@ -27,6 +27,9 @@ class State(StrEnum):
 FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELED, State.REJECTED})
 """States that only the explicit `retry` verb leaves, and `completed` never."""
 
+WITH_FAILURE = frozenset({State.FAILED, State.REJECTED, State.RETRYING})
+"""States in which a job's failure is news; while another attempt runs it belongs to the attempt that failed."""
+
 HELD = frozenset({State.ASSIGNED, State.PROCESSING, State.PAUSED})
 """States in which a worker may hold the task under a lease."""
 

@@ -44,6 +44,9 @@ PEER, SUBJECT = "peer", "subject"
 """Where, in the `state` of an ASGI scope, a server puts who the kernel says is there (a `Peer`), or a verified certificate (its
 subject, as a tuple of texts such as `CN=ci`: a comma in one must not make two)."""
 
+WORKER = "Millrace worker"
+"""The organisation in the certificate of a worker; its common name is the id of its API key (`edge.certificates`)."""
+
 
 class Peer(Struct, frozen=True):
     """Who is at the other end of a unix socket, as the kernel says (unix(7), SO_PEERCRED and SO_PEERGROUPS)."""
@@ -73,6 +76,14 @@ class SubjectRule(Struct, frozen=True, kw_only=True):
 
     role: Role
     attributes: frozenset[str]
+
+
+def certified(scope: Mapping[str, Any]) -> str:
+    """The id of the key that a verified certificate of a worker stands for; empty where none was shown."""
+    subject: tuple[str, ...] = scope.get("state", {}).get(SUBJECT, ())
+    if f"O={WORKER}" not in subject:
+        return ""
+    return next((part.removeprefix("CN=") for part in subject if part.startswith("CN=")), "")
 
 
 class Rate(Struct, frozen=True, kw_only=True):
@@ -119,11 +130,15 @@ def _part(rate: Rate | None, servers: int) -> Rate | None:
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """Everything that decides about a request. `networks` None: from anywhere; empty: from nowhere but a unix socket."""
+    """Everything that decides about a request. `networks` None: from anywhere; empty: from nowhere but a unix socket.
+
+    `workers`: the certificate of a worker stands for the key that it names.
+    """
 
     keys: Keys | None = None
     peers: tuple[PeerRule, ...] = ()
     subjects: tuple[SubjectRule, ...] = ()
+    workers: bool = False
     networks: tuple[IPv4Network | IPv6Network, ...] | None = None
     rates: Rates | None = None
 
@@ -162,6 +177,9 @@ def identify(rules: Rules, scope: Mapping[str, Any], headers: Mapping[bytes, byt
     shown = b"authorization" in headers or b"x-api-key" in headers
     if shown or SUBJECT not in state:
         return rules.keys.identify(headers) if rules.keys is not None else None
+    if rules.workers and rules.keys is not None and (key_id := certified(scope)):
+        key = rules.keys.of_machine(key_id)
+        return None if key is None else Caller(key)
     subject = state[SUBJECT]
     role = next((rule.role for rule in rules.subjects if rule.attributes <= frozenset(subject)), None)
     return None if role is None else _caller(f"certificate {','.join(subject)}", role)

@@ -12,7 +12,6 @@ from millrace.telemetry.redact import Redactor
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHANGES_NOTHING = frozenset({Access.READ, Access.INSPECT, Access.FETCH})
-_TURNED_AWAY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 STRANGERS_A_MINUTE = 60
 """How many refusals of strangers get an entry; further ones are only counted, in the next that gets one."""
 
@@ -68,8 +67,10 @@ class Audit:
         """
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return False
-        if status in _TURNED_AWAY:
-            return status != HTTPStatus.UNAUTHORIZED or self._has_room()
+        if status == HTTPStatus.UNAUTHORIZED or (access is Access.OPEN and status >= HTTPStatus.BAD_REQUEST):
+            return self._has_room()  # a stranger's
+        if status == HTTPStatus.FORBIDDEN:
+            return True
         return method not in _SAFE_METHODS and access is not Access.WORK and access not in _CHANGES_NOTHING
 
     def _has_room(self) -> bool:

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from msgspec import Struct, field
 
+from millrace.domain.keys import Machine
 from millrace.edge.refusal import RefusalError, invalid, too_large
 from millrace.wire.v1.problems import FieldError
 
@@ -54,7 +55,8 @@ class Call(Struct, Generic[B], kw_only=True):
     """A request whose key was checked and whose body (where the route has a JSON one) was decoded.
 
     `caller` is who the key stands for, `grants` what it opens; `mark` is what it was found by where it is one of the
-    store's, and `tenant` the only tenant that it sees (empty: all).
+    store's, `tenant` the only tenant that it sees (empty: all), and `machine` the only node that it may act as (None: any).
+    `key_id` is the key's, where it is one of the store's.
     """
 
     scope: Scope
@@ -67,6 +69,8 @@ class Call(Struct, Generic[B], kw_only=True):
     grants: frozenset[str] = frozenset()
     mark: bytes | str = ""
     tenant: str = ""
+    machine: Machine | None = None
+    key_id: str = ""
     _query: dict[str, list[str]] | None = field(default=None)
 
     def header(self, name: str) -> str | None:
@@ -151,6 +155,8 @@ class Call(Struct, Generic[B], kw_only=True):
             grants=self.grants,
             mark=self.mark,
             tenant=self.tenant,
+            machine=self.machine,
+            key_id=self.key_id,
         )
 
     async def gone(self) -> None:

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from msgspec import Struct
 
-from millrace.domain.keys import LENGTH, PREFIX, digest, is_whole
+from millrace.domain.keys import LENGTH, PREFIX, Machine, digest, is_whole
 from millrace.edge.known_keys import KnownKeys, Mark, UnfamiliarError
 from millrace.edge.refusal import RefusalError
 from millrace.edge.route import Access
@@ -25,7 +25,8 @@ class Key:
 
     Of a secret that is not known `digest` is its SHA-256, which random ones of 128 bits and more need no more than. `ends_s`
     is when it ends, in seconds since 1970. Of a key of the store, `id` is its name for good, and `mark` what it was found by.
-    `tenant` is the only one whose jobs it sees, empty where it sees all.
+    `tenant` is the only one whose jobs it sees, empty where it sees all; `machine` the only node that it may act as, None where
+    it may act as any.
     """
 
     secret: str = field(default="", repr=False)
@@ -37,6 +38,7 @@ class Key:
     id: str = ""
     mark: Mark = ""
     tenant: str = ""
+    machine: Machine | None = None
 
 
 class Caller(Struct, frozen=True):
@@ -92,6 +94,16 @@ class Keys:
             if is_whole(secret):
                 raise
             return None  # a typo need not be looked up
+
+    def of_machine(self, key_id: str) -> Key | None:
+        """The key of this id, where it is bound to a node. Whoever asks has seen a certificate for it.
+
+        Raises:
+            UnfamiliarError: as :meth:`named`.
+        """
+        found = self._stored.get(key_id) if self._stored is not None else None
+        # No certificate opens what the key of a person does.
+        return found if found is not None and found.machine is not None else None
 
     async def find(self, secret: str) -> Key | None:
         """The key with this secret, looked up where need be."""

@@ -206,7 +206,7 @@ class Edge(Generic[C]):
             sender.asked, sender.access = route.path, route.access
         caller, grants = "nobody", frozenset[Access]()
         mark: Mark = ""
-        tenant = ""
+        tenant, machine, key_id = "", None, ""
         is_open = route is not None and route.access is Access.OPEN
         known = sender.caller = None if is_open else identify(rules, scope, headers)
         self._spend(rules, scope, sender)
@@ -220,6 +220,7 @@ class Edge(Generic[C]):
                 raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
             key = known.key
             caller, grants, mark, tenant = key.name, key.grants, key.mark, key.tenant
+            machine, key_id = key.machine, key.id
         if found is None:
             raise not_found(f"there is nothing at {path[:200]}; /v1/openapi.json lists what there is")
         if route is None:
@@ -232,7 +233,7 @@ class Edge(Generic[C]):
             )
         return route, Call(
             scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit,
-            grants=grants, mark=mark, tenant=tenant,
+            grants=grants, mark=mark, tenant=tenant, machine=machine, key_id=key_id,
         )  # fmt: skip
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:

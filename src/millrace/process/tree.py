@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
-from millrace.process.look import TICKS_PER_S, Look, Process, look, read_process
+from millrace.process.look import TICKS_PER_S, Look, Process, bytes_read, look, read_process
 from millrace.process.mark import Mark, carried
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
@@ -73,6 +73,7 @@ class Tree:
             cpu_s=sum(self._cpu_s.values()),
             rss_bytes=sum(process.rss_bytes for process in members),
             processes=len(members),
+            read_bytes=sum(bytes_read(process.pid) for process in members),
         )
 
     def signal(self, *numbers: signal.Signals) -> list[Process]:

@@ -134,8 +134,11 @@ Sink = Callable[[Batch], Awaitable[None]]
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What the whole tree has used so far. `cpu_s` never falls; pages that processes share count once for each."""
+    """What the whole tree has used so far. `cpu_s` never falls; pages that processes share count once for each.
+    `read_bytes` is what those that live have read by system calls, from files, pipes and sockets (proc_pid_io(5), rchar).
+    """
 
     cpu_s: float
     rss_bytes: int
     processes: int
+    read_bytes: int = 0

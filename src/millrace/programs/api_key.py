@@ -3,12 +3,12 @@
 import errno
 import os
 import secrets
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from millrace.config.errors import SettingError
 from millrace.domain.keys import RANDOM_BYTES, spell
+from millrace.programs.private_file import sync_folder, write_beside
 
 FILE = "api-key"
 SHORTEST = 8
@@ -49,22 +49,13 @@ def _read(path: Path) -> str:
 
 def keep(path: Path, key: str) -> bool:
     """Put the key there, whole or not at all also after a power cut; False where another first start was quicker."""
-    # Private from the first byte on: mkstemp makes files of mode 0600.
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    part = write_beside(path, (key + "\n").encode())
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if not _name(Path(part), path):
+        if not _name(part, path):
             return False
     finally:
-        Path(part).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
     return True
 
 

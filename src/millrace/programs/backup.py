@@ -4,6 +4,7 @@ TARGET/manifest.json   what there is, with sizes and checksums; it is written la
 TARGET/database/...    as the kind of database keeps it (`store.backup`)
 TARGET/files/...       uploads and kept outputs, by their names in the blob store
 TARGET/api-key         the key of the data folder, where there is one
+TARGET/ca.pem, ca.key  the farm's own authority, where there is one
 """
 
 import hashlib
@@ -23,7 +24,8 @@ from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobMissing, Blobs
 from millrace.config.errors import SettingError
 from millrace.config.settings import MasterSettings
-from millrace.programs import api_key
+from millrace.programs import api_key, private_file
+from millrace.programs.http.own_tls import AUTHORITY, AUTHORITY_KEY, FOLDER
 from millrace.programs.master import BLOBS, DATABASE
 from millrace.store.backup import Copier, DatabaseCopy
 from millrace.store.open import copier_for, is_server
@@ -31,6 +33,8 @@ from millrace.store.open import copier_for, is_server
 FORMAT = 1
 MANIFEST = "manifest.json"
 _DATABASE, _FILES = "database", "files"
+_SECRETS = (Path(api_key.FILE), Path(FOLDER, AUTHORITY), Path(FOLDER, AUTHORITY_KEY))
+"""By their place in the data folder; in a backup they stand side by side."""
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -69,10 +73,9 @@ async def back_up(settings: MasterSettings, target: Path, *, files: bool) -> Man
     try:
         # The database first: what it names is still there when the files are copied, or was forgotten since.
         database = await _copier(settings).save(part / _DATABASE)
-        key = settings.data / api_key.FILE
-        if key.is_file():
-            shutil.copyfile(key, part / api_key.FILE)
-            (part / api_key.FILE).chmod(0o600)
+        for name in _SECRETS:
+            if (secret := settings.data / name).is_file():
+                private_file.replace(part / name.name, secret.read_bytes())
         kept = [one async for one in _copied(_blobs(settings), LocalBlobs(part / _FILES))] if files else []
         manifest = Manifest(
             format=FORMAT,
@@ -117,9 +120,10 @@ async def restore(settings: MasterSettings, source: Path) -> Manifest:
             raise SettingError(
                 f"cannot restore {source}: {_FILES}/{kept.name} is not what was saved; take another backup"
             )
-    key = source / api_key.FILE
-    if key.is_file() and not (settings.data / api_key.FILE).exists():
-        api_key.keep(settings.data / api_key.FILE, key.read_text().strip())
+    for name in _SECRETS:
+        if (source / name.name).is_file() and not (settings.data / name).exists():
+            (settings.data / name).parent.mkdir(mode=0o700, exist_ok=True)
+            private_file.replace(settings.data / name, (source / name.name).read_bytes())
     await copier.load(source / _DATABASE, manifest.database)
     return manifest
 

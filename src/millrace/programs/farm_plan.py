@@ -33,6 +33,7 @@ class Farm(Struct, frozen=True, kw_only=True):
     data: Path
     url: str
     descriptor: int  # the socket on which the master serves; it outlives the master
+    ca: Path | None  # by which to know the master; None where it needs none
     key_file: Path | None  # None where the key is in the environment
     names: tuple[str, ...]  # of the workers
     cores: int  # that all workers may keep busy together
@@ -77,6 +78,8 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
         options += ["--media-root", str(root)]
     if not farm.allow_private_inputs:
         options.append("--no-private-inputs")
+    if farm.ca is not None:
+        options += ["--ca", str(farm.ca)]
     if farm.key_file is not None:
         options += ["--api-key-file", str(farm.key_file)]
     return _program(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import millrace
 from millrace.api.app import App, build_app
 from millrace.api.keys import looked_up_in
+from millrace.api.master import WorkerAuth
 from millrace.api.places import job_prefix
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
@@ -24,10 +25,17 @@ from millrace.domain.masters import Presence
 from millrace.edge.access import Rate, Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
+from millrace.outbound.addresses import network
+from millrace.outbound.guard import Guard
+from millrace.outbound.post import Sender
 from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
 from millrace.programs.http.listen import adopt, check_certificate, host_of, is_loopback, listen, url_of
+from millrace.programs.http.own_tls import FOLDER, Authority, OwnTls, names_for, open_authority
+from millrace.programs.http.protocol import HttpProtocol
 from millrace.programs.http.server import HttpServer
+from millrace.programs.http.subject_protocol import SubjectProtocol
+from millrace.programs.http.tls import LiveTls
 from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
@@ -36,6 +44,7 @@ from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
+from millrace.scheduler.outbox import Outbox
 from millrace.store.open import is_server, open_store
 from millrace.store.store import Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
@@ -48,6 +57,7 @@ DATABASE = "millrace.db"
 BLOBS = "blobs"
 UPLOAD_SWEEP_S = 3600.0
 KEY_USE_S = 60.0
+CERTIFICATE_S = 3600.0
 
 
 class _StoreService(Service):
@@ -74,8 +84,9 @@ class _StoreService(Service):
 class MasterProgram(Service):
     """Ready when it answers requests; `url` and `key` are how to reach it then."""
 
-    def __init__(self, settings: MasterSettings, *, descriptor: int | None = None) -> None:
-        """Checks the settings; nothing is opened yet. `descriptor` is a listening socket to serve on, instead of a new one.
+    def __init__(self, settings: MasterSettings, *, descriptor: int | None = None, new_ca: bool = False) -> None:
+        """Checks the settings; nothing is opened yet. `descriptor` is a listening socket to serve on, instead of a new one;
+        with `new_ca` the farm gets a new authority.
 
         Raises:
             SettingError: the settings would open the farm to the network without protection.
@@ -83,12 +94,20 @@ class MasterProgram(Service):
         """
         super().__init__()
         self._listening = None if descriptor is None else adopt(descriptor)
-        _refuse_unprotected(settings if self._listening is None else replace(settings, host=host_of(self._listening)))
+        settings = settings if self._listening is None else replace(settings, host=host_of(self._listening))
+        _refuse_unprotected(settings)
         self._settings = settings
+        self._new_ca = new_ca
+        self._own_tls = OwnTls(settings.data / FOLDER)
         self._parts = AsyncExitStack()
         self.url = ""
         self.key = settings.api_key
         self.key_file: Path | None = None
+        self.ca: Path | None = None
+        """The authority by which to know it; None where that is none of its own."""
+
+        self.shows: LiveTls | None = None
+        """The certificate that it shows; None for plain HTTP."""
 
     async def on_start(self) -> None:
         """Open the store, begin the duties, serve.
@@ -123,6 +142,8 @@ class MasterProgram(Service):
             log.info("master.key_made", file=str(self.key_file))
         stored = KnownKeys(looked_up_in(store), monotonic_s=farm.clock.monotonic)
         keys = Keys([Key(secret=self.key, name=FIRST)], now_s=time.time, stored=stored)
+        authority = await self._authority(farm)
+        guard = Guard(allowed=[network(one) for one in settings.webhook_allow_networks])
         journal = Journal(store, clock=farm.clock, chance=farm.chance)
         self._parts.push_async_callback(journal.stop)
         app = build_app(
@@ -132,27 +153,61 @@ class MasterProgram(Service):
             keys,
             pages=routes(keys),
             lost=lost,
+            guard=guard,
             journal=journal,
             leadership=leadership,
             rates=_rates(settings),
+            authority=authority,
+            worker_auth=WorkerAuth(settings.worker_auth),
         )
         await self._parts.enter_async_context(leadership)
         await self._parts.enter_async_context(duties)
+        sender = Sender(guard, clock=farm.clock)
+        self._parts.push_async_callback(sender.close)
+        await self._parts.enter_async_context(Outbox(farm, sender, complain=_complain))
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
         listening = opened or listen(settings.host, settings.port)
-        tls = settings.tls_certificate is not None
-        self.url = url_of(listening, tls=tls)
+        self.url = url_of(listening, tls=serves_tls(settings))
+        own = self.ca is not None
         server = HttpServer(
             with_way_back(app),
             listening,
-            certificate=settings.tls_certificate,
-            key=settings.tls_key,
+            certificate=self._own_tls.shown if own else settings.tls_certificate,
+            key=self._own_tls.shown if own else settings.tls_key,
+            client_ca=self._own_tls.authority if authority is not None else None,
+            client_ca_required=False,
             before_stop=app.stop,
+            protocol=SubjectProtocol if authority is not None else HttpProtocol,
         )
+        self.shows = app.master.shows = server.tls
         await self._parts.enter_async_context(server)
         log.info("master.ready", url=self.url, store=_place(settings.store) or str(settings.data / DATABASE))
+
+    async def _authority(self, farm: Farm) -> Authority | None:
+        """The farm's own authority, where this master shows a certificate of it, or signs for workers with it."""
+        settings, files = self._settings, self._own_tls
+        self.ca = own_ca(settings)
+        if self.ca is None and not (serves_tls(settings) and (files.has_authority() or self._new_ca)):
+            if settings.worker_auth == WorkerAuth.MTLS:
+                raise SettingError(
+                    "cannot ask workers for certificates: this farm has no authority that signs them; "
+                    + ("start once with --new-ca" if serves_tls(settings) else "that takes TLS")
+                )
+            return None
+        authority = await open_authority(
+            files, farm.store, farm.clock.now, new=self._new_ca, vouches=self.ca is not None
+        )
+        if self.ca is not None:
+            names = names_for(settings.host, settings.tls_names)
+            authority.keep_certificate(names)
+
+            async def renew() -> None:
+                authority.keep_certificate(names)
+
+            await self._parts.enter_async_context(_ticker(renew, CERTIFICATE_S, farm, "renew_certificate"))
+        return authority
 
     async def on_stop(self) -> None:
         """Stop serving, end the duties, close the store."""
@@ -202,14 +257,19 @@ def _refuse_unprotected(settings: MasterSettings) -> None:
         raise SettingError("cannot keep leases: the lease must last at least two heartbeats")
     if settings.tls_certificate is not None and settings.tls_key is not None:
         check_certificate(settings.tls_certificate, settings.tls_key)
-    if is_loopback(settings.host) or settings.tls_certificate is not None:
-        return
-    if not settings.plain_http:
-        raise SettingError(
-            f"cannot listen on {settings.host}: keys would cross the network in the clear; give --tls-cert and --tls-key, "
-            "or --plain-http where a proxy in front ends TLS"
-        )
-    log.warning("master.plain_http", host=settings.host, why="keys cross the network in the clear")
+    if not is_loopback(settings.host) and not serves_tls(settings):
+        log.warning("master.plain_http", host=settings.host, why="keys cross the network in the clear")
+
+
+def serves_tls(settings: MasterSettings) -> bool:
+    """Whether a master speaks TLS: with a certificate that it was given, or off loopback with one of its own."""
+    return settings.tls_certificate is not None or not (is_loopback(settings.host) or settings.plain_http)
+
+
+def own_ca(settings: MasterSettings) -> Path | None:
+    """The authority by which to know a master that makes its certificate itself; None where it makes none."""
+    own = serves_tls(settings) and settings.tls_certificate is None
+    return OwnTls(settings.data / FOLDER).authority if own else None
 
 
 def _upload_sweep(app: App, farm: Farm, keep: timedelta) -> Ticker:

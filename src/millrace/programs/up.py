@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from millrace.api.master import WorkerAuth
 from millrace.config.errors import SettingError
 from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.programs import api_key, data_folder, ffmpeg
@@ -14,6 +15,7 @@ from millrace.programs.control_settings import ControlSettings
 from millrace.programs.cores import usable_cores
 from millrace.programs.farm_plan import MASTER, Farm, farm_plan
 from millrace.programs.http.listen import listen, url_of
+from millrace.programs.master import own_ca, serves_tls
 from millrace.programs.supervise import Watcher, supervise
 from millrace.runtime.hold import HeldError, Hold
 from millrace.supervisor.keeper import Keeper
@@ -49,6 +51,8 @@ async def up(
             cannot be had; nothing was started.
         ExhaustedError: the folder's disk is full.
     """
+    if master.worker_auth == WorkerAuth.MTLS:
+        raise SettingError("cannot run a farm here with MILLRACE_WORKER_AUTH=mtls: its workers show a key; unset it")
     await ffmpeg.check(worker.ffmpeg)
     await ffmpeg.check_sandbox(worker.sandbox, worker.ffmpeg)
     data = master.data  # as it was named, because the programs start here too, and speak of it
@@ -62,8 +66,9 @@ async def up(
                 held.callback(_hold(data).release)
             farm = Farm(
                 data=data,
-                url=url_of(listening, tls=master.tls_certificate is not None),
+                url=url_of(listening, tls=serves_tls(master)),
                 descriptor=listening.fileno(),
+                ca=own_ca(master),
                 key_file=None if master.api_key else data / api_key.FILE,
                 names=_names(worker.name or socket.gethostname(), count),
                 cores=usable_cores(worker.cores),

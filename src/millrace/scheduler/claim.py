@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from millrace.domain.records import Claimed
+from millrace.domain.records import Claimed, NodeState
 from millrace.scheduler.errors import StaleEpochError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
@@ -39,7 +39,7 @@ async def claim(
                 node_id=node_id, epoch=epoch, request_id=request_id, classes=sorted(classes), limit=limit
             )
             if tasks is None:
-                if await _is_draining(farm, node_id, epoch):
+                if await _is_held_back(farm, node_id, epoch):
                     return ()
                 raise StaleEpochError(f"cannot give work to node {node_id}: its epoch {epoch} is over; register again")
             if tasks:
@@ -62,6 +62,6 @@ def cascade(farm: Farm, classes: AbstractSet[int], *, full: bool) -> None:
             return
 
 
-async def _is_draining(farm: Farm, node_id: str, epoch: int) -> bool:
+async def _is_held_back(farm: Farm, node_id: str, epoch: int) -> bool:
     node = await farm.store.node(node_id)
-    return node is not None and node.epoch == epoch and node.state == "draining"
+    return node is not None and node.epoch == epoch and node.state is not NodeState.LOST

@@ -6,6 +6,7 @@ from datetime import timedelta
 from millrace.scheduler.farm import Farm
 
 _BATCH = 200
+_RELAYED = 500
 _BLOCKS = 1000
 ENDED_KEYS_KEPT = timedelta(days=30)
 """How long ended keys are listed where finished jobs are kept for ever."""
@@ -17,6 +18,9 @@ async def clean(farm: Farm) -> Sequence[str]:
     await farm.store.delete_ended_keys(before=now - (kept or ENDED_KEYS_KEPT), limit=_BATCH)
     if kept is None:
         return ()
+    # What goes now may not have been told to webhooks yet: perhaps no master ran for all that time.
+    while await farm.store.relay_messages(limit=_RELAYED) == _RELAYED:
+        pass
     return await farm.store.delete_finished(before=now - kept, limit=_BATCH)
 
 

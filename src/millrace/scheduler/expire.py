@@ -1,9 +1,11 @@
 """Take back what lost workers held."""
 
+from millrace.domain.elsewhere import FIRST_LOSS_THAT_AVOIDS
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.records import Move, Node, Outcome, Task
 from millrace.domain.retry import GiveUp, after_loss
 from millrace.domain.states import State
+from millrace.scheduler.elsewhere import to_avoid
 from millrace.scheduler.farm import Farm
 
 _BATCH = 500
@@ -23,15 +25,16 @@ async def reclaim(farm: Farm) -> int:
     """Requeue the tasks that are held under an epoch that is over; returns how many."""
     total = 0
     while orphans := await farm.store.orphans(limit=_BATCH):
-        moved = await farm.store.move([_take_back(task) for task in orphans])
+        moved = await farm.store.move([await _take_back(farm, task) for task in orphans])
         total += sum(moved)
         if not any(moved):
             break
     return total
 
 
-def _take_back(task: Task) -> Move:
-    decision = after_loss(task.losses + 1)
+async def _take_back(farm: Farm, task: Task) -> Move:
+    losses = task.losses + 1
+    decision = after_loss(losses)
     failure = Failure(failure_class=FailureClass.LOST, message="the worker that ran it fell silent or was killed")
     if isinstance(decision, GiveUp):
         target, reason = State.FAILED, decision.reason
@@ -51,4 +54,5 @@ def _take_back(task: Task) -> Move:
         failure=failure,
         release=True,
         loses=True,
+        avoid=await to_avoid(farm, task) if losses >= FIRST_LOSS_THAT_AVOIDS else None,
     )

@@ -6,6 +6,7 @@ from millrace.domain import ids
 from millrace.domain.keys import FIRST, RANDOM_BYTES, ApiKey, NewKey, digest, hint, spell
 from millrace.domain.roles import OF_TENANTS
 from millrace.scheduler.errors import ConflictError, Finding, InvalidError, NotFoundError
+from millrace.scheduler.expire import reclaim
 from millrace.scheduler.farm import Farm
 from millrace.wire.v1.keys import KeyRequest
 
@@ -25,7 +26,7 @@ async def create(farm: Farm, request: KeyRequest) -> tuple[ApiKey, str]:
         raise InvalidError(
             Finding("tenant", f"binds {words} only: a key with role {request.role} is for the whole farm")
         )
-    if request.name == FIRST or ids.is_key_id(request.name):
+    if request.name == FIRST or ids.is_key_id(request.name) or ids.is_node_id(request.name):
         raise InvalidError(Finding("name", f"is {FIRST!r} or an id, which are taken; choose another"))
     if len(await farm.store.keys(ended=False)) >= MOST:
         raise ConflictError(f"cannot make another key: there are {MOST} already; revoke some")
@@ -59,6 +60,11 @@ async def rotate(farm: Farm, ref: str, *, grace_s: float) -> tuple[ApiKey, str]:
         ConflictError: it has ended, or is the one that the masters are started with.
     """
     key = await _find(farm, ref, "rotate")
+    if key.machine is not None:
+        raise ConflictError(
+            f"cannot rotate key {key.name}: it is a machine's own, and nobody else would know the new secret; let the machine "
+            "join again with a token of `millrace nodes invite`"
+        )
     secret = _new_secret(farm)
     changed = await farm.store.rotate_key(key.id, digest=digest(secret), hint=hint(secret), grace_s=grace_s)
     if changed is None:
@@ -67,8 +73,14 @@ async def rotate(farm: Farm, ref: str, *, grace_s: float) -> tuple[ApiKey, str]:
 
 
 async def revoke(farm: Farm, ref: str) -> ApiKey:
-    """End a key; one that was revoked already stays so. Raises as :func:`rotate`."""
+    """End a key; one that was revoked already stays so. With that of a machine, what the machine holds goes back.
+
+    Raises as :func:`rotate`.
+    """
     key = await _find(farm, ref, "revoke")
+    if key.machine is not None and key.revoked_at is None:
+        await farm.store.expel(key.machine.node)
+        await reclaim(farm)
     changed = await farm.store.revoke_key(key.id)
     if changed is None:
         raise NotFoundError(_nobody(ref))

@@ -7,6 +7,7 @@ from millrace.domain.directives import Directive, directives, never_arrived
 from millrace.domain.records import Move, NewNode, Node, NodeState, Outcome, Report, Task
 from millrace.domain.states import State
 from millrace.scheduler.errors import ConflictError, NotFoundError, StaleEpochError
+from millrace.scheduler.expire import reclaim
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 
@@ -21,12 +22,16 @@ async def register(
     slots: int,
     labels: Mapping[str, str],
     facts: Mapping[str, object],
+    node_id: str = "",
 ) -> Node:
-    """Add a node, or meet it again under its fingerprint; what it held under another boot id is taken back at once."""
+    """Add a node, or meet it again under its fingerprint; what it held under another boot id is taken back at once.
+
+    `node_id` is what a new one is called; empty for any id.
+    """
     now = await farm.store.now()
     node = await farm.store.register(
         NewNode(
-            id=farm.new_id(ids.node_id, now),
+            id=node_id or farm.new_id(ids.node_id, now),
             fingerprint=fingerprint,
             boot_id=boot_id,
             name=name,
@@ -87,7 +92,7 @@ async def drain(farm: Farm, ref: str) -> Node:
 
     Raises:
         NotFoundError: there is no such node.
-        ConflictError: the node is lost.
+        ConflictError: the node is lost, or quarantined.
     """
     return await _change(farm, ref, NodeState.DRAINING, "drain")
 
@@ -101,7 +106,8 @@ async def _change(farm: Farm, ref: str, target: NodeState, verb: str) -> Node:
     node = await find_node(farm, ref)
     changed = await farm.store.set_node_state(node.id, target, sources={NodeState.READY, NodeState.DRAINING})
     if not changed:
-        raise ConflictError(f"cannot {verb} node {node.name}: it is {node.state}")
+        hint = "; `millrace nodes release` ends that" if node.state is NodeState.QUARANTINED else ""
+        raise ConflictError(f"cannot {verb} node {node.name}: it is {node.state}{hint}")
     return await find_node(farm, node.id)
 
 
@@ -115,3 +121,21 @@ async def remove(farm: Farm, ref: str) -> None:
     node = await find_node(farm, ref)
     if not await farm.store.remove_node(node.id):
         raise ConflictError(f"cannot remove node {node.name}: it holds {node.holding} tasks; drain it first")
+
+
+async def revoke(farm: Farm, ref: str) -> Node:
+    """End a node's own key and its lease: what it holds goes back to the queue now, and it is lost. Idempotent.
+
+    Raises:
+        NotFoundError: there is no such node.
+        ConflictError: it works with a key that may be any node.
+    """
+    node = await find_node(farm, ref)
+    if node.state is not NodeState.LOST and await farm.store.key(node.id) is None:
+        raise ConflictError(
+            f"cannot revoke the key of node {node.name}: it has none of its own; revoke the one that it shows, "
+            "`millrace keys list` names them"
+        )
+    await farm.store.expel(node.id)
+    await reclaim(farm)
+    return await find_node(farm, node.id)

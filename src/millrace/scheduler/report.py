@@ -13,9 +13,11 @@ from millrace.domain.records import Claimed, Document, Move, Outcome, Output, Ta
 from millrace.domain.retry import Retry, after_failure
 from millrace.domain.states import HELD, State
 from millrace.scheduler.claim import cascade, claim
+from millrace.scheduler.elsewhere import to_avoid
 from millrace.scheduler.errors import NotFoundError, StaleAttemptError, StaleEpochError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
+from millrace.scheduler.quarantine import hold_to_account
 
 
 class Next(Struct, frozen=True, kw_only=True):
@@ -153,7 +155,10 @@ async def complete(
         outputs=outputs,
         facts=facts or None,
     )
-    return await _end(farm, move, then)
+    ended = await _end(farm, move, then)
+    if attempt > 1:
+        await hold_to_account(farm, task_id, ids.job_of(task_id), finisher=node_id)
+    return ended
 
 
 async def fail(
@@ -178,6 +183,7 @@ async def fail(
         failure=failure,
         release=True,
         spends=True,
+        avoid=await to_avoid(farm, task) if retry else None,
     )
     return await _end(farm, move, then)
 

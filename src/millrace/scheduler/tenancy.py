@@ -6,12 +6,15 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from millrace.domain.records import Job, NewJob, Transition
+from millrace.domain.webhooks import NewWebhook, Webhook
 from millrace.scheduler.farm import Farm
 from millrace.store.store import Added, JobFilter, JobPage, Store
 
 _PASSED_ON = frozenset({
     "now", "ping", "class_of", "last_cursor",
     # These are asked with the id of a job, or of a task of it, that `job` has let through.
+    # And with the id of a webhook, that `webhook` has.
+    "remove_webhook", "rotate_webhook", "deliveries", "replay_messages",
     "tasks", "task", "attempts", "outputs", "facts", "transitions", "move", "read_log",
 })  # fmt: skip
 
@@ -50,6 +53,18 @@ class _TenantStore:
         # Asked also where the answer is empty: whether a cursor is one does not depend on who asks.
         page = await self._store.jobs(replace(only, tenant=self._tenant), cursor=cursor, limit=limit)
         return page if only.tenant in (None, self._tenant) else JobPage(jobs=(), next_cursor=None)
+
+    async def add_webhook(self, webhook: NewWebhook) -> Webhook:
+        if webhook.tenant != self._tenant:
+            raise AssertionError("a webhook of another tenant")
+        return await self._store.add_webhook(webhook)
+
+    async def webhooks(self) -> Sequence[Webhook]:
+        return [one for one in await self._store.webhooks() if one.tenant == self._tenant]
+
+    async def webhook(self, webhook_id: str) -> Webhook | None:
+        found = await self._store.webhook(webhook_id)
+        return found if found is not None and found.tenant == self._tenant else None
 
     async def events(
         self, *, after: str | None, limit: int, job_id: str | None = None, tenant: str | None = None

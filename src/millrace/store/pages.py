@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from millrace.domain.states import WITH_FAILURE
 from millrace.store.rows import to_text
 from millrace.store.store import JobFilter
 
@@ -18,14 +19,16 @@ def page_statement(queries: Mapping[str, str], mark: str, only: JobFilter) -> tu
         only: which jobs to list.
     """
     name, values = "jobs_page", list[object]()
-    if only.states:
-        name, values = "jobs_page_in_states", [to_text(sorted(state.value for state in only.states))]
+    states = only.states or (WITH_FAILURE if only.failures else ())
+    if states:
+        name, values = "jobs_page_in_states", [to_text(sorted(state.value for state in states))]
     wanted: tuple[tuple[str, object], ...] = (
         ("only_queue", only.queue and only.queue.value),
         ("only_priority", only.priority and only.priority.value),
         ("only_tenant", only.tenant),
         ("only_profile", only.profile),
         ("only_labels", to_text(only.labels) if only.labels else None),
+        ("only_failures", to_text(sorted(one.value for one in only.failures)) if only.failures else None),
     )
     conditions = []
     for block, value in wanted:

@@ -1,6 +1,6 @@
 """From rows to records. Both databases select the same columns in the same order, documents as JSON text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +9,11 @@ import msgspec
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
-from millrace.domain.keys import ApiKey
+from millrace.domain.keys import ApiKey, Machine
 from millrace.domain.masters import Attendance, MasterSeen
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
+from millrace.domain.quarantine import Blame
 from millrace.domain.records import (
     Attempt,
     Claimed,
@@ -23,12 +24,14 @@ from millrace.domain.records import (
     Outcome,
     Output,
     Progress,
+    Quarantine,
     Task,
     Transition,
 )
 from millrace.domain.roles import Role
 from millrace.domain.sla import Classification
 from millrace.domain.states import State
+from millrace.domain.webhooks import Delivery, DeliveryState, Message, Webhook
 
 Row = Sequence[Any]
 MASTERS_KEPT_TTLS = 1000
@@ -58,6 +61,11 @@ def _maybe(ms: int | None) -> datetime | None:
 def to_text(document: object) -> str:
     """JSON with sorted keys, so that equal documents have one text."""
     return _encoder.encode(document).decode()
+
+
+def avoidance(nodes: Iterable[str]) -> str:
+    """Nodes as one text. An id is never part of another, so that looking for one in it finds that one."""
+    return " ".join(nodes)
 
 
 def storable(text: str) -> str:
@@ -142,6 +150,7 @@ def job(row: Row) -> Job:
         started_at=_maybe(row[17]),
         finished_at=_maybe(row[18]),
         progress=_progress(row[19:26]),
+        attempts=row[26] or 0,
     )
 
 
@@ -229,6 +238,22 @@ def node(row: Row) -> Node:
         seen_at=to_datetime(row[10]),
         lease_until=to_datetime(row[11]),
         holding=row[12],
+        quarantine=quarantine(row[13:]),
+    )
+
+
+def quarantine(row: Row) -> Quarantine | None:
+    """Why a node gets no work; None where it gets some, or where that was not read."""
+    if not row or row[0] is None:
+        return None
+    return Quarantine(reason=row[0], since=to_datetime(row[1]), proof_due=to_datetime(row[2]), times=row[3])
+
+
+def blame(row: Row) -> Blame:
+    """A job that a node failed and another finished."""
+    number, at, failure_class, message = row
+    return Blame(
+        number=number, at=to_datetime(at), failure=Failure(failure_class=FailureClass(failure_class), message=message)
     )
 
 
@@ -245,6 +270,65 @@ def api_key(row: Row) -> ApiKey:
         used_at=_maybe(row[7]),
         revoked_at=_maybe(row[8]),
         old_until=_maybe(row[9]),
+        machine=None if row[10] is None else Machine(row[10], row[11]),
+    )
+
+
+def webhook(row: Row) -> Webhook:
+    """One subscription with how many messages wait and how many were given up."""
+    return Webhook(
+        id=row[0],
+        tenant=row[1],
+        url=row[2],
+        events=tuple(row[3].split()),
+        created_at=to_datetime(row[4]),
+        actor=row[5],
+        old_until=_maybe(row[6]),
+        disabled_at=_maybe(row[7]),
+        disabled_why=row[8],
+        pending=row[9],
+        dead=row[10],
+    )
+
+
+def delivery(row: Row) -> Delivery:
+    """One message as the log shows it."""
+    state = DeliveryState(row[5])
+    return Delivery(
+        id=row[0],
+        seq=row[1],
+        job_id=row[2],
+        number=row[3],
+        target=State(row[4]),
+        state=state,
+        attempts=row[6],
+        created_at=to_datetime(row[7]),
+        due_at=to_datetime(row[8]) if state is DeliveryState.PENDING else None,
+        ended_at=_maybe(row[9]),
+        result=row[10],
+    )
+
+
+def message(row: Row) -> Message:
+    """One message with all that goes into it."""
+    return Message(
+        webhook=row[0],
+        url=row[1],
+        secrets=tuple(secret for secret in row[2:4] if secret is not None),
+        id=row[4],
+        sequence=row[5],
+        attempt=row[6],
+        job_id=row[7],
+        number=row[8],
+        source=None if row[9] is None else State(row[9]),
+        target=State(row[10]),
+        at=to_datetime(row[11]),
+        reason=row[12],
+        job_attempt=row[13],
+        failure_class=None if row[14] is None else FailureClass(row[14]),
+        tenant=row[15] or "",
+        profile=row[16] or "",
+        labels={} if row[17] is None else _labels(row[17]),
     )
 
 

@@ -13,10 +13,13 @@ from typing import Protocol
 from msgspec import Struct
 
 from millrace.domain.chain import Block, Head
+from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.invitations import Enrolment, NewInvitation
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
+from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
     Attempt,
     Beat,
@@ -34,6 +37,7 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State
+from millrace.store.outbox import Outbox
 
 
 class StoreError(Exception):
@@ -86,6 +90,9 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     profile: str | None = None
     labels: Mapping[str, str] | None = None
+    failures: frozenset[FailureClass] = (
+        frozenset()
+    )  # the class of what a job that failed, or waits to be retried, ended with
 
 
 class JobPage(Struct, frozen=True, kw_only=True):
@@ -106,7 +113,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Protocol):
+class Store(Outbox, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:
@@ -258,8 +265,24 @@ class Store(Protocol):
     async def set_node_state(self, node_id: str, target: NodeState, *, sources: Iterable[NodeState]) -> bool:
         """Change a node's state if it is one of `sources`; whether it happened."""
 
+    async def add_blame(self, node_id: str, job_id: str, failure: Failure) -> None:
+        """A job failed on this node and was completed by another; said again, it counts once. Forgets what is a day old."""
+
+    async def node_record(self, node_id: str) -> NodeRecord:
+        """What counts for and against a node: of the last `SPAN_S` at the most, since it was last released, and on a busy
+        farm of the time in which the last few hundred jobs ended.
+        """
+
+    async def quarantine(self, node_id: str, *, reason: str, proof_after_s: float, times: int) -> bool:
+        """Give the node no work until it is released, also when it registers anew; where it is in quarantine already, the
+        reason and the time of the proof are replaced. False where there is no such node.
+        """
+
+    async def release(self, node_id: str) -> bool:
+        """End the node's quarantine; whether there was one."""
+
     async def remove_node(self, node_id: str) -> bool:
-        """Forget a node that holds no task; False where it holds one or is unknown. Attempts keep its name."""
+        """Forget a node that holds no task, and end its key; False where it holds one or is unknown. Attempts keep its name."""
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         """Mark nodes whose lease has passed as lost, each with its epoch grown by one; returns them as they now are."""
@@ -303,6 +326,30 @@ class Store(Protocol):
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         """These keys were used just now."""
+
+    # Machines that join -------------------------------------------------------------------------------------------
+
+    async def add_invitation(self, new: NewInvitation) -> datetime:
+        """Keep an invitation; returns when it ends."""
+
+    async def is_invited(self, token: bytes, public: bytes) -> bool:
+        """Whether :meth:`enrol` would take this token (its SHA-256) from who has this public key (its SHA-256)."""
+
+    async def enrol(self, new: Enrolment) -> ApiKey | None:
+        """Use up an invitation and give the machine a key of its own, bound to the node that it is by its fingerprint; a key
+        that this node had before ends. Who comes again with the same public key gets the same key, with the new secret.
+
+        None where the token never was, has ended, or was used by another, or the key that it gave was revoked.
+        """
+
+    async def expel(self, node_id: str) -> None:
+        """End the key of a node, and its lease: it is lost, with a new epoch, so that what it holds is orphaned at once."""
+
+    async def authority(self) -> str | None:
+        """The fingerprint of the authority that signs for the masters; None where there never was one."""
+
+    async def note_authority(self, fingerprint: str, *, replace: bool = False) -> str:
+        """Keep this fingerprint where there is none yet, or with `replace` in any case; returns the one that is kept."""
 
     # The audit trail ----------------------------------------------------------------------------------------------
 

@@ -21,7 +21,25 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
-        name="millrace_masters", kind="gauge", help="Masters that this one saw in the last seconds, itself among them."
+        name="millrace_webhook_messages",
+        kind="gauge",
+        help="Messages of webhooks that wait (pending), or were given up (dead).",
+        labels=("state",),
+    ),
+    Metric(
+        name="millrace_tls_certificate_expiry_time_seconds",
+        kind="gauge",
+        help="When the certificate that this master shows ends, since 1970; absent without TLS.",
+    ),
+    Metric(
+        name="millrace_tls_certificate_failures_total",
+        kind="counter",
+        help="Times that another certificate could not be taken, and the one before was kept.",
+    ),
+    Metric(
+        name="millrace_masters",
+        kind="gauge",
+        help="Masters that this one saw in the last seconds, itself among them.",
     ),
     Metric(name="millrace_leads", kind="gauge", help="1 while this master leads."),
     Metric(

@@ -42,6 +42,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("sig=", "key=", "auth="), re.compile(r"([?&](?:sig|key|auth)=)[^&\s\"'#]+", re.IGNORECASE), rf"\1{MASK}"),
     # Millrace's own keys: the spelling is in domain/keys.py; those of earlier first starts hold dashes and underscores.
     (("mr_",), re.compile(r"\bmr_[A-Za-z0-9_-]{43,49}"), MASK),
+    # And the tokens with which machines join (domain/invitations.py).
+    (("mrj_",), re.compile(r"\bmrj_[A-Za-z0-9]{28,71}"), MASK),
     (("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
     (
         ("private key",),
@@ -57,6 +59,7 @@ _WORDS = re.compile(r"[A-Za-z0-9_./]*(?:-[A-Za-z0-9_./]+)*")
 SIGNS = (
     "@",
     "mr_",
+    "mrj_",
     "akia",
     "asia",
     "pass",
@@ -106,7 +109,13 @@ class Redactor:
         """The text with every secret that can be recognised replaced by ***."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        if _WORDS.fullmatch(text) and "AKIA" not in text and "ASIA" not in text and "mr_" not in text:
+        if (
+            _WORDS.fullmatch(text)
+            and "AKIA" not in text
+            and "ASIA" not in text
+            and "mr_" not in text
+            and "mrj_" not in text
+        ):
             return text  # the usual case: methods, paths and ids in every line of the access log
         lower = text.lower()
         for signs, shape, replacement in _SHAPES:

@@ -111,6 +111,25 @@ def made_by(text: bytes, job: str) -> bool:
         return False
 
 
+def check_newest(text: bytes, delivery: Delivery) -> None:
+    """Pass, unless a manifest at the destination says that a later attempt of the same job has published there.
+
+    The attempt is the fencing token: a worker that stood still between its lease's check and this moment is not the one
+    whose output is recorded. Raises StaleError.
+    """
+    try:
+        document = json.loads(text)
+        later = document["job"] == delivery.job and document["attempt"] > delivery.attempt
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+    if later:
+        raise StaleError(
+            f"cannot publish attempt {delivery.attempt} of {delivery.task}: attempt {document['attempt']} has published "
+            "already; the work is dropped",
+            status=409,
+        )
+
+
 def owned(text: bytes) -> frozenset[str]:
     """The names of the files that a manifest says Millrace made there; none where it is no manifest."""
     try:

@@ -9,7 +9,7 @@ from millrace.blobs.publish import publish, settle
 from millrace.blobs.values import BlobError
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
-from millrace.worker.deliver import MANIFEST, Delivery, foreign, made_by, manifest, owned, taken
+from millrace.worker.deliver import MANIFEST, Delivery, check_newest, foreign, made_by, manifest, owned, taken
 from millrace.worker.failure import from_blob_error, from_os_error
 
 
@@ -45,7 +45,13 @@ class FolderDestination:
             (delivery.folder / MANIFEST).write_bytes(manifest(delivery))
             self._check(delivery.job, overwrite=delivery.overwrite)  # hours may have passed since the first look
             ours = self._made_by(delivery.job)
-            publish(delivery.folder, self._path, overwrite=delivery.overwrite or ours)
+            publish(
+                delivery.folder,
+                self._path,
+                overwrite=delivery.overwrite or ours,
+                # At the last moment: this thread may have stood still since the lease was checked.
+                permit=lambda: check_newest(self._manifest(), delivery),
+            )
         except BlobError as error:
             raise from_blob_error(error) from error
         except OSError as error:
@@ -77,17 +83,17 @@ class FolderDestination:
         return next((name for name in _files(self._path) if name not in ours), None)
 
     def _owned(self) -> frozenset[str]:
-        try:
-            names = owned((self._path / MANIFEST).read_bytes())
-        except OSError:
-            return frozenset()
+        names = owned(self._manifest())
         return names | {MANIFEST} if names else names
 
     def _made_by(self, job: str) -> bool:
+        return made_by(self._manifest(), job)
+
+    def _manifest(self) -> bytes:
         try:
-            return made_by((self._path / MANIFEST).read_bytes(), job)
+            return (self._path / MANIFEST).read_bytes()
         except OSError:
-            return False
+            return b""
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -224,11 +224,12 @@ async def _until_end(child: Child, engines: Engines, control: Control, label: st
             await child.pause()
         while not await _ended_within(ending, engines.stall_s / 4, engines.clock):
             now_s = engines.clock.monotonic()
-            if stall.look(now_s, cpu_s=child.sample().cpu_s, mark=mark(), paused=control.paused):
+            used = child.sample()
+            if stall.look(now_s, cpu_s=used.cpu_s, mark=mark(), read_bytes=used.read_bytes, paused=control.paused):
                 await child.stop(control.grace_s)
                 raise TaskFailedError(
                     FailureClass.STALLED,
-                    f"cannot {label}: the engine neither worked nor made progress for {engines.stall_s:g} s",
+                    f"cannot {label}: the engine neither worked, read nor made progress for {engines.stall_s:g} s",
                 )
         return ending.result()
     finally:

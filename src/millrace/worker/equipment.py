@@ -88,12 +88,22 @@ def begin(terms: WorkerTerms, equipment: Equipment, *, clock: Clock, folder: Pat
     return Ahead(command, engines=equipment.running, clock=clock, folder=folder)
 
 
-async def prove_all(terms: WorkerTerms, running: Engines, *, clock: Clock, folder: Path) -> Sequence[Proven]:
-    """Try the encoders of every engine; `folder` is where the trials may write."""
+async def prove_all(
+    terms: WorkerTerms, running: Engines, *, clock: Clock, folder: Path, anew: bool = False
+) -> Sequence[Proven]:
+    """Try the encoders of every engine that are not known, or `anew` all; `folder` is where the trials may write."""
     cache = terms.proofs or terms.state / PROOFS
     return await asyncio.gather(
         *(
-            prove(source, cache=cache, environment=running.environment, able=running.able, clock=clock, folder=folder)
+            prove(
+                source,
+                cache=cache,
+                environment=running.environment,
+                able=running.able,
+                clock=clock,
+                folder=folder,
+                anew=anew,
+            )
             for source in terms.engines
         )
     )

@@ -39,10 +39,10 @@ class UploadFetch:
             )
             try:
                 async with self._client.stream(call) as response:
-                    begins = offset if response.status == 206 else 0
+                    begins = offset if response.status_code == 206 else 0
                     length = response.headers.get("content-length", "")
                     total = begins + int(length) if length.isdecimal() else None
-                    yield Opened(offset=begins, total=total, pieces=response.pieces())
+                    yield Opened(offset=begins, total=total, pieces=response.aiter_raw())
             except (InterruptedTransferError, UnreachableError) as error:
                 raise BrokenOffError(str(error)) from None
             except ClientError as error:

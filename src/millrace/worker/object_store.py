@@ -11,7 +11,7 @@ from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
-from millrace.worker.deliver import Delivery, Product, foreign, made_by, manifest, owned, taken
+from millrace.worker.deliver import Delivery, Product, check_newest, foreign, made_by, manifest, owned, taken
 from millrace.worker.download import BrokenOffError, Opened, download
 from millrace.worker.failure import TaskFailedError, from_blob_error
 from millrace.worker.fetch import Fetching
@@ -112,7 +112,9 @@ class ObjectDestination:
         try:
             store = self._open(self._location)
             names = {product.name for product in delivery.products} | {MANIFEST}
-            old = owned(await _manifest(store)) - names
+            there = await _manifest(store)
+            check_newest(there, delivery)
+            old = owned(there) - names
             await store.put(MANIFEST, _once(manifest(delivery, replaces=old)))
             reports = []
             for product in sorted(delivery.products, key=_order):

@@ -70,8 +70,10 @@ async def prove(
     clock: Clock,
     folder: Path,
     able: Able | None = None,
+    anew: bool = False,
 ) -> Proven:
     """Try each encoder that the cache does not know, several at once, shut in as engines are. `folder` is where trials may write.
+    With `anew` the cache is believed nothing, and gets what is found now.
 
     Workers that share the cache do it one after the other, so that the first finds out for all.
 
@@ -80,7 +82,7 @@ async def prove(
     key = _key(source.binary, able)
 
     def look() -> tuple[dict[str, str], list[str]]:
-        known = _read(cache, key)
+        known = {} if anew else _read(cache, key)
         return known, [encoder for encoder in source.encoders if encoder not in known]
 
     known, unknown = look()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
 from millrace.client.errors import ClientError, NotFoundError, StaleError
@@ -13,7 +14,7 @@ from millrace.domain.directives import Action
 from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
 from millrace.telemetry.logs import logger
-from millrace.wire.v1.work import HeartbeatReply, NextClaim, TaskView
+from millrace.wire.v1.work import HeartbeatReply, NextClaim, ProofRequest, TaskView
 from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt import Means
@@ -27,7 +28,7 @@ from millrace.worker.equipment import Equipment, begin, equip, prove_all
 from millrace.worker.failure import HandBackError
 from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
 from millrace.worker.identity import Identity, StateFolder
-from millrace.worker.proofs import Proven
+from millrace.worker.proofs import Proven, all_reasons
 from millrace.worker.register import Registrar
 from millrace.worker.run_task import Ran, Runner
 from millrace.worker.scratch import Scratch
@@ -96,6 +97,7 @@ class Worker(Service):
         self._background: set[asyncio.Task[None]] = set()
         self._confirmations: list[tuple[float, asyncio.Future[None]]] = []
         self._told_to_drain = False
+        self._proving = False
         self._draining = asyncio.Event()  # by our own wish: never taken back
         self._closed = asyncio.Event()  # no claims now: we drain, or the master told us to, or the membership is over
         self._changed = asyncio.Event()  # something that the claim loop waits for may have happened
@@ -371,6 +373,9 @@ class Worker(Service):
             else:
                 self._spawn(self._steer(held, pause=directive.action is Action.PAUSE))
         self._obey_drain(wanted=reply.drain)
+        if reply.prove and not self._proving and not self._draining.is_set():
+            self._proving = True
+            self._spawn(self._prove())
         for asked_s, future in self._confirmations:
             if asked_s <= sent_s and not future.done():
                 future.set_result(None)
@@ -389,6 +394,24 @@ class Worker(Service):
         log.info("worker.told_to_drain" if wanted else "worker.told_to_resume")
         self._told_to_drain = wanted
         self._open_or_close()
+
+    async def _prove(self) -> None:
+        """We are in quarantine: try every encoder anew, and say what was found. All that works ends it."""
+        membership, equipment = self._membership, self._equipment
+        try:
+            if membership is None or equipment is None:
+                return
+            log.warning("worker.proves_itself", node=membership.node)
+            folder = self._scratch.path
+            proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=folder, anew=True)
+            request = ProofRequest(epoch=membership.epoch, encoders=all_reasons(proven))
+            reply = await self._client.do(work.prove(membership.node, request))
+            log.info("worker.proved_itself", released=reply.released, reason=reply.reason)
+            self._heart.ask()
+        except (ClientError, OSError) as error:
+            log.warning("worker.not_proved", reason=str(error))
+        finally:
+            self._proving = False
 
     def _open_or_close(self) -> None:
         if self._told_to_drain or self._draining.is_set():

@@ -93,11 +93,13 @@ def address(control: Control) -> str:
 
 def async_client(control: Control) -> "AsyncClient":
     """The same supervisor for a program that goes on while nobody answers; each call is tried once."""
-    from millrace.client.async_client import AsyncClient  # noqa: PLC0415  who asks once needs no event loop
+    import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
+
+    from millrace.client.async_client import AsyncClient  # noqa: PLC0415
 
     if control.url:
         return AsyncClient([control.url], replace(_terms(control), patience_s=0.0))
-    return AsyncClient([_LOCAL], Terms(patience_s=0.0), place=_socket(control))
+    return AsyncClient([_LOCAL], Terms(patience_s=0.0), transport=httpx2.AsyncHTTPTransport(uds=str(_socket(control))))
 
 
 def known_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -136,8 +138,12 @@ def _client(control: Control, where: str) -> Client:
             return Client([where], _terms(control))
         except ValueError as error:
             raise CommandError(str(error).replace("a master", "a supervisor"), code=2) from error
+    import httpx2  # noqa: PLC0415  the first use of the network, see the room `client`
+
+    # httpx2 does not close a unix socket that it could not connect, so that is found out before.
+    _knock(Path(where))
     # It answers at once or is not there: nothing is gained by trying again.
-    return Client([_LOCAL], Terms(patience_s=0.0), place=Path(where))
+    return Client([_LOCAL], Terms(patience_s=0.0), transport=httpx2.HTTPTransport(uds=where))
 
 
 def _terms(control: Control) -> Terms:

@@ -3,9 +3,10 @@
 import click
 
 from millrace.cli import show
-from millrace.cli.options import Output, Target, Word, output_option, target_options
+from millrace.cli.options import Output, Target, Word, failure_class_option, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
+from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.states import State
 
@@ -16,6 +17,7 @@ from millrace.domain.states import State
 @click.option("--priority", type=Word(Priority), help="Only jobs of this priority.")
 @click.option("--profile", help="Only jobs with this profile.")
 @click.option("--tenant", help="Only jobs of this tenant.")
+@failure_class_option
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at the most.")
 @click.option("--cursor", help="Where the page before ended.")
 @target_options
@@ -26,6 +28,7 @@ def list_jobs(
     priority: Priority | None,
     profile: str | None,
     tenant: str | None,
+    failure_class: tuple[FailureClass, ...],
     limit: int,
     cursor: str | None,
     target: Target,
@@ -34,7 +37,9 @@ def list_jobs(
     """List jobs, newest first."""
     only = {"queue": queue, "priority": priority, "profile": profile, "tenant": tenant}
     with connect(target) as client:
-        page = client.do(people.jobs(states=state, only=only, cursor=cursor, limit=limit))
+        page = client.do(
+            people.jobs(states=state, only=only, failure_classes=failure_class, cursor=cursor, limit=limit)
+        )
     if output is Output.JSON:
         show.json_document(page)
         return

@@ -21,8 +21,9 @@ def list_nodes(
     if output is Output.JSON:
         show.json_document(found)
         return
+    quarantined = any(node.quarantine for node in found.nodes)
     show.table(
-        ["name", "state", "tasks", "slots", "encoders", "labels"],
+        ["name", "state", "tasks", "slots", "encoders", "labels", *(["why"] if quarantined else [])],
         [
             [
                 show.escape(node.name),
@@ -31,6 +32,7 @@ def list_nodes(
                 str(node.slots),
                 ", ".join(sorted(name for name, reason in node.encoders.items() if not reason)),
                 show.escape(", ".join(f"{key}={value}" for key, value in node.labels.items())),
+                *([show.escape(node.quarantine.reason) if node.quarantine else ""] if quarantined else []),
             ]
             for node in found.nodes
         ],

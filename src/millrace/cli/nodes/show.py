@@ -10,6 +10,7 @@ from millrace.cli import show as shown
 from millrace.cli.options import Output, Target, node_argument, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
+from millrace.wire.v1.work import QuarantineView
 
 
 @click.command()
@@ -31,6 +32,7 @@ def show(
         [
             ("node", f"{shown.escape(found.name)}  [dim]{found.id}[/dim]"),
             ("state", shown.styled(found.state)),
+            ("why", _why(found.quarantine)),
             ("tasks", f"{found.holding} of {found.slots} slots"),
             ("labels", shown.escape(", ".join(f"{key}={value}" for key, value in found.labels.items()))),
             ("engines", ", ".join(found.engines)),
@@ -46,6 +48,16 @@ def show(
         ["encoder", "works"],
         [[name, shown.escape(reason) or "[green]yes[/green]"] for name, reason in sorted(found.encoders.items())],
         empty="It has proven no encoder.",
+    )
+
+
+def _why(quarantine: QuarantineView | None) -> str:
+    """What the node did, and when it may go on."""
+    if quarantine is None:
+        return ""
+    return (
+        f"{shown.escape(quarantine.reason)}\n     since {shown.moment(quarantine.since)}; it proves itself from "
+        f"{shown.moment(quarantine.proof_due)} on, or `millrace nodes release` gives it work again"
     )
 
 

@@ -1,4 +1,4 @@
-"""`millrace nodes drain`, `resume` and `remove`."""
+"""`millrace nodes drain`, `resume`, `release`, `revoke` and `remove`."""
 
 import click
 
@@ -49,12 +49,38 @@ def resume(
 @node_argument
 @target_options
 @output_option
+def release(
+    node: str,
+    target: Target,
+    output: Output,
+) -> None:
+    """Give a node work again that failed what others finished; `millrace nodes show` says what that was."""
+    _steer(people.release_node(node), target, output)
+
+
+@click.command()
+@node_argument
+@target_options
+@output_option
+def revoke(
+    node: str,
+    target: Target,
+    output: Output,
+) -> None:
+    """End a node's own key. What it holds goes back to the queue now; it can only come back with another token."""
+    _steer(people.revoke_node(node), target, output)
+
+
+@click.command()
+@node_argument
+@target_options
+@output_option
 def remove(
     node: str,
     target: Target,
     output: Output,
 ) -> None:
-    """Forget a node that holds no task."""
+    """Forget a node that holds no task. Its own key ends with it."""
     with connect(target) as client:
         client.do(people.remove_node(node))
     if output is Output.JSON:

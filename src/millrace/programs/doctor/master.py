@@ -3,11 +3,9 @@
 import ctypes
 import os
 import shutil
-import ssl
 import stat
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from millrace.programs import api_key
 from millrace.programs.doctor.finding import Look, failed, skipped, warning
 from millrace.programs.doctor.places import nearest
 from millrace.programs.http.listen import ListenError, check_certificate, is_loopback, listen
+from millrace.programs.http.tls import end_of
 from millrace.programs.master import BLOBS
 
 LOW_MB = 1000
@@ -121,9 +120,7 @@ class MasterLook:
             return f"{host}, with TLS"
         if self._settings.plain_http:
             raise warning(f"{host}, in the clear", "keys cross the network; let a proxy in front end TLS")
-        raise failed(
-            f"{host}, without TLS", "give a certificate, or MILLRACE_PLAIN_HTTP=1 behind a proxy that ends TLS"
-        )
+        return f"{host}, with TLS of the farm's own authority"
 
     async def _port(self) -> str:
         port = self._settings.port
@@ -150,12 +147,11 @@ class MasterLook:
     async def _certificate_end(self) -> str:
         if self._settings.tls_certificate is None or self._settings.tls_key is None:
             raise skipped("none is named with its key")
-        try:
-            end = _end_of(self._settings.tls_certificate, self._settings.tls_key)
-        except ssl.SSLCertVerificationError as error:
-            raise failed(error.verify_message, "get a new one: no client trusts this any more") from error
-        left = ssl.cert_time_to_seconds(end) - time.time()
-        text = f"it holds until {end}"
+        end = end_of(self._settings.tls_certificate)
+        left = end.timestamp() - time.time()
+        text = f"it holds until {end:%Y-%m-%d %H:%M} UTC"
+        if left < 0:
+            raise failed(f"it ended on {end:%Y-%m-%d}", "get a new one: no client trusts this any more")
         if left < SOON_S:
             raise warning(text, "get a new one soon")
         return text
@@ -187,25 +183,6 @@ class MasterLook:
         if back != text:
             raise failed("what was written is not what is read", "look at the place where files are kept")
         return "written, read back and deleted"
-
-
-def _end_of(certificate: Path, key: Path) -> str:
-    """When a certificate ends, as a client sees it that trusts just this one: in a handshake with ourselves.
-
-    Raises:
-        SSLCertVerificationError: it has ended, or does not begin yet.
-    """
-    serving, asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    serving.load_cert_chain(certificate, key, password="")
-    asking.check_hostname = False
-    asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its issuer need not be known
-    asking.load_verify_locations(certificate)
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client, server = asking.wrap_bio(back, there), serving.wrap_bio(there, back, server_side=True)
-    for side in (client, server, client):
-        with suppress(ssl.SSLWantReadError):
-            side.do_handshake()
-    return str((client.getpeercert() or {})["notAfter"])
 
 
 def _kind_of(folder: Path) -> int:

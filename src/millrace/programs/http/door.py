@@ -50,13 +50,16 @@ class Door:
         self._is_resting = False
         self._make: Callable[[], asyncio.Protocol] | None = None
         self._stir: Callable[[], None] = lambda: None
-        self._tls: ssl.SSLContext | None = None
+        self._tls: Callable[[], ssl.SSLContext] | None = None
 
     def open(
-        self, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None, stir: Callable[[], None] = lambda: None
+        self,
+        make: Callable[[], asyncio.Protocol],
+        tls: Callable[[], ssl.SSLContext] | None,
+        stir: Callable[[], None] = lambda: None,
     ) -> None:
-        """Let in who comes; `make` gives each connection's protocol, which calls `leave` when it is lost. `stir` is called when
-        the door is `quiet` no longer.
+        """Let in who comes; `make` gives each connection's protocol, which calls `leave` when it is lost. `tls` is asked for
+        each of them, so that certificates may change. `stir` is called when the door is `quiet` no longer.
         """
         self._make, self._tls, self._stir = make, tls, stir
         asyncio.get_running_loop().add_reader(self._listening, self._come)
@@ -125,7 +128,7 @@ class Door:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
                 accepted,
-                ssl=self._tls,
+                ssl=self._tls() if self._tls is not None else None,
                 ssl_handshake_timeout=greeting_s,
                 ssl_shutdown_timeout=parting_s,
             )

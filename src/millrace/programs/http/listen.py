@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 from millrace.config.errors import SettingError
+from millrace.programs.http.tls import Tls, reason
 
 BACKLOG = 2048
 
@@ -93,12 +94,10 @@ def check_certificate(certificate: Path, key: Path) -> None:
         SettingError: they cannot be read, or are no pair.
     """
     try:
-        # Nobody is there to type a key's password; with none given here, OpenSSL would ask for it.
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
+        Tls(certificate=certificate, key=key).context()
     except OSError as error:  # an ssl.SSLError too
-        reason = "they are no pair" if isinstance(error, ssl.SSLError) else error.strerror
         raise SettingError(
-            f"cannot serve TLS with {certificate} and {key}: {reason}; "
+            f"cannot serve TLS with {certificate} and {key}: {reason(error)}; "
             "name a certificate in PEM and its key, which must have no password"
         ) from error
 

@@ -1,7 +1,6 @@
 """An HTTP server as a service: ready when it answers, stopped when its connections are closed, signals left to the program."""
 
 import socket
-import ssl
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from millrace.programs.http.exchange import App
 from millrace.programs.http.last_words import FULL
 from millrace.programs.http.protocol import Crowd, HttpProtocol
 from millrace.programs.http.sweep import INTERVAL_S, REQUEST_S
+from millrace.programs.http.tls import LiveTls, Tls
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
@@ -32,21 +32,26 @@ class HttpServer(Service):
         key: Path | None,
         before_stop: Callable[[], None],
         client_ca: Path | None = None,
+        client_ca_required: bool = True,
         protocol: type[HttpProtocol] = HttpProtocol,
         clock: Clock | None = None,
         most: int | None = None,
     ) -> None:
         """The socket becomes the server's and is closed with it. `before_stop` ends replies that would not end.
 
-        `client_ca`: only whoever shows a certificate of that authority is served. `protocol` is what speaks on each
+        `client_ca`: only whoever shows a certificate of that authority is served, or (not `client_ca_required`) whoever shows
+        one of that authority or none. A certificate whose files change is shown from then on. `protocol` is what speaks on each
         connection; `clock` times slow clients; `most` is how many connections there may be (None: what this process can
         hold).
         """
         super().__init__()
         self._before_stop = before_stop
-        self._certificate = certificate
-        self._key = key
-        self._client_ca = client_ca
+        self.tls: LiveTls | None = None
+        """What it shows; None without TLS."""
+        if certificate is not None and key is not None:
+            self.tls = LiveTls(
+                Tls(certificate=certificate, key=key, client_ca=client_ca, required=client_ca_required),
+            )
         self._protocol = protocol
         self._clock = clock or SystemClock()
         self._door = Door(listening, most or most_connections(), full=FULL, greeting_s=REQUEST_S, parting_s=GRACE_S)
@@ -63,9 +68,8 @@ class HttpServer(Service):
 
     async def on_start(self) -> None:
         """Return when requests are answered."""
-        self._door.open(
-            lambda: self._protocol(self._crowd), _tls(self._certificate, self._key, self._client_ca), self._ticker.wake
-        )
+        tls = self.tls.context if self.tls is not None else None
+        self._door.open(lambda: self._protocol(self._crowd), tls, self._ticker.wake)
         await self._ticker.start()
 
     async def on_stop(self) -> None:
@@ -79,17 +83,6 @@ class HttpServer(Service):
         self._crowd.sweep.tick(self._clock.monotonic())
         if refused := self._door.look():
             log.warning("http.full", refused=refused, connections=self._door.most)
-
-
-def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> ssl.SSLContext | None:
-    if certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    if client_ca is not None:
-        context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 def _complain(error: Exception) -> None:

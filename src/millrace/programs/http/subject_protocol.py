@@ -14,12 +14,13 @@ _SHORT = {
 
 
 class SubjectProtocol(HttpProtocol):
-    """One connection whose client showed a certificate of the authority that is asked for."""
+    """One connection whose client showed a certificate of the authority that is asked for, or none where it need not."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its own
         """A client has come, and OpenSSL has verified it."""
         super().connection_made(transport)
-        self.app_state = {SUBJECT: subject_of(transport.get_extra_info("peercert") or {})}
+        if shown := transport.get_extra_info("peercert"):
+            self.app_state = {SUBJECT: subject_of(shown)}
 
 
 def subject_of(certificate: Mapping[str, Any]) -> tuple[str, ...]:

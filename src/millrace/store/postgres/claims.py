@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from millrace.domain.elsewhere import AVOID_S
 from millrace.domain.records import Claimed
 from millrace.store import rows
 from millrace.store.postgres.connection import QUERIES, Session
@@ -21,9 +22,11 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 _TRIES = 8
 
+_AVOIDS = QUERIES["still_avoids"].format(avoid_ms=round(AVOID_S * 1000))
 CLAIM_PARTS = {
     "held": QUERIES["given_before"],
-    "give": QUERIES["give"],
+    "give": QUERIES["give"].format(avoids=_AVOIDS),
+    "avoids": _AVOIDS,
     "claimed": QUERIES["claimed"],
 }
 """What the statements share that give tasks."""

@@ -89,7 +89,9 @@ UNION ALL
 SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
 WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
   SELECT count(*) FROM unnest($1::int[]) AS c (class_id)
-  CROSS JOIN LATERAL (SELECT FROM tasks WHERE state = 'queued' AND class_id = c.class_id LIMIT s.total) q)
+  CROSS JOIN LATERAL (
+    SELECT FROM tasks q WHERE state = 'queued' AND class_id = c.class_id
+      AND (q.avoid IS NULL OR NOT {avoids} OR NOT s.nodes <@ string_to_array(q.avoid, ' ')) LIMIT s.total) q)
 ORDER BY 1, 2, 3, 4
 
 -- name: await_rival
@@ -99,6 +101,10 @@ CROSS JOIN LATERAL (
   SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id ORDER BY rank, job, position LIMIT 1
   FOR KEY SHARE) t
 
+-- name: still_avoids
+-- Whether a task that is queued still minds where it goes.
+q.queued_at > (SELECT now_ms()) - {avoid_ms}
+
 -- name: given_before
 -- What the nodes have already by the same requests.
 SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
@@ -106,7 +112,8 @@ SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
 
 -- name: give
 -- The claims that hold nothing yet get their seats, and the head of each class by its index, merged, takes them in order:
--- what these nodes cannot run is never scanned.
+-- what these nodes cannot run is never scanned. A task that avoids all of them is passed over, and a seat stays empty where
+-- the task for it avoids its node.
 seats AS MATERIALIZED (
   SELECT count(*) AS total, array_agg(a.ord) AS ords, array_agg(s.seat) AS seats, array_agg(a.node_name) AS names,
     array_agg(a.node_id) AS nodes, array_agg(a.epoch) AS epochs, array_agg(a.request) AS requests
@@ -114,13 +121,16 @@ seats AS MATERIALIZED (
   WHERE a.node_name IS NOT NULL AND a.ord NOT IN (SELECT ord FROM held)),
 heads AS MATERIALIZED (
   SELECT h.task_at, h.job, h.position, s.ords[h.place] AS ord, s.seats[h.place] AS seat, s.names[h.place] AS node_name,
-    s.nodes[h.place] AS node_id, s.epochs[h.place] AS epoch, s.requests[h.place] AS request, (SELECT now_ms()) AS now
+    s.nodes[h.place] AS node_id, s.epochs[h.place] AS epoch, s.requests[h.place] AS request, (SELECT now_ms()) AS now,
+    h.avoids IS NOT NULL AND s.nodes[h.place] = ANY (h.avoids) AS avoided
   FROM seats s CROSS JOIN LATERAL (
     SELECT t.*, (row_number() OVER (ORDER BY t.rank, t.job, t.position))::int AS place
     FROM unnest($1::int[]) AS c (class_id)
     CROSS JOIN LATERAL (
-      SELECT q.ctid AS task_at, q.job, q.position, q.rank FROM tasks q
+      SELECT q.ctid AS task_at, q.job, q.position, q.rank,
+        CASE WHEN q.avoid IS NOT NULL AND {avoids} THEN string_to_array(q.avoid, ' ') END AS avoids FROM tasks q
       WHERE q.state = 'queued' AND q.class_id = c.class_id
+        AND (q.avoid IS NULL OR NOT {avoids} OR NOT s.nodes <@ string_to_array(q.avoid, ' '))
       ORDER BY q.rank, q.job, q.position LIMIT s.total
       FOR UPDATE SKIP LOCKED) t
     ORDER BY t.rank, t.job, t.position LIMIT s.total) h),
@@ -128,7 +138,7 @@ given AS (
   UPDATE tasks t SET state = 'assigned', attempt = t.attempt + 1, node_id = h.node_id, node_epoch = h.epoch,
     claim_request = h.request, seat = h.seat, started = false, claimed_at = h.now,
     started_at = coalesce(t.started_at, h.now)
-  FROM heads h WHERE t.ctid = h.task_at
+  FROM heads h WHERE t.ctid = h.task_at AND NOT h.avoided
   RETURNING h.*, t.rank, t.attempt),
 begun AS (
   INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
@@ -149,8 +159,8 @@ noted AS (
 SELECT ord, class_id FROM moved
 
 -- name: move_and_claim
--- Both at once, for reports with a claim: $1 classes, then the arrays of the moves, then of the same places $20 the node's
--- epoch, $21 the request, $22 how many tasks at the most. All of it sees the queue as it was before these moves, so that
+-- Both at once, for reports with a claim: $1 classes, then the arrays of the moves, then of the same places $21 the node's
+-- epoch, $22 the request, $23 how many tasks at the most. All of it sees the queue as it was before these moves, so that
 -- what is handed back does not come straight back. For each move that happened a row with its place and class, then one for
 -- each task given.
 {moved},
@@ -178,7 +188,7 @@ WITH found AS MATERIALIZED (
     w.release OR w.target NOT IN ('assigned', 'processing', 'paused') AS let_go
   FROM unnest({arrays})
   WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, delay_ms, outcome, failure_class,
-    failure_message, reason, actor, spends, loses, restart, facts, outputs, {more} ord)
+    failure_message, reason, actor, spends, loses, restart, facts, outputs, avoid, {more} ord)
   CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
   {standing}
   CROSS JOIN LATERAL (
@@ -206,6 +216,7 @@ moved AS (
     due_at = CASE WHEN f.target IN ('pending', 'retrying', 'paused') THEN coalesce(f.now + f.delay_ms, t.due_at) END,
     spent = CASE WHEN f.restart THEN 0 ELSE t.spent + f.spends END,
     losses = CASE WHEN f.restart THEN 0 ELSE t.losses + f.loses END,
+    avoid = CASE WHEN f.restart THEN NULL ELSE coalesce(f.avoid, t.avoid) END,
     job_due_at = coalesce(f.now + f.delay_ms, t.job_due_at),
     finished_at = CASE WHEN f.final THEN f.now END,
     failure_class = CASE WHEN f.failure_class IS NOT NULL THEN f.failure_class

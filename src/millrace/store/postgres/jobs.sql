@@ -12,7 +12,8 @@ INSERT INTO requirement_classes (digest, needs) VALUES ($1, $2) ON CONFLICT (dig
 -- name: job_by_number
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, t.state, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
-  t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+  t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
+  t.attempt
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -22,7 +23,8 @@ WHERE j.number = $1
 -- name: jobs_by_numbers
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, t.state, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
-  t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+  t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
+  t.attempt
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -53,6 +55,10 @@ AND tenant = {value}
 
 -- name: only_profile
 AND profile = {value}
+
+-- name: only_failures
+-- Only with states: it is the tasks that have it.
+AND failure_class IN (SELECT jsonb_array_elements_text({value}::text::jsonb))
 
 -- name: only_labels
 AND labels @> {value}::text::jsonb

@@ -8,30 +8,30 @@ UPDATE api_keys SET revoked_at = expires_at WHERE name = $1 AND revoked_at IS NU
 INSERT INTO api_keys (id, name, role, tenant, digest, hint, created_at, expires_at)
 SELECT $1, $2, $3, $4, $5, $6, now, now + $7::bigint FROM now_ms() AS now
 ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING
-RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 
 -- name: live_keys
-SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now_ms()) ORDER BY created_at, id
 
 -- name: all_keys
-SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 FROM api_keys ORDER BY created_at, id
 
 -- name: key
-SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 FROM api_keys WHERE id = $1
 
 -- name: key_named
-SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 FROM api_keys WHERE name = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now_ms())
 
 -- name: live_key_by_id
-SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 FROM api_keys WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now_ms())
 
 -- name: live_key_by_digest
-SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+SELECT id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 FROM api_keys
 WHERE (digest = $1 OR (old_digest = $1 AND old_until > now_ms()))
   AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now_ms())
@@ -42,11 +42,11 @@ UPDATE api_keys SET
   old_digest = CASE WHEN $4::bigint > 0 THEN digest END, old_until = CASE WHEN $4::bigint > 0 THEN now_ms() + $4::bigint END,
   digest = $2, hint = $3
 WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now_ms())
-RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 
 -- name: revoke_key
 UPDATE api_keys SET revoked_at = COALESCE(revoked_at, now_ms()), old_digest = NULL, old_until = NULL
-WHERE id = $1 RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until
+WHERE id = $1 RETURNING id, name, role, tenant, hint, created_at, expires_at, used_at, revoked_at, old_until, node_id, fingerprint
 
 -- name: delete_ended_keys
 -- What was revoked after it had expired ended with the first of the two. In one order, so that two masters cannot wait for each other.

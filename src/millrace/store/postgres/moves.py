@@ -19,7 +19,7 @@ Keyed = Sequence[tuple[int, tuple[str, int]]]
 _TRIES = 8
 _TYPES = (
     "text", "int", "text", "text", "int", "text", "bool",  # the guard
-    "bigint", "text", "text", "text", "text", "text", "int", "int", "bool", "text", "text",
+    "bigint", "text", "text", "text", "text", "text", "int", "int", "bool", "text", "text", "text",
 )  # fmt: skip
 _GUARDS = 7
 
@@ -206,6 +206,7 @@ def _line(move: Move, job_id: str, position: int) -> tuple[object, ...]:
         rows.storable(move.reason), move.actor, int(move.spends), int(move.loses), move.restart,
         None if move.facts is None else rows.to_text(move.facts),
         _outputs(move.outputs) if move.outputs else None,
+        None if move.avoid is None else rows.avoidance(move.avoid),
     )  # fmt: skip
 
 

@@ -93,7 +93,10 @@ async def set_node_state(session: Session, node_id: str, target: NodeState, sour
 async def remove_node(session: Session, node_id: str) -> bool:
     # So that no claim slips in between the look and the removal.
     await session.run("close_gate")
-    return await session.one("remove_node", node_id) is not None
+    if await session.one("remove_node", node_id) is None:
+        return False
+    await session.run("end_keys_of_node", node_id)
+    return True
 
 
 async def expire_leases(session: Session, limit: int) -> Sequence[Node]:

@@ -77,7 +77,7 @@ class Session:
         self.now = to_datetime(now_ms)
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
-        self.heads: dict[int, deque[tuple[int, int, int, int]]] = {}  # what claims have read of each class
+        self.heads: dict[int, deque[tuple[Any, ...]]] = {}  # what claims have read of each class
         self.dry: set[int] = set()  # classes of which there is no more than was read
 
     def all(self, name: str, *args: object) -> Rows:

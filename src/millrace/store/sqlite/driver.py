@@ -11,9 +11,12 @@ from typing import TypeVar
 import apsw
 
 from millrace.domain.chain import Block, Head
+from millrace.domain.failures import Failure
+from millrace.domain.invitations import Enrolment, NewInvitation
 from millrace.domain.keys import ApiKey, NewKey
 from millrace.domain.masters import Attendance, Presence
 from millrace.domain.needs import Needs
+from millrace.domain.quarantine import NodeRecord
 from millrace.domain.records import (
     Attempt,
     Beat,
@@ -31,16 +34,20 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State, check_transition
+from millrace.domain.webhooks import Delivery, DeliveryState, Follows, Message, NewWebhook, Webhook
 from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import audit as audit_units
+from millrace.store.sqlite import enrolment as enrolment_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
+from millrace.store.sqlite import quarantine as quarantine_units
+from millrace.store.sqlite import webhooks as webhook_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.readers import Readers
@@ -263,6 +270,21 @@ class SqliteStore:
         allowed = tuple(sources)
         return await self._write(lambda session: node_units.set_node_state(session, node_id, target, allowed))
 
+    async def add_blame(self, node_id: str, job_id: str, failure: Failure) -> None:
+        await self._write(lambda session: quarantine_units.add_blame(session, node_id, job_id, failure))
+
+    async def node_record(self, node_id: str) -> NodeRecord:
+        return await self._read(lambda session: quarantine_units.node_record(session, node_id))
+
+    async def quarantine(self, node_id: str, *, reason: str, proof_after_s: float, times: int) -> bool:
+        unit = partial(
+            quarantine_units.quarantine, node_id=node_id, reason=reason, proof_after_s=proof_after_s, times=times
+        )
+        return await self._write(unit)
+
+    async def release(self, node_id: str) -> bool:
+        return await self._write(lambda session: quarantine_units.release(session, node_id))
+
     async def remove_node(self, node_id: str) -> bool:
         return await self._write(lambda session: node_units.remove_node(session, node_id))
 
@@ -303,6 +325,79 @@ class SqliteStore:
 
     async def note_keys_used(self, key_ids: Collection[str]) -> None:
         return await self._write(lambda session: key_units.note_keys_used(session, key_ids))
+
+    # Webhooks -------------------------------------------------------------------------------------------------------
+
+    async def add_webhook(self, webhook: NewWebhook) -> Webhook:
+        return await self._write(lambda session: webhook_units.add_webhook(session, webhook))
+
+    async def webhooks(self) -> Sequence[Webhook]:
+        return await self._read(webhook_units.webhooks)
+
+    async def webhook(self, webhook_id: str) -> Webhook | None:
+        return await self._read(lambda session: webhook_units.webhook(session, webhook_id))
+
+    async def remove_webhook(self, webhook_id: str) -> bool:
+        return await self._write(lambda session: webhook_units.remove_webhook(session, webhook_id))
+
+    async def rotate_webhook(self, webhook_id: str, *, secret: str, grace_s: float) -> Webhook | None:
+        return await self._write(lambda session: webhook_units.rotate_webhook(session, webhook_id, secret, grace_s))
+
+    async def disable_webhook(self, webhook_id: str, *, why: str) -> bool:
+        return await self._write(lambda session: webhook_units.disable_webhook(session, webhook_id, why))
+
+    async def overfull_webhooks(self, *, most: int) -> Sequence[str]:
+        return await self._read(lambda session: webhook_units.overfull_webhooks(session, most))
+
+    async def relay_messages(self, *, limit: int) -> int | None:
+        listened, behind = await self._read(webhook_units.is_behind)
+        if not (listened and behind):
+            return 0 if listened else None
+        return await self._write(lambda session: webhook_units.relay(session, limit), weight=limit)
+
+    async def next_message_due(self) -> datetime | None:
+        return await self._read(webhook_units.next_message_due)
+
+    async def take_messages(self, *, busy: Collection[str], each: int, limit: int, lease_s: float) -> Sequence[Message]:
+        unit = partial(webhook_units.take_messages, busy=busy, each=each, limit=limit, lease_s=lease_s)
+        return await self._write(unit)
+
+    async def settle_message(self, seq: int, *, attempt: int, follows: Follows) -> bool:
+        return await self._write(lambda session: webhook_units.settle_message(session, seq, attempt, follows))
+
+    async def deliveries(
+        self, webhook_id: str, *, state: DeliveryState | None, below: int | None, limit: int
+    ) -> Sequence[Delivery]:
+        return await self._read(lambda session: webhook_units.deliveries(session, webhook_id, state, below, limit))
+
+    async def replay_messages(self, webhook_id: str, message_id: str | None) -> int:
+        return await self._write(lambda session: webhook_units.replay(session, webhook_id, message_id))
+
+    async def forget_messages(self, state: DeliveryState, *, age_s: float, limit: int) -> int:
+        return await self._write(lambda session: webhook_units.forget_messages(session, state, age_s, limit))
+
+    async def count_messages(self) -> Mapping[DeliveryState, int]:
+        return await self._read(webhook_units.count_messages)
+
+    # Machines that join ---------------------------------------------------------------------------------------------
+
+    async def add_invitation(self, new: NewInvitation) -> datetime:
+        return await self._write(lambda session: enrolment_units.add_invitation(session, new))
+
+    async def is_invited(self, token: bytes, public: bytes) -> bool:
+        return await self._read(lambda session: enrolment_units.is_invited(session, token, public))
+
+    async def enrol(self, new: Enrolment) -> ApiKey | None:
+        return await self._write(lambda session: enrolment_units.enrol(session, new))
+
+    async def expel(self, node_id: str) -> None:
+        return await self._write(lambda session: enrolment_units.expel(session, node_id))
+
+    async def authority(self) -> str | None:
+        return await self._read(enrolment_units.authority)
+
+    async def note_authority(self, fingerprint: str, *, replace: bool = False) -> str:
+        return await self._write(lambda session: enrolment_units.note_authority(session, fingerprint, replace))
 
     # The audit trail ------------------------------------------------------------------------------------------------
 

@@ -29,8 +29,14 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 
 -- name: claim_next
 -- The head of one class. The index holds only queued tasks, in this order.
-SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_queued
+SELECT rank, job, position, attempt, avoid FROM tasks INDEXED BY tasks_queued
 WHERE state = 'queued' AND class_id = ?1 ORDER BY rank, job, position LIMIT ?2
+
+-- name: claim_next_for
+-- The same for one node: the first that does not avoid it, or was queued before ?3.
+SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_queued
+WHERE state = 'queued' AND class_id = ?1 AND (avoid IS NULL OR queued_at <= ?3 OR instr(avoid, ?2) = 0)
+ORDER BY rank, job, position LIMIT 1
 
 -- name: claim_node
 -- The node, with each task that it was given for this request already.
@@ -58,7 +64,8 @@ SELECT j.number, t.state, t.attempt, t.node_id, t.class_id
 FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task
--- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart, ?10 whether it waits
+-- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart, ?10 whether it waits, ?11 what
+-- it avoids
 UPDATE tasks SET
   state = ?3,
   node_id = CASE WHEN ?6 THEN NULL ELSE node_id END,
@@ -69,7 +76,8 @@ UPDATE tasks SET
   queued_at = CASE WHEN ?3 = 'queued' THEN ?4 ELSE queued_at END,
   due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END,
   spent = CASE WHEN ?9 THEN 0 ELSE spent + ?7 END,
-  losses = CASE WHEN ?9 THEN 0 ELSE losses + ?8 END
+  losses = CASE WHEN ?9 THEN 0 ELSE losses + ?8 END,
+  avoid = CASE WHEN ?9 THEN NULL ELSE coalesce(?11, avoid) END
 WHERE job = ?1 AND position = ?2
 
 -- name: move_job

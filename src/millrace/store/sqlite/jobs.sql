@@ -12,7 +12,8 @@ INSERT INTO requirement_classes (digest, needs) VALUES (?1, ?2) ON CONFLICT (dig
 -- name: job_by_number
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
-  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
+  t.attempt
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -22,7 +23,8 @@ WHERE j.number = ?1
 -- name: jobs_by_numbers
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
-  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at
+  j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
+  t.attempt
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -53,6 +55,9 @@ AND tenant = {value}
 
 -- name: only_profile
 AND profile = {value}
+
+-- name: only_failures
+AND failure_class IN (SELECT value FROM json_each({value}))
 
 -- name: only_labels
 AND NOT EXISTS (

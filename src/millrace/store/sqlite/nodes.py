@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from millrace.domain.records import Beat, NewNode, Node, NodeState, Report
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
@@ -39,7 +41,7 @@ def heartbeat(session: Session, node_id: str, epoch: int, ttl_s: float, reports:
             progress.frame, progress.fps, progress.speed, progress.eta_s, session.now_ms,
         )  # fmt: skip
     held = tuple(rows.task(row) for row in session.all("held", node_id, epoch))
-    return Beat(node=_node(session, node_id), held=held)
+    return Beat(node=replace(_node(session, node_id), quarantine=None), held=held)
 
 
 def nodes(session: Session) -> Sequence[Node]:
@@ -59,7 +61,10 @@ def set_node_state(session: Session, node_id: str, target: NodeState, sources: I
 
 
 def remove_node(session: Session, node_id: str) -> bool:
-    return session.one("remove_node", node_id) is not None
+    if session.one("remove_node", node_id) is None:
+        return False
+    session.run("end_keys_of_node", node_id, session.now_ms)
+    return True
 
 
 def expire_leases(session: Session, limit: int) -> Sequence[Node]:

@@ -10,7 +10,9 @@ ON CONFLICT (fingerprint) DO UPDATE SET
   seen_at = excluded.seen_at,
   lease_until = excluded.lease_until,
   epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost'),
-  state = CASE WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
+  state = CASE
+    WHEN EXISTS (SELECT 1 FROM quarantines q WHERE q.node_id = nodes.id AND q.released_at IS NULL) THEN 'quarantined'
+    WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
 RETURNING id
 
 -- name: keep_node_facts
@@ -19,13 +21,17 @@ ON CONFLICT (node_id) DO UPDATE SET labels = excluded.labels, facts = excluded.f
 
 -- name: nodes
 SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
-  n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id)
-FROM nodes n JOIN node_facts f ON f.node_id = n.id ORDER BY n.registered_at, n.id
+  n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id), q.reason, q.since, q.proof_due, q.times
+FROM nodes n JOIN node_facts f ON f.node_id = n.id
+LEFT JOIN quarantines q ON q.node_id = n.id AND q.released_at IS NULL
+ORDER BY n.registered_at, n.id
 
 -- name: node
 SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
-  n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id)
-FROM nodes n JOIN node_facts f ON f.node_id = n.id WHERE n.id = ?1
+  n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id), q.reason, q.since, q.proof_due, q.times
+FROM nodes n JOIN node_facts f ON f.node_id = n.id
+LEFT JOIN quarantines q ON q.node_id = n.id AND q.released_at IS NULL
+WHERE n.id = ?1
 
 -- name: node_named
 -- Names are the machines' own and may come twice; the one seen last is meant.
@@ -41,3 +47,45 @@ DELETE FROM nodes WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE node_i
 UPDATE nodes SET state = 'lost', epoch = epoch + 1
 WHERE id IN (SELECT id FROM nodes WHERE state <> 'lost' AND lease_until < ?1 ORDER BY lease_until, id LIMIT ?2)
 RETURNING id
+
+-- name: add_blame
+INSERT INTO node_blames (node_id, job, at, failure_class, failure_message)
+SELECT ?1, number, ?3, ?4, ?5 FROM jobs WHERE id = ?2 AND EXISTS (SELECT 1 FROM nodes WHERE id = ?1)
+ON CONFLICT (node_id, job) DO NOTHING
+
+-- name: forget_blames
+DELETE FROM node_blames WHERE at < ?1
+
+-- name: counting_since
+-- From when on it counts: ?2 at the earliest, the last release of the node, and the oldest of the jobs that ended last.
+SELECT max(?2, coalesce((SELECT released_at FROM quarantines WHERE node_id = ?1), 0), coalesce((
+  SELECT min(finished_at) FROM (
+    SELECT finished_at FROM jobs WHERE finished_at > ?2 ORDER BY finished_at DESC LIMIT ?3) last), 0))
+
+-- name: blames
+SELECT job, at, failure_class, failure_message FROM node_blames WHERE node_id = ?1 AND at >= ?2 ORDER BY at, job
+
+-- name: completed_by
+SELECT count(*) FROM (SELECT number FROM jobs WHERE finished_at >= ?2 ORDER BY finished_at DESC LIMIT ?3) j
+CROSS JOIN attempts a ON a.job = j.number AND a.node_id = ?1 AND a.outcome = 'completed'
+
+-- name: quarantined_times
+SELECT times FROM quarantines WHERE node_id = ?1 AND since >= ?2
+
+-- name: quarantine_node
+-- One that stands already keeps its beginning.
+INSERT INTO quarantines (node_id, reason, since, proof_due, times)
+SELECT id, ?2, ?3, ?3 + ?4, ?5 FROM nodes WHERE id = ?1
+ON CONFLICT (node_id) DO UPDATE SET
+  reason = excluded.reason, proof_due = excluded.proof_due, times = excluded.times, released_at = NULL,
+  since = CASE WHEN quarantines.released_at IS NULL THEN quarantines.since ELSE excluded.since END
+RETURNING node_id
+
+-- name: take_out_node
+UPDATE nodes SET state = 'quarantined' WHERE id = ?1 AND state <> 'lost'
+
+-- name: release_node
+UPDATE quarantines SET released_at = ?2 WHERE node_id = ?1 AND released_at IS NULL RETURNING node_id
+
+-- name: take_in_node
+UPDATE nodes SET state = 'ready' WHERE id = ?1 AND state = 'quarantined'

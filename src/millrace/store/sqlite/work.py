@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from millrace.domain.elsewhere import AVOID_S
 from millrace.domain.records import Claimed, Move, Task
 from millrace.domain.states import FINAL, HELD, State
 from millrace.store import rows
@@ -12,6 +13,9 @@ from millrace.store.sqlite.connection import Rows, Session
 
 _HEAD = 32
 """Tasks read from the head of a class at once."""
+
+_AVOIDS = 4
+"""Where the row of a task at the head says what it avoids."""
 
 _WAITS = frozenset({State.PENDING, State.RETRYING, State.PAUSED})
 """States in which a task may be due at a moment."""
@@ -68,8 +72,8 @@ def _give(
 ) -> Sequence[Claimed]:
     given: list[Claimed] = []
     now = session.now_ms
-    while len(given) < limit and (head := _take_head(session, classes, limit - len(given))) is not None:
-        _, job, position, attempt = head
+    while len(given) < limit and (head := _take_head(session, classes, limit - len(given), node_id)) is not None:
+        _, job, position, attempt = head[:4]
         if not session.changed_rows("claim_task", job, position, attempt, node_id, epoch, request_id, now):
             continue  # another request of this transaction moved it after its class was read
         attempt += 1
@@ -81,12 +85,12 @@ def _give(
     return given
 
 
-def _take_head(session: Session, classes: Sequence[int], wanted: int) -> tuple[int, int, int, int] | None:
+def _take_head(session: Session, classes: Sequence[int], wanted: int, node_id: str) -> rows.Row | None:
     """The task of lowest rank among the classes' heads, which are read once for many claims of a transaction.
 
     What becomes runnable meanwhile makes `Session.queue` forget its class's head.
     """
-    best: deque[tuple[int, int, int, int]] | None = None
+    best: deque[tuple[object, ...]] | None = None
     for class_id in classes:
         head = session.heads.get(class_id)
         if head is None or not (head or class_id in session.dry):
@@ -96,7 +100,21 @@ def _take_head(session: Session, classes: Sequence[int], wanted: int) -> tuple[i
                 session.dry.add(class_id)
         if head and (best is None or head[0] < best[0]):
             best = head
-    return None if best is None else best.popleft()
+    if best is None:
+        return None
+    return best.popleft() if best[0][_AVOIDS] is None else _take_willing(session, classes, node_id)
+
+
+def _take_willing(session: Session, classes: Sequence[int], node_id: str) -> rows.Row | None:
+    """The same where that task avoids some node, which is rare: the first that does not avoid this one.
+
+    It stays among the heads, where the guard of the claim passes it over.
+    """
+    since = session.now_ms - round(AVOID_S * 1000)
+    found = [
+        row for class_id in classes if (row := session.one("claim_next_for", class_id, node_id, since)) is not None
+    ]
+    return min(found, default=None)
 
 
 def _claimed(session: Session, job: int, position: int, attempt: int) -> Claimed:
@@ -150,7 +168,7 @@ def _make(session: Session, move: Move, found: _Found) -> None:
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
         "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart,
-        target in _WAITS,
+        target in _WAITS, None if move.avoid is None else rows.avoidance(move.avoid),
     )  # fmt: skip
     failure_class = None if move.failure is None else move.failure.failure_class.value
     failure_message = None if move.failure is None else rows.storable(move.failure.message)

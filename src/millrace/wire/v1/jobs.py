@@ -177,7 +177,7 @@ class SlaView(Reply):
     reason: str
 
 
-class JobView(Reply):
+class JobView(Reply, kw_only=True):
     """A job as it stands in a list."""
 
     id: str
@@ -201,9 +201,10 @@ class JobView(Reply):
     finished: datetime | None
     failure: FailureView | None
     sla: SlaView | None
+    attempt_count: int = 0
 
 
-class JobDetail(JobView):
+class JobDetail(JobView, kw_only=True):
     """A job with all that is known of it."""
 
     parameters: Document
@@ -217,6 +218,31 @@ class JobList(Reply):
     """A page of jobs, newest first; `next` is the cursor of the next page."""
 
     jobs: list[JobView]
+    next: str | None
+
+
+class RetryManyRequest(Request):
+    """Run dead jobs again: those that failed for good although their failures might have gone away by trying. All
+    conditions hold together. `before` is the `next` of the answer before.
+    """
+
+    failure_class: Annotated[
+        list[FailureClass],
+        msgspec.Meta(
+            max_length=32, description="Only what ended with one of these; without any, all of the platform's."
+        ),
+    ] = []
+    queue: Queue | None = None
+    profile: Name | None = None
+    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")] | None = None
+    before: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
+
+
+class RetryManyReply(Reply):
+    """The numbers of the jobs that run again; `next` is where to go on, null at the end."""
+
+    retried: list[int]
     next: str | None
 
 

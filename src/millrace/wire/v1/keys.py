@@ -31,7 +31,7 @@ class RotateRequest(Request):
 
 class KeyView(Reply):
     """A key without its secret. `hint` is how the secret begins; `used` is exact to about a minute; `old_until` is how long
-    the secret before the last rotation is good.
+    the secret before the last rotation is good; `node` the only node that it may act as, empty where it may act as any.
     """
 
     id: str
@@ -44,6 +44,7 @@ class KeyView(Reply):
     used: datetime | None
     revoked: datetime | None
     old_until: datetime | None
+    node: str = ""
 
 
 class KeyMade(Reply):

@@ -1,5 +1,6 @@
 """What master and worker say to each other. Every write of a worker names node, epoch and attempt."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -8,12 +9,14 @@ from millrace.domain.directives import Action
 from millrace.domain.failures import FailureClass
 from millrace.wire.v1.base import Attempt, Count, Document, Fraction, Labels, Name, Reply, Request, Sha256
 
+Fingerprint = Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
+
 
 class RegisterRequest(Request):
     """A worker introduces itself. The fingerprint stays over restarts; the boot id is new with every start."""
 
-    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
-    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
+    fingerprint: Fingerprint
+    boot_id: Fingerprint
     name: Name
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     labels: Labels = {}
@@ -107,6 +110,27 @@ class HeartbeatReply(Reply):
     lease_ttl_s: float
     drain: bool
     directives: list[DirectiveView]
+    prove: Annotated[
+        bool,
+        msgspec.Meta(description="The node is in quarantine, and is to try its encoders anew and send a proof."),
+    ] = False
+
+
+class ProofRequest(Request):
+    """A node in quarantine has tried its encoders anew."""
+
+    epoch: Count
+    encoders: Annotated[
+        dict[str, str],
+        msgspec.Meta(max_length=256, description="As at registration: an empty text for each that works."),
+    ]
+
+
+class ProofReply(Reply):
+    """Whether the node takes work again; if not, why."""
+
+    released: bool
+    reason: str
 
 
 class Fenced(Request):
@@ -176,12 +200,21 @@ class LogReply(Reply):
     length: int
 
 
+class QuarantineView(Reply):
+    """Why a node is given no work; from `proof_due` on it may prove itself and is released."""
+
+    reason: str
+    since: datetime
+    proof_due: datetime
+    times: int
+
+
 class NodeView(Reply):
     """A machine of the farm."""
 
     id: str
     name: str
-    state: Literal["ready", "draining", "lost"]
+    state: Literal["ready", "draining", "quarantined", "lost"]
     epoch: int
     slots: int
     holding: int
@@ -192,6 +225,7 @@ class NodeView(Reply):
     facts: Document
     registered: str
     seen: str
+    quarantine: QuarantineView | None = None
 
 
 class NodeList(Reply):

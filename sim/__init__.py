@@ -1,0 +1,1 @@
+"""The farm in one process under virtual time: the product's own code between simulated machines, networks and disks."""

@@ -1,0 +1,37 @@
+"""What a planted bug is."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from millrace.store.sqlite.connection import QUERIES, Session
+
+Patches = list[tuple[Any, str, object]]
+
+
+class Bug(Struct, frozen=True, kw_only=True):
+    """One bug.
+
+    Attributes:
+        name: for people.
+        breaks: invariants that it may break; one of them has to be what is found.
+        plant: which attributes of the product to replace with what.
+    """
+
+    name: str
+    breaks: tuple[str, ...]
+    plant: Callable[[], Patches]
+
+
+def sql(**changes: tuple[str, str]) -> Callable[[], Patches]:
+    """Replace a part of named statements of SQLite, each `(what, by what)`."""
+
+    def plant() -> Patches:
+        queries = dict(QUERIES)
+        for name, (what, instead) in changes.items():
+            assert what in queries[name], f"the statement {name} does not hold {what!r}"
+            queries[name] = queries[name].replace(what, instead)
+        return [(Session.__init__, "__defaults__", (queries,))]
+
+    return plant

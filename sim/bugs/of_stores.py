@@ -1,0 +1,297 @@
+"""Bugs in what a store does within and around its transactions."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from millrace.domain.records import Claimed, Move, Outcome
+from millrace.domain.states import State
+from millrace.store import rows
+from millrace.store.sqlite import jobs, logs, nodes, work
+from millrace.store.sqlite.driver import SqliteStore
+from millrace.store.sqlite.writer import Writer
+from millrace.store.store import StoreUnavailableError
+from sim.bugs.bug import Bug, Patches, sql
+from sim.loop import PROCESS
+
+
+class _Through:
+    """A session, with something of it changed."""
+
+    def __init__(self, session: Any) -> None:
+        self.__dict__["_session"] = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._session, name, value)
+
+
+def _unfenced(outcome: Outcome) -> Any:
+    """Moves that end an attempt this way are made whoever holds the task, in whatever attempt."""
+
+    def plant() -> Patches:
+        guarded = work._guarded
+
+        def without_fence(session: Any, move: Move) -> Any:
+            if move.outcome is outcome and move.actor != "master":
+                move = replace(move, attempt=None, node_id=None)
+            return guarded(session, move)
+
+        return [(work, "_guarded", without_fence)]
+
+    return plant
+
+
+def _start_unfenced() -> Patches:
+    guarded = work._guarded
+
+    def without_fence(session: Any, move: Move) -> Any:
+        if move.target is State.PROCESSING and move.reason == "the engine started":
+            move = replace(move, attempt=None, node_id=None)
+        return guarded(session, move)
+
+    return [(work, "_guarded", without_fence)]
+
+
+def _answer_before_commit() -> Patches:
+    run, end = Writer._run, Writer._end
+
+    def answering(self: Any, batch: Any) -> Any:
+        session = run(self, batch)
+        for entry in batch:
+            if not entry.future.done():
+                entry.future.set_result(entry.result)
+        return session
+
+    def ended(self: Any, batch: Any, session: Any, error: Any) -> None:
+        for entry in batch:
+            if entry.future.done():
+                entry.future = self._loop.create_future()
+        end(self, batch, session, error)
+        for entry in batch:
+            if entry.future.done() and not entry.future.cancelled():
+                entry.future.exception()
+
+    return [(Writer, "_run", answering), (Writer, "_end", ended)]
+
+
+def _select_then_update() -> Patches:
+    async def claim(
+        self: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        def look(session: Any) -> Any:
+            standing = session.all("claim_node", node_id, epoch, request_id)
+            if not standing or standing[0][1] != "ready":
+                return None
+            if standing[0][2] is not None:
+                return standing[0][0], [(row[3], row[4], row[5], False) for row in standing]
+            heads = [(row, class_id) for class_id in classes for row in session.all("claim_next", class_id, limit)]
+            heads.sort()
+            return standing[0][0], [(job, position, attempt, True) for (_, job, position, attempt), _ in heads[:limit]]
+
+        found = await self._read(look)
+        if found is None:
+            return None
+        name, heads = found
+
+        def take(session: Any) -> Sequence[Claimed]:
+            given = []
+            for job, position, attempt, fresh in heads:
+                number = attempt + 1 if fresh else attempt
+                if fresh:
+                    now = session.now_ms
+                    session._connection.execute(
+                        "UPDATE tasks SET state = 'assigned', attempt = ?, node_id = ?, node_epoch = ?, claim_request = ?, "
+                        "started = 0, claimed_at = ? WHERE job = ? AND position = ?",
+                        (number, node_id, epoch, request_id, now, job, position),
+                    )
+                    session._connection.execute(
+                        "INSERT OR REPLACE INTO attempts (job, position, attempt, node_id, node_name, claim_request, "
+                        "claimed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (job, position, number, node_id, name, request_id, now),
+                    )
+                    session.run("claim_job", job, now)
+                    session.run("add_transition", job, position, "queued", "assigned", now, "claimed", number, node_id)
+                    session.changed = True
+                given.append(work._claimed(session, job, position, number))
+            return given
+
+        return list(await self._write(take))
+
+    return [(SqliteStore, "claim", claim)]
+
+
+def _draining_claims() -> Patches:
+    claim = work.claim
+
+    class Blind(_Through):
+        def all(self, name: str, *args: object) -> Any:
+            found = self._session.all(name, *args)
+            return [(row[0], "ready", *row[2:]) for row in found] if name == "claim_node" else found
+
+    return [(work, "claim", lambda session, **asked: claim(Blind(session), **asked))]
+
+
+def _key_outside() -> Patches:
+    add = SqliteStore.add_jobs
+
+    async def add_jobs(self: Any, new: Sequence[Any]) -> Any:
+        (job,) = new
+        if job.idempotency_key is None:
+            return await add(self, new)
+        known = await self._read(lambda session: session.one("known_key", job.tenant, job.idempotency_key))
+        if known is not None:
+            return [jobs._known(known, job)]
+        (added,) = await add(self, [replace(job, idempotency_key=None)])
+        await self._write(
+            lambda session: session._connection.execute(
+                "INSERT OR IGNORE INTO idempotency_keys (tenant, key, body_digest, job) VALUES (?, ?, ?, ?)",
+                (job.tenant, job.idempotency_key, job.body_digest, added.number),
+            ).fetchall()
+        )
+        return [added]
+
+    return [(SqliteStore, "add_jobs", add_jobs)]
+
+
+def _expiry_by_masters_clock() -> Patches:
+    async def expire_leases(self: Any, *, limit: int) -> Any:
+        process = PROCESS.get()
+        assert process is not None
+        now_ms = rows.to_ms(process.host.clock.now())
+
+        def unit(session: Any) -> Any:
+            return [nodes._node(session, row[0]) for row in session.all("expire_leases", now_ms, limit)]
+
+        return await self._write(unit)
+
+    return [(SqliteStore, "expire_leases", expire_leases)]
+
+
+def _expiry_without_compare() -> Patches:
+    """The silent nodes are read, and half a second later they are lost, whether they have spoken meanwhile or not."""
+
+    async def expire_leases(self: Any, *, limit: int) -> Any:
+        silent = await self._read(
+            lambda session: session._connection.execute(
+                "SELECT id FROM nodes WHERE state <> 'lost' AND lease_until < ? LIMIT ?", (session.now_ms, limit)
+            ).fetchall()
+        )
+        if not silent:
+            return []
+        await asyncio.sleep(0.5)
+
+        def unit(session: Any) -> Any:
+            for (node_id,) in silent:
+                session._connection.execute(
+                    "UPDATE nodes SET state = 'lost', epoch = epoch + 1 WHERE id = ? AND state <> 'lost'", (node_id,)
+                )
+            return [nodes._node(session, node_id) for (node_id,) in silent]
+
+        return await self._write(unit)
+
+    return [(SqliteStore, "expire_leases", expire_leases)]
+
+
+def _history_beside() -> Patches:
+    """The history of a failure is written in a transaction of its own."""
+    make, move = work._make, SqliteStore.move
+    late: list[tuple[Any, ...]] = []
+
+    class Quiet(_Through):
+        def run(self, name: str, *args: object) -> None:
+            if name == "add_transition" and args[3] == "retrying":
+                late.append(args)
+            else:
+                self._session.run(name, *args)
+
+    async def moving(self: Any, moves: Any) -> Any:
+        result = await move(self, moves)
+        while late:
+            args = late.pop()
+            await self._write(lambda session, args=args: session.run("add_transition", *args))
+        return result
+
+    return [
+        (work, "_make", lambda session, one, found: make(Quiet(session), one, found)),
+        (SqliteStore, "move", moving),
+    ]
+
+
+def _job_left_behind() -> Patches:
+    make = work._make
+
+    class Half(_Through):
+        def run(self, name: str, *args: object) -> None:
+            if name != "move_job" or args[1] != "retrying":
+                self._session.run(name, *args)
+
+    return [(work, "_make", lambda session, one, found: make(Half(session), one, found))]
+
+
+def _log_twice() -> Patches:
+    def append_log(session: Any, task_id: str, attempt: int, offset: int, data: bytes) -> int | None:
+        key = logs._job_of(session, task_id, attempt)
+        if key is None:
+            return None
+        row = session.one("log_end", *key, attempt)
+        end = 0 if row is None else int(row[0])
+        session.run("add_log_chunk", *key, attempt, end, data)
+        return end + len(data)
+
+    return [(logs, "append_log", append_log)]
+
+
+def _unknown_is_done() -> Patches:
+    move, both = SqliteStore.move, SqliteStore.move_and_claim
+
+    async def moving(self: Any, moves: Any) -> Any:
+        try:
+            return await move(self, moves)
+        except StoreUnavailableError:
+            return [True] * len(moves)
+
+    async def moving_and_claiming(self: Any, one: Any, **asked: Any) -> Any:
+        try:
+            return await both(self, one, **asked)
+        except StoreUnavailableError:
+            return ()
+
+    return [(SqliteStore, "move", moving), (SqliteStore, "move_and_claim", moving_and_claiming)]
+
+
+BUGS = (
+    Bug(name="heartbeat-without-epoch", breaks=("I3", "I10"), plant=sql(
+        heartbeat=("WHERE id = ?1 AND epoch = ?2 AND state <> 'lost'", "WHERE id = ?1 AND ?2 = ?2"),
+    )),
+    Bug(name="hand-back-without-fence", breaks=("I3",), plant=_unfenced(Outcome.HANDED_BACK)),
+    Bug(name="start-without-fence", breaks=("I3",), plant=_start_unfenced),
+    Bug(name="progress-without-fence", breaks=("I3",), plant=sql(
+        keep_progress=("AND t.attempt = ?3 AND t.node_id = ?4 AND t.node_epoch = ?5", "AND ?3 = ?3 AND ?4 = ?4 AND ?5 = ?5"),
+    )),
+    Bug(name="answer-before-commit", breaks=("I1", "I3", "I7", "I8"), plant=_answer_before_commit),
+    Bug(name="select-then-update", breaks=("I3", "I4", "I7"), plant=_select_then_update),
+    Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
+    Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
+    Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),
+    Bug(name="key-outside-transaction", breaks=("I8",), plant=_key_outside),
+    Bug(name="expiry-without-compare", breaks=("I10",), plant=_expiry_without_compare),
+    Bug(name="expiry-by-masters-clock", breaks=("I10",), plant=_expiry_by_masters_clock),
+    Bug(name="expiry-without-new-epoch", breaks=("I3",), plant=sql(expire_leases=("state = 'lost', epoch = epoch + 1", "state = 'lost'"))),
+    Bug(name="expiry-a-heartbeat-early", breaks=("I10",), plant=sql(expire_leases=("lease_until < ?1", "lease_until - 2000 < ?1"))),
+    Bug(name="restart-without-new-epoch", breaks=("I3",), plant=sql(
+        add_node=("epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost')", "epoch = nodes.epoch"),
+    )),
+    Bug(name="orphans-forgotten", breaks=("I1",), plant=sql(orphans=("t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)", "n.id IS NULL AND t.node_id IS NOT NULL"))),
+    Bug(name="retries-counted-twice", breaks=("I24",), plant=sql(move_task=("spent + ?7", "spent + 2 * ?7"))),
+    Bug(name="back-off-without-end", breaks=("I1",), plant=sql(move_task=("due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END", "due_at = CASE WHEN ?10 THEN NULL END"))),
+    Bug(name="history-in-another-transaction", breaks=("I7", "I3"), plant=_history_beside),
+    Bug(name="job-left-behind", breaks=("I7",), plant=_job_left_behind),
+    Bug(name="events-skip-one", breaks=("I7",), plant=sql(events=("seq > ?1", "seq > ?1 + 1"))),
+    Bug(name="log-appended-twice", breaks=("I4",), plant=_log_twice),
+    Bug(name="unknown-commit-taken-for-done", breaks=("I3",), plant=_unknown_is_done),
+)  # fmt: skip

@@ -1,0 +1,260 @@
+"""What a seed stands for: the farm, its jobs, what people do, and which faults come when. Data, drawn once, before it runs."""
+
+from random import Random
+
+from msgspec import Struct
+
+from millrace.domain.order import Priority, Queue
+from sim.engine import Behaviour
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """The numbers of the farm."""
+
+    ttl_s: float = 15.0
+    heartbeat_s: float = 3.0
+    stall_s: float = 20.0
+    claim_wait_s: float = 20.0
+    reject_after_s: float = 600.0
+    rates: tuple[float, float] = (0.97, 1.03)
+
+
+class WorkerPlan(Struct, frozen=True, kw_only=True):
+    """One worker."""
+
+    slots: int = 1
+    labels: dict[str, str] = {}
+
+
+class JobPlan(Struct, frozen=True, kw_only=True):
+    """One job."""
+
+    index: int
+    at_s: float
+    queue: Queue
+    priority: Priority
+    requires: dict[str, str]
+    to_folder: bool
+    asks_twice: bool
+    max_retries: int
+    behaviour: Behaviour
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """What a person does to a job (or, with drain, to a node)."""
+
+    at_s: float
+    verb: str
+    index: int
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """Something goes wrong on a target for a while. `number` is what kinds make of it."""
+
+    at_s: float
+    lasts_s: float
+    kind: str
+    target: str
+    number: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.at_s:6.1f} s: {self.kind} on {self.target} for {self.lasts_s:.1f} s ({self.number:.3g})"
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """All of one simulation."""
+
+    seed: int
+    embedded: bool
+    masters: int
+    workers: tuple[WorkerPlan, ...]
+    jobs: tuple[JobPlan, ...]
+    steps: tuple[Step, ...]
+    faults: tuple[Fault, ...]
+    rules: Rules
+    ends_s: float = 0.0
+
+    @property
+    def healed_s(self) -> float:
+        """From when on nothing goes wrong any more."""
+        return max([self.ends_s, *(fault.at_s + fault.lasts_s for fault in self.faults)])
+
+
+FAULTS = (
+    "crash", "stop", "suspend", "isolate", "deaf", "mute", "weather", "storm", "resets", "wall", "drain", "hurry", "no-room",
+    "db-away", "db-full", "db-lost", "db-ambiguous", "db-slow", "hints", "power", "slow-disk",
+)  # fmt: skip
+THEMES = (
+    ("slow-disk", "stop"), ("slow-disk", "suspend"), ("slow-disk",), ("slow-disk", "storm"), ("wall", "isolate"), ("storm", "isolate"), ("power", "slow-disk"),
+    ("db-ambiguous",), ("db-lost",), ("db-slow", "crash"), ("isolate",), ("resets",), ("db-slow", "stop"), ("hints",), ("suspend",), ("mute", "deaf"),
+)  # fmt: skip
+"""Kinds that are worst together."""
+_OF_MACHINES = frozenset({"crash", "stop", "suspend", "isolate", "deaf", "mute", "weather", "storm", "resets", "wall"})
+_OF_WORKERS = frozenset({"drain", "hurry", "no-room"})
+_POINTS = frozenset({"wall", "drain", "hurry", "power"})
+_SERVER_ONLY = frozenset({"db-away", "db-lost", "db-ambiguous", "hints"})
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    chance = Random(f"plan:{seed}")
+    if seed % 10 == 8:
+        return _late_publishers(seed, chance)
+    duel = chance.random() < 0.4
+    embedded = not duel and chance.random() < 0.25
+    masters = 1 if embedded else chance.choice((1, 2, 2, 3))
+    short = (Rules(ttl_s=6.0, heartbeat_s=1.0), Rules(ttl_s=5.0, heartbeat_s=2.0, claim_wait_s=5.0))
+    rules = chance.choice(short if duel else (Rules(), *short))
+    workers = tuple(
+        WorkerPlan(slots=chance.choice((1, 1, 2, 3)), labels=chance.choice(({}, {}, {"gpu": "yes"})))
+        for _ in range(chance.choice((2, 3) if duel else (1, 2, 2, 3)))
+    )
+    lasts_s = chance.choice((30.0, 45.0, 60.0))
+    jobs = tuple(_job(chance, index, workers, lasts_s) for index in range(chance.randint(4, 16)))
+    if duel:
+        faults = _duel(chance, lasts_s, rules.ttl_s, len(workers))
+    else:
+        faults = _faults(chance, lasts_s, rules.ttl_s, masters=masters, workers=len(workers), embedded=embedded)
+    steps = _steps(chance, lasts_s, jobs, len(workers))
+    return Plan(
+        seed=seed,
+        embedded=embedded,
+        masters=masters,
+        workers=workers,
+        jobs=jobs,
+        steps=steps,
+        faults=faults,
+        rules=rules,
+        ends_s=lasts_s,
+    )
+
+
+def _late_publishers(seed: int, chance: Random) -> Plan:
+    """Short jobs that go into folders on slow disks, and workers that stand still for so long that another one has ended the
+    job when they go on with publishing theirs.
+    """
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
+    jobs = tuple(
+        JobPlan(
+            index=index,
+            at_s=0.5 + 12.0 * index,
+            queue=Queue.DEFAULT,
+            priority=Priority.MEDIUM,
+            requires={},
+            to_folder=True,
+            asks_twice=False,
+            max_retries=2,
+            behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0))),
+        )
+        for index in range(chance.randint(3, 5))
+    )
+    faults = [Fault(at_s=0.1, lasts_s=75.0, kind="slow-disk", target="database")]
+    for job in jobs:
+        # Nobody knows which of the two runs it.
+        kind, still_s = chance.choice(("stop", "suspend")), chance.uniform(2.6, 5.0) * rules.ttl_s
+        at_s = job.at_s + chance.uniform(1.0, 7.0)
+        faults.append(Fault(at_s=at_s, lasts_s=still_s, kind=kind, target=f"worker{job.index % 2}"))
+    return Plan(
+        seed=seed,
+        embedded=False,
+        masters=chance.choice((1, 2)),
+        workers=(WorkerPlan(), WorkerPlan()),
+        jobs=jobs,
+        steps=(),
+        faults=tuple(faults),
+        rules=rules,
+        ends_s=75.0,
+    )
+
+
+def _duel(chance: Random, lasts_s: float, ttl_s: float, workers: int) -> tuple[Fault, ...]:
+    """Workers stand still for a little longer than a lease, again and again, on disks so slow that they do it in the midst of
+    publishing and reporting: each time two may believe that they hold a task.
+    """
+    faults = [Fault(at_s=0.1, lasts_s=lasts_s, kind="slow-disk", target="database")]
+    if chance.random() < 0.3:
+        faults.append(Fault(at_s=1.0, lasts_s=lasts_s, kind="storm", target="database", number=0.2))
+    for _ in range(chance.choice((3, 6, 9))):
+        at_s, target = chance.uniform(1.0, lasts_s), f"worker{chance.randrange(workers)}"
+        still_s = chance.uniform(1.05, 1.8) * ttl_s
+        kind = chance.choice(("suspend", "suspend", "suspend", "stop", "isolate"))
+        faults.append(Fault(at_s=at_s, lasts_s=still_s, kind=kind, target=target))
+        if chance.random() < 0.25:
+            faults.append(Fault(at_s=at_s + still_s / 2, lasts_s=0.0, kind="hurry", target=target))
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))
+
+
+def _job(chance: Random, index: int, workers: tuple[WorkerPlan, ...], lasts_s: float) -> JobPlan:
+    ends = chance.choices(
+        (("well",), ("broken", "well"), ("broken",), ("bad-input",), ("hangs", "well"), ("kills", "well"), ("kills",)),
+        weights=(30, 8, 2, 2, 2, 2, 1),
+    )[0]
+    gpu = any(worker.labels for worker in workers)
+    return JobPlan(
+        index=index,
+        at_s=chance.choice((0.5, chance.uniform(0, lasts_s), chance.uniform(0, lasts_s))),
+        queue=chance.choice((Queue.DEFAULT, Queue.DEFAULT, Queue.LIVE, Queue.BATCH)),
+        priority=chance.choice((Priority.MEDIUM, Priority.MEDIUM, Priority.HIGH, Priority.LOW)),
+        requires={"gpu": "yes"} if gpu and chance.random() < 0.2 else {},
+        to_folder=chance.random() < 0.6,
+        asks_twice=chance.random() < 0.4,
+        max_retries=chance.choice((1, 2, 3)),
+        behaviour=Behaviour(
+            lasts_s=chance.choice((0.05, 1.0, 4.0, chance.uniform(2, 12), chance.uniform(5, 25))), ends=ends
+        ),
+    )
+
+
+def _steps(chance: Random, lasts_s: float, jobs: tuple[JobPlan, ...], workers: int) -> tuple[Step, ...]:
+    steps = []
+    for _ in range(chance.choice((0, 2, 5, 12))):
+        index = chance.randrange(len(jobs))
+        # Mostly soon after it was submitted, when somebody runs it.
+        at_s = chance.choice((chance.uniform(2.0, lasts_s), *[jobs[index].at_s + chance.uniform(0.1, 8.0)] * 2))
+        verb = chance.choice(("cancel", "cancel", "pause", "pause", "retry"))
+        steps.append(Step(at_s=at_s, verb=verb, index=index))
+        after_s = chance.choice((0.05, 0.5, 3.0, 12.0))
+        if verb == "pause":
+            steps.append(Step(at_s=at_s + after_s, verb="resume", index=index))
+        if verb == "cancel" and chance.random() < 0.7:
+            steps.append(Step(at_s=at_s + after_s, verb="retry", index=index))
+    if chance.random() < 0.35:
+        at_s, index = chance.uniform(2.0, lasts_s), chance.randrange(workers)
+        steps.append(Step(at_s=at_s, verb="drain", index=index))
+        steps.append(Step(at_s=at_s + chance.uniform(1.0, 20.0), verb="undrain", index=index))
+    return tuple(steps)
+
+
+def _faults(
+    chance: Random, lasts_s: float, ttl_s: float, *, masters: int, workers: int, embedded: bool
+) -> tuple[Fault, ...]:
+    """None in a tenth of the seeds; else a few, of a few kinds, so that one kind can do its worst."""
+    if chance.random() < 0.1:
+        return ()
+    possible = [kind for kind in FAULTS if not (embedded and kind in _SERVER_ONLY)]
+    kinds = (
+        list(chance.choice(THEMES)) if chance.random() < 0.6 else chance.sample(possible, chance.choice((1, 2, 3, 5)))
+    )
+    kinds = [kind for kind in kinds if kind in possible] or ["stop"]
+    machines = [f"master{index}" for index in range(masters)] + [f"worker{index}" for index in range(workers)] * 2
+    faults = []
+    for _ in range(chance.choice((2, 4, 8, 12))):
+        kind = chance.choice(kinds)
+        target = "database"
+        if kind in _OF_MACHINES:
+            target = chance.choice(machines)
+        elif kind in _OF_WORKERS:
+            target = f"worker{chance.randrange(workers)}"
+        if embedded and kind == "wall" and target.startswith("master"):
+            continue
+        long_s = chance.choice(
+            (chance.uniform(0.05, 2.0), chance.uniform(0.5, 1.0) * ttl_s, chance.uniform(1.05, 2.5) * ttl_s)
+        )
+        number = chance.uniform(-86400, 86400) if kind == "wall" else chance.choice((0.05, 0.2, 0.5))
+        faults.append(
+            Fault(
+                at_s=chance.uniform(1.0, lasts_s), lasts_s=0.0 if kind in _POINTS else long_s, kind=kind, target=target,
+                number=number,
+            )
+        )  # fmt: skip
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))

@@ -1,0 +1,126 @@
+-- Webhooks. Every webhook is read with the columns of rows.webhook, every message of a log with those of rows.delivery.
+
+-- name: webhooks
+SELECT w.id, w.tenant, w.url, w.events, w.created_at, w.actor, w.old_until, w.disabled_at, w.disabled_why,
+  (SELECT count(*) FROM webhook_messages m WHERE m.webhook = w.id AND m.state = 'pending'),
+  (SELECT count(*) FROM webhook_messages m WHERE m.webhook = w.id AND m.state = 'dead')
+FROM webhooks w ORDER BY w.created_at, w.id
+
+-- name: webhook
+SELECT w.id, w.tenant, w.url, w.events, w.created_at, w.actor, w.old_until, w.disabled_at, w.disabled_why,
+  (SELECT count(*) FROM webhook_messages m WHERE m.webhook = w.id AND m.state = 'pending'),
+  (SELECT count(*) FROM webhook_messages m WHERE m.webhook = w.id AND m.state = 'dead')
+FROM webhooks w WHERE w.id = ?1
+
+-- name: lock_relay
+SELECT one FROM webhook_relay
+
+-- name: begin_relay
+-- Nobody has heard of what came before the first webhook.
+INSERT INTO webhook_relay (one, seq) VALUES (1, coalesce((SELECT max(seq) FROM transitions), 0))
+ON CONFLICT (one) DO UPDATE SET seq = excluded.seq WHERE NOT EXISTS (SELECT 1 FROM webhooks WHERE disabled_at IS NULL)
+
+-- name: add_webhook
+INSERT INTO webhooks (id, tenant, url, events, secret, created_at, actor) VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?6)
+
+-- name: remove_webhook
+DELETE FROM webhooks WHERE id = ?1 RETURNING id
+
+-- name: remove_messages
+DELETE FROM webhook_messages WHERE webhook = ?1
+
+-- name: rotate_webhook
+UPDATE webhooks SET
+  old_secret = CASE WHEN ?3 > 0 THEN secret END, old_until = CASE WHEN ?3 > 0 THEN ?4 + ?3 END, secret = ?2
+WHERE id = ?1 RETURNING id
+
+-- name: disable_webhook
+UPDATE webhooks SET disabled_at = ?3, disabled_why = ?2 WHERE id = ?1 AND disabled_at IS NULL RETURNING id
+
+-- name: end_messages
+UPDATE webhook_messages SET state = 'dead', ended_at = ?3, result = ?2 WHERE webhook = ?1 AND state = 'pending'
+
+-- name: overfull_webhooks
+SELECT id FROM webhooks w WHERE disabled_at IS NULL
+  AND (SELECT count(*) FROM (SELECT 1 FROM webhook_messages m WHERE m.webhook = w.id AND m.state = 'pending' LIMIT ?1)) >= ?1
+
+-- name: is_behind
+-- Whether somebody listens, and something has happened since.
+SELECT EXISTS (SELECT 1 FROM webhooks WHERE disabled_at IS NULL),
+  EXISTS (SELECT 1 FROM transitions WHERE seq > (SELECT seq FROM webhook_relay))
+
+-- name: relay_position
+SELECT seq FROM webhook_relay
+
+-- name: relay_batch
+-- Where the next ?2 transitions after ?1 end, and how many there are.
+SELECT max(seq), count(*) FROM (SELECT seq FROM transitions WHERE seq > ?1 ORDER BY seq LIMIT ?2)
+
+-- name: relay
+-- The messages of the transitions after ?1 up to ?2, in their order.
+INSERT INTO webhook_messages (id, webhook, job, job_id, position, source, target, at, reason, attempt, state, created_at, due_at)
+SELECT 'm' || lower(hex(randomblob(16))), w.id, b.job, j.id, b.position, b.source, b.target, b.at, b.reason, b.attempt, 'pending', ?3, ?3
+FROM transitions b
+CROSS JOIN jobs j ON j.number = b.job
+CROSS JOIN webhooks w ON w.disabled_at IS NULL AND (w.tenant = '' OR w.tenant = j.tenant) AND b.at >= w.created_at
+  AND (w.events = '*' OR instr(' ' || w.events || ' ', ' job.' || b.target || ' ') > 0)
+WHERE b.seq > ?1 AND b.seq <= ?2 ORDER BY b.seq, w.id
+
+-- name: move_relay
+UPDATE webhook_relay SET seq = ?1
+
+-- name: next_message_due
+-- The index has it for each webhook, so no message is read that is not due.
+SELECT min((SELECT min(due_at) FROM webhook_messages m WHERE m.webhook = w.id AND m.state = 'pending'))
+FROM webhooks w WHERE disabled_at IS NULL
+
+-- name: lease_messages
+-- The first of each job, and only where no earlier one of that job waits. ?1 says which webhooks are busy.
+UPDATE webhook_messages SET attempts = attempts + 1, due_at = ?5 WHERE seq IN (
+  SELECT m.seq FROM webhooks w CROSS JOIN webhook_messages m
+  WHERE w.disabled_at IS NULL AND w.id NOT IN (SELECT value FROM json_each(?1)) AND m.seq IN (
+    SELECT d.seq FROM webhook_messages d WHERE d.webhook = w.id AND d.state = 'pending' AND d.due_at <= ?2
+      AND NOT EXISTS (
+        SELECT 1 FROM webhook_messages e
+        WHERE e.webhook = d.webhook AND e.job = d.job AND e.state = 'pending' AND e.seq < d.seq)
+    ORDER BY d.due_at, d.seq LIMIT ?3)
+  ORDER BY m.due_at, m.seq LIMIT ?4)
+RETURNING seq
+
+-- name: leased_messages
+SELECT m.webhook, w.url, w.secret, CASE WHEN w.old_until > ?2 THEN w.old_secret END, m.id, m.seq, m.attempts, m.job_id, m.job,
+  m.source, m.target, m.at, m.reason, m.attempt, a.failure_class, j.tenant, j.profile, j.labels
+FROM webhook_messages m JOIN webhooks w ON w.id = m.webhook LEFT JOIN jobs j ON j.number = m.job
+LEFT JOIN attempts a ON a.job = m.job AND a.position = m.position AND a.attempt = m.attempt
+WHERE m.seq IN (SELECT value FROM json_each(?1)) ORDER BY m.seq
+
+-- name: end_message
+UPDATE webhook_messages SET state = ?3, ended_at = ?5, result = ?4
+WHERE seq = ?1 AND attempts = ?2 AND state = 'pending' RETURNING seq
+
+-- name: postpone_message
+UPDATE webhook_messages SET due_at = ?3, result = ?4 WHERE seq = ?1 AND attempts = ?2 AND state = 'pending' RETURNING webhook, job, due_at
+
+-- name: postpone_others
+-- What waits behind it need not be looked at before.
+UPDATE webhook_messages SET due_at = ?4 WHERE webhook = ?1 AND job = ?2 AND state = 'pending' AND seq > ?3 AND due_at < ?4
+
+-- name: deliveries
+SELECT id, seq, job_id, job, target, state, attempts, created_at, due_at, ended_at, result
+FROM webhook_messages WHERE webhook = ?1 AND seq < ?2 AND (?4 = '' OR state = ?4) ORDER BY seq DESC LIMIT ?3
+
+-- name: replay_one
+UPDATE webhook_messages SET state = 'pending', attempts = 0, due_at = ?3, ended_at = NULL
+WHERE webhook = ?1 AND id = ?2 AND state <> 'pending' RETURNING seq
+
+-- name: replay_dead
+UPDATE webhook_messages SET state = 'pending', attempts = 0, due_at = ?2, ended_at = NULL
+WHERE webhook = ?1 AND state = 'dead' RETURNING seq
+
+-- name: forget_messages
+DELETE FROM webhook_messages WHERE seq IN (
+  SELECT seq FROM webhook_messages WHERE state = ?1 AND state <> 'pending' AND ended_at < ?2 ORDER BY ended_at LIMIT ?3)
+RETURNING seq
+
+-- name: count_messages
+SELECT state, count(*) FROM webhook_messages WHERE state = 'pending' OR state = 'dead' GROUP BY state

@@ -1,0 +1,205 @@
+"""The protocol of jobs, tasks, claims and moves as plain Python: what a store has to answer, without a database.
+
+It says nothing of times, logs and lists; ranks are given by head starts and the order of acceptance, as the tests that use
+it keep head starts far apart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from millrace.domain.records import Move, NewJob, NewNode
+from millrace.domain.states import HELD, State
+
+
+class ModelTask(Struct):
+    """A task, and of its job what a claim needs."""
+
+    id: str
+    number: int
+    class_id: int
+    head_start_ms: int
+    state: State
+    attempt: int = 0
+    spent: int = 0
+    losses: int = 0
+    node: str | None = None
+    epoch: int | None = None
+    request: str | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Lower is first."""
+        return (-self.head_start_ms, self.number)
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What a store must say of it."""
+        return (self.id, self.state, self.attempt, self.spent, self.losses, self.node, self.epoch)
+
+
+class ModelNode(Struct):
+    """A node."""
+
+    id: str
+    boot: str
+    epoch: int = 1
+    state: str = "ready"
+
+
+class Protocol:
+    """A whole farm's records."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, ModelTask] = {}
+        self.nodes: dict[str, ModelNode] = {}  # by fingerprint
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, job's id
+
+    def check(self, verb: str, args: Sequence[Any], options: Mapping[str, Any], answer: Any) -> None:
+        """Do it here too, and compare; verbs that are not modelled pass."""
+        mine: Callable[..., Any] | None = getattr(self, "_" + verb, None)
+        if mine is None:
+            return
+        expected = mine(*args, **options)
+        assert _seen(verb, answer) == expected, f"{verb} {args} {options}"
+
+    def _task_rows(self, node: str, epoch: int) -> list[ModelTask]:
+        return [one for one in self.tasks.values() if (one.node, one.epoch) == (node, epoch)]
+
+    def _node_by(self, node_id: str) -> ModelNode | None:
+        return next((one for one in self.nodes.values() if one.id == node_id), None)
+
+    # The verbs, each with what is compared of its answer --------------------------------------------------------------
+
+    def _add_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[str, bool, bool]]:
+        (job,) = jobs
+        if job.idempotency_key is not None:
+            known = self.keys.setdefault((job.tenant, job.idempotency_key), (job.body_digest or "", job.id))
+            if known[1] != job.id:
+                same = known[0] == (job.body_digest or "")
+                return [(known[1], same, not same)]
+        task = ModelTask(f"{job.id}.1", len(self.tasks) + 1, job.class_id, job.head_start_ms, job.state)
+        self.tasks[task.id] = task
+        return [(job.id, False, False)]
+
+    def _register(self, new: NewNode) -> tuple[str, int, str]:
+        node = self.nodes.get(new.fingerprint)
+        if node is None:
+            node = self.nodes[new.fingerprint] = ModelNode(new.id, new.boot_id)
+        else:
+            node.epoch += node.boot != new.boot_id or node.state == "lost"
+            if not (node.state == "draining" and node.boot == new.boot_id):
+                node.state = "ready"
+            node.boot = new.boot_id
+        return (node.id, node.epoch, node.state)
+
+    def _claim(
+        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int, but: str = ""
+    ) -> list[tuple[str, int]] | None:
+        node = self._node_by(node_id)
+        if node is None or node.epoch != epoch or node.state != "ready":
+            return None
+        mine = [
+            one for one in self.tasks.values() if (one.node, one.request) == (node_id, request_id) and one.id != but
+        ]
+        if mine:
+            return [(one.id, one.attempt) for one in sorted(mine, key=lambda one: one.rank)]
+        queued = [one for one in self.tasks.values() if one.state is State.QUEUED and one.class_id in classes]
+        given = sorted(queued, key=lambda one: one.rank)[:limit]
+        for task in given:
+            task.state, task.attempt = State.ASSIGNED, task.attempt + 1
+            task.node, task.epoch, task.request = node_id, epoch, request_id
+        return [(one.id, one.attempt) for one in given]
+
+    def _guarded(self, move: Move) -> ModelTask | None:
+        task = self.tasks.get(move.task_id)
+        if task is None or task.state not in move.sources:
+            return None
+        if move.attempt not in (None, task.attempt) or move.node_id not in (None, task.node):
+            return None
+        runs = move.target in (State.ASSIGNED, State.PROCESSING)
+        return None if runs and (move.release or task.node is None) else task
+
+    def _make(self, task: ModelTask, move: Move) -> None:
+        if move.release or move.target not in HELD:
+            task.node = task.epoch = task.request = None
+        task.state = move.target
+        task.spent = 0 if move.restart else task.spent + move.spends
+        task.losses = 0 if move.restart else task.losses + move.loses
+
+    def _move(self, moves: Sequence[Move]) -> list[bool]:
+        (move,) = moves
+        task = self._guarded(move)
+        if task is not None:
+            self._make(task, move)
+        return [task is not None]
+
+    def _move_and_claim(
+        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> list[tuple[str, int]] | None:
+        node = self._node_by(move.node_id or "")
+        if node is None or node.epoch != epoch or node.state == "lost":
+            return None
+        task = self._guarded(move)
+        if task is None:
+            return None
+        given = self._claim(
+            node_id=node.id, epoch=epoch, request_id=request_id, classes=classes, limit=limit, but=task.id
+        )
+        self._make(task, move)
+        return given or []
+
+    def _heartbeat(self, *, node_id: str, epoch: int, **_: object) -> list[tuple[object, ...]] | None:
+        node = self._node_by(node_id)
+        if node is None or node.epoch != epoch or node.state == "lost":
+            return None
+        return [one.facts for one in self._task_rows(node_id, epoch)]
+
+    def _set_node_state(self, node_id: str, target: str, *, sources: Sequence[str]) -> bool:
+        node = self._node_by(node_id)
+        if node is None or node.state not in sources:
+            return False
+        node.state = target
+        return True
+
+    def _remove_node(self, node_id: str) -> bool:
+        node = self._node_by(node_id)
+        if node is None or any(one.node == node_id for one in self.tasks.values()):
+            return False
+        self.nodes = {key: one for key, one in self.nodes.items() if one.id != node_id}
+        return True
+
+    def _orphans(self, *, limit: int) -> list[tuple[object, ...]]:
+        live = {(node.id, node.epoch) for node in self.nodes.values()}
+        return sorted(
+            one.facts for one in self.tasks.values() if one.node is not None and (one.node, one.epoch) not in live
+        )
+
+    def _tasks(self, job_id: str) -> list[tuple[object, ...]]:
+        return [one.facts for one in self.tasks.values() if one.id == f"{job_id}.1"]
+
+    def _count_jobs(self) -> dict[State, int]:
+        states = [one.state for one in self.tasks.values()]
+        return {state: states.count(state) for state in set(states)}
+
+
+def _facts(task: Any) -> tuple[object, ...]:
+    return (task.id, task.state, task.attempt, task.spent, task.losses, task.node_id, task.node_epoch)
+
+
+_SEEN: Mapping[str, Callable[[Any], Any]] = {
+    "add_jobs": lambda found: [(one.id, one.repeated, one.conflict) for one in found],
+    "register": lambda node: (node.id, node.epoch, node.state),
+    "claim": lambda found: None if found is None else [(one.task_id, one.attempt) for one in found],
+    "move": list,
+    "heartbeat": lambda beat: None if beat is None else [_facts(one) for one in beat.held],
+    "orphans": lambda found: sorted(_facts(one) for one in found),
+    "tasks": lambda found: [_facts(one) for one in found],
+    "count_jobs": dict,
+}
+
+
+def _seen(verb: str, answer: Any) -> Any:
+    look = _SEEN.get("claim" if verb == "move_and_claim" else verb)
+    return answer if look is None else look(answer)

@@ -79,7 +79,8 @@ class Shell:
     def command(self, *arguments: object) -> list[str]:
         return [sys.executable, "-P", "-m", "millrace", *(str(argument) for argument in arguments)]
 
-    def run(self, *arguments: object, timeout_s: float = PATIENCE_S) -> Done:
+    def run(self, *arguments: object, timeout_s: float = PATIENCE_S, typed: str = "") -> Done:
+        """Run a command to its end; `typed` is what it reads from standard input."""
         done = subprocess.run(
             self.command(*arguments),
             env=self.environ(),
@@ -87,7 +88,7 @@ class Shell:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr

@@ -340,3 +340,53 @@ def test_tcp_needs_a_key_that_no_process_inherits(shell: Shell, plan: Path) -> N
         assert "key-of-the-test" not in process.communicate(timeout=PATIENCE_S)[1]
     finally:
         ended(process)
+
+
+def test_processes_are_added_changed_removed_and_saved(
+    shell: Shell, plan: Path, running: "subprocess.Popen[str]"
+) -> None:
+    web = one(shell, "web")["instances"][0]["pid"]
+    entry = shell.home / "worker.yaml"
+    entry.write_text(
+        "# mine\ncommand: [sh, -c, 'echo got ${HOME} $$PASSWORD; exec sleep 1000']\nenv: {PASSWORD: hunter3}\n"
+    )
+    done = shell.run("ctl", "add", "worker", "worker.yaml", "--dry-run")
+    assert (done.code, done.out.splitlines()[1:]) == (0, ["  + worker"])
+    done = shell.run("ctl", "add", "worker", "worker.yaml")
+    assert (done.code, done.out.splitlines()[0]) == (
+        0,
+        "the plan is in force; 1 added, 5 unchanged; it is not saved; `millrace ctl save` keeps it for the next start",
+    )
+    assert shell.run("ctl", "add", "worker", "worker.yaml").code == 1
+    written = shell.run("ctl", "plan", "worker").out
+    assert "${HOME}" in written
+    assert "hunter" not in written
+    done = shell.run("ctl", "set", "worker", "-", typed=written + "nice: 1\n")
+    assert (done.code, done.out.splitlines()[1]) == (0, "  ~ worker: nice (replaced)")
+    done = shell.run("ctl", "set", "worker", "-", typed="command: []\nscale: many\n")
+    assert (done.code, done.err.splitlines()) == (
+        1,
+        [
+            "millrace: cannot change worker, and nothing was changed:",
+            "  processes.worker.command is missing; give a list: the program and its arguments",
+            "  processes.worker.scale must be a number from 1 to 1000, not 'many'",
+        ],
+    )
+    assert shell.run("ctl", "add", "more", "nix.yaml").code == 2
+    done = shell.run("ctl", "remove", "db")
+    assert (done.code, done.err) == (1, "millrace: cannot remove db: web depends on it\n")
+    assert shell.run("ctl", "remove", "spare").code == 0
+    found = json.loads(shell.run("ctl", "changes", "-o", "json").out)["changed"]
+    assert [(each["name"], each["change"], each["saved"]) for each in found] == [
+        ("spare", "removed", False),
+        ("worker", "added", False),
+    ]
+    done = shell.run("ctl", "save")
+    assert (done.code, done.out) == (0, f"saved in {plan}.changes: spare, worker\n")
+    assert plan.read_text() == PLAN
+    assert "${HOME}" in Path(f"{plan}.changes").read_text()
+    done = shell.run("ctl", "reload", "--dry-run")
+    assert (done.code, done.out) == (0, "the plan is valid; nothing changes\n")
+    assert "keeps 5 processes" in shell.run("supervise", "check", str(plan)).out
+    assert one(shell, "web")["instances"][0]["pid"] == web
+    assert "hunter" not in shell.run("ctl", "audit", "worker", "-o", "json").out

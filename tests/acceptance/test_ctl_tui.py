@@ -173,3 +173,20 @@ def test_what_cannot_be_shown_is_refused_with_a_sentence(shell: Shell, socket: P
     done = shell.run("ctl", "tui", "--socket", socket)
     assert done.code == 2
     assert done.err.startswith("millrace: cannot show the processes: this is no terminal")
+
+
+def test_a_process_is_written_on_a_real_terminal(shell: Shell, socket: Path) -> None:
+    with supervising(shell, socket), watching(shell, socket) as terminal:
+        terminal.until("web", "2/2", "q Quit")
+        terminal.type("a")
+        terminal.until("Environment", "name is missing")
+        terminal.type("more\r")
+        terminal.until("command is missing")
+        terminal.type("sleep '1000'\x13")  # Ctrl-S, which stops no output here
+        terminal.until("Ctrl-S sends it; + more")
+        terminal.type("\x13")
+        terminal.until("the plan is in force; 1 added")
+        terminal.type("q")
+        assert terminal.ended() == 0
+        assert terminal.is_clean()
+    assert not (shell.home / "plan.yaml.changes").exists()

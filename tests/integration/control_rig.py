@@ -16,11 +16,12 @@ from millrace.programs.plan_apart import PlanApart
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.change.reloader import Reloader
 from millrace.supervisor.control.supervisor import Supervisor
-from millrace.supervisor.keeper import Keeper
+from millrace.supervisor.keeper import Keeper, News
 from millrace.supervisor.logs.book import Logs
 from millrace.supervisor.logs.writer import Descriptor
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.plans.file import PlanFile
+from millrace.supervisor.state import Reloaded
 
 PATIENCE_S = 30.0
 KEY = "key-of-the-test"
@@ -69,11 +70,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
+async def supervising(folder: Path, text: str = PLAN, environ: dict[str, str] | None = None) -> AsyncIterator[Rig]:
     supervisor = Supervisor(SystemClock())
-    source = PlanApart(folder / "plan.yaml", {}, SystemClock())
+    source = PlanApart(folder / "plan.yaml", environ or {}, SystemClock())
     source.path.write_text(text)
-    plan = PlanFile(source.path, {}).read()
+    layers = PlanFile(source.path, environ or {}).load()
+    plan = layers.plan
     nowhere = Descriptor(-1)
     logs = Logs(plan, clock=SystemClock(), targets={"stdout": nowhere, "stderr": nowhere}, heard=supervisor.printed)
     place = folder / "s.sock"
@@ -83,12 +85,18 @@ async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
         logs.adopt(now)
         supervisor.adopted(now)
 
+    def told(news: News) -> None:
+        if isinstance(news, Reloaded):
+            reloader.told(news.reload)
+        supervisor.told(news)
+
     keeper = Keeper(
         plan, clock=SystemClock(), chance=random.Random(1), environ=dict(os.environ), cwd=folder,
         output=logs.output, opening=logs.opening, closing=logs.closing, changed=supervisor.heard,
-        happened=supervisor.ledger.note, adopted=adopted, told=supervisor.told,
+        happened=supervisor.ledger.note, adopted=adopted, told=told,
     )  # fmt: skip
-    supervisor.attach(keeper, Reloader(source, keeper, SystemClock()))
+    reloader = Reloader(source, layers, keeper, SystemClock())
+    supervisor.attach(keeper, reloader)
     running = asyncio.create_task(keeper.run())
     try:
         async with (
@@ -107,9 +115,11 @@ async def supervising(folder: Path, text: str = PLAN) -> AsyncIterator[Rig]:
     assert not place.exists()
 
 
-def play(folder: Path, body: Callable[[Rig], Awaitable[None]], text: str = PLAN) -> None:
+def play(
+    folder: Path, body: Callable[[Rig], Awaitable[None]], text: str = PLAN, environ: dict[str, str] | None = None
+) -> None:
     async def whole() -> None:
-        async with supervising(folder, text) as rig:
+        async with supervising(folder, text, environ) as rig:
             await body(rig)
 
     asyncio.run(whole())

@@ -70,7 +70,7 @@ def test_every_route_opens_to_its_roles_alone(tmp_path: Path, role: Role) -> Non
                 stranger = await asking.request(route.method, path, headers={"x-api-key": "another-key"})
                 assert stranger.status_code == (200 if route.access is Access.OPEN else 401)
 
-    play(tmp_path, body, PLAN)
+    play(tmp_path, body, "global: {control: {changes: admin}}" + PLAN)
 
 
 def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:

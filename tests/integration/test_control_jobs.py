@@ -78,8 +78,8 @@ def test_what_has_no_schedule_says_so(tmp_path: Path) -> None:
             await rig.post(f"/v1/processes/nix/schedule/{verb}", status=404)
         await rig.get("/v1/processes/web/schedule", status=404)
         await rig.get("/v1/processes/web/schedule/history", status=404)
-        response = await rig.client.put("/v1/processes/web", json={})
-        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+        response = await rig.client.patch("/v1/processes/web", json={})
+        assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, HEAD, PUT")
 
     play(tmp_path, body, PLAN)
 

@@ -14,6 +14,7 @@ from millrace.runtime.clock import SystemClock
 from millrace.supervisor.plan import Plan
 from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.plans.findings import Finding, PlanError
+from millrace.supervisor.plans.layers import Layers
 
 PATIENCE_S = 60.0
 EVERYTHING = """
@@ -46,7 +47,7 @@ def plan(tmp_path: Path) -> Path:
 
 
 def read_apart(path: Path, environ: dict[str, str]) -> Plan:
-    return asyncio.run(PlanApart(path, environ, SystemClock()).read())
+    return asyncio.run(PlanApart(path, environ, SystemClock()).read()).plan
 
 
 def faults_here(path: Path, environ: dict[str, str]) -> tuple[Finding, ...]:
@@ -104,7 +105,7 @@ def endless(tmp_path: Path) -> Iterator[Path]:
     os.close(descriptor)
 
 
-async def begun(path: Path) -> tuple[asyncio.Task[Plan], int]:
+async def begun(path: Path) -> tuple[asyncio.Task[Layers], int]:
     """A reading, and the process that reads."""
     before = children()
     reading = asyncio.create_task(PlanApart(path, {}, SystemClock()).read())

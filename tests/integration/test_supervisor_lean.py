@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 PATIENCE_S = 60.0
@@ -62,6 +63,33 @@ def test_what_it_does_not_use_it_does_not_have(tmp_path: Path) -> None:
         assert [word for word in SELDOM if word in mapped.replace(str(tmp_path), "")] == []
         program.terminate()
         assert program.wait(PATIENCE_S) == 0
+
+
+def test_with_an_api_it_reads_no_yaml_until_somebody_changes_a_process(tmp_path: Path) -> None:
+    plan, place = tmp_path / "plan.yaml", tmp_path / "s.sock"
+    plan.write_text("processes: {web: {command: [sleep, '1000'], rolling: {min_ready: 0}}}\n")
+
+    def reads_yaml() -> bool:
+        return "yaml" in Path(f"/proc/{program.pid}/maps").read_text().replace(str(tmp_path), "")
+
+    with (
+        supervising(plan, "--socket", str(place)) as program,
+        httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=str(place)), base_url="http://it", timeout=PATIENCE_S
+        ) as client,
+    ):
+        assert program.stderr is not None
+        while 'supervisor.control"' not in program.stderr.readline():
+            assert program.poll() is None
+        for path in ("/v1/processes", "/v1/config", "/v1/plan", "/v1/health"):
+            assert client.get(path).status_code == 200
+        assert client.post("/v1/reload").status_code == 200
+        assert client.post("/v1/config/save").status_code == 200
+        assert not reads_yaml()
+        body = {"name": "more", "process": {"command": ["sleep", "1000"], "rolling": {"min_ready": 0}}}
+        made = client.post("/v1/processes", json=body)
+        assert made.status_code == 201, made.text
+        assert reads_yaml()
 
 
 def test_what_reads_is_killed(endless: tuple[Path, int]) -> None:

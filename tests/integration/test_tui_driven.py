@@ -141,6 +141,8 @@ def test_what_hurts_is_asked_before_and_the_rest_is_done_at_once(tmp_path: Path)
         await desk.until(lambda: "stopped" in desk.row("web"))
         await desk.shows("web is stopped")
         await desk.press("s")
+        await desk.shows("Start web?")
+        await desk.press("enter")  # it does no harm, so Yes is lit
         await desk.until(lambda: "2/2" in desk.row("web"))
         await desk.press("plus")
         await desk.until(lambda: "3/3" in desk.row("web"))
@@ -152,7 +154,7 @@ def test_what_hurts_is_asked_before_and_the_rest_is_done_at_once(tmp_path: Path)
         await desk.shows("give a whole number from 0 to 1000")
         await desk.press(*["backspace"] * 4, "4", "enter")
         await desk.until(lambda: "4/4" in desk.row("web"))
-        await desk.press("s")  # what is refused is told
+        await desk.press("s", "y")  # what is refused is told
         await desk.shows("cannot start web")
 
     drive(tmp_path, body)
@@ -197,7 +199,7 @@ def test_the_details_show_instances_reasons_and_curves(tmp_path: Path) -> None:
 def test_what_came_of_an_order_is_told_with_its_reason(tmp_path: Path) -> None:
     async def body(desk: Desk, rig: Rig) -> None:
         await desk.until(lambda: "failed" in desk.row("lost"))
-        await desk.press("enter", "s")
+        await desk.press("enter", "s", "y")
         await desk.shows("lost is failed, 0 of 1 ready", "nonesuch")
 
     plan = "processes:\n  lost: {command: [nonesuch], restart: never}\n  web: {command: [sleep, '1000']}\n"
@@ -261,15 +263,23 @@ def test_schedules_are_triggered_paused_and_resumed(tmp_path: Path) -> None:
         assert "Scale" not in desk.screen
         assert desk.row("web") == ""
         await desk.press("t")
+        await desk.shows("Run nightly now?")
+        await desk.press("n", "t")
+        await desk.shows("Run nightly now?")
+        await desk.press("y")
         await desk.shows("run 1 of nightly was triggered")
         await desk.until(lambda: desk.row("nightly").split()[-3:] == ["2", "1", "0%"])
         await desk.press("p")
+        await desk.shows("Pause nightly? Its times pass.")
+        await desk.press("y")
         await desk.until(lambda: "paused" in desk.row("nightly"))
         await desk.press("p")
+        await desk.shows("Heed the times of nightly again?")
+        await desk.press("enter")
         await desk.until(lambda: "idle" in desk.row("nightly"))
         await desk.press("enter")
         await desk.shows("Runs   0 3 * * * (UTC)", "overlap: forbid", "hand", "failed", "exited with code 2")
-        await desk.press("t")
+        await desk.press("t", "y")
         await desk.until(lambda: "\n   2  hand" in desk.screen)
         await desk.press("escape", "3")
         await desk.until(lambda: "completed" in desk.row("once"))
@@ -299,12 +309,12 @@ def test_instances_are_replaced_in_turn_after_a_question_and_the_events_say_so(t
     async def body(desk: Desk, rig: Rig) -> None:
         await desk.until(lambda: "2/2" in desk.row("web"))
         before = {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]}
-        await desk.press("G", "e")
+        await desk.press("G", "u")
         await desk.shows("Replace web, one instance after the other?", "Replace (y)")
         await desk.press("n")
         await desk.until(lambda: "Replace (y)" not in desk.screen)
         assert {one["pid"] for one in (await rig.get("/v1/processes/web"))["instances"]} == before
-        await desk.press("e", "y", "4")
+        await desk.press("u", "y", "4")
         await desk.shows("web-0 stopping: is replaced by a new one", "web is replaced")
         lines = desk.screen.splitlines()
         stops, ups = (

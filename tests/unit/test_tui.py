@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.tui.detail import series
+from millrace.tui.drafts import FIELDS, CannotTakeError, Form, line_of, taken
+from millrace.tui.plan_text import text_of
 from millrace.tui.plot import plot
 from millrace.tui.powers import powers
 from millrace.tui.rows import chosen, job_row, process_row
@@ -213,6 +215,62 @@ def test_only_what_there_is_and_what_the_key_opens_is_offered(
     assert found.refused == refused
     # An older supervisor does not say who we are: a refusal will tell.
     assert powers(DOCUMENT, None).refused == []
+
+
+LIST, PAIRS, NAMES, NUMBER = (
+    next(one for one in FIELDS if one.form is form) for form in (Form.LIST, Form.PAIRS, Form.NAMES, Form.NUMBER)
+)
+
+
+@given(
+    st.lists(st.text(), min_size=1),
+    st.dictionaries(st.from_regex(r"[A-Z_]{1,5}", fullmatch=True), st.text(), min_size=1),
+)
+def test_what_a_field_shows_reads_as_the_same_again(words: list[str], env: dict[str, str]) -> None:
+    document = {"type": "service", LIST.key: words, "x": {"deep": 1}, PAIRS.key: env}
+    for field in (LIST, PAIRS):
+        line = line_of(document, field)
+        assert line is not None
+        assert taken(document, field, line) == document
+        assert list(taken(document, field, line)) == list(document)  # in the order in which somebody wrote it
+
+
+def test_a_field_takes_what_fits_into_a_line_and_leaves_the_rest_to_the_yaml() -> None:
+    document = {
+        "restart": {"policy": "never"},
+        "depends_on": {"db": "ready"},
+        "scale": "${N}",
+        "env": {"A": [1]},
+        "command": "x",
+    }
+    by_key = {field.key: line_of(document, field) for field in FIELDS}
+    assert {key for key, line in by_key.items() if line is None} == {"restart", "depends_on", "env", "command"}
+    assert (by_key["scale"], by_key["user"]) == ("${N}", "")
+    assert taken({}, NUMBER, " 3 ") == {"scale": 3}
+    assert taken({}, NUMBER, "3x") == {"scale": "3x"}  # the supervisor says what is wrong with it
+    assert taken({"scale": 3}, NUMBER, " ") == {}
+    assert taken({}, NAMES, "a, b  c") == {"depends_on": ["a", "b", "c"]}
+    for field, line in ((LIST, "a 'b"), (PAIRS, "A=1 B")):
+        with pytest.raises(CannotTakeError):
+            taken({}, field, line)
+
+
+def test_a_plan_is_written_as_lines() -> None:
+    plan = {
+        "processes": {
+            "web": {
+                "command": ["a", "b"],
+                "env": {},
+                "on": True,
+                "none": None,
+                "hooks": [{"x": 1, "y": [2]}, {"x": {"z": 3}}],
+            }
+        }
+    }
+    assert list(text_of(plan)) == [
+        "processes:", "  web:", "    command: [a, b]", "    env: {}", "    on: true", "    none: null", "    hooks:",
+        "      - x: 1", "        y: [2]", "      - x:", "          z: 3",
+    ]  # fmt: skip
 
 
 def test_nobody_else_pays_for_textual() -> None:

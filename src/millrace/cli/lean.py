@@ -29,6 +29,8 @@ SELDOM = (
     "linecache", "tokenize", "textwrap",
     # Profiles of tuning.
     "importlib.resources", "yaml",
+    # An access file; changes of processes over the API.
+    "millrace.supervisor.yaml_text", "millrace.supervisor.plans.definition", "millrace.supervisor.plans.layering",
     # What others import, and hardly use.
     "inspect", "json", "locale", "bz2", "lzma", "msgspec.inspect", "py_compile", "importlib.util",
 )  # fmt: skip

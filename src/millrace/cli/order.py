@@ -8,13 +8,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from millrace.programs.control_settings import ControlSettings
-from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.layers import Layers
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """Keep `plan`, read from `config`. `environ` is for its processes."""
+    """Keep the plan of `layers`, read from `config`. `environ` is for its processes."""
 
-    plan: Plan
+    layers: Layers
     config: Path
     control: ControlSettings
     environ: dict[str, str]
@@ -43,7 +43,9 @@ class Order(Struct, frozen=True, kw_only=True):
         configure_logs(secrets=[self.control.key])
         collect_garbage()
         source = PlanApart(self.config, os.environ, SystemClock())
-        keeping = supervise(self.plan, environ=self.environ, cwd=Path.cwd(), control=self.control, source=source)
+        keeping = supervise(
+            self.layers.plan, environ=self.environ, cwd=Path.cwd(), control=self.control, source=(source, self.layers)
+        )
         return asyncio.run(keeping)
 
 

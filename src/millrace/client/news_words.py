@@ -48,6 +48,8 @@ def reload_lines(found: ReloadView) -> Iterator[str]:
         yield f"~ {one.name}: {', '.join(one.keys)}" + (" (replaced)" if one.restarts else " (goes on)")
     if found.whole:
         yield f"~ the whole: {', '.join(found.whole)}"
+    yield from (f"{name} was changed over the API and is not saved; it stays so" for name in found.unsaved)
+    yield from (f"{name} was changed over the API and was not saved; that is dropped" for name in found.dropped)
 
 
 def roll_sentence(news: RollView) -> str:

@@ -14,11 +14,15 @@ from millrace.wire.v1.supervise import (
     AuditList,
     CallerView,
     ChangeView,
+    ConfigView,
+    DefinitionView,
     EndingView,
     HookRunList,
     JobHistory,
     LinesView,
+    NewProcess,
     PlanView,
+    ProcessDefinition,
     ProcessList,
     ProcessView,
     ReloadView,
@@ -26,6 +30,7 @@ from millrace.wire.v1.supervise import (
     ResourcesView,
     RollView,
     RunList,
+    SavedView,
     ScaleRequest,
     ScheduleView,
     SignalRequest,
@@ -138,10 +143,13 @@ def logs(name: str, *, limit: int, after: int | None = None) -> Call[LinesView]:
     return calls.get(f"/v1/processes/{segment(name)}/logs", LinesView, query=query)
 
 
-def reload(*, wait_s: int, dry_run: bool) -> Call[ReloadView]:
-    """Read the plan again, waiting up to `wait_s` seconds for what becomes of it; or see what that would change."""
+def reload(*, wait_s: int, dry_run: bool, discard: bool = False) -> Call[ReloadView]:
+    """Read the plan again, waiting up to `wait_s` seconds for what becomes of it; or see what that would change.
+
+    `discard` drops what was changed over the API and not saved.
+    """
     return calls.post(
-        f"/v1/reload?wait={wait_s}{'&dry_run=true' if dry_run else ''}",
+        f"/v1/reload?wait={wait_s}{'&dry_run=true' if dry_run else ''}{'&discard=true' if discard else ''}",
         ReloadView,
         repeat=Repeat.UNSENT,
         silence_s=wait_s + calls.QUICK_TIMEOUT_S,
@@ -164,6 +172,63 @@ def caller() -> Call[CallerView]:
 def description() -> Call[dict[str, Any]]:
     """What it can be asked, as OpenAPI."""
     return calls.get("/v1/openapi.json", dict[str, Any])
+
+
+def add(request: NewProcess, *, wait_s: int, dry_run: bool = False) -> Call[ReloadView]:
+    """Add a process, waiting up to `wait_s` seconds until it is up; or see what that would change."""
+    return _changing("POST", "/v1/processes", request, wait_s=wait_s, dry_run=dry_run)
+
+
+def change(
+    name: str, request: ProcessDefinition, *, wait_s: int, dry_run: bool = False, tag: str | None = None
+) -> Call[ReloadView]:
+    """Put another definition in the place of a process's own; with `tag`, only while that plan is in force. Else as :func:`add`."""
+    return _changing("PUT", f"/v1/processes/{segment(name)}", request, wait_s=wait_s, dry_run=dry_run, tag=tag)
+
+
+def remove(name: str, *, wait_s: int, dry_run: bool = False) -> Call[ReloadView | None]:
+    """Stop a process and take it out; None once it is gone. Else as :func:`add`."""
+    path = f"/v1/processes/{segment(name)}"
+    return _changing("DELETE", path, None, wait_s=wait_s, dry_run=dry_run)
+
+
+def definition(name: str) -> Call[tuple[DefinitionView, str]]:
+    """How a process is written, without secrets, and the tag of the plan."""
+    read = calls.json_into(DefinitionView)
+    return Call(
+        method="GET", path=f"/v1/processes/{segment(name)}/definition",
+        read=lambda answer: (read(answer), answer.headers.get("etag", "")),
+    )  # fmt: skip
+
+
+def config() -> Call[ConfigView]:
+    """Where the plan comes from, and what was changed on top of it."""
+    return calls.get("/v1/config", ConfigView)
+
+
+def save() -> Call[SavedView]:
+    """Save what was changed."""
+    return calls.post("/v1/config/save", SavedView)
+
+
+def _changing(
+    method: str,
+    path: str,
+    request: ProcessDefinition | None,
+    *,
+    wait_s: int,
+    dry_run: bool,
+    tag: str | None = None,
+) -> Call[Any]:
+    """An answer without a body is read as None."""
+    read = calls.json_into(ReloadView)
+    query = (("wait", str(wait_s)), *([("dry_run", "true")] if dry_run else []))
+    headers = {**calls.JSON_HEADERS, **({} if tag is None else {"if-match": tag})}
+    return Call(
+        method=method, path=path, query=query, headers=headers, body=b"" if request is None else msgspec.json.encode(request),
+        read=lambda answer: read(answer) if answer.body else None, repeat=Repeat.UNSENT,
+        silence_s=wait_s + calls.QUICK_TIMEOUT_S,
+    )  # fmt: skip
 
 
 def shutdown() -> Call[EndingView]:

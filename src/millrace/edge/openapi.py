@@ -121,12 +121,13 @@ def _parameter(one: Param) -> dict[str, Any]:
 
 def _responses(route: Route[Any], schemas: Mapping[object, Any], everywhere: Sequence[int]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
-    if route.reply is not None:
-        good["content"] = {"application/json": {"schema": schemas[route.reply]}}
-    elif route.status != 204:
-        good["content"] = {route.media: {}}
+    content = {route.media: {} if route.reply is None else {"schema": schemas[route.reply]}}
+    if route.status != 204:
+        good["content"] = content
     refusal = {CONTENT_TYPE: {"schema": schemas[Problem]}}
     responses = {str(route.status): good}
+    for status in route.also:
+        responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
     if any(one.name == "Range" for one in route.params):
         responses["206"] = {"description": HTTPStatus(206).phrase, "content": good["content"]}
     for status in sorted({*everywhere, *route.statuses, *((415,) if route.body is Body.JSON else ())}):

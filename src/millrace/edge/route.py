@@ -66,6 +66,10 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
             trail. It must not raise.
         made: what of the reply the audit trail keeps, in the place of the request; no secret.
         frequent: it comes thousands of times a second, so its answer does not wait for its entry in the audit trail.
+        audited: what of a body may stand in the audit trail, where not all of it may; it must not raise.
+        rehearsal: the parameter of the query that, when it is `true`, has the route change nothing: only who is turned away is
+            written down then, and no log tells of it.
+        also: other statuses of success, with the same reply.
         alias: a path of the predecessor; answered, but not advertised.
     """
 
@@ -84,6 +88,9 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
     limit: int = JSON_LIMIT
     quiet: bool = False
     watch: Callable[[C, Call[Any]], object] | None = None
+    audited: Callable[[Any], object] | None = None
+    rehearsal: str = ""
+    also: tuple[int, ...] = ()
     made: Callable[[Any], object] | None = None
     frequent: bool = False
     alias: bool = False

@@ -77,6 +77,8 @@ class _Ready(Struct, Generic[C], frozen=True):
     limit: int
     quiet: bool
     watch: Callable[[C, Call[Any]], object] | None
+    audited: Callable[[Any], object] | None
+    rehearsal: str
     made: Callable[[Any], object] | None
     frequent: bool
 
@@ -155,11 +157,12 @@ class Edge(Generic[C]):
         except Exception as error:  # noqa: BLE001  the last line of defence: every fault becomes a problem or a log line
             await self._refuse(error, note, headers, receive)
         seconds = time.perf_counter() - began
+        rehearsed = route is not None and _is_rehearsal(route, scope, sender.status)
         template = route.path if route is not None else _UNROUTED
         self.tally.add(_known_method(scope["method"]), template, sender.status, seconds)
         # A lack of space meets every call, and whoever finds it says so in the log.
         dull = sender.status < 400 or sender.status == HTTPStatus.INSUFFICIENT_STORAGE
-        if route is None or not (route.quiet and dull):
+        if route is None or not (rehearsed or (route.quiet and dull)):
             client = scope.get("client")
             self._served(
                 Served(
@@ -305,7 +308,9 @@ class _Note:
         """It was answered so, or refused because of `detail`; returns when that is kept."""
         audit, self._audit = self._audit, None
         scope, sender, route, call = self.scope, self.sender, self._route, self._call
-        if audit is None or not audit.wants(scope["method"], sender.access, status):
+        if audit is None or (route is not None and _is_rehearsal(route, scope, status)):
+            return
+        if not audit.wants(scope["method"], sender.access, status):
             return
         made = route.made(reply) if route is not None and route.made is not None and reply is not None else None
         after = await self._look(route.watch) if route is not None and route.watch is not None and not detail else None
@@ -320,7 +325,7 @@ class _Note:
             route=sender.asked,
             path=scope["path"],
             status=status,
-            request=call.body if call is not None and made is None else None,
+            request=_told(route, call) if made is None else None,
             before=self._before,
             after=after,
             detail=detail,
@@ -417,7 +422,7 @@ def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
         route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
-        route.watch, route.made, route.frequent,
+        route.watch, route.audited, route.rehearsal, route.made, route.frequent,
     )  # fmt: skip
 
 
@@ -434,6 +439,19 @@ async def _decoded(route: _Ready[C], receive: Receive, headers: dict[bytes, byte
     if not body and route.body is Body.OPTIONAL_JSON:
         return None
     return route.decode(body) if route.decode is not None else None
+
+
+def _told(route: _Ready[Any] | None, call: Call[Any] | None) -> object:
+    """What of a request's body stands in the audit trail."""
+    body = None if call is None else call.body
+    return body if body is None or route is None or route.audited is None else route.audited(body)
+
+
+def _is_rehearsal(route: _Ready[Any], scope: Scope, status: int) -> bool:
+    """Whether it was only asked what a change would do, and nobody was turned away."""
+    if not route.rehearsal or status >= 500 or status == HTTPStatus.FORBIDDEN:
+        return False
+    return f"{route.rehearsal}=true".encode() in scope.get("query_string", b"").split(b"&")
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[Header, ...]:

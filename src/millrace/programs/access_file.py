@@ -20,7 +20,7 @@ from millrace.domain.roles import Role
 from millrace.edge.access import GRANTS, PeerRule, Rate, Rates, Rules, SubjectRule
 from millrace.edge.decode import field_error
 from millrace.edge.keys import Key, Keys
-from millrace.supervisor.yaml_text import read
+from millrace.supervisor import yaml_text
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
@@ -67,7 +67,7 @@ def rules_from(text: str, *, now_s: Callable[[], float]) -> Rules:
     Raises:
         ValueError: what is wrong, as a phrase with the place.
     """
-    document = read(text, {})
+    document = yaml_text.read(text, {})
     if document.findings:
         raise ValueError("; ".join(f"{path}: {message}".removeprefix(": ") for path, message in document.findings))
     try:

@@ -27,8 +27,9 @@ from millrace.supervisor.logs.entry import Entry
 from millrace.supervisor.logs.events import events_to
 from millrace.supervisor.logs.writer import Descriptor, Target
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.layers import Layers
 from millrace.supervisor.spans import Spans
-from millrace.supervisor.state import Id, Instance, State
+from millrace.supervisor.state import Id, Instance, Reloaded, State
 from millrace.telemetry.logs import logger
 from millrace.telemetry.tracing import tracer_from
 
@@ -65,9 +66,11 @@ async def supervise(
     cwd: Path,
     control: ControlSettings,
     watcher: Watcher | None = None,
-    source: Source | None = None,
+    source: tuple[Source, Layers] | None = None,
 ) -> int:
     """Keep what the plan says; returns the exit code when nothing is left. `watcher` hears what happens.
+
+    `source` is where the plan comes from, and what it was made of there.
 
     SIGTERM, SIGINT or SIGQUIT stops everything in order, a second one at once; what a plan forwards is passed on, and
     other signals that would end us are ignored. SIGHUP reads the plan of `source` again, where that is given, the plan
@@ -109,7 +112,7 @@ class _Keeping:
         control: "Control | None",
         watcher: Watcher,
         spans: Listener | None,
-        source: Source | None,
+        source: tuple[Source, Layers] | None,
         parting: Callable[[], None],
     ) -> None:
         self._plan = plan
@@ -124,7 +127,7 @@ class _Keeping:
             output=self._logs.output, opening=self._logs.opening, closing=self._logs.closing,
             changed=self._changed, happened=self._happened, adopted=self._adopted, told=self._told,
         )  # fmt: skip
-        self._reloader = None if source is None else Reloader(source, self._keeper, clock)
+        self._reloader = None if source is None else Reloader(*source, self._keeper, clock)
         self._signals = Signals(
             end=partial(watcher.told_to_end, self._keeper), pass_on=self._keeper.pass_on,
             terminal=sys.stdin is not None and sys.stdin.isatty(),
@@ -200,6 +203,8 @@ class _Keeping:
 
     def _told(self, news: News) -> None:
         log_news(news)
+        if self._reloader is not None and isinstance(news, Reloaded):
+            self._reloader.told(news.reload)
         for one in self._listeners:
             one.told(news)
 

@@ -1,5 +1,6 @@
 """A plan: which processes there are and how each is kept. Frozen values; times are seconds."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +8,7 @@ from signal import Signals
 
 from msgspec import Struct, field
 
-from millrace.supervisor.change.values import Autoscale, Reloading, Rolling
+from millrace.supervisor.change.values import Autoscale, Changing, Reloading, Rolling
 from millrace.supervisor.execution import Execution
 from millrace.supervisor.health.values import HealthCheck
 from millrace.supervisor.hooks import Hooks
@@ -68,6 +69,8 @@ class Shutdown(Struct, frozen=True, kw_only=True):
 
 
 MAX_SCALE = 1000
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
+"""Of a process."""
 """Instances that one process may have at most."""
 
 
@@ -109,3 +112,4 @@ class Plan(Struct, frozen=True, kw_only=True):
     hooks: Hooks = field(default_factory=dict)
     readiness: Readiness | None = None
     reloading: Reloading = field(default_factory=Reloading)
+    changes: Changing = Changing.OWNER

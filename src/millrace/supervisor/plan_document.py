@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain.document import kind_of
-from millrace.supervisor.change.document import autoscale_of, reloading_of, rolling_of
+from millrace.supervisor.change.document import autoscale_of, changing_of, reloading_of, rolling_of
 from millrace.supervisor.execution import execution_from
 from millrace.supervisor.graph import cycle
 from millrace.supervisor.health.document import health_check_of
@@ -20,6 +20,7 @@ from millrace.supervisor.logs.document import read_logging
 from millrace.supervisor.logs.settings import LogForm, Logging
 from millrace.supervisor.plan import (
     MAX_SCALE,
+    NAME,
     Condition,
     Kind,
     Plan,
@@ -39,7 +40,6 @@ from millrace.supervisor.schedule.reading import schedule_of
 from millrace.supervisor.tuning.document import tune_of
 from millrace.supervisor.yaml_text import Findings
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 _OWN_WORDS = ("policy", "max_attempts", "backoff_initial", "backoff_max")
@@ -68,7 +68,11 @@ def plan_from(text: str, environ: Mapping[str, str], folder: Path | None = None)
 
 def reading(text: str, environ: Mapping[str, str], folder: Path | None = None) -> Reading:
     """As :func:`plan_from`, with the places of its values."""
-    sources = gather(text, environ, folder)
+    return judged(gather(text, environ, folder), environ)
+
+
+def judged(sources: Sources, environ: Mapping[str, str]) -> Reading:
+    """The plan that sources make, with the overrides of `environ`, which are put into them. Raises as :func:`plan_from`."""
     findings = sources.findings
     plan = None
     if isinstance(sources.document, Mapping):
@@ -101,6 +105,7 @@ def _plan(document: object, findings: Findings) -> Plan:
     log_format = LogForm(settings.word("log_format", LogForm, LogForm.TEXT))
     readiness = readiness_of(settings)
     reloading = reloading_of(settings)
+    changes = changing_of(settings)
     most = settings.whole("max_process_scale", 1, MAX_SCALE, MAX_SCALE)
     settings.done()
     hooks = hooks_of(root, _env)
@@ -130,6 +135,7 @@ def _plan(document: object, findings: Findings) -> Plan:
         hooks=hooks,
         readiness=readiness,
         reloading=reloading,
+        changes=changes,
     )
 
 

@@ -96,6 +96,56 @@ def written(document: Any) -> str:
     return yaml.dump(document, Dumper=_Writer, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
 
 
+def written_open(document: Any) -> str:
+    """As :func:`written`, a value a line, so that a text that is one `${VARIABLE}` stands without quotes and may become a number."""
+    return yaml.dump(document, Dumper=_Writer, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
+
+
+def node_in(text: str) -> yaml.Node:
+    """The nodes of a text, its variables as they stand and its scalars in the style in which they are written.
+
+    Raises:
+        ValueError: it is no YAML, or empty; a phrase that says where.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ValueError(f"is no valid YAML{line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"is no valid YAML: {error}") from None
+    finally:
+        loader.dispose()
+    if node is None:
+        raise ValueError("is empty")
+    return node
+
+
+def spelled(node: yaml.Node) -> str:
+    """Nodes as a text that reads as the same again; comments are lost.
+
+    Raises:
+        ValueError: they are nested too deeply to be written.
+    """
+    try:
+        return str(yaml.serialize(node, Dumper=_Writer, width=120, allow_unicode=True))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"cannot be written again: {error}") from None
+
+
+def document_of(node: yaml.Node) -> Any:
+    """Nodes as data, their variables as they stand.
+
+    Raises:
+        ValueError: something in them is no plain data.
+    """
+    try:
+        return _Loader("").construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"is no plain data: {error}") from None
+
+
 def read(text: str, environ: Mapping[str, str]) -> Text:
     """The document in a YAML text.
 

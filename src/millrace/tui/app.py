@@ -7,40 +7,34 @@ says for how long nobody has answered.
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from textual import work
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
-from textual.notifications import SeverityLevel
 from textual.widgets import Static
 
 from millrace.client import supervise
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError
-from millrace.client.news_words import (
-    differs,
-    reload_lines,
-    reload_sentence,
-    rescale_sentence,
-    roll_sentence,
-)
+from millrace.client.news_words import reload_sentence, rescale_sentence, roll_sentence
 from millrace.runtime.clock import Clock, SystemClock
-from millrace.tui.asking import Confirm, Help
+from millrace.tui.asking import Help
 from millrace.tui.desk import DeskScreen
 from millrace.tui.detail import Detail
 from millrace.tui.log import Log
 from millrace.tui.main_screen import MainScreen
+from millrace.tui.orders import GOES_WELL, Orders, said
+from millrace.tui.plan_text import PlanText
 from millrace.tui.powers import Powers
 from millrace.tui.seen import Seen, greet, look
 from millrace.tui.tail import Shown, Tail, note
+from millrace.tui.wizard import Wizard
 from millrace.tui.words import clock as time_of_day
 from millrace.tui.words import plain, span
-from millrace.wire.v1.supervise import ChangeView, ReloadView, RescaleView, RollView, ScaleRequest, SteerView
+from millrace.wire.v1.supervise import ChangeView, ReloadView, RescaleView, RollView
 
 LOOK_S = 1.0
 LOG_S = 0.5
@@ -48,14 +42,10 @@ BREATH_S = 0.2
 """Between two looks, however fast changes come."""
 LATE_S = 2.0
 """An answer that takes longer is worth a word."""
-WAIT_S = 60
-SHOWN = 10
-"""Differences of a plan that fit into a question on 24 rows."""
-_GOES_WELL = {"applied", "pending"}
 _GRAVE = {"failed": "error", "backing-off": "warn"}
 
 
-class SupervisorApp(App[None]):
+class SupervisorApp(Orders):
     """The terminal interface of one supervisor."""
 
     CSS_PATH = "millrace.tcss"
@@ -99,7 +89,7 @@ class SupervisorApp(App[None]):
                 self._asked_s = self._time.monotonic()
                 if self.seen is None or self._lost_s is not None:
                     self.able = await greet(self.client)
-                self._reached(await look(self.client, self.able, wanted=self._wanted()))
+                self._reached(await look(self.client, self.able, wanted=self._wanted(), also=self._also()))
             except ClientError as error:
                 self._missed(error)
             finally:
@@ -112,6 +102,9 @@ class SupervisorApp(App[None]):
 
     def _wanted(self) -> set[str]:
         return {name for screen in self.screen_stack if isinstance(screen, DeskScreen) for name in screen.schedules}
+
+    def _also(self) -> set[str]:
+        return {what for screen in self.screen_stack if isinstance(screen, DeskScreen) for what in screen.also}
 
     def _reached(self, seen: Seen) -> None:
         before, self.seen = self.seen, seen
@@ -129,8 +122,8 @@ class SupervisorApp(App[None]):
     def _missed(self, error: ClientError) -> None:
         if self._lost_s is None:
             self._lost_s = self._time.monotonic()
-            self._tell(note(_said(error)))
-        self._fault = _said(error)
+            self._tell(note(said(error)))
+        self._fault = said(error)
         self.status()
 
     @work
@@ -173,65 +166,27 @@ class SupervisorApp(App[None]):
             line.update(f"{text} | {self._where}")
             line.set_class(fault, "fault")
 
-    @work
-    async def steer(self, name: str, verb: str, request: ScaleRequest | None = None, *, rolling: bool = False) -> None:
-        """Ask for it, and tell what came of it when that is known; does not wait."""
-        self.notify(f"{verb} {name} ...", timeout=2, markup=False)
-        with self._telling():
-            found = await self.client.do(supervise.steer(name, verb, wait_s=WAIT_S, request=request, rolling=rolling))
-            failed = found.process.state == "failed"
-            self.notify(_outcome(found), severity="error" if failed else "information", markup=False)
-
     def look_now(self) -> None:
         """Something else is to be seen: look without delay."""
         self._wake.set()
 
-    @work
-    async def trigger(self, name: str) -> None:
-        """Ask for a run of a scheduled process now; does not wait."""
-        with self._telling():
-            run = (await self.client.do(supervise.trigger(name, wait_s=0))).run
-            self.notify(f"run {run.number} of {name} was triggered", markup=False)
-
-    @work
-    async def turn_schedule(self, name: str) -> None:
-        """Have its times passed over, or, where they are already, heeded again; does not wait."""
-        with self._telling():
-            paused = not (await self.client.do(supervise.schedule(name))).paused
-            await self.client.do(supervise.pause_schedule(name, paused=paused))
-            self.notify(f"{name} is paused" if paused else f"{name} is heeded again", markup=False)
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Tell why something was refused, and look what has become of it."""
-        try:
-            yield
-        except ClientError as error:
-            self.notify(_said(error), severity="error", timeout=8, markup=False)
-        self._wake.set()
-
-    @work
-    async def reload(self) -> None:
-        """See what another plan would change, ask, and have it read; does not wait. A plan with faults is not asked about."""
-        with self._telling():
-            would = await self.client.do(supervise.reload(wait_s=0, dry_run=True))
-            if not differs(would):
-                self.notify("the plan is as it was: nothing to reload")
-            elif await self.push_screen_wait(Confirm(_question(would), "reload")):
-                done = await self.client.do(supervise.reload(wait_s=WAIT_S, dry_run=False))
-                severity: SeverityLevel = "information" if done.outcome in _GOES_WELL else "error"
-                self.notify(plain(reload_sentence(done)), severity=severity, markup=False)
-
-    @work
-    async def shut_down(self) -> None:
-        """Ask for the end of everything; does not wait."""
-        with self._telling():
-            await self.client.do(supervise.shutdown())
-            self.notify("the supervisor stops everything")
-
     def open_detail(self, name: str) -> None:
         """Show a process."""
         self.push_screen(Detail(name))
+
+    def open_plan(self) -> None:
+        """Show the plan in force."""
+        self.push_screen(PlanText())
+
+    @work
+    async def open_wizard(self, name: str | None = None) -> None:
+        """Write a new process, or another definition of one; does not wait."""
+        with self._telling():
+            if name is None:
+                await self.push_screen(Wizard())
+            else:
+                found, tag = await self.client.do(supervise.definition(name))
+                await self.push_screen(Wizard(found, tag))
 
     def open_log(self, name: str) -> None:
         """Show what a process prints."""
@@ -260,32 +215,11 @@ async def run(client: AsyncClient, where: str) -> None:
         await app.run_async()
 
 
-def _said(error: ClientError) -> str:
-    text = plain(str(error))
-    head, found, reason = text.partition(": ")
-    return f"cannot reach the supervisor: {reason}" if found and head.startswith("cannot reach the master") else text
-
-
-def _outcome(found: SteerView) -> str:
-    process = found.process
-    reasons = dict.fromkeys(one.reason for one in process.instances if one.state == process.state and one.reason)
-    why = f": {'; '.join(reasons)}" if reasons else ""
-    rest = "" if found.settled else "; it has not come to rest yet"
-    return plain(f"{process.name} is {process.state}, {process.ready} of {process.desired} ready{why}{rest}")
-
-
-def _question(found: ReloadView) -> str:
-    lines = [plain(line) for line in reload_lines(found)]
-    rest = len(lines) - SHOWN
-    more = [f"and {rest} more"] if rest > 0 else []
-    return "\n".join(("Keep this plan from now on?", *lines[:SHOWN], *more))
-
-
 def _event(news: supervise.News) -> Shown:
     """One line; a change of the plan has no time of its own, and comes when it is told."""
     if isinstance(news, ReloadView):
         at = time_of_day(datetime.now(UTC))
-        return Shown(f"{at} {plain(reload_sentence(news))}", "info" if news.outcome in _GOES_WELL else "error")
+        return Shown(f"{at} {plain(reload_sentence(news))}", "info" if news.outcome in GOES_WELL else "error")
     if isinstance(news, RollView):
         line = f"{time_of_day(news.at)} {plain(news.process)} {plain(roll_sentence(news))}"
         return Shown(line, "error" if news.halted else "info")

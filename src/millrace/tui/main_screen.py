@@ -1,6 +1,6 @@
-"""The first screen: processes, scheduled ones, those that run once, events, and the supervisor itself."""
+"""The first screen: processes, scheduled ones, those that run once, events, the supervisor itself, hooks and the audit trail."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,12 +11,13 @@ from millrace.tui import rows
 from millrace.tui.asking import Confirm
 from millrace.tui.grid import Grid
 from millrace.tui.lines import Lines
+from millrace.tui.record_rows import AUDIT_HEAD, HOOK_HEAD, audit_rows, hook_rows
 from millrace.tui.rows import Row
 from millrace.tui.seen import Seen
 from millrace.tui.steering import Steering
 from millrace.tui.tail import Tail
 from millrace.tui.words import plain
-from millrace.wire.v1.supervise import ProcessView
+from millrace.wire.v1.supervise import ConfigView, ProcessView
 
 _WIDE = 120
 """Columns of a terminal on which the reasons have a place in the table."""
@@ -25,7 +26,8 @@ _TABLES: dict[str, tuple[Sequence[str], Callable[[Seen, ProcessView], Row], str]
     "scheduled": (rows.JOB_HEAD, rows.job_row, "scheduled"),
     "oneshot": (rows.ONESHOT_HEAD, rows.oneshot_row, "oneshot"),
 }
-_TABS = ("processes", "scheduled", "oneshot", "events", "system")
+_RECORDS = ("hooks", "audit")
+_TABS = ("processes", "scheduled", "oneshot", "events", "system", *_RECORDS)
 
 
 class MainScreen(Steering):
@@ -34,9 +36,11 @@ class MainScreen(Steering):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(number), f"tab('{name}')", show=False) for number, name in enumerate(_TABS, 1)),
         Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("o", "sort", "Sort"),
+        Binding("o", "sort", show=False),
         Binding("O", "turn", show=False),
         Binding("R", "reload", "Reload the plan"),
+        Binding("P", "plan", "Plan"),
+        Binding("S", "save", "Save"),
         Binding("X", "shutdown", "Shut down"),
         Binding("escape", "leave_filter", show=False),
     ]
@@ -45,6 +49,7 @@ class MainScreen(Steering):
         """`events` is what has changed so far, written by the app."""
         super().__init__()
         self._grids = {name: Grid(name) for name in _TABLES}
+        self._records = {name: Grid(name) for name in _RECORDS}
         self.events = Lines(events)
         self._filter = Input(placeholder="words in name, type or state", id="filter", compact=True)
         self._tabs = TabbedContent(initial="tab-processes")
@@ -62,6 +67,8 @@ class MainScreen(Steering):
                 with TabPane(f"{number} {name.capitalize()}", id=f"tab-{name}"):
                     if name in self._grids:
                         yield self._grids[name]
+                    elif name in self._records:
+                        yield self._records[name]
                     elif name == "events":
                         yield self.events
                     else:
@@ -94,9 +101,20 @@ class MainScreen(Steering):
         """All of them, in their tab."""
         return self._grids["scheduled"].keys if self.is_mounted and self.tab == "scheduled" else ()
 
+    @property
+    def also(self) -> Collection[str]:
+        """What its tab shows."""
+        return (
+            {"system": ("config",), "hooks": ("hooks",), "audit": ("audit",)}.get(self.tab, ())
+            if self.is_mounted
+            else ()
+        )
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What does nothing in this tab is not offered."""
-        if action in ("reload", "shutdown"):
+        if action == "add" and self.tab not in self._grids:
+            return False
+        if action in ("reload", "shutdown", "plan", "save"):
             return self.tab == "system" and action in self.desk.able.granted
         if action in ("filter", "sort", "turn"):
             return self.tab in self._grids
@@ -111,6 +129,10 @@ class MainScreen(Steering):
             )
             self._grids[name].show(shown, [row(seen, one) for one in chosen if kind in ("", one.type)])
         self._system.update(_system(seen))
+        if seen.hooks is not None:
+            self._records["hooks"].show(HOOK_HEAD, hook_rows(seen.hooks))
+        if seen.audit is not None:
+            self._records["audit"].show(AUDIT_HEAD, audit_rows(seen.audit))
         self.say()
         self.offer()
 
@@ -122,7 +144,12 @@ class MainScreen(Steering):
             by = f"by {self._sort}{' backwards' if self._back else ''}"
             parts.append(f"[{by}{f', only {self._words!r}' if self._words else ''}]")
         if process is not None:
-            parts.append(f"{plain(process.name)}: {process.type}. {rows.reason(process)}")
+            unsaved = " Changed here, not saved." if process.origin == "unsaved" else ""
+            parts.append(f"{plain(process.name)}: {process.type}. {rows.reason(process)}{unsaved}")
+        elif self.tab in _RECORDS and self.tab not in self.desk.able.granted:
+            parts.append(f"cannot show the {self.tab}: the key in use does not allow it")
+        elif self.tab in _RECORDS and not self._records[self.tab].keys:
+            parts.append("nothing yet")
         self._about.update(" ".join(parts))
 
     def on_data_table_row_highlighted(self) -> None:
@@ -183,6 +210,14 @@ class MainScreen(Steering):
         """Have the plan read again."""
         self.desk.reload()
 
+    def action_plan(self) -> None:
+        """Show the plan in force."""
+        self.desk.open_plan()
+
+    def action_save(self) -> None:
+        """Save what was changed."""
+        self.desk.save()
+
     def action_shutdown(self) -> None:
         """End the supervisor."""
 
@@ -213,5 +248,14 @@ def _system(seen: Seen) -> str:
             f"Ready      {'everything that is wanted is ready' if health.ready else 'not everything that is wanted is ready'}",
             f"Processes  {shown or 'none'}",
             f"Run        {health.run or 'unknown'}",
+            *(_changes(seen.config) if seen.config is not None else ()),
         )
     )
+
+
+def _changes(config: ConfigView) -> Iterator[str]:
+    yield f"Plan       {plain(config.plan)}"
+    unsaved = [one.name for one in config.changed if not one.saved]
+    kept = [one.name for one in config.changed if one.saved]
+    yield f"Not saved  {plain(', '.join(unsaved)) or 'nothing'}"
+    yield f"Saved      {plain(', '.join(kept)) or 'nothing'} beside the plan"

@@ -9,15 +9,27 @@ from millrace.wire.v1.supervise import CallerView
 
 _PROCESS = "/v1/processes/{name}"
 ROUTES: Mapping[str, str] = {
-    **{verb: f"POST {_PROCESS}/{verb}" for verb in ("start", "stop", "restart", "scale")},
+    **{verb: f"POST {_PROCESS}/{verb}" for verb in ("start", "stop", "restart", "scale", "signal")},
     **{verb: f"POST {_PROCESS}/schedule/{verb}" for verb in ("trigger", "pause", "resume")},
+    "add": "POST /v1/processes",
+    "edit": f"PUT {_PROCESS}",
+    "delete": f"DELETE {_PROCESS}",
+    "save": "POST /v1/config/save",
     "reload": "POST /v1/reload",
     "shutdown": "POST /v1/shutdown",
     "schedule": f"GET {_PROCESS}/schedule",
     "runs": "GET /v1/runs",
     "resources": "GET /v1/resources",
+    "plan": "GET /v1/plan",
+    "hooks": "GET /v1/hooks",
+    "audit": "GET /v1/audit",
+    "config": "GET /v1/config",
 }
 """The route behind each thing that one may want to do here."""
+
+
+CHANGES = frozenset({"add", "edit", "delete", "save"})
+"""What also needs the plan's leave."""
 
 
 class Powers(Struct, frozen=True):
@@ -29,7 +41,11 @@ class Powers(Struct, frozen=True):
     @property
     def refused(self) -> list[str]:
         """What there is and our key does not open, in words."""
-        return [verb for verb in ROUTES if verb in self.offered - self.granted]
+        return [verb for verb in ROUTES if verb in self.offered - self.granted and not ROUTES[verb].startswith("GET")]
+
+    def without(self, verbs: frozenset[str]) -> "Powers":
+        """The same, where these would be refused."""
+        return Powers(self.offered, self.granted - verbs)
 
 
 def powers(document: Mapping[str, Any], caller: CallerView | None) -> Powers:

@@ -6,20 +6,35 @@ from msgspec import Struct, field
 
 from millrace.client import supervise
 from millrace.client.async_client import AsyncClient
-from millrace.client.errors import NotFoundError
-from millrace.tui.powers import Powers, powers
-from millrace.wire.v1.supervise import InstanceUsage, ProcessView, ScheduleView, SupervisorHealth, UsageView
+from millrace.client.errors import ConflictError, NotFoundError
+from millrace.tui.powers import CHANGES, Powers, powers
+from millrace.wire.v1.audit import AuditEntryView
+from millrace.wire.v1.supervise import (
+    ConfigView,
+    HookRunView,
+    InstanceUsage,
+    ProcessView,
+    ScheduleView,
+    SupervisorHealth,
+    UsageView,
+)
+
+RECORDS = 200
+"""Entries of the audit trail, and runs of hooks, that are looked at."""
 
 
 class Seen(Struct, frozen=True, kw_only=True):
     """Everything that was seen at once. `usage` has the newest sample of each instance, by its id; `schedules` are those of
-    processes that were asked for.
+    processes that were asked for; `hooks`, `audit` and `config` are None where they were not.
     """
 
     health: SupervisorHealth
     processes: Mapping[str, ProcessView]
     usage: Mapping[str, UsageView] = field(default_factory=dict)
     schedules: Mapping[str, ScheduleView] = field(default_factory=dict)
+    hooks: list[HookRunView] | None = None
+    audit: list[AuditEntryView] | None = None
+    config: ConfigView | None = None
 
     def usages(self, process: ProcessView) -> list[UsageView]:
         """What those instances of a process use that run."""
@@ -37,11 +52,18 @@ async def greet(client: AsyncClient) -> Powers:
         caller = await client.do(supervise.caller())
     except NotFoundError:
         caller = None
-    return powers(document, caller)
+    found = powers(document, caller)
+    if "config" not in found.granted:
+        return found
+    try:
+        may_change = (await client.do(supervise.config())).may_change
+    except ConflictError:  # the plan came from no file
+        return found.without(CHANGES | {"config"})
+    return found if may_change else found.without(CHANGES)
 
 
-async def look(client: AsyncClient, able: Powers, *, wanted: Collection[str] = ()) -> Seen:
-    """See what there is; the schedules of the `wanted` processes, too. Raises as :func:`greet`."""
+async def look(client: AsyncClient, able: Powers, *, wanted: Collection[str] = (), also: Collection[str] = ()) -> Seen:
+    """See what there is; the schedules of the `wanted` processes, and `hooks`, `audit` and `config`, too. Raises as :func:`greet`."""
     health = await client.do(supervise.health())
     found = await client.do(supervise.processes())
     usage = {}
@@ -51,8 +73,20 @@ async def look(client: AsyncClient, able: Powers, *, wanted: Collection[str] = (
     for one in found.processes:
         if one.name in wanted and one.type == "scheduled" and "schedule" in able.granted:
             schedules[one.name] = await client.do(supervise.schedule(one.name))
-    processes = {one.name: one for one in found.processes}
-    return Seen(health=health, processes=processes, usage=usage, schedules=schedules)
+    asked, config = able.granted & {*also}, None
+    if "config" in asked:
+        config = await client.do(supervise.config())
+    return Seen(
+        health=health,
+        processes={one.name: one for one in found.processes},
+        usage=usage,
+        schedules=schedules,
+        hooks=(await client.do(supervise.hooks(process=None, limit=RECORDS))).hooks if "hooks" in asked else None,
+        audit=(await client.do(supervise.audit(caller=None, process=None, limit=RECORDS))).entries
+        if "audit" in asked
+        else None,
+        config=config,
+    )
 
 
 def latest(found: list[InstanceUsage]) -> dict[str, UsageView]:

@@ -3,15 +3,20 @@
 from textual import events
 from textual.binding import Binding
 
-from millrace.tui.asking import Confirm, HowMany
+from millrace.tui.asking import Confirm, HowMany, Which
 from millrace.tui.desk import DeskScreen
 from millrace.wire.v1.supervise import ProcessView, ScaleRequest
 
 KEYS = {
-    "s": "start", "x": "stop", "r": "restart", "e": "restart", "c": "scale", "plus": "scale", "equals_sign": "scale", "minus": "scale",
-    "underscore": "scale", "R": "reload", "X": "shutdown", "t": "trigger", "p": "pause",
+    "s": "start", "x": "stop", "r": "restart", "u": "restart", "c": "scale", "plus": "scale", "equals_sign": "scale", "minus": "scale",
+    "underscore": "scale", "A": "scale", "R": "reload", "X": "shutdown", "t": "trigger", "p": "pause", "i": "signal", "a": "add",
+    "e": "edit", "d": "delete", "S": "save",
 }  # fmt: skip
 """What a key would do, for the word with which it is refused."""
+
+
+_VERBS = {"steer": "", "resize": "scale", "renew": "restart", "follow": "scale"}
+"""What an action is called as a power; empty where that is its first parameter."""
 
 
 class Steering(DeskScreen):
@@ -22,10 +27,15 @@ class Steering(DeskScreen):
         Binding("s", "steer('start')", "Start"),
         Binding("x", "steer('stop')", "Stop"),
         Binding("r", "steer('restart')", "Restart"),
-        Binding("e", "renew", show=False),
+        Binding("u", "renew", show=False),
         Binding("plus,equals_sign", "resize(1)", show=False),
         Binding("minus,underscore", "resize(-1)", show=False),
         Binding("c", "scale", "Scale"),
+        Binding("A", "follow", show=False),
+        Binding("i", "signal", show=False),
+        Binding("a", "add", "Add"),
+        Binding("e", "edit", show=False),
+        Binding("d", "delete", show=False),
         Binding("t", "trigger", "Trigger"),
         Binding("p", "pause", "Pause"),
     ]
@@ -40,10 +50,12 @@ class Steering(DeskScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What would be refused is not offered."""
         process = self.target
-        verb = {"steer": str(parameters[0]) if parameters else "", "resize": "scale", "renew": "restart"}.get(
-            action, action
-        )
-        if action in ("steer", "renew", "resize", "scale", "trigger", "pause"):
+        verb = _VERBS.get(action, action) or (str(parameters[0]) if parameters else "")
+        if action == "add":
+            return verb in self.desk.able.granted
+        if action in ("edit", "delete", "signal"):
+            return process is not None and verb in self.desk.able.granted
+        if action in ("steer", "renew", "resize", "scale", "follow", "trigger", "pause"):
             # A scheduled process has one instance at a time, and nothing else has times.
             fits = process is not None and (process.type == "scheduled") is (action in ("trigger", "pause"))
             return process is not None and verb in self.desk.able.granted and (fits or verb in ("start", "stop"))
@@ -75,7 +87,7 @@ class Steering(DeskScreen):
             return
         harm = {"stop": "Nothing starts it again by itself.", "restart": "It is down meanwhile."}.get(verb)
         if harm is None or not any(one.pid for one in process.instances):
-            self.desk.steer(process.name, verb)
+            self._ask(f"{verb.capitalize()} {process.name}?", process.name, verb, harmless=True)
             return
         count = len(process.instances)
         many = f" ({count} instances)" if count > 1 else ""
@@ -103,10 +115,61 @@ class Steering(DeskScreen):
 
         self.app.push_screen(HowMany(process.name, process.desired, process.max_scale), take)
 
+    def action_follow(self) -> None:
+        """Let its metric say again how many there are."""
+        if (process := self.target) is None:
+            return
+        if process.autoscale is None:
+            self.app.notify(f"cannot let {process.name} follow a metric: its plan has no autoscale", severity="warning")
+        elif not process.autoscale.pinned:
+            self.app.notify(f"{process.name} follows its metric already")
+        else:
+            question = f"Let the metric of {process.name} say again how many there are?"
+            self._ask(question, process.name, "scale", ScaleRequest(auto=True), harmless=True)
+
+    def action_signal(self) -> None:
+        """Ask which signal, and send it."""
+        if (process := self.target) is None:
+            return
+
+        def take(number: str | None) -> None:
+            if number is not None:
+                self.desk.signal_to(process.name, number)
+
+        question = f"Which signal for the main process of each instance of {process.name}? (such as HUP or 10)"
+        self.app.push_screen(Which(question, "HUP"), take)
+
+    def action_add(self) -> None:
+        """Write a new process."""
+        self.desk.open_wizard()
+
+    def action_edit(self) -> None:
+        """Write another definition of it."""
+        if (process := self.target) is not None:
+            self.desk.open_wizard(process.name)
+
+    def action_delete(self) -> None:
+        """Have it stopped and taken out."""
+        if (process := self.target) is None:
+            return
+
+        def take(yes: bool | None) -> None:
+            if yes:
+                self.desk.remove(process.name)
+
+        question = f"Stop {process.name}, and take it out of the plan?\nOnce that is saved, it does not come back with the next start."
+        self.app.push_screen(Confirm(question, "delete"), take)
+
     def action_trigger(self) -> None:
         """Run it now."""
-        if (process := self.target) is not None:
-            self.desk.trigger(process.name)
+        if (process := self.target) is None:
+            return
+
+        def take(yes: bool | None) -> None:
+            if yes:
+                self.desk.trigger(process.name)
+
+        self.app.push_screen(Confirm(f"Run {process.name} now?", "trigger", harmless=True), take)
 
     def action_pause(self) -> None:
         """Pass its times over, or heed them again."""
@@ -125,10 +188,17 @@ class Steering(DeskScreen):
             self.desk.steer(process.name, "scale", request)
 
     def _ask(
-        self, question: str, name: str, verb: str, request: ScaleRequest | None = None, *, rolling: bool = False
+        self,
+        question: str,
+        name: str,
+        verb: str,
+        request: ScaleRequest | None = None,
+        *,
+        rolling: bool = False,
+        harmless: bool = False,
     ) -> None:
         def take(yes: bool | None) -> None:
             if yes:
                 self.desk.steer(name, verb, request, rolling=rolling)
 
-        self.app.push_screen(Confirm(question, "replace" if rolling else verb), take)
+        self.app.push_screen(Confirm(question, "replace" if rolling else verb, harmless=harmless), take)

@@ -11,6 +11,7 @@ from millrace.client.news_words import reload_lines, reload_sentence
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("--discard", is_flag=True, help="Drop what was changed by add, set and remove, and not saved.")
 @click.option(
     "--wait",
     type=click.IntRange(0, 3600),
@@ -21,14 +22,14 @@ from millrace.client.news_words import reload_lines, reload_sentence
 )
 @control_options
 @output_option
-def reload(dry_run: bool, wait: int, control: Control, output: Output) -> int:
+def reload(dry_run: bool, discard: bool, wait: int, control: Control, output: Output) -> int:
     """Read the plan again, and keep what it says now.
 
     What is unchanged keeps running. A plan with faults changes nothing; one whose processes do not get up in time is taken
-    back. Exit code 1 in both cases.
+    back. Exit code 1 in both cases. What was changed by `ctl add`, `set` and `remove` and is not saved stays on top of it.
     """
     with supervisor(control) as client:
-        found = client.do(supervise.reload(wait_s=wait, dry_run=dry_run))
+        found = client.do(supervise.reload(wait_s=wait, dry_run=dry_run, discard=discard))
     if output is Output.JSON:
         show.json_document(found)
     else:

@@ -34,13 +34,13 @@ def _supervise(
     from millrace.programs.control_settings import KEY_VARIABLE, ControlSettings  # noqa: PLC0415
     from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
-    plan = read_plan(config, os.environ)
+    layers = read_plan(config, os.environ)
     host, port = listen or ("", 0)
     control = ControlSettings(
         enabled=not no_socket, socket=socket, host=host, port=port, key=os.environ.get(KEY_VARIABLE, ""), certificate=tls_cert,
         certificate_key=tls_key, client_ca=tls_client_ca, access=access, audit=audit_log,
     )  # fmt: skip
-    order = Order(plan=plan, config=config, control=control, environ=without_overrides(os.environ))
+    order = Order(layers=layers, config=config, control=control, environ=without_overrides(os.environ))
     hand_over(order)
     return order.carried_out()
 

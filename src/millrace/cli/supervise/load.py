@@ -1,7 +1,7 @@
 """Read a plan for a command."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ from msgspec import Struct
 
 from millrace.cli.failure import CommandError
 from millrace.supervisor.plan import Plan
-from millrace.supervisor.plan_document import plan_from, reading
+from millrace.supervisor.plan_document import Reading, reading
 from millrace.supervisor.plans.advice import advise
+from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.plans.findings import Finding, PlanError
+from millrace.supervisor.plans.layers import Layers
 from millrace.supervisor.plans.weight import Weight
 
 
@@ -47,14 +49,15 @@ class Examined(Struct, frozen=True):
         return {"plan": str(file), "passed": passed, "processes": names, **parts}
 
 
-def read_plan(file: Path, environ: Mapping[str, str]) -> Plan:
-    """The plan in a file.
+def read_plan(file: Path, environ: Mapping[str, str]) -> Layers:
+    """The plan of a file that a person named, with what was saved beside it.
 
     Raises:
         CommandError: it cannot be read, or could not work; names every fault on a line of its own.
     """
+    source = PlanFile(file, environ, read_text(file))
     try:
-        return plan_from(read_text(file), environ, file.parent)
+        return source.load()
     except PlanError as error:
         faults = "\n".join(f"  {finding}" for finding in error.findings)
         raise CommandError(f"cannot use the plan {file}:\n{faults}", code=2) from error
@@ -66,13 +69,17 @@ def examine(file: Path, environ: Mapping[str, str]) -> Examined:
     Raises:
         CommandError: the file cannot be read.
     """
-    return examine_text(read_text(file), environ, file.parent, as_root=os.geteuid() == 0)
+    return _examined(PlanFile(file, environ, read_text(file)).reading, as_root=os.geteuid() == 0)
 
 
 def examine_text(text: str, environ: Mapping[str, str], folder: Path | None, *, as_root: bool = False) -> Examined:
     """What is to be said about a plan's text; `as_root` tells whether it would run as root."""
+    return _examined(lambda: reading(text, environ, folder), as_root=as_root)
+
+
+def _examined(read: Callable[[], Reading], *, as_root: bool) -> Examined:
     try:
-        found = reading(text, environ, folder)
+        found = read()
     except PlanError as error:
         return Examined(None, tuple((Weight.ERROR, one) for one in error.findings))
     advice = [

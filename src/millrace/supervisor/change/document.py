@@ -1,10 +1,10 @@
-"""The parts of a plan that say how it changes while it runs: `global.reload`, `rolling` and `autoscale`."""
+"""The parts of a plan that say how it changes while it runs: `global.reload`, `global.control`, `rolling` and `autoscale`."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from millrace.domain.document import shown
-from millrace.supervisor.change.values import Autoscale, Measure, Metric, Reloading, Rolling
+from millrace.supervisor.change.values import Autoscale, Changing, Measure, Metric, Reloading, Rolling
 from millrace.supervisor.plans.reader import Reader
 
 _MOST = 1000
@@ -19,6 +19,14 @@ def reloading_of(settings: Reader) -> Reloading:
         watch=inner.flag("watch", False),
         debounce_s=inner.duration("debounce", 0.5, 0.01, 60.0),
     )
+    inner.done()
+    return found
+
+
+def changing_of(settings: Reader) -> Changing:
+    """What stands under `global.control.changes`."""
+    inner = settings.inner("control")
+    found = Changing(inner.word("changes", Changing, Changing.OWNER))
     inner.done()
     return found
 

@@ -27,6 +27,14 @@ class Reloading(Struct, frozen=True, kw_only=True):
     debounce_s: float = 0.5
 
 
+class Changing(StrEnum):
+    """Who may add, change and remove processes over the control API, beside the plan's own text."""
+
+    NEVER = "never"
+    OWNER = "owner"  # the supervisor's own user, and root, on the unix socket
+    ADMIN = "admin"  # and whoever has the role admin, over TCP, too
+
+
 class Measure(StrEnum):
     """What the number of a metric stands for."""
 

@@ -20,12 +20,16 @@ async def show(supervisor: Supervisor, call: Call[None]) -> AuditList:
     def wanted(entry: AuditEntry) -> bool:
         return (
             (caller is None or entry.caller == caller)
-            and (process is None or entry.path == place or entry.path.startswith(f"{place}/"))
+            and (process is None or entry.path == place or entry.path.startswith(f"{place}/") or _adds(entry, process))
             and (since is None or entry.at > since)
         )
 
     found = supervisor.trail.last(wanted, limit=call.integer("limit", least=1, most=KEPT) or LIMIT)
     return AuditList(entries=[AuditEntryView(**{name: getattr(one, name) for name in _FIELDS}) for one in found])
+
+
+def _adds(entry: AuditEntry, process: str) -> bool:
+    return isinstance(entry.request, dict) and entry.request.get("name") == process
 
 
 _FIELDS = AuditEntryView.__struct_fields__

@@ -23,6 +23,15 @@ def plan_view(plan: Plan, secrets: Iterable[str] = ()) -> dict[str, object]:
     return shown if isinstance(shown, dict) else {}
 
 
+def process_plan_view(plan: Plan, name: str, secrets: Iterable[str] = ()) -> object:
+    """One process of it in the same way; None where there is none."""
+    found = plan.processes.get(name)
+    if found is None:
+        return None
+    shown = plan_view(Plan(processes={name: found}), secrets)["processes"]
+    return shown.get(name) if isinstance(shown, dict) else None
+
+
 def _of(value: object, redactor: Redactor, name: str = "") -> object:
     if isinstance(value, Struct):
         return {

@@ -89,8 +89,13 @@ class Supervisor:
             RefusalError: the plan came from no file.
         """
         if self._reloader is None:
-            raise conflict("cannot reload: this plan came from no file; end the supervisor and start it with another")
+            raise conflict("cannot change the plan: it came from no file; end the supervisor and start it with another")
         return self._reloader
+
+    @property
+    def tag(self) -> str:
+        """The plan in force as an entity tag (RFC 9110, 8.8.3); it tells nothing of what the plan holds."""
+        return f'"{self.changes.run}-{0 if self._reloader is None else self._reloader.version}"'
 
     @property
     def keeper(self) -> Kept:
@@ -153,7 +158,8 @@ class Supervisor:
     def view(self, name: str) -> ProcessView:
         """A process as it is now. Raises as `process`."""
         plan = self.process(name)
-        return process_view(plan, self.keeper.state, self.keeper.facts, now_s=self.clock.monotonic())
+        origin = "plan" if self._reloader is None else self._reloader.layers.origin(name)
+        return process_view(plan, self.keeper.state, self.keeper.facts, origin=origin, now_s=self.clock.monotonic())
 
     def stop(self) -> None:
         """The server is going to stop: let go of everybody who waits. May be called twice."""

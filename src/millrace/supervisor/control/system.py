@@ -3,6 +3,8 @@
 import asyncio
 from functools import cache
 
+import msgspec
+
 import millrace
 from millrace.edge.call import Answer, Call
 from millrace.edge.route import Access
@@ -40,10 +42,11 @@ async def shutdown(supervisor: Supervisor, call: Call[None]) -> EndingView:
     return EndingView(ending=True)
 
 
-async def plan(supervisor: Supervisor, call: Call[None]) -> PlanView:
+async def plan(supervisor: Supervisor, call: Call[None]) -> Answer:
     """The plan in force, without secrets."""
     call.only()
-    return PlanView(plan=plan_view(supervisor.keeper.plan, supervisor.secrets))
+    view = PlanView(plan=plan_view(supervisor.keeper.plan, supervisor.secrets))
+    return Answer(body=msgspec.json.encode(view), headers=(("etag", supervisor.tag),))
 
 
 async def metrics(supervisor: Supervisor, call: Call[None]) -> Answer:

@@ -4,7 +4,7 @@ from typing import Any
 
 from millrace.edge.route import Access, Body, Handler, Param, Route
 from millrace.supervisor.audit_trail import KEPT as AUDITED
-from millrace.supervisor.control import audit, events, jobs, plans, processes, records, system, usage
+from millrace.supervisor.control import audit, definitions, events, jobs, plans, processes, records, system, usage
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.ledger import KEPT
 from millrace.supervisor.plan import Kind
@@ -26,6 +26,18 @@ _ROLLING = Param(
     schema={"type": "boolean", "default": False},
 )
 _DRY = Param(name="dry_run", text="Only say what would change.", schema={"type": "boolean", "default": False})
+_DISCARD = Param(
+    name="discard",
+    text="Drop what was changed over this API and not saved.",
+    schema={"type": "boolean", "default": False},
+)
+_IF_MATCH = Param(
+    name="If-Match",
+    where="header",
+    text="The entity tag of the plan that is meant; where another is in force by now, nothing is changed (412).",
+    schema={"type": "string"},
+)
+_CHANGE = (*_WAIT, _DRY, _IF_MATCH)
 _LINES = (
     Param(
         name="limit",
@@ -103,6 +115,12 @@ def R(  # noqa: N802  a row's name is short, so that the rows can be read
 TABLE: tuple[Route[Supervisor], ...] = (
     R("GET", "/v1/processes", READ, processes.show_all, "List the processes with their instances.", reply=s.ProcessList),
     R("GET", "/v1/processes/{name}", READ, processes.show, "Show a process.", reply=s.ProcessView, statuses=(404,)),
+    R("POST", "/v1/processes", ADMIN, definitions.add, "Add a process to the plan in force, until it is saved or the supervisor ends.", watch=definitions.watch, audited=definitions.audited, body=Body.JSON, request=s.NewProcess, reply=s.ReloadView, status=201, also=(200, 202), statuses=(409, 412, 413, 422), rehearsal="dry_run", params=_CHANGE, limit=definitions.MAX_BYTES),
+    R("PUT", "/v1/processes/{name}", ADMIN, definitions.change, "Put another definition in the place of a process's own.", watch=definitions.watch, audited=definitions.audited, body=Body.JSON, request=s.ProcessDefinition, reply=s.ReloadView, also=(202,), statuses=(404, 409, 412, 413, 422), rehearsal="dry_run", params=_CHANGE, limit=definitions.MAX_BYTES),
+    R("DELETE", "/v1/processes/{name}", ADMIN, definitions.remove, "Stop a process, and take it out of the plan in force.", watch=definitions.watch, reply=s.ReloadView, status=204, also=(200, 202), statuses=(404, 409, 412), rehearsal="dry_run", params=_CHANGE),
+    R("GET", "/v1/processes/{name}/definition", OPERATE, definitions.show, "Show how a process is written, without secrets.", reply=s.DefinitionView, statuses=(404, 409)),
+    R("GET", "/v1/config", OPERATE, definitions.config, "Show where the plan comes from, and what was changed over this API.", reply=s.ConfigView, statuses=(409,)),
+    R("POST", "/v1/config/save", ADMIN, definitions.save, "Save what was changed over this API in a file beside the plan.", watch=definitions.watch, reply=s.SavedView, statuses=(409, 412, 422), params=(_IF_MATCH,)),
     R("POST", "/v1/processes/{name}/start", OPERATE, processes.start, "Start a process, also after it was given up.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=_WAIT),
     R("POST", "/v1/processes/{name}/stop", OPERATE, processes.stop, "Stop a process.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=_WAIT),
     R("POST", "/v1/processes/{name}/restart", OPERATE, processes.restart, "Stop a process and start it again.", watch=processes.watch, reply=s.SteerView, statuses=(404, 409), params=(*_WAIT, _ROLLING)),
@@ -122,7 +140,7 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("GET", "/v1/resources", READ, usage.show_all, "What every instance that runs uses now.", reply=s.ResourcesView, quiet=True),
     R("GET", "/v1/events", READ, events.stream, "Follow every change, as server-sent events.", media=events.MEDIA, params=_FOLLOW),
     R("GET", "/v1/reload", READ, plans.show, "Show the last change of the plan.", reply=s.ReloadView, statuses=(404,)),
-    R("POST", "/v1/reload", OPERATE, plans.reload, "Read the plan again, and keep what it says now.", watch=plans.watch, reply=s.ReloadView, statuses=(409, 422), params=(*_WAIT, _DRY)),
+    R("POST", "/v1/reload", OPERATE, plans.reload, "Read the plan again, and keep what it says now.", watch=plans.watch, reply=s.ReloadView, statuses=(409, 422), rehearsal="dry_run", params=(*_WAIT, _DRY, _DISCARD)),
     R("POST", "/v1/shutdown", ADMIN, system.shutdown, "Stop everything in order, and end; asked again, at once.", reply=s.EndingView, status=202),
     R("GET", "/v1/audit", ADMIN, audit.show, "Show who changed what, and who was turned away.", reply=s.AuditList, params=_AUDIT),
     R("GET", "/v1/health", OPEN, system.health, "Whether the supervisor answers, and everything is ready.", reply=s.SupervisorHealth, quiet=True),

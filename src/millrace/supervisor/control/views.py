@@ -6,6 +6,7 @@ from millrace.supervisor.control.rest import foremost, instances_of
 from millrace.supervisor.facts import Facts, LastEnd
 from millrace.supervisor.ledger import signal_name
 from millrace.supervisor.plan import Kind, ProcessPlan
+from millrace.supervisor.plans.layers import Origin
 from millrace.supervisor.state import Id, Instance, Phase, State
 from millrace.wire.v1.supervise import AutoscaleView, EndView, InstanceView, ProcessChange, ProcessView, ReloadView
 
@@ -43,7 +44,9 @@ def instance_view(each: Id, instance: Instance, facts: Facts | None, *, now_s: f
     )
 
 
-def process_view(plan: ProcessPlan, state: State, facts: dict[Id, Facts], *, now_s: float) -> ProcessView:
+def process_view(
+    plan: ProcessPlan, state: State, facts: dict[Id, Facts], *, now_s: float, origin: Origin = "plan"
+) -> ProcessView:
     """One process with its instances."""
     found = instances_of(state, plan.name)
     return ProcessView(
@@ -57,6 +60,7 @@ def process_view(plan: ProcessPlan, state: State, facts: dict[Id, Facts], *, now
         replacing=(roll := state.rolls.get(plan.name)) is not None and not roll.halted,
         halted="" if roll is None else roll.halted,
         autoscale=_autoscale_view(plan, state),
+        origin=origin,
         instances=[instance_view(each, instance, facts.get(each), now_s=now_s) for each, instance in found],
     )
 

@@ -111,6 +111,8 @@ SENTENCES = {
     "global.readiness.mode": "`all_healthy` asks for readiness, `all_running` only that they run.",
     "global.readiness.content": "What stands in it.",
     "global.readiness.processes": "Who is looked at; without it, every service that starts by itself.",
+    "global.control": "What the control API may do.",
+    "global.control.changes": "Who may add, change and remove processes by it: nobody; on the unix socket the supervisor's own user and root; or everybody with the role `admin`, over TCP, too.",
     "global.reload": "How a changed plan takes the place of the one that is kept.",
     "global.reload.timeout": "What it changes has to be up within this time.",
     "global.reload.rollback": "Whether the plan before comes back if it is not.",

@@ -16,7 +16,7 @@ class Sources(Struct):
 
     `places` maps a path to the included file, or the variable, and the line in it; the plan itself has the name "". `filled`
     are the paths of values that hold variables. `files` are those that were taken in, or are missing, `folders` those in which
-    a file would be taken in that is not there yet.
+    a file would be taken in that is not there yet. `texts` are the texts themselves, their variables as they stand.
     """
 
     document: Any = None
@@ -25,6 +25,7 @@ class Sources(Struct):
     findings: Findings = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
     def place(self, path: str) -> tuple[str, int]:
         """Where a path stands, or the nearest thing around it."""
@@ -41,6 +42,7 @@ def gather(text: str, environ: Mapping[str, str], folder: Path | None) -> Source
         places={path: ("", line) for path, line in own.lines.items()},
         filled=own.filled,
         findings=own.findings,
+        texts=[text],
     )
     if isinstance(own.document, Mapping):
         for path in _included(found, folder):
@@ -99,12 +101,14 @@ def _searched(folder: Path, pattern: str) -> list[Path]:
 def _include(found: Sources, path: Path, environ: Mapping[str, str], folder: Path | None) -> None:
     name = _shown(path, folder)
     try:
-        part = read(path.read_text(encoding="utf-8"), environ)
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         found.findings.append(("include", f"names {name}, which cannot be read: {why}; correct it or take it out"))
         return
+    part = read(text, environ)
     found.files.append(path)
+    found.texts.append(text)
     if not isinstance(part.document, Mapping):
         why = "; ".join(message for _, message in part.findings) or "is no mapping"
         found.findings.append(("include", f"names {name}, which {why}"))

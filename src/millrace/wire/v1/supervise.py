@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from millrace.wire.v1.audit import AuditEntryView
-from millrace.wire.v1.base import Reply, Request
+from millrace.wire.v1.base import Document, Reply, Request
 
 InstanceState = Literal[
     "stopped", "scheduled", "waiting", "starting", "running", "backing-off", "stopping", "cleaning", "completed", "failed"
@@ -62,6 +62,7 @@ class ProcessView(Reply):
     """One process of the plan. `state` is that of the instance that needs attention most; `desired` how many there shall be.
 
     `replacing`: instances are being replaced one after the other; `halted` says why that has stopped, empty where it has not.
+    `origin`: it is as the plan's files say, or was added or changed over this API, and that was `saved` beside the plan or not.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ProcessView(Reply):
     replacing: bool = False
     halted: str = ""
     autoscale: AutoscaleView | None = None
+    origin: Literal["plan", "saved", "unsaved"] = "plan"
 
 
 class ProcessList(Reply):
@@ -303,7 +305,8 @@ class ReloadView(Reply):
     """A change of the plan. `number` counts them from 1; it is null for one that was only looked at.
 
     `added`, `removed` and `unchanged` are names of processes; `whole` are keys that hold for everything. `reason` says what
-    went wrong.
+    went wrong. A reload from the files tells which changes over this API were not saved, and are kept on top of it (`unsaved`)
+    or dropped (`dropped`). Of a process that is only looked at, `yaml` is what was sent, as it would be saved.
     """
 
     number: int | None
@@ -314,6 +317,64 @@ class ReloadView(Reply):
     changed: list[ProcessChange]
     unchanged: list[str]
     whole: list[str]
+    unsaved: list[str] = []
+    dropped: list[str] = []
+    yaml: str = ""
+
+
+class ProcessDefinition(Request):
+    """What a process is, as under its name in the plan: as JSON (`process`) or as a YAML text (`yaml`); one of the two.
+
+    `${VARIABLE}` is filled in from the supervisor's environment, and kept as it stands. `***` in one that is changed stands for
+    the secret that the process has at that place.
+    """
+
+    process: Document | None = None
+    yaml: Annotated[str, msgspec.Meta(max_length=2**16)] | None = None
+
+
+class NewProcess(ProcessDefinition, kw_only=True):
+    """A process that the plan does not have yet."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class DefinitionView(Reply):
+    """A process as it is written, its variables as they stand and its secrets as `***`; the same as YAML and as JSON."""
+
+    name: str
+    origin: Literal["plan", "saved", "unsaved"]
+    yaml: str
+    process: dict[str, object]
+
+
+class PlanChangeView(Reply):
+    """A process that was added, changed or removed over this API."""
+
+    name: str
+    change: Literal["added", "changed", "removed"]
+    saved: bool
+
+
+class ConfigView(Reply):
+    """Where the plan comes from, and what was changed on top of it over this API.
+
+    `changes` says who may do that, as in the plan; `may_change` whether whoever asks may. `saved_in` is the file beside the plan
+    in which changes are saved.
+    """
+
+    plan: str
+    saved_in: str
+    changes: Literal["never", "owner", "admin"]
+    may_change: bool
+    changed: list[PlanChangeView]
+
+
+class SavedView(Reply):
+    """What was saved, and where: the names of all processes that stand there now, also of those that were removed."""
+
+    saved_in: str
+    processes: list[str]
 
 
 class RollView(Reply):

@@ -15,6 +15,7 @@ from millrace.domain.records import Move, Outcome, Task
 from millrace.domain.retry import Retry
 from millrace.domain.states import TRANSITIONS, State
 from millrace.scheduler import report
+from millrace.scheduler.farm import Farm
 from millrace.scheduler.report import Ended
 from sim.bugs.bug import Bug, Patches
 
@@ -25,8 +26,8 @@ def _taking_back(change: Any) -> Any:
     def plant() -> Patches:
         take_back = millrace.scheduler.expire._take_back
 
-        def changed(task: Task) -> Move:
-            move: Move = change(take_back(task))
+        async def changed(farm: Farm, task: Task) -> Move:
+            move: Move = change(await take_back(farm, task))
             return move
 
         return [(millrace.scheduler.expire, "_take_back", changed)]

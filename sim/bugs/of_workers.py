@@ -13,7 +13,6 @@ from millrace.client.errors import ClientError, StaleError
 from millrace.wire.v1.work import Taken
 from millrace.worker.control import Control, Ending
 from millrace.worker.heartbeat import Heartbeat
-from millrace.worker.lease import Lease
 from millrace.worker.worker import Worker
 from sim.bugs.bug import Bug, Patches
 
@@ -94,13 +93,8 @@ def _halves() -> Patches:
     return [(millrace.worker.deliver_folder, "publish", publish)]
 
 
-def _late() -> Patches:
-    return [(Lease, "stop_s", property(lambda self: self.sent_s + 1.5 * self.ttl_s))]
-
-
 BUGS = (
     Bug(name="lease-not-guarded", breaks=("I10", "I3"), plant=_no_guard),
-    Bug(name="lease-ended-late", breaks=("I10",), plant=_late),
     Bug(name="409-ignored", breaks=("I3", "I10", "I1"), plant=_ignores_409),
     Bug(name="409-on-start-ignored", breaks=("I3",), plant=_begins_all_the_same),
     Bug(name="published-before-lease-check", breaks=("I13",), plant=_unchecked),

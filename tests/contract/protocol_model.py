@@ -27,6 +27,7 @@ class ModelTask(Struct):
     node: str | None = None
     epoch: int | None = None
     request: str | None = None
+    avoid: tuple[str, ...] = ()
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -46,6 +47,7 @@ class ModelNode(Struct):
     boot: str
     epoch: int = 1
     state: str = "ready"
+    quarantined: bool = False
 
 
 class Protocol:
@@ -89,7 +91,9 @@ class Protocol:
             node = self.nodes[new.fingerprint] = ModelNode(new.id, new.boot_id)
         else:
             node.epoch += node.boot != new.boot_id or node.state == "lost"
-            if not (node.state == "draining" and node.boot == new.boot_id):
+            if node.quarantined:
+                node.state = "quarantined"
+            elif not (node.state == "draining" and node.boot == new.boot_id):
                 node.state = "ready"
             node.boot = new.boot_id
         return (node.id, node.epoch, node.state)
@@ -105,7 +109,12 @@ class Protocol:
         ]
         if mine:
             return [(one.id, one.attempt) for one in sorted(mine, key=lambda one: one.rank)]
-        queued = [one for one in self.tasks.values() if one.state is State.QUEUED and one.class_id in classes]
+        # So little time passes here that what is avoided is avoided.
+        queued = [
+            one
+            for one in self.tasks.values()
+            if one.state is State.QUEUED and one.class_id in classes and node_id not in one.avoid
+        ]
         given = sorted(queued, key=lambda one: one.rank)[:limit]
         for task in given:
             task.state, task.attempt = State.ASSIGNED, task.attempt + 1
@@ -127,6 +136,7 @@ class Protocol:
         task.state = move.target
         task.spent = 0 if move.restart else task.spent + move.spends
         task.losses = 0 if move.restart else task.losses + move.loses
+        task.avoid = () if move.restart else task.avoid if move.avoid is None else move.avoid
 
     def _move(self, moves: Sequence[Move]) -> list[bool]:
         (move,) = moves
@@ -161,6 +171,22 @@ class Protocol:
         if node is None or node.state not in sources:
             return False
         node.state = target
+        return True
+
+    def _quarantine(self, node_id: str, **_: object) -> bool:
+        node = self._node_by(node_id)
+        if node is None:
+            return False
+        node.quarantined = True
+        node.state = node.state if node.state == "lost" else "quarantined"
+        return True
+
+    def _release(self, node_id: str) -> bool:
+        node = self._node_by(node_id)
+        if node is None or not node.quarantined:
+            return False
+        node.quarantined = False
+        node.state = "ready" if node.state == "quarantined" else node.state
         return True
 
     def _remove_node(self, node_id: str) -> bool:

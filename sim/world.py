@@ -228,7 +228,6 @@ def replaced(patches: list[tuple[Any, str, object]]) -> Iterator[None]:
 @cache
 def _prepare() -> None:
     """What is there before the first simulation need not be looked through after each."""
-    logging.getLogger("millrace").setLevel(logging.CRITICAL + 1)
     gc.collect()
     gc.freeze()
 
@@ -246,11 +245,15 @@ def simulate(plan: Plan) -> Verdict:
         0, {sorted(cores)[os.getpid() // 2 % len(cores)]}
     )  # threads that take turns need one core only
     world = World(plan, folder)
+    product = logging.getLogger("millrace")
+    level = product.level
+    product.setLevel(logging.CRITICAL + 1)
     try:
         with replaced(_patches(world)):
             verdict = world.run()
             world.close()
     finally:
+        product.setLevel(level)
         os.sched_setaffinity(0, cores)
         if collected:
             gc.enable()

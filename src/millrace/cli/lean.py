@@ -59,11 +59,21 @@ def run() -> None:
     except OSError:  # then it reads for itself, and is bigger
         _read()
     if not reader:
+        _end_with_the_other()
         os.close(begin)
         _Pipe.end = end
         _read()
     os.close(end)
     end_with(lambda: _keep(begin, reader))
+
+
+def _end_with_the_other() -> None:
+    """Or a plan that never comes would be waited for when nobody wants it any more: a signal that comes just before the read of
+    a pipe begins is not heard in it.
+    """
+    import ctypes  # noqa: PLC0415  the parent has no use for it
+
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG, prctl(2)
 
 
 def _read() -> NoReturn:

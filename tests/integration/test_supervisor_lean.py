@@ -105,6 +105,9 @@ def test_ctrl_c_while_it_is_read(endless: tuple[Path, int]) -> None:
         # Both are in the foreground of the terminal, so both get it; the one that keeps may be in the middle of an import.
         while f"{endless[0]}" not in {os.path.realpath(one) for one in Path(f"/proc/{reader}/fd").iterdir()}:
             assert program.poll() is None
+        # And it waits: a signal between the two would be heard by the other alone.
+        while Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert program.poll() is None
         for pid in (reader, program.pid):
             os.kill(pid, signal.SIGINT)
         _, said = program.communicate(timeout=PATIENCE_S)

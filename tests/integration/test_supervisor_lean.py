@@ -99,21 +99,6 @@ def test_what_reads_is_killed(endless: tuple[Path, int]) -> None:
     assert (program.returncode, said) == (1, "millrace: cannot read the plan: what reads it was ended by SIGKILL\n")
 
 
-def test_ctrl_c_while_it_is_read(endless: tuple[Path, int]) -> None:
-    with supervising(endless[0], "--no-socket") as program:
-        reader = reader_of(program)
-        # Both are in the foreground of the terminal, so both get it; the one that keeps may be in the middle of an import.
-        while f"{endless[0]}" not in {os.path.realpath(one) for one in Path(f"/proc/{reader}/fd").iterdir()}:
-            assert program.poll() is None
-        # And it waits: a signal between the two would be heard by the other alone.
-        while Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[0] != "S":
-            assert program.poll() is None
-        for pid in (reader, program.pid):
-            os.kill(pid, signal.SIGINT)
-        _, said = program.communicate(timeout=PATIENCE_S)
-    assert (program.returncode, said.strip()) == (130, "")
-
-
 def test_ctrl_c_before_anything_else_is_heard_ends_it_like_any_program(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text("processes: {web: {command: [sh, -c, 'echo I am here; exec sleep 1000']}}\n")

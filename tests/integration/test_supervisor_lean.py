@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -26,7 +26,7 @@ def supervising(plan: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         yield program
     finally:
         program.kill()
-        program.communicate()
+        program.communicate(timeout=PATIENCE_S)
 
 
 def children(pid: int) -> list[int]:
@@ -97,6 +97,39 @@ def test_what_reads_is_killed(endless: tuple[Path, int]) -> None:
         os.kill(reader_of(program), signal.SIGKILL)
         _, said = program.communicate(timeout=PATIENCE_S)
     assert (program.returncode, said) == (1, "millrace: cannot read the plan: what reads it was ended by SIGKILL\n")
+
+
+def until_it_reads(plan: Path, reader: int, program: subprocess.Popen[str]) -> None:
+    def opened() -> set[str]:
+        found = set()
+        for one in Path(f"/proc/{reader}/fd").iterdir():
+            with suppress(FileNotFoundError):  # a module that was being imported, and is
+                found.add(str(one.readlink()))
+        return found
+
+    while str(plan) not in opened():
+        assert program.poll() is None
+    # And waits for more: a signal between the two would be heard by the other one alone.
+    while Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        assert program.poll() is None
+
+
+def test_ctrl_c_while_it_is_read(endless: tuple[Path, int]) -> None:
+    with supervising(endless[0], "--no-socket") as program:
+        reader = reader_of(program)
+        # Both are in the foreground of the terminal, so both get it; the one that keeps may be in the middle of an import.
+        until_it_reads(endless[0], reader, program)
+        for pid in (reader, program.pid):
+            os.kill(pid, signal.SIGINT)
+        _, said = program.communicate(timeout=PATIENCE_S)
+    assert (program.returncode, said.strip()) == (130, "")
+
+
+def test_what_reads_ends_with_what_waits_for_it(endless: tuple[Path, int]) -> None:
+    with supervising(endless[0], "--no-socket") as program:
+        until_it_reads(endless[0], reader_of(program), program)
+        program.kill()
+        program.communicate(timeout=PATIENCE_S)  # whoever lived on would hold its output open
 
 
 def test_ctrl_c_before_anything_else_is_heard_ends_it_like_any_program(tmp_path: Path) -> None:

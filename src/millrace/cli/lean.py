@@ -92,18 +92,13 @@ def hand_over(order: "Order") -> None:
 
 
 def _keep(begin: int, reader: int) -> int:
-    try:
-        # Imported while the other reads.
-        from millrace.cli.order import Order  # noqa: PLC0415
-        from millrace.programs import supervise  # noqa: F401, PLC0415
+    # Imported while the other reads.
+    from millrace.cli.order import Order  # noqa: PLC0415
+    from millrace.programs import supervise  # noqa: F401, PLC0415
 
-        with open(begin, "rb") as pipe:
-            data = pipe.read()
-        code = os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
-    except BaseException:
-        # It heard of Ctrl-C, too, but perhaps just before it began to wait for a plan that never comes.
-        os.kill(reader, signal.SIGKILL)
-        raise
+    with open(begin, "rb") as pipe:
+        data = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
     if data and not code:
         code = Order.unpacked(data).carried_out()
         leave(code)

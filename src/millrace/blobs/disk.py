@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.blobs.values import BlobError, BlobsFull, BlobsRefused, BlobsUnavailable
+from millrace.runtime.no_space import NO_SPACE
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -39,7 +40,7 @@ def explained(doing: str) -> Iterator[None]:
 
 def explain(doing: str, error: OSError) -> BlobError:
     """The BlobError for an OSError."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in NO_SPACE:
         return BlobsFull(f"cannot {doing}: no space is left on the disk; free some or name another place")
     why = error.strerror or str(error)
     if error.errno == errno.EBUSY:

@@ -1,7 +1,6 @@
 """How every command ends: the one place where errors become sentences and exit codes."""
 
 import atexit
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -10,9 +9,9 @@ from typing import NoReturn
 
 from millrace.cli.failure import CommandError
 from millrace.cli.main import INTERRUPTED
+from millrace.runtime.no_space import NO_SPACE
 
 _MASTERS = "Start one with `millrace up`, or name its address with --master or MILLRACE_MASTER"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def end_with(work: Callable[[], object]) -> NoReturn:
@@ -76,7 +75,7 @@ def _tell(error: Exception) -> int:
     if isinstance(error, ExhaustedError):
         _complain(str(error))
         return 1
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
         _complain(f"cannot write what was found: {error.strerror}")
         return 1
     if isinstance(error, ClientError):

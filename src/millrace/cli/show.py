@@ -43,6 +43,15 @@ def json_document(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
+def secret(text: str, about: object, output: Output, sentence: str) -> None:
+    """A secret alone on stdout, so that it can go into a file; what there is to say of it, on stderr."""
+    if output is Output.JSON:
+        json_document({"secret": text, **msgspec.to_builtins(about)})
+        return
+    print(text)
+    sys.stderr.write(sentence + "\n")
+
+
 def styled(state: str) -> str:
     """The state in the colour that it has everywhere."""
     style = _STYLES.get(state)

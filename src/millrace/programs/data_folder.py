@@ -1,12 +1,10 @@
 """The folder that holds all of a farm: made where it is missing, or a sentence about why it cannot be used."""
 
-import errno
 from pathlib import Path
 
 from millrace.config.errors import SettingError
 from millrace.programs.exhausted import ExhaustedError, is_exhausted
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+from millrace.runtime.no_space import NO_SPACE
 
 
 def make(data: Path) -> None:
@@ -25,7 +23,7 @@ def make(data: Path) -> None:
 def unusable(data: Path, error: OSError) -> SettingError | ExhaustedError:
     """What to raise where the folder, or a file in it, cannot be made."""
     doing = f"cannot use {data} as the data folder"
-    if error.errno in _FULL:
+    if error.errno in NO_SPACE:
         return ExhaustedError(
             f"{doing}: no space is left on its disk; free some and start again, or name another folder"
         )

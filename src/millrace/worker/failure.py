@@ -11,6 +11,7 @@ from millrace.client.errors import (
     UnreachableError,
 )
 from millrace.domain.failures import Failure, FailureClass
+from millrace.runtime.no_space import NO_SPACE
 
 
 class TaskFailedError(Exception):
@@ -32,15 +33,13 @@ class HandBackError(Exception):
         self.delay_s = delay_s
 
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""A disk, or a quota of it, that is full."""
 _STARVED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 
 
 def from_os_error(error: OSError, doing: str) -> TaskFailedError:
     """A failure of the file system while `doing` something ("write the output to /x")."""
     reason = error.strerror or str(error)
-    if error.errno in FULL:
+    if error.errno in NO_SPACE:
         return TaskFailedError(FailureClass.DISK, f"cannot {doing}: {reason}; free some space there and retry")
     if error.errno in _STARVED:
         return TaskFailedError(FailureClass.RESOURCE, f"cannot {doing}: {reason}")

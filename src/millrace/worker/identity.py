@@ -10,7 +10,7 @@ from typing import Self
 from msgspec import Struct
 
 from millrace.runtime.hold import HeldError, Hold
-from millrace.worker.failure import FULL
+from millrace.runtime.no_space import NO_SPACE
 
 _FINGERPRINT = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
@@ -94,7 +94,7 @@ class StateFolder:
 
     def _unusable(self, error: OSError) -> StateUnusableError:
         doing = f"cannot use the state folder {self.path}"
-        if error.errno in FULL:
+        if error.errno in NO_SPACE:
             return StateUnusableError(
                 f"{doing}: no space is left on its disk; free some and start again, or name another folder"
             )

@@ -1,21 +1,19 @@
 """`millrace ctl add`, `set` and `remove`."""
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, known_names, supervisor
+from millrace.cli.ctl.changing import change_options, exit_code, tell
+from millrace.cli.ctl.session import Control, known_names, supervisor
 from millrace.cli.failure import CommandError
-from millrace.cli.options import PATH, Output, output_option
+from millrace.cli.options import PATH, Output
 from millrace.client import supervise
 from millrace.client.calls import Call
 from millrace.client.errors import RefusedError
-from millrace.client.news_words import reload_lines, reload_sentence
 from millrace.wire.v1.supervise import NewProcess, ProcessDefinition, ReloadView
 
 T = TypeVar("T")
@@ -23,29 +21,10 @@ MAX_CHARS = 1 << 16
 _UNSAVED = "it is not saved; `millrace ctl save` keeps it for the next start"
 
 
-def _change_options(command: Callable[..., T]) -> Callable[..., T]:
-    @click.option("--dry-run", is_flag=True, help="Only show what would change.")
-    @click.option(
-        "--wait",
-        type=click.IntRange(0, 3600),
-        default=120,
-        show_default=True,
-        metavar="SECONDS",
-        help="Wait so long to see what becomes of it; 0 does not wait.",
-    )
-    @control_options
-    @output_option
-    @functools.wraps(command)
-    def with_options(**others: Any) -> T:
-        return command(**others)
-
-    return with_options
-
-
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.argument("file", metavar="FILE", type=PATH)
-@_change_options
+@change_options
 def add(name: str, file: Path, dry_run: bool, wait: int, control: Control, output: Output) -> int:
     """Add process NAME as it is written in FILE: what stands under its name in a plan, in YAML; - reads standard input.
 
@@ -59,7 +38,7 @@ def add(name: str, file: Path, dry_run: bool, wait: int, control: Control, outpu
 @click.command("set")
 @click.argument("name", metavar="NAME", shell_complete=known_names)
 @click.argument("file", metavar="FILE", type=PATH)
-@_change_options
+@change_options
 def set_(name: str, file: Path, dry_run: bool, wait: int, control: Control, output: Output) -> int:
     """Put what stands in FILE in the place of what process NAME is; - reads standard input.
 
@@ -71,7 +50,7 @@ def set_(name: str, file: Path, dry_run: bool, wait: int, control: Control, outp
 
 @click.command()
 @click.argument("name", metavar="NAME", shell_complete=known_names)
-@_change_options
+@change_options
 def remove(name: str, dry_run: bool, wait: int, control: Control, output: Output) -> int:
     """Stop process NAME as its plan says, and take it out. One that others depend on is refused."""
     return _do(supervise.remove(name, wait_s=wait, dry_run=dry_run), control, output, wait=wait, gone=name)
@@ -89,12 +68,8 @@ def _do(call: Call[Any], control: Control, output: Output, *, wait: int, gone: s
     elif found is None:
         click.echo(f"{gone} is gone; {_UNSAVED}")
     else:
-        done = found.outcome in ("applied", "pending")
-        click.echo(reload_sentence(found) + (f"; {_UNSAVED}" if done else ""))
-        for line in reload_lines(found):
-            click.echo(f"  {line}")
-    well = found is None or found.outcome in ("dry-run", "applied") or (found.outcome == "pending" and not wait)
-    return 0 if well else 1
+        tell(found, more=f"; {_UNSAVED}" if found.outcome in ("applied", "pending") else "")
+    return 0 if found is None else exit_code(found, wait=wait)
 
 
 def _faults(error: RefusedError) -> str:

@@ -3,25 +3,15 @@
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, supervisor
-from millrace.cli.options import Output, output_option
+from millrace.cli.ctl.changing import change_options, exit_code, tell
+from millrace.cli.ctl.session import Control, supervisor
+from millrace.cli.options import Output
 from millrace.client import supervise
-from millrace.client.news_words import reload_lines, reload_sentence
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@change_options
 @click.option("--discard", is_flag=True, help="Drop what was changed by add, set and remove, and not saved.")
-@click.option(
-    "--wait",
-    type=click.IntRange(0, 3600),
-    default=120,
-    show_default=True,
-    metavar="SECONDS",
-    help="Wait so long to see what becomes of it; 0 does not wait.",
-)
-@control_options
-@output_option
 def reload(dry_run: bool, discard: bool, wait: int, control: Control, output: Output) -> int:
     """Read the plan again, and keep what it says now.
 
@@ -33,7 +23,5 @@ def reload(dry_run: bool, discard: bool, wait: int, control: Control, output: Ou
     if output is Output.JSON:
         show.json_document(found)
     else:
-        click.echo(reload_sentence(found))
-        for line in reload_lines(found):
-            click.echo(f"  {line}")
-    return 0 if found.outcome in ("dry-run", "applied") or (found.outcome == "pending" and not wait) else 1
+        tell(found)
+    return exit_code(found, wait=wait)

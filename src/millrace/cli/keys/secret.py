@@ -1,16 +1,13 @@
 """`millrace keys create` and `rotate`: what shows a secret, once."""
 
-import sys
-
 import click
-import msgspec
 
 from millrace.cli import show
 from millrace.cli.options import Output, Span, Target, Word, output_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.domain.roles import Role
-from millrace.wire.v1.keys import KeyMade, KeyRequest
+from millrace.wire.v1.keys import KeyRequest
 
 
 @click.command()
@@ -26,7 +23,12 @@ def create(name: str, role: Role, tenant: str, expires: float | None, target: Ta
     with connect(target) as client:
         made = client.do(people.create_key(request))
     scope = f" for tenant {made.key.tenant}" if made.key.tenant else ""
-    _tell(made, output, f"key {made.key.name} has role {made.key.role}{scope}; keep it now, nobody can show it again")
+    show.secret(
+        made.secret,
+        made.key,
+        output,
+        f"key {made.key.name} has role {made.key.role}{scope}; keep it now, nobody can show it again",
+    )
 
 
 @click.command()
@@ -44,13 +46,4 @@ def rotate(key: str, grace: float, target: Target, output: Output) -> None:
         if until
         else "the secret before opens nothing now"
     )
-    _tell(made, output, f"key {made.key.name} has another secret; {old}")
-
-
-def _tell(made: KeyMade, output: Output, sentence: str) -> None:
-    """The secret alone on stdout, so that it can go into a file; what there is to say, on stderr."""
-    if output is Output.JSON:
-        show.json_document({"secret": made.secret, **msgspec.to_builtins(made.key)})
-        return
-    print(made.secret)
-    sys.stderr.write(sentence + "\n")
+    show.secret(made.secret, made.key, output, f"key {made.key.name} has another secret; {old}")

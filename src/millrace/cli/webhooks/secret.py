@@ -1,16 +1,13 @@
 """`millrace webhooks add` and `rotate`: what shows a secret, once."""
 
-import sys
-
 import click
-import msgspec
 
 from millrace.cli import show
 from millrace.cli.options import Output, Span, Target, output_option, target_options, webhook_argument
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.domain.webhooks import ENDS
-from millrace.wire.v1.webhooks import WebhookMade, WebhookRequest
+from millrace.wire.v1.webhooks import WebhookRequest
 
 
 @click.command()
@@ -24,7 +21,7 @@ def add(url: str, events: str | None, tenant: str, target: Target, output: Outpu
     names = [name.strip() for name in (events or "").split(",") if name.strip()]
     with connect(target) as client:
         made = client.do(people.create_webhook(WebhookRequest(url=url, events=names, tenant=tenant)))
-    _tell(made, output, f"webhook {made.webhook.id} is told of {', '.join(made.webhook.events)}; keep its secret now, nobody can show it again")  # fmt: skip
+    show.secret(made.secret, made.webhook, output, f"webhook {made.webhook.id} is told of {', '.join(made.webhook.events)}; keep its secret now, nobody can show it again")  # fmt: skip
 
 
 @click.command()
@@ -42,13 +39,4 @@ def rotate(webhook: str, grace: float, target: Target, output: Output) -> None:
         if until
         else "the one before signs nothing now"
     )
-    _tell(made, output, f"webhook {made.webhook.id} has another secret; {old}")
-
-
-def _tell(made: WebhookMade, output: Output, sentence: str) -> None:
-    """The secret alone on stdout, so that it can go into a file; what there is to say, on stderr."""
-    if output is Output.JSON:
-        show.json_document({"secret": made.secret, **msgspec.to_builtins(made.webhook)})
-        return
-    print(made.secret)
-    sys.stderr.write(sentence + "\n")
+    show.secret(made.secret, made.webhook, output, f"webhook {made.webhook.id} has another secret; {old}")

@@ -1,7 +1,6 @@
 """A copy of an embedded database, page by page while a master writes to it."""
 
 import asyncio
-import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import apsw
 
 from millrace.runtime.hold import HeldError, Hold
+from millrace.runtime.no_space import NO_SPACE
 from millrace.store.backup import DatabaseCopy
 from millrace.store.migrate import load_migrations, missing
 from millrace.store.sqlite.connection import QUERIES, meaning_of, open_connection
@@ -86,7 +86,7 @@ class SqliteCopier:
                 part.rename(self._path)
                 _sync(self._path.parent)
             except OSError as error:
-                kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreUnavailableError
+                kind = StoreFullError if error.errno in NO_SPACE else StoreUnavailableError
                 raise kind(f"cannot restore to {self._path}: {error.strerror or error}") from error
             finally:
                 part.unlink(missing_ok=True)

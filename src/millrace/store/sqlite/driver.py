@@ -1,7 +1,6 @@
 """The embedded store. Each method hands a function over a transaction to the writer or to a reader."""
 
 import asyncio
-import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -37,6 +36,7 @@ from millrace.domain.states import State, check_transition
 from millrace.domain.webhooks import Delivery, DeliveryState, Follows, Message, NewWebhook, Webhook
 from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
+from millrace.runtime.no_space import NO_SPACE
 from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import audit as audit_units
@@ -97,7 +97,7 @@ class SqliteStore:
         except HeldError as error:
             raise StoreBusyError(f"cannot open the database {self._path}: {error}; stop that one first") from error
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_SPACE:
                 raise no_space(self._path) from error
             raise StoreUnavailableError(f"cannot open the database {self._path}: {error}") from error
         try:

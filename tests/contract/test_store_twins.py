@@ -25,7 +25,7 @@ from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks, quarantines, node_blames"
+    " nodes, node_facts, log_chunks, quarantines, node_blames, tenants, uploads, turns"
 )
 _PICK = st.integers(0, 5)
 _CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)

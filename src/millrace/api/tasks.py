@@ -4,6 +4,7 @@ import asyncio
 
 from millrace.api.master import Master
 from millrace.api.outputs import recorded
+from millrace.api.places import is_kept
 from millrace.api.views import task_view
 from millrace.domain.failures import Failure
 from millrace.domain.records import NodeState, Output, Progress, Report
@@ -164,6 +165,7 @@ async def complete(master: Master, call: Call[CompleteRequest]) -> Ended:
         attempt=body.attempt,
         outputs=outputs,
         facts=body.facts,
+        kept_bytes=sum(one.size for one in outputs if is_kept(one.location)),
         then=_next(master, body),
     )
     return _ended(task, ended)

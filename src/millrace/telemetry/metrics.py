@@ -49,6 +49,24 @@ METRICS: tuple[Metric, ...] = (
         labels=("rate",),
     ),
     Metric(
+        name="millrace_tenant_quota_limit",
+        kind="gauge",
+        help="Limits of tenants (concurrent, queued, per_day, storage_bytes), of a hundred tenants at the most.",
+        labels=("tenant", "quota"),
+    ),
+    Metric(
+        name="millrace_tenant_quota_used",
+        kind="gauge",
+        help="How much the same tenants use of each.",
+        labels=("tenant", "quota"),
+    ),
+    Metric(
+        name="millrace_quota_refusals_total",
+        kind="counter",
+        help="Requests that this master refused because a quota was used up.",
+        labels=("quota",),
+    ),
+    Metric(
         name="millrace_audit_unwritten_total",
         kind="counter",
         help="Entries of the audit trail that the database never took; they are in this master's log.",

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from millrace.domain.records import Claimed, Move, Outcome
 from millrace.domain.states import State
 from millrace.store import rows
-from millrace.store.sqlite import jobs, logs, nodes, work
+from millrace.store.sqlite import jobs, logs, nodes, tenants, work
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.sqlite.writer import Writer
-from millrace.store.store import StoreUnavailableError
+from millrace.store.store import Added, StoreUnavailableError
 from sim.bugs.bug import Bug, Patches, sql
 from sim.loop import PROCESS
 
@@ -266,6 +266,20 @@ def _unknown_is_done() -> Patches:
     return [(SqliteStore, "move", moving), (SqliteStore, "move_and_claim", moving_and_claiming)]
 
 
+def _quota_outside() -> Patches:
+    """The quota is looked up, and then the job is added, in a transaction of its own."""
+    add, refusal = SqliteStore.add_jobs, tenants.refusal
+
+    async def add_jobs(self: Any, new: Sequence[Any]) -> Any:
+        (job,) = new
+        over = await self._read(lambda session: refusal(session, job))
+        if over is not None:
+            return [Added(id=job.id, number=0, state=job.state, created_at=await self.now(), refused=over)]
+        return await add(self, new)
+
+    return [(SqliteStore, "add_jobs", add_jobs), (tenants, "refusal", lambda _session, _job: None)]
+
+
 BUGS = (
     Bug(name="heartbeat-without-epoch", breaks=("I3", "I10"), plant=sql(
         heartbeat=("WHERE id = ?1 AND epoch = ?2 AND state <> 'lost'", "WHERE id = ?1 AND ?2 = ?2"),
@@ -295,5 +309,7 @@ BUGS = (
     Bug(name="job-left-behind", breaks=("I7",), plant=_job_left_behind),
     Bug(name="events-skip-one", breaks=("I7",), plant=sql(events=("seq > ?1", "seq > ?1 + 1"))),
     Bug(name="log-appended-twice", breaks=("I4",), plant=_log_twice),
+    Bug(name="quota-by-select-then-insert", breaks=("I20",), plant=_quota_outside),
+    Bug(name="lane-without-end", breaks=("I20",), plant=sql(lanes=("AND running < max_concurrent", "AND running < max_concurrent + 1"))),
     Bug(name="unknown-commit-taken-for-done", breaks=("I3",), plant=_unknown_is_done),
 )  # fmt: skip

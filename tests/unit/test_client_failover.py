@@ -93,6 +93,16 @@ def test_somebody_at_a_terminal_hears_at_once_that_no_master_is_there():
     assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
 
 
+def test_a_quota_that_is_used_up_is_not_waited_for():
+    body = b'{"type":"urn:millrace:problem:quota-exceeded","title":"Too Many Requests","status":429}'
+    over = Answer(status=429, headers={"retry-after": "40000"}, body=body)
+    driver = Driver(over, OK)
+    assert driver.run() is over
+    assert driver.steps == [Send(base="http://a")]
+    # Who only asked too often is told so by the same status, and waits.
+    assert Driver(Answer(status=429, headers={}, body=b"{}"), OK).run() is OK
+
+
 @pytest.mark.parametrize("first", [SLOW, SILENT, BUSY])
 def test_a_master_that_is_there_is_waited_for(first):
     driver = Driver(GONE, first, GONE, OK, eager=True)

@@ -132,7 +132,7 @@ def draw(seed: int) -> Plan:
         faults=faults,
         rules=rules,
         ends_s=lasts_s,
-        quotas=Quotas(concurrent=2, queued=3) if seed % 24 == LIMITED else NONE,
+        quotas=Quotas(concurrent=1, queued=2) if seed % 24 == LIMITED else NONE,
     )
 
 

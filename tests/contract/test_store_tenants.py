@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from msgspec.structs import replace
-from store_samples import NEEDS, a_job, a_move, a_node, completes, queue_jobs
+from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node, completes, queue_jobs, until_blocked
 
 from millrace.domain.records import Outcome, Output
 from millrace.domain.states import State
@@ -235,6 +236,21 @@ def test_a_tenant_runs_as_many_tasks_as_it_may_and_hides_nobody(farm: Any) -> No
     farm.run(work())
 
 
+def test_what_a_tenant_may_run_is_not_more_for_needing_two_kinds_of_node(farm: Any) -> None:
+    async def work() -> None:
+        store = farm.store
+        await limit(store, concurrent=2)
+        node = await store.register(a_node())
+        tasks = []
+        for number in range(6):
+            class_id = await store.class_of((NEEDS, GPU_NEEDS)[number % 2])
+            tasks.append(f"{(await _one(store, a_job(class_id))).id}.1")
+        assert await claim(store, node, "a", 9) == tasks[:2]
+        assert (await use(store)).concurrent == 2
+
+    farm.run(work())
+
+
 def test_many_claims_at_once_run_no_more_than_the_tenant_may(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
@@ -280,6 +296,63 @@ def test_claims_of_two_masters_run_no_more_than_the_tenant_may(new_database: Any
         assert running <= {*ids}
         for store in stores:
             await store.stop()
+
+    asyncio.run(work())
+
+
+async def beside(url: str, store: Store, does: list[str], work: Any) -> Any:
+    """What `work` gives when another master, about to commit, does this meanwhile."""
+    rival = await asyncpg.connect(url)
+    transaction = rival.transaction()
+    await transaction.start()
+    for statement in does:
+        await rival.execute(statement)
+    pending = asyncio.ensure_future(work)
+    await until_blocked(rival)
+    assert not pending.done()
+    await transaction.commit()
+    await rival.close()
+    return await pending
+
+
+_FILLED = "UPDATE tenants SET running = running + 1 WHERE name = 'acme'"
+_GIVEN = (
+    "UPDATE tasks SET state = 'assigned', attempt = 1, node_id = '{node}', node_epoch = 1, claim_request = 'r', seat = 1 "
+    "WHERE job = {job}"
+)
+
+
+def test_a_claim_beside_one_that_fills_the_lane(new_database: Any) -> None:
+    url = new_database()
+
+    async def work() -> None:
+        store = open_store(url, clock=SystemClock())
+        await store.start()
+        await limit(store, concurrent=1)
+        node = await store.register(a_node())
+        first, _ = await submit(store, 2)
+        # Another request is given nothing.
+        assert await beside(url, store, [_FILLED], claim(store, node, "other")) == []
+        await limit(store, concurrent=2)
+        # The same request, which the other master is just answering, is given the same, though the lane is full by then.
+        does = [_FILLED, _GIVEN.format(node=node.id, job=first.number)]
+        assert await beside(url, store, does, claim(store, node, "r")) == [f"{first.id}.1"]
+        await store.stop()
+
+    asyncio.run(work())
+
+
+def test_a_job_beside_one_that_takes_the_last_place(new_database: Any) -> None:
+    url = new_database()
+
+    async def work() -> None:
+        store = open_store(url, clock=SystemClock())
+        await store.start()
+        await limit(store, queued=2)
+        taken = "UPDATE tenants SET queued = queued + 1 WHERE name = 'acme'"
+        answers = await beside(url, store, [taken], submit(store, 3))
+        assert [one.refused is None for one in answers] == [True, False, False]
+        await store.stop()
 
     asyncio.run(work())
 

@@ -9,12 +9,14 @@ import asyncpg
 
 from millrace.store.backup import DatabaseCopy
 from millrace.store.migrate import load_migrations, missing
-from millrace.store.postgres.connection import QUERIES, SETTINGS, connect, meaning_of
+from millrace.store.postgres.connect import PATIENT_SETTINGS, connect
+from millrace.store.postgres.connection import QUERIES
+from millrace.store.postgres.errors import meaning_of
 from millrace.store.postgres.schema import PACKAGE, migrate_to
 from millrace.store.store import StoreBusyError, StoreError
 
 KIND = "postgresql"
-_PATIENT = SETTINGS | {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "enable_seqscan": "on"}
+_PATIENT = PATIENT_SETTINGS | {"enable_seqscan": "on"}
 """A table may take longer than any request."""
 
 

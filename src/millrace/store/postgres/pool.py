@@ -7,6 +7,7 @@ PostgreSQL's is hung up.
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -152,27 +153,29 @@ class Pool:
 
     async def _take(self, *, hot: bool) -> _Held:
         end_s = asyncio.get_running_loop().time() + WAIT_S
-        failures = 0
-        while True:
-            while self._idle:
-                held = self._pick(hot=hot)
+        full = False
+        for failures in itertools.count(1):
+            # To change how one plans takes a round trip each time, so the other kind's is taken where there is no room.
+            full = full or len(self._idle) + self._using.total() > self._most
+            while (held := self._pick(hot=hot, any_kind=full)) is not None:
                 if not held.connection.is_closed():
                     return held
             try:
                 return _Held(await self._connect(HOT_SETTINGS if hot else SETTINGS), hot=hot)
             except asyncpg.TooManyConnectionsError:
-                failures += 1
                 wait_s = _FULL.wait_s(failures, random.random)
                 if asyncio.get_running_loop().time() + wait_s > end_s:
                     raise
+                full = True
             await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
 
-    def _pick(self, *, hot: bool) -> _Held:
+    def _pick(self, *, hot: bool, any_kind: bool) -> _Held | None:
         """The one that was used last, of the same kind where there is one."""
         for place in range(len(self._idle) - 1, -1, -1):
             if self._idle[place].hot is hot:
                 return self._idle.pop(place)
-        return self._idle.pop()
+        return self._idle.pop() if any_kind and self._idle else None
 
     @staticmethod
     async def _planning(held: _Held, *, hot: bool) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cut_line import Cut, CutLine
 from store_samples import a_node, queue_jobs
 
+from millrace.domain.masters import TERM_S, Presence
 from millrace.domain.records import Node
 from millrace.domain.states import State
 from millrace.runtime.clock import SystemClock
@@ -171,22 +172,34 @@ def test_a_lock_that_others_hold_for_long_is_not_waited_for_without_end(
     asyncio.run(work())
 
 
-def test_a_master_that_stands_still_in_a_transaction_holds_its_locks_for_no_term(url: str) -> None:
-    """Its server ends it: the row of the leader is free before the term is over."""
+def test_a_master_that_stands_still_in_a_transaction_does_not_keep_others_from_leading(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.store.postgres import pool
+
+    assert float(pool.SETTINGS["idle_in_transaction_session_timeout"]) / 1000 < TERM_S
+    monkeypatch.setattr(pool, "SETTINGS", pool.SETTINGS | {"idle_in_transaction_session_timeout": "50"})
 
     async def work() -> None:
-        store = await _started(url)
-        database = store._database
-        async with database._pool.lend(hot=False) as connection:
-            assert (
-                int(
-                    await connection.fetchval(
-                        "SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
-                    )
-                )
-                == 3000
-            )
-        await store.stop()
+        one, other = await _started(url), await _started(url)
+        led = asyncio.Event()
+        holds = asyncio.Event()
+
+        async def stands_still(session: Any) -> None:
+            await session.run("take_term", "one", 1)
+            holds.set()
+            await led.wait()
+
+        standing = asyncio.create_task(one._write(stands_still))
+        await holds.wait()
+        attendance = await other.attend(Presence(id="other", name="o", version="1"), ttl_s=TERM_S)
+        assert attendance.leader == "other"
+        led.set()
+        with pytest.raises(StoreUnavailableError):
+            await standing
+        assert (await other.attendance(ttl_s=TERM_S)).leader == "other"
+        await one.stop()
+        await other.stop()
 
     asyncio.run(work())
 

@@ -57,6 +57,8 @@ def servers(url: str) -> tuple[str, ...]:
     """A URL for each server that this one names."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return (url,)
     return tuple(urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(","))
 
 

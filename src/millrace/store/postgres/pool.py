@@ -114,7 +114,7 @@ class Pool:
         return self._using.total() < self._most and self._using[hot] < max(1, self._most - 1)
 
     async def _enter(self, *, hot: bool) -> None:
-        if not self._queue and self._may(hot=hot):
+        if self._may(hot=hot) and not any(kind is hot for kind, _ in self._queue):
             self._using[hot] += 1
             return
         loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from store_samples import NEEDS, a_job, a_move, a_node, queue_jobs
 
-from bench.postgres_pair import Pair, scratch
+from bench.postgres_pair import USER, Pair, scratch
 from millrace.domain.records import Outcome
 from millrace.domain.states import State
 from millrace.store.open import open_store
@@ -138,7 +138,7 @@ def test_a_standby_that_is_not_synchronous_is_refused_unless_allowed() -> None:
         async with started(pair.url(), may_lose=True) as store:
             await queue_jobs(store, 1)
         # With one server in the URL nobody fails over: the standby may be there for reports.
-        async with started(pair.primary.url("farm")) as store:
+        async with started(pair.primary.url("farm", user=USER)) as store:
             assert await store.count_jobs() == {State.QUEUED: 1}
 
     with scratch() as folder, Pair(folder, synchronous=False) as pair:

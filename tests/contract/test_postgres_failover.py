@@ -1,6 +1,7 @@
 """A store on a PostgreSQL with a real standby: the primary is killed, stands still, or is followed by one that lacks something."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from bench.postgres_pair import USER, Pair, scratch
 from millrace.domain.records import Outcome
 from millrace.domain.states import State
 from millrace.store.open import open_store
-from millrace.store.postgres import connection
+from millrace.store.postgres import connect, connection
 from millrace.store.postgres.errors import STANDBYS
 from millrace.store.postgres.history import LOST, OUTDATED
 from millrace.store.store import SILENT, Store, StoreError, StoreUnavailableError
@@ -145,13 +146,15 @@ def test_a_standby_that_is_not_synchronous_is_refused_unless_allowed() -> None:
         asyncio.run(work(pair))
 
 
-def test_a_server_that_stands_still_holds_nobody_up(lasting_pair: Pair) -> None:
+def test_a_server_that_stands_still_holds_nobody_up(lasting_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "ANSWER_S", 10 * LONG_S)
+
     async def work() -> None:
         async with started(lasting_pair.url()) as store:
             await queue_jobs(store, 1)
             lasting_pair.primary.pause()
             waiting = [asyncio.create_task(one) for one in (store.ping(), queue_jobs(store, 1), store.count_jobs())]
-            # It is not waited for as long as for any other answer (30 s), nor until its connections break.
+            # It is not waited for as long as for any other answer, nor until its connections break.
             refused = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), LONG_S)
             assert {type(one) for one in refused} == {StoreUnavailableError}
             with pytest.raises(StoreUnavailableError) as error:
@@ -159,6 +162,20 @@ def test_a_server_that_stands_still_holds_nobody_up(lasting_pair: Pair) -> None:
             assert error.value.why == SILENT
             lasting_pair.primary.resume()
             await until_it_answers(lambda: queue_jobs(store, 1))
+
+    asyncio.run(work())
+
+
+def test_both_ends_of_a_connection_notice_that_the_other_is_gone(lasting_pair: Pair) -> None:
+    async def work() -> None:
+        linked = await connect.connect(lasting_pair.primary.url())
+        end = linked._transport.get_extra_info("socket")
+        assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 4000
+        there = "SELECT current_setting('tcp_user_timeout'), current_setting('tcp_keepalives_idle')"
+        assert tuple(await linked.fetchrow(there)) == ("4000", "2")
+        await linked.close()
 
     asyncio.run(work())
 

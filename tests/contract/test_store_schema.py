@@ -18,7 +18,7 @@ from millrace.domain.webhooks import DeliveryState
 from millrace.store import migrate
 from millrace.store.open import open_store
 from millrace.store.queries import load_queries, parse
-from millrace.store.store import SchemaTooNewError
+from millrace.store.store import SchemaTooNewError, StoreUnavailableError
 
 PACKAGES = {"sqlite": "millrace.store.sqlite", "postgres": "millrace.store.postgres"}
 ROOT = Path(migrate.__file__).parent
@@ -200,7 +200,7 @@ async def _start(url: str) -> bool:
         await store.start()
     except _Kill:
         return True
-    except asyncpg.InterfaceError:  # the transaction that was struck finds its connection gone
+    except StoreUnavailableError:  # the transaction that was struck finds its connection gone
         return True
     await store.stop()
     return False

@@ -1,6 +1,7 @@
 """The database of a master: how named SQL runs on its connections, and when its callers are told that it does not answer."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -63,11 +64,11 @@ class Database:
         self._most = connections
         self._may_lose = may_lose
         self._room = connections
-        self._writes: dict[asyncio.Task[Any], float] = {}
+        self._doing: dict[asyncio.Task[Any], float] = {}
         self.history = History(may_lose=may_lose)
         self._servers = Servers(url, self.history.check)
-        self._pool = Pool(self._open, most=max(LEAST, connections) - 1)
-        self.silence = Silence(self._pool.hang_up)
+        self.silence = Silence()
+        self._pool = Pool(self._servers.connect, most=max(LEAST, connections) - 1)
 
     async def open(self) -> None:
         """Connect, and see that what is answered stays.
@@ -86,10 +87,14 @@ class Database:
             )
 
     def close(self) -> None:
-        """Disconnect; what still runs may end first, but for writes that nobody waits for any more."""
+        """Disconnect. What still runs is broken off."""
         self._pool.close()
-        for write in self._writes:
-            write.cancel()
+        for one in self._doing:
+            one.cancel()
+
+    def hang_up(self) -> None:
+        """Break off what is under way, and let what comes begin anew, perhaps with another server."""
+        self._pool.hang_up()
 
     @property
     def used(self) -> ConnectionsUsed:
@@ -104,9 +109,6 @@ class Database:
         """One connection outside of the pool, to a database that has what was answered before."""
         return await self._servers.connect(settings)
 
-    async def _open(self, settings: Mapping[str, str]) -> Any:
-        return await self.silence.unless(self.connect(settings))
-
     def check_writes(self) -> None:
         """See that writes are answered.
 
@@ -114,21 +116,29 @@ class Database:
             StoreUnavailableError: one waits for so long that none is.
         """
         now_s = asyncio.get_running_loop().time()
-        waits_s = now_s - min(self._writes.values(), default=now_s)
+        waits_s = now_s - min(self._doing.values(), default=now_s)
         if waits_s > STUCK_S:
             raise StoreUnavailableError(f"cannot write to PostgreSQL: no answer for {waits_s:.0f} s", why=STUCK)
 
     async def read(self, query: Callable[[Session], Awaitable[T]]) -> T:
         """Run a query; each of its statements sees what is committed when it begins."""
         self.silence.check()
-        with explained():
-            async with self._pool.lend(hot=False) as connection:
-                return await query(Session(connection))
+        reading = self._begin(self._read(query), waits_since_s=math.inf)
+        try:
+            await self.silence.wait(reading, None)
+        except asyncio.CancelledError:
+            reading.cancel()
+            raise
+        return _result(reading)
+
+    async def _read(self, query: Callable[[Session], Awaitable[T]]) -> T:
+        async with self._pool.lend(hot=False) as connection:
+            return await query(Session(connection))
 
     async def hot(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         """Run a unit of which each statement is a transaction of its own, durable when it is answered."""
         self.silence.check()
-        return await self._answered(self._hot(unit))
+        return await self._written(self._hot(unit))
 
     async def _hot(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         async with self._pool.lend(hot=True) as connection:
@@ -138,27 +148,34 @@ class Database:
     async def transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         """Run a unit in one transaction, again where it lost to a rival; returns when the commit is durable."""
         self.silence.check()
-        return await self._answered(persist(lambda: self._transact(unit)))
+        return await self._written(persist(lambda: self._transact(unit)))
 
     async def _transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         async with self._pool.lend(hot=False) as connection, connection.transaction():
             session = Session(connection)
             return await unit(session), session
 
-    async def _answered(self, work: Coroutine[Any, Any, T]) -> T:
-        """What a write gives; it is not ended where the caller's patience is."""
-        writing = asyncio.create_task(work)
-        self._writes[writing] = asyncio.get_running_loop().time()
-        writing.add_done_callback(self._written)
-        done, _ = await asyncio.wait((writing,), timeout=PATIENCE_S)
-        if not done:
+    async def _written(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a write gives; it is not broken off where the caller's patience ends."""
+        writing = self._begin(work, waits_since_s=asyncio.get_running_loop().time())
+        if not await self.silence.wait(writing, PATIENCE_S):
             raise StoreUnavailableError(f"cannot write to PostgreSQL: no answer for {PATIENCE_S:g} s", why=STUCK)
-        if writing.cancelled():
-            raise StoreUnavailableError("cannot use PostgreSQL: the store stops")
-        with explained():
-            return writing.result()
+        return _result(writing)
 
-    def _written(self, writing: "asyncio.Task[Any]") -> None:
-        del self._writes[writing]
-        if not writing.cancelled():
-            writing.exception()  # whoever waited has seen it
+    def _begin(self, work: Coroutine[Any, Any, T], *, waits_since_s: float) -> "asyncio.Task[T]":
+        doing = asyncio.create_task(work)
+        self._doing[doing] = waits_since_s
+        doing.add_done_callback(self._end)
+        return doing
+
+    def _end(self, done: "asyncio.Task[Any]") -> None:
+        del self._doing[done]
+        if not done.cancelled():
+            done.exception()  # whoever waited has seen it
+
+
+def _result(done: "asyncio.Task[T]") -> T:
+    if done.cancelled():
+        raise StoreUnavailableError("cannot use PostgreSQL: the store stops")
+    with explained():
+        return done.result()

@@ -110,6 +110,7 @@ class Notices:
                     self._database.silence.begin(StoreUnavailableError(text, why=SILENT))
                 elif tick == GIVEN_UP_TICKS:
                     self._connection.terminate()
+                    self._database.hang_up()
         except asyncio.CancelledError:
             asking.cancel()
             raise
@@ -140,6 +141,7 @@ class Notices:
             except StoreError as error:
                 if isinstance(error, StoreUnavailableError) and error.why != FULL:
                     self._database.silence.begin(error)
+                    self._database.hang_up()
             await self._clock.sleep(_BACKOFF.wait_s(failures, random.random))
         self._database.silence.end()
         # Whatever was said meanwhile was missed.

@@ -12,7 +12,9 @@ from millrace.store.postgres.errors import UNAVAILABLE, explained
 from millrace.store.store import StoreUnavailableError
 
 CONNECT_S = 2.0
-"""For each server of the URL."""
+"""For each server of the URL, where there are several."""
+CONNECT_ALONE_S = 5.0
+"""For the only one, which may have much to do."""
 ANSWER_S = 30.0
 """For each answer as this side counts; PostgreSQL gives a statement up one second earlier."""
 
@@ -99,7 +101,7 @@ class Servers:
     async def _connect(self, url: str, settings: Mapping[str, str], *, standby: bool) -> Any:
         connection = await asyncpg.connect(
             url,
-            timeout=CONNECT_S,
+            timeout=CONNECT_S if self.several else CONNECT_ALONE_S,
             command_timeout=None if settings["statement_timeout"] == "0" else ANSWER_S,
             server_settings=dict(settings),
             target_session_attrs="any" if standby else "read-write",

@@ -116,7 +116,8 @@ class Notices:
             raise
         with contextlib.suppress(asyncpg.PostgresError, *UNAVAILABLE):  # a hint may be lost
             asking.result()
-            self._database.silence.end()
+            if self._database.silence.end():
+                self._look_again()
 
     async def _listen(self) -> None:
         with explained():
@@ -144,5 +145,8 @@ class Notices:
                     self._database.hang_up()
             await self._clock.sleep(_BACKOFF.wait_s(failures, random.random))
         self._database.silence.end()
-        # Whatever was said meanwhile was missed.
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """What others said meanwhile was missed, and what this master did may have been done without its hearing of it."""
         self._listeners.tell(changed=True, queued=())

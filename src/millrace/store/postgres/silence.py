@@ -26,11 +26,12 @@ class Silence:
             if not told.done():
                 told.set_result(None)
 
-    def end(self) -> None:
-        """It answers."""
-        if self._error is not None:
+    def end(self) -> bool:
+        """It answers; whether there was a silence."""
+        was, self._error = self._error is not None, None
+        if was:
             log.info("store.answers")
-        self._error = None
+        return was
 
     def check(self) -> None:
         """Go on, or raise why not."""

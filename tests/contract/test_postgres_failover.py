@@ -136,6 +136,7 @@ def test_a_standby_that_is_not_synchronous_is_refused_unless_allowed() -> None:
     async def work(pair: Pair) -> None:
         with pytest.raises(StoreError, match="name it in synchronous_standby_names"):
             await open_store(pair.url()).start()
+        assert pair.primary.sql("SELECT to_regclass('jobs') IS NULL", pair.database) == "t"  # and nothing was changed
         async with started(pair.url(), may_lose=True) as store:
             await queue_jobs(store, 1)
         # With one server in the URL nobody fails over: the standby may be there for reports.

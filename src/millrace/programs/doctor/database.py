@@ -146,13 +146,16 @@ class _Postgres:
         return text
 
     async def _standby(self) -> str:
+        from millrace.store.postgres.connect import servers  # noqa: PLC0415  only where it is used
+
         names = await self._ask("SELECT current_setting('synchronous_standby_names')")
         count = int(await self._ask("SELECT count(*) FROM pg_stat_replication"))
         text = f"{count} follow, synchronous: {names or 'none'}"
         if names and not count:
             raise failed(text, "every commit waits for one; start it, or empty synchronous_standby_names")
         if count and not names and not self._may_lose:
-            raise warning(text, "if it is promoted, accepted jobs are lost; name it in synchronous_standby_names")
+            told = failed if len(servers(self._url)) > 1 else warning  # masters refuse what they would fail over to
+            raise told(text, "if it is promoted, accepted jobs are lost; name it in synchronous_standby_names")
         return text
 
     async def _schema(self) -> str:

@@ -81,15 +81,15 @@ class PostgresStore:
         if self._database is not None:
             return
         database = Database(self._url, connections=self._connections, may_lose=self._may_lose)
-        with explained():
-            connection = await database.connect(PATIENT_SETTINGS)
-            try:
-                await migrate(connection)
-            finally:
-                connection.terminate()
         notices = Notices(database, self._clock, self._listeners)
         try:
             await database.open()
+            with explained():
+                connection = await database.connect(PATIENT_SETTINGS)
+                try:
+                    await migrate(connection)
+                finally:
+                    connection.terminate()
             await notices.start()
         except BaseException:
             database.close()

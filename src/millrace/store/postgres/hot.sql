@@ -328,6 +328,13 @@ LOCK TABLE claims_gate IN EXCLUSIVE MODE
 -- name: lock_migrations
 SELECT pg_advisory_xact_lock(7235411200000000001)
 
+-- name: lock_masters
+-- Nobody says that it lives until the transaction ends.
+LOCK TABLE masters IN SHARE ROW EXCLUSIVE MODE
+
+-- name: known_by_masters
+SELECT knows FROM masters WHERE seen_at > now_ms() - $1::bigint
+
 -- name: notify
 SELECT pg_notify('millrace', $1)
 

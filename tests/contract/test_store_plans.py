@@ -14,7 +14,7 @@ from millrace.domain.states import State
 from millrace.store.open import open_store
 from millrace.store.pages import page_statement
 from millrace.store.postgres.claims import CLAIM
-from millrace.store.postgres.connection import HOT_SETTINGS, SETTINGS
+from millrace.store.postgres.connect import HOT_SETTINGS, SETTINGS
 from millrace.store.postgres.jobs import _ADD
 from millrace.store.postgres.moves import _MOVES, _MOVES_OPEN, _REPORTS, _REPORTS_OPEN
 from millrace.store.postgres.nodes import _HEARTBEATS
@@ -90,7 +90,7 @@ async def _analyze(url: str) -> None:
 def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> None:
     if farm.kind == "sqlite":
         plan = explain(SQLITE["claim_next"], 1, "", 4)
-        assert plan == "SEARCH tasks USING INDEX tasks_queued (class_id=? AND lane=?)"
+        assert plan == "SEARCH tasks USING INDEX tasks_lanes (class_id=? AND lane=?)"
         return
     # For one task and for several: without statistics, other indexes can look as cheap for a single row.
     for count in (1, 4):
@@ -98,10 +98,10 @@ def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> N
 
 
 def _check_claim(plan: str) -> None:
-    assert "Index Scan using tasks_queued on tasks q" in plan or "Index Only Scan using tasks_queued on tasks q" in plan
+    assert "Index Scan using tasks_lanes on tasks q" in plan or "Index Only Scan using tasks_lanes on tasks q" in plan
     assert re.search(r"Index Cond: \(\(class_id = c\.class_id\) AND \(lane = .*lane\)\)", plan)
     # The head of each class comes out of the index in order; the only sort is that of the merged heads.
-    assert not re.search(r"Sort.*\n.*\n.*tasks_queued", plan)
+    assert not re.search(r"Sort.*\n.*\n.*tasks_lanes", plan)
 
 
 def test_hot_statements_look_up_each_row_whatever_the_statistics_say(explain_hot: Any) -> None:

@@ -103,6 +103,12 @@ def test_a_quota_that_is_used_up_is_not_waited_for():
     assert Driver(Answer(status=429, headers={}, body=b"{}"), OK).run() is OK
 
 
+def test_a_master_that_says_when_to_come_again_is_not_waited_for_longer_each_round():
+    driver = Driver(*[BUSY] * 12, OK, patience_s=100.0)
+    assert driver.run() is OK
+    assert [step.seconds for step in driver.steps if isinstance(step, Wait)] == [6.0] * 6
+
+
 @pytest.mark.parametrize("first", [SLOW, SILENT, BUSY])
 def test_a_master_that_is_there_is_waited_for(first):
     driver = Driver(GONE, first, GONE, OK, eager=True)

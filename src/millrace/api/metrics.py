@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from millrace.domain.tenants import Quota, Tenant
 from millrace.edge.tally import BOUNDS_S, Row
+from millrace.store.store import ConnectionsUsed
 from millrace.telemetry.exposition import head, labels
 from millrace.telemetry.metrics import METRICS
 
@@ -29,6 +30,17 @@ def certificate(ends_s: float, failures: int) -> Iterator[str]:
     ):
         yield from _head(name)
         yield f"{name} {value:.0f}"
+
+
+def database(used: ConnectionsUsed | None) -> Iterator[str]:
+    """The connections to a database server; nothing of an embedded database."""
+    if used is None:
+        return
+    yield from gauge("millrace_store_connections", {"busy": used.busy, "idle": used.idle}, "state")
+    yield from gauge("millrace_store_connections_most", {"": used.most})
+    yield from gauge("millrace_store_waiting", {"": used.waiting})
+    yield from _head("millrace_store_wait_seconds_total")
+    yield f"millrace_store_wait_seconds_total {used.waited_s:.3f}"
 
 
 def counters(name: str, values: Mapping[str, int], label: str) -> Iterator[str]:

@@ -60,12 +60,12 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 
 -- name: claim_next
 -- The head of one class in one lane. The index holds only queued tasks, in this order.
-SELECT rank, job, position, attempt, avoid FROM tasks INDEXED BY tasks_queued
+SELECT rank, job, position, attempt, avoid FROM tasks INDEXED BY tasks_lanes
 WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 ORDER BY rank, job, position LIMIT ?3
 
 -- name: claim_next_for
 -- The same for one node: the first that does not avoid it, or was queued before ?4.
-SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_queued
+SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_lanes
 WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 AND (avoid IS NULL OR queued_at <= ?4 OR instr(avoid, ?3) = 0)
 ORDER BY rank, job, position LIMIT 1
 

@@ -37,8 +37,7 @@ ALTER TABLE tasks ADD COLUMN stored INTEGER NOT NULL DEFAULT 0;
 UPDATE tasks SET stored = (SELECT coalesce(sum(o.size), 0) FROM outputs o WHERE o.job = tasks.job AND o.location LIKE 'master:%')
 WHERE state = 'completed' AND position = 1;
 
-DROP INDEX tasks_queued;
-CREATE INDEX tasks_queued ON tasks (class_id, lane, rank, job, position) WHERE state = 'queued';
+CREATE INDEX tasks_lanes ON tasks (class_id, lane, rank, job, position) WHERE state = 'queued';
 CREATE INDEX tasks_turns ON tasks (class_id, line, rank) WHERE state = 'queued' AND line IS NOT NULL;
 
 -- The rank of the last turn of each tenant that did not open the newest one of its line.

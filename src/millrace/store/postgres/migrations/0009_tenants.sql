@@ -41,8 +41,7 @@ UPDATE tasks t SET stored = o.size
 FROM (SELECT job, sum(size)::bigint AS size FROM outputs WHERE location LIKE 'master:%' GROUP BY job) o
 WHERE t.job = o.job AND t.state = 'completed' AND t.position = 1;
 
-DROP INDEX tasks_queued;
-CREATE INDEX tasks_queued ON tasks (class_id, lane, rank, job, position) WHERE state = 'queued';
+CREATE INDEX tasks_lanes ON tasks (class_id, lane, rank, job, position) WHERE state = 'queued';
 CREATE INDEX tasks_turns ON tasks (class_id, line, rank) WHERE state = 'queued' AND line IS NOT NULL;
 
 -- The rank of the last turn of each tenant that did not open the newest one of its line.

@@ -315,6 +315,7 @@ async def beside(url: str, store: Store, does: list[str], work: Any) -> Any:
     return await pending
 
 
+_OF_JOBS = "tenant, queue, priority, labels, profile, max_retries, created_at"
 _FILLED = "UPDATE tenants SET running = running + 1 WHERE name = 'acme'"
 _GIVEN = (
     "UPDATE tasks SET state = 'assigned', attempt = 1, node_id = '{node}', node_epoch = 1, claim_request = 'r', seat = 1 "
@@ -352,6 +353,17 @@ def test_a_job_beside_one_that_takes_the_last_place(new_database: Any) -> None:
         taken = "UPDATE tenants SET queued = queued + 1 WHERE name = 'acme'"
         answers = await beside(url, store, [taken], submit(store, 3))
         assert [one.refused is None for one in answers] == [True, False, False]
+        # Another master has just given the last place to the same request: it is the same job, and not refused.
+        await limit(store, queued=3)
+        (first, *_) = answers
+        does = [
+            taken,
+            f"INSERT INTO jobs (number, id, {_OF_JOBS}) SELECT 99, 'j99', {_OF_JOBS} FROM jobs WHERE number = {first.number}",
+            "INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at) VALUES (99, 1, 1, 0, 0, 'queued', 0)",
+            "INSERT INTO idempotency_keys (tenant, key, body_digest, job) VALUES ('acme', 'k', 'd', 99)",
+        ]
+        (same,) = await beside(url, store, does, submit(store, idempotency_key="k", body_digest="d"))
+        assert (same.number, same.repeated, same.refused) == (99, True, None)
         await store.stop()
 
     asyncio.run(work())

@@ -95,7 +95,8 @@ lines AS MATERIALIZED (
     WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms ORDER BY t.rank DESC LIMIT 1) n ON true
   WHERE a.turn = 0),
 placed AS MATERIALIZED (
-  SELECT a.*, l.newest, l.lead, l.turns[a.turn + 1] IS NULL AS opens,
+  SELECT a.number, a.tenant, a.class_id, a.head_start_ms, a.max_retries, a.state, a.due_at, a.now, l.newest, l.lead,
+    l.turns[a.turn + 1] IS NULL AS opens,
     coalesce(l.turns[a.turn + 1], least(
       greatest(a.now - a.head_start_ms, l.newest + 1) + a.turn - cardinality(l.turns), a.now - a.head_start_ms + {ahead_ms})) AS rank
   FROM accepted a CROSS JOIN lines l

@@ -45,8 +45,11 @@ async def add_jobs(session: Session, calls: Sequence[Sequence[NewJob]]) -> Seque
         todo = [place for place, answer in enumerate(answers) if answer is None]
         if not todo:
             break
-        await _add(session, jobs, _first_of_each_key(jobs, todo), answers)
+        refused = await _add(session, jobs, _first_of_each_key(jobs, todo), answers)
         await _meet_again(session, jobs, [place for place in todo if answers[place] is None], answers)
+        # Only now: a rival may have taken the last room of the tenant for the very job that has the key.
+        for place, answer in refused.items():
+            answers[place] = answers[place] or answer
     by_call = iter(answers)
     found = [[next(by_call) for _ in call] for call in calls]
     return [_whole(call) for call in found]
@@ -73,8 +76,11 @@ def _first_of_each_key(jobs: Sequence[NewJob], places: Sequence[int]) -> list[in
     return first
 
 
-async def _add(session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]) -> None:
-    """Store those whose keys are new."""
+async def _add(
+    session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]
+) -> dict[int, Added]:
+    """Store those whose keys are new and whose tenants have room; the answers to those without, by place."""
+    refused: dict[int, Added] = {}
     keyed = any(jobs[place].idempotency_key is not None for place in places)
     turns: dict[tuple[str, int, int], int] = {}
     table = []
@@ -89,7 +95,7 @@ async def _add(session: Session, jobs: Sequence[NewJob], places: Sequence[int], 
         place = places[ord_ - 1]
         job = jobs[place]
         if number is None:
-            answers[place] = _refused(job, now_ms, limits)
+            refused[place] = _refused(job, now_ms, limits)
             continue
         answers[place] = Added(
             id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now_ms), cursor=cursor
@@ -97,6 +103,7 @@ async def _add(session: Session, jobs: Sequence[NewJob], places: Sequence[int], 
         session.changed = True
         if job.state is State.QUEUED:
             session.queued.add(job.class_id)
+    return refused
 
 
 def _refused(job: NewJob, now_ms: int, limits: Sequence[int | None]) -> Added:
@@ -122,6 +129,7 @@ async def _meet_again(
     session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]
 ) -> None:
     """Answer with the jobs that have the keys already."""
+    places = [place for place in places if jobs[place].idempotency_key is not None]
     if not places:
         return
     wanted = [jobs[place] for place in places]

@@ -81,7 +81,7 @@ class Session:
         self.now = to_datetime(now_ms)
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
-        self.heads: dict[int, dict[str, deque[tuple[Any, ...]]]] = {}  # what claims have read of each class, by lane
+        self.heads: dict[tuple[int, str], deque[tuple[Any, ...]]] = {}  # what claims have read of each class and lane
         self.dry: set[tuple[int, str]] = set()  # classes and lanes of which there is no more than was read
         self.lanes: dict[str, int | None] | None = None  # those that tasks may be taken from, as far as it was read
         self.counted: dict[str, tuple[Quotas, Use] | None] = {}  # tenants that were looked up
@@ -110,8 +110,9 @@ class Session:
         """Note that a task of this class became runnable."""
         self.queued.add(class_id)
         # A claim later in this transaction reads the class anew.
-        for lane in self.heads.pop(class_id, ()):
-            self.dry.discard((class_id, lane))
+        for key in [key for key in self.heads if key[0] == class_id]:
+            del self.heads[key]
+            self.dry.discard(key)
 
     def insert(self, name: str, *args: object) -> int:
         """A named INSERT of one row; returns its number."""

@@ -128,5 +128,5 @@ def last_cursor(session: Session) -> str | None:
 def delete_finished(session: Session, before_ms: int, limit: int) -> Sequence[str]:
     session.run("forget_turns", before_ms)
     for name, size in session.all("stored_by_old", before_ms, limit):
-        tenants.moved(session, name, tenants.Change(stored=-size))
+        tenants.changed(session, name, stored=-size)
     return [row[0] for row in session.all("delete_finished", before_ms, limit)]

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from millrace.domain.records import NewJob
 from millrace.domain.tenants import DAY_MS, Over, Quotas, Rules, Tenant, Use, over_for_bytes, over_for_job
 from millrace.domain.turns import Place, Turn, place
@@ -40,21 +38,10 @@ def lane_of(name: str, found: tuple[Quotas, Use] | None) -> str:
     return name if found is not None and found[0].concurrent is not None else ""
 
 
-class Change(Struct, frozen=True):
-    """By how much the counts of a tenant change."""
-
-    running: int = 0
-    queued: int = 0
-    stored: int = 0
-
-
-_NOTHING = Change()
-
-
-def moved(session: Session, name: str, change: Change) -> None:
-    """Count what a move changes."""
-    if change != _NOTHING and counted(session, name) is not None:
-        session.run("count_moved", name, change.running, change.queued, change.stored)
+def changed(session: Session, name: str, *, running: int = 0, queued: int = 0, stored: int = 0) -> None:
+    """Change the counts of a tenant by so much."""
+    if counted(session, name) is not None:
+        session.run("count_moved", name, running, queued, stored)
         del session.counted[name]
         session.lanes = None
 

@@ -98,9 +98,13 @@ def _take_head(
     """
     best: deque[tuple[Any, ...]] | None = None
     of = ""
-    for lane in tenants.lanes(session):
+    heads, dry = session.heads, session.dry
+    for lane in session.lanes or tenants.lanes(session):
         for class_id in classes:
-            head = _head(session, class_id, lane, max(wanted, _HEAD))
+            key = (class_id, lane)
+            head = heads.get(key)
+            if not head and key not in dry:
+                head = _read_head(session, key, max(wanted, _HEAD))
             if head and (best is None or head[0] < best[0]):
                 best, of = head, lane
     if best is None:
@@ -111,14 +115,11 @@ def _take_head(
     return (rank, job, position, attempt), of
 
 
-def _head(session: Session, class_id: int, lane: str, wanted: int) -> deque[tuple[Any, ...]]:
-    heads = session.heads.setdefault(class_id, {})
-    head = heads.get(lane)
-    if head is None or not (head or (class_id, lane) in session.dry):
-        found = session.all("claim_next", class_id, lane, wanted)
-        head = heads[lane] = deque(found)
-        if len(found) < wanted:
-            session.dry.add((class_id, lane))
+def _read_head(session: Session, key: tuple[int, str], wanted: int) -> deque[tuple[Any, ...]]:
+    found = session.all("claim_next", *key, wanted)
+    if len(found) < wanted:
+        session.dry.add(key)
+    head = session.heads[key] = deque(found)
     return head
 
 
@@ -222,12 +223,10 @@ def _make(session: Session, move: Move, found: _Found) -> None:
         session.run("end_attempt", job, position, attempt, now, move.outcome.value, failure_class, failure_message)
     _keep_results(session, job, move)
     freed = bool(lane) and held and release
-    change = tenants.Change(
-        running=-freed,
-        queued=(source in FINAL) - (target in FINAL),
-        stored=move.kept_bytes - stored if move.outputs else 0,
-    )
-    tenants.moved(session, tenant, change)
+    queued = (source in FINAL) - (target in FINAL)
+    more = move.kept_bytes - stored if move.outputs else 0
+    if freed or queued or more:
+        tenants.changed(session, tenant, running=-freed, queued=queued, stored=more)
     if target is State.QUEUED or freed:  # who is the next in a lane that was full is of the same class, mostly
         session.queue(class_id)
 

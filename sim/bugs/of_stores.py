@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from millrace.domain.records import Claimed, Move, Outcome
 from millrace.domain.states import State
+from millrace.domain.tenants import over_for_job
 from millrace.store import rows
 from millrace.store.sqlite import jobs, logs, nodes, tenants, work
 from millrace.store.sqlite.driver import SqliteStore
@@ -268,16 +269,17 @@ def _unknown_is_done() -> Patches:
 
 def _quota_outside() -> Patches:
     """The quota is looked up, and then the job is added, in a transaction of its own."""
-    add, refusal = SqliteStore.add_jobs, tenants.refusal
+    add = SqliteStore.add_jobs
 
     async def add_jobs(self: Any, new: Sequence[Any]) -> Any:
         (job,) = new
-        over = await self._read(lambda session: refusal(session, job))
+        limited = await self._read(lambda session: tenants.counted(session, job.tenant))
+        over = None if limited is None else over_for_job(*limited, keeps=job.keeps)
         if over is not None:
             return [Added(id=job.id, number=0, state=job.state, created_at=await self.now(), refused=over)]
         return await add(self, new)
 
-    return [(SqliteStore, "add_jobs", add_jobs), (tenants, "refusal", lambda _session, _job: None)]
+    return [(SqliteStore, "add_jobs", add_jobs), (jobs, "over_for_job", lambda *_, **__: None)]
 
 
 BUGS = (

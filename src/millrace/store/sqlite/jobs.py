@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from millrace.domain.needs import Needs
 from millrace.domain.records import ACCEPTED, Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
+from millrace.domain.tenants import over_for_job
 from millrace.store import rows
 from millrace.store.pages import page_statement
 from millrace.store.sqlite import tenants
@@ -35,7 +36,8 @@ def _add_job(session: Session, job: NewJob) -> Added:
         known = session.one("known_key", job.tenant, job.idempotency_key)
         if known is not None:
             return _known(known, job)
-    over = tenants.refusal(session, job)
+    limited = tenants.counted(session, job.tenant)
+    over = None if limited is None else over_for_job(*limited, keeps=job.keeps)
     if over is not None:
         return Added(id=job.id, number=0, state=job.state, created_at=session.now, refused=over)
     now = session.now_ms
@@ -47,7 +49,7 @@ def _add_job(session: Session, job: NewJob) -> Added:
     session.run("add_spec", number, rows.to_text(job.spec))
     turn = tenants.placed(session, job)
     line = job.head_start_ms if turn.opens else None
-    lane = tenants.accepted(session, job.tenant)
+    lane = "" if limited is None else tenants.accepted(session, job.tenant, limited)
     session.run("add_task", number, job.class_id, turn.rank, job.max_retries, job.state, now, due_at, lane, line)
     cursor = session.insert("add_transition", number, 1, None, job.state, now, ACCEPTED, 0, job.actor)
     session.changed = True

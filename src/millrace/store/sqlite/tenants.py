@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from millrace.domain.records import NewJob
-from millrace.domain.tenants import DAY_MS, Over, Quotas, Rules, Tenant, Use, over_for_bytes, over_for_job
+from millrace.domain.tenants import DAY_MS, Over, Quotas, Rules, Tenant, Use, over_for_bytes
 from millrace.domain.turns import Place, Turn, place
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
@@ -17,17 +17,8 @@ def counted(session: Session, name: str) -> tuple[Quotas, Use] | None:
     return session.counted[name]
 
 
-def refusal(session: Session, job: NewJob) -> Over | None:
-    """The quota that forbids this job."""
-    found = counted(session, job.tenant)
-    return None if found is None else over_for_job(*found, keeps=job.keeps)
-
-
-def accepted(session: Session, name: str) -> str:
+def accepted(session: Session, name: str, found: tuple[Quotas, Use]) -> str:
     """Count a new job; returns its lane."""
-    found = counted(session, name)
-    if found is None:
-        return ""
     session.run("count_accepted", name, session.now_ms // DAY_MS)
     del session.counted[name]
     return lane_of(name, found)

@@ -333,7 +333,7 @@ def test_31_a_body_without_end_leaves_the_room_that_must_be_free(
         return 100_000_000 - sum(one.stat().st_size for one in folder.iterdir())
 
     monkeypatch.setattr("millrace.worker.disk.free_bytes", left)
-    limits = FetchLimits(silence_s=20.0, keep_free_bytes=60_000_000)
+    limits = FetchLimits(silence_s=20.0, keep_free_bytes=60_000_000, largest_bytes=200_000_000)
     _fails(tmp_path, _endless, "does not say how long it is, and there is too little room", "disk", limits=limits)
     assert (tmp_path / "input").stat().st_size < 60_000_000
 

@@ -197,6 +197,7 @@ class MasterSettings:
     rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
     rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
+    rate_machines: tuple[float, int] | None = setting((500.0, 2000), "MILLRACE_RATE_MACHINES", "The same for what one worker says that has joined with a key of its own.", _rate)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
     webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 

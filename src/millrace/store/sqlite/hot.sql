@@ -39,8 +39,9 @@ WHERE state = 'queued' AND class_id = ?1 AND (avoid IS NULL OR queued_at <= ?3 O
 ORDER BY rank, job, position LIMIT 1
 
 -- name: claim_node
--- The node, with each task that it was given for this request already.
-SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt
+-- The node, with each task that it was given for this request already, and how many more its slots can take.
+SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt,
+  n.slots - (SELECT count(*) FROM tasks h WHERE h.node_id = n.id AND h.node_epoch = n.epoch)
 FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
 WHERE n.id = ?1 AND n.epoch = ?2 AND n.state <> 'lost'
 
@@ -60,7 +61,7 @@ UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE 
 SELECT j.id, j.number, j.profile, s.spec, j.timeout_s FROM jobs j CROSS JOIN job_specs s WHERE j.number = ?1 AND s.job = ?1
 
 -- name: move_find
-SELECT j.number, t.state, t.attempt, t.node_id, t.class_id
+SELECT j.number, t.state, t.attempt, t.node_id, t.class_id, t.node_epoch
 FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task

@@ -17,6 +17,9 @@ _HEAD = 32
 _AVOIDS = 4
 """Where the row of a task at the head says what it avoids."""
 
+_FREE = 6
+"""Where the row of a node says how many more tasks it may have."""
+
 _WAITS = frozenset({State.PENDING, State.RETRYING, State.PAUSED})
 """States in which a task may be due at a moment."""
 
@@ -29,8 +32,11 @@ def claim(
         return None
     if standing[0][2] is not None:
         return _held(session, standing)
+    seats = min(limit, standing[0][_FREE])
+    if seats <= 0:
+        return None
     return _give(
-        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=seats
     )
 
 
@@ -55,7 +61,7 @@ def move_and_claim(
                 epoch=epoch,
                 request_id=request_id,
                 classes=classes,
-                limit=limit,
+                limit=min(limit, standing[0][_FREE] + (found.release and found.epoch == epoch)),
             )
     _make(session, move, found)
     return given
@@ -63,7 +69,7 @@ def move_and_claim(
 
 def _held(session: Session, standing: Rows) -> Sequence[Claimed]:
     """What a request that comes again was given before, as far as the node still holds it."""
-    tasks_ = sorted(row[2:] for row in standing)
+    tasks_ = sorted(row[2:_FREE] for row in standing)
     return [_claimed(session, job, position, attempt) for _, job, position, attempt in tasks_]
 
 
@@ -135,6 +141,7 @@ class _Found(NamedTuple):
     attempt: int
     class_id: int
     release: bool
+    epoch: int | None
 
 
 def _move(session: Session, move: Move) -> bool:
@@ -149,7 +156,7 @@ def _guarded(session: Session, move: Move) -> _Found | None:
     found = None if key is None else session.one("move_find", *key)
     if key is None or found is None:
         return None
-    job, source, attempt, node_id, class_id = found
+    job, source, attempt, node_id, class_id, epoch = found
     release = move.release or move.target not in HELD
     if (
         source not in move.sources
@@ -159,11 +166,11 @@ def _guarded(session: Session, move: Move) -> _Found | None:
         or (move.target in (State.ASSIGNED, State.PROCESSING) and (release or node_id is None))
     ):
         return None
-    return _Found(job, key[1], source, attempt, class_id, release)
+    return _Found(job, key[1], source, attempt, class_id, release, epoch)
 
 
 def _make(session: Session, move: Move, found: _Found) -> None:
-    job, position, source, attempt, class_id, release = found
+    job, position, source, attempt, class_id, release, _ = found
     target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(

@@ -30,7 +30,7 @@ from millrace.worker.failure import HandBackError, TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_http import HttpFetch
 from millrace.worker.identity import StateFolder, StateUnusableError
-from millrace.worker.object_store import ObjectDestination, ObjectFetch
+from millrace.worker.object_store import ObjectDestination, ObjectFetch, place_of
 from millrace.worker.scratch import Scratch
 
 FILM = bytes(range(256)) * 2000
@@ -365,6 +365,22 @@ def test_an_input_from_an_object_store(tmp_path):
         assert caught.value.failure.failure_class == "input"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["s3://../other/film.mp4", "s3://..", "s3://./film.mp4", "s3://key@films/a", "s3://films:80/a", "s3://films%2Fb/a",
+     "s3://films?endpoint=http://evil.example/a", "s3://films/a?endpoint=http://evil.example", "s3://films/a#b", "s3:///a",
+     "s3://evil.example\\/a", "s3://fi lms/a", "s3://a..b/c"],
+)  # fmt: skip
+def test_a_bucket_has_the_name_of_one_and_no_place_of_its_own(tmp_path, location):
+    def never(_):
+        raise AssertionError("opened")
+
+    for judge in (lambda: ObjectDestination(never, location), lambda: place_of(location)):
+        with pytest.raises(TaskFailedError, match="write s3://bucket/path") as caught:
+            judge()
+        assert caught.value.failure.failure_class == "request"
 
 
 async def _once(data):

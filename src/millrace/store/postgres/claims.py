@@ -28,7 +28,7 @@ CLAIM_PARTS = {
     "give": QUERIES["give"].format(avoids=_AVOIDS),
     "avoids": _AVOIDS,
     "claimed": QUERIES["claimed"],
-    "free": QUERIES["free"],
+    "taken": QUERIES["taken"],
 }
 """What the statements share that give tasks."""
 

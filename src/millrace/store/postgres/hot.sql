@@ -75,7 +75,7 @@ WITH asked AS MATERIALIZED (
   FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
     WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
   LEFT JOIN LATERAL (
-    SELECT name AS node_name, {free} AS free FROM nodes
+    SELECT name AS node_name, slots - {taken} AS free FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED ({held}),
@@ -107,10 +107,10 @@ CROSS JOIN LATERAL (
 -- Whether a task that is queued still minds where it goes.
 q.queued_at > (SELECT now_ms()) - {avoid_ms}
 
--- name: free
--- How many more tasks a node's slots can take. Two claims of a node that are served at the same moment, by two masters, do not see
+-- name: taken
+-- Slots that a node's tasks take in this epoch. Two claims of a node that are served at the same moment, by two masters, do not see
 -- each other: honest workers make none.
-slots - (SELECT count(*) FROM tasks h WHERE h.node_id = nodes.id AND h.node_epoch = nodes.epoch)
+(SELECT count(*) FROM tasks h WHERE h.node_id = w.node_id AND h.node_epoch = w.epoch)
 
 -- name: given_before
 -- What the nodes have already by the same requests.
@@ -173,7 +173,10 @@ SELECT ord, class_id FROM moved
 {moved},
 asked AS MATERIALIZED (
   SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name,
-    free + (let_go AND held_epoch = epoch)::int AS free FROM moved
+    -- One task takes the slot that the report leaves, and nothing has to be counted.
+    CASE WHEN most = 1 AND let_go AND held_epoch = epoch THEN 1
+      ELSE slots - {taken} + (let_go AND held_epoch = epoch)::int END AS free
+  FROM moved w
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
 {give},
@@ -246,7 +249,7 @@ tried AS (
 -- name: standing
 -- Where the node's epoch is over, the move does not happen.
 CROSS JOIN LATERAL (
-    SELECT name AS node_name, state = 'ready' AS ready, {free} AS free FROM nodes
+    SELECT name AS node_name, state = 'ready' AS ready, slots FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state <> 'lost' LIMIT 1) n
 
 -- name: publish

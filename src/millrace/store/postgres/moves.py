@@ -23,7 +23,6 @@ _TYPES = (
     "bigint", "text", "text", "text", "text", "text", "int", "int", "bool", "text", "text", "text",
 )  # fmt: skip
 _GUARDS = 7
-_STANDING = QUERIES["standing"].format(free=QUERIES["free"])
 
 
 class MoveAndClaim(Struct, frozen=True, kw_only=True):
@@ -41,8 +40,8 @@ def _moved(wait: str, *, publishes: bool, claims: bool) -> str:
     return QUERIES["moves"].format(
         arrays=_arrays((*_TYPES, "bigint", "text", "int"), 2) if claims else _arrays(_TYPES, 1),
         more="epoch, request, most," if claims else "",
-        node="n.node_name, n.ready, n.free," if claims else "",
-        standing=_STANDING if claims else "",
+        node="n.node_name, n.ready, n.slots," if claims else "",
+        standing=QUERIES["standing"] if claims else "",
         wait=wait,
         outputs=QUERIES["publish"] if publishes else "",
     )
@@ -61,7 +60,7 @@ _REPORTS = {
 }
 _MOVES_OPEN = QUERIES["move_open"].format(arrays=_arrays(_TYPES[:_GUARDS], 1), more="", standing="")
 _REPORTS_OPEN = QUERIES["move_open"].format(
-    arrays=_arrays((*_TYPES[:_GUARDS], "bigint"), 1), more="epoch,", standing=_STANDING
+    arrays=_arrays((*_TYPES[:_GUARDS], "bigint"), 1), more="epoch,", standing=QUERIES["standing"]
 )
 
 

@@ -39,11 +39,14 @@ WHERE state = 'queued' AND class_id = ?1 AND (avoid IS NULL OR queued_at <= ?3 O
 ORDER BY rank, job, position LIMIT 1
 
 -- name: claim_node
--- The node, with each task that it was given for this request already, and how many more its slots can take.
-SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt,
-  n.slots - (SELECT count(*) FROM tasks h WHERE h.node_id = n.id AND h.node_epoch = n.epoch)
+-- The node, with each task that it was given for this request already.
+SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt
 FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
 WHERE n.id = ?1 AND n.epoch = ?2 AND n.state <> 'lost'
+
+-- name: free_slots
+-- How many more tasks the node may have, beside those that it holds in its present epoch.
+SELECT n.slots - (SELECT count(*) FROM tasks h WHERE h.node_id = n.id AND h.node_epoch = n.epoch) FROM nodes n WHERE n.id = ?1
 
 -- name: claim_task
 UPDATE tasks SET state = 'assigned', attempt = ?3 + 1, node_id = ?4, node_epoch = ?5, claim_request = ?6,

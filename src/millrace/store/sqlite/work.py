@@ -17,9 +17,6 @@ _HEAD = 32
 _AVOIDS = 4
 """Where the row of a task at the head says what it avoids."""
 
-_FREE = 6
-"""Where the row of a node says how many more tasks it may have."""
-
 _WAITS = frozenset({State.PENDING, State.RETRYING, State.PAUSED})
 """States in which a task may be due at a moment."""
 
@@ -32,7 +29,7 @@ def claim(
         return None
     if standing[0][2] is not None:
         return _held(session, standing)
-    seats = min(limit, standing[0][_FREE])
+    seats = min(limit, _free(session, node_id))
     if seats <= 0:
         return None
     return _give(
@@ -61,15 +58,25 @@ def move_and_claim(
                 epoch=epoch,
                 request_id=request_id,
                 classes=classes,
-                limit=min(limit, standing[0][_FREE] + (found.release and found.epoch == epoch)),
+                limit=_seats(session, move.node_id, limit, leaves=found.release and found.epoch == epoch),
             )
     _make(session, move, found)
     return given
 
 
+def _free(session: Session, node_id: str) -> int:
+    row = session.one("free_slots", node_id)
+    return 0 if row is None else int(row[0])
+
+
+def _seats(session: Session, node_id: str, limit: int, *, leaves: bool) -> int:
+    """How many tasks a report's claim may be given. One takes the slot that the report leaves, and nothing has to be counted."""
+    return 1 if leaves and limit == 1 else min(limit, _free(session, node_id) + leaves)
+
+
 def _held(session: Session, standing: Rows) -> Sequence[Claimed]:
     """What a request that comes again was given before, as far as the node still holds it."""
-    tasks_ = sorted(row[2:_FREE] for row in standing)
+    tasks_ = sorted(row[2:] for row in standing)
     return [_claimed(session, job, position, attempt) for _, job, position, attempt in tasks_]
 
 

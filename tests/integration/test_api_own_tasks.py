@@ -2,12 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from api_serving import Node, Rig, on_master, serving, time_passed
+from api_serving import Node, Rig, on_master, on_server, serving, time_passed
 from test_api_audit import trail
 from test_api_enrolment import Machine, joined
 from test_api_keys import key
@@ -139,6 +139,9 @@ async def test_53_a_key_that_is_bound_to_no_node_is_good_for_those_that_register
     assert await statuses(one, two.node) == {403}
     assert await statuses(two, first) == {403}  # whose key is the masters' own
     assert 403 not in await statuses(one, one.node)
+    # Nor under the name of one.
+    beat = {"epoch": 1, "encoders": {}}
+    assert (await rig.call("POST", "/v1/nodes/one/proof", json=beat, headers=two.headers)).status_code == 404
     job = await rig.get("/v1/jobs/1")
     assert (job["state"], (await rig.call("GET", "/v1/jobs/1/logs")).text) == ("assigned", "")
     # A worker that is given another key is the same node: it knows the fingerprint.
@@ -171,6 +174,31 @@ async def test_53_what_a_worker_says_of_its_output_is_compared_with_what_came(ri
     assert [(await report()).status_code for _ in range(2)] == [200, 200]  # the second as after a lost answer
     assert (await rig.get("/v1/jobs/1"))["outputs"][0]["sha256"] == true
     assert await rig.farm.store.arrivals(task["task"], 1) == {}
+
+
+@on_server
+async def test_53_what_an_attempt_has_completed_with_is_not_replaced_by_what_was_under_way(rig: Rig) -> None:
+    await rig.submit()
+    one = await machine(rig, "one")
+    (task,) = await one.claims()
+    path = f"/v1/tasks/{task['task']}"
+    url = f"{path}/outputs/a.mp4?node={one.node.id}&attempt=1"
+    goes_on, begun = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"fa"
+        begun.set()
+        await goes_on.wait()
+        yield b"ke"
+
+    late = asyncio.create_task(rig.call("PUT", url, content=slowly(), headers={**one.headers, **OCTETS}))
+    await begun.wait()
+    put = (await rig.call("PUT", url, content=b"true", headers={**one.headers, **OCTETS})).json()
+    named = {"name": "a.mp4", "location": put["url"], "sha256": put["sha256"], "size": 4}
+    await rig.post(f"{path}/complete", {"node": one.node.id, "attempt": 1, "outputs": [named]}, headers=one.headers)
+    goes_on.set()
+    assert (await late).status_code == 409
+    assert (await rig.call("GET", put["url"])).content == b"true"
 
 
 @on_master

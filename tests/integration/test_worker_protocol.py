@@ -855,7 +855,8 @@ def test_a_worker_that_comes_too_late_with_its_identity_stops_for_good(tmp_path)
             with pytest.raises(StateUnusableError, match="so the folder was copied") as caught:
                 StateFolder(tmp_path / "state").open()
             # A person has looked, and the other one is gone.
-            Path(str(caught.value).partition("remove ")[2].partition(",")[0]).unlink()
+            note = Path(str(caught.value).partition("remove ")[2].partition(",")[0])
+            await asyncio.to_thread(note.unlink)
             master.superseded = False
             async with running(master, tmp_path, [engine.source()]) as worker:
                 assert worker.fault == ""

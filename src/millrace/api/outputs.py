@@ -1,6 +1,7 @@
 """Outputs that the master keeps: workers put them, people fetch them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from urllib.parse import quote
 
 from msgspec.structs import replace
@@ -43,9 +44,12 @@ async def put(master: Master, call: Call[None]) -> OutputView:
     task = call.path["task"]
     attempt = call.required_integer("attempt", least=1, most=2**31)
     name = check_name(call.path["name"])
-    await check_holder(master.farm, task, node_id=call.one("node") or "", attempt=attempt)
+    check = partial(check_holder, master.farm, task, node_id=call.one("node") or "", attempt=attempt)
+    await check()
     size = declared_length(call.headers)
-    stored = await master.blobs.put(output_key(task, attempt, name), large(call.pieces()), size_bytes=size)
+    stored = await master.blobs.put(
+        output_key(task, attempt, name), _checked(large(call.pieces()), check), size_bytes=size
+    )
     arrival = Arrival(sha256=stored.sha256, size=stored.size_bytes)
     await master.farm.store.keep_arrival(task, attempt, name, arrival)
     return OutputView(
@@ -55,6 +59,13 @@ async def put(master: Master, call: Call[None]) -> OutputView:
         streams=[],
         url=output_url(ids.job_of(task), name),
     )
+
+
+async def _checked(pieces: AsyncIterator[bytes], check: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+    """The same bytes, and at their end another look: what the attempt has completed with is not to be replaced afterwards."""
+    async for piece in pieces:
+        yield piece
+    await check()
 
 
 async def recorded(master: Master, task: str, attempt: int, reports: Sequence[OutputReport]) -> tuple[Output, ...]:

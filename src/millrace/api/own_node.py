@@ -9,14 +9,14 @@ from functools import wraps
 from typing import Any
 
 from millrace.api.master import Master, WorkerAuth
+from millrace.domain import ids
 from millrace.edge.access import certified
 from millrace.edge.call import Call
-from millrace.edge.refusal import RefusalError
+from millrace.edge.refusal import RefusalError, not_found
 from millrace.edge.route import Handler
 
-ITSELF = "itself"
-Whose = Callable[[Call[Any]], str]
-"""The node that a request speaks for: its id; ITSELF where it cannot be another one; empty where it is nobody's."""
+Whose = Callable[[Call[Any]], str | None]
+"""The id of the node that a request speaks for; None where it cannot be another one; empty where it is nobody's."""
 
 
 def by_path(call: Call[Any]) -> str:
@@ -34,31 +34,28 @@ def by_query(call: Call[Any]) -> str:
     return call.one("node") or ""
 
 
-def by_fingerprint(call: Call[Any]) -> str:
+def by_fingerprint(call: Call[Any]) -> str | None:
     """It introduces itself: not yet by its id. Whoever knows a fingerprint is that node."""
-    return ITSELF if call.machine is None or call.body.fingerprint == call.machine.fingerprint else ""
+    return None if call.machine is None or call.body.fingerprint == call.machine.fingerprint else ""
 
 
-def by_nothing(_: Call[Any]) -> str:
+def by_nothing(_: Call[Any]) -> None:
     """It speaks for none."""
-    return ITSELF
 
 
-def never(call: Call[Any]) -> str:
+def never(call: Call[Any]) -> str | None:
     """It is for workers that have no key of their own."""
-    return ITSELF if call.machine is None else ""
+    return None if call.machine is None else ""
 
 
 def as_itself(handler: Handler[Master], whose: Whose) -> Handler[Master]:
     """The handler, for a worker that acts as itself alone, and shows what this master asks of workers."""
 
     async def checked(master: Master, call: Call[Any], node: str) -> object:
+        if not ids.is_node_id(node):  # a name, or nothing: who asks for one by it might be told of another's
+            raise not_found(f"there is no node {node[:64]!r}")
         if not await master.owners.is_of(master.farm.store, node, call.key_id):
-            raise RefusalError(
-                403,
-                "forbidden",
-                f"cannot answer: node {node[:64]} registered with another key, and this one is good for its own nodes alone",
-            )
+            raise _foreign(f"node {node} registered with another key, and this one is good for its own nodes alone")
         return await handler(master, call)
 
     @wraps(handler)
@@ -66,19 +63,20 @@ def as_itself(handler: Handler[Master], whose: Whose) -> Handler[Master]:
         machine = call.machine
         if master.worker_auth is WorkerAuth.MTLS:
             _check_certificate(call)
+        if machine is None and not call.key_id:
+            return handler(master, call)
+        node = whose(call)
+        if node is None or (machine is not None and node == machine.node):
+            return handler(master, call)
         if machine is None:
-            if not call.key_id or (node := whose(call)) in (ITSELF, ""):
-                return handler(master, call)
             return checked(master, call, node)
-        if whose(call) not in (ITSELF, machine.node):
-            raise RefusalError(
-                403,
-                "forbidden",
-                f"cannot answer: this key is good for node {machine.node} alone, and you speak for another",
-            )
-        return handler(master, call)
+        raise _foreign(f"this key is good for node {machine.node} alone, and you speak for another")
 
     return guarded
+
+
+def _foreign(why: str) -> RefusalError:
+    return RefusalError(403, "forbidden", f"cannot answer: {why}")
 
 
 def _check_certificate(call: Call[Any]) -> None:

@@ -49,13 +49,15 @@ class Connector:
         """
         import httpx2  # noqa: PLC0415  who asks nobody does not pay for the import
 
-        # Which of several addresses failed how is nothing that a stranger should learn.
+        why = "cannot connect"
         for place in (await self._guard.places(url))[:MOST_PLACES]:
             try:
                 return await self._ask(method, place, headers, silence_s, content)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                continue
-        raise NoConnectionError("cannot connect")
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                # Which of several addresses failed how is nothing that a stranger should learn; a certificate anybody can see.
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    why = "cannot connect, for its certificate is none of this name, has ended, or is not trusted here"
+        raise NoConnectionError(why)
 
     async def _ask(
         self, method: str, place: Place, headers: Mapping[str, str], silence_s: float, content: bytes | None

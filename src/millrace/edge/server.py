@@ -248,9 +248,11 @@ class Edge(Generic[C]):
         )
         if found is not None:
             name, rate = found
-            share = self._limiter.spend(rate, f"{name} {whose_share(scope, sender.caller)}")
-            if share.wait_s or sender.access is not Access.WORK:  # a worker does not plan by it, and asks too often
-                sender.extra = rate_headers(name, rate, share)
+            whose = f"{name} {whose_share(scope, caller)}"
+            if machine and sender.access is Access.WORK and self._limiter.passes(rate, whose):
+                return
+            share = self._limiter.spend(rate, whose)
+            sender.extra = rate_headers(name, rate, share)
             if share.wait_s:
                 self._limiter.count(name)
                 raise exhausted(share)

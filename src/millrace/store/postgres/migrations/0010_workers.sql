@@ -1,8 +1,7 @@
 -- What binds a worker to its own. Times are integer milliseconds since 1970 in UTC.
 
 -- `key_id`: the key that the node registered with; empty for the one that masters are started with, NULL where an older master
--- did not say. `boots`: the boot ids under which
--- it has registered; `booted_at`: when it did last.
+-- did not say. `boots`: the boot ids under which it has registered; `booted_at`: when it did last.
 ALTER TABLE node_facts
   ADD COLUMN key_id text,
   ADD COLUMN boots text NOT NULL DEFAULT '',

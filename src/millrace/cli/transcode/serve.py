@@ -80,6 +80,7 @@ async def serve_one(
             expects=source,
             outputs=(Path(str(request.output)),),
             scratch=scratch,
+            timeout_s=None,  # one's own film, and Ctrl-C is near
             proofs=(_cache() or data) / "proofs.json",
         )
 

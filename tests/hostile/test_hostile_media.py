@@ -1,7 +1,6 @@
 """Films made to do harm, through a real worker: each ends with a reason, touches no canary, and leaves nothing behind."""
 
 import asyncio
-import os
 import subprocess
 from pathlib import Path
 
@@ -119,12 +118,9 @@ def test_words_of_a_film_are_data_wherever_they_are_shown(tmp_path: Path) -> Non
     assert any(b"\x1b" in word for word in HOSTILE_WORDS)
 
 
-FUZZ_SECONDS = float(os.environ.get("MILLRACE_TEST_FUZZ_S", "8"))
-
-
 def test_mutated_films_never_crash_the_worker_hang_or_get_out() -> None:
-    tally = fuzz(0, seconds=FUZZ_SECONDS)
+    tally = fuzz(0, films=60)
     assert tally.faults == []
-    assert tally.films > 5
-    assert tally.read
+    assert tally.films >= 60
+    assert tally.decoded
     assert tally.refused

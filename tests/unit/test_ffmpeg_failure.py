@@ -51,6 +51,7 @@ CASES = [
     ("pixels", 183, "[mjpeg] Picture size 16384x16384 exceeds specified max pixel count 35389440, see", "input"),
     ("codec not allowed", 234, "[magicyuv @ 0x1] Codec (magicyuv) not on whitelist 'h264'\nno decoder found for: none", "input"),
     ("words of a tag", 183, "Input #0, matroska, from 'x':\nNo space left on device\nStream mapping:\nInvalid data found", "input"),
+    ("encoder of 5.1", 1, "Input #0, mov, from 'x':\n[nvenc] No capable devices found\nStream mapping:\nConversion failed!", "capability"),
     ("exists", 0, "File 'file:video.mp4' already exists. Exiting.", "output_exists"),
     ("encoder does not open", 255, "[enc:x] Error while opening encoder - maybe incorrect parameters such as bit_rate", "capability"),
     ("file size limit", -25, "", "output"),

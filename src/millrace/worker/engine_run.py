@@ -12,7 +12,7 @@ from millrace.domain.failures import Failure, FailureClass
 from millrace.engines.engine import Command, Outcome
 from millrace.process.child import Child
 from millrace.process.sandbox import Able
-from millrace.process.values import Batch, CannotStart, Exit, Line, Spec
+from millrace.process.values import Batch, CannotStart, Exit, Line, Spec, Usage
 from millrace.runtime.clock import Clock
 from millrace.worker.attempt_log import Diary
 from millrace.worker.bounds import Bounds
@@ -24,7 +24,7 @@ from millrace.worker.stall import Stall
 
 LARGEST_OUTPUT_CHARS = 256 << 20
 """What a probe may write; the packet list of a long film has tens of megabytes."""
-LARGEST_DESCRIPTION_CHARS = 32 << 20
+LARGEST_DESCRIPTION_CHARS = 16 << 20
 """What it may say beside that, tags and chapters among it."""
 TAIL_LINES = 400
 """What a failure is judged by."""
@@ -218,12 +218,7 @@ async def _run(
             collector.say(f"limits not in force for this command: {'; '.join(child.placed.missing)}")
         with control.holding(child):
             watch = _Watch(
-                engines=engines,
-                control=control,
-                label=command.label,
-                mark=mark,
-                excess=collector.excess,
-                limit_s=limit_s,
+                command.label, engines=engines, control=control, mark=mark, excess=collector.excess, limit_s=limit_s
             )
             return await _until_end(child, watch)
     finally:
@@ -255,48 +250,51 @@ def _spec(command: Command, engines: Engines, folder: Path) -> Spec:
     )
 
 
-class _Watch(Struct, frozen=True, kw_only=True):
+class _Watch:
     """What is looked at while a command runs. `limit_s` seconds may pass for it, pauses apart; None for as long as it likes."""
 
-    engines: Engines
-    control: Control
-    label: str
-    mark: Callable[[], object]
-    excess: _Excess
-    limit_s: float | None
+    def __init__(
+        self,
+        label: str,
+        *,
+        engines: Engines,
+        control: Control,
+        mark: Callable[[], object],
+        excess: _Excess,
+        limit_s: float | None,
+    ) -> None:
+        self._label, self._mark, self._limit_s = label, mark, limit_s
+        self.engines, self.control, self.excess = engines, control, excess
+        self._stall = Stall(limit_s=engines.stall_s)
+        self._over_s = control.stopwatch.elapsed_s + (float("inf") if limit_s is None else limit_s)
+
+    @property
+    def wait_s(self) -> float:
+        """Until the next look."""
+        return min(self.engines.stall_s / 4, max(0.05, self._over_s - self.control.stopwatch.elapsed_s))
+
+    def look(self, used: Usage) -> None:
+        """Tell what is in excess by now."""
+        if self.control.stopwatch.elapsed_s >= self._over_s:
+            text = f"did not end within {self._limit_s:,.0f} s, which is long for what it reads"
+            self._tell(FailureClass.TIMEOUT, text)
+        paused, now_s = self.control.paused, self.engines.clock.monotonic()
+        if self._stall.look(now_s, cpu_s=used.cpu_s, mark=self._mark(), read_bytes=used.read_bytes, paused=paused):
+            text = f"neither worked, read nor made progress for {self.engines.stall_s:g} s"
+            self._tell(FailureClass.STALLED, text)
+
+    def _tell(self, failure_class: FailureClass, text: str) -> None:
+        self.excess.tell(Failure(failure_class=failure_class, message=f"cannot {self._label}: the engine {text}"))
 
 
 async def _until_end(child: Child, watch: _Watch) -> Exit:
-    engines, control, excess = watch.engines, watch.control, watch.excess
-    stall = Stall(limit_s=engines.stall_s)
+    control, excess = watch.control, watch.excess
     ending = asyncio.ensure_future(child.wait())
-    over_s = control.stopwatch.elapsed_s + (float("inf") if watch.limit_s is None else watch.limit_s)
     try:
         if control.paused:  # the pause came while it started
             await child.pause()
-        while not await _ended_within(
-            ending, excess, min(engines.stall_s / 4, max(0.05, over_s - control.stopwatch.elapsed_s)), engines.clock
-        ):
-            if excess.failure is None and control.stopwatch.elapsed_s >= over_s:
-                excess.tell(
-                    _failure(
-                        FailureClass.TIMEOUT,
-                        watch,
-                        f"did not end within {watch.limit_s:,.0f} s, which is long for what it reads",
-                    )
-                )
-            used = child.sample()
-            if stall.look(
-                engines.clock.monotonic(),
-                cpu_s=used.cpu_s,
-                mark=watch.mark(),
-                read_bytes=used.read_bytes,
-                paused=control.paused,
-            ):
-                text = f"neither worked, read nor made progress for {engines.stall_s:g} s"
-                excess.tell(_failure(FailureClass.STALLED, watch, text))
-            if excess.failure is not None:
-                break
+        while excess.failure is None and not await _ended_within(ending, excess, watch.wait_s, watch.engines.clock):
+            watch.look(child.sample())
         if excess.failure is not None:
             raise TaskFailedError(excess.failure.failure_class, excess.failure.message)
         return ending.result()
@@ -307,10 +305,6 @@ async def _until_end(child: Child, watch: _Watch) -> Exit:
             await asyncio.wait((ending,))
         if not ending.cancelled():
             ending.exception()
-
-
-def _failure(failure_class: FailureClass, watch: _Watch, text: str) -> Failure:
-    return Failure(failure_class=failure_class, message=f"cannot {watch.label}: the engine {text}")
 
 
 async def _ended_within(ending: "asyncio.Future[Exit]", excess: _Excess, seconds: float, clock: Clock) -> bool:

@@ -135,6 +135,7 @@ class MediaSteps(Struct, kw_only=True):
 
     async def _join(self, plan: Plan, source: Path, work: Path) -> None:
         """Make one output of the pieces; what was joined is kept nowhere twice."""
+        await asyncio.to_thread(list_folder, self.out)  # where sound and text were made: it must not lead elsewhere
         pieces = await asyncio.to_thread(list_folder, work, self.engine.pieces(plan))
         try:
             joined = self.engine.join(plan, pieces)

@@ -40,21 +40,25 @@ def failure(exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
     if exit_status in SIGNALS:
         # The log of a killed child ends anywhere; nothing in it tells why.
         return _failure(*SIGNALS[exit_status])
-    log = messages(log_tail)
-    return _known(log) or _by_status(exit_status, log)
+    log = _undescribed(log_tail.splitlines())
+    # Before version 7, encoders complain between the description and the mapping.
+    return _known(messages(log_tail)) or _known(log) or _by_status(exit_status, log)
 
 
 def messages(log: str) -> str:
     """The log without the descriptions of inputs and outputs: titles and names in them must not look like messages.
 
-    Whatever stands between the first input and the mapping of streams describes; a tag's name may hold a line end, so there lines
-    that look like messages are the file's.
+    What stands between the first input and the mapping of streams describes: a tag's name may hold a line end, so there lines that
+    look like messages may be the file's.
     """
     lines = log.splitlines()
     begin = next((at for at, line in enumerate(lines) if line.startswith("Input #")), len(lines))
     end = max((at for at, line in enumerate(lines) if line.startswith("Stream mapping:")), default=begin)
-    told = [*lines[:begin], *lines[max(begin, end) :]]
-    return "\n".join(line for line in told if not line.startswith((" ", "Input #", "Output #")))
+    return _undescribed([*lines[:begin], *lines[max(begin, end) :]])
+
+
+def _undescribed(lines: list[str]) -> str:
+    return "\n".join(line for line in lines if not line.startswith((" ", "Input #", "Output #")))
 
 
 def _by_status(exit_status: int, log_tail: str) -> Failure:

@@ -69,6 +69,7 @@ class Headers(Struct):
     """Input stream number by output stream number."""
     forged: bool = False
     timed: bool = False
+    by_index: dict[int, Header] = field(default_factory=dict)
 
 
 def read_headers(log: str) -> Headers:
@@ -99,8 +100,8 @@ def _inside(line: str, found: Headers) -> None:
     elif match := STREAM.match(line):
         language = match[2] if match[2] and match[2] != "und" and re.fullmatch(r"[a-zA-Z-]{2,12}", match[2]) else None
         made = Header(index=int(match[1]), kind=match[3], language=language, parts=_parts(match[4]))
-        same = next((one for one in found.streams if one.index == made.index), None)
-        if same is None:
+        same = found.by_index.setdefault(made.index, made)
+        if same is made:
             found.streams.append(made)
         elif (same.kind, same.parts) != (made.kind, made.parts):  # a stream of two programs is printed twice
             found.forged = True

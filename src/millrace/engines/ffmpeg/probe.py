@@ -26,19 +26,8 @@ ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
 COPY = (
-    "-map",
-    "0:v?",
-    "-map",
-    "0:a?",
-    "-c",
-    "copy",
-    "-map_metadata",
-    "-1",
-    "-map_chapters",
-    "-1",
-    "-f",
-    "framecrc",
-    "-",
+    *("-map", "0:v?", "-map", "0:a?", "-c", "copy"),
+    *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "framecrc", "-"),
 )
 """Without the input's words, which would stand among the engine's own once more."""
 
@@ -76,6 +65,8 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     log = messages(stderr)
     if MISDETECTED.search(log):
         raise _refusal("is not a video or audio file of a known kind, whatever its name says")
+    if head.forged:
+        raise _refusal("imitates the engine's own words in its tags, so that nothing that it says can be believed")
     if exit_status != 0:
         if head.streams and "does not contain any stream" in log:
             raise _refusal("holds neither video nor audio")
@@ -86,8 +77,6 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         raise EngineFailure(found)
     if OVER.search(log):
         raise EngineFailure(failure(exit_status, stderr, signalled=False))
-    if head.forged:
-        raise _refusal("imitates the engine's own words in its tags, so that nothing that it says can be believed")
     if CUT_SHORT.search(log):
         raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
     packets = read_packets(stdout)
@@ -160,6 +149,9 @@ def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
 
 
 def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
+    is_cover = "(attached pic)" in header.text
+    if is_cover and header.codec not in CODECS:
+        return None  # nobody decodes it
     _accept_codec(header)
     size = printed.size_of(header)
     if size is not None and (fault := too_large(*size)):
@@ -195,7 +187,7 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         exact_times=not stream.guessed,
         field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
         color=_color(words),
-        attached_picture="(attached pic)" in header.text,
+        attached_picture=is_cover,
         keyframes=tuple(time * base for time, _ in sorted(stream.keys)),
         key_decoding=tuple(dts * base for _, dts in sorted(stream.keys)),
         gops=stream.gops(),

@@ -389,6 +389,12 @@ def attachments(kit: Kit, path: Path) -> None:
     _write(path, made.slides(kit.jpeg, (0, 40, 80), made.element(0x1941A469, *files)))
 
 
+@attack(12, "completed", suffix=".mkv")
+def cover_in_a_codec_that_nobody_reads(kit: Kit, path: Path) -> None:
+    cover = made.element(0x1941A469, made.attachment(0, "cover.tiff", "image/tiff", b"II*\0\x08\0\0\0\0\0\0\0\0\0"))
+    _write(path, made.slides(kit.jpeg, (0, 40, 80), cover))
+
+
 @attack(13, suffix=".mkv")
 def block_that_inflates(kit: Kit, path: Path) -> None:
     track = made.compressed(made.picture_track(1, 64, 64))

@@ -65,21 +65,23 @@ def bodies(value: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "rendition", {**film, "profile": {"name": "p", "packaging": "mp4", "renditions": [rendition]}}
 
 
+INERT = {"file", "folder", "label", "name of a label", "profile", "rendition", "tenant"}
+"""What takes text of one's own; everything else is a word of a list, or a number."""
+PARTS = 6
+
+
+@pytest.mark.parametrize("part", range(PARTS))
 @on_master
-async def test_every_text_of_a_job_is_refused_or_inert(rig: Rig) -> None:
-    accepted = set()
-    for value in VALUES:
+async def test_every_text_of_a_job_is_refused_or_inert(rig: Rig, part: int) -> None:
+    for value in VALUES[part::PARTS]:
         for where, body in bodies(value):
-            answer = await rig.call(
-                "POST", "/v1/jobs", content=json.dumps(body), headers={"content-type": "application/json"}
-            )
+            content = json.dumps(body)
+            answer = await rig.call("POST", "/v1/jobs", content=content, headers={"content-type": "application/json"})
             assert answer.status_code in (201, 400, 422), (where, value, answer.text)
             if answer.status_code == 201:
-                accepted.add(where)
+                assert where in INERT, value
                 # One element is the input's name; the rest is that of a job without a word of a stranger's.
                 assert lists(body) == lists({"input": "/media/film.mp4"}), (where, value)
-    # What else there is takes no text at all.
-    assert accepted == {"file", "folder", "label", "name of a label", "profile", "rendition", "tenant"}
 
 
 def lists(job: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -41,8 +41,9 @@ def failure(exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
         # The log of a killed child ends anywhere; nothing in it tells why.
         return _failure(*SIGNALS[exit_status])
     log = _undescribed(log_tail.splitlines())
-    # Before version 7, encoders complain between the description and the mapping.
-    return _known(messages(log_tail)) or _known(log) or _by_status(exit_status, log)
+    # Before version 7, encoders complain between the description and the mapping, and the status is 1 whatever happens.
+    by_number = _failure(*ERRNO[exit_status]) if exit_status in ERRNO else None
+    return _known(messages(log_tail)) or by_number or _known(log) or _by_status(exit_status, log)
 
 
 def messages(log: str) -> str:
@@ -62,8 +63,6 @@ def _undescribed(lines: list[str]) -> str:
 
 
 def _by_status(exit_status: int, log_tail: str) -> Failure:
-    if exit_status in ERRNO:
-        return _failure(*ERRNO[exit_status])
     if exit_status < 0 or exit_status == ASKED_TO_END[0] or "received signal" in log_tail:
         return _failure(FailureClass.LOST, f"The engine was ended by a signal (status {exit_status}).")
     last = _last_words(log_tail)

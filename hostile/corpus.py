@@ -5,6 +5,7 @@ A function writes at the path that it is given and returns the input that the jo
 
 import os
 import socket
+import stat
 import subprocess
 import zlib
 from collections.abc import Callable, Sequence
@@ -475,6 +476,14 @@ def listening_socket(kit: Kit, path: Path) -> None:
 @attack(16, says="it is a folder")
 def folder(kit: Kit, path: Path) -> None:
     path.mkdir()
+
+
+@attack(16, says="it is no regular file")
+def device_in_the_folder(kit: Kit, path: Path) -> None:
+    if os.geteuid() == 0:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # zero
+    else:
+        os.mkfifo(path)
 
 
 @attack(16, "request", "lies outside the allowed roots")

@@ -13,7 +13,7 @@ from farm_worker import FFMPEG, ffmpeg_source, running
 from msgspec import Struct
 
 from hostile.canary import Canary
-from hostile.corpus import Attack, Kit
+from hostile.corpus import ANYHOW, Attack, Kit
 from millrace.process.look import processes
 from millrace.process.sandbox import Demand
 from millrace.worker.worker import Worker
@@ -71,12 +71,10 @@ class Stage:
         """How it ended, and what is wrong with that."""
         path = self.media / f"{one.name}{one.suffix}"
         source = one.make(self.kit, path) or str(path)
-        if one.name == "link_to_a_secret":
-            self.canary.film.write_bytes(self.kit.plain.read_bytes())  # it would be worth reading
         self.canary.untouched()  # what making it touched does not count
         ended = await self.run(source, timeout_s=one.timeout_s)
         wrong = []
-        if one.ends not in (ended.ends, "completed or failed") or one.says not in ended.says:
+        if one.ends not in (ended.ends, ANYHOW) or one.says not in ended.says:
             wrong.append(
                 f"{one.name}: ended as {ended.ends} ({ended.says}), expected {one.ends} ({one.says})\n{ended.log[-3000:]}"
             )
@@ -122,7 +120,8 @@ async def stage(folder: Path, **terms: Any) -> AsyncIterator[Stage]:
         given = {"roots": [folder / "media"], "sandbox": Demand.AUTO, "proofs": folder / "proofs.json", **terms}
         async with running(master, folder, [ffmpeg_source(("libx264", "aac", "flac"))], **given) as worker:
             made = Stage(folder, canary, master, worker)
-            (made.media / "good.mp4").write_bytes(made.kit.plain.read_bytes())
+            for path in (made.media / "good.mp4", canary.film):  # a secret that is worth reading
+                path.write_bytes(made.kit.plain.read_bytes())
             yield made
             good = await made.run(str(made.media / "good.mp4"))
             assert good.ends == "completed", good.log

@@ -143,6 +143,12 @@ def _worker_auth(value: str) -> str:
     return value
 
 
+def _sha256(value: str) -> str:
+    if value and not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
+        raise ValueError("64 hexadecimal digits")
+    return value.lower()
+
+
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
@@ -224,7 +230,9 @@ class WorkerSettings:
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
+    ffmpeg_sha256: str = setting("", "MILLRACE_FFMPEG_SHA256", "SHA-256 that FFmpeg must have, or the worker does not start; empty for any.", _sha256)  # fmt: skip
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
+    timeout_s: float = setting(86400.0, "MILLRACE_TIMEOUT", "Seconds that a job may take which names no limit of its own; pauses do not count.", _seconds)  # fmt: skip
     engine_memory_mb: int = setting(0, "MILLRACE_ENGINE_MEMORY_MB", "Megabytes of memory that one engine may use with all that it starts, by a control group where the system permits one; 0 for no limit.", _count)  # fmt: skip
     input_allow_networks: tuple[str, ...] = setting((), "MILLRACE_INPUT_ALLOW_NETWORKS", "Networks that `http(s)` inputs may lie on although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
     input_max_mb: int = setting(1_000_000, "MILLRACE_INPUT_MAX_MB", "Megabytes beyond which an input is not fetched.", _count)  # fmt: skip

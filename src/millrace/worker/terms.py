@@ -31,6 +31,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         keep_free_bytes: room that must stay free in the scratch folder; below it work is handed back.
         environment: of every engine; None for a bare one.
         stall_s: how long an engine may stand still.
+        describe_s: how long a probe may take; more, as its file is large.
         engine_memory_bytes: what one engine may take of memory, with all that it starts; None for no limit.
         nice: added to the niceness of engines.
         claim_wait_s: how long a claim waits for work.
@@ -57,6 +58,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     keep_free_bytes: int = 500_000_000
     environment: Mapping[str, str] | None = None
     stall_s: float = 120.0
+    describe_s: float = 120.0
     engine_memory_bytes: int | None = None
     nice: int = 0
     claim_wait_s: float = 20.0

@@ -83,6 +83,7 @@ class Worker(Service):
         self._registrar = Registrar(client=client, clock=clock, draw=draw)
         self._held: dict[str, _Held] = {}
         self._resting = 0
+        self._known: facts.Document = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -118,6 +119,10 @@ class Worker(Service):
         """How many tasks run here."""
         return len(self._held)
 
+    def know(self, **known: object) -> None:
+        """What the masters are told of this machine, beside what it finds itself. Before the start."""
+        self._known |= known
+
     def drain(self) -> None:
         """Take no more work. What runs goes on; what is paused goes back, because nobody knows when it would end."""
         if not self._draining.is_set():
@@ -152,7 +157,7 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        held = bounds(self._terms.engine_memory_bytes)
+        held = bounds(self._terms.engine_memory_bytes, describe_s=self._terms.describe_s)
         self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
         equipment = equip(
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
@@ -210,7 +215,7 @@ class Worker(Service):
     async def _register(self) -> None:
         if self._identity is None:
             raise RuntimeError("cannot register before the state folder is open")
-        terms = replace(self._terms, facts={**self._facts, **self._terms.facts})
+        terms = replace(self._terms, facts={**self._facts, **self._known, **self._terms.facts})
         self._membership, lease = await self._registrar.register(terms, self._identity, self._proven)
         self._heart.join(self._membership, lease)
 

@@ -82,6 +82,7 @@ async def serve_one(
             outputs=(Path(str(request.output)),),
             input_networks=EVERYWHERE,  # no stranger names this input
             scratch=scratch,
+            timeout_s=None,  # one's own film, and Ctrl-C is near
             proofs=(_cache() or data) / "proofs.json",
         )
 

@@ -132,7 +132,7 @@ def test_counts_follow_a_job_to_its_end_and_back(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
         await limit(store, queued=2, concurrent=2)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         first, second = await submit(store, 2)
         assert (await submit(store))[0].refused == Over(Quota.QUEUED, 2, 2)
         task = f"{first.id}.1"
@@ -212,7 +212,7 @@ def test_a_tenant_runs_as_many_tasks_as_it_may_and_hides_nobody(farm: Any) -> No
     async def work() -> None:
         store = farm.store
         await limit(store, concurrent=2)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         mine = [f"{one.id}.1" for one in await submit(store, 5)]
         (other,) = await queue_jobs(store, 1, tenant="other")
         given = await claim(store, node, "a", 9)
@@ -240,7 +240,7 @@ def test_what_a_tenant_may_run_is_not_more_for_needing_two_kinds_of_node(farm: A
     async def work() -> None:
         store = farm.store
         await limit(store, concurrent=2)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         tasks = []
         for number in range(6):
             class_id = await store.class_of((NEEDS, GPU_NEEDS)[number % 2])
@@ -255,7 +255,7 @@ def test_many_claims_at_once_run_no_more_than_the_tenant_may(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
         await limit(store, concurrent=3)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         await submit(store, 20)
         found = await asyncio.gather(*(claim(store, node, f"r{number}") for number in range(40)))
         assert sum(map(len, found)) == 3
@@ -272,7 +272,7 @@ def test_claims_of_two_masters_run_no_more_than_the_tenant_may(new_database: Any
         for store in stores:
             await store.start()
         await limit(stores[0], concurrent=5)
-        nodes = [await store.register(a_node()) for store in stores]
+        nodes = [await store.register(a_node(slots=500)) for store in stores]
         ids = [f"{one.id}.1" for one in await submit(stores[0], 60)]
         running: set[str] = set()
         for turn in range(6):
@@ -330,7 +330,7 @@ def test_a_claim_beside_one_that_fills_the_lane(new_database: Any) -> None:
         store = open_store(url, clock=SystemClock())
         await store.start()
         await limit(store, concurrent=1)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         first, _ = await submit(store, 2)
         # Another request is given nothing.
         assert await beside(url, store, [_FILLED], claim(store, node, "other")) == []
@@ -377,7 +377,7 @@ def test_a_claim_that_comes_again_to_another_master_gets_the_same_task_of_a_full
         for store in stores:
             await store.start()
         await limit(stores[0], concurrent=1)
-        node = await stores[0].register(a_node())
+        node = await stores[0].register(a_node(slots=500))
         for turn in range(15):
             (task,) = await submit(stores[0])
             first, second = await asyncio.gather(*(claim(store, node, f"r{turn}") for store in stores))
@@ -392,7 +392,7 @@ def test_a_claim_that_comes_again_to_another_master_gets_the_same_task_of_a_full
 def test_a_limit_holds_for_what_was_there_before_and_ends_with_itself(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         tasks = [f"{one.id}.1" for one in await submit(store, 6)]
         assert await claim(store, node, "a") == tasks[:1]
         await store.move([a_move(tasks[5], State.CANCELED)])
@@ -418,7 +418,7 @@ def test_a_lost_worker_gives_back_what_it_held(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
         await limit(store, concurrent=1)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         (task,) = [f"{one.id}.1" for one in await submit(store)]
         assert await claim(store, node, "a") == [task]
         await farm.advance(31)
@@ -457,7 +457,7 @@ def test_outputs_that_the_master_keeps_are_counted_until_their_job_is_deleted(fa
     async def work() -> None:
         store = farm.store
         await limit(store, storage_bytes=100)
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         tasks = [f"{one.id}.1" for one in await submit(store, 2, keeps=True)]
         await claim(store, node, "a", 2)
         output = Output(name="o", location="master:o", sha256="00", size=60)
@@ -484,7 +484,7 @@ def test_outputs_that_the_master_keeps_are_counted_until_their_job_is_deleted(fa
 def test_a_tenant_with_one_job_does_not_wait_for_one_with_hundreds(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         bulk = await submit(store, 300, tenant="bulk")
         assert len(await claim(store, node, "a", 20)) == 20
         await farm.advance(3600)
@@ -505,7 +505,7 @@ def test_a_tenant_with_one_job_does_not_wait_for_one_with_hundreds(farm: Any) ->
 def test_weights_go_before_turns(farm: Any) -> None:
     async def work() -> None:
         store = farm.store
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         await submit(store, 50, tenant="bulk", head_start_ms=2_400_000)
         low = [f"{one.id}.1" for one in await submit(store, tenant="small", head_start_ms=240_000)]
         high = [f"{one.id}.1" for one in await submit(store, tenant="bulk", head_start_ms=7_200_000)]
@@ -524,7 +524,7 @@ def test_turns_of_lines_that_ended_long_ago_are_forgotten(farm: Any) -> None:
         await farm.advance(10)
         await store.delete_finished(before=await store.now(), limit=1)
         # Whoever came second is not remembered, and takes the turn at the head again.
-        node = await store.register(a_node())
+        node = await store.register(a_node(slots=500))
         (task,) = await queue_jobs(store, 1, tenant="other")
         assert task in await claim(store, node, "a", 3)
 

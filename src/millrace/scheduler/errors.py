@@ -61,5 +61,9 @@ _SENTENCES: Mapping[Quota, str] = {
 }
 
 
+class SupersededError(Exception):
+    """Another worker has registered under this one's identity since, and lives. This one stops for good."""
+
+
 class KeyReusedError(Exception):
     """The idempotency key was used with another body."""

@@ -208,5 +208,6 @@ def test_commits_that_wait_for_a_standby_keep_their_connections(
             lasting_pair.standby.resume()
             await until_it_answers(store.ping)
             await until_it_answers(lambda: store.register(a_node(id="last", fingerprint="last")))
+            assert {one.id for one in await store.nodes()} >= {"n0", "last"}  # what waited is done
 
     asyncio.run(work())

@@ -136,7 +136,9 @@ def test_an_embedded_database_is_read_and_not_changed(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute("INSERT INTO job_specs (job, spec) VALUES (7, '{}')")
-        connection.execute("INSERT INTO schema_migrations VALUES (99, 'future', 0)")
+        connection.execute("INSERT INTO schema_migrations VALUES (98, 'future', 0)")
+        assert one(database.checks(given), "database.schema").remedy == "it works on it; upgrade it soon"
+        connection.execute("INSERT INTO schema_migrations VALUES (99, 'post_future', 0)")
     assert one(database.checks(given), "database.references").found == "1 rows refer to what is gone"
     assert one(database.checks(given), "database.schema").remedy == "upgrade Millrace"
     with path.open("r+b") as file:

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from millrace.config.settings import MasterSettings
 from millrace.programs.doctor.finding import Look, failed, skipped, warning
 from millrace.programs.master import DATABASE
-from millrace.store.migrate import load_migrations
+from millrace.store.migrate import load_migrations, missing, newest_of
 from millrace.store.open import is_server
-from millrace.store.store import StoreUnavailableError
+from millrace.store.store import SchemaTooNewError, StoreUnavailableError
 
 OLDEST_POSTGRES = 130_000
 SKEW_S = 2.0
@@ -59,7 +61,9 @@ class _Sqlite:
             connection.close()
 
     async def _schema(self) -> str:
-        return _version(self._ask("SELECT max(version) FROM schema_migrations")[0][0], "millrace.store.sqlite")
+        return _version(
+            self._ask("SELECT json_group_object(version, name) FROM schema_migrations")[0][0], "millrace.store.sqlite"
+        )
 
     async def _integrity(self) -> str:
         found = self._ask("PRAGMA quick_check(1)")[0][0]
@@ -161,7 +165,10 @@ class _Postgres:
     async def _schema(self) -> str:
         if await self._ask("SELECT to_regclass('schema_migrations') IS NULL"):
             raise skipped("made at the first start")
-        return _version(await self._ask("SELECT max(version) FROM schema_migrations"), "millrace.store.postgres")
+        return _version(
+            await self._ask("SELECT json_object_agg(version, name)::text FROM schema_migrations"),
+            "millrace.store.postgres",
+        )
 
     async def _connections(self) -> str:
         most = int(await self._ask("SHOW max_connections"))
@@ -197,10 +204,19 @@ class _Postgres:
         return "none is old"
 
 
-def _version(found: int | None, package: str) -> str:
-    newest = load_migrations(package)[-1].version
-    if found is None or found > newest:
-        raise failed(f"version {found}, and this Millrace knows {newest}", "upgrade Millrace")
-    if found < newest:
-        raise warning(f"version {found} of {newest}", "the next start of a master migrates it; make a backup before")
-    return f"version {found}"
+def _version(found: str | None, package: str) -> str:
+    applied, known = msgspec.json.decode(found or "{}", type=dict[int, str]), load_migrations(package)
+    version, newest = max(applied, default=0), newest_of(known)
+    try:
+        todo = missing(applied, known)
+    except SchemaTooNewError:
+        raise failed(f"version {version}, and this Millrace knows {newest}", "upgrade Millrace") from None
+    if any(not one.takes_away for one in todo):
+        raise warning(f"version {version} of {newest}", "the next start of a master migrates it; make a backup before")
+    if todo:
+        raise warning(
+            f"version {version}, with what older masters need", "once all are upgraded, start one of them anew"
+        )
+    if version > newest:
+        raise warning(f"version {version}, and this Millrace knows {newest}", "it works on it; upgrade it soon")
+    return f"version {version}"

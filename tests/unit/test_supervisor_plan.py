@@ -235,16 +235,36 @@ processes:
 
 
 @pytest.mark.parametrize(
+    ("said", "overlap", "at_once"),
+    [
+        ("", Overlap.FORBID, 1),
+        ("overlap: queue", Overlap.QUEUE, 1),
+        ("overlap: allow", Overlap.ALLOW, 1000),
+        ("schedule_max_concurrent: 1", Overlap.FORBID, 1),
+        ("schedule_max_concurrent: 3", Overlap.ALLOW, 3),
+        ("schedule_max_concurrent: 0", Overlap.ALLOW, 1000),
+        ("schedule_max_concurrent: 3, overlap: allow", Overlap.ALLOW, 3),
+        ("schedule_max_concurrent: 3, overlap: queue", Overlap.QUEUE, 3),
+        ("schedule_max_concurrent: 1, overlap: replace", Overlap.REPLACE, 1),
+    ],
+)
+def test_how_many_runs_go_on_at_once(said: str, overlap: Overlap, at_once: int) -> None:
+    schedule = read(f"processes: {{a: {{command: [x], schedule: '@daily', {said}}}}}").processes["a"].schedule
+    assert schedule is not None
+    assert (schedule.overlap, schedule.at_once) == (overlap, at_once)
+
+
+@pytest.mark.parametrize(
     ("process", "fault"),
     [
         ("schedule: 61 * * * *", "line 2: processes.a.schedule is '61 * * * *': its field cannot be used: minute; give"),
         ("schedule: 0 0 30 2 *", "line 2: processes.a.schedule is '0 0 30 2 *': "),
         ("schedule: 1 * * * * *", "five fields are needed"),
         ("schedule: '@daily', schedule_timezone: Mars/Phobos", "line 2: processes.a.schedule_timezone is 'Mars/Phobos'"),
-        ("schedule: '@daily', overlap: maybe", "overlap is 'maybe'; allowed: forbid, queue, replace"),
-        ("schedule: '@daily', schedule_max_concurrent: 3", "schedule_max_concurrent is 3, and here runs of one process"),
-        ("schedule: '@daily', schedule_max_concurrent: 0", "schedule_max_concurrent is 0, and here runs of one process"),
-        ("schedule: '@daily', schedule_max_concurrent: 1, overlap: queue", "which means overlap: forbid, and overlap is"),
+        ("schedule: '@daily', overlap: maybe", "overlap is 'maybe'; allowed: forbid, allow, queue, replace"),
+        ("schedule: '@daily', schedule_max_concurrent: -1", "schedule_max_concurrent is -1; allowed: 0 to 1000"),
+        ("schedule: '@daily', schedule_max_concurrent: 2, overlap: forbid", "overlap is forbid, so one run goes on at a time"),
+        ("schedule: '@daily', schedule_max_concurrent: 1, overlap: allow", "overlap is allow, and schedule_max_concurrent is 1"),
         ("schedule: '@daily', heartbeat: {}", "heartbeat.success_url is missing; give it"),
         ("schedule: '@daily', heartbeat: {start_url: ftp://x}", "heartbeat.start_url is 'ftp://x'; give one such as"),
         ("schedule: '@daily', restart: always", "restart is always, and a scheduled process runs at its times"),

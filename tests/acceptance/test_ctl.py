@@ -192,6 +192,8 @@ def test_scheduled_processes_are_paused_and_triggered(
         "name",
         "schedule",
         "state",
+        "going",
+        "on",
         "next",
         "run",
         "last",
@@ -210,12 +212,23 @@ def test_scheduled_processes_are_paused_and_triggered(
     for words, said in (
         (("trigger", "web"), "there is no schedule of web: it is a service"),
         (("schedule", "resume", "nightly"), "cannot resume nightly: it is not paused"),
+        (("schedule", "stop", "nightly", "2"), "there is no run 2 of nightly that goes on or waits; these do: none"),
         (("signal", "web", "NOPE"), "is no signal of this system"),
         (("signal", "spare", "HUP"), "cannot signal spare: it is stopped"),
     ):
         done = shell.run("ctl", *words)
         assert (done.code, done.out) == (1, "")
         assert said in done.err
+
+
+def test_one_of_several_runs_is_stopped_by_its_number(shell: Shell, running: "subprocess.Popen[str]") -> None:
+    entry = shell.home / "long.yaml"
+    entry.write_text("{command: [sleep, '1000'], schedule: '@yearly', schedule_max_concurrent: 2}")
+    assert shell.run("ctl", "add", "long", entry).code == 0
+    assert [shell.run("ctl", "trigger", "long").code for _ in range(3)] == [0, 0, 1]
+    done = shell.run("ctl", "schedule", "stop", "long", "1")
+    assert (done.code, done.out) == (0, "run 1 of long stopped: asked to stop; was killed by SIGTERM (15)\n")
+    assert "2 (long-1)" in shell.run("ctl", "schedule", "show", "long").out
 
 
 def test_what_is_there_and_who_did_what(shell: Shell, running: "subprocess.Popen[str]") -> None:

@@ -180,14 +180,15 @@ def _about(process: ProcessView, schedule: ScheduleView | None) -> list[str]:
     if schedule is not None:
         coming = "none while it is paused" if schedule.paused else clock(schedule.next_run)
         limit = f", at most {span(schedule.timeout_s)} each" if schedule.timeout_s else ""
-        found.append(
-            f"Runs   {schedule.expression} ({schedule.timezone}), the next {coming}{limit}; overlap: {schedule.overlap}, "
-            f"{len(schedule.current)} of {schedule.max_concurrent} going on, {schedule.queued} waiting, {schedule.skipped} skipped"
-        )
+        going = f"{len(schedule.current)} going on of at most {schedule.max_concurrent}"
+        found += [
+            f"Runs   {schedule.expression} ({schedule.timezone}), the next {coming}{limit}",
+            f"Overlap: {schedule.overlap}; {going}, {schedule.queued} waiting, {schedule.skipped} skipped",
+        ]
     for one in process.instances:
         code, at = ended(one)
         if at is not None and one.last_end is not None:
             found.append(f"{plain(one.id)} ended at {clock(at)}: {plain(one.last_end.how)} ({code})")
         if one.reason:
             found.append(f"{plain(one.id)} is {one.state}: {plain(one.reason)}")
-    return found[:6]
+    return found[:7]

@@ -355,6 +355,31 @@ def test_tcp_needs_a_key_that_no_process_inherits(shell: Shell, plan: Path) -> N
         ended(process)
 
 
+def test_changes_of_a_plan_that_cannot_be_written_to_are_kept_elsewhere(shell: Shell) -> None:
+    image, volume = shell.home / "image", shell.home / "volume"
+    for folder in (image, volume):
+        folder.mkdir()
+    plan, place, entry = image / "plan.yaml", volume / "changes", shell.home / "extra.yaml"
+    plan.write_text("processes: {web: {command: [sleep, '1000']}}")
+    entry.write_text("command: [sleep, '1001']")
+    done = shell.run("supervise", "-c", plan, "--changes", shell.home / "nix" / "changes")
+    assert (done.code, "there is no folder" in done.err) == (2, True)
+    for names in (["web"], ["extra", "web"]):  # and with the next start
+        process = shell.start("supervise", "-c", plan, "--changes", place)
+        try:
+            serving(process)
+            assert sorted(one["name"] for one in shell.run("ctl", "status", "-o", "json").json()["processes"]) == names
+            if names == ["web"]:
+                assert shell.run("ctl", "add", "extra", entry).code == 0
+                assert shell.run("ctl", "save").out == f"saved in {place}: extra\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            ended(process)
+    assert list(image.iterdir()) == [plan]
+    assert shell.run("supervise", "check", plan, "--changes", place).out.endswith("it keeps 2 processes\n")
+
+
 def test_processes_are_added_changed_removed_and_saved(
     shell: Shell, plan: Path, running: "subprocess.Popen[str]"
 ) -> None:

@@ -59,7 +59,7 @@ def test_phpeeks_words() -> None:
     plan, notes = converted(phpeek.convert, PHPEEK)
     assert set(plan.processes) == {"php-fpm", "nginx", "migrate", "many"}
     php, nginx, migrate = plan.processes["php-fpm"], plan.processes["nginx"], plan.processes["migrate"]
-    assert plan.shutdown_timeout_s == 60
+    assert plan.shutdown_timeout_s == 75  # 30 for what depends on php-fpm, and 45 for that
     assert (php.restart.max_attempts, php.restart.backoff_initial_s, php.restart.backoff_max_s) == (0, 2, 24)
     assert (php.shutdown.signal.name, php.shutdown.timeout_s, nginx.shutdown.timeout_s) == ("SIGTERM", 45, 30)
     assert php.health_check is not None
@@ -266,8 +266,14 @@ command=plain -x
 numprocs=3
 startretries=7
 startsecs=4
+stdout_logfile=/var/log/plain-%(process_num)d.log
 [program:last]
 command=last
+stopwaitsecs=3600
+stdout_logfile=/var/log/last.log
+stdout_logfile_maxbytes=2MB
+stdout_logfile_backups=3
+stderr_logfile=/var/log/last.err
 [group:g]
 programs=last
 priority=1000
@@ -290,8 +296,23 @@ def test_supervisords_programs() -> None:
     # What waits for somebody to start it is waited for by nobody.
     assert plan.processes["last"].depends_on == {"plain": Condition.STARTED}
     assert "not converted: [eventlistener:e] has no counterpart" in notes
-    assert any("stdout_logfile was /var/log/x.log" in note for note in notes)
-    assert not any("stderr_logfile" in note or "unix_http_server" in note for note in notes)
+    assert any(
+        "plain.stdout_logfile was /var/log/plain-%(process_num)d.log; what it prints is on" in note for note in notes
+    )
+    assert not any("/dev/stderr" in note or "unix_http_server" in note for note in notes)
+    # Logs go on to their files, and whoever needs an hour to stop has it, after what depends on it.
+    kept = web.logging.file
+    assert kept is not None
+    assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/x.log", 50 << 20, 10)
+    kept = plan.processes["last"].logging.file
+    assert kept is not None
+    assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/last.log", 2 << 20, 3)
+    assert (
+        "not converted: processes.last.stderr_logfile was /var/log/last.err; what it prints is on the supervisor's own output"
+        in notes
+    )
+    assert plain.logging.file is None
+    assert plan.shutdown_timeout_s == 3600 + 10 + 10
 
 
 PROCFILE = """# shop

@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_is_not_waited_for_and_refuses_another(tmp_path: Path
 SEVERAL = """
 processes:
   many:
-    command: [sh, -c, "trap 'echo run $$MILLRACE_RUN ends; exit' TERM; echo run $$MILLRACE_RUN of $$MILLRACE_INSTANCE; while :; do sleep 0.02; done"]
+    command: [sh, -c, "trap 'echo run $$MILLRACE_RUN ends; exit 0' TERM; echo run $$MILLRACE_RUN of $$MILLRACE_INSTANCE; while :; do sleep 0.02; done"]
     schedule: "0 0 1 1 *"
     schedule_max_concurrent: 2
     hooks: {pre-start: [{command: [sh, -c, "echo hook of $$MILLRACE_RUN"]}]}
@@ -100,7 +100,8 @@ def test_runs_side_by_side_are_told_apart_and_stopped_one_by_one(tmp_path: Path)
         assert 'millrace_supervisor_job_running{process="many"} 2\n' in (await rig.client.get("/metrics")).text
         assert "2 runs of it go on (overlap: allow)" in (await rig.post(f"{at}/trigger", status=409))["detail"]
         assert "these do: 1, 2" in (await rig.post(f"{at}/runs/7/stop", status=404))["detail"]
-        await rig.post(f"{at}/runs/x/stop", status=404)
+        for word in ("x", "02", "-1"):
+            await rig.post(f"{at}/runs/{word}/stop", status=404)
 
         stopped = await rig.post(f"{at}/runs/2/stop")
         assert (stopped["settled"], stopped["run"]["outcome"], stopped["run"]["instance"]) == (

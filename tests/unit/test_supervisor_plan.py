@@ -140,7 +140,7 @@ processes:
         ("", "the plan is empty"),
         ("processes: {}", "processes holds no enabled process; name at least one"),
         ("a: [", "is no valid YAML in line 1"),
-        ("- a", "profile must be a mapping"),
+        ("- a", "the plan must be a mapping"),
         ("processes: {a: {command: [x]}, a: {command: [y]}}", "processes.a stands twice, again in line 1; keep one"),
         ("processes: {a: &x {command: [x]}, b: *x}", "aliases are not allowed"),
         ("processes: {1a: {command: [x]}}", "processes.1a is no name"),
@@ -158,6 +158,10 @@ processes:
             "processes: {a: {command: [x], depends_on: [b]}, b: {command: [y], depends_on: [a]}}",
             "is a circle: a -> b -> a; cut it somewhere",
         ),
+        (  # beside other faults, too
+            "processes: {a: {command: [x], depends_on: [b, nix, a]}, b: {command: [y], depends_on: [a]}}",
+            "is a circle: a -> b -> a; cut it somewhere",
+        ),
         (
             "processes: {a: {command: [x], type: oneshot, restart: always}}",
             "restart is always, and a oneshot runs once",
@@ -169,6 +173,11 @@ processes:
 )
 def test_what_cannot_work_is_refused(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text)), faults(text)
+
+
+@pytest.mark.parametrize("version", ["1", "1.0", "'1'"])
+def test_a_version_may_be_a_number(version: str) -> None:
+    assert read(f"version: {version}\nprocesses: {{a: {{command: [x]}}}}").processes
 
 
 def test_no_process_has_more_instances_than_it_may() -> None:

@@ -66,8 +66,8 @@ async def stop_run(supervisor: Supervisor, call: Call[None]) -> Answer:
     call.only("wait")
     name, wait_s = call.path["name"], call.integer("wait", most=MAX_WAIT_S)
     _, job = _job(supervisor, name)
-    number = _number(call.path["number"])
-    if all(run.number != number for run in (*job.current, *job.queued)):
+    number = next((run.number for run in (*job.current, *job.queued) if str(run.number) == call.path["number"]), None)
+    if number is None:
         going = ", ".join(str(run.number) for run in (*job.current, *job.queued)) or "none"
         raise not_found(
             f"there is no run {call.path['number'][:20]} of {name} that goes on or waits; these do: {going}"
@@ -86,10 +86,6 @@ def watch(supervisor: Supervisor, call: Call[None]) -> object:
         "runs": job.count,
         "going": [run.number for run in job.current if run.verdict is None],
     }
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
 
 
 async def _answer(supervisor: Supervisor, name: str, number: int, wait_s: int) -> Answer:

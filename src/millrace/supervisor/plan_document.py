@@ -140,10 +140,9 @@ def _plan(document: object, findings: Findings) -> Plan:
 
 
 def _version(root: Reader) -> None:
-    """Any; who writes `1` means `"1"`."""
-    if not isinstance(root.raw("version"), int | float) or isinstance(root.raw("version"), bool):
+    """Any text; who writes the number 1 means `"1"`."""
+    if root.raw("version") != 1:
         root.text("version", "1")
-    root.note("version", type="number")
 
 
 def _process(name: str, reader: Reader, usual: Restart, most: int) -> ProcessPlan:

@@ -1,0 +1,39 @@
+"""Signals that come at the worst moment: the event loop waits already, and is not interrupted."""
+
+import asyncio
+import signal
+import threading
+
+import pytest
+
+from millrace.programs.supervise_signals import Signals
+from millrace.supervisor.plan_document import plan_from
+
+PATIENCE_S = 30.0
+
+
+@pytest.mark.parametrize("word", ["TERM", "HUP", "USR1"])
+def test_a_signal_that_does_not_interrupt_the_wait_is_heeded_all_the_same(word: str) -> None:
+    number = signal.Signals[f"SIG{word}"]
+    plan = plan_from("processes: {web: {command: [web], forward_signals: [USR1]}}", {})
+
+    async def body() -> None:
+        heeded = asyncio.Event()
+        signals = Signals(end=heeded.set, pass_on=lambda _: heeded.set(), reload=heeded.set, terminal=False)
+        signals.heed(plan)
+        with signals:
+            # Given to another thread, it leaves the one that waits alone, as one does that comes just before the wait.
+            sender = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), number))
+            asyncio.get_running_loop().call_soon(sender.start)
+            async with asyncio.timeout(PATIENCE_S):
+                await heeded.wait()
+            sender.join()
+
+    before = {one: signal.getsignal(one) for one in signal.valid_signals()}
+    try:
+        asyncio.run(body())
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        for one, handler in before.items():
+            if handler is not None and one not in (signal.SIGKILL, signal.SIGSTOP):
+                signal.signal(one, handler)

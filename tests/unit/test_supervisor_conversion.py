@@ -254,7 +254,7 @@ environment=A="x,y",B=%(program_name)s
 autorestart=true
 stopsignal=QUIT
 priority=10
-stdout_logfile=/var/log/x.log
+stdout_logfile=/var/log/%(program_name)s_%(process_num)02d.log
 stderr_logfile=/dev/stderr
 [program:late]
 command=late
@@ -303,7 +303,7 @@ def test_supervisords_programs() -> None:
     # Logs go on to their files, and whoever needs an hour to stop has it, after what depends on it.
     kept = web.logging.file
     assert kept is not None
-    assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/x.log", 50 << 20, 10)
+    assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/web.app_01.log", 50 << 20, 10)
     kept = plan.processes["last"].logging.file
     assert kept is not None
     assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/last.log", 2 << 20, 3)

@@ -126,7 +126,7 @@ def _entry(
     process["shutdown"] = _shutdown(found, where, section)
     _who(found, where, section, process)
     if count == 1:
-        _log_file(found, where, section, process)
+        _log_file(found, where, section, process, words)
     else:
         _no_log_file(found, where, section, _LOG_FILES)
     found.processes[name] = process
@@ -167,24 +167,25 @@ def _who(found: Conversion, where: str, section: Mapping[str, str], process: dic
             found.left_out(f"{where}.{key}", "has no counterpart")
 
 
-def _log_file(found: Conversion, where: str, section: Mapping[str, str], process: dict[str, Any]) -> None:
+def _log_file(
+    found: Conversion, where: str, section: Mapping[str, str], process: dict[str, Any], words: Mapping[str, str]
+) -> None:
     """One file takes both streams; everything is on the supervisor's own output, too."""
     named = [key for key in _LOG_FILES if _is_file(section.get(key, ""))]
-    if not named or _EXPRESSION.search(section[named[0]]):
-        _no_log_file(found, where, section, named)
+    if not named:
         return
     key = named[0]
     size = _bytes(section.get(f"{key}_maxbytes"), 50 << 20)
     process["logging"] = {
         "file": {
-            "path": literal(section[key]),
+            "path": (path := _expanded(found, where, section[key], words)),
             "max_bytes": max(size, 4096) if size else 1 << 50,  # 0 is no limit there
             "keep": _whole(section.get(f"{key}_backups"), 10),
         }
     }
     found.changed(
         f"{where}.logging.file",
-        f"is {section[key]}, with stdout and stderr; both are on the supervisor's own output, too",
+        f"is {path}, with stdout and stderr; both are on the supervisor's own output, too",
     )
     _no_log_file(found, where, section, named[1:])
 

@@ -42,11 +42,12 @@ def run(
     ready: Callable[[], None],
     workers: Callable[[], Sequence[Worker]],
     drain_timeout_s: float | None = None,
+    broken: Callable[[], Awaitable[object]] = asyncio.Future,
 ) -> None:
     """Start, say so, wait for a signal, let the workers finish, stop.
 
     The first SIGTERM or SIGINT drains the workers; the second, or the end of `drain_timeout_s` (None: never), hands back at
-    once what they hold.
+    once what they hold. What `broken` gives raises, when awaited, what ends the program without a signal.
 
     Raises:
         CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
@@ -56,7 +57,7 @@ def run(
     import uvloop  # noqa: PLC0415  only what serves pays for it
 
     try:
-        uvloop.run(_run(program, ready, workers, drain_timeout_s))
+        uvloop.run(_run(program, ready, workers, drain_timeout_s, broken))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
 
@@ -79,7 +80,11 @@ def sentence_of(error: BaseException) -> str:
 
 
 async def _run(
-    program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]], drain_timeout_s: float | None
+    program: Service,
+    ready: Callable[[], None],
+    workers: Callable[[], Sequence[Worker]],
+    drain_timeout_s: float | None,
+    broken: Callable[[], Awaitable[object]],
 ) -> None:
     notifier = Notifier(os.environ)
     # Outermost, so that a long drain counts as alive until the very end.
@@ -94,7 +99,7 @@ async def _run(
             collect_garbage(busy=True)
             ready()
             notifier.ready()
-            await request.drain.wait()
+            await _asked_to_end(request, broken())
             notifier.stopping()
             if drain_timeout_s is not None:
                 asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
@@ -108,6 +113,15 @@ async def _started(starting: "asyncio.Future[None]") -> None:
         await starting
     except EXPECTED as error:
         raise CommandError(sentence_of(error), code=code_of(error)) from error
+
+
+async def _asked_to_end(request: StopRequest, broken: Awaitable[object]) -> None:
+    """Return at the first signal; raise what breaks before that."""
+    breaking = asyncio.ensure_future(broken)
+    if await _first(breaking, request.drain.wait()):
+        breaking.cancel()
+    else:
+        breaking.result()
 
 
 async def _drain(workers: Sequence[Worker], request: StopRequest) -> None:

@@ -1,10 +1,11 @@
 """From a URL or a path to a store. The driver of the other database is never imported."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.store.backup import Copier
-from millrace.store.store import Store
+from millrace.store.store import Store, StoreBrokenError
 
 
 def is_server(url_or_path: str | Path) -> bool:
@@ -12,13 +13,19 @@ def is_server(url_or_path: str | Path) -> bool:
     return str(url_or_path).startswith(("postgresql://", "postgres://"))
 
 
-def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
+def open_store(
+    url_or_path: str | Path,
+    *,
+    clock: Clock | None = None,
+    on_broken: Callable[[StoreBrokenError], None] = lambda _: None,
+) -> Store:
     """A store that still has to be started.
 
     Args:
         url_or_path: ``postgresql://...``, or the path of an embedded database, with or without ``sqlite:`` before it.
         clock: the time of an embedded database, and what PostgreSQL's driver waits on; the system's by default.
             The time in PostgreSQL's records is always PostgreSQL's.
+        on_broken: called once an embedded database cannot be trusted any more; a server ends by itself then.
     """
     text = str(url_or_path)
     if is_server(text):
@@ -27,7 +34,7 @@ def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
         return PostgresStore(text, clock=clock or SystemClock())
     from millrace.store.sqlite.driver import SqliteStore  # noqa: PLC0415  imported only where it is used
 
-    return SqliteStore(Path(text.removeprefix("sqlite:")), clock=clock or SystemClock())
+    return SqliteStore(Path(text.removeprefix("sqlite:")), clock=clock or SystemClock(), on_broken=on_broken)
 
 
 def copier_for(url_or_path: str | Path) -> Copier:

@@ -48,6 +48,10 @@ class StoreUnavailableError(StoreError):
     """The database does not answer, or lost the connection; nothing is known to be changed. Try again later."""
 
 
+class StoreBrokenError(StoreUnavailableError):
+    """The disk under an embedded database failed, or its file is damaged: this process must end, and never write to it again."""
+
+
 class StoreFullError(StoreError):
     """There is no space left for the database; nothing was changed. Free space and try again."""
 

@@ -98,12 +98,12 @@ class _Postgres:
             "database.old-transactions": self._old_transactions,
         }
 
-    async def _ask(self, sql: str) -> Any:
+    async def _ask(self, sql: str, *values: object) -> Any:
         from millrace.store.postgres.connection import connect  # noqa: PLC0415  only where it is used
 
         connection = await connect(self._url)
         try:
-            return await connection.fetchval(sql)
+            return await connection.fetchval(sql, *values)
         finally:
             await connection.close()
 
@@ -126,7 +126,7 @@ class _Postgres:
 
     async def _durability(self) -> str:
         names = ("fsync", "synchronous_commit", "full_page_writes")
-        found = {name: await self._ask(f"SELECT current_setting('{name}')") for name in names}
+        found = {name: await self._ask("SELECT current_setting($1)", name) for name in names}
         text = ", ".join(f"{name} {value}" for name, value in found.items())
         if found["synchronous_commit"] not in ("on", "remote_apply") or "off" in (
             found["fsync"],

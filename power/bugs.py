@@ -54,6 +54,8 @@ BUGS: dict[str, Planted] = {
     "answer-before-commit": lambda: simulated(SIMULATED["answer-before-commit"]),
     "files-not-synced": lambda: _unsynced((millrace.blobs.publish, "_sync_tree")),
     "blobs-not-synced": _blobs_unsynced,
-    "names-not-synced": lambda: _unsynced((millrace.blobs.publish, "sync_folder"), (millrace.blobs.local, "sync_folder")),
+    "names-not-synced": lambda: _unsynced(
+        (millrace.blobs.publish, "sync_folder"), (millrace.blobs.local, "sync_folder")
+    ),
 }
 """By name, what plants it while its block runs."""

@@ -8,7 +8,7 @@ import fcntl
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ SIZE_MB = 256
 _LET_GO_S = 20.0
 
 
-class Unable(Exception):
+class Unable(Exception):  # noqa: N818  it tells what this machine cannot do
     """This machine cannot cut the power of a disk; the message says why."""
 
 
@@ -55,26 +55,36 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Once the last who had something open on it has gone."""
+        """Once the last who had something open on it has gone, also from the mount namespace of a sandbox: until then a new mount would
+        be of the same file system, shut down as it is.
+        """
+        self._until(lambda: not _fails("umount", str(self.path)))
+        self._until(lambda: not _run("losetup", "-j", str(self._image)))
+
+    def _until(self, done: Callable[[], bool]) -> None:
         deadline_s = time.monotonic() + _LET_GO_S
-        while True:
-            try:
-                _run("umount", str(self.path))
-            except Unable:
-                if time.monotonic() > deadline_s:
-                    raise
-                os.sync()
-            else:
-                return
+        while not done():
+            if time.monotonic() > deadline_s:
+                raise Unable(f"{self.path} is still in use after {_LET_GO_S:g} s")
+            time.sleep(0.05)  # noqa: TID251  the kernel tells nobody
 
 
-def _run(*command: str) -> None:
+def _fails(*command: str) -> bool:
+    try:
+        _run(*command)
+    except Unable:
+        return True
+    return False
+
+
+def _run(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise Unable(f"{command[0]}: {error.strerror}") from error
     if done.returncode != 0:
-        raise Unable(f"{' '.join(command[:1])}: {done.stderr.strip() or done.stdout.strip()}")
+        raise Unable(f"{command[0]}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
 
 
 @contextmanager

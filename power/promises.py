@@ -55,10 +55,11 @@ def _database(path: Path) -> Iterator[str]:
 async def _records(root: Path, told: Told, *, serve: bool) -> list[str]:
     store = SqliteStore(root / DATA / DATABASE, clock=SystemClock())
     await store.start()
-    found = []
-    for one in _of(told, "job"):
-        if await store.job(one["id"]) is None:
-            found.append(f"job {one['number']} was accepted, and is lost")
+    found = [
+        f"job {one['number']} was accepted, and is lost"
+        for one in _of(told, "job")
+        if await store.job(one["id"]) is None
+    ]
     for one in _of(told, "claimed"):
         task = await store.task(one["task"])
         if task is None or task.attempt < one["attempt"]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from random import Random
@@ -83,6 +83,18 @@ def pull(
         after_kill=broken(root, told, serve=at % 8 == 0),
         after_cut=broken(cut, [_moved(one, root, cut) for one in told]),
     )
+
+
+def every(folder: Path, *, stride: int = 1, **how: Any) -> Iterator[tuple[int, Pulled]]:
+    """A life that ends before each step, or each nth, until one is over before; `how` is as for `pull`."""
+    at = 1
+    while True:
+        found = pull(folder / str(at), at, Random(at), **how)
+        shutil.rmtree(folder / str(at))
+        yield at, found
+        if found.ended and found.steps < at:
+            return
+        at += stride
 
 
 def _moved(one: dict[str, Any], root: Path, cut: Path) -> dict[str, Any]:

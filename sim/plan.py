@@ -186,30 +186,39 @@ def _late_reports(seed: int, chance: Random) -> Plan:
 
 
 def _cut_off(seed: int, chance: Random) -> Plan:
-    """Long jobs, and workers that lose the network while their wall clocks jump: only their own count of time ends their engines."""
+    """Long jobs on all workers, one of which loses the network while its wall clock jumps: only its own count of time ends what it
+    runs before others do.
+    """
     rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
-    jobs = tuple(
-        _plain_job(
-            index, at_s=0.5 + 8.0 * index, to_folder=False, behaviour=Behaviour(lasts_s=chance.uniform(10.0, 20.0))
-        )
-        for index in range(chance.randint(4, 6))
-    )
-    faults = []
-    for job in jobs:
-        at_s, target = job.at_s + chance.uniform(1.0, 6.0), f"worker{job.index % 2}"
+    jobs, faults = [], []
+    for wave_s in (0.5, 38.0):
+        for _ in range(4):
+            behaviour = Behaviour(lasts_s=chance.uniform(16.0, 24.0))
+            jobs.append(_plain_job(len(jobs), at_s=wave_s, to_folder=False, behaviour=behaviour))
+        at_s, target = wave_s + chance.uniform(2.0, 5.0), f"worker{chance.randrange(3)}"
         faults.append(Fault(at_s=at_s, lasts_s=3.0 * rules.ttl_s, kind="isolate", target=target))
         if chance.random() < 0.7:
             back_s = chance.uniform(2.0, 3600.0)
             faults.append(Fault(at_s=at_s + 0.5, lasts_s=0.0, kind="wall", target=target, number=-back_s))
-    return _ordeal(seed, rules, jobs, faults, workers=3, masters=1, slots=2)
+    return _ordeal(seed, rules, tuple(jobs), faults, workers=3, masters=1, slots=2)
 
 
 def _late_replacements(seed: int, chance: Random) -> Plan:
-    """As `_late_publishers`, with jobs that may replace what is there: nothing but the fence at the destination is in the way of
-    a worker that goes on with publishing after another one has published.
+    """Jobs that may replace what is there, and two of three workers that stand still while they publish on a slow disk: nothing but
+    the fence at the destination is in their way when they go on after the third one has published.
     """
-    plan = _late_publishers(seed, chance)
-    return replace(plan, jobs=tuple(replace(job, overwrite=True) for job in plan.jobs))
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
+    jobs, faults = [], []
+    for index, wave_s in enumerate((0.5, 30.5, 60.5)):
+        behaviour = Behaviour(lasts_s=chance.choice((0.05, 1.0)))
+        jobs.append(replace(_plain_job(index, at_s=wave_s, to_folder=True, behaviour=behaviour), overwrite=True))
+        still_s = wave_s + chance.uniform(3.0, 12.0)
+        faults.append(Fault(at_s=wave_s - 0.4, lasts_s=still_s - wave_s + 0.5, kind="slow-disk", target="database"))
+        spared = chance.randrange(3)
+        for worker in {0, 1, 2} - {spared}:
+            kind = chance.choice(("stop", "suspend"))
+            faults.append(Fault(at_s=still_s, lasts_s=chance.uniform(9.0, 14.0), kind=kind, target=f"worker{worker}"))
+    return _ordeal(seed, rules, tuple(jobs), faults, workers=3, masters=1, slots=1)
 
 
 def _plain_job(index: int, *, at_s: float, to_folder: bool, behaviour: Behaviour) -> JobPlan:

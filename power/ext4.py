@@ -4,6 +4,7 @@ With NOLOGFLUSH nothing more reaches the device from that moment on, not even th
 unmounting and mounting again the disk holds what a power cut would leave. It takes root, loop devices and ext4 in the kernel.
 """
 
+import ctypes
 import fcntl
 import os
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 _SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN, `_IOR('X', 125, __u32)` of linux/fs/ext4/ext4.h."""
 _NOLOGFLUSH = 2
+_CLONE_NEWNS = 0x00020000
+"""Of linux/sched.h."""
 SIZE_MB = 256
 _LET_GO_S = 20.0
 
@@ -55,8 +58,8 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Once the last who had something open on it has gone, also from the mount namespace of a sandbox: until then a new mount would
-        be of the same file system, shut down as it is.
+        """Once the last who had something open on it has gone, and the last sandbox that has a copy of the mount: until then a new mount
+        would be of the same file system, shut down as it is.
         """
         self._until(lambda: not _fails("umount", str(self.path)))
         self._until(lambda: not _run("losetup", "-j", str(self._image)))
@@ -67,6 +70,17 @@ class Disk:
             if time.monotonic() > deadline_s:
                 raise Unable(f"{self.path} is still in use after {_LET_GO_S:g} s")
             time.sleep(0.05)  # noqa: TID251  the kernel tells nobody
+
+
+def keep_to_ourselves() -> None:
+    """Mounts of this process and its children are seen by nobody else from now on, or any sandbox on the machine would hold a copy.
+
+    Raises:
+        Unable: it is not permitted.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
+        raise Unable(f"unshare: {os.strerror(ctypes.get_errno())}")
+    _run("mount", "--make-rprivate", "/")
 
 
 def _fails(*command: str) -> bool:

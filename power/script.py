@@ -25,6 +25,7 @@ from millrace.programs.backup import back_up, restore
 from millrace.programs.master import BLOBS, DATABASE
 from millrace.runtime.clock import SystemClock
 from millrace.store.sqlite.driver import SqliteStore
+from millrace.store.store import Store
 
 Tell = Callable[..., None]
 DATA, OUT, SAVED, AGAIN = "data", "out", "saved", "again"
@@ -64,7 +65,7 @@ async def live(root: Path, tell: Tell) -> None:
     await store.start()
     tell("started")
     await recover(store)
-    life = _Life(store, root, tell)
+    life = Life(store, root, tell)
     jobs = [await life.submit(number) for number in range(4)]
     await life.claim(2)
     await life.complete(jobs[0], 1)
@@ -80,8 +81,10 @@ async def live(root: Path, tell: Tell) -> None:
     tell("stopped")
 
 
-class _Life:
-    def __init__(self, store: SqliteStore, root: Path, tell: Tell) -> None:
+class Life:
+    """What jobs go through, as a master and a worker have it; `tell` hears of each step that was answered."""
+
+    def __init__(self, store: Store, root: Path, tell: Tell) -> None:
         self._store = store
         self._root = root
         self._tell = tell

@@ -4,14 +4,25 @@
 knows what a power cut would leave.
 """
 
+import asyncio
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from outside import ROOT, eventually
 
+from millrace.store.open import open_store
+from millrace.store.postgres import connection
+from power.__main__ import UNABLE
 from power.bugs import BUGS
 from power.pull import FAULTS, SYNCS, every
+from power.script import Life
 
 STRIDE = 23
 """Of all steps, one in so many; `python -m power --steps` takes each."""
@@ -51,3 +62,68 @@ def test_a_disk_that_fails_once_or_is_full_loses_nothing(folder: Path, fault: st
 def test_what_would_lose_jobs_is_noticed(folder: Path, bug: str) -> None:
     cuts = every(folder, only=frozenset({"sync"}), planted=BUGS[bug])
     assert any("was accepted, and is lost" in one for _, found in cuts for one in found.after_cut)
+
+
+# Real disks, and PostgreSQL ---------------------------------------------------------------------------------------------
+
+
+def _cut(*words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "power", *words], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode == UNABLE:
+        pytest.skip(f"{done.stderr.strip()}; the simulation and the tests above cut a power of their own")
+    return done
+
+
+def test_the_power_of_real_disks_is_cut_right_after_an_answer() -> None:
+    done = _cut("--cuts", "2")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "2 cuts, " in done.stdout
+    assert " 0 lost or damaged" in done.stdout
+
+
+def test_a_database_that_syncs_at_checkpoints_only_is_noticed_on_a_real_disk() -> None:
+    done = _cut("--cuts", "2", "--bug", "synchronous-normal")
+    assert (done.returncode, done.stderr) == (1, ""), done.stdout
+    assert "was accepted as" in done.stdout
+
+
+async def _accept(url: str, numbers: range) -> list[str]:
+    store = open_store(url)
+    await store.start()
+    life = Life(store, Path(), lambda *_, **__: None)
+    accepted = [await life.submit(number) for number in numbers]
+    await store.stop()
+    return accepted
+
+
+async def _missing(url: str, accepted: list[str]) -> list[str]:
+    store = open_store(url)
+    await store.start()
+    found = [job for job in accepted if await store.job(job) is None]
+    await store.stop()
+    return found
+
+
+def test_postgresql_that_ends_at_once_has_what_was_accepted_and_would_not_without_synchronous_commit(
+    lone_postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = lone_postgres, lone_postgres.get_uri()
+
+    def lost(numbers: range) -> int:
+        accepted = asyncio.run(_accept(url, numbers))
+        os.kill(server.get_pid(), signal.SIGQUIT)  # as `pg_ctl stop -m immediate`
+        eventually(lambda: not (server.pgdata / "postmaster.pid").exists(), "PostgreSQL ended")
+        server.ensure_postgres_running()
+        return len(asyncio.run(_missing(url, accepted)))
+
+    assert lost(range(20)) == 0
+
+    async def unchecked(dsn: str) -> connection.Database:
+        return connection.Database(dsn)
+
+    for settings in (connection.SETTINGS, connection.HOT_SETTINGS):
+        monkeypatch.setitem(settings, "synchronous_commit", "off")
+    monkeypatch.setattr(connection.Database, "open", unchecked)
+    assert lost(range(20, 40)) > 0

@@ -20,6 +20,8 @@ from power.pull import FAULTS, every
 
 LOST, UNABLE = 1, 3
 SETTLE_S = 180.0
+JOB_S = 5.0
+"""How long a job may take on a busy machine: one worker does all of them."""
 LOOK_S = 0.05
 FINAL = {"completed", "failed", "canceled", "rejected"}
 
@@ -137,7 +139,7 @@ class Cuts:
 
     def _ended(self) -> Iterator[str]:
         """In the end every job is completed, by one attempt, and its outputs are there."""
-        deadline_s = time.monotonic() + SETTLE_S
+        deadline_s = time.monotonic() + SETTLE_S + JOB_S * len(self._accepted)
         while set(self._farm.jobs().values()) - FINAL and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)  # noqa: TID251  a stranger looks at a farm
         found = self._farm.jobs()

@@ -36,7 +36,8 @@ def judge(said: str, complained: str) -> tuple[int, str]:
     if known:
         return FOUND, "\n".join([*known, f"audit: {len(known)} known flaws; {count}"])
     if left_out or not looked_at:
-        return NOT_RUN, f"AUDIT NOT WHOLE: {count}; nothing is known of {', '.join(left_out) or 'any'}"
+        why = next((one["skip_reason"] for one in looked_at if "skip_reason" in one), "nothing is pinned")
+        return NOT_RUN, f"AUDIT NOT WHOLE: {count}; nothing is known of {', '.join(left_out) or 'any'} ({why[:300]})"
     return 0, f"audit: no known flaw; {count}"
 
 

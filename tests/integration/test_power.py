@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import apsw
+import httpx2
 import pytest
-from outside import ROOT, eventually
+from outside import ROOT, Program, eventually
 
 from millrace.store.open import open_store
 from millrace.store.postgres import connection
@@ -127,3 +130,91 @@ def test_postgresql_that_ends_at_once_has_what_was_accepted_and_would_not_withou
         monkeypatch.setitem(settings, "synchronous_commit", "off")
     monkeypatch.setattr(connection.Database, "open", unchecked)
     assert lost(range(20, 40)) > 0
+
+
+_OWES = "import millrace.scheduler.journal as journal, millrace.cli.main as cli; journal.GATHER_S = 3600.0; cli.main()"
+"""A master that writes the entries of new jobs in an hour."""
+
+
+def _served(tmp_path: Path, *how: str) -> Program:
+    return Program(
+        subprocess.Popen(
+            [sys.executable, *how, "master", "--data", tmp_path / "farm", "--port", "0", "--json"],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "MILLRACE_LOG": "json"}, start_new_session=True,
+        )
+    )  # fmt: skip
+
+
+def _ask(program: Program, method: str, path: str, **more: Any) -> httpx2.Response:
+    headers = {"authorization": f"Bearer {program.ready['api_key']}"}
+    with httpx2.Client(base_url=program.ready["url"], headers=headers, timeout=60, trust_env=False) as client:
+        return client.request(method, path, **more)
+
+
+@pytest.mark.parametrize("kind", ["sync", "write"])
+def test_a_master_whose_disk_fails_ends_with_a_sentence_and_the_next_one_has_every_job(
+    tmp_path: Path, kind: str
+) -> None:
+    trouble = tmp_path / "trouble"
+    job = {"scenario": "144p10-h264"}
+    program = _served(tmp_path, "-m", "power.failing", str(trouble), kind, "eio")
+    try:
+        accepted = [_ask(program, "POST", "/v1/jobs", json=job).json()["id"] for _ in range(3)]
+        trouble.touch()
+        with suppress(httpx2.TransportError):  # it may have ended by itself already
+            assert _ask(program, "POST", "/v1/jobs", json=job).status_code == 503
+        assert program.wait() == 1
+        # What stands before it are lines of the log, and what apsw tells of a step that failed.
+        assert program.err.splitlines()[-1].startswith(
+            f"millrace: cannot use the database {tmp_path}/farm/millrace.db: "
+        )
+        assert program.err.splitlines()[-1].endswith("; look at the disk, then start again")
+        assert [one["reason"] for one in program.says("master.database_broken")] != []
+    finally:
+        if program.process.poll() is None:
+            program.kill()
+    trouble.unlink()
+    program = _served(tmp_path, "-m", "power.failing", str(trouble), kind, "eio")
+    try:
+        assert [_ask(program, "GET", f"/v1/jobs/{one}").status_code for one in accepted] == [200] * 3
+        assert _ask(program, "POST", "/v1/jobs", json=job).status_code == 201
+    finally:
+        program.kill()
+
+
+def test_a_master_without_space_says_507_and_goes_on(tmp_path: Path) -> None:
+    trouble = tmp_path / "trouble"
+    program = _served(tmp_path, "-m", "power.failing", str(trouble), "write", "full")
+    try:
+        trouble.touch()
+        assert _ask(program, "POST", "/v1/jobs", json={"scenario": "144p10-h264"}).status_code == 507
+        trouble.unlink()
+        assert _ask(program, "POST", "/v1/jobs", json={"scenario": "144p10-h264"}).status_code == 201
+    finally:
+        program.kill()
+
+
+def test_a_killed_master_owes_the_audit_trail_nothing(tmp_path: Path) -> None:
+    """A job's entry is written after its answer, and the master is killed in between."""
+    program = _served(tmp_path, "-c", _OWES)
+    job = _ask(program, "POST", "/v1/jobs", json={"scenario": "144p10-h264"}).json()
+    program.kill()
+    assert _audited(tmp_path) == []
+    for _ in range(2):
+        program = _served(tmp_path, "-m", "millrace")
+        try:
+            entries = _ask(program, "GET", "/v1/audit").json()["entries"]
+            assert [(one["caller"], one["path"], one["status"], one["after"]["job"]) for one in entries] == [
+                ("api", "/v1/jobs", 201, job["id"])
+            ]
+            assert entries[0]["detail"].startswith("written from the job")
+        finally:
+            program.kill()
+
+
+def _audited(tmp_path: Path) -> list[bytes]:
+    database = apsw.Connection(str(tmp_path / "farm" / "millrace.db"))
+    blocks = [body for (body,) in database.execute("SELECT body FROM audit_blocks")]
+    database.close()
+    return blocks

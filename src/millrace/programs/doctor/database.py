@@ -1,5 +1,6 @@
 """The database of a master, read without changing it."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ class _Sqlite:
         return _version(self._ask("SELECT max(version) FROM schema_migrations")[0][0], "millrace.store.sqlite")
 
     async def _integrity(self) -> str:
-        found = self._ask("PRAGMA quick_check(1)")[0][0]
+        found = (await asyncio.to_thread(self._ask, "PRAGMA integrity_check(1)"))[0][0]
         if found != "ok":
             raise failed(f"{self._path}: {found}", "stop the master, and restore a backup into a new folder")
         return "no page is damaged"

@@ -21,7 +21,8 @@ import pytest
 from outside import ROOT, Program, eventually
 
 from millrace.store.open import open_store
-from millrace.store.postgres import connection
+from millrace.store.postgres import connect
+from millrace.store.postgres.connection import Database
 from power.__main__ import UNABLE
 from power.bugs import BUGS
 from power.pull import FAULTS, SYNCS, every
@@ -123,12 +124,12 @@ def test_postgresql_that_ends_at_once_has_what_was_accepted_and_would_not_withou
 
     assert lost(range(20)) == 0
 
-    async def unchecked(dsn: str) -> connection.Database:
-        return connection.Database(dsn)
+    async def unchecked(_: Database) -> None:
+        """A master would refuse such a server."""
 
-    for settings in (connection.SETTINGS, connection.HOT_SETTINGS):
+    for settings in (connect.SETTINGS, connect.HOT_SETTINGS):
         monkeypatch.setitem(settings, "synchronous_commit", "off")
-    monkeypatch.setattr(connection.Database, "open", unchecked)
+    monkeypatch.setattr(Database, "open", unchecked)
     assert lost(range(20, 40)) > 0
 
 

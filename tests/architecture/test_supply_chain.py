@@ -100,9 +100,11 @@ def _is_spelled_sql(node: ast.AST) -> bool:
     return isinstance(text, ast.Constant) and isinstance(text.value, str) and _SQL.match(text.value) is not None
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_no_data_becomes_code(path: Path) -> None:
-    assert faults(ast.parse(path.read_text()), str(path.relative_to(SOURCE))) == []
+def test_no_data_becomes_code() -> None:
+    names = {str(path.relative_to(SOURCE)): path for path in MODULES}
+    found = {name: faults(ast.parse(path.read_text()), name) for name, path in names.items()}
+    assert len(found) > 300
+    assert {name: one for name, one in found.items() if one} == {}
 
 
 @pytest.mark.parametrize("text", [
@@ -203,7 +205,7 @@ def test_the_wheel_is_the_same_bit_for_bit_wherever_and_whenever_it_is_built(tmp
         for file in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / file, copy)
         for path in copy.rglob("*.py"):
-            os.utime(path, (1e9 + number, 1e9 + number))
+            os.utime(path, (1e9 + 1000 * number, 1e9 + 1000 * number))
         subprocess.run(
             [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / f"wheel{number}")],
             cwd=copy, check=True, capture_output=True, umask=0o022 + number * 0o005,

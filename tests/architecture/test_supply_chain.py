@@ -25,7 +25,7 @@ LOCKS = sorted(
         *ROOT.glob("tests/*/requirements.txt"),
     ]
 )
-DIRECT, ALL = 16, 40
+DIRECT, ALL = 16, 34
 """How many libraries Millrace may ask for, and how many may come with it (docs/decisions/0037-power-and-supply.md)."""
 PICKLES = {
     "cli/order.py": "a copy of what this process has read itself",

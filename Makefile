@@ -7,7 +7,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long power audit sbom bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long power audit sbom fuzz-media bombs bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,14 @@ audit: install ## ask an advisory service about every pinned library; 3 where it
 
 sbom: install ## what Millrace is made of, as CycloneDX: dist/millrace.cdx.json
 	@mkdir -p dist && $(BIN)/python .ci/sbom.py > dist/millrace.cdx.json && echo dist/millrace.cdx.json
+
+fuzz-media: export PYTHONPATH = tests/integration
+fuzz-media: install ## [SECONDS=600] [SEED=0]: mutated films through probe, plan and decoder, in the sandbox
+	@$(BIN)/python -m hostile fuzz --seed $(or $(SEED),0) --seconds $(or $(SECONDS),600)
+
+bombs: export PYTHONPATH = tests/integration
+bombs: install ## files of a few bytes that ask for much: how each ends, as a table
+	@$(BIN)/python -m hostile bombs
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py

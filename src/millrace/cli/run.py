@@ -50,8 +50,8 @@ def run(
     once what they hold. What `broken` gives raises, when awaited, what ends the program without a signal.
 
     Raises:
-        CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
-            because of an error (code 1).
+        CommandError: the program cannot start (code 2 where another folder, port or address would help), a worker stopped by
+            itself (code 2), or it ended because of an error (code 1).
         SettingError: the program cannot start with these settings.
     """
     import uvloop  # noqa: PLC0415  only what serves pays for it
@@ -99,13 +99,30 @@ async def _run(
             collect_garbage(busy=True)
             ready()
             notifier.ready()
-            await _asked_to_end(request, broken())
+            await _asked_or_ended(request, workers(), broken())
             notifier.stopping()
             if drain_timeout_s is not None:
                 asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
             await _drain(workers(), request)
         finally:
             await program.stop()
+        for worker in workers():
+            if worker.fault:
+                raise CommandError(worker.fault, code=WRONG_USAGE)
+
+
+async def _asked_or_ended(request: StopRequest, workers: Sequence[Worker], broken: Awaitable[object]) -> None:
+    """Return when somebody asks for the end, or a worker has stopped by itself; raise what breaks before that."""
+    breaking = asyncio.ensure_future(broken)
+    asked = asyncio.ensure_future(request.drain.wait())
+    ended = [asyncio.ensure_future(worker.wait_drained()) for worker in workers]
+    try:
+        await asyncio.wait((breaking, asked, *ended), return_when=asyncio.FIRST_COMPLETED)
+        if breaking.done():
+            breaking.result()
+    finally:
+        for one in (breaking, asked, *ended):
+            one.cancel()
 
 
 async def _started(starting: "asyncio.Future[None]") -> None:
@@ -113,15 +130,6 @@ async def _started(starting: "asyncio.Future[None]") -> None:
         await starting
     except EXPECTED as error:
         raise CommandError(sentence_of(error), code=code_of(error)) from error
-
-
-async def _asked_to_end(request: StopRequest, broken: Awaitable[object]) -> None:
-    """Return at the first signal; raise what breaks before that."""
-    breaking = asyncio.ensure_future(broken)
-    if await _first(breaking, request.drain.wait()):
-        breaking.cancel()
-    else:
-        breaking.result()
 
 
 async def _drain(workers: Sequence[Worker], request: StopRequest) -> None:

@@ -6,7 +6,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long bench docs lock clean
+.PHONY: help install transcode test check sim sim-long chaos chaos-bugs bench docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ sim: install ## [SEED=7] [RUNS=700] [BUG=name]: run the farm under virtual time 
 
 sim-long: install ## [SEED=1000]: the same until Ctrl-C
 	@$(BIN)/python -m sim --seed $(or $(SEED),1000) --runs 0 --shrink
+
+chaos: install ## [SEED=7] [SECONDS=60] [STORE=postgres]: run the farm as real processes, with real faults; then it is judged
+	@$(BIN)/python -m chaos --seed $(or $(SEED),0) --seconds $(or $(SECONDS),60) --store $(or $(STORE),sqlite) $(if $(REPORT),--report $(REPORT))
+
+chaos-bugs: install ## plant bugs in real processes: each has to be found
+	@$(BIN)/python -m chaos --bugs
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py

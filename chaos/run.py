@@ -1,0 +1,143 @@
+"""One run, from its plan to its verdict."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from random import Random
+
+from msgspec import Struct
+
+from chaos.check import check
+from chaos.evidence import Evidence
+from chaos.farm import KEY, Farm
+from chaos.faults import Faults, Happened
+from chaos.ghosts import Ghosts
+from chaos.grounds import Grounds
+from chaos.people import People
+from chaos.plan import Plan
+from chaos.witness import Leaders, Processes, Reader
+from millrace.client.async_client import AsyncClient
+from millrace.client.http import Terms
+from sim.history import History, Violation
+
+PATIENCE_S = 240.0
+"""How long the farm may take, after the last fault, to end every job, on cores that others use, too."""
+LATE_S = 60.0
+"""How long people may take, after the last fault, to hear of what they still ask."""
+
+
+class Run(Struct, kw_only=True):
+    """What came of it."""
+
+    plan: Plan
+    grounds: Grounds
+    history: History
+    violations: list[Violation]
+    farm: Farm
+    people: People
+    faults: Faults
+    processes: Processes
+    leaders: Leaders
+    ghosts: Ghosts
+    reader: Reader
+    evidence: Evidence | None = None
+    begun_s: float = 0.0
+    healed_s: float = 0.0
+    settled_s: float = 0.0
+
+    @property
+    def happened(self) -> list[Happened]:
+        """The faults."""
+        return self.faults.happened
+
+    def counted(self) -> Counter[str]:
+        """Faults by kind; of masters, whether it was the leader."""
+        return Counter(_kind(one) for one in self.happened)
+
+
+def _kind(one: Happened) -> str:
+    if one.kind.startswith(("db-", "out-")):
+        return one.kind
+    return f"{one.kind} {'leader' if one.leads else one.target[:-1]}"
+
+
+async def run(
+    plan: Plan, folder: Path, grounds: Grounds, *, marker: str, bug: str | None, settings: Mapping[str, str]
+) -> Run:
+    """Carry out a plan in an empty folder, and judge it."""
+    began_s = time.time()
+    history = History(lambda: time.time() - began_s)
+    violations: list[Violation] = []
+
+    def fail(invariant: str, text: str) -> None:
+        history.add("VIOLATION", invariant, text)
+        violations.append(Violation(invariant, text, history.now(), len(history.events)))
+
+    farm = Farm(plan, folder, grounds, history, marker=marker, bug=bug, settings=settings)
+    processes = Processes(marker, farm.workers, farm.ours, history, fail)
+    leaders = Leaders(farm.direct, KEY, history, fail)
+    watching = [asyncio.create_task(processes.watch(), name="watch processes")]
+    try:
+        await farm.start()
+        processes.workers = farm.workers
+        addresses = [farm.people_host.url(f"master{number}") for number in range(plan.masters)]
+        people = People(plan, addresses, KEY, farm.media, history)
+        direct = AsyncClient(list(farm.direct.values()), Terms(key=KEY, patience_s=2.0))
+        ghosts = Ghosts(direct, people.known, folder, Random(f"ghosts:{plan.seed}"), fail)
+        reader = Reader(farm.media, fail)
+        faults = Faults(farm, processes, leaders)
+        made = Run(
+            plan=plan, grounds=grounds, history=history, violations=violations, farm=farm, people=people,
+            faults=faults, processes=processes, leaders=leaders, ghosts=ghosts, reader=reader,
+        )  # fmt: skip
+        watching += [_watcher(one) for one in (leaders.watch(), ghosts.haunt(), reader.watch())]
+        # From here on the clock of the plan runs.
+        made.begun_s = history.now()
+        history.add("begins")
+        over = asyncio.Event()
+        living = asyncio.create_task(people.live(over), name="people")
+        await faults.live()
+        await faults.heal()
+        made.healed_s = history.now()
+        history.add("healed")
+        await _with_patience(living, over)
+        left = await people.settle(time.monotonic() + PATIENCE_S)
+        made.settled_s = history.now()
+        history.add("settled" if not left else "not-settled", len(left))
+        for task in watching[1:]:
+            task.cancel()
+        await asyncio.gather(*watching[1:], return_exceptions=True)
+        await people.close()
+        await direct.close()
+        codes = await farm.end_programs()
+        made.evidence = await _evidence(farm, fail)
+        await farm.end()
+        check(made, began_s=began_s, left=left, codes=codes, fail=fail)
+        return made
+    finally:
+        for task in watching:
+            task.cancel()
+        await farm.end()
+        farm.unmount()
+
+
+def _watcher(watching: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+    return asyncio.create_task(watching)
+
+
+async def _with_patience(living: "asyncio.Task[None]", over: asyncio.Event) -> None:
+    """Let people finish what they ask; who cannot submit for a minute in which nothing is wrong gives up, and is counted."""
+    done, _ = await asyncio.wait((living,), timeout=LATE_S)
+    over.set()
+    if not done:
+        await asyncio.wait((living,), timeout=LATE_S)
+        living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
+
+
+async def _evidence(farm: Farm, fail: Callable[[str, str], None]) -> Evidence:
+    if farm.postgres is not None:
+        return await Evidence.of_server(farm.postgres.url)
+    return Evidence.of_file(farm.data.path / "master0" / "millrace.db", fail)

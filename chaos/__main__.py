@@ -20,6 +20,8 @@ from chaos.processes import ROOT
 from chaos.report import document, lines
 from chaos.run import run
 
+BUGS_PATIENCE_S = 45.0
+"""Few of them let every job end."""
 EXCERPT = 40
 """Events that are shown before the first violation."""
 
@@ -32,7 +34,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long faults come; then all is healed")
     parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument(
-        "--faults", default="", metavar="KIND[,KIND...]", help="only these, such as crash or crash@master; none for none"
+        "--faults",
+        default="",
+        metavar="KIND[,KIND...]",
+        help="only these, such as crash or crash@master; none for none",
     )
     parser.add_argument("--report", type=Path, help="where to write the report as JSON")
     parser.add_argument("--keep", type=Path, help="keep the logs of the programs, and the history, in this new folder")
@@ -78,9 +83,7 @@ def _every_bug() -> int:
 
 def _run(asked: argparse.Namespace, planted: Planted | None) -> dict[str, Any]:
     if planted is not None:
-        plan = draw(
-            planted.seed, store=planted.store, seconds=planted.seconds, kinds=planted.faults, runs=planted.runs
-        )
+        plan = draw(planted.seed, store=planted.store, seconds=planted.seconds, kinds=planted.faults, runs=planted.runs)
     else:
         plan = draw(asked.seed, store=asked.store, seconds=asked.seconds, kinds=asked.faults)
     there = grounds.enter()
@@ -88,11 +91,12 @@ def _run(asked: argparse.Namespace, planted: Planted | None) -> dict[str, Any]:
         print(f"SKIPPED: no island and no full disk, as there are no namespaces ({there.reason})", file=sys.stderr)
     folder = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     folder.chmod(0o755)  # the database runs as somebody else
-    began_s = time.time()
-    settings = planted.settings if planted is not None else {}
+    more: dict[str, Any] = (
+        {"settings": planted.settings, "patience_s": BUGS_PATIENCE_S} if planted else {"settings": {}}
+    )
     try:
-        done = asyncio.run(run(plan, folder, there, marker=secrets.token_hex(8), bug=asked.bug, settings=settings))
-        report = document(done, commit=_commit(), began_s=began_s, load=os.getloadavg()[1])
+        done = asyncio.run(run(plan, folder, there, marker=secrets.token_hex(8), bug=asked.bug, **more))
+        report = document(done, commit=_commit(), load=os.getloadavg()[1])
         events = list(map(str, done.history.events))
         if done.violations:
             before = events[: done.violations[0].events][-EXCERPT:]

@@ -17,10 +17,8 @@ _OURS = frozenset({503, 507})
 Fail = Callable[[str, str], None]
 
 
-def check(run: "Run", *, began_s: float, left: list[str], codes: Mapping[str, int | None], fail: Fail) -> None:
-    """Tell of everything that does not hold. `left` are jobs that did not end, `codes` programs that did not end well;
-    `began_s` is when the history's clock was zero.
-    """
+def check(run: "Run", *, left: list[str], codes: Mapping[str, int | None], fail: Fail) -> None:
+    """Tell of everything that does not hold. `left` are jobs that did not end, `codes` programs that did not end well."""
     assert run.evidence is not None
     if left:
         states = run.evidence.read("SELECT id, state FROM jobs WHERE finished_at IS NULL")
@@ -41,7 +39,7 @@ def check(run: "Run", *, began_s: float, left: list[str], codes: Mapping[str, in
     _submitted(run, fail)
     _fetched(run, fail)
     _answers(run, fail)
-    _engines(run, run.evidence, began_s, fail)
+    _engines(run, run.evidence, fail)
     _programs(run, codes, fail)
     for process in run.processes.left():
         run.processes.orphans += 1
@@ -70,7 +68,7 @@ def _answers(run: "Run", fail: Fail) -> None:
             fail("I0", f"{request} was answered with {status}, {count} times")
 
 
-def _engines(run: "Run", evidence: Evidence, began_s: float, fail: Fail) -> None:
+def _engines(run: "Run", evidence: Evidence, fail: Fail) -> None:
     """When an attempt is over, so is its engine, unless its worker stood still and could not know."""
     rows = evidence.read(
         "SELECT j.id || '.' || a.position, a.attempt, a.ended_at, a.outcome FROM attempts a JOIN jobs j ON j.number = a.job "
@@ -80,7 +78,7 @@ def _engines(run: "Run", evidence: Evidence, began_s: float, fail: Fail) -> None
         seen = run.processes.engines.get((task, attempt))
         if seen is None:
             continue
-        ended_s = ended_ms / 1000 - began_s
+        ended_s = ended_ms / 1000 - run.began_s
         # A cancel is heard with a heartbeat, or when the lease ends that is not extended.
         until_s = ended_s + ENGINE_S + (run.plan.rules.ttl_s if outcome == "canceled" else 0.0)
         for one in run.happened:

@@ -11,9 +11,10 @@ from random import Random
 
 import imageio_ffmpeg
 
+from bench.postgres_pair import Server
 from chaos.grounds import Disk, Grounds, Island
 from chaos.plan import Plan
-from chaos.postgres import DATABASE, Postgres
+from chaos.postgres import DATABASE, Database
 from chaos.processes import ROOT, Machine, command, environment
 from chaos.proxy import Door, Line
 from sim.history import History
@@ -64,17 +65,19 @@ class Farm:
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.media = folder / "films" / "out"
         self.blobs = folder / "blobs"
-        self.data = Disk(folder / "data", grounds, megabytes=320 if plan.store == "postgres" else 64)
+        # Of a server that fails over, the first: its standby has a disk to itself.
+        postgres = plan.store == "postgres"
+        self.data = Disk(folder / ("postgres/a" if postgres else "data"), grounds, megabytes=320 if postgres else 64)
         self.outputs = Disk(self.media, grounds, megabytes=64)
         self.scratches = [Disk(folder / f"worker{n}" / "scratch", grounds, megabytes=64) for n in range(plan.workers)]
         islands = [Island(n + 1) if grounds.network else None for n in range(plan.workers)]
         self.worker_hosts = [Host(island) for island in islands]
         self.people_host = Host()
         self.master_hosts = [Host() for _ in range(plan.masters)]
-        self.postgres: Postgres | None = None
+        self.database: Database | None = None
         self.masters: list[Machine] = []
         self.workers: list[Machine] = []
-        self.ports = _free_ports(plan.masters + 1)
+        self.ports = _free_ports(plan.masters)
         self._chance = Random(f"network:{plan.seed}")
         self._marker, self._bug = marker, bug
         self._settings = {
@@ -101,7 +104,7 @@ class Farm:
         """The pids of everything that was started here."""
         pids = {pid for machine in (*self.masters, *self.workers) for pid in machine.pids}
         pids |= {host.island.pid for host in self.worker_hosts if host.island is not None}
-        return pids | ({self.postgres.pid} if self.postgres is not None and self.postgres.pid is not None else set())
+        return pids | (self.database.pids() if self.database is not None else set())
 
     async def start(self) -> None:
         """Return when all of it is ready."""
@@ -125,27 +128,30 @@ class Farm:
                     await machine.ready.wait()
 
     async def _start_postgres(self) -> None:
-        folder = self.data.path / "pg"
-        folder.mkdir()
-        self.postgres = Postgres(folder, self.ports[-1], self._marker, self.history, self._database_changed)
+        fails_over = any(fault.kind == "fail-over" for fault in self.plan.faults)
+        folder = self.folder / "postgres"
+        folder.chmod(0o755)  # the servers run as somebody else
+        self.database = Database(folder, self.history, self._database_changed, fails_over=fails_over)
         for host in self.master_hosts:
-            host.doors["database"] = Door(host.line, (LOOPBACK, self.ports[-1]), self._chance, self.statuses)
-        await self.postgres.make()
+            for server in self.database.servers:
+                host.doors[server.name] = Door(host.line, (LOOPBACK, server.port), self._chance, self.statuses)
+        await self.database.make()
 
-    async def _database_changed(self, there: bool) -> None:
+    async def _database_changed(self, server: Server, there: bool) -> None:
         for host in self.master_hosts:
-            door = host.doors["database"]
+            door = host.doors[server.name]
             await (door.open(LOOPBACK) if there else door.close())
 
     def _master(self, number: int) -> Machine:
         name = f"master{number}"
-        data = self.data.path / name
-        data.mkdir(mode=0o700)
+        data = (self.folder / "masters" if self.database is not None else self.data.path) / name
+        data.mkdir(mode=0o700, parents=True)
         (data / "blobs").symlink_to(self.blobs)
         env = dict(self._settings)
-        if self.postgres is not None:
-            address = "{}:{}".format(*self.master_hosts[number].doors["database"].address)
-            env["MILLRACE_STORE"] = f"postgresql://postgres@{address}/{DATABASE}"
+        if self.database is not None:
+            doors = [self.master_hosts[number].doors[server.name] for server in self.database.servers]
+            hosts = ",".join("{}:{}".format(*door.address) for door in doors)
+            env["MILLRACE_STORE"] = f"postgresql://postgres@{hosts}/{DATABASE}?target_session_attrs=read-write"
         argv = command(self._bug, "master", "--data", data, "--port", self.ports[number], "--json")
         return Machine(
             name, argv, environment(self._marker, **env), self.folder, self.history, changed=self._master_changed
@@ -179,8 +185,8 @@ class Farm:
 
     async def end(self) -> None:
         """Take the rest down. May be called twice."""
-        if self.postgres is not None:
-            await self.postgres.stop()
+        if self.database is not None:
+            await self.database.end()
         for machine in (*self.masters, *self.workers):
             machine.kill(stay_away=True)
         for host in (*self.worker_hosts, *self.master_hosts, self.people_host):

@@ -10,7 +10,8 @@ from random import Random
 from msgspec import Struct
 
 from chaos.farm import Farm, Host
-from chaos.plan import POINTS
+from chaos.grounds import Disk
+from chaos.postgres import Database
 from chaos.proxy import Weather
 from chaos.witness import Leaders, Processes
 from sim.plan import Fault
@@ -54,15 +55,13 @@ class Faults:
         begin = getattr(self, f"_{verb}")
         at_s, leads = history.now(), target == self._leaders.leader
         undo = await begin(target, fault.number)
-        if undo is None and fault.kind not in POINTS:
-            self.skipped.append(str(fault))
-            return
+        if undo is None:
+            return  # there was nobody to do it to
         self.happened.append(Happened(kind=fault.kind, target=target, at_s=at_s, lasts_s=fault.lasts_s, leads=leads))
         history.add("fault", fault.kind, target, round(fault.lasts_s, 3), round(fault.number, 3))
-        if undo is not None:
-            await asyncio.sleep(fault.lasts_s)
-            history.add("fault-ends", fault.kind, target)
-            await undo()
+        await asyncio.sleep(fault.lasts_s)
+        await undo()
+        history.add("fault-ends", fault.kind, target)
 
     async def heal(self) -> None:
         """Everything is well from now on."""
@@ -71,8 +70,8 @@ class Faults:
             host.heal()
         for disk in (farm.data, farm.outputs, *farm.scratches):
             disk.clear()
-        if farm.postgres is not None:
-            await farm.postgres.start()
+        if farm.database is not None:
+            await farm.database.start()
         for machine in (*farm.masters, *farm.workers):
             machine.go_on()
             machine.start()
@@ -105,14 +104,17 @@ class Faults:
 
         return go_on
 
-    async def _drain(self, target: str, _: float) -> None:
+    async def _drain(self, target: str, _: float) -> Undo:
         self._farm.machine(target).signal(signal.SIGTERM)
+        return _by_itself
 
-    async def _engine(self, target: str, _: float) -> None:
-        pids = self._processes.engine_pids.get(target, [])
-        if pids:
-            with suppress(ProcessLookupError):
-                os.kill(self._chance.choice(pids), signal.SIGKILL)
+    async def _engine(self, target: str, _: float) -> Undo | None:
+        pids = self._processes.engine_pids.get(target)
+        if not pids:
+            return None
+        with suppress(ProcessLookupError):
+            os.kill(self._chance.choice(pids), signal.SIGKILL)
+        return _by_itself
 
     # The network ------------------------------------------------------------------------------------------------------
 
@@ -159,9 +161,9 @@ class Faults:
 
     # Disks ------------------------------------------------------------------------------------------------------------
 
-    async def _no_room(self, target: str, _: float) -> Undo | None:
-        disk = self._farm.scratches[int(target[-1])]
+    async def _fill(self, disk: Disk, kind: str) -> Undo | None:
         if not disk.own:
+            self.skipped.append(kind)
             return None
         disk.fill()
 
@@ -169,46 +171,48 @@ class Faults:
             disk.clear()
 
         return clear
+
+    async def _no_room(self, target: str, _: float) -> Undo | None:
+        return await self._fill(self._farm.scratches[int(target[-1])], "no-room")
 
     async def _out_full(self, _: str, __: float) -> Undo | None:
-        disk = self._farm.outputs
-        if not disk.own:
-            return None
-        disk.fill()
-
-        async def clear() -> None:
-            disk.clear()
-
-        return clear
+        return await self._fill(self._farm.outputs, "out-full")
 
     async def _db_full(self, _: str, __: float) -> Undo | None:
-        disk, postgres = self._farm.data, self._farm.postgres
-        if not disk.own:
-            return None
-        disk.fill()
+        database = self._farm.database
+        clear = await self._fill(self._farm.data, "db-full")
+        if clear is None or database is None:
+            return clear
 
-        async def clear() -> None:
-            disk.clear()
-            if postgres is not None:  # which ends where it has no room for its log
-                await postgres.start()
+        async def clear_and_start() -> None:
+            await clear()
+            await database.start()  # it ends where it has no room for its log
 
-        return clear
+        return clear_and_start
 
     # The database server ----------------------------------------------------------------------------------------------
 
+    def _database(self) -> Database:
+        database = self._farm.database
+        assert database is not None
+        return database
+
     async def _db_away(self, _: str, __: float) -> Undo:
-        postgres = self._farm.postgres
-        assert postgres is not None
-        await postgres.kill()
-        return postgres.start
+        database = self._database()
+        await database.kill()
+        return database.start
 
-    async def _db_restart(self, _: str, __: float) -> None:
-        postgres = self._farm.postgres
-        assert postgres is not None
-        await postgres.stop()
-        await postgres.start()
+    async def _db_restart(self, _: str, __: float) -> Undo:
+        await self._database().restart()
+        return _by_itself
 
-    async def _db_lost(self, _: str, __: float) -> None:
-        postgres = self._farm.postgres
-        assert postgres is not None
-        await postgres.lose_connections()
+    async def _db_lost(self, _: str, __: float) -> Undo:
+        await self._database().lose_connections()
+        return _by_itself
+
+    async def _fail_over(self, _: str, __: float) -> Undo | None:
+        return _by_itself if await self._database().fail_over() else None
+
+
+async def _by_itself() -> None:
+    """A fault of one moment is over at once."""

@@ -15,7 +15,7 @@ from chaos.plan import Order, Plan
 from millrace.client import people
 from millrace.client.async_client import AsyncClient
 from millrace.client.calls import Answer, Call, segment
-from millrace.client.errors import ClientError, RefusedError
+from millrace.client.errors import ClientError, NotFoundError, RefusedError
 from millrace.client.http import Terms
 from millrace.domain.states import FINAL
 from millrace.wire.v1.jobs import JobDetail, JobRequest, Parameters
@@ -157,7 +157,7 @@ class People:
         left = set(self.known.values())
         while left and time.monotonic() < deadline_s:
             for job_id in list(left):
-                job = await self._look(job_id)
+                job = await self._look(job_id, left)
                 if job is not None and job.state in FINAL:
                     left.discard(job_id)
                     self.final[job.state] = self.final.get(job.state, 0) + 1
@@ -169,15 +169,19 @@ class People:
         return sorted(left)
 
     async def _until_canceled(self, index: int, deadline_s: float) -> None:
-        while time.monotonic() < deadline_s and await self.steer("cancel", index) != "canceled":
+        while time.monotonic() < deadline_s:
+            if (await self.steer("cancel", index)).startswith(("canceled", "404")):
+                return
             await asyncio.sleep(_LOOK_S)
 
-    async def _look(self, job_id: str) -> JobDetail | None:
+    async def _look(self, job_id: str, left: set[str]) -> JobDetail | None:
         try:
             return await self.do("look", people.job(job_id))
+        except NotFoundError:
+            left.discard(job_id)  # it is lost, as the store will show
         except ClientError as error:
             self._history.add("not-seen", job_id, type(error).__name__, str(error)[:200])
-            return None
+        return None
 
     async def _fetch(self, job: JobDetail) -> None:
         """Download what a master keeps of a job, and compare."""

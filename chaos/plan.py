@@ -20,9 +20,9 @@ SUPERVISED_S = 0.2
 OF_WORKERS = ("crash", "gone", "stop", "isolate", "deaf", "mute", "weather", "resets", "engine", "drain", "no-room")
 OF_MASTERS = ("crash", "stop", "weather", "resets")
 OF_LEADERS = ("crash", "stop", "db-isolate", "db-deaf", "db-mute")
-OF_DATABASES = ("db-away", "db-restart", "db-lost", "db-full")
+OF_SERVERS = ("db-away", "db-restart", "db-lost", "fail-over")
 OF_OUTPUTS = ("out-full",)
-POINTS = frozenset({"engine", "drain", "db-restart", "db-lost"})
+POINTS = frozenset({"engine", "drain", "db-restart", "db-lost", "fail-over"})
 """Faults of one moment."""
 
 
@@ -108,7 +108,7 @@ def possible(store: str, masters: int, workers: int) -> list[tuple[str, str]]:
     found += [(kind, f"master{index}") for kind in OF_MASTERS for index in range(masters)]
     found += [(kind, "outputs") for kind in OF_OUTPUTS] + [("db-full", "database")]
     if store == "postgres":
-        found += [(kind, "leader") for kind in OF_LEADERS] + [(kind, "database") for kind in OF_DATABASES[:3]]
+        found += [(kind, "leader") for kind in OF_LEADERS] + [(kind, "database") for kind in OF_SERVERS]
     return found
 
 

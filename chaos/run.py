@@ -34,6 +34,8 @@ class Run(Struct, kw_only=True):
     plan: Plan
     grounds: Grounds
     history: History
+    began_s: float
+    """When the history's clock was zero, in seconds since 1970."""
     violations: list[Violation]
     farm: Farm
     people: People
@@ -58,14 +60,15 @@ class Run(Struct, kw_only=True):
 
 
 def _kind(one: Happened) -> str:
-    if one.kind.startswith(("db-", "out-")):
+    if one.target in ("database", "outputs") or one.kind.startswith("db-"):
         return one.kind
     return f"{one.kind} {'leader' if one.leads else one.target[:-1]}"
 
 
 async def run(
-    plan: Plan, folder: Path, grounds: Grounds, *, marker: str, bug: str | None, settings: Mapping[str, str]
-) -> Run:
+    plan: Plan, folder: Path, grounds: Grounds, *, marker: str, bug: str | None, settings: Mapping[str, str],
+    patience_s: float = PATIENCE_S,
+) -> Run:  # fmt: skip
     """Carry out a plan in an empty folder, and judge it."""
     began_s = time.time()
     history = History(lambda: time.time() - began_s)
@@ -89,7 +92,7 @@ async def run(
         reader = Reader(farm.media, fail)
         faults = Faults(farm, processes, leaders)
         made = Run(
-            plan=plan, grounds=grounds, history=history, violations=violations, farm=farm, people=people,
+            plan=plan, grounds=grounds, history=history, began_s=began_s, violations=violations, farm=farm, people=people,
             faults=faults, processes=processes, leaders=leaders, ghosts=ghosts, reader=reader,
         )  # fmt: skip
         watching += [_watcher(one) for one in (leaders.watch(), ghosts.haunt(), reader.watch())]
@@ -103,7 +106,7 @@ async def run(
         made.healed_s = history.now()
         history.add("healed")
         await _with_patience(living, over)
-        left = await people.settle(time.monotonic() + PATIENCE_S)
+        left = await people.settle(time.monotonic() + patience_s)
         made.settled_s = history.now()
         history.add("settled" if not left else "not-settled", len(left))
         for task in watching[1:]:
@@ -114,7 +117,7 @@ async def run(
         codes = await farm.end_programs()
         made.evidence = await _evidence(farm, fail)
         await farm.end()
-        check(made, began_s=began_s, left=left, codes=codes, fail=fail)
+        check(made, left=left, codes=codes, fail=fail)
         return made
     finally:
         for task in watching:
@@ -138,6 +141,6 @@ async def _with_patience(living: "asyncio.Task[None]", over: asyncio.Event) -> N
 
 
 async def _evidence(farm: Farm, fail: Callable[[str, str], None]) -> Evidence:
-    if farm.postgres is not None:
-        return await Evidence.of_server(farm.postgres.url)
+    if farm.database is not None:
+        return await Evidence.of_server(farm.database.url)
     return Evidence.of_file(farm.data.path / "master0" / "millrace.db", fail)

@@ -25,7 +25,7 @@ class Watch(Ledger):
     """The model of one simulation, and what only somebody sees who looks after each commit and at every answer."""
 
     def __init__(self, world: "World") -> None:
-        super().__init__(lambda sql, *values: world.database.read(sql, *values), world.fail, world.loop.time)
+        super().__init__(world.database.read, world.fail, world.loop.time)
         self.world = world
         self.given: dict[str, tuple[str, dict[str, int]]] = {}  # claim's name -> node, tasks with attempts
         self.given_s: dict[tuple[str, int], float] = {}  # (task, attempt) -> when a claim was first answered with it

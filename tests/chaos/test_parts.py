@@ -137,7 +137,19 @@ def evidence(*moves: tuple[object, ...], state: str, attempt: int) -> Evidence:
     keep("jobs", ("number", "id", "state", "finished_at", "labels"), [(1, "j1", state, 9, "{}")])
     keep(
         "tasks",
-        ("job", "position", "class_id", "rank", "max_retries", "state", "attempt", "spent", "losses", "node_id", "node_epoch"),
+        (
+            "job",
+            "position",
+            "class_id",
+            "rank",
+            "max_retries",
+            "state",
+            "attempt",
+            "spent",
+            "losses",
+            "node_id",
+            "node_epoch",
+        ),
         [(1, 1, 1, 1, 3, state, attempt, 0, 0, None, None)],
     )
     keep("attempts", ("job", "position", "attempt", "node_id", "outcome", "failure_class"), [])
@@ -172,7 +184,9 @@ BY_ANOTHER = ("processing", "completed", "completed", 1, "n2")
         ((CLAIMED, STARTED, COMPLETED), 1, {"I7"}),
     ],
 )
-def test_a_history_that_cannot_be_is_told(moves: tuple[tuple[object, ...], ...], attempt: int, broken: set[str]) -> None:
+def test_a_history_that_cannot_be_is_told(
+    moves: tuple[tuple[object, ...], ...], attempt: int, broken: set[str]
+) -> None:
     found: set[str] = set()
     replay(evidence(*moves, state="completed", attempt=attempt), lambda invariant, _: found.add(invariant))
     assert found == broken

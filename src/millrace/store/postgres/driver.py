@@ -399,7 +399,9 @@ class PostgresStore:
 
     async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
         ttl_ms = round(ttl_s * 1000)
-        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+        # Each statement by itself: a leader that stands still between two of them, or whose answers are lost, would
+        # otherwise hold the row that all others wait for.
+        return await self._read(lambda session: master_units.attend(session, master, ttl_ms))
 
     async def attendance(self, *, ttl_s: float) -> Attendance:
         return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))

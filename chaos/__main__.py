@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def _run(asked: argparse.Namespace, planted: Planted | None) -> dict[str, Any]:
         plan = draw(planted.seed, store=planted.store, seconds=planted.seconds, kinds=planted.faults, runs=planted.runs)
     else:
         plan = draw(asked.seed, store=asked.store, seconds=asked.seconds, kinds=asked.faults)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started ends with it, as with Ctrl-C
     there = grounds.enter()
     if there.reason:
         print(f"SKIPPED: no island and no full disk, as there are no namespaces ({there.reason})", file=sys.stderr)
@@ -123,4 +125,7 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,10 +1,11 @@
 """The PostgreSQL of a run: one server, or two where the plan has one of them fail over to the other."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench.postgres_pair import Pair, Server
+from bench.postgres_pair import PATIENCE_S, Pair, Server
 from sim.history import History
 
 DATABASE = "farm"
@@ -29,6 +30,7 @@ class Database:
         """Which takes writes."""
         self.servers = (self._pair.primary, self._pair.standby) if self._pair is not None else (self.server,)
         self._history, self._changed = history, changed
+        self._starting = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -59,10 +61,18 @@ class Database:
         self.server.sql(f"CREATE DATABASE {DATABASE}")
 
     async def start(self) -> None:
-        """Start it, unless it runs."""
-        if not self.alive:
-            await asyncio.to_thread(self.server.start)
-            await self._back()
+        """Start it, unless it runs; again and again as long as its disk is full."""
+        async with self._starting:
+            deadline_s = time.monotonic() + PATIENCE_S
+            while not self.alive:
+                try:
+                    await asyncio.to_thread(self.server.start)
+                except RuntimeError:
+                    if time.monotonic() > deadline_s:
+                        raise
+                    await asyncio.sleep(0.2)
+                else:
+                    await self._back()
 
     async def _back(self) -> None:
         await self._changed(self.server, True)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -79,41 +79,30 @@ async def run(
         violations.append(Violation(invariant, text, history.now(), len(history.events)))
 
     farm = Farm(plan, folder, grounds, history, marker=marker, bug=bug, settings=settings)
-    processes = Processes(marker, farm.workers, farm.ours, history, fail)
+    processes = Processes(marker, farm, history, fail)
     leaders = Leaders(farm.direct, KEY, history, fail)
-    watching = [asyncio.create_task(processes.watch(), name="watch processes")]
+    direct = AsyncClient(list(farm.direct.values()), Terms(key=KEY, patience_s=2.0))
+    watching = [asyncio.create_task(processes.watch())]
     try:
         await farm.start()
-        processes.workers = farm.workers
-        addresses = [farm.people_host.url(f"master{number}") for number in range(plan.masters)]
-        people = People(plan, addresses, KEY, farm.media, history)
-        direct = AsyncClient(list(farm.direct.values()), Terms(key=KEY, patience_s=2.0))
-        ghosts = Ghosts(direct, people.known, folder, Random(f"ghosts:{plan.seed}"), fail)
-        reader = Reader(farm.media, fail)
-        faults = Faults(farm, processes, leaders)
+        people = People(plan, [farm.people_host.url(name) for name in farm.direct], KEY, farm.media, history)
         made = Run(
-            plan=plan, grounds=grounds, history=history, began_s=began_s, violations=violations, farm=farm, people=people,
-            faults=faults, processes=processes, leaders=leaders, ghosts=ghosts, reader=reader,
-        )  # fmt: skip
-        watching += [_watcher(one) for one in (leaders.watch(), ghosts.haunt(), reader.watch())]
-        # From here on the clock of the plan runs.
-        made.begun_s = history.now()
-        history.add("begins")
-        over = asyncio.Event()
-        living = asyncio.create_task(people.live(over), name="people")
-        await faults.live()
-        await faults.heal()
-        made.healed_s = history.now()
-        history.add("healed")
-        await _with_patience(living, over)
-        left = await people.settle(time.monotonic() + patience_s)
-        made.settled_s = history.now()
-        history.add("settled" if not left else "not-settled", len(left))
-        for task in watching[1:]:
-            task.cancel()
-        await asyncio.gather(*watching[1:], return_exceptions=True)
-        await people.close()
-        await direct.close()
+            plan=plan,
+            grounds=grounds,
+            history=history,
+            began_s=began_s,
+            violations=violations,
+            farm=farm,
+            people=people,
+            faults=Faults(farm, processes, leaders),
+            processes=processes,
+            leaders=leaders,
+            ghosts=Ghosts(direct, people.known, folder, Random(f"ghosts:{plan.seed}"), fail),
+            reader=Reader(farm.media, fail),
+        )
+        watching += [asyncio.create_task(one) for one in (leaders.watch(), made.ghosts.haunt(), made.reader.watch())]
+        left = await _live(made, patience_s)
+        await _relieve(watching)
         codes = await farm.end_programs()
         made.evidence = await _evidence(farm, fail)
         await farm.end()
@@ -122,22 +111,40 @@ async def run(
     finally:
         for task in watching:
             task.cancel()
+        await direct.close()
         await farm.end()
         farm.unmount()
 
 
-def _watcher(watching: Coroutine[object, object, None]) -> "asyncio.Task[None]":
-    return asyncio.create_task(watching)
+async def _live(run: Run, patience_s: float) -> list[str]:
+    """From the first order until every job has ended; those that have not."""
+    run.begun_s = run.history.now()
+    run.history.add("begins")
+    over = asyncio.Event()
+    living = asyncio.create_task(run.people.live(over))
+    await run.faults.live()
+    await run.faults.heal()
+    run.healed_s = run.history.now()
+    run.history.add("healed")
+    await asyncio.wait((living,), timeout=LATE_S)
+    over.set()  # who could not submit in a minute in which nothing is wrong gives up, and is counted
+    await living
+    left = await run.people.settle(time.monotonic() + patience_s)
+    run.settled_s = run.history.now()
+    run.history.add("settled" if not left else "not-settled", len(left))
+    await run.people.close()
+    return left
 
 
-async def _with_patience(living: "asyncio.Task[None]", over: asyncio.Event) -> None:
-    """Let people finish what they ask; who cannot submit for a minute in which nothing is wrong gives up, and is counted."""
-    done, _ = await asyncio.wait((living,), timeout=LATE_S)
-    over.set()
-    if not done:
-        await asyncio.wait((living,), timeout=LATE_S)
-        living.cancel()
-    await asyncio.gather(living, return_exceptions=True)
+async def _relieve(watching: "list[asyncio.Task[None]]") -> None:
+    """Witnesses may go. One that has gone by itself has seen nothing since."""
+    gone = [task for task in watching if task.done()]
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    watching.clear()
+    for task in gone:
+        task.result()
 
 
 async def _evidence(farm: Farm, fail: Callable[[str, str], None]) -> Evidence:

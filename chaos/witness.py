@@ -3,14 +3,15 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 from msgspec import Struct
 
-from chaos.processes import MARKER, Machine, below
+from chaos.farm import Farm
+from chaos.processes import MARKER, below
 from millrace.process.look import Look, Process
 from sim.history import History
 from sim.told import visible
@@ -35,17 +36,13 @@ class Seen(Struct):
 class Processes:
     """Everything that lives because of this run: engines and who has them, and orphans, which nobody has."""
 
-    def __init__(
-        self, marker: str, workers: Sequence[Machine], ours: Callable[[], set[int]], history: History,
-        fail: Callable[[str, str], None],
-    ) -> None:  # fmt: skip
-        """`ours` gives the pids that were started here."""
+    def __init__(self, marker: str, farm: Farm, history: History, fail: Callable[[str, str], None]) -> None:
         self.engines: dict[tuple[str, int], Seen] = {}
         self.engine_pids: dict[str, list[int]] = {}
         """By worker, those that run now."""
         self.orphans = 0
         self.longest_orphan_s = 0.0
-        self._marker, self.workers, self._ours, self._history, self._fail = marker, workers, ours, history, fail
+        self._marker, self._farm, self._history, self._fail = marker, farm, history, fail
         self._astray: dict[tuple[int, int], float] = {}
         self._told: set[tuple[int, int]] = set()
 
@@ -59,7 +56,7 @@ class Processes:
         """Once."""
         now, at_s = Look(), self._history.now()
         self._look_for_orphans(now, at_s)
-        for worker in self.workers:
+        for worker in self._farm.workers:
             self.engine_pids[worker.name] = []
             if worker.pid is not None:
                 for pid in below(now, worker.pid):
@@ -75,7 +72,7 @@ class Processes:
         seen.last_s = at_s
 
     def _look_for_orphans(self, now: Look, at_s: float) -> None:
-        own, ours = os.getpid(), self._ours()
+        own, ours = os.getpid(), self._farm.ours()
         astray: dict[tuple[int, int], Process] = {}
         for pid in now.children(own):
             process = now.find(pid)
@@ -102,7 +99,7 @@ class Processes:
         found = []
         for process in now.astray():
             marked = process.pid in descendants or _carries(process.pid, self._marker)
-            if process.pid != own and process.alive and marked and process.pid not in self._ours():
+            if process.pid != own and process.alive and marked and process.pid not in self._farm.ours():
                 found.append(f"{process.pid} {_command_line(process.pid)[:200]}")
         return found
 

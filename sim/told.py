@@ -125,12 +125,19 @@ def visible(media: Path, fail: Callable[[str, str], None]) -> int:
     """What can be seen under a public name is whole, by its own manifest; how many were looked at."""
     folders = [folder for folder in sorted(media.iterdir()) if not folder.name.startswith(PRIVATE)]
     for folder in folders:
-        before = folder.stat().st_ino
+        before = _inode(folder)
         reason = _not_whole(folder)
         # A later attempt may exchange the whole folder while it is read; the next look sees that one.
-        if reason and folder.exists() and folder.stat().st_ino == before:
+        if reason and before is not None and _inode(folder) == before:
             fail("I12", f"{folder.name} is visible and {reason}")
     return len(folders)
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return None
 
 
 def _not_whole(folder: Path) -> str:

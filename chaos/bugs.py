@@ -129,7 +129,7 @@ _BUGS = (
     Planted(bug=SIMULATED["heartbeat-without-epoch"]),
     Planted(bug=Bug(name="acknowledged-before-commit", breaks=("I1", "I8"), plant=_acknowledges_before_commit), faults=("crash@master",), runs=("nothing",)),
     Planted(bug=Bug(name="keys-ignored", breaks=("I8",), plant=_keys_ignored), faults=("weather@master",), runs=("nothing",)),
-    Planted(bug=Bug(name="published-file-by-file", breaks=("I12",), plant=_file_by_file), faults=("none",), runs=("short",)),
+    Planted(bug=Bug(name="published-file-by-file", breaks=("I12",), plant=_file_by_file), seconds=5.0, faults=("none",), runs=("short",)),
     Planted(bug=Bug(name="complete-before-publish", breaks=("I12",), plant=_complete_before_publish), faults=("crash@worker",), runs=("short",)),
     Planted(bug=Bug(name="engine-survives-its-worker", breaks=("I15",), plant=_survives_its_parent), runs=("long",), settings={"MILLRACE_SANDBOX": "off"}),
     Planted(bug=Bug(name="engine-outlives-its-lease", breaks=("I10", "I3"), plant=_engine_goes_on), faults=("isolate",), runs=("long",)),

@@ -100,11 +100,9 @@ class Farm:
         """By its name."""
         return next(one for one in (*self.masters, *self.workers) if one.name == name)
 
-    def ours(self) -> set[int]:
-        """The pids of everything that was started here."""
-        pids = {pid for machine in (*self.masters, *self.workers) for pid in machine.pids}
-        pids |= {host.island.pid for host in self.worker_hosts if host.island is not None}
-        return pids | (self.database.pids() if self.database is not None else set())
+    def pids(self) -> set[int]:
+        """Of all masters and workers that were ever started."""
+        return {pid for machine in (*self.masters, *self.workers) for pid in machine.pids}
 
     async def start(self) -> None:
         """Return when all of it is ready."""

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psutil
+
 from bench.postgres_pair import PATIENCE_S, Pair, Server
 from sim.history import History
 
@@ -40,11 +42,10 @@ class Database:
     @property
     def alive(self) -> bool:
         """Whether the server that takes writes runs."""
-        return bool(self.server.family())
-
-    def pids(self) -> set[int]:
-        """Of the servers themselves."""
-        return {family[0].pid for family in (server.family() for server in self.servers) if family}
+        try:
+            return bool(self.server.family())
+        except psutil.NoSuchProcess:  # it ends while it is looked at
+            return False
 
     async def make(self) -> None:
         """Make the database and start all of it."""

@@ -72,11 +72,12 @@ class Processes:
         seen.last_s = at_s
 
     def _look_for_orphans(self, now: Look, at_s: float) -> None:
-        own, ours = os.getpid(), self._farm.ours()
+        own, session, kept = os.getpid(), os.getsid(0), self._farm.pids()
         astray: dict[tuple[int, int], Process] = {}
         for pid in now.children(own):
             process = now.find(pid)
-            if pid in ours or process is None:
+            # What has come to us comes out of a session of its own; tools and servers that we started are in ours.
+            if process is None or pid in kept or process.session == session:
                 continue
             if process.alive:
                 astray[process.key] = process
@@ -99,7 +100,7 @@ class Processes:
         found = []
         for process in now.astray():
             marked = process.pid in descendants or _carries(process.pid, self._marker)
-            if process.pid != own and process.alive and marked and process.pid not in self._farm.ours():
+            if process.pid != own and process.alive and marked and process.pid not in self._farm.pids():
                 found.append(f"{process.pid} {_command_line(process.pid)[:200]}")
         return found
 

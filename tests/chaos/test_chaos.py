@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 12
+SECONDS = 10
 
 
 def chaos(tmp_path: Path, *arguments: object) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:

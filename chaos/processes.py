@@ -52,10 +52,7 @@ class Machine:
         """Of all its lives."""
         self.lives = 0
         self.stopped = False
-        self.exit_codes: list[int] = []
         self.ready = asyncio.Event()
-        self.said = b""
-        """The line with which it said that it is ready."""
         self.log = folder / f"{name}.log"
         self._argv, self._env, self._folder, self._history = argv, env, folder, history
         self._changed = changed
@@ -95,8 +92,7 @@ class Machine:
         self.pids.add(process.pid)
         assert process.stdout is not None
         with suppress(TimeoutError):
-            self.said = await asyncio.wait_for(process.stdout.readline(), STARTING_S)
-            if self.said:
+            if await asyncio.wait_for(process.stdout.readline(), STARTING_S):  # the line that says so
                 self.ready.set()
                 self._history.add("ready", self.name)
                 await self._tell()
@@ -104,7 +100,6 @@ class Machine:
             process.kill()
         code = await process.wait()
         self.stopped = False
-        self.exit_codes.append(code)
         self._history.add("ended", self.name, code)
         await self._tell()
 

@@ -85,7 +85,9 @@ class Processes:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
         for key in self._astray.keys() - astray.keys():
-            self.longest_orphan_s = max(self.longest_orphan_s, at_s - self._astray.pop(key))
+            since_s = self._astray.pop(key)
+            if key[0] not in kept:  # else it was seen before its start had returned
+                self.longest_orphan_s = max(self.longest_orphan_s, at_s - since_s)
         for key, process in astray.items():
             since_s = self._astray.setdefault(key, at_s)
             if at_s - since_s > ORPHAN_S and key not in self._told:

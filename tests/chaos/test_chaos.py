@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 10
+SECONDS = 11
+FAULTS = {
+    "sqlite": (42, "stop@worker,crash@master,crash@worker,weather@master"),
+    "postgres": (25, "crash@leader,stop@worker,db-away,weather@worker"),
+}
+"""Seeds that deal each kind once."""
 
 
 def chaos(tmp_path: Path, *arguments: object) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
@@ -22,9 +27,10 @@ def chaos(tmp_path: Path, *arguments: object) -> tuple[subprocess.CompletedProce
     return done, json.loads(report.read_text())
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+@pytest.mark.parametrize("store", FAULTS)
 def test_nothing_breaks(store: str, tmp_path: Path) -> None:
-    done, report = chaos(tmp_path, "--seed", 7, "--seconds", SECONDS, "--store", store)
+    seed, faults = FAULTS[store]
+    done, report = chaos(tmp_path, "--seed", seed, "--seconds", SECONDS, "--store", store, "--faults", faults)
     assert report["violations"] == [], done.stderr
     assert done.returncode == 0
     assert sum(report["faults"].values()) >= 3

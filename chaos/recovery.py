@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     from chaos.run import Run
 
 _WITHIN_S = 60.0
+_TERM_S = 6.0
+"""What another master needs, at the most, to lead: a term, and to ask for it."""
+_CALL_S = 3.0
+_AFTERMATH_S = 3.0
+"""How long after its end a fault may still be felt."""
 _HOST_GONE = frozenset({"gone", "stop", "isolate", "mute", "deaf"})
 _ATTEMPTS = """
 SELECT a.job, a.attempt, a.node_name, a.claimed_at, a.ended_at, n.started_at FROM attempts a
@@ -49,22 +54,21 @@ def _tasks(run: "Run", kinds: frozenset[str], *, ends: bool) -> list[float]:
 
 
 def _leaders(run: "Run") -> list[float]:
+    """Where there was another master all the while that could lead."""
     found = []
     for one in run.happened:
-        if one.leads and (one.kind in ("crash", "stop") or one.kind.startswith("db-")):
+        gone = one.kind in ("crash", "stop") or one.kind.startswith("db-")
+        if one.leads and gone and _others_well(run, one, _TERM_S):
             later = [at_s for at_s, _ in run.leaders.changes if one.at_s < at_s < one.at_s + _WITHIN_S]
             found += [min(later) - one.at_s] if later else []
     return found
 
 
 def _calls(run: "Run") -> list[float]:
-    """For each master that was killed while the database was well, the longest call that it can have disturbed."""
-    if run.plan.masters < 2:
-        return []
-    troubled = [one for one in run.happened if one.target == "database" or one.kind.startswith("db-")]
+    """For each master that was killed while another one was well, the longest call that it can have disturbed."""
     found = []
     for one in run.happened:
-        if one.kind != "crash" or not one.target.startswith("master") or _meets(one, troubled):
+        if one.kind != "crash" or not one.target.startswith("master") or not _others_well(run, one, _CALL_S):
             continue
         calls = [
             call.took_s for call in run.people.took if call.at_s < one.at_s + 1.0 and call.at_s + call.took_s > one.at_s
@@ -73,8 +77,31 @@ def _calls(run: "Run") -> list[float]:
     return found
 
 
-def _meets(one: Happened, others: list[Happened]) -> bool:
-    return any(other.at_s < one.at_s + 3.0 and one.at_s < other.at_s + other.lasts_s + 5.0 for other in others)
+def _others_well(run: "Run", one: Happened, for_s: float) -> bool:
+    """Whether the database and some other master were well from a fault on, for so long."""
+    from_s, to_s = one.at_s, one.at_s + for_s
+    harmed = {one.target} | {
+        other.target
+        for other in run.happened
+        if other.at_s < to_s and from_s < other.at_s + other.lasts_s + _AFTERMATH_S
+    }
+    return "database" not in harmed and any(
+        begin_s <= from_s and to_s <= end_s
+        for master in run.farm.masters
+        if master.name not in harmed
+        for begin_s, end_s in _lives(run, master.name)
+    )
+
+
+def _lives(run: "Run", name: str) -> list[tuple[float, float]]:
+    """From when to when a program was ready, each time."""
+    found: list[tuple[float, float]] = []
+    for event in run.history.of("ready", "ended"):
+        if event.fields[0] == name and event.kind == "ready":
+            found.append((event.at_s, float("inf")))
+        elif event.fields[0] == name and found:
+            found[-1] = found[-1][0], min(found[-1][1], event.at_s)
+    return found
 
 
 def _database(run: "Run") -> list[float]:

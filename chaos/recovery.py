@@ -31,7 +31,7 @@ def recoveries(run: "Run") -> dict[str, list[float]]:
         "host lost, until its task ran again": _tasks(run, _HOST_GONE, ends=False),
         "leader gone, until another led": _leaders(run),
         "master killed, longest call meanwhile": _calls(run),
-        "database back, until a worker's next change": _database(run),
+        "database back, until the farm goes on": _database(run),
     }
 
 
@@ -105,14 +105,13 @@ def _lives(run: "Run", name: str) -> list[tuple[float, float]]:
 
 
 def _database(run: "Run") -> list[float]:
-    """Where workers had something to say: within the time that everything takes to get going again."""
+    """Until a worker changed anything, or somebody was answered."""
     assert run.evidence is not None
-    moves = [at / 1000 - run.began_s for (at,) in run.evidence.read(_WORKERS_MOVES)]
-    back = [
-        event.at_s for event in run.history.of("ready") if event.fields[0] == "database" and event.at_s > run.begun_s
-    ]
+    done = [at / 1000 - run.began_s for (at,) in run.evidence.read(_WORKERS_MOVES)]
+    done += [call.at_s + call.took_s for call in run.people.took]
+    back = [event.at_s for event in run.history.of("ready") if event.fields[0] == "database"]
     found = []
     for at_s in back:
-        later = [move - at_s for move in moves if at_s <= move < at_s + _WITHIN_S]
-        found += [later[0]] if later and at_s < run.healed_s else []
+        later = [one_s for one_s in done if at_s <= one_s < at_s + _WITHIN_S]
+        found += [min(later) - at_s] if later and run.begun_s < at_s < run.healed_s else []
     return found

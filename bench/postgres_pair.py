@@ -27,6 +27,8 @@ from typing import Any, Self
 import psutil
 
 PATIENCE_S = 60.0
+USER = "millrace"
+"""Who owns a pair's database, and may no more than others."""
 _NOBODY = "nobody"
 """Who runs the servers where this process is root, which PostgreSQL refuses to be."""
 _FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -122,9 +124,9 @@ class Server:
             return self.sql("SELECT 1") == "1"
         return False
 
-    def url(self, database: str = "postgres") -> str:
+    def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
         """Of this server alone."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """The answer as text: columns parted by `|`, rows by line breaks."""
@@ -189,13 +191,14 @@ class Pair:
     def url(self) -> str:
         """Of both, in the form for `MILLRACE_STORE`."""
         hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
-        return f"postgresql://postgres@{hosts}/{self.database}?target_session_attrs=read-write"
+        return f"postgresql://{USER}@{hosts}/{self.database}?target_session_attrs=read-write"
 
     def start(self) -> None:
         """Return when the standby has all that the primary has."""
         self.primary.initialize()
         self.primary.start()
-        self.primary.sql(f"CREATE DATABASE {self.database}")
+        self.primary.sql(f"CREATE ROLE {USER} LOGIN")
+        self.primary.sql(f"CREATE DATABASE {self.database} OWNER {USER}")
         where = ("--host=127.0.0.1", f"--port={self.primary.port}", "--username=postgres")
         run(
             "pg_basebackup",

@@ -113,11 +113,11 @@ def _outputs(case: Case) -> None:
         except OSError:
             case.fail("I12", f"the output {name} of the completed job {job_id} is not there")
             continue
-        maker = case.attempt_in(name, data)
         if (len(data), _sha256(data)) != (size, digest):
-            made = f"what attempt {maker} made" if maker is not None else f"another {len(data)} bytes"
-            case.fail("I13", f"the output {name} of {job_id} is not what attempt {attempt} reported, but {made}")
-        elif maker not in (None, attempt):
+            case.fail(
+                "I13", f"the output {name} of {job_id} is not what attempt {attempt} reported: {len(data)} bytes, {data[:40]!r}"
+            )  # fmt: skip
+        elif (maker := case.attempt_in(name, data)) not in (None, attempt):
             case.fail("I13", f"the output of {job_id} was made by attempt {maker}, recorded is {attempt}")
 
 

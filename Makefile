@@ -6,7 +6,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long chaos chaos-bugs bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long chaos chaos-bugs fuzz-media bombs bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,14 @@ chaos: install ## [SEED=7] [SECONDS=60] [STORE=postgres]: run the farm as real p
 
 chaos-bugs: install ## plant bugs in real processes: each has to be found
 	@$(BIN)/python -m chaos --bugs
+
+fuzz-media: export PYTHONPATH = tests/integration
+fuzz-media: install ## [SECONDS=600] [SEED=0]: mutated films through probe, plan and decoder, in the sandbox
+	@$(BIN)/python -m hostile fuzz --seed $(or $(SEED),0) --seconds $(or $(SECONDS),600)
+
+bombs: export PYTHONPATH = tests/integration
+bombs: install ## files of a few bytes that ask for much: how each ends, as a table
+	@$(BIN)/python -m hostile bombs
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py

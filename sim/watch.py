@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sim.world import World
 
 _AVOID = "SELECT avoid, queued_at FROM tasks WHERE job = ? AND position = ?"
+_HELD = "SELECT count(*) FROM tasks WHERE node_id = ? AND node_epoch = ?"
 _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
     "WHERE p.updated_at = ?"
@@ -105,12 +106,20 @@ class Watch(Ledger):
         node = nodes_before.get(task.node or "") or self.nodes.get(task.node or "")
         if node is None or node.state != "ready":
             self.fail("I25", f"{task.id} was given to a node that is {node and node.state}")
+        else:
+            self._fits(self.nodes.get(node.id, node))
         for other in self.tasks.values():
             earlier = (other.rank, other.job) < (task.rank, task.job)
             waits = other.state is State.QUEUED and other.class_id == task.class_id
             if earlier and waits and not self.avoids(other, task.node or ""):
                 self.fail("I22", f"{task.id} was claimed before {other.id}, which comes first")
         self._engines_are_dead(task)
+
+    def _fits(self, node: KnownNode) -> None:
+        """A node holds no more than its slots, of what it was given in its present epoch."""
+        ((held,),) = self.world.database.read(_HELD, node.id, node.epoch)
+        if held > node.slots:
+            self.fail("I20", f"{node.name} holds {held} tasks and has {node.slots} slots")
 
     def avoids(self, task: Known, node: str, *, beyond_s: float = 0.0) -> bool:
         """Whether a queued task had better go to another node than this one, which it has failed on, for a while."""

@@ -280,6 +280,7 @@ BUGS = (
     Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),
+    Bug(name="slots-not-counted", breaks=("I20",), plant=sql(free_slots=("n.slots - (", "1000 - ("))),
     Bug(name="key-outside-transaction", breaks=("I8",), plant=_key_outside),
     Bug(name="expiry-without-compare", breaks=("I10",), plant=_expiry_without_compare),
     Bug(name="expiry-by-masters-clock", breaks=("I10",), plant=_expiry_by_masters_clock),

@@ -45,6 +45,9 @@ class ModelNode(Struct):
 
     id: str
     boot: str
+    slots: int
+    boots: list[str]
+    heard: bool = False  # since it registered
     epoch: int = 1
     state: str = "ready"
     quarantined: bool = False
@@ -85,17 +88,20 @@ class Protocol:
         self.tasks[task.id] = task
         return [(job.id, False, False)]
 
-    def _register(self, new: NewNode) -> tuple[str, int, str]:
+    def _register(self, new: NewNode) -> tuple[str, int, str] | None:
         node = self.nodes.get(new.fingerprint)
         if node is None:
-            node = self.nodes[new.fingerprint] = ModelNode(new.id, new.boot_id)
+            node = self.nodes[new.fingerprint] = ModelNode(new.id, new.boot_id, new.slots, [new.boot_id])
+        elif new.boot_id != node.boot and new.boot_id in node.boots and node.heard and node.state != "lost":
+            return None
         else:
             node.epoch += node.boot != new.boot_id or node.state == "lost"
             if node.quarantined:
                 node.state = "quarantined"
             elif not (node.state == "draining" and node.boot == new.boot_id):
                 node.state = "ready"
-            node.boot = new.boot_id
+            node.boot, node.slots, node.heard = new.boot_id, new.slots, False
+            node.boots.append(new.boot_id)
         return (node.id, node.epoch, node.state)
 
     def _claim(
@@ -109,13 +115,16 @@ class Protocol:
         ]
         if mine:
             return [(one.id, one.attempt) for one in sorted(mine, key=lambda one: one.rank)]
+        free = node.slots - sum(one.id != but for one in self._task_rows(node_id, epoch))
+        if free <= 0:
+            return None
         # So little time passes here that what is avoided is avoided.
         queued = [
             one
             for one in self.tasks.values()
             if one.state is State.QUEUED and one.class_id in classes and node_id not in one.avoid
         ]
-        given = sorted(queued, key=lambda one: one.rank)[:limit]
+        given = sorted(queued, key=lambda one: one.rank)[: min(limit, free)]
         for task in given:
             task.state, task.attempt = State.ASSIGNED, task.attempt + 1
             task.node, task.epoch, task.request = node_id, epoch, request_id
@@ -164,6 +173,7 @@ class Protocol:
         node = self._node_by(node_id)
         if node is None or node.epoch != epoch or node.state == "lost":
             return None
+        node.heard = True
         return [one.facts for one in self._task_rows(node_id, epoch)]
 
     def _set_node_state(self, node_id: str, target: str, *, sources: Sequence[str]) -> bool:
@@ -216,7 +226,7 @@ def _facts(task: Any) -> tuple[object, ...]:
 
 _SEEN: Mapping[str, Callable[[Any], Any]] = {
     "add_jobs": lambda found: [(one.id, one.repeated, one.conflict) for one in found],
-    "register": lambda node: (node.id, node.epoch, node.state),
+    "register": lambda node: None if node is None else (node.id, node.epoch, node.state),
     "claim": lambda found: None if found is None else [(one.task_id, one.attempt) for one in found],
     "move": list,
     "heartbeat": lambda beat: None if beat is None else [_facts(one) for one in beat.held],

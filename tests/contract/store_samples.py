@@ -45,7 +45,7 @@ def a_node(**changes: object) -> NewNode:
         fingerprint=f"fingerprint-{number}",
         boot_id="boot-1",
         name=f"worker-{number}",
-        slots=4,
+        slots=1000,
         labels={"zone": "a"},
         facts={"engines": {"ffmpeg": "9.0.2"}},
         ttl_s=30.0,

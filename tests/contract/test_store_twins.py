@@ -25,7 +25,7 @@ from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks, quarantines, node_blames"
+    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals"
 )
 _PICK = st.integers(0, 5)
 _CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)
@@ -129,11 +129,15 @@ class Machine(RuleBasedStateMachine):
         if added.id == job.id:
             self.jobs.append(job.id)
 
-    @rule(pick=_PICK, boot=st.sampled_from("ab"))
-    def register(self, pick: int, boot: str) -> None:
-        new = a_node(fingerprint=f"f{pick % 2}", boot_id=boot, ttl_s=_HOUR_S, id=f"n{pick % 2}", name=f"w{pick % 2}")
+    @rule(pick=_PICK, boot=st.sampled_from("ab"), slots=st.integers(1, 4))
+    def register(self, pick: int, boot: str, slots: int = 4) -> None:
+        which = pick % 2
+        new = a_node(
+            fingerprint=f"f{which}", boot_id=boot, ttl_s=_HOUR_S, id=f"n{which}", name=f"w{which}", slots=slots
+        )
         node = self.twins.both("register", new)
-        self.nodes = [*(one for one in self.nodes if one.id != node.id), node]
+        if node is not None:
+            self.nodes = [*(one for one in self.nodes if one.id != node.id), node]
 
     @rule(pick=_PICK, request=st.integers(0, 3), classes=_CLASSES, limit=st.integers(1, 3), stale=st.booleans())
     def claim(self, pick: int, request: int, classes: list[int], limit: int, stale: bool) -> None:

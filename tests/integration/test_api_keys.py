@@ -213,7 +213,7 @@ async def test_the_stream_of_a_tenant_has_its_own_transitions_however_busy_the_o
 @on_server
 async def test_a_revoked_key_opens_nothing_at_once_and_its_streams_and_claims_end(rig: Rig) -> None:
     viewer, worker = await key(rig, "viewer", "viewer"), await key(rig, "worker", "worker")
-    node = await rig.register()
+    node = await rig.register(headers=worker)
     claim = {"epoch": node.epoch, "request": "request-1", "limit": 1, "wait_s": 20}
     async with rig.client.stream("GET", "/v1/events", headers=viewer) as response:
         lines = response.aiter_lines()

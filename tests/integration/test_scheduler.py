@@ -55,7 +55,7 @@ class Rig:
             fingerprint=f"print-{name}",
             boot_id=boot,
             name=name,
-            slots=4,
+            slots=64,
             labels={},
             facts={"engines": ["ffmpeg"], "encoders": encoders, "memory_mb": 1000},
         )

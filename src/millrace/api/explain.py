@@ -10,6 +10,7 @@ from millrace.scheduler.errors import (
     NotFoundError,
     StaleAttemptError,
     StaleEpochError,
+    SupersededError,
 )
 from millrace.scheduler.space import Space
 from millrace.store.store import StoreFullError, StoreUnavailableError
@@ -27,6 +28,7 @@ _SAID_AS_IT_IS: tuple[tuple[type[Exception], int, str], ...] = (
     (IllegalTransitionError, 409, "conflict"),
     (StaleAttemptError, 409, "stale-attempt"),
     (StaleEpochError, 409, "stale-epoch"),
+    (SupersededError, 409, "superseded"),
 )
 # The words of these may hold addresses and paths of this installation; they are for the log, not for callers.
 _SAID_IN_OUR_WORDS: tuple[tuple[type[Exception], int, str, str], ...] = (

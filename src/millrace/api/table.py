@@ -120,7 +120,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/masters", INSPECT, masters.show_all, "List the masters on this store, and say which one leads.", gives=m.MasterList),
 
     # The worker protocol
-    R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507), whose=by_fingerprint),
+    R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(409, 413, 507), whose=by_fingerprint, noted=True, frequent=True, audited=audit.told_registration, made=audit.made_registration),
     R("POST", "/v1/nodes/{ref}/claim", WORK, tasks.claim, "Claim tasks, waiting for some.", takes=w.ClaimRequest, gives=w.ClaimReply, also=(409,), quiet=True, whose=by_path),
     R("POST", "/v1/nodes/{ref}/heartbeat", WORK, tasks.heartbeat, "Extend the lease and report progress.", takes=w.HeartbeatRequest, gives=w.HeartbeatReply, also=(409, 413), quiet=True, whose=by_path),
     R("POST", "/v1/nodes/{ref}/proof", WORK, tasks.prove, "Report what encoders work, to end a quarantine.", takes=w.ProofRequest, gives=w.ProofReply, also=(404, 409), whose=by_path),

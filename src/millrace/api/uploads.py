@@ -17,6 +17,7 @@ from millrace.api.ranges import asked_range
 from millrace.blobs.values import BlobIncomplete, BlobMissing
 from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
 from millrace.edge.refusal import RefusalError, invalid, not_found, too_large
+from millrace.edge.route import Access
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.system import UploadRequest, UploadView
 
@@ -104,7 +105,9 @@ async def append(master: Master, call: Call[None]) -> Answer:
 
 
 async def content(master: Master, call: Call[None]) -> Stream:
-    """The whole file, or a range of it, once all has arrived."""
+    """The whole file, or a range of it, once all has arrived. A worker gets it while it holds a task that wants it."""
+    if Access.READ not in call.grants:  # a worker's key
+        await _check_wanted(master, call)
     upload = await _find(master, call.path["id"])
     if upload.offset != upload.card.size:
         raise RefusalError(409, "conflict", f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived")
@@ -119,6 +122,13 @@ async def content(master: Master, call: Call[None]) -> Stream:
         length=end - start,
         headers=headers,
     )
+
+
+async def _check_wanted(master: Master, call: Call[None]) -> None:
+    upload_id = call.path["id"]
+    node_id = call.machine.node if call.machine is not None else None
+    if not await master.farm.store.holds_input(SCHEME + upload_id, node_id=node_id, key_id=call.key_id):
+        raise _no_upload(upload_id)
 
 
 async def delete(master: Master, call: Call[None]) -> None:
@@ -189,7 +199,11 @@ async def _find(master: Master, upload_id: str) -> Upload:
                     if (name := blob.key.removeprefix(prefix)).isdigit()
                 }
                 return Upload(id=upload_id, card=card, pieces=chain(sizes))
-    raise not_found(f"there is no upload {upload_id[:64]!r}")
+    raise _no_upload(upload_id)
+
+
+def _no_upload(upload_id: str) -> RefusalError:
+    return not_found(f"there is no upload {upload_id[:64]!r}")
 
 
 def chain(sizes: dict[int, int]) -> tuple[tuple[int, int], ...]:

@@ -220,7 +220,10 @@ class NodeState(StrEnum):
 
 
 class NewNode(Struct, frozen=True, kw_only=True):
-    """A worker that registers. The fingerprint stays over restarts, the boot id does not."""
+    """A worker that registers. The fingerprint stays over restarts, the boot id does not.
+
+    `key_id` is the key that it showed, empty for the one that masters are started with.
+    """
 
     id: str  # used only when the fingerprint is new
     fingerprint: str
@@ -230,6 +233,7 @@ class NewNode(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     facts: Document  # engines, encoders with reasons, cpu, memory, version
     ttl_s: float
+    key_id: str = ""
 
 
 class Quarantine(Struct, frozen=True, kw_only=True):

@@ -238,7 +238,10 @@ def _rates(settings: MasterSettings) -> Rates:
         return None if given is None else Rate(per_s=given[0], burst=given[1])
 
     return Rates(
-        strangers=rate(settings.rate_strangers), changes=rate(settings.rate_changes), reads=rate(settings.rate_reads)
+        strangers=rate(settings.rate_strangers),
+        changes=rate(settings.rate_changes),
+        reads=rate(settings.rate_reads),
+        machines=rate(settings.rate_machines),
     )
 
 

@@ -35,5 +35,9 @@ class StaleEpochError(Exception):
     """The node's epoch is over: it fell silent, or registered anew. It stops its engines and registers again."""
 
 
+class SupersededError(Exception):
+    """Another worker has registered under this one's identity since, and lives. This one stops for good."""
+
+
 class KeyReusedError(Exception):
     """The idempotency key was used with another body."""

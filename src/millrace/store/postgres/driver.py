@@ -37,6 +37,7 @@ from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.postgres import audit as audit_units
 from millrace.store.postgres import enrolment as enrolment_units
+from millrace.store.postgres import holdings as holding_units
 from millrace.store.postgres import jobs as job_units
 from millrace.store.postgres import keys as key_units
 from millrace.store.postgres import logs as log_units
@@ -54,7 +55,15 @@ from millrace.store.postgres.nodes import Heartbeat
 from millrace.store.postgres.notices import Notices
 from millrace.store.postgres.schema import migrate
 from millrace.store.postgres.verbs import Verbs
-from millrace.store.store import Added, ConnectionsUsed, JobFilter, JobPage, Listener, StoreUnavailableError
+from millrace.store.store import (
+    Added,
+    Arrival,
+    ConnectionsUsed,
+    JobFilter,
+    JobPage,
+    Listener,
+    StoreUnavailableError,
+)
 
 T = TypeVar("T")
 _EVENT_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
@@ -242,7 +251,7 @@ class PostgresStore:
 
     # Nodes ----------------------------------------------------------------------------------------------------------
 
-    async def register(self, node: NewNode) -> Node:
+    async def register(self, node: NewNode) -> Node | None:
         return await self._write(lambda session: node_units.register(session, node))
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
@@ -279,6 +288,23 @@ class PostgresStore:
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         return await self._write(lambda session: node_units.expire_leases(session, limit))
+
+    # What a worker may read, and what it has sent -------------------------------------------------------------------
+
+    async def holds_input(self, location: str, *, node_id: str | None, key_id: str) -> bool:
+        return await self._read(lambda session: holding_units.holds_input(session, location, node_id, key_id))
+
+    async def key_of_node(self, node_id: str) -> str | None:
+        return await self._read(lambda session: holding_units.key_of_node(session, node_id))
+
+    async def keep_arrival(self, task_id: str, attempt: int, name: str, arrival: Arrival) -> None:
+        await self._write(lambda session: holding_units.keep_arrival(session, task_id, attempt, name, arrival))
+
+    async def arrivals(self, task_id: str, attempt: int) -> Mapping[str, Arrival]:
+        return await self._read(lambda session: holding_units.arrivals(session, task_id, attempt))
+
+    async def forget_arrivals(self, job_id: str) -> None:
+        await self._write(lambda session: holding_units.forget_arrivals(session, job_id))
 
     # Logs -----------------------------------------------------------------------------------------------------------
 

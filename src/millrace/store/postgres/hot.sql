@@ -75,11 +75,12 @@ CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 L
 -- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
 -- tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
-  SELECT w.*, n.node_name
+  SELECT w.*, n.node_name, n.free
   FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
     WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
   LEFT JOIN LATERAL (
-    SELECT name AS node_name FROM nodes WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
+    SELECT name AS node_name, slots - {taken} AS free FROM nodes
+    WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED ({held}),
 {give},
@@ -88,7 +89,8 @@ noted AS (
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
 {claimed}
 UNION ALL
-SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked WHERE node_name IS NULL
+SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
+WHERE node_name IS NULL OR (free <= 0 AND ord NOT IN (SELECT ord FROM held))
 UNION ALL
 SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
 WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
@@ -109,6 +111,11 @@ CROSS JOIN LATERAL (
 -- Whether a task that is queued still minds where it goes.
 q.queued_at > (SELECT now_ms()) - {avoid_ms}
 
+-- name: taken
+-- Slots that a node's tasks take in this epoch. Two claims of a node that are served at the same moment, by two masters, do not see
+-- each other: honest workers make none.
+(SELECT count(*) FROM tasks h WHERE h.node_id = w.node_id AND h.node_epoch = w.epoch)
+
 -- name: given_before
 -- What the nodes have already by the same requests.
 SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
@@ -121,7 +128,7 @@ SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
 seats AS MATERIALIZED (
   SELECT count(*) AS total, array_agg(a.ord) AS ords, array_agg(s.seat) AS seats, array_agg(a.node_name) AS names,
     array_agg(a.node_id) AS nodes, array_agg(a.epoch) AS epochs, array_agg(a.request) AS requests
-  FROM asked a CROSS JOIN LATERAL generate_series(1, a.most) AS s (seat)
+  FROM asked a CROSS JOIN LATERAL generate_series(1, least(a.most, a.free)) AS s (seat)
   WHERE a.node_name IS NOT NULL AND a.ord NOT IN (SELECT ord FROM held)),
 heads AS MATERIALIZED (
   SELECT h.task_at, h.job, h.position, s.ords[h.place] AS ord, s.seats[h.place] AS seat, s.names[h.place] AS node_name,
@@ -169,7 +176,11 @@ SELECT ord, class_id FROM moved
 -- each task given.
 {moved},
 asked AS MATERIALIZED (
-  SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name FROM moved
+  SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name,
+    -- One task takes the slot that the report leaves, and nothing has to be counted.
+    CASE WHEN most = 1 AND let_go AND held_epoch = epoch THEN 1
+      ELSE slots - {taken} + (let_go AND held_epoch = epoch)::int END AS free
+  FROM moved w
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
 {give},
@@ -196,7 +207,7 @@ WITH found AS MATERIALIZED (
   CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
   {standing}
   CROSS JOIN LATERAL (
-    SELECT ctid AS task_at, job, state AS source, attempt AS current, class_id FROM tasks
+    SELECT ctid AS task_at, job, state AS source, attempt AS current, class_id, node_epoch AS held_epoch FROM tasks
     WHERE job = j.number AND position = w.position
       AND state = ANY (string_to_array(w.sources, ','))
       AND (w.attempt IS NULL OR w.attempt = attempt)
@@ -242,7 +253,7 @@ tried AS (
 -- name: standing
 -- Where the node's epoch is over, the move does not happen.
 CROSS JOIN LATERAL (
-    SELECT name AS node_name, state = 'ready' AS ready FROM nodes
+    SELECT name AS node_name, state = 'ready' AS ready, slots FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state <> 'lost' LIMIT 1) n
 
 -- name: publish

@@ -119,5 +119,6 @@ d4 AS (DELETE FROM attempts WHERE job = ANY ((SELECT numbers FROM gone)::bigint[
 d5 AS (DELETE FROM progress WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d6 AS (DELETE FROM outputs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d7 AS (DELETE FROM transitions WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
-d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
+d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d9 AS (DELETE FROM arrivals WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
 DELETE FROM jobs WHERE number = ANY ((SELECT numbers FROM gone)::bigint[]) RETURNING id

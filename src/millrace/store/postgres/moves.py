@@ -1,5 +1,6 @@
 """Moves on PostgreSQL, and reports with a claim: a batch in one statement, each with its own guard."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -40,7 +41,7 @@ def _moved(wait: str, *, publishes: bool, claims: bool) -> str:
     return QUERIES["moves"].format(
         arrays=_arrays((*_TYPES, "bigint", "text", "int"), 2) if claims else _arrays(_TYPES, 1),
         more="epoch, request, most," if claims else "",
-        node="n.node_name, n.ready," if claims else "",
+        node="n.node_name, n.ready, n.slots," if claims else "",
         standing=QUERIES["standing"] if claims else "",
         wait=wait,
         outputs=QUERIES["publish"] if publishes else "",
@@ -152,10 +153,13 @@ class _Reports:
         # In the order of the requests, as claims are.
         keyed = sorted(keyed, key=lambda one: self._claims[one[0]].request_id)
         sql = _REPORTS[wait, any(self.moves[place].outputs for place, _ in keyed)]
+        # Reports of one node in one statement do not see each other, so each gets no more than the slot that it leaves.
+        reports = Counter(self._claims[place].node_id for place, _ in keyed)
         lines = []
         for place, key in keyed:
             claim = self._claims[place]
-            lines.append((*_line(self.moves[place], *key), claim.epoch, claim.request_id, claim.limit))
+            most = claim.limit if reports[claim.node_id] == 1 else 1
+            lines.append((*_line(self.moves[place], *key), claim.epoch, claim.request_id, most))
         answers: dict[int, list[Claimed]] = {}
         for row in await self._session.alone(sql, self._classes, *_columns(lines)):
             place = keyed[row[0] - 1][0]

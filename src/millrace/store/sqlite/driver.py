@@ -41,6 +41,7 @@ from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import audit as audit_units
 from millrace.store.sqlite import enrolment as enrolment_units
+from millrace.store.sqlite import holdings as holding_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
@@ -56,6 +57,7 @@ from millrace.store.sqlite.writer import Writer
 from millrace.store.store import (
     HEARTBEATS_GATHER_S,
     Added,
+    Arrival,
     ConnectionsUsed,
     JobFilter,
     JobPage,
@@ -258,7 +260,7 @@ class SqliteStore:
 
     # Nodes ----------------------------------------------------------------------------------------------------------
 
-    async def register(self, node: NewNode) -> Node:
+    async def register(self, node: NewNode) -> Node | None:
         return await self._write(lambda session: node_units.register(session, node))
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
@@ -295,6 +297,23 @@ class SqliteStore:
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         return await self._write(lambda session: node_units.expire_leases(session, limit), weight=limit)
+
+    # What a worker may read, and what it has sent -------------------------------------------------------------------
+
+    async def holds_input(self, location: str, *, node_id: str | None, key_id: str) -> bool:
+        return await self._read(lambda session: holding_units.holds_input(session, location, node_id, key_id))
+
+    async def key_of_node(self, node_id: str) -> str | None:
+        return await self._read(lambda session: holding_units.key_of_node(session, node_id))
+
+    async def keep_arrival(self, task_id: str, attempt: int, name: str, arrival: Arrival) -> None:
+        await self._write(lambda session: holding_units.keep_arrival(session, task_id, attempt, name, arrival))
+
+    async def arrivals(self, task_id: str, attempt: int) -> Mapping[str, Arrival]:
+        return await self._read(lambda session: holding_units.arrivals(session, task_id, attempt))
+
+    async def forget_arrivals(self, job_id: str) -> None:
+        await self._write(lambda session: holding_units.forget_arrivals(session, job_id))
 
     # Logs -----------------------------------------------------------------------------------------------------------
 

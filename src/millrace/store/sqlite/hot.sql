@@ -44,6 +44,10 @@ SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt
 FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
 WHERE n.id = ?1 AND n.epoch = ?2 AND n.state <> 'lost'
 
+-- name: free_slots
+-- How many more tasks the node may have, beside those that it holds in its present epoch.
+SELECT n.slots - (SELECT count(*) FROM tasks h WHERE h.node_id = n.id AND h.node_epoch = n.epoch) FROM nodes n WHERE n.id = ?1
+
 -- name: claim_task
 UPDATE tasks SET state = 'assigned', attempt = ?3 + 1, node_id = ?4, node_epoch = ?5, claim_request = ?6,
   started = 0, claimed_at = ?7
@@ -60,7 +64,7 @@ UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE 
 SELECT j.id, j.number, j.profile, s.spec, j.timeout_s FROM jobs j CROSS JOIN job_specs s WHERE j.number = ?1 AND s.job = ?1
 
 -- name: move_find
-SELECT j.number, t.state, t.attempt, t.node_id, t.class_id
+SELECT j.number, t.state, t.attempt, t.node_id, t.class_id, t.node_epoch
 FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task

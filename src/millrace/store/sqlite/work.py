@@ -29,8 +29,11 @@ def claim(
         return None
     if standing[0][2] is not None:
         return _held(session, standing)
+    seats = min(limit, _free(session, node_id))
+    if seats <= 0:
+        return None
     return _give(
-        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=seats
     )
 
 
@@ -55,10 +58,20 @@ def move_and_claim(
                 epoch=epoch,
                 request_id=request_id,
                 classes=classes,
-                limit=limit,
+                limit=_seats(session, move.node_id, limit, leaves=found.release and found.epoch == epoch),
             )
     _make(session, move, found)
     return given
+
+
+def _free(session: Session, node_id: str) -> int:
+    row = session.one("free_slots", node_id)
+    return 0 if row is None else int(row[0])
+
+
+def _seats(session: Session, node_id: str, limit: int, *, leaves: bool) -> int:
+    """How many tasks a report's claim may be given. One takes the slot that the report leaves, and nothing has to be counted."""
+    return 1 if leaves and limit == 1 else min(limit, _free(session, node_id) + leaves)
 
 
 def _held(session: Session, standing: Rows) -> Sequence[Claimed]:
@@ -135,6 +148,7 @@ class _Found(NamedTuple):
     attempt: int
     class_id: int
     release: bool
+    epoch: int | None
 
 
 def _move(session: Session, move: Move) -> bool:
@@ -149,7 +163,7 @@ def _guarded(session: Session, move: Move) -> _Found | None:
     found = None if key is None else session.one("move_find", *key)
     if key is None or found is None:
         return None
-    job, source, attempt, node_id, class_id = found
+    job, source, attempt, node_id, class_id, epoch = found
     release = move.release or move.target not in HELD
     if (
         source not in move.sources
@@ -159,11 +173,11 @@ def _guarded(session: Session, move: Move) -> _Found | None:
         or (move.target in (State.ASSIGNED, State.PROCESSING) and (release or node_id is None))
     ):
         return None
-    return _Found(job, key[1], source, attempt, class_id, release)
+    return _Found(job, key[1], source, attempt, class_id, release, epoch)
 
 
 def _make(session: Session, move: Move, found: _Found) -> None:
-    job, position, source, attempt, class_id, release = found
+    job, position, source, attempt, class_id, release, _ = found
     target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(

@@ -7,7 +7,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long power audit sbom fuzz-media bombs bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long chaos chaos-bugs power audit sbom fuzz-media bombs bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ audit: install ## ask an advisory service about every pinned library; 3 where it
 
 sbom: install ## what Millrace is made of, as CycloneDX: dist/millrace.cdx.json
 	@mkdir -p dist && $(BIN)/python .ci/sbom.py > dist/millrace.cdx.json && echo dist/millrace.cdx.json
+
+chaos: install ## [SEED=7] [SECONDS=60] [STORE=postgres]: run the farm as real processes, with real faults; then it is judged
+	@$(BIN)/python -m chaos --seed $(or $(SEED),0) --seconds $(or $(SECONDS),60) --store $(or $(STORE),sqlite) $(if $(REPORT),--report $(REPORT))
+
+chaos-bugs: install ## plant bugs in real processes: each has to be found
+	@$(BIN)/python -m chaos --bugs
 
 fuzz-media: export PYTHONPATH = tests/integration
 fuzz-media: install ## [SECONDS=600] [SEED=0]: mutated films through probe, plan and decoder, in the sandbox

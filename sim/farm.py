@@ -34,6 +34,7 @@ from sim.engine import Behaviour
 from sim.machines import Host, HostClock, Process
 from sim.network import SimAsyncClient, SimClient
 from sim.plan import JobPlan, Plan, Step
+from sim.told import LABEL
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -276,7 +277,7 @@ class People:
             overwrite=job.overwrite,
             queue=job.queue,
             priority=job.priority,
-            labels={"sim": str(job.index)},
+            labels={LABEL: str(job.index)},
             requires=job.requires,
             max_retries=job.max_retries,
         )
@@ -401,7 +402,7 @@ class SimFarm:
     def behaviour(self, task_id: str) -> tuple[Behaviour, int]:
         """How the engine of a task behaves, and how many engines it had before."""
         row = self.world.database.read("SELECT labels FROM jobs WHERE id = ?", task_id.partition(".")[0])
-        index = int(json.loads(row[0][0])["sim"]) if row else 0
+        index = int(json.loads(row[0][0])[LABEL]) if row else 0
         nth = self._engines.get(task_id, 0)
         self._engines[task_id] = nth + 1
         return self.world.plan.jobs[index].behaviour, nth

@@ -49,7 +49,7 @@ from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.outbox import Outbox
 from millrace.store.open import is_server, open_store
-from millrace.store.store import Store, StoreBrokenError, StoreError, StoreUnavailableError
+from millrace.store.store import SchemaTooNewError, Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.web.astray import with_way_back
 from millrace.web.pages import routes
@@ -103,7 +103,7 @@ class MasterProgram(Service):
         self._new_ca = new_ca
         self._own_tls = OwnTls(settings.data / FOLDER)
         self._broken = asyncio.Event()
-        self._why_broken: StoreBrokenError | None = None
+        self._why_broken: StoreError | None = None
         self._parts = AsyncExitStack()
         self.url = ""
         self.key = settings.api_key
@@ -142,7 +142,7 @@ class MasterProgram(Service):
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
-        leadership = _leadership(farm, settings)
+        leadership = _leadership(farm, settings, self._attend_failed)
         duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs), leads=lambda: leadership.leads)
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
@@ -225,7 +225,7 @@ class MasterProgram(Service):
         return authority
 
     async def wait_broken(self) -> None:
-        """Return never, unless the database cannot be trusted any more.
+        """Return never, unless the database cannot be trusted any more, or belongs to a newer Millrace.
 
         Raises:
             StoreError: it cannot, and this program has to end.
@@ -234,7 +234,13 @@ class MasterProgram(Service):
         if self._why_broken is not None:
             raise self._why_broken
 
-    def _heard_broken(self, error: StoreBrokenError) -> None:
+    def _attend_failed(self, error: Exception) -> None:
+        if isinstance(error, SchemaTooNewError):
+            self._heard_broken(error)
+        else:
+            _complain("attend", error)
+
+    def _heard_broken(self, error: StoreError) -> None:
         log.error("master.database_broken", reason=str(error))
         self._why_broken = error
         self._broken.set()
@@ -244,7 +250,7 @@ class MasterProgram(Service):
         await self._parts.aclose()
 
 
-def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
+def _leadership(farm: Farm, settings: MasterSettings, complain: Callable[[Exception], None]) -> Leadership:
     presence = Presence(
         id=farm.new_id(ids.master_id, farm.clock.now()),
         name=f"{socket.gethostname()}:{settings.port or os.getpid()}",
@@ -255,7 +261,7 @@ def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
         farm.clock,
         presence,
         alone=not is_server(settings.store),
-        complain=lambda error: _complain("attend", error),
+        complain=complain,
     )
 
 

@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--bug", choices=sorted(ALL), help="plant this bug, with the plan that finds it")
     parser.add_argument("--bugs", action="store_true", help="plant every bug in turn: each has to be found")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started ends with it, as with Ctrl-C
     if asked.bugs:
         return _every_bug()
     asked.faults = tuple(word for word in asked.faults.split(",") if word)
@@ -64,18 +65,21 @@ def _every_bug() -> int:
     for name, planted in ALL.items():
         began_s = time.monotonic()
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            told = subprocess.run(
-                [sys.executable, "-m", "chaos", "--bug", name, "--report", file.name], cwd=ROOT, capture_output=True,
-                text=True, check=False,
-            )  # fmt: skip
+            command = [sys.executable, "-m", "chaos", "--bug", name, "--report", file.name]
+            with subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            ) as child:
+                try:
+                    _, said = child.communicate()
+                except KeyboardInterrupt:
+                    child.terminate()  # and wait, so that it takes its farm down
+                    raise
             text = Path(file.name).read_text()
         found = [one.split(" ")[0] for one in json.loads(text)["violations"]] if text else []
         caught = sorted({one for one in found if one in planted.breaks})
         missed += [] if caught else [name]
         verdict = (
-            f"found: {', '.join(caught)}"
-            if caught
-            else f"NOT FOUND ({', '.join(sorted(set(found))) or told.stderr[-500:]})"
+            f"found: {', '.join(caught)}" if caught else f"NOT FOUND ({', '.join(sorted(set(found))) or said[-500:]})"
         )
         print(f"{name:<34} {verdict} ({time.monotonic() - began_s:.0f} s)", flush=True)
     print(f"{len(ALL) - len(missed)} of {len(ALL)} planted bugs found")
@@ -87,7 +91,6 @@ def _run(asked: argparse.Namespace, planted: Planted | None) -> dict[str, Any]:
         plan = draw(planted.seed, store=planted.store, seconds=planted.seconds, kinds=planted.faults, runs=planted.runs)
     else:
         plan = draw(asked.seed, store=asked.store, seconds=asked.seconds, kinds=asked.faults)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started ends with it, as with Ctrl-C
     there = grounds.enter()
     if there.reason:
         print(f"SKIPPED: no island and no full disk, as there are no namespaces ({there.reason})", file=sys.stderr)

@@ -15,7 +15,7 @@ from bench.postgres_pair import Server
 from chaos.grounds import Disk, Grounds, Island
 from chaos.plan import Plan
 from chaos.postgres import DATABASE, Database
-from chaos.processes import ROOT, Machine, command, environment
+from chaos.processes import ROOT, Machine, command, environment, with_us
 from chaos.proxy import Door, Line
 from sim.history import History
 
@@ -152,7 +152,12 @@ class Farm:
             env["MILLRACE_STORE"] = f"postgresql://postgres@{hosts}/{DATABASE}?target_session_attrs=read-write"
         argv = command(self._bug, "master", "--data", data, "--port", self.ports[number], "--json")
         return Machine(
-            name, argv, environment(self._marker, **env), self.folder, self.history, changed=self._master_changed
+            name,
+            (*with_us(), *argv),
+            environment(self._marker, **env),
+            self.folder,
+            self.history,
+            changed=self._master_changed,
         )
 
     async def _master_changed(self, machine: Machine) -> None:
@@ -171,7 +176,7 @@ class Farm:
         )  # fmt: skip
         prefix = host.island.prefix if host.island is not None else ()
         env = environment(self._marker, **self._settings)
-        return Machine(name, (*prefix, *argv), env, self.folder, self.history)
+        return Machine(name, (*with_us(), *prefix, *argv), env, self.folder, self.history)
 
     async def end_programs(self) -> dict[str, int | None]:
         """Workers first, then masters: each in good order; how each ended that did not end well."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from chaos.processes import with_us
 from millrace.blobs.values import PRIVATE
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -67,7 +68,7 @@ class Island:
         self._cable = f"island{number}"
         # It holds the namespace open, and says when it is in it.
         self._holder = subprocess.Popen(
-            ["unshare", "--net", "--", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE
+            [*with_us(), "unshare", "--net", "--", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE
         )
         assert self._holder.stdout is not None
         self._holder.stdout.readline()

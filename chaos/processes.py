@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,6 +25,11 @@ def command(bug: str | None, *arguments: object) -> list[str]:
     """The command line of a program of Millrace, with a planted bug if there is to be one."""
     module = ("chaos.planted", bug) if bug else ("millrace",)
     return [sys.executable, "-P", "-m", *module, *map(str, arguments)]
+
+
+def with_us() -> tuple[str, ...]:
+    """What a command line begins with that is to end when we are ourselves killed."""
+    return ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 
 
 def environment(marker: str, **more: str) -> dict[str, str]:

@@ -72,6 +72,8 @@ async def pause(farm: Farm, ref: str, *, actor: str) -> Job:
     def decide(task: Task) -> Move | None:
         if task.state in FINAL:
             raise ConflictError(f"cannot pause job {ref}: it is {task.state}, and only a job that has not ended can be")
+        if task.state is State.PAUSED:
+            return None  # by somebody else, since the job was read
         return Move(
             task_id=task.id,
             sources=frozenset({task.state}),

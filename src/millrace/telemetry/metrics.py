@@ -233,10 +233,10 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
     Metric(
         name="millrace_supervisor_job_skipped_total",
         kind="counter",
-        help="Times at which a scheduled process did not run, as a run before went on.",
+        help="Times at which a scheduled process did not run, as as many runs went on as may.",
         labels=("process",),
     ),
-    Metric(name="millrace_supervisor_job_running", kind="gauge", help="1 while a run goes on.", labels=("process",)),
+    Metric(name="millrace_supervisor_job_running", kind="gauge", help="How many runs go on.", labels=("process",)),
     Metric(
         name="millrace_supervisor_job_paused",
         kind="gauge",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.api.places import KEPT
 from millrace.blobs.values import PRIVATE
+from millrace.domain.chain import unpack
 from millrace.domain.masters import TERM_S
 from millrace.worker.deliver import MANIFEST
 from sim.engine import OUTPUT, STEPS
@@ -38,6 +39,7 @@ def check(world: "World", *, settled: bool) -> None:
     _stale_workers(world)
     _arrivals(world)
     _waiting(world)
+    _audit(world)
 
 
 def _jobs(world: "World") -> None:
@@ -271,6 +273,18 @@ def _arrivals(world: "World") -> None:
             world.fail(
                 "I24", f"a task was taken back at {at_s:.1f} s as if it had not arrived, and nothing had gone wrong"
             )
+
+
+def _audit(world: "World") -> None:
+    """Every job that was accepted has its entry in the audit trail, whatever became of the master that accepted it."""
+    told: set[str] = set()
+    for (body,) in world.database.read("SELECT body FROM audit_blocks"):
+        for entry in map(json.loads, unpack(body)):
+            if entry["method"] == "POST" and "job" in (entry.get("after") or {}):
+                told.add(entry["after"]["job"])
+    for event in world.history.of("submitted"):
+        if event.fields[1] not in told:
+            world.fail("I30", f"job {event.fields[0]} was accepted, and the audit trail does not tell of it")
 
 
 def _waiting(world: "World") -> None:

@@ -24,6 +24,7 @@ import millrace.worker.engine_run
 import millrace.worker.heartbeat
 import millrace.worker.worker
 from millrace.api.app import App
+from millrace.api.audit_recovery import LOOK_S, SETTLE
 from millrace.blobs.local import LocalBlobs
 from millrace.client.calls import Answer
 from sim import engine
@@ -42,6 +43,7 @@ from sim.watch import Watch
 
 PATIENCE_S = 500.0
 """How long the farm may take, after the last fault, to end every job."""
+RECOVERED_S = (SETTLE.total_seconds() + 2 * LOOK_S) / 0.97
 _OUTCOMES = {"complete": "completed", "fail": "failed", "hand-back": "handed_back"}
 
 
@@ -170,7 +172,8 @@ class World:
             await self._second(1.0)
             self.faults.restart()
         settled = settling.done() and settling.result()
-        await asyncio.sleep(3.0)
+        # What a dead master still owed to the audit trail is written by another one.
+        await asyncio.sleep(3.0 + RECOVERED_S * any(self.history.of("killed")))
         return settled
 
     async def _until(self, at_s: float) -> None:

@@ -42,21 +42,22 @@ def run(
     ready: Callable[[], None],
     workers: Callable[[], Sequence[Worker]],
     drain_timeout_s: float | None = None,
+    broken: Callable[[], Awaitable[object]] = asyncio.Future,
 ) -> None:
     """Start, say so, wait for a signal, let the workers finish, stop.
 
     The first SIGTERM or SIGINT drains the workers; the second, or the end of `drain_timeout_s` (None: never), hands back at
-    once what they hold.
+    once what they hold. What `broken` gives raises, when awaited, what ends the program without a signal.
 
     Raises:
-        CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
-            because of an error (code 1).
+        CommandError: the program cannot start (code 2 where another folder, port or address would help), a worker stopped by
+            itself (code 2), or it ended because of an error (code 1).
         SettingError: the program cannot start with these settings.
     """
     import uvloop  # noqa: PLC0415  only what serves pays for it
 
     try:
-        uvloop.run(_run(program, ready, workers, drain_timeout_s))
+        uvloop.run(_run(program, ready, workers, drain_timeout_s, broken))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
 
@@ -79,7 +80,11 @@ def sentence_of(error: BaseException) -> str:
 
 
 async def _run(
-    program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]], drain_timeout_s: float | None
+    program: Service,
+    ready: Callable[[], None],
+    workers: Callable[[], Sequence[Worker]],
+    drain_timeout_s: float | None,
+    broken: Callable[[], Awaitable[object]],
 ) -> None:
     notifier = Notifier(os.environ)
     # Outermost, so that a long drain counts as alive until the very end.
@@ -94,13 +99,30 @@ async def _run(
             collect_garbage(busy=True)
             ready()
             notifier.ready()
-            await request.drain.wait()
+            await _asked_or_ended(request, workers(), broken())
             notifier.stopping()
             if drain_timeout_s is not None:
                 asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
             await _drain(workers(), request)
         finally:
             await program.stop()
+        for worker in workers():
+            if worker.fault:
+                raise CommandError(worker.fault, code=WRONG_USAGE)
+
+
+async def _asked_or_ended(request: StopRequest, workers: Sequence[Worker], broken: Awaitable[object]) -> None:
+    """Return when somebody asks for the end, or a worker has stopped by itself; raise what breaks before that."""
+    breaking = asyncio.ensure_future(broken)
+    asked = asyncio.ensure_future(request.drain.wait())
+    ended = [asyncio.ensure_future(worker.wait_drained()) for worker in workers]
+    try:
+        await asyncio.wait((breaking, asked, *ended), return_when=asyncio.FIRST_COMPLETED)
+        if breaking.done():
+            breaking.result()
+    finally:
+        for one in (breaking, asked, *ended):
+            one.cancel()
 
 
 async def _started(starting: "asyncio.Future[None]") -> None:

@@ -16,6 +16,7 @@ from millrace.client.errors import UnauthorizedError
 from millrace.client.http import Terms, trust
 from millrace.config.errors import SettingError
 from millrace.config.settings import WorkerSettings
+from millrace.outbound.addresses import network
 from millrace.process.grounds import close_grounds
 from millrace.process.sandbox import Demand
 from millrace.programs import ffmpeg
@@ -25,6 +26,7 @@ from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
 from millrace.telemetry.logs import logger
+from millrace.worker.fetch import FetchLimits
 from millrace.worker.worker import Worker, WorkerTerms
 
 log = logger("worker")
@@ -152,7 +154,12 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         stall_s=settings.stall_s,
         timeout_s=settings.timeout_s,
         engine_memory_bytes=settings.engine_memory_mb * MEGABYTE or None,
-        allow_private_inputs=settings.allow_private_inputs,
+        input_networks=[network(one) for one in settings.input_allow_networks],
+        fetch=FetchLimits(
+            largest_bytes=settings.input_max_mb * MEGABYTE,
+            deadline_s=settings.input_timeout_s,
+            keep_free_bytes=settings.min_free_mb * MEGABYTE,
+        ),
         sandbox=Demand(settings.sandbox),
         open_store=_open_store,
     )

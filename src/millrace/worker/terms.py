@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from millrace.outbound.addresses import Network
 from millrace.process.sandbox import Demand
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
@@ -35,7 +36,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         nice: added to the niceness of engines.
         claim_wait_s: how long a claim waits for work.
         timeout_s: time limit of jobs that name none.
-        allow_private_inputs: `http(s)` inputs may lie on private networks.
+        input_networks: where `http(s)` inputs may lie although it is not public.
         fetch: limits of fetches.
         sandbox: whether engines are shut in.
         open_store: opens `s3://` with this worker's keys; None where it has none.
@@ -62,7 +63,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     nice: int = 0
     claim_wait_s: float = 20.0
     timeout_s: float | None = None
-    allow_private_inputs: bool = True
+    input_networks: Sequence[Network] = ()
     fetch: FetchLimits = field(default_factory=FetchLimits)
     sandbox: Demand = Demand.OFF
     open_store: OpenStore | None = None

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
-from millrace.client.errors import ClientError, NotFoundError, StaleError
+from millrace.client.errors import ClientError, NotFoundError, StaleError, SupersededError
 from millrace.domain.directives import Action
 from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
@@ -87,6 +87,8 @@ class Worker(Service):
         self._reset()
 
     def _reset(self) -> None:
+        self.fault = ""
+        """Why it has stopped by itself: a sentence; empty as long as it has not."""
         self._membership: Membership | None = None
         self._identity: Identity | None = None
         self._equipment: Equipment | None = None
@@ -247,11 +249,20 @@ class Worker(Service):
         except (StaleError, NotFoundError) as error:
             if membership is not None:
                 self._lose_membership(membership, str(error))
+        except SupersededError as error:
+            self._give_up(str(error))
         except ClientError as error:
             log.warning("worker.claim_refused", reason=str(error))
             if membership is None:
                 await self._claims.rest(10, self._draining)
         return []
+
+    def _give_up(self, reason: str) -> None:
+        """Another worker has our identity and came later: two that take turns would take each other's work away for ever."""
+        log.error("worker.superseded", reason=reason)
+        self.fault = reason
+        self._state.give_up(reason)
+        self.hurry()
 
     async def _register_unless_draining(self) -> None:
         registering = asyncio.create_task(self._register())

@@ -31,6 +31,11 @@ _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
     "WHERE p.updated_at = ?"
 )
+_TENANTS = "SELECT name, max_concurrent, max_queued, running, queued FROM tenants WHERE max_queued IS NOT NULL"
+_USED = (
+    "SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL) FROM jobs j JOIN tasks t ON t.job = j.number "
+    "WHERE j.tenant = ?"
+)
 _OUTCOME = "SELECT outcome, failure_class FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
 LOST = "its worker was lost"
 LOST_PAUSED = "its worker was lost while it was paused"
@@ -105,8 +110,25 @@ class Watch:
         self._look_at_progress()
         for row in news:
             self._take(row, before)
+        if news:
+            self._look_at_quotas()
         for job, position, task_id in dict.fromkeys((row[9], row[2], f"{row[1]}.{row[2]}") for row in news):
             self._compare(job, position, self.tasks[task_id])
+
+    def _look_at_quotas(self) -> None:
+        """A tenant has no more than its quotas allow, and what is counted is what is there."""
+        for name, concurrent, queued, running, waiting in self.world.database.read(_TENANTS):
+            ((held, unfinished),) = self.world.database.read(_USED, name)
+            if (running, waiting) != (held, unfinished):
+                self.fail(
+                    "I20",
+                    f"of {name} {running} tasks and {waiting} jobs are counted, and {held} and {unfinished} are there",
+                )
+            if held > concurrent or unfinished > queued:
+                self.fail(
+                    "I20",
+                    f"{name} has {unfinished} jobs and runs {held} of them; it may have {queued}, and {concurrent}",
+                )
 
     def _look_at_nodes(self, before: dict[str, KnownNode]) -> None:
         now_ms, history = self.world.database.time_ms(), self.world.history

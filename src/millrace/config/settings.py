@@ -186,7 +186,7 @@ class MasterSettings:
     """What a master may be told."""
 
     data: Path = setting(Path("millrace-data"), "MILLRACE_DATA", "Folder for the embedded database, kept outputs and uploads.", Path)  # fmt: skip
-    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL; empty for SQLite in the data folder.", _store, secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
+    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL, with commas between the servers where one may follow another; empty for SQLite in the data folder.", _store, secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
     store_connections: int = setting(8, "MILLRACE_STORE_CONNECTIONS", "Connections to PostgreSQL that a master opens at the most; masters on a small server take fewer by themselves, so that each gets its share.", _connections)  # fmt: skip
     store_may_lose: bool = setting(False, "MILLRACE_STORE_MAY_LOSE", "Run on PostgreSQL although a fail-over may lose, or has lost, what was answered as done (a standby that is not synchronous): 1.", _switch)  # fmt: skip
     blobs: str = setting("", "MILLRACE_BLOBS", "Where uploads and kept outputs lie: `s3://bucket/prefix`; empty for the data folder.", secret=True)  # fmt: skip

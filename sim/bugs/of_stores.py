@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from millrace.domain.records import Claimed, Move, Outcome
 from millrace.domain.states import State
+from millrace.domain.tenants import over_for_job
 from millrace.store import rows
-from millrace.store.sqlite import jobs, logs, nodes, work
+from millrace.store.sqlite import jobs, logs, nodes, tenants, work
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.sqlite.writer import Writer
-from millrace.store.store import StoreUnavailableError
+from millrace.store.store import Added, StoreUnavailableError
 from sim.bugs.bug import Bug, Patches, sql
 from sim.loop import PROCESS
 
@@ -125,6 +126,22 @@ def _select_then_update() -> Patches:
         return list(await self._write(take))
 
     return [(SqliteStore, "claim", claim)]
+
+
+def _claim_not_replayable() -> Patches:
+    """A claim that comes again is one more claim."""
+
+    def claim(
+        session: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        standing = session.all("claim_node", node_id, epoch, request_id)
+        if not standing or standing[0][1] != "ready":
+            return None
+        return work._give(
+            session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        )
+
+    return [(work, "claim", claim)]
 
 
 def _draining_claims() -> Patches:
@@ -266,10 +283,27 @@ def _unknown_is_done() -> Patches:
     return [(SqliteStore, "move", moving), (SqliteStore, "move_and_claim", moving_and_claiming)]
 
 
+def _quota_outside() -> Patches:
+    """The quota is looked up, and then the job is added, in a transaction of its own."""
+    add = SqliteStore.add_jobs
+
+    async def add_jobs(self: Any, new: Sequence[Any]) -> Any:
+        (job,) = new
+        limited = await self._read(lambda session: tenants.counted(session, job.tenant))
+        over = None if limited is None else over_for_job(*limited, keeps=job.keeps)
+        if over is not None:
+            return [Added(id=job.id, number=0, state=job.state, created_at=await self.now(), refused=over)]
+        return await add(self, new)
+
+    return [(SqliteStore, "add_jobs", add_jobs), (jobs, "over_for_job", lambda *_, **__: None)]
+
+
 BUGS = (
     Bug(name="heartbeat-without-epoch", breaks=("I3", "I10"), plant=sql(
         heartbeat=("WHERE id = ?1 AND epoch = ?2 AND state <> 'lost'", "WHERE id = ?1 AND ?2 = ?2"),
     )),
+    Bug(name="complete-without-fence", breaks=("I3", "I13", "I4"), plant=_unfenced(Outcome.COMPLETED)),
+    Bug(name="fail-without-fence", breaks=("I3",), plant=_unfenced(Outcome.FAILED)),
     Bug(name="hand-back-without-fence", breaks=("I3",), plant=_unfenced(Outcome.HANDED_BACK)),
     Bug(name="start-without-fence", breaks=("I3",), plant=_start_unfenced),
     Bug(name="progress-without-fence", breaks=("I3",), plant=sql(
@@ -277,6 +311,7 @@ BUGS = (
     )),
     Bug(name="answer-before-commit", breaks=("I1", "I3", "I7", "I8"), plant=_answer_before_commit),
     Bug(name="select-then-update", breaks=("I3", "I4", "I7"), plant=_select_then_update),
+    Bug(name="claim-not-replayable", breaks=("I3",), plant=_claim_not_replayable),
     Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),
@@ -296,5 +331,7 @@ BUGS = (
     Bug(name="job-left-behind", breaks=("I7",), plant=_job_left_behind),
     Bug(name="events-skip-one", breaks=("I7",), plant=sql(events=("seq > ?1", "seq > ?1 + 1"))),
     Bug(name="log-appended-twice", breaks=("I4",), plant=_log_twice),
+    Bug(name="quota-by-select-then-insert", breaks=("I20",), plant=_quota_outside),
+    Bug(name="lane-without-end", breaks=("I20",), plant=sql(lanes=("AND running < max_concurrent", "AND running < max_concurrent + 1"))),
     Bug(name="unknown-commit-taken-for-done", breaks=("I3",), plant=_unknown_is_done),
 )  # fmt: skip

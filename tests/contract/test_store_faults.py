@@ -11,22 +11,29 @@ from typing import Any
 import apsw
 import asyncpg
 import pytest
-from store_samples import NEEDS, a_job, a_move, a_node, queue_jobs
+from store_samples import NEEDS, a_job, a_move, a_node, queue_jobs, until_blocked
 
 from millrace.domain.records import Move, NodeState
 from millrace.domain.states import State
 from millrace.runtime.clock import SystemClock
 from millrace.store.open import open_store
+from millrace.store.sqlite import connection
 from millrace.store.sqlite.driver import SqliteStore
-from millrace.store.store import Hint, StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
-
-_LOOKS = 10_000
+from millrace.store.store import (
+    Hint,
+    StoreBrokenError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 
 _ADD_AND_REPORT = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from store_samples import queue_jobs
 from millrace.store.open import open_store
+from millrace.store.sqlite import connection
 
 async def main():
     store = open_store(sys.argv[1])
@@ -135,6 +142,7 @@ class _BrokenDisk(apsw.VFS):
 
     def __init__(self) -> None:
         super().__init__("broken-disk", "")
+        self.written: list[str] = []
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802  SQLite's name
         return _BrokenFile(self, name, flags)
@@ -144,6 +152,7 @@ class _BrokenFile(apsw.VFSFile):
     def __init__(self, disk: _BrokenDisk, name: Any, flags: list[int]) -> None:
         super().__init__("", name, flags)
         self._disk = disk
+        self._name = Path(name.filename() if isinstance(name, apsw.URIFilename) else name).name
 
     def xSync(self, flags: int) -> None:  # noqa: N802  SQLite's name
         if self._disk.broken:
@@ -154,6 +163,7 @@ class _BrokenFile(apsw.VFSFile):
         if self._disk.full:
             raise apsw.FullError
         super().xWrite(data, offset)
+        self._disk.written.append(self._name)
 
 
 def test_a_trial_tells_whether_there_is_space(tmp_path: Path) -> None:
@@ -190,7 +200,8 @@ def test_after_a_failed_fsync_nothing_is_ever_written_again(tmp_path: Path) -> N
     disk = _BrokenDisk()
 
     async def work() -> None:
-        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock(), vfs="broken-disk")
+        heard: list[StoreBrokenError] = []
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock(), vfs="broken-disk", on_broken=heard.append)
         await store.start()
         (kept,) = await queue_jobs(store, 1)
         disk.broken = True
@@ -202,11 +213,35 @@ def test_after_a_failed_fsync_nothing_is_ever_written_again(tmp_path: Path) -> N
             await queue_jobs(store, 1)
         with pytest.raises(StoreUnavailableError):
             await store.ping()
+        assert len(heard) == 1
+        assert str(heard[0]).startswith(f"cannot use the database {tmp_path / 'farm.db'}: ")
+        written = len(disk.written)
         await store.stop()
+        assert disk.written[written:] == []
         again = SqliteStore(tmp_path / "farm.db", clock=SystemClock())
         await again.start()
         assert await again.task(kept) is not None
         await again.stop()
+
+    asyncio.run(work())
+
+
+def test_a_rival_that_locks_the_database_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has a shell open on it: what is asked meanwhile fails, and then it works again."""
+    monkeypatch.setattr(connection, "_PRAGMAS", ("PRAGMA busy_timeout = 1",))
+
+    async def work() -> None:
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock())
+        await store.start()
+        rival = apsw.Connection(str(tmp_path / "farm.db"))
+        rival.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="another program locks it"):
+            await queue_jobs(store, 1)
+        rival.execute("ROLLBACK")
+        rival.close()
+        await store.ping()
+        assert len(await queue_jobs(store, 1)) == 1
+        await store.stop()
 
     asyncio.run(work())
 
@@ -397,7 +432,7 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str, rival_does
         pending = [asyncio.create_task(move(task)) for task in (tasks[1], tasks[0], tasks[2])]
         while (await store.count_jobs()).get(State.CANCELED, 0) < 2:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
-        await _until_blocked(rival)
+        await until_blocked(rival)
         assert not pending[1].done()
         await transaction.commit()
         assert [await one for one in pending] == [[True], [True], [True]]
@@ -407,16 +442,6 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str, rival_does
         await store.stop()
 
     asyncio.run(work())
-
-
-async def _until_blocked(connection: Any) -> None:
-    """Wait until somebody in this database waits for a lock."""
-    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    for _ in range(_LOOKS):
-        if await connection.fetchval(waits):
-            return
-        await connection.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same again and again
-    pytest.fail("nobody waits for a lock")
 
 
 def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None:
@@ -435,7 +460,7 @@ def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None
             "UPDATE tasks SET state = 'assigned', node_id = $1, node_epoch = 1, claim_request = 'r', seat = 1", node.id
         )
         removal = asyncio.create_task(store.remove_node(node.id))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await claim.commit()
         assert await removal is False
         assert await store.move([a_move(task, State.QUEUED)]) == [True]
@@ -446,7 +471,7 @@ def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None
         await rival.execute("DELETE FROM nodes")
         asked = {"node_id": node.id, "epoch": 1, "request_id": "s", "classes": [class_id], "limit": 1}
         claimed = asyncio.create_task(store.claim(**asked))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await removing.commit()
         assert await claimed is None
         assert (await store.task(task)).state is State.QUEUED
@@ -466,7 +491,7 @@ def test_a_heartbeat_outlives_a_rival_of_its_node(url: str) -> None:
         await transaction.start()
         await rival.execute("UPDATE nodes SET state = 'draining'")
         beat = asyncio.create_task(store.heartbeat(node_id=node.id, epoch=1, ttl_s=30.0, reports=[]))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await transaction.commit()
         found = await beat
         assert found is not None
@@ -494,7 +519,7 @@ def test_a_request_that_another_master_is_serving_is_served_once(url: str) -> No
         )
         asked = {"node_id": node.id, "epoch": 1, "classes": [class_id], "limit": 1}
         repeated = asyncio.create_task(store.claim(request_id="r", **asked))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await claim.commit()
         assert [one.task_id for one in await repeated] == [first]
         assert [one.task_id for one in await store.claim(request_id="s", **asked)] == [second]
@@ -521,7 +546,7 @@ def test_a_request_that_another_master_is_serving_with_the_last_task_waits_for_i
         )
         asked = {"node_id": node.id, "epoch": 1, "classes": [class_id], "limit": 1}
         repeated = asyncio.create_task(store.claim(request_id="r", **asked))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await claim.commit()
         assert [one.task_id for one in await repeated] == [last]
         assert list(await store.claim(request_id="s", **asked)) == []

@@ -19,15 +19,18 @@ from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.records import NodeState, Outcome, Output, Progress, Report
 from millrace.domain.states import State
+from millrace.domain.tenants import Quotas
+from millrace.domain.tenants import Rules as TenantRules
 from millrace.runtime.clock import VirtualClock
 from millrace.store.open import open_store
 from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals"
+    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals, tenants, uploads, turns"
 )
 _PICK = st.integers(0, 5)
+_TENANTS = ("acme", "other")
 _CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)
 _HOUR_S = 3600.0
 
@@ -115,8 +118,9 @@ class Machine(RuleBasedStateMachine):
         pending=st.booleans(),
         key=st.sampled_from([None, None, "k", "l"]),
         digest=st.sampled_from(["d", "e"]),
+        tenant=st.sampled_from(_TENANTS),
     )
-    def add(self, class_id: int, weight: int, pending: bool, key: str | None, digest: str) -> None:
+    def add(self, class_id: int, weight: int, pending: bool, key: str | None, digest: str, tenant: str) -> None:
         # Head starts are hours apart, so that the order does not hang on the two clocks.
         job = a_job(
             class_id,
@@ -124,10 +128,31 @@ class Machine(RuleBasedStateMachine):
             state=State.PENDING if pending else State.QUEUED,
             idempotency_key=key,
             body_digest=digest,
+            tenant=tenant,
         )
         (added,) = self.twins.both("add_jobs", [job])
-        if added.id == job.id:
+        if added.id == job.id and added.refused is None:
             self.jobs.append(job.id)
+
+    @rule(
+        tenant=st.sampled_from(_TENANTS),
+        concurrent=st.sampled_from([None, 0, 1, 2]),
+        queued=st.sampled_from([None, 1, 4]),
+        storage=st.sampled_from([None, 8]),
+    )
+    def set_tenant(self, tenant: str, concurrent: int | None, queued: int | None, storage: int | None) -> None:
+        quotas = Quotas(concurrent=concurrent, queued=queued, storage_bytes=storage)
+        self.twins.both("set_tenant", tenant, TenantRules(quotas=quotas))
+
+    @rule(tenant=st.sampled_from(_TENANTS))
+    def remove_tenant(self, tenant: str) -> None:
+        self.twins.both("remove_tenant", tenant)
+
+    @rule(tenant=st.sampled_from(_TENANTS), number=st.integers(0, 9), goes=st.booleans())
+    def upload(self, tenant: str, number: int, goes: bool) -> None:
+        self.twins.both("release_upload", f"u{number}")
+        if not goes:
+            self.twins.both("add_upload", f"u{number}", tenant, number)
 
     @rule(pick=_PICK, boot=st.sampled_from("ab"), slots=st.integers(1, 4))
     def register(self, pick: int, boot: str, slots: int = 4) -> None:
@@ -185,6 +210,7 @@ class Machine(RuleBasedStateMachine):
             delay_s=delay_s,
             attempt=attempt,
             outputs=(output,) if results else (),
+            kept_bytes=pick if results else 0,
             facts={"n": pick} if results else None,
             avoid=avoid,
         )
@@ -227,6 +253,13 @@ class Machine(RuleBasedStateMachine):
     def set_node_state(self, pick: int, goal: NodeState) -> None:
         self.twins.both("set_node_state", self._node(pick).id, goal, sources=list(NodeState))
 
+    @rule(pick=_PICK, goal=st.sampled_from(NodeState), class_id=st.integers(1, 2), request=st.integers(0, 3))
+    def claim_as(self, pick: int, goal: NodeState, class_id: int, request: int) -> None:
+        """Work waits, and a node in this state asks for it: by chance alone the two hardly ever meet."""
+        self.add(class_id, weight=0, pending=False, key=None, digest="d")
+        self.set_node_state(pick, goal)
+        self.claim(pick, request, [class_id], limit=3, stale=False)
+
     @rule(pick=_PICK, times=st.integers(1, 3))
     def quarantine(self, pick: int, times: int) -> None:
         self.twins.both("quarantine", self._node(pick).id, reason="broken", proof_after_s=_HOUR_S, times=times)
@@ -268,11 +301,16 @@ class Machine(RuleBasedStateMachine):
     def the_counts_are_equal(self) -> None:
         self.twins.both("count_jobs")
         self.twins.both("queued_classes")
+        self.twins.both("tenants")
 
     def _all_is_equal(self) -> None:
         both = self.twins.both
         both("nodes")
         both("orphans", limit=99)
+        # Said anew from nothing, a tenant's use is counted anew, and is what it was.
+        for tenant in both("tenants"):
+            both("remove_tenant", tenant.name)
+            assert both("set_tenant", tenant.name, tenant.rules).use == tenant.use
         for job in self.jobs:
             for verb in ("job", "tasks", "attempts", "outputs", "facts", "transitions"):
                 both(verb, job)

@@ -41,7 +41,7 @@ def test_every_route_is_opened_by_some_role_and_every_word_by_some_route() -> No
 def wanted(route: Route[Any]) -> Access:
     """What a route is behind, by what it is about."""
     path, reads = route.path.removeprefix("/v1"), route.method == "GET"
-    if path.startswith(("/keys", "/audit")):
+    if path.startswith(("/keys", "/audit")) or (path.startswith("/tenants") and not (reads and "{" in path)):
         return Access.ADMIN
     if path in ("/health", "/ready", "/join", "/authority"):
         return Access.OPEN

@@ -167,6 +167,7 @@ async def complete(master: Master, call: Call[CompleteRequest]) -> Ended:
         attempt=body.attempt,
         outputs=outputs,
         facts=body.facts,
+        kept_bytes=sum(one.size for one in outputs if is_kept(one.location)),
         then=_next(master, body),
     )
     if any(is_kept(output.location) for output in outputs):

@@ -21,6 +21,7 @@ def _text(value: str) -> str:
 
 MOST_SECONDS = 10**9
 MOST_DAYS = 10**5
+MOST_LIMIT = 2**53
 MOST_SLOTS = 4096
 """As many as a master lets a node have."""
 SANDBOX = ("auto", "require", "off")
@@ -73,6 +74,7 @@ def _whole(most: int, called: str, *, least: int = 0) -> Callable[[str], int]:
 
 
 _count = _whole(MOST_SECONDS, "a whole number")
+_limit = _whole(MOST_LIMIT, "a whole number")
 _days = _whole(MOST_DAYS, "a number of days")
 _port = _whole(2**16 - 1, "a port")
 _slots = _whole(MOST_SLOTS, "a number of slots", least=1)
@@ -210,6 +212,10 @@ class MasterSettings:
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
     webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
+    tenant_concurrent: int | None = setting(None, "MILLRACE_TENANT_CONCURRENT", "Tasks of one tenant that run at the same time, where `millrace tenants set` says nothing of it; empty for no limit. The other three likewise.", _limit)  # fmt: skip
+    tenant_queued: int | None = setting(None, "MILLRACE_TENANT_QUEUED", "Jobs of one tenant that have not ended.", _limit)  # fmt: skip
+    tenant_per_day: int | None = setting(None, "MILLRACE_TENANT_PER_DAY", "Jobs of one tenant that are accepted in a day by UTC.", _limit)  # fmt: skip
+    tenant_storage_bytes: int | None = setting(None, "MILLRACE_TENANT_STORAGE", "Bytes that one tenant's uploads, and its outputs that the master keeps, take together.", _limit)  # fmt: skip
     keep_audit_days: int = setting(365, "MILLRACE_KEEP_AUDIT_DAYS", "Days that the audit trail is kept; 0 keeps it for ever.", _days)  # fmt: skip
     keep_uploads_days: int = setting(
         7, "MILLRACE_KEEP_UPLOADS_DAYS", "Days that uploads are kept; 0 keeps them for ever.", _days

@@ -37,7 +37,9 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State
+from millrace.domain.tenants import Over
 from millrace.store.outbox import Outbox
+from millrace.store.tenants import Tenants
 
 
 class StoreError(Exception):
@@ -56,6 +58,10 @@ class StoreUnavailableError(StoreError):
     def __init__(self, text: str, *, why: str = SILENT) -> None:
         super().__init__(text)
         self.why = why
+
+
+class StoreBrokenError(StoreUnavailableError):
+    """The disk under an embedded database failed, or its file is damaged: this process must end, and never write to it again."""
 
 
 class StoreFullError(StoreError):
@@ -90,8 +96,9 @@ class Added(Struct, frozen=True, kw_only=True):
     """What became of one job handed to :meth:`Store.add_jobs`.
 
     `repeated` is True where the idempotency key was known with the same body: `id` and `number` are then the first
-    job's. `conflict` is True where the key was known with another body: nothing was stored. `cursor` is that of the
-    first transition of a job that is new, and None for any other.
+    job's. `conflict` is True where the key was known with another body: nothing was stored. `refused` is the quota of its
+    tenant that forbids the job: nothing was stored. `cursor` is that of the first transition of a job that is new, and None
+    for any other.
     """
 
     id: str
@@ -101,6 +108,7 @@ class Added(Struct, frozen=True, kw_only=True):
     repeated: bool = False
     conflict: bool = False
     cursor: str | None = None
+    refused: Over | None = None
 
 
 class Arrival(Struct, frozen=True, kw_only=True):
@@ -142,7 +150,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Outbox, Protocol):
+class Store(Outbox, Tenants, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:

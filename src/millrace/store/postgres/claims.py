@@ -32,7 +32,7 @@ CLAIM_PARTS = {
 }
 """What the statements share that give tasks."""
 
-CLAIM = QUERIES["claim"].format(**CLAIM_PARTS)
+CLAIM = QUERIES["claim"].format(**CLAIM_PARTS, counted=QUERIES["counted"].format(changes=QUERIES["changed_by_claims"]))
 
 
 def claimed(row: Sequence[Any]) -> Claimed:

@@ -33,6 +33,7 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State, check_transition
+from millrace.domain.tenants import Over, Rules, Tenant
 from millrace.domain.webhooks import Delivery, DeliveryState, Follows, Message, NewWebhook, Webhook
 from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
@@ -48,12 +49,13 @@ from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import quarantine as quarantine_units
+from millrace.store.sqlite import tenants as tenant_units
 from millrace.store.sqlite import webhooks as webhook_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.readers import Readers
 from millrace.store.sqlite.schema import migrate
-from millrace.store.sqlite.writer import Writer
+from millrace.store.sqlite.writer import MAX_BATCH, Writer
 from millrace.store.store import (
     HEARTBEATS_GATHER_S,
     Added,
@@ -62,22 +64,33 @@ from millrace.store.store import (
     JobFilter,
     JobPage,
     Listener,
+    StoreBrokenError,
     StoreBusyError,
     StoreError,
     StoreUnavailableError,
 )
 
 T = TypeVar("T")
+ALONE = MAX_BATCH + 1
+"""The weight of what may look at any number of rows: it runs on the thread."""
 
 
 class SqliteStore:
     """A :class:`~millrace.store.store.Store` in one file, for one process."""
 
-    def __init__(self, path: Path, *, clock: Clock, vfs: str | None = None) -> None:
-        """`vfs` names a registered SQLite file layer; None for the system's."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        vfs: str | None = None,
+        on_broken: Callable[[StoreBrokenError], None] = lambda _: None,
+    ) -> None:
+        """`vfs` names a registered SQLite file layer; None for the system's. `on_broken` is called once nothing is written any more."""
         self._path = path
         self._clock = clock
         self._vfs = vfs
+        self._on_broken = on_broken
         self._listeners = Listeners()
         self._classes: dict[str, int] = {}
         self._hold: Hold | None = None
@@ -90,7 +103,7 @@ class SqliteStore:
         if self._writer is not None:
             return
         connection = await asyncio.get_running_loop().run_in_executor(None, self._open)
-        self._writer = Writer(connection, self._path, self._now_ms, self._listeners.tell)
+        self._writer = Writer(connection, self._path, self._now_ms, self._listeners.tell, self._on_broken)
         self._readers = Readers(self._path, self._now_ms, self._vfs)
 
     def _open(self) -> apsw.Connection:
@@ -128,8 +141,10 @@ class SqliteStore:
         if readers is not None:
             await readers.stop()
         if writer is not None:
-            await writer.stop()
-            self._release()
+            try:
+                await writer.stop()
+            finally:
+                self._release()
 
     async def ping(self) -> None:
         if self._writer is not None and self._writer.failed is not None:
@@ -402,6 +417,30 @@ class SqliteStore:
 
     async def count_messages(self) -> Mapping[DeliveryState, int]:
         return await self._read(webhook_units.count_messages)
+
+    # Tenants --------------------------------------------------------------------------------------------------------
+
+    async def tenant(self, name: str) -> Tenant | None:
+        return await self._read(lambda session: tenant_units.tenant(session, name))
+
+    async def tenants(self) -> Sequence[Tenant]:
+        return await self._read(tenant_units.tenants)
+
+    async def set_tenant(self, name: str, rules: Rules, *, by_default: bool = False) -> Tenant:
+        unit = partial(tenant_units.set_tenant, name=name, rules=rules, by_default=by_default)
+        return await self._write(unit, weight=ALONE)
+
+    async def remove_tenant(self, name: str) -> bool:
+        return await self._write(lambda session: tenant_units.remove_tenant(session, name), weight=ALONE)
+
+    async def add_upload(self, upload_id: str, tenant: str, size: int) -> Over | None:
+        return await self._write(lambda session: tenant_units.add_upload(session, upload_id, tenant, size))
+
+    async def release_upload(self, upload_id: str) -> None:
+        await self._write(lambda session: tenant_units.release_upload(session, upload_id))
+
+    async def release_uploads(self, *, below: str) -> None:
+        await self._write(lambda session: tenant_units.release_uploads(session, below))
 
     # Machines that join ---------------------------------------------------------------------------------------------
 

@@ -28,11 +28,11 @@ from millrace.store.store import SILENT, StoreError, StoreUnavailableError
 CHANNEL = "millrace"
 INTERVAL_S = 0.05
 PULSE_S = 0.25
-TICK_S = 0.15
-SILENT_TICKS = 5
+TICK_S = 0.2
+SILENT_TICKS = 10
 """Looks in vain, TICK_S apart, after which the database counts as silent. Looks, not seconds: where this process itself stood
 still, the answer may be there and only not have been read."""
-GIVEN_UP_TICKS = 27
+GIVEN_UP_TICKS = 20
 """After these the connection is given up, and every server is tried anew: another one may have been promoted."""
 _CLASSES_IN_ONE = 500  # a notice holds less than 8000 bytes
 _BACKOFF = Backoff(base_s=0.1, cap_s=1.0)

@@ -135,6 +135,23 @@ async def _stream(things: Things) -> Ask:
     return Ask(query={"job": await things.job()})
 
 
+async def _output(things: Things) -> Ask:
+    return Ask(path={"ref": await things.done(), "name": "video.mp4"})
+
+
+async def _new_key(things: Things) -> Ask:
+    return Ask(json={"name": f"made-{await things.key()}"[:64], "role": "viewer"})
+
+
+async def _new_webhook(things: Things) -> Ask:
+    await things.webhook()  # there may be so many of one tenant, so an older one makes room
+    return Ask(json={"url": "https://1.1.1.1/hook"})
+
+
+async def _nothing(_: Things) -> Ask:
+    return Ask()
+
+
 def _of_node(good: int = 200, absent: int = 404, machine: int = 0, **json: Any) -> Entry:
     async def ask(things: Things) -> Ask:
         return Ask(path={"ref": await things.node()}, json=json)
@@ -159,7 +176,7 @@ FARM: Mapping[str, Entry] = {
     "POST /v1/jobs/{ref}/resume": about(after("pause")),
     "POST /v1/jobs/{ref}/retry": about(after("cancel")),
     "GET /v1/jobs/{ref}/logs": about(_done),
-    "GET /v1/jobs/{ref}/outputs/{name}": Entry(ask=lambda things: _output(things)),
+    "GET /v1/jobs/{ref}/outputs/{name}": Entry(ask=_output),
     "GET /v1/events": Entry(ask=_stream, many=True),
     "GET /v1/nodes": plain(),
     "GET /v1/nodes/{ref}": about(_node),
@@ -188,13 +205,13 @@ FARM: Mapping[str, Entry] = {
     "PATCH /v1/uploads/{id}": about(_upload, name="id", content=b"abc", headers=BEGUN),
     "GET /v1/uploads/{id}/content": about(_whole, name="id"),
     "DELETE /v1/uploads/{id}": about(_upload, 204, name="id"),
-    "POST /v1/keys": Entry(ask=lambda things: _new_key(things), good=201, names=False),
+    "POST /v1/keys": Entry(ask=_new_key, good=201, names=False),
     "GET /v1/keys": plain(),
     "POST /v1/keys/{ref}/rotate": about(_key),
     "POST /v1/keys/{ref}/revoke": about(_key),
     "GET /v1/audit": plain(),
     "GET /v1/audit/chain": plain(),
-    "POST /v1/webhooks": Entry(ask=lambda things: _new_webhook(things), good=201, names=False),
+    "POST /v1/webhooks": Entry(ask=_new_webhook, good=201, names=False),
     "GET /v1/webhooks": plain(),
     "DELETE /v1/webhooks/{id}": about(_webhook, 204, name="id"),
     "POST /v1/webhooks/{id}/rotate": about(_webhook, name="id"),
@@ -235,19 +252,6 @@ FARM: Mapping[str, Entry] = {
 }
 
 
-async def _output(things: Things) -> Ask:
-    return Ask(path={"ref": await things.done(), "name": "video.mp4"})
-
-
-async def _new_key(things: Things) -> Ask:
-    return Ask(json={"name": f"made-{await things.key()}"[:64], "role": "viewer"})
-
-
-async def _new_webhook(things: Things) -> Ask:
-    await things.webhook()  # there may be so many of one tenant, so an older one makes room
-    return Ask(json={"url": "https://1.1.1.1/hook"})
-
-
 CONTROL: Mapping[str, Entry] = {
     "GET /v1/processes": plain(),
     "GET /v1/processes/{name}": about(_job, name="name"),
@@ -276,7 +280,7 @@ CONTROL: Mapping[str, Entry] = {
     "GET /v1/processes/{name}/logs": about(_job, name="name"),
     "GET /v1/processes/{name}/resources": about(_job, name="name"),
     "GET /v1/resources": plain(),
-    "GET /v1/events": Entry(ask=lambda _: _nothing(), names=False, many=True),
+    "GET /v1/events": Entry(ask=_nothing, names=False, many=True),
     "GET /v1/reload": plain(404),
     "POST /v1/reload": plain(query={"dry_run": "true"}),
     "POST /v1/shutdown": plain(202),
@@ -286,10 +290,6 @@ CONTROL: Mapping[str, Entry] = {
     "GET /metrics": plain(),
     "GET /v1/openapi.json": plain(),
 }
-
-
-async def _nothing() -> Ask:
-    return Ask()
 
 
 @dataclass(frozen=True, kw_only=True)

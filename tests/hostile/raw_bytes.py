@@ -12,7 +12,7 @@ CRLF = b"\r\n"
 HANDFUL = (b"0", b"1", b"-1", b"+5", b"5 ", b"0x5", b"5,5", b"5;", b"1e3", b"\xd9\xa3", b"99999999999999999999", b"")
 CODINGS = (
     b"chunked", b"Chunked", b"xchunked", b"chunked, chunked", b"identity, chunked", b"chunked, identity", b"gzip, chunked",
-    b"\x0bchunked", b"chunked\x00", b"\"chunked\"", b"chunked;q=1", b"identity", b"",
+    b"\x0bchunked", b"chunked\x00", b'"chunked"', b"chunked;q=1", b"identity", b"",
 )  # fmt: skip
 SIZES = (
     b"5",

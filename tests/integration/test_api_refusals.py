@@ -351,3 +351,18 @@ def test_no_body_makes_the_master_stumble(tmp_path: Any) -> None:
             await asyncio.to_thread(attack)
 
     asyncio.run(body())
+
+
+def test_a_master_answers_to_its_own_names_alone(tmp_path: Any) -> None:
+    import asyncio
+
+    from api_serving import serving
+
+    async def body() -> None:
+        async with serving(tmp_path, hosts=frozenset({"master"})) as rig:
+            assert (await rig.call("GET", "/v1/jobs")).status_code == 200
+            for path in ("/", "/health", "/login", "/v1/jobs", "/nowhere"):
+                refused = await rig.call("GET", path, headers={"host": "rebound.evil.example"})
+                assert (refused.status_code, problem_of(refused)["type"]) == (421, "urn:millrace:problem:misdirected")
+
+    asyncio.run(body())

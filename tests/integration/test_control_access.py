@@ -235,7 +235,7 @@ def test_a_client_certificate_is_asked_for_and_stands_for_a_role(tmp_path: Path)
 
 def test_what_is_wrong_in_an_access_file_is_a_sentence() -> None:
     for text, said in (
-        ("kyes: []", "kyes: there is no such field; allowed: keys, peers, certificates, networks, rate"),
+        ("kyes: []", "kyes: there is no such field; allowed: keys, peers, certificates, networks, hosts, rate"),
         ("keys: [{name: a, role: boss, sha256: x}]", "keys[0].role: 'boss' is none of the allowed values; allowed: admin, operator, viewer, worker"),
         ("keys: [{name: a, role: admin, sha256: abc}]", "keys[0].sha256"),
         ("keys: [{name: a, role: admin}]", "keys[0].sha256: is missing"),

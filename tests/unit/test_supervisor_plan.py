@@ -140,6 +140,8 @@ processes:
         ("", "the plan is empty"),
         ("processes: {}", "processes holds no enabled process; name at least one"),
         ("a: [", "is no valid YAML in line 1"),
+        ("a: !!bool maybe", "is no valid YAML in line 1: holds what is no bool"),
+        ("a: !!timestamp x", "is no valid YAML in line 1: holds what is no timestamp"),
         ("- a", "profile must be a mapping"),
         ("processes: {a: {command: [x]}, a: {command: [y]}}", "processes.a stands twice, again in line 1; keep one"),
         ("processes: {a: &x {command: [x]}, b: *x}", "aliases are not allowed"),

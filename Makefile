@@ -41,6 +41,7 @@ sim-long: install ## [SEED=1000]: the same until Ctrl-C
 
 fuzz: install ## [SECONDS=60] [SEED=1]: throw what no honest client sends at both APIs, so long each way, and print figures
 	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -n 0 -s -m fuzz tests/hostile
+	@$(BIN)/python -m bench.slow
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 
 import psutil
 
-PATIENCE_S = 90.0
+PATIENCE_S = 150.0
 DRIP_S = 1.0
+COME_S = 0.001
+"""Seconds between two slow clients that come."""
 HONEST_S = 0.01
 """Seconds between two honest requests."""
 
@@ -58,7 +60,8 @@ KINDS = {
 }
 
 
-async def _slow(port: int, kind: str, seen: Figures) -> None:
+async def _slow(port: int, number: int, kind: str, seen: Figures) -> None:
+    await asyncio.sleep(number * COME_S)
     try:
         reader, writer = await _connect(port)
     except OSError:
@@ -127,7 +130,7 @@ async def main(connections: int) -> None:
         seen = Figures()
         honest = asyncio.create_task(_honest(port, key, seen))
         kinds = [*KINDS] * (connections // len(KINDS))
-        attacks = [asyncio.create_task(_slow(port, kind, seen)) for kind in kinds]
+        attacks = [asyncio.create_task(_slow(port, number, kind, seen)) for number, kind in enumerate(kinds)]
         while not all(one.done() for one in attacks):
             seen.most_mb = max(seen.most_mb, process.memory_info().rss / 1e6)
             await asyncio.wait(attacks, timeout=0.5)

@@ -17,7 +17,7 @@ CORES = (
     f"<template><img src=x onerror={MARK}></template>", f"<form action=javascript:{MARK}><button autofocus onfocus={MARK}>",
     f"{{{{constructor.constructor('{MARK}')()}}}}", f"${{{MARK}}}", f"javascript:{MARK}", f"<link rel=stylesheet href=data:,*%7Bx:expression({MARK})%7D>",
 )  # fmt: skip
-WRAPS = ("{}", '">{}', "'>{}", "</textarea></title></script>{}", "\" onmouseover=window.owned=1 x=\"{}")
+WRAPS = ("{}", '">{}', "'>{}", "</textarea></title></script>{}", '" onmouseover=window.owned=1 x="{}')
 PAYLOADS = [wrap.format(core) for core, wrap in itertools.product(CORES, WRAPS)]
 EACH = 5
 SUSPECTS = """() => [...document.querySelectorAll('*')].filter((one) =>
@@ -60,8 +60,16 @@ class Worker:
         if number % 2:
             self.post(f"/v1/tasks/{task['task']}/fail", json={**held, "class": "input", "message": five})
         else:
-            output = {"name": four, "location": f"/media/out/{three}", "sha256": "0" * 64, "size": 1, "streams": [{"codec": five, "kind": one}]}
-            self.post(f"/v1/tasks/{task['task']}/complete", json={**held, "outputs": [output], "facts": {"duration_s": one}})
+            output = {
+                "name": four,
+                "location": f"/media/out/{three}",
+                "sha256": "0" * 64,
+                "size": 1,
+                "streams": [{"codec": five, "kind": one}],
+            }
+            self.post(
+                f"/v1/tasks/{task['task']}/complete", json={**held, "outputs": [output], "facts": {"duration_s": one}}
+            )
         return int(job["number"])
 
 

@@ -6,7 +6,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long fuzz bench docs lock clean
+.PHONY: help install transcode test check sim sim-long fuzz bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ fuzz: install ## [SECONDS=60] [SEED=1]: throw what no honest client sends at bot
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py
+
+failover: install ## [ROUNDS=10]: measure how long a farm is without its database or its leader
+	@$(BIN)/python -m bench.failover --rounds $(or $(ROUNDS),10)
 
 lock: ## pin every dependency with its hash
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt

@@ -14,7 +14,7 @@ from millrace.domain.states import State
 from millrace.store.open import open_store
 from millrace.store.pages import page_statement
 from millrace.store.postgres.claims import CLAIM
-from millrace.store.postgres.connection import HOT_SETTINGS, SETTINGS
+from millrace.store.postgres.connect import HOT_SETTINGS, SETTINGS
 from millrace.store.postgres.jobs import _ADD
 from millrace.store.postgres.moves import _MOVES, _MOVES_OPEN, _REPORTS, _REPORTS_OPEN
 from millrace.store.postgres.nodes import _HEARTBEATS

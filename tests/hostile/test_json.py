@@ -230,7 +230,7 @@ def test_a_word_in_any_field_is_refused_by_its_name_or_is_a_word_like_any_other(
 
 
 YAMLS = (
-    "!!python/object/apply:os.system [id]", "!!bool maybe", "!!int x", "!!float x", "!!timestamp x", "!!timestamp 2026-99-99", "!!binary x",
+    "a: \x1b[2J", "a: \x00", "!!python/object/apply:os.system [id]", "!!bool maybe", "!!int x", "!!float x", "!!timestamp x", "!!timestamp 2026-99-99", "!!binary x",
     "!!set {a, b}", "!!omap [a: 1]", "!!pairs [a]", "? [a, b]\n: c", "? {a: b}\n: c", "a: &a [*a]", "<<: {a: 1}", "*a", "[" * 5000,
     "{a: " * 3000, "a: b: c", "\t", "%YAML 9.9\n---\na", "--- a\n--- b", 'command: ["\\ud800"]', 'command: ["\\0"]', "command: ['a\u2028b']",
     "command: !!bool maybe", "env: !!timestamp x", "!<tag:yaml.org,2002:bool> maybe", "123456789" * 1000, "!!null x", "!local x", "\ufeffa: 1",

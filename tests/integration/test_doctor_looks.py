@@ -136,7 +136,9 @@ def test_an_embedded_database_is_read_and_not_changed(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute("INSERT INTO job_specs (job, spec) VALUES (7, '{}')")
-        connection.execute("INSERT INTO schema_migrations VALUES (99, 'future', 0)")
+        connection.execute("INSERT INTO schema_migrations VALUES (98, 'future', 0)")
+        assert one(database.checks(given), "database.schema").remedy == "it works on it; upgrade it soon"
+        connection.execute("INSERT INTO schema_migrations VALUES (99, 'post_future', 0)")
     assert one(database.checks(given), "database.references").found == "1 rows refer to what is gone"
     assert one(database.checks(given), "database.schema").remedy == "upgrade Millrace"
     with path.open("r+b") as file:
@@ -179,6 +181,9 @@ def test_postgresql_is_asked_what_a_master_relies_on(new_database: Callable[[], 
         ({"max_connections": "20", "count(*)": 15}, "database.connections", Verdict.WARNING),
         ({"clock_timestamp())": 1.0}, "database.clock", Verdict.WARNING),
         ({"xact_start": 4000.0}, "database.old-transactions", Verdict.WARNING),
+        ({"synchronous_standby_names": "", "pg_stat_replication": 1}, "database.standby", Verdict.WARNING),
+        ({"synchronous_standby_names": "b", "pg_stat_replication": 0}, "database.standby", Verdict.FAILED),
+        ({"synchronous_standby_names": "b", "pg_stat_replication": 1}, "database.standby", Verdict.OK),
     ],
 )
 def test_a_postgresql_that_would_lose_or_delay_jobs_is_told(
@@ -189,6 +194,9 @@ def test_a_postgresql_that_would_lose_or_delay_jobs_is_told(
 
     monkeypatch.setattr(database._Postgres, "_ask", ask)
     assert one(database.checks(settings(tmp_path / "d", store="postgresql://h/d")), check).verdict is verdict
+    if check == "database.standby" and verdict is Verdict.WARNING:  # and with several servers a master would not start
+        several = settings(tmp_path / "d", store="postgresql://h,i/d")
+        assert one(database.checks(several), check).verdict is Verdict.FAILED
 
 
 def test_a_farm_that_runs_is_asked(tmp_path: Path) -> None:

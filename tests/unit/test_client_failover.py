@@ -93,6 +93,12 @@ def test_somebody_at_a_terminal_hears_at_once_that_no_master_is_there():
     assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
 
 
+def test_a_master_that_says_when_to_come_again_is_not_waited_for_longer_each_round():
+    driver = Driver(*[BUSY] * 12, OK, patience_s=100.0)
+    assert driver.run() is OK
+    assert [step.seconds for step in driver.steps if isinstance(step, Wait)] == [6.0] * 6
+
+
 @pytest.mark.parametrize("first", [SLOW, SILENT, BUSY])
 def test_a_master_that_is_there_is_waited_for(first):
     driver = Driver(GONE, first, GONE, OK, eager=True)

@@ -92,8 +92,10 @@ def test_a_master_that_the_store_does_not_answer_leads_no_longer_than_its_term()
             stage.register.answers = False
             await stage.clock.advance(TERM_S - 0.1)
             assert stage.leadership.leads
+            assert stage.leadership.present == led_by(ME)
             await stage.clock.advance(0.2)
             assert not stage.leadership.leads
+            assert stage.leadership.present is None
             assert stage.complaints
             stage.register.answers = True
             await stage.clock.advance(RENEW_S)

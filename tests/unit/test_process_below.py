@@ -1,5 +1,7 @@
 """A look below ourselves: only our children are asked about, and no end is believed before what it left was looked for."""
 
+import asyncio
+
 import pytest
 
 from millrace.process import look as looking
@@ -81,3 +83,21 @@ def test_what_a_stray_leaves_while_it_is_looked_at_is_seen(machine: Machine) -> 
 
     looking.read_process = and_leaves  # put back by the fixture's monkeypatch
     assert [one.pid for one in Tree(CHILD, MARK).members()] == [OTHER + 1]
+
+
+def test_an_end_that_a_pidfd_told_of_is_asked_about_no_more_and_what_it_left_is_seen_in_the_same_turn(
+    machine: Machine,
+) -> None:
+    async def body() -> list[Process]:
+        machine.all = {CHILD: (CHILD, "S")}
+        machine.ours = [CHILD]
+        tree = Tree(CHILD, MARK)
+        assert [one.pid for one in tree.members()] == [CHILD]  # a look of this turn
+        machine.all = {CHILD: (CHILD, "Z"), STRAY: (CHILD, "S")}
+        machine.ours = [CHILD, STRAY]
+        machine.asked.clear()
+        tree.end_was_seen()
+        return tree.members()
+
+    assert [one.pid for one in asyncio.run(body())] == [STRAY]
+    assert set(machine.asked) == {STRAY}

@@ -140,6 +140,7 @@ processes:
         ("", "the plan is empty"),
         ("processes: {}", "processes holds no enabled process; name at least one"),
         ("a: [", "is no valid YAML in line 1"),
+        ("a: b\nc: \x1b[2J", "is no valid YAML in line 2: it holds a control character"),
         ("a: !!bool maybe", "is no valid YAML in line 1: holds what is no bool"),
         ("a: !!timestamp x", "is no valid YAML in line 1: holds what is no timestamp"),
         ("- a", "profile must be a mapping"),

@@ -7,12 +7,12 @@ from millrace.wire.v1.masters import MasterList, MasterView
 
 
 async def show_all(master: Master, call: Call[None]) -> MasterList:
-    """Every master, as this one heard a second ago at most."""
+    """Every master, as this one heard from the database within a term."""
     call.only()
     leadership = master.leadership
-    attendance = leadership.attendance if leadership is not None else None
+    attendance = leadership.present if leadership is not None else None
     if leadership is None or attendance is None:
-        raise RefusalError(503, "unavailable", "cannot answer now: this master has not heard from the database yet")
+        raise RefusalError(503, "unavailable", "cannot answer now: this master has not heard from the database lately")
     return MasterList(
         masters=[
             MasterView(

@@ -7,6 +7,7 @@ library at every start of a master. Names and sentences are those of the one tab
 from collections.abc import Iterable, Iterator, Mapping
 
 from millrace.edge.tally import BOUNDS_S, Row
+from millrace.store.store import ConnectionsUsed
 from millrace.telemetry.exposition import head, labels
 from millrace.telemetry.metrics import METRICS
 
@@ -28,6 +29,17 @@ def certificate(ends_s: float, failures: int) -> Iterator[str]:
     ):
         yield from _head(name)
         yield f"{name} {value:.0f}"
+
+
+def database(used: ConnectionsUsed | None) -> Iterator[str]:
+    """The connections to a database server; nothing of an embedded database."""
+    if used is None:
+        return
+    yield from gauge("millrace_store_connections", {"busy": used.busy, "idle": used.idle}, "state")
+    yield from gauge("millrace_store_connections_most", {"": used.most})
+    yield from gauge("millrace_store_waiting", {"": used.waiting})
+    yield from _head("millrace_store_wait_seconds_total")
+    yield f"millrace_store_wait_seconds_total {used.waited_s:.3f}"
 
 
 def counters(name: str, values: Mapping[str, int], label: str) -> Iterator[str]:

@@ -4,13 +4,13 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import certificate, counter, counters, gauge, requests
+from millrace.api.metrics import certificate, counter, counters, database, gauge, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
 from millrace.domain.webhooks import DeliveryState
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import RefusalError
-from millrace.store.store import StoreError
+from millrace.store.store import StoreError, StoreUnavailableError
 from millrace.telemetry.exposition import MEDIA
 from millrace.wire.v1.system import HealthView, ReadyView
 
@@ -44,7 +44,7 @@ async def _ask_store(master: Master) -> None:
     except TimeoutError:
         why = f"the database has not answered for {master.limits.health_s:g} s"
     except StoreError as error:
-        why = f"the database does not answer ({type(error).__name__.removesuffix('Error')})"
+        why = f"the database cannot be used: {error.why if isinstance(error, StoreUnavailableError) else type(error).__name__}"
     else:
         return
     raise RefusalError(503, "unhealthy", f"cannot work: {why}", headers={"retry-after": "2"})
@@ -69,6 +69,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
             "state",
         ),
         *(certificate(master.shows.ends.timestamp(), master.shows.failures) if master.shows is not None else ()),
+        *database(master.farm.store.connections),
         *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counters("millrace_rate_limited_total", master.limited, "rate"),

@@ -129,8 +129,11 @@ def _may_repeat(call: Call[object], outcome: Answer | Broken) -> bool:
 
 def _wait_s(outcome: Answer | Broken, rounds: int, draw: Callable[[], float]) -> float:
     asked = outcome.headers.get("retry-after", "") if isinstance(outcome, Answer) else ""
-    asked_s = min(float(asked), LONGEST_RETRY_AFTER_S) if asked.isdecimal() else 0.0
-    return asked_s + BACKOFF.wait_s(rounds, draw)
+    if not asked.isdecimal():
+        return BACKOFF.wait_s(rounds, draw)
+    # The master knows when to come again, so the wait does not grow beyond that; a part more spreads those who were told the same.
+    asked_s = min(float(asked), LONGEST_RETRY_AFTER_S)
+    return asked_s + min(asked_s, BACKOFF.cap_s) * draw()
 
 
 def _give_up(call: Call[object], where: str, outcome: Answer | Broken) -> Answer:

@@ -76,6 +76,7 @@ _count = _whole(MOST_SECONDS, "a whole number")
 _days = _whole(MOST_DAYS, "a number of days")
 _port = _whole(2**16 - 1, "a port")
 _slots = _whole(MOST_SLOTS, "a number of slots", least=1)
+_connections = _whole(100, "a number of connections", least=3)
 
 
 def _switch(value: str) -> bool:
@@ -183,7 +184,9 @@ class MasterSettings:
     """What a master may be told."""
 
     data: Path = setting(Path("millrace-data"), "MILLRACE_DATA", "Folder for the embedded database, kept outputs and uploads.", Path)  # fmt: skip
-    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL; empty for SQLite in the data folder.", _store, secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
+    store: str = setting("", "MILLRACE_STORE", "Where jobs are kept: a `postgresql://` URL, with commas between the servers where one may follow another; empty for SQLite in the data folder.", _store, secret=True, aliases=("DATABASE_DSN",))  # fmt: skip
+    store_connections: int = setting(8, "MILLRACE_STORE_CONNECTIONS", "Connections to PostgreSQL that a master opens at the most; masters on a small server take fewer by themselves, so that each gets its share.", _connections)  # fmt: skip
+    store_may_lose: bool = setting(False, "MILLRACE_STORE_MAY_LOSE", "Run on PostgreSQL although a fail-over may lose, or has lost, what was answered as done (a standby that is not synchronous): 1.", _switch)  # fmt: skip
     blobs: str = setting("", "MILLRACE_BLOBS", "Where uploads and kept outputs lie: `s3://bucket/prefix`; empty for the data folder.", secret=True)  # fmt: skip
     host: str = setting("127.0.0.1", "MILLRACE_HOST", "Address to listen on. On any but a loopback address a master serves TLS, with a certificate of its own where none is given.")  # fmt: skip
     port: int = setting(8080, "MILLRACE_PORT", "Port to listen on; 0 takes any free one.", _port)

@@ -47,14 +47,19 @@ class Term:
         """Nobody has asked yet."""
         self.master_id = master_id
         self.attendance: Attendance | None = None
-        self._until_s = float("-inf")
+        self._until_s = self._true_until_s = float("-inf")
 
     def heard(self, attendance: Attendance, *, asked_s: float, term_s: float) -> bool:
         """The store answered what was asked at `asked_s`; returns whether this master leads now, and did not before."""
         before = self.leads(asked_s)
         self.attendance = attendance
+        self._true_until_s = asked_s + term_s
         self._until_s = asked_s + term_s if attendance.leader == self.master_id else float("-inf")
         return self.leads(asked_s) and not before
+
+    def is_true(self, now_s: float) -> bool:
+        """Whether what was heard last can still be so: no term that it tells of is over."""
+        return now_s < self._true_until_s
 
     def leads(self, now_s: float) -> bool:
         """Whether this master leads."""

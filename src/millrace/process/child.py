@@ -256,6 +256,7 @@ class Child:
     def _see_end(self, pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)  # it stays readable
         self._over = True
+        self._tree.end_was_seen()
         self._stop_changed.set()
 
     async def _until_end_or_stop(self, *, watched: bool) -> None:

@@ -176,6 +176,11 @@ def look() -> Look:
     return _looks[0]
 
 
+def end_was_seen() -> None:
+    """A pidfd has told of an end: a look of this turn that is older than that may not show what was left by it."""
+    _looks.clear()
+
+
 def fresh_look() -> Look:
     """A look of this moment."""
     return Below() if adopts() else Look()

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
-from millrace.process.look import TICKS_PER_S, Look, Process, bytes_read, look, read_process
+from millrace.process.look import TICKS_PER_S, Look, Process, bytes_read, end_was_seen, look, read_process
 from millrace.process.mark import Mark, carried
 from millrace.process.values import Usage
 from millrace.runtime.clock import Clock
@@ -26,6 +26,7 @@ class Tree:
         """`pid` leads its own session. `held` gives the pids of the child's control group, from which nothing gets away."""
         self._held = held
         self._pid = pid
+        self._ended = False
         self._mark = mark
         # Processes count their start from the boot of the machine; a second more, as it was started before this is made.
         self._born_ticks = int((time.clock_gettime(time.CLOCK_BOOTTIME) - 1.0) * TICKS_PER_S)
@@ -33,12 +34,17 @@ class Tree:
         self._cleared: set[tuple[int, int]] = set()
         self._cpu_s: dict[tuple[int, int], float] = {}
 
+    def end_was_seen(self) -> None:
+        """The child has ended with all of its threads, so nothing need be read of it, and nothing is below it any more."""
+        self._ended = True
+        end_was_seen()
+
     def members(self, *, search: bool = True) -> list[Process]:
         """All that live. Without `search` the mark is not looked for: three times cheaper, misses fresh strays."""
         now = look()
         own = {self._pid, *self._held()}
         # The child first: when its end is seen, what it left is among those that are astray.
-        queue = [pid for pid in own if now.find(pid) is not None]
+        queue = [pid for pid in own if not (self._ended and pid == self._pid) and now.find(pid) is not None]
         for process in now.astray():
             known = process.session == self._pid or process.key in self._seen
             if process.pid not in own and (known or (search and self._marked(process, now))):

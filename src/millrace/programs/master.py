@@ -128,7 +128,11 @@ class MasterProgram(Service):
         if opened is not None:
             self._parts.callback(opened.close)  # also where nothing comes of it
         data_folder.make(settings.data)
-        store = open_store(settings.store or settings.data / DATABASE)
+        store = open_store(
+            settings.store or settings.data / DATABASE,
+            connections=settings.store_connections,
+            may_lose=settings.store_may_lose,
+        )
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
@@ -327,7 +331,7 @@ def _complain(duty: str, error: Exception) -> None:
 def _place(store: str) -> str:
     """The database's place without user and password."""
     parts = urlsplit(store)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}" if store else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if store else ""
 
 
 class _Forgetter:

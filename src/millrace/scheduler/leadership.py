@@ -44,6 +44,11 @@ class Leadership(Service):
         """Who was there when the store was asked last; None before the first answer."""
         return self._term.attendance
 
+    @property
+    def present(self) -> Attendance | None:
+        """The same, where it was asked within a term."""
+        return self._term.attendance if self._term.is_true(self._clock.monotonic()) else None
+
     async def on_start(self) -> None:
         """Lead at once, or ask for the first time and go on asking."""
         if self._alone:

@@ -11,10 +11,14 @@ from msgspec import Struct
 
 
 class DatabaseCopy(Struct, frozen=True, kw_only=True):
-    """What a copy holds: the kind of database, the version of its schema, how many jobs, and its files by name."""
+    """What a copy holds: the kind of database, the version of its schema, how many jobs, and its files by name.
+
+    `waiting` are the versions below that have not run, as masters that need what they take away lived then.
+    """
 
     kind: str
     schema: int
+    waiting: tuple[int, ...] = ()
     jobs: int
     files: tuple[str, ...]
 

@@ -12,19 +12,27 @@ def is_server(url_or_path: str | Path) -> bool:
     return str(url_or_path).startswith(("postgresql://", "postgres://"))
 
 
-def open_store(url_or_path: str | Path, *, clock: Clock | None = None) -> Store:
+CONNECTIONS = 8
+"""To PostgreSQL, of one master, where nobody says otherwise."""
+
+
+def open_store(
+    url_or_path: str | Path, *, clock: Clock | None = None, connections: int = CONNECTIONS, may_lose: bool = False
+) -> Store:
     """A store that still has to be started.
 
     Args:
         url_or_path: ``postgresql://...``, or the path of an embedded database, with or without ``sqlite:`` before it.
         clock: the time of an embedded database, and what PostgreSQL's driver waits on; the system's by default.
             The time in PostgreSQL's records is always PostgreSQL's.
+        connections: to PostgreSQL, at the most, the one that listens among them.
+        may_lose: use a PostgreSQL although a fail-over may lose, or has lost, what was answered as done.
     """
     text = str(url_or_path)
     if is_server(text):
         from millrace.store.postgres.driver import PostgresStore  # noqa: PLC0415  imported only where it is used
 
-        return PostgresStore(text, clock=clock or SystemClock())
+        return PostgresStore(text, clock=clock or SystemClock(), connections=connections, may_lose=may_lose)
     from millrace.store.sqlite.driver import SqliteStore  # noqa: PLC0415  imported only where it is used
 
     return SqliteStore(Path(text.removeprefix("sqlite:")), clock=clock or SystemClock())

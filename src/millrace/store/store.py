@@ -44,8 +44,18 @@ class StoreError(Exception):
     """The base of what a store raises."""
 
 
+SILENT = "it does not answer"
+
+
 class StoreUnavailableError(StoreError):
-    """The database does not answer, or lost the connection; nothing is known to be changed. Try again later."""
+    """The database does not answer, or lost the connection; nothing is known to be changed. Try again later.
+
+    `why` says of the database in a few words what is wrong with it, without a name or an address.
+    """
+
+    def __init__(self, text: str, *, why: str = SILENT) -> None:
+        super().__init__(text)
+        self.why = why
 
 
 class StoreFullError(StoreError):
@@ -58,6 +68,18 @@ class StoreBusyError(StoreError):
 
 class SchemaTooNewError(StoreError):
     """The database was written by a newer Millrace; upgrade this one."""
+
+
+class ConnectionsUsed(Struct, frozen=True, kw_only=True):
+    """A master's connections to a database server, without the one that listens: in use, idle, and how many there may be; how
+    many requests wait for one, and how long all together have waited.
+    """
+
+    busy: int
+    idle: int
+    most: int
+    waiting: int
+    waited_s: float
 
 
 HEARTBEATS_GATHER_S = 0.02
@@ -136,6 +158,10 @@ class Store(Outbox, Protocol):
 
     async def now(self) -> datetime:
         """The store's time in UTC."""
+
+    @property
+    def connections(self) -> ConnectionsUsed | None:
+        """What is used of the database server's; None for an embedded database."""
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` on every hint, from this process or (PostgreSQL) another; returns the way to stop it."""

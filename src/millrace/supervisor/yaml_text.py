@@ -108,13 +108,21 @@ def written_open(document: Any) -> str:
     return yaml.dump(document, Dumper=_Writer, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
 
 
+def _loader(text: str) -> _Loader:
+    try:
+        return _Loader(text)
+    except yaml.reader.ReaderError as error:  # it looks at the whole text at once
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"is no valid YAML in line {line}: it holds a control character") from None
+
+
 def node_in(text: str) -> yaml.Node:
     """The nodes of a text, its variables as they stand and its scalars in the style in which they are written.
 
     Raises:
         ValueError: it is no YAML, or empty; a phrase that says where.
     """
-    loader = _Loader(text)
+    loader = _loader(text)
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -162,7 +170,10 @@ def read(text: str, environ: Mapping[str, str]) -> Text:
     """
     if len(text) > MAX_CHARS:
         return Text(findings=[("", f"the plan is longer than {MAX_CHARS} characters")])
-    loader = _Loader(text)
+    try:
+        loader = _loader(text)
+    except ValueError as error:
+        return Text(findings=[("", str(error))])
     found = Text()
     try:
         root = loader.get_single_node()

@@ -21,6 +21,23 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_store_connections",
+        kind="gauge",
+        help="Connections to PostgreSQL, by whether a request uses them (busy) or none does (idle), without the one that listens.",
+        labels=("state",),
+    ),
+    Metric(
+        name="millrace_store_connections_most",
+        kind="gauge",
+        help="How many of them there may be at present: this master's share of what the server lets in.",
+    ),
+    Metric(name="millrace_store_waiting", kind="gauge", help="Requests that wait for a connection to PostgreSQL."),
+    Metric(
+        name="millrace_store_wait_seconds_total",
+        kind="counter",
+        help="Seconds that requests have waited for a connection to PostgreSQL.",
+    ),
+    Metric(
         name="millrace_webhook_messages",
         kind="gauge",
         help="Messages of webhooks that wait (pending), or were given up (dead).",

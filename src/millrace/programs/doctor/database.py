@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from millrace.config.settings import MasterSettings
 from millrace.programs.doctor.finding import Look, failed, skipped, warning
 from millrace.programs.master import DATABASE
-from millrace.store.migrate import load_migrations
+from millrace.store.migrate import load_migrations, missing, newest_of
 from millrace.store.open import is_server
+from millrace.store.store import SchemaTooNewError, StoreUnavailableError
 
 OLDEST_POSTGRES = 130_000
 SKEW_S = 2.0
@@ -18,7 +21,7 @@ SKEW_S = 2.0
 def checks(settings: MasterSettings) -> Mapping[str, Look]:
     """Those of the kind of database that the settings name."""
     if is_server(settings.store):
-        return _Postgres(settings.store).checks()
+        return _Postgres(settings).checks()
     path = Path(settings.store.removeprefix("sqlite:")) if settings.store else settings.data.absolute() / DATABASE
     return _Sqlite(path).checks()
 
@@ -58,7 +61,9 @@ class _Sqlite:
             connection.close()
 
     async def _schema(self) -> str:
-        return _version(self._ask("SELECT max(version) FROM schema_migrations")[0][0], "millrace.store.sqlite")
+        return _version(
+            self._ask("SELECT json_group_object(version, name) FROM schema_migrations")[0][0], "millrace.store.sqlite"
+        )
 
     async def _integrity(self) -> str:
         found = self._ask("PRAGMA quick_check(1)")[0][0]
@@ -83,8 +88,10 @@ class _Sqlite:
 
 
 class _Postgres:
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, settings: MasterSettings) -> None:
+        self._url = settings.store
+        self._connections_wanted = settings.store_connections
+        self._may_lose = settings.store_may_lose
 
     def checks(self) -> Mapping[str, Look]:
         return {
@@ -92,6 +99,7 @@ class _Postgres:
             "database.version": self._version,
             "database.writable": self._writable,
             "database.durability": self._durability,
+            "database.standby": self._standby,
             "database.schema": self._schema,
             "database.connections": self._connections,
             "database.clock": self._clock,
@@ -99,9 +107,15 @@ class _Postgres:
         }
 
     async def _ask(self, sql: str) -> Any:
-        from millrace.store.postgres.connection import connect  # noqa: PLC0415  only where it is used
+        from millrace.store.postgres.connect import connect  # noqa: PLC0415  only where it is used
+        from millrace.store.postgres.errors import STANDBYS  # noqa: PLC0415
 
-        connection = await connect(self._url)
+        try:
+            connection = await connect(self._url)
+        except StoreUnavailableError as error:
+            if error.why != STANDBYS:
+                raise
+            connection = await connect(self._url, standby=True)
         try:
             return await connection.fetchval(sql)
         finally:
@@ -121,7 +135,7 @@ class _Postgres:
 
     async def _writable(self) -> str:
         if await self._ask("SELECT pg_is_in_recovery()"):
-            raise failed("it is a standby", "name the primary, or all of them with target_session_attrs=read-write")
+            raise failed("it is a standby", "name the primary, or all of them with commas between")
         return "it is a primary"
 
     async def _durability(self) -> str:
@@ -135,20 +149,36 @@ class _Postgres:
             raise failed(text, "an accepted job would be lost with the power; set all of them to on")
         return text
 
+    async def _standby(self) -> str:
+        from millrace.store.postgres.connect import servers  # noqa: PLC0415  only where it is used
+
+        names = await self._ask("SELECT current_setting('synchronous_standby_names')")
+        count = int(await self._ask("SELECT count(*) FROM pg_stat_replication"))
+        text = f"{count} follow, synchronous: {names or 'none'}"
+        if names and not count:
+            raise failed(text, "every commit waits for one; start it, or empty synchronous_standby_names")
+        if count and not names and not self._may_lose:
+            told = failed if len(servers(self._url)) > 1 else warning  # masters refuse what they would fail over to
+            raise told(text, "if it is promoted, accepted jobs are lost; name it in synchronous_standby_names")
+        return text
+
     async def _schema(self) -> str:
         if await self._ask("SELECT to_regclass('schema_migrations') IS NULL"):
             raise skipped("made at the first start")
-        return _version(await self._ask("SELECT max(version) FROM schema_migrations"), "millrace.store.postgres")
+        return _version(
+            await self._ask("SELECT json_object_agg(version, name)::text FROM schema_migrations"),
+            "millrace.store.postgres",
+        )
 
     async def _connections(self) -> str:
-        from millrace.store.postgres.connection import CONNECTIONS  # noqa: PLC0415  only where it is used
-
-        needed = 2 * CONNECTIONS + 2  # of both kinds, and one each for notices and for what is quick
         most = int(await self._ask("SHOW max_connections"))
         used = int(await self._ask("SELECT count(*) FROM pg_stat_activity"))
         text = f"{used} of {most} in use"
-        if most - used < needed:
-            raise warning(text, f"a master takes up to {needed}; raise max_connections")
+        if most - used < self._connections_wanted:
+            remedy = (
+                f"a master takes up to {self._connections_wanted}, and waits where it gets fewer; raise max_connections"
+            )
+            raise warning(text, remedy)
         return text
 
     async def _clock(self) -> str:
@@ -174,10 +204,19 @@ class _Postgres:
         return "none is old"
 
 
-def _version(found: int | None, package: str) -> str:
-    newest = load_migrations(package)[-1].version
-    if found is None or found > newest:
-        raise failed(f"version {found}, and this Millrace knows {newest}", "upgrade Millrace")
-    if found < newest:
-        raise warning(f"version {found} of {newest}", "the next start of a master migrates it; make a backup before")
-    return f"version {found}"
+def _version(found: str | None, package: str) -> str:
+    applied, known = msgspec.json.decode(found or "{}", type=dict[int, str]), load_migrations(package)
+    version, newest = max(applied, default=0), newest_of(known)
+    try:
+        todo = missing(applied, known)
+    except SchemaTooNewError:
+        raise failed(f"version {version}, and this Millrace knows {newest}", "upgrade Millrace") from None
+    if any(not one.takes_away for one in todo):
+        raise warning(f"version {version} of {newest}", "the next start of a master migrates it; make a backup before")
+    if todo:
+        raise warning(
+            f"version {version}, with what older masters need", "once all are upgraded, start one of them anew"
+        )
+    if version > newest:
+        raise warning(f"version {version}, and this Millrace knows {newest}", "it works on it; upgrade it soon")
+    return f"version {version}"

@@ -8,13 +8,15 @@ from typing import Any
 import asyncpg
 
 from millrace.store.backup import DatabaseCopy
-from millrace.store.migrate import load_migrations, missing
-from millrace.store.postgres.connection import QUERIES, SETTINGS, connect, meaning_of
-from millrace.store.postgres.schema import PACKAGE, migrate_to
+from millrace.store.migrate import load_migrations, refuse_newer, waiting
+from millrace.store.postgres.connect import PATIENT_SETTINGS, connect
+from millrace.store.postgres.connection import QUERIES
+from millrace.store.postgres.errors import meaning_of
+from millrace.store.postgres.schema import PACKAGE, applied, migrate_to
 from millrace.store.store import StoreBusyError, StoreError
 
 KIND = "postgresql"
-_PATIENT = SETTINGS | {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "enable_seqscan": "on"}
+_PATIENT = PATIENT_SETTINGS | {"enable_seqscan": "on"}
 """A table may take longer than any request."""
 
 
@@ -33,13 +35,13 @@ class PostgresCopier:
                 if await connection.fetchval(QUERIES["is_fresh"]):
                     raise StoreError("cannot copy this database: there is no farm in it; look at the name in its URL")
                 files = [await self._save_table(connection, table, folder) for table in await _tables(connection)]
-                schema = await connection.fetchval(QUERIES["schema_version"])
+                done = await applied(connection)
                 jobs = await connection.fetchval(QUERIES["count_all_jobs"])
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise meaning_of(error) or error from error
         finally:
             await connection.close()
-        return DatabaseCopy(kind=KIND, schema=schema, jobs=jobs, files=tuple(files))
+        return DatabaseCopy(kind=KIND, schema=max(done), waiting=waiting(done), jobs=jobs, files=tuple(files))
 
     @staticmethod
     async def _save_table(connection: Any, table: Any, folder: Path) -> str:
@@ -62,13 +64,13 @@ class PostgresCopier:
 
     async def load(self, folder: Path, copy: DatabaseCopy) -> None:
         """See Copier."""
-        missing([copy.schema], load_migrations(PACKAGE))
+        refuse_newer(copy.schema, load_migrations(PACKAGE))
         connection = await connect(self._url, _PATIENT)
         try:
             async with connection.transaction():
                 await connection.fetch(QUERIES["lock_migrations"])
                 await _check_new(connection)
-                await migrate_to(connection, copy.schema)
+                await migrate_to(connection, copy.schema, without=copy.waiting)
                 names = {f"{table['name']}.copy": table["name"] for table in await _tables(connection)}
                 for file in sorted(copy.files, key=list(names).index):
                     await self._load_table(connection, names[file], folder / file)

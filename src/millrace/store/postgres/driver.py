@@ -7,8 +7,6 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-import asyncpg
-
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure
 from millrace.domain.invitations import Enrolment, NewInvitation
@@ -48,13 +46,15 @@ from millrace.store.postgres import quarantine as quarantine_units
 from millrace.store.postgres import webhooks as webhook_units
 from millrace.store.postgres import work as work_units
 from millrace.store.postgres.claims import Claim
-from millrace.store.postgres.connection import Database, Session, connect, meaning_of
+from millrace.store.postgres.connect import PATIENT_SETTINGS
+from millrace.store.postgres.connection import Database, Session
+from millrace.store.postgres.errors import explained
 from millrace.store.postgres.moves import MoveAndClaim, rounds
 from millrace.store.postgres.nodes import Heartbeat
 from millrace.store.postgres.notices import Notices
 from millrace.store.postgres.schema import migrate
 from millrace.store.postgres.verbs import Verbs
-from millrace.store.store import Added, JobFilter, JobPage, Listener, StoreUnavailableError
+from millrace.store.store import Added, ConnectionsUsed, JobFilter, JobPage, Listener, StoreUnavailableError
 
 T = TypeVar("T")
 _EVENT_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
@@ -63,9 +63,12 @@ _EVENT_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 class PostgresStore:
     """A :class:`~millrace.store.store.Store` for any number of masters."""
 
-    def __init__(self, url: str, *, clock: Clock) -> None:
+    def __init__(self, url: str, *, clock: Clock, connections: int, may_lose: bool) -> None:
+        """See `open_store`."""
         self._url = url
         self._clock = clock
+        self._connections = connections
+        self._may_lose = may_lose
         self._listeners = Listeners()
         self._classes: dict[str, int] = {}
         self._database: Database | None = None
@@ -77,16 +80,16 @@ class PostgresStore:
     async def start(self) -> None:
         if self._database is not None:
             return
-        connection = await connect(self._url)
+        database = Database(self._url, connections=self._connections, may_lose=self._may_lose)
+        notices = Notices(database, self._clock, self._listeners)
         try:
-            await migrate(connection)
-        except asyncpg.PostgresError as error:
-            raise meaning_of(error) or error from error
-        finally:
-            connection.terminate()
-        database = await Database.open(self._url)
-        notices = Notices(self._url, self._clock, self._listeners)
-        try:
+            await database.open()
+            with explained():
+                connection = await database.connect(PATIENT_SETTINGS)
+                try:
+                    await migrate(connection)
+                finally:
+                    connection.terminate()
             await notices.start()
         except BaseException:
             database.close()
@@ -104,6 +107,8 @@ class PostgresStore:
             database.close()
 
     async def ping(self) -> None:
+        if self._database is not None:
+            self._database.check_writes()
         await self._read(lambda session: session.one("ping"))
 
     async def try_write(self) -> None:
@@ -112,6 +117,10 @@ class PostgresStore:
     async def now(self) -> datetime:
         row = await self._read(lambda session: session.one("now"))
         return rows.to_datetime(row[0])
+
+    @property
+    def connections(self) -> ConnectionsUsed | None:
+        return None if self._database is None else self._database.used
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
@@ -399,7 +408,10 @@ class PostgresStore:
 
     async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
         ttl_ms = round(ttl_s * 1000)
-        return await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+        attendance = await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+        if self._database is not None:
+            self._database.shared_by(len(attendance.masters))
+        return attendance
 
     async def attendance(self, *, ttl_s: float) -> Attendance:
         return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))

@@ -6,7 +6,8 @@ from millrace.domain.invitations import Enrolment, NewInvitation
 from millrace.domain.keys import ApiKey
 from millrace.store import rows
 from millrace.store.postgres import keys
-from millrace.store.postgres.connection import AgainError, Session
+from millrace.store.postgres.connection import Session
+from millrace.store.postgres.errors import AgainError
 
 
 async def add_invitation(session: Session, new: NewInvitation) -> datetime:

@@ -10,7 +10,11 @@
 SELECT now_ms()
 
 -- name: durability
-SHOW synchronous_commit
+-- Whether a commit is on the disk when it is answered, for how many connections there is room, and who else has it.
+SELECT current_setting('synchronous_commit'),
+  current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true), '0')::int,
+  current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)
 
 -- name: add_jobs
 -- The block put in gives `accepted`: those of the jobs asked for that are new, each with its number.
@@ -324,6 +328,13 @@ LOCK TABLE claims_gate IN EXCLUSIVE MODE
 -- name: lock_migrations
 SELECT pg_advisory_xact_lock(7235411200000000001)
 
+-- name: lock_masters
+-- Nobody says that it lives until the transaction ends.
+LOCK TABLE masters IN SHARE ROW EXCLUSIVE MODE
+
+-- name: known_by_masters
+SELECT knows FROM masters WHERE seen_at > now_ms() - $1::bigint
+
 -- name: notify
 SELECT pg_notify('millrace', $1)
 
@@ -345,3 +356,17 @@ SELECT c.relname::text AS name, a.attname::text AS "column"
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND a.attidentity <> ''
 ORDER BY c.relname
+
+-- name: identity
+-- Which cluster this is, and how often a standby of it was promoted; an error on a standby.
+SELECT system_identifier::text, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int FROM pg_control_system()
+
+-- name: count_missing
+-- Of what a master has answered as done: jobs (attempt 0), attempts that were given to a node, and those that ended.
+SELECT count(*)
+FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bool[]) AS w (job_id, position, attempt, node_id, ended)
+LEFT JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j ON true
+LEFT JOIN LATERAL (
+  SELECT outcome IS NOT NULL AS ended FROM attempts
+  WHERE job = j.number AND position = w.position AND attempt = w.attempt AND node_id = w.node_id LIMIT 1) a ON true
+WHERE j.number IS NULL OR (w.attempt > 0 AND (a.ended IS NULL OR a.ended < w.ended))

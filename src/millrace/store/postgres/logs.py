@@ -1,7 +1,8 @@
 """Logs of attempts on PostgreSQL: what each request does within its transaction."""
 
 from millrace.store import rows
-from millrace.store.postgres.connection import AgainError, Session
+from millrace.store.postgres.connection import Session
+from millrace.store.postgres.errors import AgainError
 
 
 async def _job_of(session: Session, task_id: str, attempt: int) -> tuple[int, int] | None:

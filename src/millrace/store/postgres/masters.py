@@ -2,12 +2,17 @@
 
 from millrace.domain.masters import Attendance, Presence
 from millrace.store import rows
+from millrace.store.migrate import load_migrations, missing, newest_of
 from millrace.store.postgres.connection import Session
+from millrace.store.postgres.schema import PACKAGE
 
 
 async def attend(session: Session, master: Presence, ttl_ms: int) -> Attendance:
+    """Raises SchemaTooNewError where this master cannot work on the database any more."""
     # The term comes last: its row is what masters wait for each other at.
-    await session.run("see_master", master.id, master.name, master.version)
+    await session.run("see_master", master.id, master.name, master.version, newest_of(load_migrations(PACKAGE)))
+    # Whoever takes away what we need either saw us, or has done it by now: also while we stood still.
+    missing({row[0]: row[1] for row in await session.all("applied_migrations")}, load_migrations(PACKAGE))
     await session.run("forget_masters", ttl_ms * rows.MASTERS_KEPT_TTLS)
     await session.run("take_term", master.id, ttl_ms)
     return await attendance(session, ttl_ms)

@@ -1,7 +1,7 @@
 -- Masters and who of them leads.
 
 -- name: see_master
-INSERT INTO masters (id, name, version, started_at, seen_at) SELECT $1, $2, $3, now, now FROM now_ms() AS now
+INSERT INTO masters (id, name, version, knows, started_at, seen_at) SELECT $1, $2, $3, $4, now, now FROM now_ms() AS now
 ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
 
 -- name: take_term

@@ -10,7 +10,8 @@ from millrace.domain.records import Claimed, Move, Output
 from millrace.domain.states import State
 from millrace.store import rows
 from millrace.store.postgres.claims import CLAIM_PARTS, Claim, claimed
-from millrace.store.postgres.connection import QUERIES, AgainError, Session
+from millrace.store.postgres.connection import QUERIES, Session
+from millrace.store.postgres.errors import AgainError
 
 A_co = TypeVar("A_co", covariant=True)
 Keyed = Sequence[tuple[int, tuple[str, int]]]

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from millrace.domain.records import Beat, NewNode, Node, NodeState, Report, Task
 from millrace.store import rows
-from millrace.store.postgres.connection import QUERIES, AgainError, Session, persist
+from millrace.store.postgres.connection import QUERIES, Session
+from millrace.store.postgres.errors import AgainError, persist
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 
 -- name: applied_migrations
-SELECT version FROM schema_migrations ORDER BY version
+SELECT version, name FROM schema_migrations
 
 -- name: note_migration
 INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, now_ms())

@@ -8,6 +8,7 @@ from millrace.domain.records import Beat, Claimed, Move, NewJob
 from millrace.store.postgres.claims import Claim, claim_all
 from millrace.store.postgres.combiner import BySignature, Combiner
 from millrace.store.postgres.connection import Database, Session
+from millrace.store.postgres.history import of_claimed, of_ended, of_jobs
 from millrace.store.postgres.jobs import add_jobs
 from millrace.store.postgres.moves import MoveAndClaim, move_all, move_and_claim_all
 from millrace.store.postgres.nodes import Heartbeat, heartbeats
@@ -24,6 +25,7 @@ class Verbs:
 
     def __init__(self, database: Database, tell: Callable[[bool, Iterable[int]], None]) -> None:
         self._database = database
+        self._history = database.history
         self._tell = tell
         self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs, gather_s=GATHER_S)
         self.moves = Combiner[Move, bool](self._move, gather_s=GATHER_S)
@@ -50,16 +52,24 @@ class Verbs:
         return result
 
     async def _add_jobs(self, calls: Sequence[Sequence[NewJob]]) -> Sequence[Sequence[Added] | Exception]:
-        return await self._hot(lambda session: add_jobs(session, calls))
+        answers = await self._hot(lambda session: add_jobs(session, calls))
+        self._history.note(of_jobs(answers))
+        return answers
 
     async def _claim(self, classes: tuple[int, ...], claims: Sequence[Claim]) -> Sequence[Given]:
-        return await self._hot(lambda session: claim_all(session, classes, claims))
+        answers = await self._hot(lambda session: claim_all(session, classes, claims))
+        self._history.note(of_claimed([claim.node_id for claim in claims], answers))
+        return answers
 
     async def _report(self, classes: tuple[int, ...], reports: Sequence[MoveAndClaim]) -> Sequence[Given]:
-        return await self._hot(lambda session: move_and_claim_all(session, classes, reports))
+        answers = await self._hot(lambda session: move_and_claim_all(session, classes, reports))
+        self._history.note(of_ended([report.move for report in reports], [given is not None for given in answers]))
+        return answers
 
     async def _heartbeats(self, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:
         return await self._hot(lambda session: heartbeats(session, beats))
 
     async def _move(self, moves: Sequence[Move]) -> Sequence[bool]:
-        return await self._hot(lambda session: move_all(session, moves))
+        done = await self._hot(lambda session: move_all(session, moves))
+        self._history.note(of_ended(moves, done))
+        return done

@@ -13,9 +13,9 @@ import apsw
 from millrace.runtime.hold import HeldError, Hold
 from millrace.runtime.no_space import NO_SPACE
 from millrace.store.backup import DatabaseCopy
-from millrace.store.migrate import load_migrations, missing
+from millrace.store.migrate import load_migrations, refuse_newer, waiting
 from millrace.store.sqlite.connection import QUERIES, meaning_of, open_connection
-from millrace.store.sqlite.schema import PACKAGE
+from millrace.store.sqlite.schema import PACKAGE, applied
 from millrace.store.store import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class SqliteCopier:
 
     async def load(self, folder: Path, copy: DatabaseCopy) -> None:
         """See Copier."""
-        missing([copy.schema], load_migrations(PACKAGE))
+        refuse_newer(copy.schema, load_migrations(PACKAGE))
         await self._aside(lambda: self._load(folder / FILE), self._path)
 
     async def check_new(self) -> None:
@@ -67,9 +67,9 @@ class SqliteCopier:
                 backup.step()
             made.execute("PRAGMA journal_mode = DELETE")  # one file, and nothing beside it
             _check(made, target)
-            schema, jobs = _number(made, "schema_version"), _number(made, "count_all_jobs")
+            done, jobs = applied(made), _number(made, "count_all_jobs")
         _sync(target)
-        return DatabaseCopy(kind=KIND, schema=schema, jobs=jobs, files=(FILE,))
+        return DatabaseCopy(kind=KIND, schema=max(done), waiting=waiting(done), jobs=jobs, files=(FILE,))
 
     def _load(self, source: Path) -> None:
         with self._held():

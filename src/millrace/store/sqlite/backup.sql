@@ -1,8 +1,5 @@
 -- Copies of the whole database.
 
--- name: schema_version
-SELECT max(version) FROM schema_migrations
-
 -- name: count_all_jobs
 SELECT count(*) FROM jobs
 

@@ -56,6 +56,7 @@ from millrace.store.sqlite.writer import Writer
 from millrace.store.store import (
     HEARTBEATS_GATHER_S,
     Added,
+    ConnectionsUsed,
     JobFilter,
     JobPage,
     Listener,
@@ -141,6 +142,10 @@ class SqliteStore:
 
     def _now_ms(self) -> int:
         return rows.to_ms(self._clock.now())
+
+    @property
+    def connections(self) -> ConnectionsUsed | None:
+        return None
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)

@@ -2,12 +2,14 @@
 
 from millrace.domain.masters import Attendance, Presence
 from millrace.store import rows
+from millrace.store.migrate import load_migrations, newest_of
 from millrace.store.sqlite.connection import Session
+from millrace.store.sqlite.schema import PACKAGE
 
 
 def attend(session: Session, master: Presence, ttl_ms: int) -> Attendance:
     now_ms = session.now_ms
-    session.run("see_master", master.id, master.name, master.version, now_ms)
+    session.run("see_master", master.id, master.name, master.version, newest_of(load_migrations(PACKAGE)), now_ms)
     session.run("forget_masters", now_ms - ttl_ms * rows.MASTERS_KEPT_TTLS)
     session.run("take_term", master.id, ttl_ms, now_ms)
     return attendance(session, ttl_ms)

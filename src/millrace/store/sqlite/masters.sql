@@ -1,7 +1,7 @@
 -- Masters and who of them leads.
 
 -- name: see_master
-INSERT INTO masters (id, name, version, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4)
+INSERT INTO masters (id, name, version, knows, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
 ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
 
 -- name: take_term

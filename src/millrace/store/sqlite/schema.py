@@ -1,6 +1,6 @@
 """Bringing an embedded database's schema up to date."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import apsw
 
@@ -11,15 +11,19 @@ PACKAGE = "millrace.store.sqlite"
 
 
 def migrate(connection: apsw.Connection, now_ms: Callable[[], int]) -> None:
-    """Run what is missing, each migration in a transaction of its own.
+    """Run what is missing, each migration in a transaction of its own. One master at a time has the database, so none waits.
 
     Raises:
         SchemaTooNewError: a newer Millrace wrote the database.
     """
     connection.execute(QUERIES["make_migrations"])
-    applied = [row[0] for row in connection.execute(QUERIES["applied_migrations"])]
-    for migration in missing(applied, load_migrations(PACKAGE)):
+    for migration in missing(applied(connection), load_migrations(PACKAGE)):
         _run(connection, migration, now_ms())
+
+
+def applied(connection: apsw.Connection) -> Mapping[int, str]:
+    """What has run on a database: name by version."""
+    return dict(connection.execute(QUERIES["applied_migrations"]))
 
 
 def _run(connection: apsw.Connection, migration: Migration, now_ms: int) -> None:

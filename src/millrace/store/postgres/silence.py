@@ -1,0 +1,55 @@
+"""Whether the database is known not to answer. Who asks meanwhile is told so at once, instead of after a long wait."""
+
+import asyncio
+from typing import Any
+
+from millrace.store.store import StoreUnavailableError
+from millrace.telemetry.logs import logger
+
+log = logger("store")
+
+
+class Silence:
+    """Begins when the pulse of the database fails, and ends when it is felt again. The log hears of both, once."""
+
+    def __init__(self) -> None:
+        """It answers, as far as anybody knows."""
+        self._error: StoreUnavailableError | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def begin(self, error: StoreUnavailableError) -> None:
+        """It does not answer, for this reason; may be said again, with another one."""
+        if self._error is None or self._error.why != error.why:
+            log.warning("store.silent", reason=str(error))
+        self._error = error
+        for told in self._waiting:
+            if not told.done():
+                told.set_result(None)
+
+    def end(self) -> bool:
+        """It answers; whether there was a silence."""
+        was, self._error = self._error is not None, None
+        if was:
+            log.info("store.answers")
+        return was
+
+    def check(self) -> None:
+        """Go on, or raise why not."""
+        if self._error is not None:
+            raise StoreUnavailableError(str(self._error), why=self._error.why)
+
+    async def wait(self, doing: "asyncio.Task[Any]", patience_s: float | None) -> bool:
+        """Whether it is done, after that time at the most.
+
+        Raises:
+            StoreUnavailableError: a silence has begun before. What is being done goes on.
+        """
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(told)
+        try:
+            await asyncio.wait((doing, told), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting.discard(told)
+        if not doing.done():
+            self.check()
+        return doing.done()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import api_serving
 import pytest
 from api_serving import Rig, on_master, on_server, serving
 from control_rig import Rig as ControlRig
@@ -15,6 +16,7 @@ from hostile.matrix import CONTROL, FARM
 from hostile.test_matrix import Nothing, fill
 
 from millrace.api import openapi
+from millrace.store.open import open_store
 from millrace.supervisor.control import description
 
 JSON = {"content-type": "application/json"}
@@ -228,6 +230,85 @@ def test_a_word_in_any_field_is_refused_by_its_name_or_is_a_word_like_any_other(
     asyncio.run(body())
     assert not wrong, "\n".join(wrong[:40])
 
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_numbers_at_the_edge_of_what_a_database_holds_are_refused_or_found_nowhere(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "postgres":
+        url = request.getfixturevalue("new_database")()
+        monkeypatch.setattr(api_serving, "open_store", lambda *_, **__: open_store(url))
+
+    async def body() -> None:
+        async with serving(tmp_path) as rig:
+            await rig.submit()
+            node = await rig.register()
+            (task,) = await node.claim()
+            held = {"node": node.id, "attempt": 1}
+            for number in EDGES:
+                reports: list[tuple[str, dict[str, object]]] = [
+                    (f"/v1/tasks/{task['task']}/{verb}", {**held, "attempt": number, **more})
+                    for verb, more in REPORTS.items()
+                ]
+                reports += [
+                    (f"/v1/tasks/{task['job']}.{number}/start", held),
+                    (f"/v1/nodes/{node.id}/heartbeat", {"epoch": number}),
+                    (
+                        f"/v1/nodes/{node.id}/heartbeat",
+                        {"epoch": 1, "tasks": [{"task": task["task"], "attempt": number}]},
+                    ),
+                    (
+                        f"/v1/nodes/{node.id}/heartbeat",
+                        {"epoch": 1, "tasks": [{"task": f"{task['job']}.{number}", "attempt": 1}]},
+                    ),
+                    (f"/v1/nodes/{node.id}/claim", {"epoch": number, "request": "request-9"}),
+                    ("/v1/jobs", {"scenario": "720p30-h264", "max_retries": number, "timeout_s": number}),
+                    ("/v1/uploads", {"name": "a", "size": number}),
+                    (
+                        "/v1/nodes",
+                        {
+                            "fingerprint": "print-of-one",
+                            "boot_id": "boot-0002",
+                            "name": "two",
+                            "slots": number,
+                            "memory_mb": number,
+                        },
+                    ),
+                ]
+                for path, sent in reports:
+                    answer = await rig.call("POST", path, json=sent)
+                    assert answer.status_code < 500, (path, sent, answer.text)
+                for path in (
+                    f"/v1/jobs/{number}", f"/v1/jobs?cursor={number}", f"/v1/jobs/1/logs?attempt={number}&offset={number}",
+                    f"/v1/audit?cursor={number}-{number}", f"/v1/audit/chain?after={number}", f"/v1/nodes/{number}",
+                ):  # fmt: skip
+                    answer = await rig.call("GET", path)
+                    assert answer.status_code < 500, (path, answer.text)
+                for after in (number, f"{number}-{number}"):
+                    assert (await rig.call("HEAD", f"/v1/events?after={after}")).status_code < 500, after
+                query = f"node={node.id}&attempt={number}&offset={number}"
+                assert (await rig.call("POST", f"/v1/tasks/{task['task']}/log?{query}", content=b"x")).status_code < 500
+                assert (
+                    await rig.call(
+                        "PUT", f"/v1/tasks/{task['task']}/outputs/a?node={node.id}&attempt={number}", content=b"x"
+                    )
+                ).status_code < 500
+            # What a worker says of its work is kept as it is, however odd.
+            odd = {"duration_s": 1e308, "frames": -1, "x": [None, 1e-320, {"": ""}], "sandbox": 5}
+            output = {"name": "a", "location": "/media/a", "sha256": "0" * 64, "size": 2**53}
+            await node.report("complete", task, facts=odd, outputs=[output])
+            assert (await rig.get("/v1/jobs/1"))["facts"] == odd
+
+    asyncio.run(body())
+
+
+EDGES = (2**31 - 1, 2**31, 2**32, 2**53 - 1, 2**53, 2**63 - 1, 2**63, 2**64, 10**18, 10**400)
+REPORTS: Mapping[str, Mapping[str, object]] = {
+    "start": {},
+    "complete": {},
+    "fail": {"class": "input", "message": "x"},
+    "hand-back": {"reason": "x"},
+}
 
 YAMLS = (
     "a: \x1b[2J", "a: \x00", "!!python/object/apply:os.system [id]", "!!bool maybe", "!!int x", "!!float x", "!!timestamp x", "!!timestamp 2026-99-99", "!!binary x",

@@ -241,11 +241,12 @@ async def _ask_everything(rig: Rig) -> None:
                 wanted = expected(access, entry, who, whose)
                 ask = await entry.ask(things_for(rig, who, whose, wanted, machine, by_number=by_number))
                 for shown in credentials:
-                    headers = encoded({"x-api-key": "", **shown})
+                    headers = encoded({"x-api-key": "", "origin": "http://evil.example", **shown})
                     response = await send(rig.call, operation, ask, headers, method="HEAD" if entry.many else "")
                     asked += 1
                     if response.status_code != wanted:
                         wrong.append((who.name, whose, operation, wanted, response.status_code, response.text[:200]))
+                    wrong.extend((operation, response.headers) for _ in loose(response))
                     if operation.startswith("GET ") and not entry.many:
                         head = await send(rig.call, operation, ask, headers, method="HEAD")
                         if (head.status_code, head.content) != (response.status_code, b""):
@@ -267,6 +268,17 @@ def things_for(rig: Rig, who: Who, whose: str, wanted: int, machine: Machine, *,
         return Nothing(by_number=by_number)
     tenant = who.tenant if whose == OWN and who.tenant else THEIRS
     return Stage(rig, tenant, machine if who.machine and whose == OWN else None, by_number=by_number)
+
+
+def loose(response: httpx2.Response) -> list[str]:
+    """What the headers of an answer leave open to a browser."""
+    headers, html = response.headers, "text/html" in response.headers.get("content-type", "")
+    found = [name for name in headers if name.startswith("access-control-") or name == "server"]
+    if headers.get("x-content-type-options") != "nosniff":
+        found.append("sniffing")
+    if html and "frame-ancestors 'none'" not in headers.get("content-security-policy", ""):
+        found.append("framing")
+    return found
 
 
 def encoded(headers: Mapping[str, str]) -> dict[str, bytes]:

@@ -33,6 +33,7 @@ class Figures:
     closed_s: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     honest_s: list[float] = field(default_factory=list)
     refused: int = 0
+    cpu_share: float = 0.0
     most_mb: float = 0.0
 
 
@@ -126,7 +127,7 @@ async def main(connections: int) -> None:
         alone = Figures()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_honest(port, key, alone), 5)
-        before_mb = process.memory_info().rss / 1e6
+        before_mb, before_s, began_s = process.memory_info().rss / 1e6, sum(process.cpu_times()[:2]), time.monotonic()
         seen = Figures()
         honest = asyncio.create_task(_honest(port, key, seen))
         kinds = [*KINDS] * (connections // len(KINDS))
@@ -134,6 +135,7 @@ async def main(connections: int) -> None:
         while not all(one.done() for one in attacks):
             seen.most_mb = max(seen.most_mb, process.memory_info().rss / 1e6)
             await asyncio.wait(attacks, timeout=0.5)
+        seen.cpu_share = (sum(process.cpu_times()[:2]) - before_s) / (time.monotonic() - began_s)
         assert not honest.done()
         honest.cancel()
     _print(connections, alone, seen, before_mb)
@@ -149,7 +151,9 @@ def _print(connections: int, alone: Figures, seen: Figures, before_mb: float) ->
     )
     for kind, times in seen.closed_s.items():
         print(f"  {kind}: {len(times)} closed, the last after {max(times):.1f} s")
-    print(f"  memory of the master: {before_mb:.0f} MB before, {seen.most_mb:.0f} MB at most")
+    print(
+        f"  memory of the master: {before_mb:.0f} MB before, {seen.most_mb:.0f} MB at most; it kept {seen.cpu_share:.0%} of a core busy"
+    )
 
 
 if __name__ == "__main__":

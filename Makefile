@@ -6,7 +6,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long fuzz bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long fuzz fuzz-media bombs bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,8 +40,16 @@ sim-long: install ## [SEED=1000]: the same until Ctrl-C
 	@$(BIN)/python -m sim --seed $(or $(SEED),1000) --runs 0 --shrink
 
 fuzz: install ## [SECONDS=60] [SEED=1]: throw what no honest client sends at both APIs, so long each way, and print figures
-	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -n 0 -s -m fuzz tests/hostile
+	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -n 0 -s -m fuzz tests/strangers
 	@$(BIN)/python -m bench.slow
+
+fuzz-media: export PYTHONPATH = tests/integration
+fuzz-media: install ## [SECONDS=600] [SEED=0]: mutated films through probe, plan and decoder, in the sandbox
+	@$(BIN)/python -m hostile fuzz --seed $(or $(SEED),0) --seconds $(or $(SECONDS),600)
+
+bombs: export PYTHONPATH = tests/integration
+bombs: install ## files of a few bytes that ask for much: how each ends, as a table
+	@$(BIN)/python -m hostile bombs
 
 bench: install ## measure, never part of the tests
 	@$(BIN)/python bench/run.py

@@ -23,6 +23,11 @@ ELSEWHERE = (
     ("MILLRACE_SUPERVISE_PROCESS_...", "One value of a plan's process, such as `..._WEB_SCALE`; [Plans](plan.md)."),
     ("MILLRACE_PROCESS", "Set by `supervise` in every process: its name in the plan."),
     ("MILLRACE_INSTANCE", "Set by `supervise` in every process: the name of the instance, such as `web-0`."),
+    ("MILLRACE_SUPERVISE_CHANGES", "Where `millrace ctl save` keeps what was changed; `--changes` comes first."),
+    (
+        "MILLRACE_RUN",
+        "Set by `supervise` in every process that runs at its times, and in its hooks: the number of the run.",
+    ),
     ("MILLRACE_SUPERVISE_SOCKET", "The unix socket of `supervise` and `ctl`; `--socket` comes first."),
     (
         "MILLRACE_SUPERVISE_KEY",

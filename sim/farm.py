@@ -69,7 +69,12 @@ class Master:
         farm = Farm(
             store=store,
             clock=self.host.clock,
-            rules=Rules(lease_ttl_s=rules.ttl_s, heartbeat_s=rules.heartbeat_s, reject_after_s=rules.reject_after_s),
+            rules=Rules(
+                lease_ttl_s=rules.ttl_s,
+                heartbeat_s=rules.heartbeat_s,
+                reject_after_s=rules.reject_after_s,
+                quotas=world.plan.quotas,
+            ),
             chance=chance,
         )
         offers = Offers(store)

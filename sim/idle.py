@@ -39,8 +39,13 @@ class Idle:
                 free.append(worker.name)
             else:
                 self._free_since.pop(worker.name, None)
-        if not free or self.findings or not self._calm(now_s):
-            return
+        if self._is_full(sum(holding.values())):
+            self._free_since.clear()
+        elif free and not self.findings and self._calm(now_s):
+            self._look_for_waiting(free, now_s)
+
+    def _look_for_waiting(self, free: list[str], now_s: float) -> None:
+        world, watch = self._world, self._world.watch
         for task in watch.tasks.values():
             if task.state != "queued" or now_s - task.since_s < PATIENCE_S:
                 continue
@@ -52,6 +57,11 @@ class Idle:
                         f"{task.id} was queued for {now_s - task.since_s:.1f} s while {worker.name} had a free slot"
                     )
                     return
+
+    def _is_full(self, holding: int) -> bool:
+        """Whether the tenant runs as many tasks as it may."""
+        most = self._world.plan.quotas.concurrent
+        return most is not None and holding >= most
 
     def _may_run(self, worker: "WorkerHost", task: "Known") -> bool:
         watch = self._world.watch

@@ -5,6 +5,7 @@ from random import Random
 from msgspec import Struct
 
 from millrace.domain.order import Priority, Queue
+from millrace.domain.tenants import NONE, Quotas
 from sim.engine import Behaviour
 
 
@@ -73,6 +74,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...]
     rules: Rules
     ends_s: float = 0.0
+    quotas: Quotas = NONE
 
     @property
     def healed_s(self) -> float:
@@ -93,6 +95,10 @@ _OF_MACHINES = frozenset({"crash", "stop", "suspend", "isolate", "deaf", "mute",
 _OF_WORKERS = frozenset({"drain", "hurry", "no-room"})
 _POINTS = frozenset({"wall", "drain", "hurry", "power"})
 _SERVER_ONLY = frozenset({"db-away", "db-lost", "db-ambiguous", "hints"})
+
+
+LIMITED = 13
+"""In one seed of 24, the one with this remainder, the tenant has quotas."""
 
 
 def draw(seed: int) -> Plan:
@@ -126,6 +132,7 @@ def draw(seed: int) -> Plan:
         faults=faults,
         rules=rules,
         ends_s=lasts_s,
+        quotas=Quotas(concurrent=1, queued=2) if seed % 24 == LIMITED else NONE,
     )
 
 

@@ -25,10 +25,16 @@ SELECT t.state, t.attempt, t.spent, t.losses, t.node_id, t.node_epoch, j.state, 
 FROM tasks t JOIN jobs j ON j.number = t.job WHERE t.job = ? AND t.position = ?
 """
 _AVOID = "SELECT avoid, queued_at FROM tasks WHERE job = ? AND position = ?"
+_HELD = "SELECT count(*) FROM tasks WHERE node_id = ? AND node_epoch = ?"
 _NODES = "SELECT id, epoch, state, lease_until, boot_id, slots, name, seen_at FROM nodes ORDER BY id"
 _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
     "WHERE p.updated_at = ?"
+)
+_TENANTS = "SELECT name, max_concurrent, max_queued, running, queued FROM tenants WHERE max_queued IS NOT NULL"
+_USED = (
+    "SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL) FROM jobs j JOIN tasks t ON t.job = j.number "
+    "WHERE j.tenant = ?"
 )
 _OUTCOME = "SELECT outcome, failure_class FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
 LOST = "its worker was lost"
@@ -104,8 +110,25 @@ class Watch:
         self._look_at_progress()
         for row in news:
             self._take(row, before)
+        if news:
+            self._look_at_quotas()
         for job, position, task_id in dict.fromkeys((row[9], row[2], f"{row[1]}.{row[2]}") for row in news):
             self._compare(job, position, self.tasks[task_id])
+
+    def _look_at_quotas(self) -> None:
+        """A tenant has no more than its quotas allow, and what is counted is what is there."""
+        for name, concurrent, queued, running, waiting in self.world.database.read(_TENANTS):
+            ((held, unfinished),) = self.world.database.read(_USED, name)
+            if (running, waiting) != (held, unfinished):
+                self.fail(
+                    "I20",
+                    f"of {name} {running} tasks and {waiting} jobs are counted, and {held} and {unfinished} are there",
+                )
+            if held > concurrent or unfinished > queued:
+                self.fail(
+                    "I20",
+                    f"{name} has {unfinished} jobs and runs {held} of them; it may have {queued}, and {concurrent}",
+                )
 
     def _look_at_nodes(self, before: dict[str, KnownNode]) -> None:
         now_ms, history = self.world.database.time_ms(), self.world.history
@@ -266,12 +289,20 @@ class Watch:
         node = nodes_before.get(task.node or "") or self.nodes.get(task.node or "")
         if node is None or node.state != "ready":
             self.fail("I25", f"{task.id} was given to a node that is {node and node.state}")
+        else:
+            self._fits(self.nodes.get(node.id, node))
         for other in self.tasks.values():
             earlier = (other.rank, other.job) < (task.rank, task.job)
             waits = other.state is State.QUEUED and other.class_id == task.class_id
             if earlier and waits and not self.avoids(other, task.node or ""):
                 self.fail("I22", f"{task.id} was claimed before {other.id}, which comes first")
         self._engines_are_dead(task)
+
+    def _fits(self, node: KnownNode) -> None:
+        """A node holds no more than its slots, of what it was given in its present epoch."""
+        ((held,),) = self.world.database.read(_HELD, node.id, node.epoch)
+        if held > node.slots:
+            self.fail("I20", f"{node.name} holds {held} tasks and has {node.slots} slots")
 
     def avoids(self, task: Known, node: str, *, beyond_s: float = 0.0) -> bool:
         """Whether a queued task had better go to another node than this one, which it has failed on, for a while."""

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from millrace.domain.records import Claimed, Move, Outcome
 from millrace.domain.states import State
+from millrace.domain.tenants import over_for_job
 from millrace.store import rows
-from millrace.store.sqlite import jobs, logs, nodes, work
+from millrace.store.sqlite import jobs, logs, nodes, tenants, work
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.sqlite.writer import Writer
-from millrace.store.store import StoreUnavailableError
+from millrace.store.store import Added, StoreUnavailableError
 from sim.bugs.bug import Bug, Patches, sql
 from sim.loop import PROCESS
 
@@ -266,6 +267,21 @@ def _unknown_is_done() -> Patches:
     return [(SqliteStore, "move", moving), (SqliteStore, "move_and_claim", moving_and_claiming)]
 
 
+def _quota_outside() -> Patches:
+    """The quota is looked up, and then the job is added, in a transaction of its own."""
+    add = SqliteStore.add_jobs
+
+    async def add_jobs(self: Any, new: Sequence[Any]) -> Any:
+        (job,) = new
+        limited = await self._read(lambda session: tenants.counted(session, job.tenant))
+        over = None if limited is None else over_for_job(*limited, keeps=job.keeps)
+        if over is not None:
+            return [Added(id=job.id, number=0, state=job.state, created_at=await self.now(), refused=over)]
+        return await add(self, new)
+
+    return [(SqliteStore, "add_jobs", add_jobs), (jobs, "over_for_job", lambda *_, **__: None)]
+
+
 BUGS = (
     Bug(name="heartbeat-without-epoch", breaks=("I3", "I10"), plant=sql(
         heartbeat=("WHERE id = ?1 AND epoch = ?2 AND state <> 'lost'", "WHERE id = ?1 AND ?2 = ?2"),
@@ -280,6 +296,7 @@ BUGS = (
     Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),
+    Bug(name="slots-not-counted", breaks=("I20",), plant=sql(free_slots=("n.slots - (", "1000 - ("))),
     Bug(name="key-outside-transaction", breaks=("I8",), plant=_key_outside),
     Bug(name="expiry-without-compare", breaks=("I10",), plant=_expiry_without_compare),
     Bug(name="expiry-by-masters-clock", breaks=("I10",), plant=_expiry_by_masters_clock),
@@ -295,5 +312,7 @@ BUGS = (
     Bug(name="job-left-behind", breaks=("I7",), plant=_job_left_behind),
     Bug(name="events-skip-one", breaks=("I7",), plant=sql(events=("seq > ?1", "seq > ?1 + 1"))),
     Bug(name="log-appended-twice", breaks=("I4",), plant=_log_twice),
+    Bug(name="quota-by-select-then-insert", breaks=("I20",), plant=_quota_outside),
+    Bug(name="lane-without-end", breaks=("I20",), plant=sql(lanes=("AND running < max_concurrent", "AND running < max_concurrent + 1"))),
     Bug(name="unknown-commit-taken-for-done", breaks=("I3",), plant=_unknown_is_done),
 )  # fmt: skip

@@ -192,6 +192,8 @@ def test_scheduled_processes_are_paused_and_triggered(
         "name",
         "schedule",
         "state",
+        "going",
+        "on",
         "next",
         "run",
         "last",
@@ -210,12 +212,23 @@ def test_scheduled_processes_are_paused_and_triggered(
     for words, said in (
         (("trigger", "web"), "there is no schedule of web: it is a service"),
         (("schedule", "resume", "nightly"), "cannot resume nightly: it is not paused"),
+        (("schedule", "stop", "nightly", "2"), "there is no run 2 of nightly that goes on or waits; these do: none"),
         (("signal", "web", "NOPE"), "is no signal of this system"),
         (("signal", "spare", "HUP"), "cannot signal spare: it is stopped"),
     ):
         done = shell.run("ctl", *words)
         assert (done.code, done.out) == (1, "")
         assert said in done.err
+
+
+def test_one_of_several_runs_is_stopped_by_its_number(shell: Shell, running: "subprocess.Popen[str]") -> None:
+    entry = shell.home / "long.yaml"
+    entry.write_text("{command: [sleep, '1000'], schedule: '@yearly', schedule_max_concurrent: 2}")
+    assert shell.run("ctl", "add", "long", entry).code == 0
+    assert [shell.run("ctl", "trigger", "long").code for _ in range(3)] == [0, 0, 1]
+    done = shell.run("ctl", "schedule", "stop", "long", "1")
+    assert (done.code, done.out) == (0, "run 1 of long stopped: asked to stop; was killed by SIGTERM (15)\n")
+    assert "2 (long-1)" in shell.run("ctl", "schedule", "show", "long").out
 
 
 def test_what_is_there_and_who_did_what(shell: Shell, running: "subprocess.Popen[str]") -> None:
@@ -340,6 +353,31 @@ def test_tcp_needs_a_key_that_no_process_inherits(shell: Shell, plan: Path) -> N
         assert "key-of-the-test" not in process.communicate(timeout=PATIENCE_S)[1]
     finally:
         ended(process)
+
+
+def test_changes_of_a_plan_that_cannot_be_written_to_are_kept_elsewhere(shell: Shell) -> None:
+    image, volume = shell.home / "image", shell.home / "volume"
+    for folder in (image, volume):
+        folder.mkdir()
+    plan, place, entry = image / "plan.yaml", volume / "changes", shell.home / "extra.yaml"
+    plan.write_text("processes: {web: {command: [sleep, '1000']}}")
+    entry.write_text("command: [sleep, '1001']")
+    done = shell.run("supervise", "-c", plan, "--changes", shell.home / "nix" / "changes")
+    assert (done.code, "there is no folder" in done.err) == (2, True)
+    for names in (["web"], ["extra", "web"]):  # and with the next start
+        process = shell.start("supervise", "-c", plan, "--changes", place)
+        try:
+            serving(process)
+            assert sorted(one["name"] for one in shell.run("ctl", "status", "-o", "json").json()["processes"]) == names
+            if names == ["web"]:
+                assert shell.run("ctl", "add", "extra", entry).code == 0
+                assert shell.run("ctl", "save").out == f"saved in {place}: extra\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            ended(process)
+    assert list(image.iterdir()) == [plan]
+    assert shell.run("supervise", "check", plan, "--changes", place).out.endswith("it keeps 2 processes\n")
 
 
 def test_processes_are_added_changed_removed_and_saved(

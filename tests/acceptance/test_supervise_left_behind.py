@@ -102,6 +102,26 @@ def test_stopped_alone_nothing_is_left_of_it_and_the_others_go_on(shell: Shell, 
     assert field.process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.parametrize("how", ["stopped", "ends by itself"])
+def test_with_a_control_group_of_its_own_nothing_is_left_of_it_whatever_it_did_to_hide(
+    shell: Shell, fields: list[Field], how: str
+) -> None:
+    field = Field(shell, more=", restart: never, limits: {pids: 1000}")
+    fields.append(field)
+    (leader,) = [one for one in field.alive() if os.getpgid(one.pid) == one.pid == os.getsid(one.pid)]
+    groups = [Path(f"/proc/{pid}/cgroup").read_text() for pid in (leader.pid, field.process.pid)]
+    if groups[0] == groups[1]:
+        pytest.skip("this system lets us make no control group")
+    if how == "stopped":
+        done = shell.run("ctl", "stop", "tree", "--socket", field.socket)
+        assert done.code == 0, done.err
+        assert field.alive() == []
+    else:
+        leader.kill()
+        field.until(0)
+    assert field.process.poll() is None
+
+
 def test_killed_as_a_group_from_outside_nothing_is_left_of_it(shell: Shell, fields: list[Field]) -> None:
     """What left the group is not hit by that, and does not outlive it."""
     field = Field(shell, leave_out=ON_PURPOSE, more=", restart: never")

@@ -1,10 +1,13 @@
 """Signals, as tini's and dumb-init's own tests have them: passed on as configured, and none of ours inherited."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from outside import PATIENCE_S, Shell
 
@@ -91,6 +94,50 @@ processes:
     assert it.ended() == 0
     assert it.process.stdout is not None
     assert it.process.stdout.read().replace("Terminated", "").count("|") == 0
+
+
+@pytest.fixture
+def pipe(shell: Shell) -> Path:
+    """A plan that nobody has written yet: the supervisor waits for it, and has started nothing."""
+    path = shell.home / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def started_on(shell: Shell, pipe: Path, *before: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*before, *shell.command("supervise", "-c", pipe)], env=shell.environ(), cwd=shell.home, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["HUP", "USR1", "PWR"])
+def test_a_stray_signal_before_it_is_up_ends_nothing(shell: Shell, pipe: Path, word: str) -> None:
+    with started_on(shell, pipe) as process:
+        try:
+            with pipe.open("w") as plan:  # which is there once somebody reads it
+                process.send_signal(signal.Signals[f"SIG{word}"])
+                plan.write("processes: {web: {command: [sh, -c, 'echo up; exec sleep 1000']}}")
+            assert process.stdout is not None
+            assert process.stdout.readline() == "web-0 | up\n"
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+
+
+def test_as_pid_1_it_ends_before_it_is_up_when_told_to(shell: Shell, pipe: Path) -> None:
+    namespace = ["unshare", *(["-r"] if os.getuid() else []), "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets us make no PID namespace")
+    with started_on(shell, pipe, *namespace) as process:
+        try:
+            with pipe.open("w"):
+                (first,) = psutil.Process(process.pid).children()
+                first.terminate()
+                assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("word", ["TERM", "INT", "QUIT"])

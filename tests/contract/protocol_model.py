@@ -1,7 +1,7 @@
 """The protocol of jobs, tasks, claims and moves as plain Python: what a store has to answer, without a database.
 
-It says nothing of times, logs and lists; ranks are given by head starts and the order of acceptance, as the tests that use
-it keep head starts far apart.
+It says nothing of times, logs and lists; ranks are given by head starts, the order of acceptance and the turns of tenants, as
+the tests that use it keep head starts far apart. What tenants use is not counted here, but looked up among the tasks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,9 @@ from typing import Any
 from msgspec import Struct
 
 from millrace.domain.records import Move, NewJob, NewNode
-from millrace.domain.states import HELD, State
+from millrace.domain.states import FINAL, HELD, State
+from millrace.domain.tenants import NONE, Quotas, Rules, Use, over_for_job, over_for_retry
+from millrace.domain.turns import Place, Turn, place
 
 
 class ModelTask(Struct):
@@ -21,6 +23,9 @@ class ModelTask(Struct):
     class_id: int
     head_start_ms: int
     state: State
+    tenant: str
+    turn: int
+    opens: bool
     attempt: int = 0
     spent: int = 0
     losses: int = 0
@@ -30,9 +35,9 @@ class ModelTask(Struct):
     avoid: tuple[str, ...] = ()
 
     @property
-    def rank(self) -> tuple[int, int]:
+    def rank(self) -> tuple[int, int, int]:
         """Lower is first."""
-        return (-self.head_start_ms, self.number)
+        return (-self.head_start_ms, self.turn, self.number)
 
     @property
     def facts(self) -> tuple[object, ...]:
@@ -45,6 +50,9 @@ class ModelNode(Struct):
 
     id: str
     boot: str
+    slots: int
+    boots: list[str]
+    heard: bool = False  # since it registered
     epoch: int = 1
     state: str = "ready"
     quarantined: bool = False
@@ -57,6 +65,10 @@ class Protocol:
         self.tasks: dict[str, ModelTask] = {}
         self.nodes: dict[str, ModelNode] = {}  # by fingerprint
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, job's id
+        self.quotas: dict[str, Quotas] = {}
+        self.last: dict[
+            tuple[int, int, str], int
+        ] = {}  # (class, head start, tenant) -> its last turn, where it opened none
 
     def check(self, verb: str, args: Sequence[Any], options: Mapping[str, Any], answer: Any) -> None:
         """Do it here too, and compare; verbs that are not modelled pass."""
@@ -74,28 +86,70 @@ class Protocol:
 
     # The verbs, each with what is compared of its answer --------------------------------------------------------------
 
-    def _add_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[str, bool, bool]]:
-        (job,) = jobs
-        if job.idempotency_key is not None:
-            known = self.keys.setdefault((job.tenant, job.idempotency_key), (job.body_digest or "", job.id))
-            if known[1] != job.id:
-                same = known[0] == (job.body_digest or "")
-                return [(known[1], same, not same)]
-        task = ModelTask(f"{job.id}.1", len(self.tasks) + 1, job.class_id, job.head_start_ms, job.state)
-        self.tasks[task.id] = task
-        return [(job.id, False, False)]
+    def _use(self, tenant: str) -> Use:
+        own = [one for one in self.tasks.values() if one.tenant == tenant]
+        return Use(
+            concurrent=sum(one.node is not None for one in own), queued=sum(one.state not in FINAL for one in own)
+        )
 
-    def _register(self, new: NewNode) -> tuple[str, int, str]:
+    def _set_tenant(self, name: str, rules: Rules) -> tuple[Quotas, Use]:
+        self.quotas[name] = rules.quotas
+        return (rules.quotas, self._use(name))
+
+    def _remove_tenant(self, name: str) -> bool:
+        return self.quotas.pop(name, None) is not None
+
+    def _tenants(self) -> list[tuple[Quotas, Use]]:
+        return [(self.quotas[name], self._use(name)) for name in sorted(self.quotas)]
+
+    def _place(self, job: NewJob) -> Place:
+        line = (job.class_id, job.head_start_ms)
+        opened = [
+            Turn(one.turn, one.tenant)
+            for one in self.tasks.values()
+            if one.opens and one.state is State.QUEUED and (one.class_id, one.head_start_ms) == line
+        ]
+        newest = max(opened, key=lambda turn: turn.rank, default=None)
+        last = self.last.get((*line, job.tenant), -1)
+        following = min((turn.rank for turn in opened if turn.rank > last), default=None)
+        found = place(job.tenant, len(self.tasks) + 1, newest, following)
+        if newest is not None and newest.tenant != job.tenant:
+            whose, turn = (newest.tenant, newest.rank) if found.opens else (job.tenant, found.rank)
+            self.last[*line, whose] = max(turn, self.last.get((*line, whose), -1))
+        return found
+
+    def _add_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[str, bool, bool, str]]:
+        (job,) = jobs
+        if job.idempotency_key is not None and (job.tenant, job.idempotency_key) in self.keys:
+            digest, known = self.keys[job.tenant, job.idempotency_key]
+            same = digest == (job.body_digest or "")
+            return [(known, same, not same, "")]
+        over = over_for_job(self.quotas.get(job.tenant, NONE), self._use(job.tenant), keeps=False)
+        if over is not None:
+            return [(job.id, False, False, over.quota.value)]
+        if job.idempotency_key is not None:
+            self.keys[job.tenant, job.idempotency_key] = (job.body_digest or "", job.id)
+        turn = self._place(job)
+        number = len(self.tasks) + 1
+        self.tasks[f"{job.id}.1"] = ModelTask(
+            f"{job.id}.1", number, job.class_id, job.head_start_ms, job.state, job.tenant, turn.rank, turn.opens
+        )
+        return [(job.id, False, False, "")]
+
+    def _register(self, new: NewNode) -> tuple[str, int, str] | None:
         node = self.nodes.get(new.fingerprint)
         if node is None:
-            node = self.nodes[new.fingerprint] = ModelNode(new.id, new.boot_id)
+            node = self.nodes[new.fingerprint] = ModelNode(new.id, new.boot_id, new.slots, [new.boot_id])
+        elif new.boot_id != node.boot and new.boot_id in node.boots and node.heard and node.state != "lost":
+            return None
         else:
             node.epoch += node.boot != new.boot_id or node.state == "lost"
             if node.quarantined:
                 node.state = "quarantined"
             elif not (node.state == "draining" and node.boot == new.boot_id):
                 node.state = "ready"
-            node.boot = new.boot_id
+            node.boot, node.slots, node.heard = new.boot_id, new.slots, False
+            node.boots.append(new.boot_id)
         return (node.id, node.epoch, node.state)
 
     def _claim(
@@ -109,14 +163,21 @@ class Protocol:
         ]
         if mine:
             return [(one.id, one.attempt) for one in sorted(mine, key=lambda one: one.rank)]
+        free = node.slots - sum(one.id != but for one in self._task_rows(node_id, epoch))
+        if free <= 0:
+            return None
         # So little time passes here that what is avoided is avoided.
         queued = [
             one
             for one in self.tasks.values()
             if one.state is State.QUEUED and one.class_id in classes and node_id not in one.avoid
         ]
-        given = sorted(queued, key=lambda one: one.rank)[:limit]
-        for task in given:
+        given: list[ModelTask] = []
+        for task in sorted(queued, key=lambda one: one.rank):
+            most = self.quotas.get(task.tenant, NONE).concurrent
+            if len(given) == min(limit, free) or (most is not None and self._use(task.tenant).concurrent >= most):
+                continue
+            given.append(task)
             task.state, task.attempt = State.ASSIGNED, task.attempt + 1
             task.node, task.epoch, task.request = node_id, epoch, request_id
         return [(one.id, one.attempt) for one in given]
@@ -126,6 +187,9 @@ class Protocol:
         if task is None or task.state not in move.sources:
             return None
         if move.attempt not in (None, task.attempt) or move.node_id not in (None, task.node):
+            return None
+        again = task.state in FINAL and move.target not in FINAL
+        if again and over_for_retry(self.quotas.get(task.tenant, NONE), self._use(task.tenant)) is not None:
             return None
         runs = move.target in (State.ASSIGNED, State.PROCESSING)
         return None if runs and (move.release or task.node is None) else task
@@ -164,6 +228,7 @@ class Protocol:
         node = self._node_by(node_id)
         if node is None or node.epoch != epoch or node.state == "lost":
             return None
+        node.heard = True
         return [one.facts for one in self._task_rows(node_id, epoch)]
 
     def _set_node_state(self, node_id: str, target: str, *, sources: Sequence[str]) -> bool:
@@ -210,13 +275,21 @@ class Protocol:
         return {state: states.count(state) for state in set(states)}
 
 
+def _of_tenant(one: Any) -> tuple[Quotas, Use]:
+    return (one.rules.quotas, Use(concurrent=one.use.concurrent, queued=one.use.queued))
+
+
 def _facts(task: Any) -> tuple[object, ...]:
     return (task.id, task.state, task.attempt, task.spent, task.losses, task.node_id, task.node_epoch)
 
 
 _SEEN: Mapping[str, Callable[[Any], Any]] = {
-    "add_jobs": lambda found: [(one.id, one.repeated, one.conflict) for one in found],
-    "register": lambda node: (node.id, node.epoch, node.state),
+    "add_jobs": lambda found: [
+        (one.id, one.repeated, one.conflict, "" if one.refused is None else one.refused.quota.value) for one in found
+    ],
+    "set_tenant": _of_tenant,
+    "tenants": lambda found: [_of_tenant(one) for one in found],
+    "register": lambda node: None if node is None else (node.id, node.epoch, node.state),
     "claim": lambda found: None if found is None else [(one.task_id, one.attempt) for one in found],
     "move": list,
     "heartbeat": lambda beat: None if beat is None else [_facts(one) for one in beat.held],

@@ -2,7 +2,9 @@
 
 import itertools
 import os
+from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from millrace.domain import ids
@@ -45,7 +47,7 @@ def a_node(**changes: object) -> NewNode:
         fingerprint=f"fingerprint-{number}",
         boot_id="boot-1",
         name=f"worker-{number}",
-        slots=4,
+        slots=1000,
         labels={"zone": "a"},
         facts={"engines": {"ffmpeg": "9.0.2"}},
         ttl_s=30.0,
@@ -68,3 +70,16 @@ async def queue_jobs(store: Store, count: int, **changes: object) -> list[str]:
 
 def completes(task_id: str, attempt: int, **changes: object) -> Move:
     return a_move(task_id, State.COMPLETED, attempt=attempt, outcome=Outcome.COMPLETED, release=True, **changes)
+
+
+_LOOKS = 10_000
+
+
+async def until_blocked(connection: Any) -> None:
+    """Wait until somebody in this database waits for a lock."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(_LOOKS):
+        if await connection.fetchval(waits):
+            return
+        await connection.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same again and again
+    pytest.fail("nobody waits for a lock")

@@ -184,12 +184,11 @@ def test_both_ends_of_a_connection_notice_that_the_other_is_gone(lasting_pair: P
 def test_commits_that_wait_for_a_standby_keep_their_connections(
     lasting_pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(connection, "STUCK_S", 0.1)
-
     async def work() -> None:
         async with started(lasting_pair.url(), connections=4) as store:
             await queue_jobs(store, 1)
+            monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
+            monkeypatch.setattr(connection, "STUCK_S", 0.1)
             lasting_pair.standby.pause()
             for number in range(8):
                 with pytest.raises(StoreUnavailableError):
@@ -205,8 +204,10 @@ def test_commits_that_wait_for_a_standby_keep_their_connections(
             )
             with pytest.raises(StoreUnavailableError, match="no answer"):
                 await store.ping()
+            monkeypatch.undo()
             lasting_pair.standby.resume()
             await until_it_answers(store.ping)
             await until_it_answers(lambda: store.register(a_node(id="last", fingerprint="last")))
+            assert {one.id for one in await store.nodes()} >= {"n0", "last"}  # what waited is done
 
     asyncio.run(work())

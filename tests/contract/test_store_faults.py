@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 import asyncpg
 import pytest
-from store_samples import NEEDS, a_job, a_move, a_node, queue_jobs
+from store_samples import NEEDS, a_job, a_move, a_node, queue_jobs, until_blocked
 
 from millrace.domain.records import Move, NodeState
 from millrace.domain.states import State
@@ -19,8 +19,6 @@ from millrace.runtime.clock import SystemClock
 from millrace.store.open import open_store
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.store import Hint, StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
-
-_LOOKS = 10_000
 
 _ADD_AND_REPORT = """
 import asyncio, sys
@@ -397,7 +395,7 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str, rival_does
         pending = [asyncio.create_task(move(task)) for task in (tasks[1], tasks[0], tasks[2])]
         while (await store.count_jobs()).get(State.CANCELED, 0) < 2:
             await asyncio.sleep(0)  # one turn of the loop, no waiting
-        await _until_blocked(rival)
+        await until_blocked(rival)
         assert not pending[1].done()
         await transaction.commit()
         assert [await one for one in pending] == [[True], [True], [True]]
@@ -407,16 +405,6 @@ def test_a_locked_task_does_not_hold_up_the_moves_of_others(url: str, rival_does
         await store.stop()
 
     asyncio.run(work())
-
-
-async def _until_blocked(connection: Any) -> None:
-    """Wait until somebody in this database waits for a lock."""
-    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    for _ in range(_LOOKS):
-        if await connection.fetchval(waits):
-            return
-        await connection.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same again and again
-    pytest.fail("nobody waits for a lock")
 
 
 def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None:
@@ -435,7 +423,7 @@ def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None
             "UPDATE tasks SET state = 'assigned', node_id = $1, node_epoch = 1, claim_request = 'r', seat = 1", node.id
         )
         removal = asyncio.create_task(store.remove_node(node.id))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await claim.commit()
         assert await removal is False
         assert await store.move([a_move(task, State.QUEUED)]) == [True]
@@ -446,7 +434,7 @@ def test_a_claim_and_the_removal_of_its_node_never_both_happen(url: str) -> None
         await rival.execute("DELETE FROM nodes")
         asked = {"node_id": node.id, "epoch": 1, "request_id": "s", "classes": [class_id], "limit": 1}
         claimed = asyncio.create_task(store.claim(**asked))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await removing.commit()
         assert await claimed is None
         assert (await store.task(task)).state is State.QUEUED
@@ -466,7 +454,7 @@ def test_a_heartbeat_outlives_a_rival_of_its_node(url: str) -> None:
         await transaction.start()
         await rival.execute("UPDATE nodes SET state = 'draining'")
         beat = asyncio.create_task(store.heartbeat(node_id=node.id, epoch=1, ttl_s=30.0, reports=[]))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await transaction.commit()
         found = await beat
         assert found is not None
@@ -494,7 +482,7 @@ def test_a_request_that_another_master_is_serving_is_served_once(url: str) -> No
         )
         asked = {"node_id": node.id, "epoch": 1, "classes": [class_id], "limit": 1}
         repeated = asyncio.create_task(store.claim(request_id="r", **asked))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await claim.commit()
         assert [one.task_id for one in await repeated] == [first]
         assert [one.task_id for one in await store.claim(request_id="s", **asked)] == [second]
@@ -521,7 +509,7 @@ def test_a_request_that_another_master_is_serving_with_the_last_task_waits_for_i
         )
         asked = {"node_id": node.id, "epoch": 1, "classes": [class_id], "limit": 1}
         repeated = asyncio.create_task(store.claim(request_id="r", **asked))
-        await _until_blocked(rival)
+        await until_blocked(rival)
         await claim.commit()
         assert [one.task_id for one in await repeated] == [last]
         assert list(await store.claim(request_id="s", **asked)) == []

@@ -89,8 +89,8 @@ async def _analyze(url: str) -> None:
 
 def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> None:
     if farm.kind == "sqlite":
-        plan = explain(SQLITE["claim_next"], 1, 4)
-        assert plan == "SEARCH tasks USING INDEX tasks_queued (class_id=?)"
+        plan = explain(SQLITE["claim_next"], 1, "", 4)
+        assert plan == "SEARCH tasks USING INDEX tasks_lanes (class_id=? AND lane=?)"
         return
     # For one task and for several: without statistics, other indexes can look as cheap for a single row.
     for count in (1, 4):
@@ -98,10 +98,10 @@ def test_the_claim_walks_the_index_of_queued_tasks(farm: Any, explain: Any) -> N
 
 
 def _check_claim(plan: str) -> None:
-    assert "Index Scan using tasks_queued on tasks q" in plan or "Index Only Scan using tasks_queued on tasks q" in plan
-    assert "Index Cond: (class_id = c.class_id)" in plan
+    assert "Index Scan using tasks_lanes on tasks q" in plan or "Index Only Scan using tasks_lanes on tasks q" in plan
+    assert re.search(r"Index Cond: \(\(class_id = c\.class_id\) AND \(lane = .*lane\)\)", plan)
     # The head of each class comes out of the index in order; the only sort is that of the merged heads.
-    assert not re.search(r"Sort.*\n.*\n.*tasks_queued", plan)
+    assert not re.search(r"Sort.*\n.*\n.*tasks_lanes", plan)
 
 
 def test_hot_statements_look_up_each_row_whatever_the_statistics_say(explain_hot: Any) -> None:
@@ -128,8 +128,13 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
     if farm.kind == "sqlite":
         names: dict[str, tuple[object, ...]] = {
             "move_find": ("j", 1),
-            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True, None),
-            "claim_next_for": (1, "n", 0),
+            "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True, None, None, None),
+            "claim_next_for": (1, "", "n", 0),
+            "newest_turn": (1, 0),
+            "following_turn": (1, 0, "t"),
+            "counts": ("t", 0),
+            "lanes": (),
+            "count_moved": ("t", 0, 0, 0),
             "move_job": (1, "paused", 0, None, None, None, False, False),
             "claim_node": ("n", 1, "r"),
             "claimed": (1,),
@@ -144,7 +149,10 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
             for line in explain(SQLITE[name], *args).splitlines():
                 # Only the tables of classes and (through an index of the running tasks) of orphans are walked whole.
                 if line.startswith("SCAN"):
-                    assert line.startswith(("SCAN c", "SCAN t USING INDEX tasks_held")), (name, line)
+                    # Of tenants, those that may run only so many.
+                    assert line.startswith(
+                        ("SCAN c", "SCAN t USING INDEX tasks_held", "SCAN tenants USING INDEX tenants_bounded")
+                    ), (name, line)
         return
     assert "tasks_held" in explain(POSTGRES["held"], ["n"])
     assert "tasks_due" in explain(POSTGRES["due"], 10)

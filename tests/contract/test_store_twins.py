@@ -19,15 +19,18 @@ from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.records import NodeState, Outcome, Output, Progress, Report
 from millrace.domain.states import State
+from millrace.domain.tenants import Quotas
+from millrace.domain.tenants import Rules as TenantRules
 from millrace.runtime.clock import VirtualClock
 from millrace.store.open import open_store
 from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks, quarantines, node_blames"
+    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals, tenants, uploads, turns"
 )
 _PICK = st.integers(0, 5)
+_TENANTS = ("acme", "other")
 _CLASSES = st.lists(st.integers(1, 2), max_size=2, unique=True)
 _HOUR_S = 3600.0
 
@@ -115,8 +118,9 @@ class Machine(RuleBasedStateMachine):
         pending=st.booleans(),
         key=st.sampled_from([None, None, "k", "l"]),
         digest=st.sampled_from(["d", "e"]),
+        tenant=st.sampled_from(_TENANTS),
     )
-    def add(self, class_id: int, weight: int, pending: bool, key: str | None, digest: str) -> None:
+    def add(self, class_id: int, weight: int, pending: bool, key: str | None, digest: str, tenant: str) -> None:
         # Head starts are hours apart, so that the order does not hang on the two clocks.
         job = a_job(
             class_id,
@@ -124,16 +128,41 @@ class Machine(RuleBasedStateMachine):
             state=State.PENDING if pending else State.QUEUED,
             idempotency_key=key,
             body_digest=digest,
+            tenant=tenant,
         )
         (added,) = self.twins.both("add_jobs", [job])
-        if added.id == job.id:
+        if added.id == job.id and added.refused is None:
             self.jobs.append(job.id)
 
-    @rule(pick=_PICK, boot=st.sampled_from("ab"))
-    def register(self, pick: int, boot: str) -> None:
-        new = a_node(fingerprint=f"f{pick % 2}", boot_id=boot, ttl_s=_HOUR_S, id=f"n{pick % 2}", name=f"w{pick % 2}")
+    @rule(
+        tenant=st.sampled_from(_TENANTS),
+        concurrent=st.sampled_from([None, 0, 1, 2]),
+        queued=st.sampled_from([None, 1, 4]),
+        storage=st.sampled_from([None, 8]),
+    )
+    def set_tenant(self, tenant: str, concurrent: int | None, queued: int | None, storage: int | None) -> None:
+        quotas = Quotas(concurrent=concurrent, queued=queued, storage_bytes=storage)
+        self.twins.both("set_tenant", tenant, TenantRules(quotas=quotas))
+
+    @rule(tenant=st.sampled_from(_TENANTS))
+    def remove_tenant(self, tenant: str) -> None:
+        self.twins.both("remove_tenant", tenant)
+
+    @rule(tenant=st.sampled_from(_TENANTS), number=st.integers(0, 9), goes=st.booleans())
+    def upload(self, tenant: str, number: int, goes: bool) -> None:
+        self.twins.both("release_upload", f"u{number}")
+        if not goes:
+            self.twins.both("add_upload", f"u{number}", tenant, number)
+
+    @rule(pick=_PICK, boot=st.sampled_from("ab"), slots=st.integers(1, 4))
+    def register(self, pick: int, boot: str, slots: int = 4) -> None:
+        which = pick % 2
+        new = a_node(
+            fingerprint=f"f{which}", boot_id=boot, ttl_s=_HOUR_S, id=f"n{which}", name=f"w{which}", slots=slots
+        )
         node = self.twins.both("register", new)
-        self.nodes = [*(one for one in self.nodes if one.id != node.id), node]
+        if node is not None:
+            self.nodes = [*(one for one in self.nodes if one.id != node.id), node]
 
     @rule(pick=_PICK, request=st.integers(0, 3), classes=_CLASSES, limit=st.integers(1, 3), stale=st.booleans())
     def claim(self, pick: int, request: int, classes: list[int], limit: int, stale: bool) -> None:
@@ -181,6 +210,7 @@ class Machine(RuleBasedStateMachine):
             delay_s=delay_s,
             attempt=attempt,
             outputs=(output,) if results else (),
+            kept_bytes=pick if results else 0,
             facts={"n": pick} if results else None,
             avoid=avoid,
         )
@@ -264,11 +294,16 @@ class Machine(RuleBasedStateMachine):
     def the_counts_are_equal(self) -> None:
         self.twins.both("count_jobs")
         self.twins.both("queued_classes")
+        self.twins.both("tenants")
 
     def _all_is_equal(self) -> None:
         both = self.twins.both
         both("nodes")
         both("orphans", limit=99)
+        # Said anew from nothing, a tenant's use is counted anew, and is what it was.
+        for tenant in both("tenants"):
+            both("remove_tenant", tenant.name)
+            assert both("set_tenant", tenant.name, tenant.rules).use == tenant.use
         for job in self.jobs:
             for verb in ("job", "tasks", "attempts", "outputs", "facts", "transitions"):
                 both(verb, job)

@@ -68,7 +68,7 @@ class Rig:
     async def submit(self, **fields: object) -> Any:
         return await self.post("/v1/jobs", {"scenario": "720p30-h264", **fields}, status=201)
 
-    async def register(self, name: str = "one") -> "Node":
+    async def register(self, name: str = "one", **more: Any) -> "Node":
         body = {
             "fingerprint": f"print-{name.encode().hex()}",
             "boot_id": "boot-0001",
@@ -77,7 +77,7 @@ class Rig:
             "engines": ["ffmpeg"],
             "encoders": ENCODERS,
         }
-        reply = await self.post("/v1/nodes", body)
+        reply = await self.post("/v1/nodes", body, **more)
         return Node(self, reply["node"], reply["epoch"])
 
 

@@ -63,6 +63,7 @@ class FakeMaster:
         self.drain = False
         self.ends: list = []  # the reports that ended an attempt
         self.refuse_claims = False  # of reports
+        self.superseded = False  # who registers again comes too late
         self.most_held = 0  # tasks at once
         self.uploads: dict[str, bytes] = {}
         self.upload_cut: list[int] = []  # lengths after which a download breaks off
@@ -200,6 +201,8 @@ class FakeMaster:
 
     async def _register(self, request):
         body = await _read(request, work.RegisterRequest)
+        if self.superseded and body.fingerprint in self.nodes:
+            return _problem(409, "superseded", "cannot take the worker back: another one has registered since")
         with self.changed:
             node = self.nodes.setdefault(
                 body.fingerprint, {"id": f"n{len(self.nodes) + 1:032x}", "epoch": 0, "boot": ""}

@@ -49,10 +49,12 @@ async def test_each_change_has_one_entry_with_who_what_before_and_after(rig: Rig
         ("anna", "submitter", "POST", "/v1/jobs", 201),
         ("anna", "submitter", "POST", "/v1/jobs/{ref}/cancel", 200),
         ("anna", "submitter", "POST", "/v1/jobs/{ref}/cancel", 404),
+        ("api", "admin", "POST", "/v1/nodes", 200),
         ("api", "admin", "POST", "/v1/nodes/{ref}/drain", 200),
         ("api", "admin", "POST", "/v1/keys/{ref}/revoke", 200),
     ]
-    made, new_key, _, canceled, refused, drained, revoked = entries
+    made, new_key, _, canceled, refused, registered, drained, revoked = entries
+    assert registered["after"] == {"node": node.id, "epoch": 1}
     assert made["after"] == {"job": job["id"], "number": job["number"], "profile": job["profile"], "tenant": "default"}
     assert new_key["after"] == {
         "key": key["key"]["id"], "name": "anna", "role": "submitter", "tenant": "acme", "expires": None,

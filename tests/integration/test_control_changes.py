@@ -297,8 +297,8 @@ def test_what_cannot_be_saved_is_told_and_stays_unsaved(tmp_path: Path, monkeypa
             patch.setattr(tempfile, "mkstemp", refuse)
             found = await rig.post("/v1/config/save", status=409)
         assert found["detail"] == (
-            f"cannot save to {rig.plan}.changes: permission denied; let this user write to that folder, or change the plan "
-            "itself and reload"
+            f"cannot save to {rig.plan}.changes: permission denied; let this user write to that folder, name a place with "
+            "--changes, or change the plan itself and reload"
         )
         # The plan was edited meanwhile, and with it the next start would not work.
         rig.plan.write_text(PLAN + "  extra2: {command: []}\n")

@@ -58,7 +58,7 @@ def test_a_run_that_goes_on_is_not_waited_for_and_refuses_another(tmp_path: Path
         asked = await rig.post(f"{at}/trigger", status=202)
         assert (asked["settled"], asked["run"]["number"]) == (False, 1)
         shown = await rig.until(at, lambda one: one["state"] == "executing")
-        assert shown["current"]["began"]
+        assert [run["number"] for run in shown["current"]] == [1]
         assert "a run of it goes on (overlap: forbid)" in (await rig.post(f"{at}/trigger", status=409))["detail"]
         assert (await rig.get(at))["skipped"] == 0  # who was refused was told
         await rig.post("/v1/processes/slow/stop")
@@ -67,6 +67,68 @@ def test_a_run_that_goes_on_is_not_waited_for_and_refuses_another(tmp_path: Path
         assert (await rig.get(f"{at}/history"))["runs"][0]["outcome"] == "stopped"
 
     play(tmp_path, body, PLAN)
+
+
+SEVERAL = """
+processes:
+  many:
+    command: [sh, -c, "trap 'echo run $$MILLRACE_RUN ends; exit 0' TERM; echo run $$MILLRACE_RUN of $$MILLRACE_INSTANCE; while :; do sleep 0.02; done"]
+    schedule: "0 0 1 1 *"
+    schedule_max_concurrent: 2
+    hooks: {pre-start: [{command: [sh, -c, "echo hook of $$MILLRACE_RUN"]}]}
+"""
+
+
+def test_runs_side_by_side_are_told_apart_and_stopped_one_by_one(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        at = "/v1/processes/many/schedule"
+        await rig.until("/v1/processes", lambda one: one["processes"][0]["state"] == "scheduled")
+        for _ in range(2):
+            await rig.post(f"{at}/trigger", status=202)
+        said = {
+            ("many-0", "hook of 1"),
+            ("many-0", "run 1 of many-0"),
+            ("many-1", "hook of 2"),
+            ("many-1", "run 2 of many-1"),
+        }
+        await rig.until(
+            "/v1/processes/many/logs", lambda one: {(line["instance"], line["text"]) for line in one["lines"]} == said
+        )
+        shown = await rig.get(at)
+        assert (shown["overlap"], shown["max_concurrent"], shown["state"]) == ("allow", 2, "executing")
+        assert [(run["number"], run["instance"]) for run in shown["current"]] == [(1, "many-0"), (2, "many-1")]
+        assert 'millrace_supervisor_job_running{process="many"} 2\n' in (await rig.client.get("/metrics")).text
+        assert "2 runs of it go on (overlap: allow)" in (await rig.post(f"{at}/trigger", status=409))["detail"]
+        assert "these do: 1, 2" in (await rig.post(f"{at}/runs/7/stop", status=404))["detail"]
+        for word in ("x", "02", "-1"):
+            await rig.post(f"{at}/runs/{word}/stop", status=404)
+
+        stopped = await rig.post(f"{at}/runs/2/stop")
+        assert (stopped["settled"], stopped["run"]["outcome"], stopped["run"]["instance"]) == (
+            True,
+            "stopped",
+            "many-1",
+        )
+        assert stopped["run"]["how"] == "asked to stop; exited with code 0"
+        assert [run["number"] for run in (await rig.get(at))["current"]] == [1]
+        assert [one["id"] for one in (await rig.get("/v1/processes/many"))["instances"]] == ["many-0"]
+        lines = (await rig.get("/v1/processes/many/logs"))["lines"]
+        assert (lines[-1]["instance"], lines[-1]["text"]) == (
+            "many-1",
+            "run 2 ends",
+        )  # kept, though its instance is gone
+        await rig.post(f"{at}/trigger", status=202)
+        await rig.until(at, lambda one: [run["began"] is not None for run in one["current"]] == [True, True])
+        await rig.post("/v1/processes/many/stop")
+        runs = (await rig.get(f"{at}/history"))["runs"]
+        assert sorted((run["number"], run["outcome"]) for run in runs) == [
+            (1, "stopped"),
+            (2, "stopped"),
+            (3, "stopped"),
+        ]
+        assert 'millrace_supervisor_job_running{process="many"} 0\n' in (await rig.client.get("/metrics")).text
+
+    play(tmp_path, body, SEVERAL)
 
 
 def test_what_has_no_schedule_says_so(tmp_path: Path) -> None:

@@ -12,9 +12,12 @@ from millrace.process.mark import MARKER
 from millrace.programs.plan_apart import PlanApart
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.plan import Plan
+from millrace.supervisor.plans.amendments import text_of
+from millrace.supervisor.plans.definition import entry_from
 from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.layers import Layers
+from millrace.supervisor.plans.saved import keep
 
 PATIENCE_S = 60.0
 EVERYTHING = """
@@ -73,6 +76,24 @@ def test_it_is_the_same_plan_or_has_the_same_faults(plan: Path, outer: dict[str,
     assert found == PlanFile(plan, environ).read()
     assert found.processes["web"].command == ("web", "word")
     assert found.processes["web"].env == {"OUTER": outer.get(MARKER, "none")}
+
+
+def test_what_was_saved_at_another_place_is_read_from_there(tmp_path: Path) -> None:
+    plan, volume = tmp_path / "image" / "plan.yaml", tmp_path / "volume"
+    plan.parent.mkdir()
+    plan.write_text("processes: {web: {command: [web]}}")
+    volume.mkdir()
+    place = volume / "changes"
+    keep(place, text_of({"extra": entry_from("command: [extra]")}))
+    source = PlanApart(plan, {}, SystemClock(), changes=place)
+    found = asyncio.run(source.read())
+    assert sorted(found.plan.processes) == ["extra", "web"]
+    assert found == PlanFile(plan, {}, changes=place).load()
+    assert place in asyncio.run(source.files())
+    assert asyncio.run(source.saving(found)).names == ("extra",)
+    place.write_text("nonsense")
+    with pytest.raises(PlanError, match=str(place)):
+        asyncio.run(source.read())
 
 
 def test_the_files_that_it_is_made_of(plan: Path) -> None:

@@ -55,7 +55,7 @@ class Rig:
             fingerprint=f"print-{name}",
             boot_id=boot,
             name=name,
-            slots=4,
+            slots=64,
             labels={},
             facts={"engines": ["ffmpeg"], "encoders": encoders, "memory_mb": 1000},
         )
@@ -309,6 +309,23 @@ async def test_pause_and_resume_in_the_queue(rig: Rig) -> None:
     for _ in range(2):
         assert (await steer.resume(rig.farm, "1", actor="p")).state is State.QUEUED
     assert (await rig.one(node)).job_id == job_id
+
+
+@farm_test
+async def test_of_two_that_pause_at_the_same_moment_one_does(rig: Rig) -> None:
+    job_id = await rig.submit()
+    store, read = rig.farm.store, rig.farm.store.tasks
+
+    async def too_late(job: str) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "tasks", read)
+            await steer.pause(rig.farm, job_id, actor="quicker")
+        return await read(job)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "tasks", too_late)
+        assert (await steer.pause(rig.farm, job_id, actor="p")).state is State.PAUSED
+    assert await rig.history(job_id) == ["queued", "paused"]
 
 
 def beat_of(task: Claimed, *, paused: bool = False) -> Report:

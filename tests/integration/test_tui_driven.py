@@ -278,9 +278,11 @@ def test_schedules_are_triggered_paused_and_resumed(tmp_path: Path) -> None:
         await desk.press("enter")
         await desk.until(lambda: "idle" in desk.row("nightly"))
         await desk.press("enter")
-        await desk.shows("Runs   0 3 * * * (UTC)", "overlap: forbid", "hand", "failed", "exited with code 2")
+        await desk.shows(
+            "Runs   0 3 * * * (UTC)", "Overlap: forbid; 0 going on of at most 1", "hand", "failed", "exited with code 2"
+        )
         await desk.press("t", "y")
-        await desk.until(lambda: "\n   2  hand" in desk.screen)
+        await desk.until(lambda: "\n   2  nightly-0  hand" in desk.screen)
         await desk.press("escape", "3")
         await desk.until(lambda: "completed" in desk.row("once"))
         await desk.press("enter")

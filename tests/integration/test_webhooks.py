@@ -148,6 +148,7 @@ async def test_a_job_is_not_deleted_before_its_end_was_told(rig: Rig, receiver: 
         (answer(500), "answered 500"),
         (answer(404), "answered 404"),
         (answer(302, "location: http://169.254.169.254/latest/meta-data/"), "answered 302"),
+        (b"HTTP/1.1 403 hidden\r\nx-key: hidden\r\ncontent-length: 6\r\n\r\nhidden", "answered 403"),
         (CLOSE, "no whole answer (RemoteProtocolError)"),
         (b"no http at all\r\n\r\n", "no whole answer (RemoteProtocolError)"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * (1 << 20), "no whole answer (RemoteProtocolError)"),
@@ -167,6 +168,7 @@ async def test_what_is_no_success_is_tried_again_with_the_same_message(
         entry = await _tried(rig, made["webhook"]["id"], 1)
         assert (entry["state"], entry["result"]) == ("pending", result)
         assert entry["due"] is not None
+        assert "hidden" not in str(entry)
         mended.set()
         _later(rig, BACKOFF_CAP_S)
         (entry,) = await _until(rig, made["webhook"]["id"], "delivered")

@@ -81,6 +81,23 @@ def test_without_a_control_group_the_work_is_done_and_the_record_says_why(
     ]
 
 
+def test_a_file_that_outgrows_its_plan_ends_the_encode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millrace.engines.ffmpeg.arguments.file_bytes", lambda _: 2000)
+    (task,) = run(tmp_path, {"profile": TINY})
+    assert task.failure == (
+        "output",
+        "A file of the output grew larger than what was planned could be without compression.",
+    )
+
+
+def test_an_encode_that_makes_more_than_was_planned_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film that is longer for the decoder than it was for the probe."""
+    monkeypatch.setattr("millrace.worker.media_steps.FRAMES_BEYOND", -24)
+    (task,) = run(tmp_path, {"profile": {**TINY, "renditions": [{"video": {"codec": "h264", "preset": "veryslow"}}]}})
+    assert task.failure[0] == "output"
+    assert "where 25 were planned; the input contradicts itself" in task.failure[1]
+
+
 def test_engines_have_few_files_and_leave_no_cores(tmp_path: Path) -> None:
     binary = tmp_path / "ffmpeg"
     source = ffmpeg_source()

@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 
 from millrace.client.errors import UnauthorizedError
 from millrace.process.look import read_process
-from millrace.worker.identity import StateBusyError
+from millrace.worker.identity import StateBusyError, StateFolder, StateUnusableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -839,3 +839,26 @@ def test_a_worker_that_takes_no_work_reports_without_a_claim(tmp_path, monkeypat
         assert master.ends[0].claim is None
 
     farm(scenario, tmp_path)
+
+
+def test_a_worker_that_comes_too_late_with_its_identity_stops_for_good(tmp_path):
+    async def main():
+        engine = FakeEngine(tmp_path / "engine")
+        with FakeMaster(heartbeat_s=0.1) as master:
+            async with running(master, tmp_path, [engine.source()]) as worker:
+                node = next(iter(master.nodes.values()))
+                master.superseded = True
+                node["lost"] = True  # as it is for this one, when another has registered
+                async with asyncio.timeout(60):
+                    await worker.wait_drained()
+                assert "another one has registered since" in worker.fault
+            with pytest.raises(StateUnusableError, match="so the folder was copied") as caught:
+                StateFolder(tmp_path / "state").open()
+            # A person has looked, and the other one is gone.
+            note = Path(str(caught.value).partition("remove ")[2].partition(",")[0])
+            await asyncio.to_thread(note.unlink)
+            master.superseded = False
+            async with running(master, tmp_path, [engine.source()]) as worker:
+                assert worker.fault == ""
+
+    asyncio.run(main())

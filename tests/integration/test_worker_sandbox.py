@@ -63,6 +63,49 @@ def test_an_engine_sees_its_input_and_nothing_of_others(tmp_path: Path, demand: 
     asyncio.run(main())
 
 
+def test_a_link_that_an_engine_leaves_leads_nobody_out(tmp_path: Path) -> None:
+    """Whoever reads an output back and publishes it is not shut in."""
+    media, folder = tmp_path / "media", tmp_path / "bin"
+    media.mkdir()
+    (tmp_path / "canary").write_text("the-secret")
+    engine = curious(folder, tmp_path / "canary")
+    engine.binary.write_text(engine.binary.read_text().replace("cat ", f"ln -s {tmp_path}/canary notes.txt; cat "))
+
+    async def main() -> None:
+        with FakeMaster() as master:
+            async with running(master, tmp_path, [engine], roots=[media], sandbox=Demand.AUTO):
+                source = film(media / "film.mp4")
+                task = await ended(master, master.add(spec(input=str(source), output=str(media / "out"))))
+                assert task.failure == ("output", "cannot take the output: notes.txt is neither file nor folder")
+                assert not (media / "out").exists()
+
+    asyncio.run(main())
+
+
+def test_without_any_sandbox_films_of_strangers_are_refused_and_the_operators_own_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+
+    async def nothing(*_: object, **__: object) -> Able:
+        return Able(mechanism=Mechanism.NONE, refused=("namespaces: not here",))
+
+    async def main(demand: Demand) -> list[str | None]:
+        with FakeMaster() as master:
+            async with running(master, tmp_path / demand, [ffmpeg_source()], roots=[media], sandbox=demand):
+                source = film(media / "film.mp4") if not list(media.iterdir()) else media / "film.mp4"
+                master.uploads["u1"] = source.read_bytes()
+                jobs = [master.add(spec(input=where)) for where in ("upload://u1", str(source))]
+                return [task.failure and task.failure[0] for task in [await ended(master, job) for job in jobs]]
+
+    monkeypatch.setattr("millrace.worker.shut_in.able", nothing)
+    for demand in Demand:
+        (tmp_path / demand).mkdir()
+    assert asyncio.run(main(Demand.AUTO)) == ["capability", None]
+    assert asyncio.run(main(Demand.OFF)) == [None, None]
+
+
 def whole(engine: EngineSource) -> bool:
     found = asyncio.run(way_in(Demand.AUTO, [engine.binary], clock=SystemClock()))
     return found is not None and found.whole

@@ -13,6 +13,7 @@ from millrace.supervisor.schedule.values import Schedule
 from millrace.supervisor.state import (
     Answered,
     Await,
+    CalledOff,
     Due,
     Effect,
     Ended,
@@ -64,7 +65,9 @@ def a_process(name: str, *needs: str, **fields: object) -> ProcessPlan:
 
 def a_job(name: str, expression: str, *needs: str, **fields: object) -> ProcessPlan:
     """Runs at its times; fields of a schedule go to that."""
-    of_schedule = {key: fields.pop(key) for key in ("zone", "timeout_s", "overlap", "heartbeat") if key in fields}
+    of_schedule = {
+        key: fields.pop(key) for key in ("zone", "timeout_s", "overlap", "max_concurrent", "heartbeat") if key in fields
+    }
     schedule = Schedule(expression=expression, **of_schedule)  # type: ignore[arg-type]  # any field
     never = Restart(policy=Policy.NEVER)
     return a_process(name, *needs, kind=Kind.SCHEDULED, restart=never, schedule=schedule, **fields)
@@ -180,6 +183,9 @@ class Supervision:
 
     def triggers(self, name: str) -> None:
         self.post(Triggered(name, self.watch()))
+
+    def calls_off(self, name: str, number: int) -> None:
+        self.post(CalledOff(name, number, self.watch()))
 
     def hooks_end(self, why: str | None = None) -> None:
         """Those that go on have ended, the oldest first."""

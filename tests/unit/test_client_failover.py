@@ -93,6 +93,16 @@ def test_somebody_at_a_terminal_hears_at_once_that_no_master_is_there():
     assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
 
 
+def test_a_quota_that_is_used_up_is_not_waited_for():
+    body = b'{"type":"urn:millrace:problem:quota-exceeded","title":"Too Many Requests","status":429}'
+    over = Answer(status=429, headers={"retry-after": "40000"}, body=body)
+    driver = Driver(over, OK)
+    assert driver.run() is over
+    assert driver.steps == [Send(base="http://a")]
+    # Who only asked too often is told so by the same status, and waits.
+    assert Driver(Answer(status=429, headers={}, body=b"{}"), OK).run() is OK
+
+
 def test_a_master_that_says_when_to_come_again_is_not_waited_for_longer_each_round():
     driver = Driver(*[BUSY] * 12, OK, patience_s=100.0)
     assert driver.run() is OK

@@ -181,6 +181,15 @@ def test_who_is_known_has_a_share_of_his_own_and_a_stranger_that_of_his_address(
     assert whose_share(asked("::ffff:10.0.0.1"), None) == whose_share(asked("10.0.0.1"), None) == "address 10.0.0.1"
 
 
+def test_who_is_not_told_what_is_left_is_counted_as_everybody() -> None:
+    rate, now_s = Rate(per_s=2.0, burst=3), [100.0]
+    told, untold = RateLimiter(lambda: now_s[0]), RateLimiter(lambda: now_s[0])
+    for step_s in (0.0, 0.0, 0.0, 0.0, 0.4, 0.2, 0.0, 1.0, 0.0, 0.0, 0.0, 60.0, 0.0, 0.0, 0.0):
+        now_s[0] += step_s
+        assert untold.passes(rate, "a") == (told.spend(rate, "a").wait_s == 0), now_s
+    assert untold.passes(rate, "b")
+
+
 def test_a_burst_is_allowed_and_then_the_rate() -> None:
     rate, now_s = Rate(per_s=2.0, burst=3), 0.0
     arrival_s, left = 0.0, []

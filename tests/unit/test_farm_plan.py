@@ -11,7 +11,7 @@ from millrace.supervisor.plan import Condition
 FARM = Farm(
     ca=None,
     data=Path("data"), url="http://127.0.0.1:1", descriptor=7, key_file=Path("data/api-key"), names=("a-1", "a-2"), cores=5,
-    media_roots=(Path("/m"),), allow_private_inputs=False, sandbox="auto", drain_timeout_s=5.0, log_form="json",
+    media_roots=(Path("/m"),), input_allow_networks=("10.0.0.0/8",), sandbox="auto", drain_timeout_s=5.0, log_form="json",
 )  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def test_the_master_serves_on_the_socket_that_outlives_it_and_workers_depend_on_
     assert master.execution.pass_fds == (7,)
     assert first.command[4:] == (
         "worker", "--master", "http://127.0.0.1:1", "--state", "data/worker-1", "--name", "a-1", "--drain-timeout", "5.0",
-        "--sandbox", "auto", "--media-root", "/m", "--no-private-inputs", "--api-key-file", "data/api-key",
+        "--sandbox", "auto", "--media-root", "/m", "--input-allow-network", "10.0.0.0/8", "--api-key-file", "data/api-key",
     )  # fmt: skip
     assert first.execution.pass_fds == ()
     assert first.depends_on == second.depends_on == {"master": Condition.READY}

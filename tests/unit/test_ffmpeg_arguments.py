@@ -10,7 +10,7 @@ from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStrea
 from millrace.domain.media.profile_document import profile_from
 from millrace.engines.ffmpeg.encoders import chosen, encoders_of
 from millrace.engines.ffmpeg.engine import FFmpeg
-from millrace.engines.ffmpeg.reading import FORMATS
+from millrace.engines.ffmpeg.reading import source
 from millrace.engines.gstreamer import REASON
 from millrace.engines.profiles import named
 
@@ -24,8 +24,8 @@ PROBE = Probe(
     subtitles=(SubtitleStream(index=3, codec="subrip", is_text=True, language="eng"),),
 )
 SOURCE = Path("/films/-a:b.mkv")
-START = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats"]
-READ = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS), "-i", "file:/films/-a:b.mkv"]
+START = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-max_alloc", "536870912"]
+READ = [*source("/films/-a:b.mkv")]
 ENCODE = [*START, "-progress", "pipe:1", "-stats_period", "0.5", "-n", "-xerror", "-err_detect", "explode"]
 
 
@@ -37,7 +37,21 @@ def encode(profile: Any, probe: Probe | None = PROBE, **parameters: Any) -> list
 
 
 def test_probe() -> None:
-    copy = ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-"]
+    copy = [
+        "-map",
+        "0:v?",
+        "-map",
+        "0:a?",
+        "-c",
+        "copy",
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+        "-f",
+        "framecrc",
+        "-",
+    ]
     assert list(ENGINE.probe(SOURCE).argv) == [*START, "-copyts", *READ, *copy]
 
 

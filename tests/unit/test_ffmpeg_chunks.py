@@ -15,7 +15,7 @@ from millrace.domain.media.profile_document import profile_from
 from millrace.domain.media.split import Chunk, Split
 from millrace.engines.engine import EngineFailure, Listing
 from millrace.engines.ffmpeg.engine import FFmpeg
-from millrace.engines.ffmpeg.reading import FORMATS
+from millrace.engines.ffmpeg.reading import playlist, source
 from millrace.engines.packages import segments_of
 
 ENGINE = FFmpeg("ffmpeg")
@@ -28,11 +28,10 @@ PROBE = Probe(
     subtitles=(SubtitleStream(index=3, codec="subrip", is_text=True, language="eng"),),
 )
 SOURCE, OUT, WORK = Path("/films/a.mkv"), Path("/jobs/7/out"), Path("/jobs/7/pieces")
-LISTS = "hls,mov,mp4,m4a,3gp,3g2,mj2,mpegts"
-START = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats"]
+START = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-max_alloc", "536870912"]
 PROGRESS = ["-progress", "pipe:1", "-stats_period", "0.5", "-n"]
 STRICT = ["-xerror", "-err_detect", "explode"]
-READ = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS), "-i"]
+READ = [*source("")[:-1]]
 
 
 def planned(packaging: str = "cmaf", heights: tuple[int, ...] = (360, 180), **document: Any) -> Plan:
@@ -125,8 +124,7 @@ def test_one_file_is_muxed_of_segments_and_sound() -> None:
     assert command.reads == (WORK, SOURCE)
     assert list(command.argv) == [
         *(*START, "-n", *STRICT),
-        *("-protocol_whitelist", "file", "-format_whitelist", LISTS, "-f", "hls"),
-        *("-i", "file:/jobs/7/pieces/joined/360p/index.m3u8"),
+        *playlist("/jobs/7/pieces/joined/360p/index.m3u8"),
         *(*READ, "file:/jobs/7/pieces/sides.mp4", *READ, "file:/films/a.mkv"),
         *("-map", "0:v:0", "-c:v", "copy", "-map", "1:a:0", "-c:a:0", "copy", "-metadata:s:a:0", "language=eng"),
         *("-map", "1:s:0", "-c:s:0", "copy", "-metadata:s:s:0", "language=eng"),

@@ -211,11 +211,28 @@ async def test_in_a_silence_nobody_waits() -> None:
     with pytest.raises(StoreUnavailableError) as error:
         silence.check()
     assert error.value.why == "it is gone"
-    # What was under way may be done all the same.
+    # A write that was under way may be done all the same, a read is broken off.
     silence.end()
     silence.check()
     never.set()
     assert await silence.wait(doing, None)
+    broken = asyncio.Event()
+
+    async def read() -> None:
+        async with silence.ends():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                broken.set()
+
+    reading = asyncio.create_task(read())
+    await turns()
+    silence.begin(StoreUnavailableError("cannot reach it", why="it sleeps"))
+    with pytest.raises(StoreUnavailableError):
+        await reading
+    assert broken.is_set()
+    with pytest.raises(StoreUnavailableError):
+        await read()
 
 
 def test_a_url_names_one_server_or_several() -> None:

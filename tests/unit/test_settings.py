@@ -19,7 +19,7 @@ from millrace.config.settings import MasterSettings, WorkerSettings, read
         (MasterSettings, "MILLRACE_MAX_RETRIES", "1e9"),
         (MasterSettings, "MILLRACE_MAX_RETRIES", "-1"),
         (MasterSettings, "MILLRACE_PLAIN_HTTP", "yes"),
-        (WorkerSettings, "MILLRACE_ALLOW_PRIVATE_INPUTS", "no"),
+        (WorkerSettings, "MILLRACE_INPUT_ALLOW_NETWORKS", "no"),
         (MasterSettings, "MILLRACE_STORE", "mysql://host/db"),
         (WorkerSettings, "MILLRACE_SLOTS", "0"),
         (WorkerSettings, "MILLRACE_SLOTS", "5000"),

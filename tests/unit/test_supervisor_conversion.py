@@ -59,7 +59,7 @@ def test_phpeeks_words() -> None:
     plan, notes = converted(phpeek.convert, PHPEEK)
     assert set(plan.processes) == {"php-fpm", "nginx", "migrate", "many"}
     php, nginx, migrate = plan.processes["php-fpm"], plan.processes["nginx"], plan.processes["migrate"]
-    assert plan.shutdown_timeout_s == 60
+    assert plan.shutdown_timeout_s == 75  # 30 for what depends on php-fpm, and 45 for that
     assert (php.restart.max_attempts, php.restart.backoff_initial_s, php.restart.backoff_max_s) == (0, 2, 24)
     assert (php.shutdown.signal.name, php.shutdown.timeout_s, nginx.shutdown.timeout_s) == ("SIGTERM", 45, 30)
     assert php.health_check is not None
@@ -138,18 +138,19 @@ processes:
     heartbeat: {success_url: "https://hc-ping.com/x", failure_url: "https://hc-ping.com/x/fail", timeout: 10, retry_count: 3, retry_delay: 5, interval: 5}
   cron2: {enabled: true, command: [x], schedule: "CRON_TZ=Europe/Berlin 0 3 * * *", restart: always, type: oneshot, schedule_max_concurrent: 1, depends_on: [cron]}
   cron3: {enabled: true, command: [x], schedule: "0 3 * * SUN-MON", scale: 3, schedule_timeout: 1h30m, schedule_max_concurrent: 0, health_check: {type: tcp, address: "a:1"}}
+  cron4: {enabled: true, command: [x], schedule: "0 4 * * *", schedule_timezone: UTC}
   worker: {enabled: true, command: [w], scale: 2, max_scale: 10, depends_on: [cron, php-fpm], user: "0", logging: {redaction: {enabled: true}, multiline: {enabled: false}}}
 """
 
 
 def test_phpeeks_schedules_hooks_logs_and_users() -> None:
     plan, notes = converted(phpeek.convert, WHOLE)
-    assert set(plan.processes) == {"php-fpm", "cron", "cron2", "cron3", "worker"}
+    assert set(plan.processes) == {"php-fpm", "cron", "cron2", "cron3", "cron4", "worker"}
     before, after = plan.hooks[Moment.PRE_START][0], plan.hooks[Moment.POST_STOP][0]
     assert (before.name, before.timeout_s, before.retries, before.retry_delay_s) == ("migrate", 60, 3, 5)
     assert (before.continue_on_error, before.env, str(before.working_dir)) == (True, {"A": "1"}, "/var/www")
     assert (after.command, after.timeout_s) == (("echo", "bye"), 30)
-    php, cron, cron2, cron3 = (plan.processes[name] for name in ("php-fpm", "cron", "cron2", "cron3"))
+    php, cron, cron2, cron3, cron4 = (plan.processes[name] for name in ("php-fpm", "cron", "cron2", "cron3", "cron4"))
     assert php.hooks[Moment.PRE_STOP][0].command == ("drain",)
     assert (php.execution.user, php.execution.group, cron.execution.user) == ("www-data", "82", "1000")
     logging = php.logging
@@ -167,14 +168,18 @@ def test_phpeeks_schedules_hooks_logs_and_users() -> None:
     assert cron.schedule is not None
     assert cron2.schedule is not None
     assert cron3.schedule is not None
-    assert (cron.schedule.zone, cron.schedule.timeout_s, cron.schedule.overlap) == ("UTC", 300, Overlap.QUEUE)
+    assert cron4.schedule is not None
+    assert (cron.schedule.zone, cron.schedule.timeout_s) == ("UTC", 300)
+    assert [(one.schedule.overlap, one.schedule.max_concurrent) for one in (cron, cron2, cron3, cron4)] == [
+        (Overlap.ALLOW, 2), (Overlap.FORBID, 1), (Overlap.ALLOW, 0), (Overlap.QUEUE, 1),
+    ]  # fmt: skip
     assert cron.schedule.heartbeat is not None
     assert (cron.schedule.heartbeat.success_url, cron.schedule.heartbeat.retries) == ("https://hc-ping.com/x", 2)
     assert (cron2.schedule.expression, cron2.schedule.zone) == ("0 3 * * *", "Europe/Berlin")
-    assert (cron2.schedule.overlap, cron3.schedule.timeout_s) == (Overlap.FORBID, 5400)
+    assert cron3.schedule.timeout_s == 5400
     assert plan.processes["worker"].depends_on == {"php-fpm": Condition.READY}
     for said in (
-        "changed: processes.cron2.overlap is forbid, as schedule_max_concurrent: 1 was meant; there runs waited",
+        "changed: processes.cron.schedule_max_concurrent is heeded now; there runs waited for each other",
         "changed: processes.cron.user is heeded now; there runs of a schedule were root's, whatever it said",
         "not converted: processes.cron3.health_check says nothing of a process that has a schedule",
         "not converted: processes.worker.depends_on named cron, which runs at its times; there nothing would have started",
@@ -249,7 +254,7 @@ environment=A="x,y",B=%(program_name)s
 autorestart=true
 stopsignal=QUIT
 priority=10
-stdout_logfile=/var/log/x.log
+stdout_logfile=/var/log/%(program_name)s_%(process_num)02d.log
 stderr_logfile=/dev/stderr
 [program:late]
 command=late
@@ -261,8 +266,14 @@ command=plain -x
 numprocs=3
 startretries=7
 startsecs=4
+stdout_logfile=/var/log/plain-%(process_num)d.log
 [program:last]
 command=last
+stopwaitsecs=3600
+stdout_logfile=/var/log/last.log
+stdout_logfile_maxbytes=2MB
+stdout_logfile_backups=3
+stderr_logfile=/var/log/last.err
 [group:g]
 programs=last
 priority=1000
@@ -285,8 +296,23 @@ def test_supervisords_programs() -> None:
     # What waits for somebody to start it is waited for by nobody.
     assert plan.processes["last"].depends_on == {"plain": Condition.STARTED}
     assert "not converted: [eventlistener:e] has no counterpart" in notes
-    assert any("stdout_logfile was /var/log/x.log" in note for note in notes)
-    assert not any("stderr_logfile" in note or "unix_http_server" in note for note in notes)
+    assert any(
+        "plain.stdout_logfile was /var/log/plain-%(process_num)d.log; what it prints is on" in note for note in notes
+    )
+    assert not any("/dev/stderr" in note or "unix_http_server" in note for note in notes)
+    # Logs go on to their files, and whoever needs an hour to stop has it, after what depends on it.
+    kept = web.logging.file
+    assert kept is not None
+    assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/web.app_01.log", 50 << 20, 10)
+    kept = plan.processes["last"].logging.file
+    assert kept is not None
+    assert (str(kept.path), kept.max_bytes, kept.keep) == ("/var/log/last.log", 2 << 20, 3)
+    assert (
+        "not converted: processes.last.stderr_logfile was /var/log/last.err; what it prints is on the supervisor's own output"
+        in notes
+    )
+    assert plain.logging.file is None
+    assert plan.shutdown_timeout_s == 3600 + 10 + 10
 
 
 PROCFILE = """# shop

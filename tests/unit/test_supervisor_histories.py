@@ -18,12 +18,13 @@ from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.hooks import Hook, Moment
 from millrace.supervisor.machine import _Machine, begin, step
 from millrace.supervisor.plan import Condition, Kind, Plan, Policy, ProcessPlan, Restart
-from millrace.supervisor.schedule.jobs import Watch
+from millrace.supervisor.schedule.jobs import Job, Watch
 from millrace.supervisor.schedule.values import Overlap
 from millrace.supervisor.state import (
     ABSENT,
     AT_REST,
     Answered,
+    CalledOff,
     Due,
     Effect,
     Ended,
@@ -90,7 +91,10 @@ def plans(draw: st.DrawFn, names: st.SearchStrategy[tuple[str, ...]] | None = No
     if draw(st.booleans()):
         limit_s, overlap = draw(st.sampled_from([0.0, 30.0])), draw(st.sampled_from(Overlap))
         needs = ["a"] if draw(st.booleans()) and "a" in found else []
-        found["job"] = a_job("job", "* * * * *", *needs, timeout_s=limit_s, overlap=overlap, hooks=draw(hooks()))
+        most = 1 if overlap is Overlap.FORBID else draw(st.sampled_from([0, 1, 2, 3]))
+        found["job"] = a_job(
+            "job", "* * * * *", *needs, timeout_s=limit_s, overlap=overlap, max_concurrent=most, hooks=draw(hooks())
+        )
     reloading = Reloading(rollback=draw(st.booleans()))
     return Plan(processes=a_plan(**found).processes, hooks=draw(hooks()), reloading=reloading)
 
@@ -141,7 +145,7 @@ class Supervisions(RuleBasedStateMachine):
         self.spawning: dict[Id, int] = {}
         self.stopping: set[Id] = set()
         self.waking: dict[Id, int] = {}
-        self.limits: dict[Id, int] = {}
+        self.limits: list[tuple[Id, int, int]] = []  # of a run of the schedule: the instance, its run, the number
         self.hooking: dict[tuple[Id | None, Moment], int] = {}
         self.halted: set[tuple[Id | None, Moment]] = set()
         self.wall = datetime(2026, 1, 1, tzinfo=UTC)
@@ -154,9 +158,11 @@ class Supervisions(RuleBasedStateMachine):
     def _post(self, event: Event) -> None:
         self.was_ready = {each for each, one in self.state.instances.items() if one.ready}
         before = self.state.instances
+        before_jobs = self.state.jobs
         looked_at_all = all_settled(self.state, event)
         self.state, effects = step(self.state, event)
         assert (self.state, effects) == looked_at_all, "who is left out of a look would not have moved"
+        self._check_bound(before_jobs)
         self.broken = True  # until the world has done what the machine wants
         for each, instance in self.state.instances.items():
             if each not in before or before[each].run != instance.run:
@@ -195,7 +201,13 @@ class Supervisions(RuleBasedStateMachine):
                     self.stopping.add(effect.id)
                 case Wake():
                     assert effect.after_s >= 0
-                    (self.limits if effect.id.process == "job" else self.waking)[effect.id] = effect.run
+                    if effect.id.process == "job":
+                        (number,) = (
+                            one.number for one in self.state.jobs["job"].current if one.slot == effect.id.index
+                        )
+                        self.limits.append((effect.id, effect.run, number))
+                    else:
+                        self.waking[effect.id] = effect.run
                 case RunHooks():
                     key = (effect.id, effect.moment)
                     assert key not in self.hooking or key in self.halted, "the same hooks never run twice at a time"
@@ -253,6 +265,16 @@ class Supervisions(RuleBasedStateMachine):
             serving = [one for one in others if one.ready or one.phase is Phase.COMPLETED]
             assert len(serving) >= wanted - target.rolling.max_unavailable
 
+    def _check_bound(self, before: Mapping[str, Job]) -> None:
+        """No run begins beside as many as may go on, and none waits where there is a place."""
+        for name, job in self.state.jobs.items():
+            plan = self.plan.processes.get(name)
+            if plan is None or plan.schedule is None:
+                continue
+            known = before.get(name, Job()).current
+            assert len(job.current) <= max(plan.schedule.at_once, len(known))
+            assert not job.queued or len(job.current) >= plan.schedule.at_once
+
     def _check_dependencies(self, each: Id) -> None:
         for name, condition in self.plan.processes[each.process].depends_on.items():
             for other, instance in self.state.instances.items():
@@ -297,10 +319,13 @@ class Supervisions(RuleBasedStateMachine):
         self._post(Due(each, self.waking.pop(each)))
 
     @precondition(lambda self: self.limits)
-    @rule()
-    def a_limit_is_over(self) -> None:
-        each, run = self.limits.popitem()
+    @rule(data=st.data())
+    def a_limit_is_over(self, data: st.DataObject) -> None:
+        each, run, number = self.limits.pop(data.draw(st.integers(0, len(self.limits) - 1)))
+        before = self.state
         self._post(Due(each, run))
+        if all(one.number != number for one in before.jobs.get("job", Job()).current):
+            assert self.state == before, "the limit of a run that is over is none for another"
 
     @precondition(lambda self: self.hooking)
     @rule(data=st.data(), well=st.booleans())
@@ -321,6 +346,13 @@ class Supervisions(RuleBasedStateMachine):
     @rule()
     def somebody_triggers(self) -> None:
         self._post(Triggered("job", Watch(self.wall, self.now_s)))
+
+    @precondition(lambda self: "job" in self.state.jobs)
+    @rule(data=st.data())
+    def somebody_calls_a_run_off(self, data: st.DataObject) -> None:
+        job = self.state.jobs["job"]
+        numbers = [run.number for run in (*job.current, *job.queued)] or [0]
+        self._post(CalledOff("job", data.draw(st.sampled_from(numbers)), Watch(self.wall, self.now_s)))
 
     @precondition(lambda self: "job" in self.plan.processes)
     @rule(count=st.integers(0, 1))
@@ -387,9 +419,11 @@ class Supervisions(RuleBasedStateMachine):
             assert self.state.instances[each].phase in {Phase.RUNNING, Phase.STOPPING}
         assert self.state.ending or "job" not in self.state.jobs or self.finished is None
         for name, job in self.state.jobs.items():
-            if Id(name, 0) in self.running:
-                assert job.current is not None
-            assert len({run.number for run in job.history}) == len(job.history)
+            assert {each.index for each in self.running if each.process == name} <= {run.slot for run in job.current}
+            assert len({run.slot for run in job.current}) == len(job.current)
+            numbers = [run.number for run in (*job.history, *job.current, *job.queued)]
+            assert len(set(numbers)) == len(numbers)
+            assert [run.number for run in job.current] == sorted(run.number for run in job.current)
         for each, instance in self.state.instances.items():
             hooked = [key for key in self.hooking if key[0] == each]
             if instance.phase in {Phase.RUNNING, Phase.STOPPING}:
@@ -404,8 +438,11 @@ class Supervisions(RuleBasedStateMachine):
     @invariant()
     def what_is_wanted_is_on_its_way(self) -> None:
         for each, instance in self.state.instances.items():
-            wanted = each.index < self.state.wanted.get(each.process, 0) and not self.state.ending
-            if wanted:
+            wanted = each.index < self.state.wanted.get(each.process, 0)
+            if each.process in self.state.jobs and each.index:  # it is there for a run
+                wanted = each.index in {run.slot for run in self.state.jobs[each.process].current}
+                wanted = wanted and self.state.wanted.get(each.process, 0) > 0
+            if wanted and not self.state.ending:
                 assert instance.phase is not Phase.STOPPED
             elif each.process in self.state.rolls:
                 pass  # it may run beside the wanted ones

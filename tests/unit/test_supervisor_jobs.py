@@ -9,7 +9,7 @@ from millrace.supervisor.health.values import HealthCheck, ProbeKind
 from millrace.supervisor.plan import Kind, Policy, Restart
 from millrace.supervisor.schedule.jobs import HISTORY, MAX_QUEUED, By, Outcome
 from millrace.supervisor.schedule.values import Overlap
-from millrace.supervisor.state import Paused, Phase, Renewed, Wanted
+from millrace.supervisor.state import Id, Paused, Phase, Renewed, Wanted
 
 MINUTELY = "* * * * *"
 CHECK = HealthCheck(kind=ProbeKind.TCP, target="127.0.0.1:1")
@@ -129,12 +129,168 @@ def test_replace_stops_the_run_that_goes_on() -> None:
     it.ends("job", None)
     assert it.log[2:] == ["+job-0"]
     assert it.outcomes("job") == ["replaced"]
-    current = it.job("job").current
-    assert current is not None
+    (current,) = it.job("job").current
     assert (current.due.minute, it.job("job").skipped) == (4, 2)
     it.ends("job", 0)
     assert it.outcomes("job") == ["replaced", "succeeded"]
     assert it.phase("job") is Phase.SCHEDULED
+
+
+def going(it: Supervision) -> list[tuple[int, int]]:
+    """The numbers of the runs that go on, and the instances that they go on as."""
+    return [(run.number, run.slot) for run in it.job("job").current]
+
+
+def test_so_many_go_on_side_by_side_as_are_allowed_each_as_an_instance_of_its_own() -> None:
+    it = minutely(overlap=Overlap.ALLOW, max_concurrent=2)
+    it.passes(30 + 120)
+    assert it.log == ["+job-0", "+job-1"]
+    assert (it.skipped, going(it)) == (["job"], [(1, 0), (2, 1)])
+    it.ends("job-0", 3)
+    assert going(it) == [(2, 1)]
+    assert (it.phase("job-0"), it.phase("job-1")) == (Phase.SCHEDULED, Phase.RUNNING)
+    it.passes(60)
+    assert going(it) == [(2, 1), (3, 0)]
+    it.ends("job-1", 0)
+    assert Id("job", 1) not in it.state.instances
+    it.ends("job-0", 0)
+    assert [(run.number, run.slot, run.outcome) for run in it.job("job").history] == [
+        (1, 0, Outcome.FAILED), (2, 1, Outcome.SUCCEEDED), (3, 0, Outcome.SUCCEEDED),
+    ]  # fmt: skip
+    assert it.phase("job") is Phase.SCHEDULED
+
+
+def test_without_a_bound_every_time_has_its_run() -> None:
+    it = minutely(overlap=Overlap.ALLOW, max_concurrent=0)
+    it.passes(60 * 40)
+    assert it.log == [f"+job-{index}" for index in range(40)]
+    assert it.skipped == []
+    it.end()
+    assert it.finished == 0
+    assert it.outcomes("job") == ["stopped"] * 40
+
+
+def test_several_go_on_and_more_wait() -> None:
+    it = minutely(overlap=Overlap.QUEUE, max_concurrent=2)
+    it.passes(30 + 180)
+    assert (it.log, len(it.job("job").queued)) == (["+job-0", "+job-1"], 2)
+    it.ends("job-1")
+    assert (it.log[2:], going(it)) == (["+job-1"], [(1, 0), (3, 1)])
+    it.ends("job-0")
+    assert (it.log[3:], going(it)) == (["+job-0"], [(3, 1), (4, 0)])
+
+
+def test_the_oldest_of_several_is_replaced() -> None:
+    it = Supervision(a_plan(job=a_job("job", MINUTELY, overlap=Overlap.REPLACE, max_concurrent=2)), stops=False)
+    it.passes(30 + 120)
+    assert it.log == ["+job-0", "+job-1", "-job-0"]
+    it.passes(60)
+    assert it.log[3:] == []  # it goes already, and its place is for the newest
+    it.ends("job-0", None)
+    assert (it.log[3:], going(it), it.job("job").skipped) == (["+job-0"], [(2, 1), (4, 0)], 1)
+    assert it.outcomes("job") == ["replaced"]
+
+
+def test_each_run_has_a_time_limit_of_its_own() -> None:
+    it = minutely(overlap=Overlap.ALLOW, max_concurrent=3, timeout_s=100.0)
+    it.passes(30 + 60 + 39)
+    assert it.log == ["+job-0", "+job-1"]
+    it.passes(1)
+    assert it.log[2:] == ["-job-0"]
+    assert it.outcomes("job") == ["timed-out"]
+    assert going(it) == [(2, 1)]
+
+
+def test_a_time_limit_is_never_that_of_a_later_run_in_the_same_place() -> None:
+    it = minutely(overlap=Overlap.ALLOW, max_concurrent=2, timeout_s=100.0)
+    for _ in range(2):
+        it.triggers("job")
+    it.ends("job-1")  # and the instance is gone
+    it.passes(29)
+    it.triggers("job")
+    it.ends("job-0")
+    it.passes(72)  # the limits of those that have ended
+    assert it.phase("job-1") is Phase.RUNNING
+    assert "timed-out" not in it.outcomes("job")
+
+
+def test_one_run_is_called_off_and_no_other() -> None:
+    it = minutely(overlap=Overlap.QUEUE, max_concurrent=2)
+    it.passes(30 + 180)
+    it.calls_off("job", 2)
+    assert it.log == ["+job-0", "+job-1", "-job-1", "+job-1"]  # and who waited has its place
+    it.calls_off("job", 4)  # which waits
+    it.calls_off("job", 99)
+    assert (it.log[4:], it.job("job").queued) == ([], ())
+    assert [(run.number, run.outcome, run.how) for run in it.job("job").history] == [
+        (2, Outcome.STOPPED, "asked to stop; was killed by SIGTERM (15)"),
+        (4, Outcome.STOPPED, "asked to stop before it began"),
+    ]
+    assert it.signs[-1] == "job stopped"
+    it.passes(60)
+    assert going(it) == [(1, 0), (3, 1)]  # its times go on
+
+
+def test_a_stop_stops_all_runs_and_a_pause_none() -> None:
+    it = minutely(overlap=Overlap.ALLOW, max_concurrent=3)
+    it.passes(30 + 120)
+    it.post(Paused("job", True))
+    it.passes(120)
+    assert it.log == ["+job-0", "+job-1", "+job-2"]
+    it.post(Wanted("job", 0))
+    assert it.log[3:] == ["-job-2", "-job-1", "-job-0"]
+    assert list(it.state.instances) == [Id("job", 0)]
+    assert it.phase("job") is Phase.STOPPED
+    it.post(Wanted("job", 1))
+    it.triggers("job")
+    assert it.log[6:] == ["+job-0"]
+
+
+def test_another_bound_holds_for_the_runs_to_come() -> None:
+    it = minutely(overlap=Overlap.QUEUE, max_concurrent=2)
+    it.passes(30 + 180)
+    it.reloads(a_plan(job=a_job("job", MINUTELY, overlap=Overlap.QUEUE, max_concurrent=1)))
+    assert it.log == ["+job-0", "+job-1"]  # those that go on do
+    it.ends("job-0")
+    assert going(it) == [(2, 1)]
+    it.ends("job-1")
+    assert going(it) == [(3, 0)]
+    it.passes(120)
+    it.reloads(a_plan(job=a_job("job", MINUTELY, overlap=Overlap.QUEUE, max_concurrent=3)))
+    assert going(it) == [(3, 0), (4, 1), (5, 2)]
+    assert it.told[-1] == "2 applied"
+
+
+def test_runs_of_a_process_that_is_taken_out_are_stopped_and_told() -> None:
+    it = minutely(overlap=Overlap.ALLOW, max_concurrent=2)
+    it.passes(30 + 60)
+    it.reloads(a_plan(other=a_process("other")))
+    assert it.log[2:4] == ["-job-1", "-job-0"]
+    assert it.signs[-2:] == ["job stopped", "job stopped"]
+    assert list(it.state.instances) == [Id("other", 0)]
+    assert it.state.jobs == {}
+
+
+def test_a_service_that_gets_times_ends_before_its_first_run_and_is_none() -> None:
+    it = Supervision(a_plan(job=a_process("job", scale=2)), stops=False)
+    it.reloads(a_plan(job=a_job("job", MINUTELY, overlap=Overlap.ALLOW, max_concurrent=2)))
+    it.look()
+    for _ in range(2):
+        it.triggers("job")
+    assert it.log == ["+job-0", "+job-1", "-job-0", "-job-1"]
+    it.ends("job-1")
+    it.ends("job-0")
+    assert it.log[4:] == ["+job-1", "+job-0"]
+    assert it.outcomes("job") == []
+
+
+def test_who_replaces_a_run_in_the_moment_of_its_time_runs_alone() -> None:
+    it = minutely(overlap=Overlap.REPLACE)
+    it.now_s = 30.0
+    it.triggers("job")  # the look at the clock finds that the time has come, too
+    assert it.log == ["+job-0"]
+    assert it.outcomes("job") == ["replaced"]
+    assert going(it) == [(2, 0)]
 
 
 def test_a_run_that_takes_too_long_is_stopped_and_told_so() -> None:

@@ -143,7 +143,7 @@ processes:
         ("a: b\nc: \x1b[2J", "is no valid YAML in line 2: it holds a control character"),
         ("a: !!bool maybe", "is no valid YAML in line 1: holds what is no bool"),
         ("a: !!timestamp x", "is no valid YAML in line 1: holds what is no timestamp"),
-        ("- a", "profile must be a mapping"),
+        ("- a", "the plan must be a mapping"),
         ("processes: {a: {command: [x]}, a: {command: [y]}}", "processes.a stands twice, again in line 1; keep one"),
         ("processes: {a: &x {command: [x]}, b: *x}", "aliases are not allowed"),
         ("processes: {1a: {command: [x]}}", "processes.1a is no name"),
@@ -161,6 +161,10 @@ processes:
             "processes: {a: {command: [x], depends_on: [b]}, b: {command: [y], depends_on: [a]}}",
             "is a circle: a -> b -> a; cut it somewhere",
         ),
+        (  # beside other faults, too
+            "processes: {a: {command: [x], depends_on: [b, nix, a]}, b: {command: [y], depends_on: [a]}}",
+            "is a circle: a -> b -> a; cut it somewhere",
+        ),
         (
             "processes: {a: {command: [x], type: oneshot, restart: always}}",
             "restart is always, and a oneshot runs once",
@@ -172,6 +176,11 @@ processes:
 )
 def test_what_cannot_work_is_refused(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text)), faults(text)
+
+
+@pytest.mark.parametrize("version", ["1", "1.0", "'1'"])
+def test_a_version_may_be_a_number(version: str) -> None:
+    assert read(f"version: {version}\nprocesses: {{a: {{command: [x]}}}}").processes
 
 
 def test_no_process_has_more_instances_than_it_may() -> None:
@@ -238,16 +247,36 @@ processes:
 
 
 @pytest.mark.parametrize(
+    ("said", "overlap", "at_once"),
+    [
+        ("", Overlap.FORBID, 1),
+        ("overlap: queue", Overlap.QUEUE, 1),
+        ("overlap: allow", Overlap.ALLOW, 1000),
+        ("schedule_max_concurrent: 1", Overlap.FORBID, 1),
+        ("schedule_max_concurrent: 3", Overlap.ALLOW, 3),
+        ("schedule_max_concurrent: 0", Overlap.ALLOW, 1000),
+        ("schedule_max_concurrent: 3, overlap: allow", Overlap.ALLOW, 3),
+        ("schedule_max_concurrent: 3, overlap: queue", Overlap.QUEUE, 3),
+        ("schedule_max_concurrent: 1, overlap: replace", Overlap.REPLACE, 1),
+    ],
+)
+def test_how_many_runs_go_on_at_once(said: str, overlap: Overlap, at_once: int) -> None:
+    schedule = read(f"processes: {{a: {{command: [x], schedule: '@daily', {said}}}}}").processes["a"].schedule
+    assert schedule is not None
+    assert (schedule.overlap, schedule.at_once) == (overlap, at_once)
+
+
+@pytest.mark.parametrize(
     ("process", "fault"),
     [
         ("schedule: 61 * * * *", "line 2: processes.a.schedule is '61 * * * *': its field cannot be used: minute; give"),
         ("schedule: 0 0 30 2 *", "line 2: processes.a.schedule is '0 0 30 2 *': "),
         ("schedule: 1 * * * * *", "five fields are needed"),
         ("schedule: '@daily', schedule_timezone: Mars/Phobos", "line 2: processes.a.schedule_timezone is 'Mars/Phobos'"),
-        ("schedule: '@daily', overlap: maybe", "overlap is 'maybe'; allowed: forbid, queue, replace"),
-        ("schedule: '@daily', schedule_max_concurrent: 3", "schedule_max_concurrent is 3, and here runs of one process"),
-        ("schedule: '@daily', schedule_max_concurrent: 0", "schedule_max_concurrent is 0, and here runs of one process"),
-        ("schedule: '@daily', schedule_max_concurrent: 1, overlap: queue", "which means overlap: forbid, and overlap is"),
+        ("schedule: '@daily', overlap: maybe", "overlap is 'maybe'; allowed: forbid, allow, queue, replace"),
+        ("schedule: '@daily', schedule_max_concurrent: -1", "schedule_max_concurrent is -1; allowed: 0 to 1000"),
+        ("schedule: '@daily', schedule_max_concurrent: 2, overlap: forbid", "overlap is forbid, so one run goes on at a time"),
+        ("schedule: '@daily', schedule_max_concurrent: 1, overlap: allow", "overlap is allow, and schedule_max_concurrent is 1"),
         ("schedule: '@daily', heartbeat: {}", "heartbeat.success_url is missing; give it"),
         ("schedule: '@daily', heartbeat: {start_url: ftp://x}", "heartbeat.start_url is 'ftp://x'; give one such as"),
         ("schedule: '@daily', restart: always", "restart is always, and a scheduled process runs at its times"),

@@ -169,8 +169,8 @@ def test_a_job_is_shown_without_and_with_its_schedule() -> None:
     job = process("job", instance("job-0", state="scheduled", pid=None), type="scheduled", state="scheduled")
     assert job_row(seen(job), job).cells == ("job", "-", "scheduled", "-", "-", "-", "-", "-", "")
     known = ScheduleView(
-        process="job", expression="@daily", timezone="UTC", overlap="forbid", timeout_s=None, state="paused", paused=True,
-        next_run=NOON, current=None, queued=0, skipped=0, counts={"succeeded": 3, "failed": 1}, average_s=None,
+        process="job", expression="@daily", timezone="UTC", overlap="forbid", max_concurrent=1, timeout_s=None, state="paused", paused=True,
+        next_run=NOON, current=[], queued=0, skipped=0, counts={"succeeded": 3, "failed": 1}, average_s=None,
         last_run=None, last_success=None,
     )  # fmt: skip
     row = job_row(seen(job, schedules={"job": known}), job)

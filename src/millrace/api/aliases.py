@@ -172,6 +172,7 @@ async def register(master: Master, call: Call[None]) -> Answer:
             "gpu_type": old.gpu_type,
             "gpu_capabilities": old.gpu_capabilities,
         },
+        key_id=call.key_id,
     )
     return Answer(status=201, body=_encode(node_view(node)))
 

@@ -23,6 +23,7 @@ from millrace.wire.v1.keys import KeyMade
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.system import UploadView
 from millrace.wire.v1.webhooks import WebhookMade
+from millrace.wire.v1.work import RegisterReply, RegisterRequest
 
 log = logger("api")
 LIMIT, MOST = 50, 500
@@ -95,6 +96,16 @@ def made_upload(reply: Answer) -> Mapping[str, object]:
     """Of a new upload, what it is."""
     made = msgspec.json.decode(reply.body, type=UploadView)
     return {"upload": made.id, "name": made.name, "size": made.size}
+
+
+def told_registration(body: RegisterRequest) -> Mapping[str, object]:
+    """Of a worker that was turned away, its name: whoever knows its fingerprint is that node."""
+    return {"name": body.name}
+
+
+def made_registration(reply: RegisterReply) -> Mapping[str, object]:
+    """Of a worker that was taken, the node that it is, and in which epoch."""
+    return {"node": reply.node, "epoch": reply.epoch}
 
 
 # How it is read ---------------------------------------------------------------------------------------------------------

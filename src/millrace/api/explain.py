@@ -8,13 +8,15 @@ from millrace.scheduler.errors import (
     InvalidError,
     KeyReusedError,
     NotFoundError,
+    QuotaError,
     StaleAttemptError,
     StaleEpochError,
+    SupersededError,
 )
 from millrace.scheduler.space import Space
 from millrace.store.store import StoreFullError, StoreUnavailableError
 from millrace.telemetry.logs import logger
-from millrace.wire.v1.problems import FieldError
+from millrace.wire.v1.problems import FieldError, QuotaProblem
 
 log = logger("api")
 
@@ -27,6 +29,7 @@ _SAID_AS_IT_IS: tuple[tuple[type[Exception], int, str], ...] = (
     (IllegalTransitionError, 409, "conflict"),
     (StaleAttemptError, 409, "stale-attempt"),
     (StaleEpochError, 409, "stale-epoch"),
+    (SupersededError, 409, "superseded"),
 )
 # The words of these may hold addresses and paths of this installation; they are for the log, not for callers.
 _SAID_IN_OUR_WORDS: tuple[tuple[type[Exception], int, str, str], ...] = (
@@ -42,12 +45,6 @@ def explain(error: Exception, space: Space) -> RefusalError | None:
     if isinstance(error, StoreFullError):
         space.refused(error)
         return RefusalError(507, "store-full", f"cannot keep it: {NO_SPACE}")
-    if isinstance(error, InvalidError):
-        errors = [FieldError(field=one.field, message=one.message, allowed=list(one.allowed)) for one in error.findings]
-        return RefusalError(422, "invalid", f"cannot accept the request: {error}", errors=errors)
-    if isinstance(error, KeyReusedError):
-        field = FieldError(field="Idempotency-Key", message="was used with another body")
-        return RefusalError(422, "idempotency-key-reused", str(error), errors=[field])
     for kind, status, slug in _SAID_AS_IT_IS:
         if isinstance(error, kind):
             return RefusalError(status, slug, str(error))
@@ -56,4 +53,19 @@ def explain(error: Exception, space: Space) -> RefusalError | None:
             log.warning("api.unable", error=str(error), status=status)
             headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
             return RefusalError(status, slug, sentence, headers=headers)
+    return _with_more(error)
+
+
+def _with_more(error: Exception) -> RefusalError | None:
+    """Those that name fields, or a quota."""
+    if isinstance(error, InvalidError):
+        errors = [FieldError(field=one.field, message=one.message, allowed=list(one.allowed)) for one in error.findings]
+        return RefusalError(422, "invalid", f"cannot accept the request: {error}", errors=errors)
+    if isinstance(error, QuotaError):
+        over = QuotaProblem(tenant=error.tenant, quota=error.over.quota, limit=error.over.limit, used=error.over.used)
+        again = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+        return RefusalError(429, "quota-exceeded", str(error), headers=again, over=over)
+    if isinstance(error, KeyReusedError):
+        field = FieldError(field="Idempotency-Key", message="was used with another body")
+        return RefusalError(422, "idempotency-key-reused", str(error), errors=[field])
     return None

@@ -19,6 +19,7 @@ from millrace.scheduler import steer
 from millrace.scheduler.dead import dead
 from millrace.scheduler.read import find_job
 from millrace.scheduler.submit import Caller, submit
+from millrace.scheduler.tenants import why_held_back
 from millrace.store.store import JobFilter
 from millrace.wire.v1.jobs import DEFAULT_TENANT, JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.problems import FieldError
@@ -34,7 +35,14 @@ async def detail(master: Master, job: Job) -> JobDetail:
     attempts, outputs, transitions, facts = await asyncio.gather(
         store.attempts(job.id), store.outputs(job.id), store.transitions(job.id), store.facts(job.id)
     )
-    return job_detail(job, attempts=attempts, outputs=outputs, transitions=transitions, facts=facts)
+    return job_detail(
+        job,
+        attempts=attempts,
+        outputs=outputs,
+        transitions=transitions,
+        facts=facts,
+        held_back=await why_held_back(master.farm, job.tenant) if job.state is State.QUEUED else "",
+    )
 
 
 def idempotency_key(call: Call[JobRequest]) -> str | None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 import millrace
 from millrace.api.log_lengths import Lengths
 from millrace.api.log_writers import Writers
+from millrace.api.node_owners import Owners
 from millrace.blobs.values import Blobs
 from millrace.domain.states import State
 from millrace.edge.keys import Keys
@@ -136,6 +137,7 @@ class Master(Struct, eq=False):
     counted: tuple[float, Mapping[State, int]] | None = None
     log_lengths: Lengths = field(default_factory=Lengths)
     log_writers: Writers = field(default_factory=Writers)
+    owners: Owners = field(default_factory=Owners)
     long: LongReplies = field(default_factory=LongReplies)
     journal: Journal | None = None
     leadership: Leadership | None = None

@@ -4,8 +4,9 @@ Written by hand, because the counts of requests are kept where they cost least, 
 library at every start of a master. Names and sentences are those of the one table in `telemetry`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from millrace.domain.tenants import Quota, Tenant
 from millrace.edge.tally import BOUNDS_S, Row
 from millrace.store.store import ConnectionsUsed
 from millrace.telemetry.exposition import head, labels
@@ -47,6 +48,21 @@ def counters(name: str, values: Mapping[str, int], label: str) -> Iterator[str]:
     yield from _head(name)
     for key, value in sorted(values.items()):
         yield f"{name}{labels({label: key})} {value}"
+
+
+def quotas(tenants: Sequence[Tenant]) -> Iterator[str]:
+    """Limits of tenants, and their use of what is limited."""
+    limited = [
+        (tenant, quota) for tenant in tenants for quota in Quota if getattr(tenant.rules.quotas, quota) is not None
+    ]
+    yield from _head("millrace_tenant_quota_limit")
+    for tenant, quota in limited:
+        pairs = {"tenant": tenant.name, "quota": quota.value}
+        yield f"millrace_tenant_quota_limit{labels(pairs)} {getattr(tenant.rules.quotas, quota)}"
+    yield from _head("millrace_tenant_quota_used")
+    for tenant, quota in limited:
+        pairs = {"tenant": tenant.name, "quota": quota.value}
+        yield f"millrace_tenant_quota_used{labels(pairs)} {getattr(tenant.use, quota)}"
 
 
 def counter(name: str, value: int) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Outputs that the master keeps: workers put them, people fetch them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from urllib.parse import quote
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from millrace.edge.call import Call, Stream, declared_length
 from millrace.edge.refusal import RefusalError, invalid, not_found
 from millrace.scheduler.read import find_job
 from millrace.scheduler.report import check_holder
+from millrace.store.store import Arrival
 from millrace.wire.v1.base import MOST_ATTEMPTS
 from millrace.wire.v1.jobs import OutputView
 from millrace.wire.v1.problems import FieldError
@@ -43,9 +45,14 @@ async def put(master: Master, call: Call[None]) -> OutputView:
     task = call.path["task"]
     attempt = call.required_integer("attempt", least=1, most=MOST_ATTEMPTS)
     name = check_name(call.path["name"])
-    await check_holder(master.farm, task, node_id=call.one("node") or "", attempt=attempt)
+    check = partial(check_holder, master.farm, task, node_id=call.one("node") or "", attempt=attempt)
+    await check()
     size = declared_length(call.headers)
-    stored = await master.blobs.put(output_key(task, attempt, name), large(call.pieces()), size_bytes=size)
+    stored = await master.blobs.put(
+        output_key(task, attempt, name), _checked(large(call.pieces()), check), size_bytes=size
+    )
+    arrival = Arrival(sha256=stored.sha256, size=stored.size_bytes)
+    await master.farm.store.keep_arrival(task, attempt, name, arrival)
     return OutputView(
         name=name,
         size=stored.size_bytes,
@@ -55,21 +62,30 @@ async def put(master: Master, call: Call[None]) -> OutputView:
     )
 
 
+async def _checked(pieces: AsyncIterator[bytes], check: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+    """The same bytes, and at their end another look: what the attempt has completed with is not to be replaced afterwards."""
+    async for piece in pieces:
+        yield piece
+    await check()
+
+
 async def recorded(master: Master, task: str, attempt: int, reports: Sequence[OutputReport]) -> tuple[Output, ...]:
-    """The outputs as they are recorded. Those that the master keeps must really be there, whole.
+    """The outputs as they are recorded. Those that the master keeps must really be there, whole, and be what the worker says.
 
     Raises:
-        RefusalError: a kept output never arrived, or its size is another one.
+        RefusalError: a kept output never arrived, or its size or its SHA-256 is another one.
     """
     found = []
     job_id = ids.job_of(task)
+    kept = any(one.location == output_url(job_id, one.name) for one in reports)
+    arrived = await master.farm.store.arrivals(task, attempt) if kept else {}
     for index, one in enumerate(reports):
         output = Output(
             name=one.name, location=one.location, sha256=one.sha256, size=one.size, streams=tuple(one.streams)
         )
         if one.location == output_url(job_id, one.name):
             key = output_key(task, attempt, check_name(one.name))
-            await _check_arrived(master, key, one, index)
+            await _check_arrived(master, key, one, index, arrived.get(one.name))
             output = replace(output, location=KEPT + key)
         elif is_kept(one.location):
             raise invalid(FieldError(field=f"outputs[{index}].location", message="is no place that a worker may name"))
@@ -77,7 +93,7 @@ async def recorded(master: Master, task: str, attempt: int, reports: Sequence[Ou
     return tuple(found)
 
 
-async def _check_arrived(master: Master, key: str, report: OutputReport, index: int) -> None:
+async def _check_arrived(master: Master, key: str, report: OutputReport, index: int, arrival: Arrival | None) -> None:
     try:
         size = (await master.blobs.stat(key)).size_bytes
     except BlobMissing:
@@ -86,6 +102,11 @@ async def _check_arrived(master: Master, key: str, report: OutputReport, index: 
         ) from None
     if size != report.size:
         raise invalid(FieldError(field=f"outputs[{index}].size", message=f"is not {size}, as stored"), status=422)
+    # None: it came to an older master, or this report has come before.
+    if arrival is not None and arrival.sha256 != report.sha256:
+        raise invalid(
+            FieldError(field=f"outputs[{index}].sha256", message=f"is not {arrival.sha256}, as stored"), status=422
+        )
 
 
 async def get(master: Master, call: Call[None]) -> Stream:

@@ -4,9 +4,10 @@ from collections import Counter
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
-from millrace.api.metrics import certificate, counter, counters, database, gauge, requests
+from millrace.api.metrics import certificate, counter, counters, database, gauge, quotas, requests
 from millrace.domain.records import NodeState
 from millrace.domain.states import State
+from millrace.domain.tenants import Quota
 from millrace.domain.webhooks import DeliveryState
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import RefusalError
@@ -14,6 +15,8 @@ from millrace.store.store import StoreError, StoreUnavailableError
 from millrace.telemetry.exposition import MEDIA
 from millrace.wire.v1.system import HealthView, ReadyView
 
+_TENANTS = 100
+"""A label with more values than that would be too much for those who keep them."""
 _COUNTED_FOR_S = 5.0
 """Counting a million jobs takes a while, and a scraper or two must not make the master do it all the time."""
 
@@ -57,6 +60,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         master.counted = (now_s, await master.farm.store.count_jobs())
     nodes = Counter(node.state for node in await master.farm.store.nodes())
     messages = await master.farm.store.count_messages()
+    tenants = await master.farm.store.tenants()
     leadership = master.leadership
     attendance = leadership.attendance if leadership is not None else None
     lines = [
@@ -73,6 +77,8 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counters("millrace_rate_limited_total", master.limited, "rate"),
+        *quotas(tenants[:_TENANTS]),
+        *counters("millrace_quota_refusals_total", {one: master.farm.tenants.refused[one] for one in Quota}, "quota"),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]

@@ -19,6 +19,7 @@ from millrace.api import (
     profiles,
     system,
     tasks,
+    tenants,
     uploads,
     webhooks,
 )
@@ -45,6 +46,7 @@ from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import masters as m
 from millrace.wire.v1 import system as s
+from millrace.wire.v1 import tenants as t
 from millrace.wire.v1 import webhooks as h
 from millrace.wire.v1 import work as w
 from millrace.wire.v1.base import Document
@@ -95,14 +97,14 @@ def R(  # noqa: N802  a row's name is short, so that the rows can be read
 # fmt: off
 TABLE: tuple[Route[Master], ...] = (
     # Jobs, for people
-    R("POST", "/v1/jobs", SUBMIT, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, made=audit.made_job, frequent=True),
+    R("POST", "/v1/jobs", SUBMIT, jobs.create, "Submit a job.", takes=j.JobRequest, gives=j.JobDetail, status=201, also=(413, 422, 429, 507), params=IDEMPOTENCY, made=audit.made_job, frequent=True),
     R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
-    R("POST", "/v1/jobs/retry", SUBMIT, jobs.retry_dead, "Run dead jobs again: those that failed for good although they may well work now.", takes=j.RetryManyRequest, gives=j.RetryManyReply),
+    R("POST", "/v1/jobs/retry", SUBMIT, jobs.retry_dead, "Run dead jobs again: those that failed for good although they may well work now.", takes=j.RetryManyRequest, gives=j.RetryManyReply, also=(429,)),
     R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
     R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
-    R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
+    R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409, 429), watch=audit.watch_job),
     R("GET", "/v1/jobs/{ref}/logs", READ, logs.show, "Read a job's logs, while they grow and after the end.", media="text/plain", also=(404,), params=LOG),
     R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
     R("GET", "/v1/events", READ, events.stream, "Follow every transition, as server-sent events.", media=events.MEDIA, also=(404,), params=FOLLOW),
@@ -120,7 +122,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/masters", INSPECT, masters.show_all, "List the masters on this store, and say which one leads.", gives=m.MasterList),
 
     # The worker protocol
-    R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(413, 507), whose=by_fingerprint),
+    R("POST", "/v1/nodes", WORK, tasks.register, "Register a worker under its fingerprint.", takes=w.RegisterRequest, gives=w.RegisterReply, also=(409, 413, 507), whose=by_fingerprint, noted=True, frequent=True, audited=audit.told_registration, made=audit.made_registration),
     R("POST", "/v1/nodes/{ref}/claim", WORK, tasks.claim, "Claim tasks, waiting for some.", takes=w.ClaimRequest, gives=w.ClaimReply, also=(409,), quiet=True, whose=by_path),
     R("POST", "/v1/nodes/{ref}/heartbeat", WORK, tasks.heartbeat, "Extend the lease and report progress.", takes=w.HeartbeatRequest, gives=w.HeartbeatReply, also=(409, 413), quiet=True, whose=by_path),
     R("POST", "/v1/nodes/{ref}/proof", WORK, tasks.prove, "Report what encoders work, to end a quarantine.", takes=w.ProofRequest, gives=w.ProofReply, also=(404, 409), whose=by_path),
@@ -138,7 +140,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/authority", OPEN, enrolment.authority, "The authority that signs for the masters, in PEM.", media="application/x-pem-file", also=(404,)),
 
     # Uploads
-    R("POST", "/v1/uploads", SUBMIT, uploads.create, "Begin an upload.", takes=s.UploadRequest, gives=s.UploadView, status=201, also=(413, 507), made=audit.made_upload),
+    R("POST", "/v1/uploads", SUBMIT, uploads.create, "Begin an upload.", takes=s.UploadRequest, gives=s.UploadView, status=201, also=(413, 429, 507), made=audit.made_upload),
     R("GET", "/v1/uploads/{id}", READ, uploads.show, "Show how much of an upload has arrived.", gives=s.UploadView, also=(404,)),
     R("PATCH", "/v1/uploads/{id}", SUBMIT, uploads.append, "Send the next piece of an upload.", body=RAW, gives=s.UploadView, also=(404, 409, 413, 507), params=PIECE, limit=Limits().piece_bytes),
     R("GET", "/v1/uploads/{id}/content", FETCH, uploads.content, "Fetch a whole upload.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
@@ -149,6 +151,12 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/keys", ADMIN, keys.show_all, "List API keys, oldest first.", gives=k.KeyList, params=ENDED),
     R("POST", "/v1/keys/{ref}/rotate", ADMIN, keys.rotate, "Give an API key another secret.", takes=k.RotateRequest, body=OPTIONAL_JSON, gives=k.KeyMade, also=(404, 409), watch=audit.watch_key),
     R("POST", "/v1/keys/{ref}/revoke", ADMIN, keys.revoke, "End an API key.", gives=k.KeyView, also=(404, 409), watch=audit.watch_key),
+
+    # Tenants
+    R("GET", "/v1/tenants", ADMIN, tenants.show_all, "List the tenants that were limited, with what they use.", gives=t.TenantList),
+    R("GET", "/v1/tenants/{tenant}", READ, tenants.show, "Show a tenant's quotas, and what it uses of them.", gives=t.TenantView, also=(404,)),
+    R("PATCH", "/v1/tenants/{tenant}", ADMIN, tenants.change, "Limit a tenant, or change its limits; what is left out stays.", takes=t.TenantRequest, gives=t.TenantView, also=(422,), watch=tenants.watch),
+    R("DELETE", "/v1/tenants/{tenant}", ADMIN, tenants.remove, "Forget what was said of a tenant.", status=204, also=(404,), watch=tenants.watch),
 
     # The audit trail
     R("GET", "/v1/audit", ADMIN, audit.show, "Show who changed what, and who was turned away, newest first.", gives=a.AuditPage, params=AUDIT),
@@ -174,7 +182,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/openapi.json", READ, system.openapi, "This description.", media="application/json"),
 
     # The predecessor's paths
-    R("POST", "/jobs", SUBMIT, aliases.create, "Submit a job.", takes=aliases.OldJobRequest, gives=j.JobDetail, status=201, also=(413, 422, 507), params=IDEMPOTENCY, alias=True, made=audit.made_job, frequent=True),
+    R("POST", "/jobs", SUBMIT, aliases.create, "Submit a job.", takes=aliases.OldJobRequest, gives=j.JobDetail, status=201, also=(413, 422, 429, 507), params=IDEMPOTENCY, alias=True, made=audit.made_job, frequent=True),
     R("GET", "/jobs", READ, aliases.list_jobs, "List jobs, newest first.", gives=aliases.CountedJobs, params=FILTERS, alias=True),
     R("GET", "/jobs/next", WORK, aliases.next_job, "Refused with 410, which names the path for workers.", also=(410,), alias=True, whose=by_nothing),
     R("POST", "/results", WORK, aliases.results, "Refused with 410, which names the path for workers.", also=(410,), alias=True, whose=by_nothing),
@@ -182,7 +190,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/jobs/{ref}/cancel", SUBMIT, aliases.cancel, "End a job.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
     R("POST", "/jobs/{ref}/pause", SUBMIT, aliases.pause, "Hold a job.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
     R("POST", "/jobs/{ref}/resume", SUBMIT, aliases.resume, "Let a held job go on.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
-    R("POST", "/jobs/{ref}/retry", SUBMIT, aliases.retry, "Run a job again.", gives=aliases.Steered, also=(404, 409), alias=True, watch=audit.watch_job),
+    R("POST", "/jobs/{ref}/retry", SUBMIT, aliases.retry, "Run a job again.", gives=aliases.Steered, also=(404, 409, 429), alias=True, watch=audit.watch_job),
     R("GET", "/jobs/{ref}/logs", READ, aliases.logs, "Read a job's logs.", gives=j.LogView, also=(404,), alias=True),
     R("GET", "/nodes", INSPECT, nodes.show_all, "List nodes.", gives=w.NodeList, alias=True),
     R("POST", "/nodes/register", WORK, aliases.register, "Register a worker.", body=RAW, gives=w.NodeView, status=201, also=(413, 507), limit=JSON_LIMIT, alias=True, whose=never),

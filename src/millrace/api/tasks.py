@@ -4,7 +4,9 @@ import asyncio
 
 from millrace.api.master import Master
 from millrace.api.outputs import recorded
+from millrace.api.places import is_kept
 from millrace.api.views import task_view
+from millrace.domain import ids
 from millrace.domain.failures import Failure
 from millrace.domain.records import NodeState, Output, Progress, Report
 from millrace.edge.call import Call
@@ -49,6 +51,7 @@ async def register(master: Master, call: Call[RegisterRequest]) -> RegisterReply
         labels=body.labels,
         facts={**body.facts, "engines": body.engines, "encoders": body.encoders, "memory_mb": body.memory_mb},
         node_id=call.machine.node if call.machine is not None else "",
+        key_id=call.key_id,
     )
     rules = master.farm.rules
     return RegisterReply(node=node.id, epoch=node.epoch, lease_ttl_s=rules.lease_ttl_s, heartbeat_s=rules.heartbeat_s)
@@ -165,8 +168,11 @@ async def complete(master: Master, call: Call[CompleteRequest]) -> Ended:
         attempt=body.attempt,
         outputs=outputs,
         facts=body.facts,
+        kept_bytes=sum(one.size for one in outputs if is_kept(one.location)),
         then=_next(master, body),
     )
+    if any(is_kept(output.location) for output in outputs):
+        await master.farm.store.forget_arrivals(ids.job_of(task))
     return _ended(task, ended)
 
 

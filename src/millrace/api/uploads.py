@@ -17,6 +17,8 @@ from millrace.api.ranges import asked_range
 from millrace.blobs.values import BlobIncomplete, BlobMissing
 from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
 from millrace.edge.refusal import RefusalError, invalid, not_found, too_large
+from millrace.edge.route import Access
+from millrace.scheduler.tenants import refuse
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.system import UploadRequest, UploadView
 
@@ -61,8 +63,25 @@ async def create(master: Master, call: Call[UploadRequest]) -> Answer:
     now = await master.farm.store.now()
     upload_id = master.farm.new_id(new_upload_id, now)
     card = Card(name=call.body.name, size=call.body.size, created=now, tenant=master.tenant)
-    await master.blobs.put(upload_prefix(upload_id) + _CARD, _once(msgspec.json.encode(card)))
+    await _count(master, upload_id, call.body.size)
+    try:
+        await master.blobs.put(upload_prefix(upload_id) + _CARD, _once(msgspec.json.encode(card)))
+    except BaseException:
+        await master.farm.store.release_upload(upload_id)
+        raise
     return _answer(Upload(id=upload_id, card=card, pieces=()), status=201)
+
+
+async def _count(master: Master, upload_id: str, size: int) -> None:
+    """Count it for its tenant as it is announced, so that no two that come at once are more than the quota allows."""
+    farm = master.farm
+    if master.tenant:
+        await farm.tenants.rules_of(
+            farm, master.tenant
+        )  # which has a record from now on, where there are limits by default
+    over = await farm.store.add_upload(upload_id, master.tenant, size)
+    if over is not None:
+        raise refuse(farm, master.tenant, over, what=f"take {size} bytes")
 
 
 async def show(master: Master, call: Call[None]) -> Answer:
@@ -104,7 +123,9 @@ async def append(master: Master, call: Call[None]) -> Answer:
 
 
 async def content(master: Master, call: Call[None]) -> Stream:
-    """The whole file, or a range of it, once all has arrived."""
+    """The whole file, or a range of it, once all has arrived. A worker gets it while it holds a task that wants it."""
+    if Access.READ not in call.grants:  # a worker's key
+        await _check_wanted(master, call)
     upload = await _find(master, call.path["id"])
     if upload.offset != upload.card.size:
         raise RefusalError(409, "conflict", f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived")
@@ -121,6 +142,13 @@ async def content(master: Master, call: Call[None]) -> Stream:
     )
 
 
+async def _check_wanted(master: Master, call: Call[None]) -> None:
+    upload_id = call.path["id"]
+    node_id = call.machine.node if call.machine is not None else None
+    if not await master.farm.store.holds_input(SCHEME + upload_id, node_id=node_id, key_id=call.key_id):
+        raise _no_upload(upload_id)
+
+
 async def delete(master: Master, call: Call[None]) -> None:
     """Forget it."""
     upload = await _find(master, call.path["id"])
@@ -133,6 +161,7 @@ async def delete_upload(master: Master, upload_id: str) -> None:
     keys = [blob.key async for blob in master.blobs.list(prefix)]
     for key in sorted(keys, key=lambda key: key.endswith(_CARD)):
         await master.blobs.delete(key)
+    await master.farm.store.release_upload(upload_id)
 
 
 async def expire(master: Master, *, before: datetime) -> int:
@@ -144,6 +173,8 @@ async def expire(master: Master, *, before: datetime) -> int:
     }
     for upload_id in old:
         await delete_upload(master, upload_id)
+    # A master that died in between may have left some that are counted and not there.
+    await master.farm.store.release_uploads(below=new_upload_id(int(before.timestamp() * 1000), b""))
     return len(old)
 
 
@@ -189,7 +220,11 @@ async def _find(master: Master, upload_id: str) -> Upload:
                     if (name := blob.key.removeprefix(prefix)).isdigit()
                 }
                 return Upload(id=upload_id, card=card, pieces=chain(sizes))
-    raise not_found(f"there is no upload {upload_id[:64]!r}")
+    raise _no_upload(upload_id)
+
+
+def _no_upload(upload_id: str) -> RefusalError:
+    return not_found(f"there is no upload {upload_id[:64]!r}")
 
 
 def chain(sizes: dict[int, int]) -> tuple[tuple[int, int], ...]:

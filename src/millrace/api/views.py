@@ -97,6 +97,7 @@ def job_detail(
     outputs: Sequence[Output],
     transitions: Sequence[Transition],
     facts: Document | None,
+    held_back: str = "",
 ) -> JobDetail:
     """A job with all that is known of it."""
     judged = verdict(job, media_duration_s(facts))
@@ -109,6 +110,7 @@ def job_detail(
         attempts=[attempt_view(attempt, transitions) for attempt in attempts],
         transitions=[transition_view(transition) for transition in transitions],
         facts=None if facts is None else dict(facts),
+        held_back=held_back,
     )
 
 

@@ -22,6 +22,7 @@ app = LazyGroup(
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "masters": ("millrace.cli.masters:app", "Look at the masters of the farm."),
         "keys": ("millrace.cli.keys:app", "Say who may do what at the farm: make API keys, rotate and revoke them."),
+        "tenants": ("millrace.cli.tenants:app", "Say how much of the farm each tenant may use, and see what it uses."),
         "webhooks": ("millrace.cli.webhooks:app", "Have URLs told of jobs, and see what they were told."),
         "audit": (
             "millrace.cli.audit:app",

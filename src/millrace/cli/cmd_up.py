@@ -9,9 +9,9 @@ import click
 from millrace.cli.options import (
     data_option,
     drain_timeout_option,
+    input_allow_network_option,
     json_option,
     media_root_option,
-    no_private_inputs_option,
     port_option,
     sandbox_option,
 )
@@ -25,7 +25,7 @@ DRAIN_TIMEOUT_S = 5.0
 @port_option
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="How many workers.")
 @media_root_option
-@no_private_inputs_option
+@input_allow_network_option
 @sandbox_option
 @drain_timeout_option
 @json_option
@@ -34,7 +34,7 @@ def up(
     port: int | None,
     workers: int,
     media_roots: tuple[Path, ...],
-    no_private_inputs: bool,
+    input_allow_networks: tuple[str, ...],
     sandbox: str | None,
     drain_timeout: float | None,
     as_json: bool,
@@ -57,7 +57,7 @@ def up(
         WorkerSettings,
         os.environ,
         media_roots=media_roots or None,
-        allow_private_inputs=False if no_private_inputs else None,
+        input_allow_networks=",".join(input_allow_networks) or None,
         sandbox=sandbox,
         drain_timeout_s=drain_timeout,
     )

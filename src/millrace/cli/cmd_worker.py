@@ -8,10 +8,10 @@ import click
 from millrace.cli.options import (
     PATH,
     drain_timeout_option,
+    input_allow_network_option,
     json_option,
     key_file_option,
     media_root_option,
-    no_private_inputs_option,
     pairs,
     sandbox_option,
 )
@@ -25,7 +25,7 @@ from millrace.cli.options import (
 @click.option("--slots", type=click.IntRange(1, 4096), help="Tasks run at the same time.  [default: 1]")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @media_root_option
-@no_private_inputs_option
+@input_allow_network_option
 @sandbox_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @click.option("--ca", type=PATH, help="Certificate authority of the master in PEM.")
@@ -40,7 +40,7 @@ def worker(
     slots: int | None,
     label: tuple[str, ...],
     media_roots: tuple[Path, ...],
-    no_private_inputs: bool,
+    input_allow_networks: tuple[str, ...],
     sandbox: str | None,
     ffmpeg: Path | None,
     ca: Path | None,
@@ -67,7 +67,7 @@ def worker(
         slots=slots,
         labels=pairs("--label", label) or None,
         media_roots=media_roots or None,
-        allow_private_inputs=False if no_private_inputs else None,
+        input_allow_networks=",".join(input_allow_networks) or None,
         sandbox=sandbox,
         ffmpeg=ffmpeg,
         ca=ca,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from millrace.cli.ending import end_with, leave
 from millrace.cli.failure import FAILED, CommandError
+from millrace.process.signals import END, STRAY, be_deaf
 from millrace.runtime.deferred import defer
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class _Pipe:
 
 def run() -> None:
     """Read the command line in a child, and do as it says; ends the program with its exit code."""
+    _heed_until_it_is_up()
     # As for the command line (see `app`), until the supervisor is up.
     gc.disable()
     defer(SELDOM)
@@ -59,12 +61,26 @@ def run() -> None:
     except OSError:  # then it reads for itself, and is bigger
         _read()
     if not reader:
+        if os.getppid() == 1:
+            for number in END:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         _end_with_the_other()
         os.close(begin)
         _Pipe.end = end
         _read()
     os.close(end)
     end_with(lambda: _keep(begin, reader))
+
+
+def _heed_until_it_is_up() -> None:
+    """Nothing runs yet, so a stray signal, or a reload of what is not there, must not end us.
+
+    To PID 1 the kernel gives no signal that it does not catch: it would be killed instead, when the patience of its host is over.
+    """
+    be_deaf(STRAY - {signal.SIGHUP} if sys.stdin is not None and sys.stdin.isatty() else STRAY)
+    if os.getpid() == 1:
+        for number in END:
+            signal.signal(number, lambda *_: os._exit(0))
 
 
 def _end_with_the_other() -> None:

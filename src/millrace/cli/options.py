@@ -136,8 +136,12 @@ media_root_option = click.option(
     multiple=True,
     help="Folder that inputs and outputs by path must lie under; repeatable.",
 )
-no_private_inputs_option = click.option(
-    "--no-private-inputs", is_flag=True, help="Refuse http(s) inputs on private networks and on this machine."
+input_allow_network_option = click.option(
+    "--input-allow-network",
+    "input_allow_networks",
+    metavar="CIDR",
+    multiple=True,
+    help="Network that http(s) inputs may lie on although it is not public, such as 10.0.0.0/8; repeatable.",
 )
 drain_timeout_option = click.option(
     "--drain-timeout",

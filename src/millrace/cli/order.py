@@ -12,10 +12,11 @@ from millrace.supervisor.plans.layers import Layers
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """Keep the plan of `layers`, read from `config`. `environ` is for its processes."""
+    """Keep the plan of `layers`, read from `config` and `changes` (None: beside it). `environ` is for its processes."""
 
     layers: Layers
     config: Path
+    changes: Path | None = None
     control: ControlSettings
     environ: dict[str, str]
 
@@ -42,7 +43,7 @@ class Order(Struct, frozen=True, kw_only=True):
         signal.signal(signal.SIGINT, _interrupt)
         configure_logs(secrets=[self.control.key])
         collect_garbage()
-        source = PlanApart(self.config, os.environ, SystemClock())
+        source = PlanApart(self.config, os.environ, SystemClock(), changes=self.changes)
         keeping = supervise(
             self.layers.plan, environ=self.environ, cwd=Path.cwd(), control=self.control, source=(source, self.layers)
         )

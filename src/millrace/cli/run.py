@@ -49,8 +49,8 @@ def run(
     once what they hold.
 
     Raises:
-        CommandError: the program cannot start (code 2 where another folder, port or address would help), or ended
-            because of an error (code 1).
+        CommandError: the program cannot start (code 2 where another folder, port or address would help), a worker stopped by
+            itself (code 2), or it ended because of an error (code 1).
         SettingError: the program cannot start with these settings.
     """
     import uvloop  # noqa: PLC0415  only what serves pays for it
@@ -94,13 +94,27 @@ async def _run(
             collect_garbage(busy=True)
             ready()
             notifier.ready()
-            await request.drain.wait()
+            await _asked_or_ended(request, workers())
             notifier.stopping()
             if drain_timeout_s is not None:
                 asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
             await _drain(workers(), request)
         finally:
             await program.stop()
+        for worker in workers():
+            if worker.fault:
+                raise CommandError(worker.fault, code=WRONG_USAGE)
+
+
+async def _asked_or_ended(request: StopRequest, workers: Sequence[Worker]) -> None:
+    """Return when somebody asks for the end, or a worker has stopped by itself."""
+    asked = asyncio.ensure_future(request.drain.wait())
+    ended = [asyncio.ensure_future(worker.wait_drained()) for worker in workers]
+    try:
+        await asyncio.wait((asked, *ended), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in (asked, *ended):
+            one.cancel()
 
 
 async def _started(starting: "asyncio.Future[None]") -> None:

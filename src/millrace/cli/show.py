@@ -238,6 +238,9 @@ def job_record(job: JobDetail, output: Output) -> None:
             ("service level", service_level(job.sla)),
         ]
     )
+    if job.held_back:
+        print()
+        sentences(job.held_back)
     if job.attempts:
         print()
         table(

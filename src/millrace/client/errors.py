@@ -38,6 +38,10 @@ class ConflictError(RefusedError):
     """What was named is not in a state that allows this."""
 
 
+class SupersededError(ConflictError):
+    """Another worker has this one's identity, and came later: stop for good."""
+
+
 class StaleError(ConflictError):
     """The attempt, or the node's epoch, is no longer this worker's: stop the work and report nothing more of it."""
 

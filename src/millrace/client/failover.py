@@ -18,6 +18,8 @@ BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 LONGEST_RETRY_AFTER_S = 30.0
 _NOT_TAKEN = frozenset({408, 429, 503})
 """Statuses by which a server says that it has done nothing; 408 because the request never came whole."""
+_OVER_QUOTA = b'problem:quota-exceeded"'
+"""In a 429 that no other master would answer otherwise, and no short wait mends."""
 _UNKNOWN = frozenset({500, 502, 504})
 """Statuses after which it is unknown whether anything was done."""
 
@@ -104,7 +106,7 @@ def exchange(
         if not isinstance(outcome, Answer | Broken):
             raise TypeError("the driver of an exchange must send back an answer after each Send")
         masters.answered = masters.answered or isinstance(outcome, Answer)
-        if isinstance(outcome, Answer) and outcome.status not in _NOT_TAKEN | _UNKNOWN:
+        if isinstance(outcome, Answer) and (outcome.status not in _NOT_TAKEN | _UNKNOWN or _OVER_QUOTA in outcome.body):
             return outcome
         masters.leave(base)
         if not _may_repeat(call, outcome):

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
 from millrace.wire.v1.audit import AuditPage, ChainView
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.masters import MasterList
 from millrace.wire.v1.system import HealthView, ProfileList, ReadyView
+from millrace.wire.v1.tenants import TenantList, TenantRequest, TenantView
 from millrace.wire.v1.webhooks import (
     DeliveryList,
     GraceRequest,
@@ -196,6 +199,26 @@ def audit(
 def audit_chain(*, after: int, limit: int) -> Call[ChainView]:
     """Blocks of the audit trail, as they are kept."""
     return get("/v1/audit/chain", ChainView, query={"after": str(after), "limit": str(limit)})
+
+
+def tenants() -> Call[TenantList]:
+    """The tenants of which there is a record."""
+    return get("/v1/tenants", TenantList)
+
+
+def tenant(name: str) -> Call[TenantView]:
+    """One tenant."""
+    return get(f"/v1/tenants/{segment(name)}", TenantView)
+
+
+def set_tenant(name: str, request: TenantRequest) -> Call[TenantView]:
+    """Limit a tenant, or change its limits."""
+    return replace(post(f"/v1/tenants/{segment(name)}", TenantView, request), method="PATCH")
+
+
+def remove_tenant(name: str) -> Call[bytes]:
+    """Forget what was said of a tenant."""
+    return Call(method="DELETE", path=f"/v1/tenants/{segment(name)}", read=_body)
 
 
 def profiles() -> Call[ProfileList]:

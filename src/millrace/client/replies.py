@@ -1,18 +1,30 @@
 """From an answer to a result, or to the error that its caller can react to."""
 
 import re
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
 from millrace.client.calls import Answer, Call
-from millrace.client.errors import ConflictError, NotFoundError, RefusedError, StaleError, UnauthorizedError
+from millrace.client.errors import (
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    StaleError,
+    SupersededError,
+    UnauthorizedError,
+)
 from millrace.wire.v1.problems import Problem
 
 T = TypeVar("T")
 
 STALE_ATTEMPT = "stale-attempt"
 STALE_KINDS = frozenset({STALE_ATTEMPT, "stale-epoch"})
+_CONFLICTS: Mapping[str, type[ConflictError]] = {
+    **dict.fromkeys(STALE_KINDS, StaleError),
+    "superseded": SupersededError,
+}
 _PROBLEM = msgspec.json.Decoder(Problem)
 _LAST_PART = re.compile(r"[/:#]")
 
@@ -23,7 +35,7 @@ def result(call: Call[T], answer: Answer) -> T:
     Raises:
         UnauthorizedError: 401 or 403.
         NotFoundError: 404 or 410.
-        StaleError, ConflictError: 409, told apart by the problem's type.
+        StaleError, SupersededError, ConflictError: 409, told apart by the problem's type.
         RefusedError: any other answer outside 2xx, or a body that is none of ours.
     """
     if not 200 <= answer.status < 300:
@@ -48,7 +60,7 @@ def refusal(answer: Answer) -> RefusedError | UnauthorizedError:
     if answer.status in (404, 410):
         shape = NotFoundError
     elif answer.status == 409:
-        shape = StaleError if kind in STALE_KINDS else ConflictError
+        shape = _CONFLICTS.get(kind, ConflictError)
     return shape(message, status=answer.status, kind=kind, errors=tuple(problem.errors))
 
 

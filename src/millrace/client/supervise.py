@@ -107,6 +107,16 @@ def trigger(name: str, *, wait_s: int) -> Call[TriggerView]:
     )
 
 
+def stop_run(name: str, number: int, *, wait_s: int) -> Call[TriggerView]:
+    """Stop one run, waiting up to `wait_s` seconds for its end."""
+    return calls.post(
+        f"/v1/processes/{segment(name)}/schedule/runs/{number}/stop?wait={wait_s}",
+        TriggerView,
+        repeat=Repeat.UNSENT,
+        silence_s=wait_s + calls.QUICK_TIMEOUT_S,
+    )
+
+
 def history(name: str, *, limit: int) -> Call[JobHistory]:
     """The last runs of a scheduled process."""
     return calls.get(f"/v1/processes/{segment(name)}/schedule/history", JobHistory, query={"limit": str(limit)})

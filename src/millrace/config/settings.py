@@ -21,6 +21,7 @@ def _text(value: str) -> str:
 
 MOST_SECONDS = 10**9
 MOST_DAYS = 10**5
+MOST_LIMIT = 2**53
 MOST_SLOTS = 4096
 """As many as a master lets a node have."""
 SANDBOX = ("auto", "require", "off")
@@ -73,6 +74,7 @@ def _whole(most: int, called: str, *, least: int = 0) -> Callable[[str], int]:
 
 
 _count = _whole(MOST_SECONDS, "a whole number")
+_limit = _whole(MOST_LIMIT, "a whole number")
 _days = _whole(MOST_DAYS, "a number of days")
 _port = _whole(2**16 - 1, "a port")
 _slots = _whole(MOST_SLOTS, "a number of slots", least=1)
@@ -143,6 +145,12 @@ def _worker_auth(value: str) -> str:
     return value
 
 
+def _sha256(value: str) -> str:
+    if value and not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
+        raise ValueError("64 hexadecimal digits")
+    return value.lower()
+
+
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
@@ -205,9 +213,14 @@ class MasterSettings:
     rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
     rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
+    rate_machines: tuple[float, int] | None = setting((500.0, 2000), "MILLRACE_RATE_MACHINES", "The same for what one worker says that has joined with a key of its own.", _rate)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
     webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
+    tenant_concurrent: int | None = setting(None, "MILLRACE_TENANT_CONCURRENT", "Tasks of one tenant that run at the same time, where `millrace tenants set` says nothing of it; empty for no limit. The other three likewise.", _limit)  # fmt: skip
+    tenant_queued: int | None = setting(None, "MILLRACE_TENANT_QUEUED", "Jobs of one tenant that have not ended.", _limit)  # fmt: skip
+    tenant_per_day: int | None = setting(None, "MILLRACE_TENANT_PER_DAY", "Jobs of one tenant that are accepted in a day by UTC.", _limit)  # fmt: skip
+    tenant_storage_bytes: int | None = setting(None, "MILLRACE_TENANT_STORAGE", "Bytes that one tenant's uploads, and its outputs that the master keeps, take together.", _limit)  # fmt: skip
     keep_audit_days: int = setting(365, "MILLRACE_KEEP_AUDIT_DAYS", "Days that the audit trail is kept; 0 keeps it for ever.", _days)  # fmt: skip
     keep_uploads_days: int = setting(
         7, "MILLRACE_KEEP_UPLOADS_DAYS", "Days that uploads are kept; 0 keeps them for ever.", _days
@@ -228,9 +241,13 @@ class WorkerSettings:
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
     min_free_mb: int = setting(512, "MILLRACE_MIN_FREE_MB", "Megabytes that must be free in scratch before work is taken.", _count)  # fmt: skip
     ffmpeg: Path | None = setting(None, "MILLRACE_FFMPEG", "An FFmpeg of the system; empty for the one that comes with Millrace.", _optional_path)  # fmt: skip
+    ffmpeg_sha256: str = setting("", "MILLRACE_FFMPEG_SHA256", "SHA-256 that FFmpeg must have, or the worker does not start; empty for any.", _sha256)  # fmt: skip
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
+    timeout_s: float = setting(86400.0, "MILLRACE_TIMEOUT", "Seconds that a job may take which names no limit of its own; pauses do not count.", _seconds)  # fmt: skip
     engine_memory_mb: int = setting(0, "MILLRACE_ENGINE_MEMORY_MB", "Megabytes of memory that one engine may use with all that it starts, by a control group where the system permits one; 0 for no limit.", _count)  # fmt: skip
-    allow_private_inputs: bool = setting(True, "MILLRACE_ALLOW_PRIVATE_INPUTS", "Whether `http(s)` inputs may lie on private networks and on the worker's own machine: 1, or 0.", _switch)  # fmt: skip
+    input_allow_networks: tuple[str, ...] = setting((), "MILLRACE_INPUT_ALLOW_NETWORKS", "Networks that `http(s)` inputs may lie on although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
+    input_max_mb: int = setting(1_000_000, "MILLRACE_INPUT_MAX_MB", "Megabytes beyond which an input is not fetched.", _count)  # fmt: skip
+    input_timeout_s: float = setting(21_600.0, "MILLRACE_INPUT_TIMEOUT", "Seconds that fetching an input may take.", _seconds)  # fmt: skip
     sandbox: str = setting("auto", "MILLRACE_SANDBOX", "Whether engines are shut in: `auto` as well as the machine can and with a warning where that is not all, `require` all of it or the worker does not start, `off`.", _sandbox)  # fmt: skip
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
     drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip

@@ -14,6 +14,9 @@ MULTIPLES = {"": 1, "k": 1000, "m": 1_000_000}
 class DocumentReader:
     """Walks one mapping: each reading names a key, and `done` reports the keys that nobody asked for."""
 
+    called = "profile"
+    """What a finding calls the document itself."""
+
     def __init__(self, document: object, path: str, findings: list[tuple[str, str]]) -> None:
         self.path = path
         self.findings = findings
@@ -22,7 +25,7 @@ class DocumentReader:
         if isinstance(document, Mapping):
             self.document = {str(key): value for key, value in document.items()}
         else:
-            self.findings.append((path or "profile", f"must be a mapping, not {kind_of(document)}"))
+            self.findings.append((path or self.called, f"must be a mapping, not {kind_of(document)}"))
 
     def at(self, key: str) -> str:
         """The path of a key."""

@@ -26,7 +26,7 @@ class FailureClass(StrEnum):
     STALLED = "stalled"
     """The engine ran but made no progress."""
     TIMEOUT = "timeout"
-    """The job's own time limit passed."""
+    """The job's own time limit passed, or that of reading what the input is."""
     LOST = "lost"
     """The worker or its engine vanished (killed, rebooted, lease expired)."""
     OUTPUT = "output"

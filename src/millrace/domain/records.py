@@ -51,6 +51,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
         head_start_ms: taken off the moment of acceptance to give the rank (see :mod:`millrace.domain.order`).
         due_at: when the job becomes runnable; None for at once.
         class_id: the requirement class of its task.
+        keeps: its outputs will be kept by the master.
         idempotency_key: with `body_digest`, makes a repeated submission the same job.
     """
 
@@ -71,6 +72,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     actor: str
     idempotency_key: str | None = None
     body_digest: str | None = None
+    keeps: bool = False
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -186,6 +188,7 @@ class Move(Struct, frozen=True, kw_only=True):
         release: the node no longer holds the task.
         spends, loses: counts the attempt against `spent` or `losses`.
         outputs: what was published; replaces earlier outputs of the job.
+        kept_bytes: how much of the outputs the master keeps.
         facts: plain data to keep with the job (probe, plan, proof).
         restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure and what is avoided.
         avoid: nodes that the task had better not go to next (see :mod:`millrace.domain.elsewhere`); None leaves them.
@@ -205,6 +208,7 @@ class Move(Struct, frozen=True, kw_only=True):
     spends: bool = False
     loses: bool = False
     outputs: tuple[Output, ...] = ()
+    kept_bytes: int = 0
     facts: Document | None = None
     restart: bool = False
     avoid: tuple[str, ...] | None = None
@@ -220,7 +224,10 @@ class NodeState(StrEnum):
 
 
 class NewNode(Struct, frozen=True, kw_only=True):
-    """A worker that registers. The fingerprint stays over restarts, the boot id does not."""
+    """A worker that registers. The fingerprint stays over restarts, the boot id does not.
+
+    `key_id` is the key that it showed, empty for the one that masters are started with.
+    """
 
     id: str  # used only when the fingerprint is new
     fingerprint: str
@@ -230,6 +237,7 @@ class NewNode(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     facts: Document  # engines, encoders with reasons, cpu, memory, version
     ttl_s: float
+    key_id: str = ""
 
 
 class Quarantine(Struct, frozen=True, kw_only=True):

@@ -97,6 +97,7 @@ class Rate(Struct, frozen=True, kw_only=True):
 class Rates(Struct, frozen=True, kw_only=True):
     """How often callers may ask, by what they ask for; None: as often as they like.
 
+    `machines` is what one worker may say with a key that is bound to its node: a bound for one that is broken or was broken into.
     `strangers` are counted by address: whoever shows no key that is good, and whoever changes something that wants none, such as a
     login. `all` is for everything that has no rate of its own, and for strangers, too.
     """
@@ -104,14 +105,18 @@ class Rates(Struct, frozen=True, kw_only=True):
     strangers: Rate | None = None
     changes: Rate | None = None
     reads: Rate | None = None
+    machines: Rate | None = None
     all: Rate | None = None
 
-    def of(self, access: Access | None, *, known: bool, safe: bool) -> tuple[str, Rate] | None:
-        """The name of the rate that a request falls under, and the rate. `access` is None where there is no such route."""
+    def of(self, access: Access | None, *, known: bool, safe: bool, machine: bool = False) -> tuple[str, Rate] | None:
+        """The name of the rate that a request falls under, and the rate. `access` is None where there is no such route; `machine`:
+        the key is bound to a node.
+        """
         if known:
             own = ("reads", self.reads) if access in _READS else ("changes", self.changes)
-            if access is Access.WORK:  # whoever slows down heartbeats makes a farm of lost workers
-                return None
+            if access is Access.WORK:
+                # Whoever slows down heartbeats makes a farm of lost workers, and other keys may be shared by many of these.
+                return ("machines", self.machines) if machine and self.machines is not None else None
         elif access is Access.OPEN and safe:
             own = ("", None)  # probes of load balancers, all from one address
         else:
@@ -123,7 +128,8 @@ class Rates(Struct, frozen=True, kw_only=True):
         """What each of so many servers may let through, so that all together do what one would."""
         if servers <= 1:
             return self
-        return Rates(**{name: _part(getattr(self, name), servers) for name in self.__struct_fields__})
+        parts = {name: _part(getattr(self, name), servers) for name in self.__struct_fields__}
+        return Rates(**{**parts, "machines": self.machines})  # a worker stays with one server
 
 
 def _part(rate: Rate | None, servers: int) -> Rate | None:

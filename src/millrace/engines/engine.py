@@ -25,7 +25,8 @@ class Command(Struct, frozen=True, kw_only=True):
     exist before the start: nothing is overwritten. An encode's counter runs to `frames`, or without pictures to `duration`
     seconds. A `light` one is so little work that it runs beside the others without waiting for its turn.
     `reads` are the files and folders that it reads, and `writes` is the one folder that it changes: a sandbox shows it nothing
-    else. Where both are empty it gets the folder of its attempt.
+    else. Where both are empty it gets the folder of its attempt. `memory_bytes` bounds the memory of one that decodes nothing,
+    and `file_bytes` each file that it writes (setrlimit(2): DATA, FSIZE).
     """
 
     argv: tuple[str, ...]
@@ -38,6 +39,8 @@ class Command(Struct, frozen=True, kw_only=True):
     light: bool = False
     reads: tuple[Path, ...] = ()
     writes: Path | None = None
+    memory_bytes: int | None = None
+    file_bytes: int | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

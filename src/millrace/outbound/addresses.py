@@ -12,7 +12,12 @@ Network = IPv4Network | IPv6Network
 
 NOT_PUBLIC = "not public"
 """The only reason that a setting may overrule."""
-CREDENTIALS = frozenset(map(ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")))
+EVERYWHERE = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+"""For who asks on his own behalf, from his own machine; what is never allowed is not allowed by it either."""
+CREDENTIALS = frozenset(map(ip_address, (
+    "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23",  # Amazon, and most others
+    "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd20:ce::254",  # Alibaba, Microsoft, Oracle, Google
+)))  # fmt: skip
 """Where clouds keep the credentials of their machines. No setting allows them."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052, 2.1: the last 32 bits are the IPv4 address that is reached."""

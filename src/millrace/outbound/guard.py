@@ -56,9 +56,18 @@ class _Target(Struct, frozen=True, kw_only=True):
 class Guard:
     """Judges URLs; `allowed` are networks that are not public and may be reached all the same."""
 
-    def __init__(self, *, allowed: Sequence[Network] = (), resolve: Resolve | None = None) -> None:
-        """`resolve` replaces the system's."""
+    def __init__(
+        self,
+        *,
+        allowed: Sequence[Network] = (),
+        option: str = "--webhook-allow-network",
+        most_chars: int = MOST_CHARS,
+        resolve: Resolve | None = None,
+    ) -> None:
+        """`option` is what an operator allows further networks with; `resolve` replaces the system's."""
         self._allowed = tuple(allowed)
+        self._option = option
+        self._most_chars = most_chars
         self._resolve = resolve or _resolve
 
     async def places(self, url: str) -> Sequence[Place]:
@@ -68,7 +77,7 @@ class Guard:
             ForbiddenTargetError: the URL is odd, or the name leads to addresses that may not be reached only.
             UnresolvedError: the name does not resolve.
         """
-        target = _target(url)
+        target = _target(url, self._most_chars)
         try:
             addresses = await self._resolve(target.host, target.port)
         except OSError as error:
@@ -77,7 +86,7 @@ class Guard:
         good = [address for address, refused in why.items() if refused is None]
         if not good:
             reasons = ", ".join(sorted({refused for refused in why.values() if refused})) or "no address"
-            hint = ", or have an operator allow its network with --webhook-allow-network"
+            hint = f", or have an operator allow its network with {self._option}"
             raise ForbiddenTargetError(
                 f"leads to an address that may not be reached ({reasons}); name a public host"
                 + (hint if NOT_PUBLIC in reasons else "")
@@ -92,14 +101,14 @@ class Guard:
         ]
 
 
-def _target(url: str) -> _Target:
+def _target(url: str, most_chars: int) -> _Target:
     """The parts of a URL that is plain enough for everybody to read it alike.
 
     Raises:
         ForbiddenTargetError: it is not.
     """
-    if len(url) > MOST_CHARS or not url.isascii() or not url.isprintable() or set(url) & set(' "<>\\^`{|}'):
-        raise ForbiddenTargetError(f"must be at most {MOST_CHARS} plain ASCII characters, with no space or backslash")
+    if len(url) > most_chars or not url.isascii() or not url.isprintable() or set(url) & set(' "<>\\^`{|}'):
+        raise ForbiddenTargetError(f"must be at most {most_chars} plain ASCII characters, with no space or backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -108,7 +117,7 @@ def _target(url: str) -> _Target:
     if parts.scheme not in ("http", "https"):
         raise ForbiddenTargetError("must begin with https:// or http://")
     if "@" in parts.netloc:
-        raise ForbiddenTargetError("must hold no user and no password; messages are signed, the path may hold a token")
+        raise ForbiddenTargetError("must hold no user and no password; the path may hold a token")
     host = (parts.hostname or "").removesuffix(".")
     if not _HOST.fullmatch(host):
         raise ForbiddenTargetError("must name a host; write an international name in its ASCII form, xn--...")

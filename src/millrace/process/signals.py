@@ -4,8 +4,17 @@ Python itself ignores SIGPIPE and SIGXFSZ; `subprocess` gives those back to a ch
 """
 
 import signal
+from collections.abc import Iterable
 from types import FrameType
 
+_NAMED = ("HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "XCPU", "STKFLT")  # the last is not everywhere
+STRAY = frozenset(
+    {int(signal.Signals[f"SIG{name}"]) for name in _NAMED if hasattr(signal, f"SIG{name}")}
+    | set(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+)
+"""Each would end us, and with us everything, by a stray word. PIPE and XFSZ are ignored by Python, and what tells a program
+of its own faults does what it does to every program."""
+END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _PYTHONS = {signal.SIGPIPE, signal.SIGXFSZ}
 
 
@@ -22,6 +31,12 @@ def inherit_nothing() -> None:
     for number in signal.valid_signals():
         if number not in _PYTHONS and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _nothing)
+
+
+def be_deaf(numbers: Iterable[int]) -> None:
+    """Let these do nothing, to us alone: what we start gets them as ever."""
+    for number in numbers:
+        signal.signal(number, _nothing)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -38,7 +38,7 @@ class Farm(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]  # of the workers
     cores: int  # that all workers may keep busy together
     media_roots: tuple[Path, ...]
-    allow_private_inputs: bool
+    input_allow_networks: tuple[str, ...]
     sandbox: str
     drain_timeout_s: float
     log_form: str
@@ -76,8 +76,8 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
     ]
     for root in farm.media_roots:
         options += ["--media-root", str(root)]
-    if not farm.allow_private_inputs:
-        options.append("--no-private-inputs")
+    for one in farm.input_allow_networks:
+        options += ["--input-allow-network", one]
     if farm.ca is not None:
         options += ["--ca", str(farm.ca)]
     if farm.key_file is not None:

@@ -1,11 +1,16 @@
 """Which FFmpeg a worker runs: found, and asked once whether it is one."""
 
+import asyncio
 import functools
+import hashlib
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.config.errors import SettingError
 from millrace.engines.ffmpeg import encoders
@@ -19,6 +24,9 @@ from millrace.worker.shut_in import CannotShutIn, way_in
 
 ANSWER = "ffmpeg version "
 """What every FFmpeg begins with when it is asked for its version."""
+OLDEST = (5, 1)
+"""The oldest FFmpeg whose words are known (engines/ffmpeg/signatures.py), and that gets mended where memory is corrupted."""
+_NUMBER = re.compile(r"ffmpeg version \D{0,2}(\d+)\.(\d+)")
 PATIENCE_S = 10.0
 _ENOUGH_CHARS = 1 << 16
 _REMEDY = "name an FFmpeg with --ffmpeg or MILLRACE_FFMPEG, or neither for the one that comes with Millrace"
@@ -51,16 +59,28 @@ def _of_the_package() -> Path:
     raise SettingError("cannot find FFmpeg: the package has none for this platform; set MILLRACE_FFMPEG")
 
 
+class Identity(Struct, frozen=True, kw_only=True):
+    """Which program it is. `version` is what it says of itself, `sha256` what it is."""
+
+    path: str
+    version: str
+    sha256: str
+
+
 async def check(given: Path | None, *, clock: Clock | None = None) -> None:
-    """Pass, or say that what was named is no FFmpeg. The one of the package needs no check.
+    """Pass, or say that what was named is no FFmpeg, or too old a one. The one of the package needs no check.
 
     Raises:
-        SettingError: it cannot be run, or gives another answer than FFmpeg does.
+        SettingError: it cannot be run, gives another answer than FFmpeg does, or is older than 5.1.
     """
-    if given is None:
-        return
-    named = binary(given)
-    spec = Spec(argv=(str(named), "-version"), cwd=Path("/"), env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"})
+    if given is not None:
+        await version(given, clock=clock)
+
+
+async def version(given: Path | None, *, clock: Clock | None = None) -> str:
+    """What it says of itself. One without a number, of a snapshot, is believed to be new enough. Raises SettingError, as `check`."""
+    program = binary(given)
+    spec = Spec(argv=(str(program), "-version"), cwd=Path("/"), env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"})
     try:
         said = await capture(
             spec, clock=clock or SystemClock(), timeout_s=PATIENCE_S, grace_s=0.0, max_chars=_ENOUGH_CHARS
@@ -68,7 +88,40 @@ async def check(given: Path | None, *, clock: Clock | None = None) -> None:
     except CannotStart as error:
         raise SettingError(f"{error}; {_REMEDY}") from error
     if not said.stdout.startswith(ANSWER):
-        raise SettingError(f"cannot use {given} as FFmpeg: it does not answer `-version` as FFmpeg does; {_REMEDY}")
+        raise SettingError(f"cannot use {program} as FFmpeg: it does not answer `-version` as FFmpeg does; {_REMEDY}")
+    text = said.stdout.partition("\n")[0].partition(" Copyright")[0]
+    if is_too_old(text):
+        raise SettingError(
+            f"cannot use {program}: it is {text}, and {'.'.join(map(str, OLDEST))} is the oldest that Millrace knows; {_REMEDY}"
+        )
+    return text
+
+
+def is_too_old(text: str) -> bool:
+    """Whether a version, as FFmpeg says it, lies below the floor."""
+    found = _NUMBER.match(text)
+    return found is not None and (int(found[1]), int(found[2])) < OLDEST
+
+
+async def identify(given: Path | None, expected: str = "") -> Identity:
+    """What it really is, for the record. Reads the whole program.
+
+    Raises:
+        SettingError: as `check`, or its SHA-256 is not the `expected` one.
+    """
+    program = binary(given)
+    said, digest = await asyncio.gather(version(given), asyncio.to_thread(_digest, program))
+    if expected and digest != expected:
+        raise SettingError(
+            f"cannot use {program} as FFmpeg: its SHA-256 is {digest}, and MILLRACE_FFMPEG_SHA256 wants {expected}; "
+            "look who changed it"
+        )
+    return Identity(path=str(program), version=said.removeprefix(ANSWER), sha256=digest)
+
+
+def _digest(program: Path) -> str:
+    with program.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 async def check_sandbox(wanted: str, given: Path | None, *, clock: Clock | None = None) -> None:

@@ -22,6 +22,7 @@ from millrace.config.settings import MasterSettings
 from millrace.domain import ids
 from millrace.domain.keys import FIRST
 from millrace.domain.masters import Presence
+from millrace.domain.tenants import Quotas
 from millrace.edge.access import Rate, Rates
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys
@@ -239,7 +240,10 @@ def _rates(settings: MasterSettings) -> Rates:
         return None if given is None else Rate(per_s=given[0], burst=given[1])
 
     return Rates(
-        strangers=rate(settings.rate_strangers), changes=rate(settings.rate_changes), reads=rate(settings.rate_reads)
+        strangers=rate(settings.rate_strangers),
+        changes=rate(settings.rate_changes),
+        reads=rate(settings.rate_reads),
+        machines=rate(settings.rate_machines),
     )
 
 
@@ -252,6 +256,12 @@ def _rules(settings: MasterSettings) -> Rules:
         reject_after_s=settings.reject_after_s,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
         keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
+        quotas=Quotas(
+            concurrent=settings.tenant_concurrent,
+            queued=settings.tenant_queued,
+            per_day=settings.tenant_per_day,
+            storage_bytes=settings.tenant_storage_bytes,
+        ),
     )
 
 

@@ -27,10 +27,13 @@ _READER = "millrace.programs.plan_reader"
 class PlanApart:
     """A file with a plan, the variables that fill it in, the files that it includes, and what was saved beside it."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], clock: Clock) -> None:
-        """The folder of the working directory is taken now: a later change of it changes nothing."""
+    def __init__(self, path: Path, environ: Mapping[str, str], clock: Clock, *, changes: Path | None = None) -> None:
+        """The folder of the working directory is taken now: a later change of it changes nothing.
+
+        `changes` is where changes over the control API are saved; beside the plan where nothing is said.
+        """
         self.path = path.absolute()
-        self.changes = place_beside(self.path)
+        self.changes = place_beside(self.path) if changes is None else changes.absolute()
         """Where changes over the control API are saved."""
         self._cwd = Path.cwd()
         self.environ: Mapping[str, str] = dict(environ)
@@ -63,7 +66,10 @@ class PlanApart:
     async def _ask(self, what: str, *about: object) -> object:
         exchange = os.memfd_create("plan")
         # -P: nothing that lies in the working directory is taken for a module of Python.
-        words = (sys.executable, "-P", "-m", _READER, what, str(self.path), str(exchange), self.environ.get(MARKER, ""))
+        words = (
+            *(sys.executable, "-P", "-m", _READER, what, str(self.path), str(self.changes), str(exchange)),
+            self.environ.get(MARKER, ""),
+        )
         spec = Spec(argv=words, env=self.environ, cwd=self._cwd, pass_fds=(exchange,))
         try:
             os.pwrite(exchange, dumps(about), 0)

@@ -1,4 +1,4 @@
-"""The program that reads a plan for a supervisor (see `plan_apart`): what is asked, the path, a descriptor, a variable.
+"""The program that reads a plan for a supervisor (see `plan_apart`): what is asked, the path, where changes are saved, a descriptor, a variable.
 
 The descriptor holds what the question is about, and then what was found.
 """
@@ -16,12 +16,12 @@ from millrace.supervisor.plans.findings import PlanError
 
 def main() -> None:
     """Read, and write what was found: the layers of the plan, what to save, the paths, or a tuple of findings."""
-    what, path, exchange, marker = sys.argv[1:]
+    what, path, changes, exchange, marker = sys.argv[1:]
     # The mark is ours, and no variable of the plan's; an outer one is.
     environ = {name: value for name, value in os.environ.items() if name != MARKER} | (
         {MARKER: marker} if marker else {}
     )
-    source = PlanFile(Path(path), environ)
+    source = PlanFile(Path(path), environ, changes=Path(changes))
     questions: dict[str, Callable[..., object]] = {"plan": source.load, "saving": source.saving, "files": source.files}
     ask = questions[what]
     with open(int(exchange), "r+b") as file:  # noqa: PTH123  a descriptor

@@ -73,7 +73,7 @@ async def up(
                 names=_names(worker.name or socket.gethostname(), count),
                 cores=usable_cores(worker.cores),
                 media_roots=worker.media_roots,
-                allow_private_inputs=worker.allow_private_inputs,
+                input_allow_networks=worker.input_allow_networks,
                 sandbox=worker.sandbox,
                 drain_timeout_s=drain_timeout_s,
                 log_form=log_form,

@@ -5,6 +5,8 @@ import random
 import socket
 from contextlib import AsyncExitStack
 
+from msgspec import to_builtins
+
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import Blobs
 from millrace.client import enrolment
@@ -14,6 +16,7 @@ from millrace.client.errors import UnauthorizedError
 from millrace.client.http import Terms, trust
 from millrace.config.errors import SettingError
 from millrace.config.settings import WorkerSettings
+from millrace.outbound.addresses import network
 from millrace.process.grounds import close_grounds
 from millrace.process.sandbox import Demand
 from millrace.programs import ffmpeg
@@ -23,6 +26,7 @@ from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
 from millrace.telemetry.logs import logger
+from millrace.worker.fetch import FetchLimits
 from millrace.worker.worker import Worker, WorkerTerms
 
 log = logger("worker")
@@ -51,8 +55,8 @@ class WorkerProgram(Service):
             raise SettingError("cannot work: name a master with --master URL")
         if not settings.slots:
             raise SettingError("cannot work: a worker needs at least one slot")
-        self._given_ffmpeg = settings.ffmpeg if terms is None else None
-        self._ffmpeg, self._sandbox = settings.ffmpeg, settings.sandbox
+        self._checked = terms is not None
+        self._ffmpeg, self._ffmpeg_sha256, self._sandbox = settings.ffmpeg, settings.ffmpeg_sha256, settings.sandbox
         self._parts = AsyncExitStack()
         chance = random.SystemRandom()
         self._machine, self._clock = machine, SystemClock()
@@ -83,10 +87,11 @@ class WorkerProgram(Service):
         """Prove the encoders and register.
 
         Raises:
-            SettingError: what was named as FFmpeg is none, the required sandbox cannot be had, or the machine's own key is
+            SettingError: what was named as FFmpeg is none or not the expected one, the required sandbox cannot be had, or the machine's own key is
                 none any more.
         """
-        await ffmpeg.check(self._given_ffmpeg)
+        if not self._checked:
+            self.worker.know(ffmpeg=to_builtins(await ffmpeg.identify(self._ffmpeg, self._ffmpeg_sha256)))
         await ffmpeg.check_sandbox(self._sandbox, self._ffmpeg)
         self._parts.callback(close_grounds)
         self._parts.push_async_callback(self._client.close)
@@ -147,8 +152,14 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         facts={"cpus": os.cpu_count() or 1, "host": socket.gethostname()},
         keep_free_bytes=settings.min_free_mb * MEGABYTE,
         stall_s=settings.stall_s,
+        timeout_s=settings.timeout_s,
         engine_memory_bytes=settings.engine_memory_mb * MEGABYTE or None,
-        allow_private_inputs=settings.allow_private_inputs,
+        input_networks=[network(one) for one in settings.input_allow_networks],
+        fetch=FetchLimits(
+            largest_bytes=settings.input_max_mb * MEGABYTE,
+            deadline_s=settings.input_timeout_s,
+            keep_free_bytes=settings.min_free_mb * MEGABYTE,
+        ),
         sandbox=Demand(settings.sandbox),
         open_store=_open_store,
     )

@@ -21,7 +21,8 @@ async def claim(
     wait_s: float,
     visit: Visit | None = None,
 ) -> Sequence[Claimed]:
-    """Up to `limit` tasks, at once or within `wait_s` seconds; none where the wait ended without work.
+    """Up to `limit` tasks, at once or within `wait_s` seconds; none where the wait ended without work, and none at once for a node
+    that may have no more now: it drains, is in quarantine, or its slots are taken.
 
     `visit` lets somebody else end the wait; what was given by then is given all the same.
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from millrace.domain.failures import FailureClass
 from millrace.domain.retry import TRANSIENT
 from millrace.domain.states import State
-from millrace.scheduler.errors import ConflictError, NotFoundError
+from millrace.scheduler.errors import ConflictError, NotFoundError, QuotaError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.steer import retry
 from millrace.store.store import JobFilter
@@ -31,13 +31,20 @@ async def retry_dead(farm: Farm, only: JobFilter, *, cursor: str | None, limit: 
 
     Raises:
         ValueError: the cursor is none.
+        QuotaError: a tenant's quota let none of them run again.
     """
     page = await farm.store.jobs(only, cursor=cursor, limit=limit)
     numbers = []
+    over: QuotaError | None = None
     for job in page.jobs:
         try:
             await retry(farm, job.id, actor=actor)
         except (ConflictError, NotFoundError):
             continue
+        except QuotaError as error:
+            over = error
+            continue
         numbers.append(job.number)
+    if over is not None and not numbers:
+        raise over
     return Retried(numbers, page.next_cursor)

@@ -9,9 +9,11 @@ from msgspec import Struct, field
 from millrace.domain import ids
 from millrace.domain.order import DEFAULT_AGEING_S
 from millrace.domain.retry import DEFAULT_MAX_RETRIES
+from millrace.domain.tenants import NONE, Quotas
 from millrace.runtime.chance import SystemChance
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.scheduler.space import Space
+from millrace.scheduler.tenants import KnownTenants
 from millrace.scheduler.waiting import Bell, WaitingRoom
 from millrace.store.store import Store
 
@@ -26,6 +28,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     reject_after_s: float = 60.0  # how long a task that no known node can run may wait for one that can
     keep_finished: timedelta | None = timedelta(days=30)
     keep_audit: timedelta | None = timedelta(days=365)
+    quotas: Quotas = NONE  # of tenants that nobody said anything of
 
 
 class Farm(Struct, frozen=True):
@@ -38,6 +41,7 @@ class Farm(Struct, frozen=True):
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     changes: Bell = field(default_factory=Bell)
     space: Space = field(default_factory=Space)
+    tenants: KnownTenants = field(default_factory=KnownTenants)
 
     def new_id(self, make: Callable[[int, bytes], str], now: datetime) -> str:
         """A fresh id of the kind that `make` gives."""

@@ -1,12 +1,15 @@
 """What a job may name as its input and output. Whether a path lies below an allowed root, each worker decides for itself."""
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from millrace.domain.places import holds
 from millrace.scheduler.errors import Finding, InvalidError
 
 INPUT_SCHEMES = ("http", "https", "s3", "upload")
 OUTPUT_SCHEMES = ("s3",)
+PLACES = ("http", "https", "s3")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -20,6 +23,25 @@ def check_output(location: str | None) -> None:
     """Pass, or raise :class:`InvalidError`. None is kept by the master."""
     if location is not None:
         _check("output", location, OUTPUT_SCHEMES)
+
+
+def check_place(field: str, place: str, *, writes: bool) -> None:
+    """Pass what a tenant's inputs or (`writes`) outputs may be bound to, or raise :class:`InvalidError`."""
+    _check(field, place, OUTPUT_SCHEMES if writes else PLACES)
+    if not holds(place, place):
+        raise InvalidError(Finding(field, f"{place[:80]!r} is no plain folder or address"))
+
+
+def check_among(field: str, location: str | None, places: Sequence[str], tenant: str) -> None:
+    """Pass what lies in one of a tenant's places (none: anywhere), or raise :class:`InvalidError`.
+
+    What the master keeps is the tenant's own: uploads, and outputs without a place.
+    """
+    if location is None or not places or location.startswith("upload://"):
+        return
+    if not any(holds(place, location) for place in places):
+        sentence = f"{location[:80]!r} lies in no place that tenant {tenant} may name"
+        raise InvalidError(Finding(field, sentence, tuple(places)))
 
 
 def _check(field: str, location: str, schemes: tuple[str, ...]) -> None:

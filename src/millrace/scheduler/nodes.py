@@ -6,7 +6,7 @@ from millrace.domain import ids
 from millrace.domain.directives import Directive, directives, never_arrived
 from millrace.domain.records import Move, NewNode, Node, NodeState, Outcome, Report, Task
 from millrace.domain.states import State
-from millrace.scheduler.errors import ConflictError, NotFoundError, StaleEpochError
+from millrace.scheduler.errors import ConflictError, NotFoundError, StaleEpochError, SupersededError
 from millrace.scheduler.expire import reclaim
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
@@ -23,10 +23,14 @@ async def register(
     labels: Mapping[str, str],
     facts: Mapping[str, object],
     node_id: str = "",
+    key_id: str = "",
 ) -> Node:
     """Add a node, or meet it again under its fingerprint; what it held under another boot id is taken back at once.
 
-    `node_id` is what a new one is called; empty for any id.
+    `node_id` is what a new one is called; empty for any id. `key_id` is the key that it shows.
+
+    Raises:
+        SupersededError: another worker with this identity registered after this one, and lives.
     """
     now = await farm.store.now()
     node = await farm.store.register(
@@ -39,8 +43,14 @@ async def register(
             labels=labels,
             facts=facts,
             ttl_s=farm.rules.lease_ttl_s,
+            key_id=key_id,
         )
     )
+    if node is None:
+        raise SupersededError(
+            f"cannot take the worker {name[:80]!r} back: another one has registered with the identity in its state folder since, "
+            "and works; stop this one, and where the folder was copied give each worker one of its own"
+        )
     offers.register(node)
     return node
 

@@ -133,9 +133,10 @@ async def complete(
     attempt: int,
     outputs: tuple[Output, ...],
     facts: Document,
+    kept_bytes: int = 0,
     then: Next | None = None,
 ) -> Ended:
-    """The work is done, checked and published.
+    """The work is done, checked and published; `kept_bytes` of the outputs lie with the master.
 
     Raises:
         NotFoundError, StaleAttemptError: as :func:`start`.
@@ -153,6 +154,7 @@ async def complete(
         outcome=Outcome.COMPLETED,
         release=True,
         outputs=outputs,
+        kept_bytes=kept_bytes,
         facts=facts or None,
     )
     ended = await _end(farm, move, then)

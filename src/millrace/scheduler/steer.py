@@ -1,20 +1,35 @@
 """What a person does to a job: cancel, pause, resume, retry. Each is idempotent, and refused where it makes no sense."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from millrace.domain.records import Job, Move, Outcome, Task
 from millrace.domain.states import FINAL, HELD, State
 from millrace.scheduler.errors import ConflictError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.read import find_job
+from millrace.scheduler.tenants import check_retry
 
 RETRIED = "retried on request"
 _TRIES = 16
 """A decision made on what has changed meanwhile is made anew, this often at the most."""
 
 
-async def _steer(farm: Farm, ref: str, done: Callable[[State], bool], decide: Callable[[Task], Move | None]) -> Job:
-    """Move every task that `decide` gives a move for, until nothing changed between reading and writing."""
+async def _nothing(_: Job) -> None:
+    pass
+
+
+async def _steer(
+    farm: Farm,
+    ref: str,
+    done: Callable[[State], bool],
+    decide: Callable[[Task], Move | None],
+    *,
+    refused: Callable[[Job], Awaitable[None]] = _nothing,
+) -> Job:
+    """Move every task that `decide` gives a move for, until nothing changed between reading and writing.
+
+    `refused` is asked where a move did not happen, and may raise why.
+    """
     for _ in range(_TRIES):
         job = await find_job(farm.store, ref)
         if done(job.state):
@@ -22,6 +37,7 @@ async def _steer(farm: Farm, ref: str, done: Callable[[State], bool], decide: Ca
         moves = [move for task in await farm.store.tasks(job.id) if (move := decide(task)) is not None]
         if all(await farm.store.move(moves)):
             return await find_job(farm.store, job.id)
+        await refused(job)
     raise ConflictError(f"cannot change job {ref}: it changes all the time; try again")
 
 
@@ -56,6 +72,8 @@ async def pause(farm: Farm, ref: str, *, actor: str) -> Job:
     def decide(task: Task) -> Move | None:
         if task.state in FINAL:
             raise ConflictError(f"cannot pause job {ref}: it is {task.state}, and only a job that has not ended can be")
+        if task.state is State.PAUSED:
+            return None  # by somebody else, since the job was read
         return Move(
             task_id=task.id,
             sources=frozenset({task.state}),
@@ -95,8 +113,12 @@ async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
 async def retry(farm: Farm, ref: str, *, actor: str) -> Job:
     """Run a failed, canceled or rejected job again, with its history kept and its retries restored.
 
-    Raises as :func:`cancel`.
+    Raises as :func:`cancel`, and:
+        QuotaError: its tenant has as many jobs that have not ended as it may.
     """
+
+    async def refused(job: Job) -> None:
+        await check_retry(farm, job.tenant)
 
     def decide(task: Task) -> Move | None:
         if task.state is State.COMPLETED or task.state not in FINAL:
@@ -113,4 +135,4 @@ async def retry(farm: Farm, ref: str, *, actor: str) -> Job:
             restart=True,
         )
 
-    return await _steer(farm, ref, lambda state: state is State.QUEUED, decide)
+    return await _steer(farm, ref, lambda state: state is State.QUEUED, decide, refused=refused)

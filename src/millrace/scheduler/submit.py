@@ -10,9 +10,11 @@ from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.order import head_start_ms, weight
 from millrace.domain.records import Move, NewJob
 from millrace.domain.states import State
+from millrace.domain.tenants import Quota, until_tomorrow_s
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError
 from millrace.scheduler.farm import Farm
-from millrace.scheduler.locations import check_input, check_output
+from millrace.scheduler.locations import check_among, check_input, check_output
+from millrace.scheduler.tenants import refuse
 from millrace.scheduler.wanted import given, wanted_of
 from millrace.store.store import Added
 from millrace.wire.v1.jobs import JobRequest
@@ -44,9 +46,13 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
     Raises:
         InvalidError: the request asks for what cannot be; names each field at fault.
         KeyReusedError: the idempotency key was used with another body.
+        QuotaError: a quota of the tenant is used up.
     """
     check_input(request.input)
     check_output(request.output)
+    rules = await farm.tenants.rules_of(farm, request.tenant)
+    check_among("input", request.input, rules.inputs, request.tenant)
+    check_among("output", request.output, rules.outputs, request.tenant)
     parameters = given(request.parameters)
     wanted = wanted_of(request, parameters)
     # The store's time decides what is due; for the id, whose time only sorts, nobody asks another machine.
@@ -80,6 +86,7 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         actor=caller.name,
         idempotency_key=idempotency_key,
         body_digest=hashlib.sha256(_CANONICAL.encode(request)).hexdigest() if idempotency_key else None,
+        keeps=request.output is None,
     )
     (added,) = await farm.store.add_jobs([job])
     if added.conflict:
@@ -87,6 +94,9 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
             f"cannot accept the job: the idempotency key {idempotency_key!r} was used with another body; "
             "send the first body again, or take a new key"
         )
+    if added.refused is not None:
+        again_s = until_tomorrow_s(added.created_at) if added.refused.quota is Quota.PER_DAY else None
+        raise refuse(farm, request.tenant, added.refused, what="accept the job", retry_after_s=again_s)
     if added.repeated:
         return Submitted(id=added.id, number=added.number, repeated=True)
     if wanted.needs.engine == "gstreamer":

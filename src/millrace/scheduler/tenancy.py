@@ -6,6 +6,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from millrace.domain.records import Job, NewJob, Transition
+from millrace.domain.tenants import Over, Rules, Tenant
 from millrace.domain.webhooks import NewWebhook, Webhook
 from millrace.scheduler.farm import Farm
 from millrace.store.store import Added, JobFilter, JobPage, Store
@@ -14,6 +15,8 @@ _PASSED_ON = frozenset({
     "now", "ping", "class_of", "last_cursor",
     # These are asked with the id of a job, or of a task of it, that `job` has let through.
     # And with the id of a webhook, that `webhook` has.
+    # And with the id of an upload, whose card was read.
+    "release_upload",
     "remove_webhook", "rotate_webhook", "deliveries", "replay_messages",
     "tasks", "task", "attempts", "outputs", "facts", "transitions", "move", "read_log",
 })  # fmt: skip
@@ -65,6 +68,19 @@ class _TenantStore:
     async def webhook(self, webhook_id: str) -> Webhook | None:
         found = await self._store.webhook(webhook_id)
         return found if found is not None and found.tenant == self._tenant else None
+
+    async def tenant(self, name: str) -> Tenant | None:
+        return await self._store.tenant(name) if name == self._tenant else None
+
+    async def set_tenant(self, name: str, rules: Rules, *, by_default: bool = False) -> Tenant:
+        if name != self._tenant or not by_default:
+            raise AssertionError("a tenant does not set its own limits")
+        return await self._store.set_tenant(name, rules, by_default=True)
+
+    async def add_upload(self, upload_id: str, tenant: str, size: int) -> Over | None:
+        if tenant != self._tenant:
+            raise AssertionError("an upload of another tenant")
+        return await self._store.add_upload(upload_id, tenant, size)
 
     async def events(
         self, *, after: str | None, limit: int, job_id: str | None = None, tenant: str | None = None

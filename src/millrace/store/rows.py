@@ -31,6 +31,7 @@ from millrace.domain.records import (
 from millrace.domain.roles import Role
 from millrace.domain.sla import Classification
 from millrace.domain.states import State
+from millrace.domain.tenants import Quotas, Rules, Tenant, Use
 from millrace.domain.webhooks import Delivery, DeliveryState, Message, Webhook
 
 Row = Sequence[Any]
@@ -271,6 +272,28 @@ def api_key(row: Row) -> ApiKey:
         revoked_at=_maybe(row[8]),
         old_until=_maybe(row[9]),
         machine=None if row[10] is None else Machine(row[10], row[11]),
+    )
+
+
+def counts(row: Row) -> tuple[Quotas, Use]:
+    """The four limits of a tenant and its use of them."""
+    concurrent, queued, per_day, storage, running, waiting, accepted, stored = row
+    return (
+        Quotas(concurrent=concurrent, queued=queued, per_day=per_day, storage_bytes=storage),
+        Use(concurrent=running, queued=waiting, per_day=accepted, storage_bytes=stored),
+    )
+
+
+def tenant(row: Row) -> Tenant:
+    """One tenant."""
+    quotas, use = counts((*row[2:6], *row[9:13]))
+    inputs, outputs = (tuple(msgspec.json.decode(text, type=list[str])) for text in row[6:8])
+    return Tenant(
+        name=row[0],
+        rules=Rules(quotas=quotas, inputs=inputs, outputs=outputs),
+        use=use,
+        by_default=bool(row[1]),
+        changed_at=to_datetime(row[8]),
     )
 
 

@@ -37,7 +37,9 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State
+from millrace.domain.tenants import Over
 from millrace.store.outbox import Outbox
+from millrace.store.tenants import Tenants
 
 
 class StoreError(Exception):
@@ -90,8 +92,9 @@ class Added(Struct, frozen=True, kw_only=True):
     """What became of one job handed to :meth:`Store.add_jobs`.
 
     `repeated` is True where the idempotency key was known with the same body: `id` and `number` are then the first
-    job's. `conflict` is True where the key was known with another body: nothing was stored. `cursor` is that of the
-    first transition of a job that is new, and None for any other.
+    job's. `conflict` is True where the key was known with another body: nothing was stored. `refused` is the quota of its
+    tenant that forbids the job: nothing was stored. `cursor` is that of the first transition of a job that is new, and None
+    for any other.
     """
 
     id: str
@@ -101,6 +104,14 @@ class Added(Struct, frozen=True, kw_only=True):
     repeated: bool = False
     conflict: bool = False
     cursor: str | None = None
+    refused: Over | None = None
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """An output as a master counted and hashed it: SHA-256 in hexadecimal, and bytes."""
+
+    sha256: str
+    size: int
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
@@ -135,7 +146,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Outbox, Protocol):
+class Store(Outbox, Tenants, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:
@@ -232,14 +243,17 @@ class Store(Outbox, Protocol):
         """Give the node up to `limit` queued tasks of these classes, lowest rank first, each with its attempt grown
         by one, state `assigned`. A repeated `request_id` returns the tasks of the first time that the node still holds.
 
-        None where the node's epoch is not this one (it was lost, or registered anew), or it is not `ready`.
+        Never more than the node has slots for, beside what it holds under this epoch.
+
+        None where the node's epoch is not this one (it was lost, or registered anew), it is not `ready`, or its slots are taken.
         """
 
     async def move_and_claim(
         self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
     ) -> Sequence[Claimed] | None:
         """Make a guarded move for the node that it names and, if it happens, :meth:`claim` for that node, both in one
-        transaction. A node that is not `ready` is given nothing; the task that is moved is never among those given.
+        transaction. A node that is not `ready` is given nothing; the task that is moved is never among those given, and the
+        slot that it leaves may be taken.
 
         None where the move did not happen, because its guard does not hold or the node's epoch is not this one (it was
         lost, or registered anew): then nothing is changed and nothing given.
@@ -272,9 +286,12 @@ class Store(Outbox, Protocol):
 
     # Nodes --------------------------------------------------------------------------------------------------------
 
-    async def register(self, node: NewNode) -> Node:
+    async def register(self, node: NewNode) -> Node | None:
         """Add the node, or update the one with this fingerprint. Another boot id, or a node that was lost, gets a new
         epoch, so that what it held before is orphaned at once. A draining node becomes ready only with a new boot id.
+
+        None where the boot id is one of earlier, and the worker that registered since lives: its lease lasts, and it was heard
+        of after it had registered. Two workers have one identity then, and the later one keeps it.
         """
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
@@ -312,6 +329,25 @@ class Store(Outbox, Protocol):
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         """Mark nodes whose lease has passed as lost, each with its epoch grown by one; returns them as they now are."""
+
+    # What a worker may read, and what it has sent -----------------------------------------------------------------
+
+    async def holds_input(self, location: str, *, node_id: str | None, key_id: str) -> bool:
+        """Whether a node holds, under a lease that lasts, a task of a job with this input: the node of this id, or where that
+        is None any that registered with this key (or of which that is not known).
+        """
+
+    async def key_of_node(self, node_id: str) -> str | None:
+        """The id of the key that the node registered with, empty for the masters' own; None where that is not known."""
+
+    async def keep_arrival(self, task_id: str, attempt: int, name: str, arrival: Arrival) -> None:
+        """An attempt's output has arrived at a master; said again, the last counts."""
+
+    async def arrivals(self, task_id: str, attempt: int) -> Mapping[str, Arrival]:
+        """What has arrived of an attempt's outputs, by name."""
+
+    async def forget_arrivals(self, job_id: str) -> None:
+        """The job has completed: its outputs stand elsewhere."""
 
     # Logs ---------------------------------------------------------------------------------------------------------
 

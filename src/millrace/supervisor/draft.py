@@ -96,7 +96,10 @@ class Draft:
         return list(self._groups.get(process, ()))
 
     def _is_wanted(self, each: Id) -> bool:
-        return not self._ending and (each.index < self._wanted.get(each.process, 0) or self._is_surge(each))
+        job, wanted = self._jobs.get(each.process), self._wanted.get(each.process, 0)
+        if job is not None and each.index:
+            return not self._ending and wanted > 0 and job.at(each.index) is not None
+        return not self._ending and (each.index < wanted or self._is_surge(each))
 
     def _is_surge(self, each: Id) -> bool:
         """Whether it runs beside the wanted ones while these are replaced; once that has halted, if it serves."""

@@ -29,6 +29,7 @@ class HookRuns:
         plan: Callable[[], Plan],
         *,
         plan_of: Callable[[Id], ProcessPlan],
+        named: Callable[[Id], Mapping[str, str]],
         clock: Clock,
         environ: Mapping[str, str],
         cwd: Path,
@@ -38,13 +39,14 @@ class HookRuns:
         tuned: Callable[[ProcessPlan], Mapping[str, str]] = lambda _: {},
         draw: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """`plan` gives the plan in force, `plan_of` what an instance lives by. `output` gets what hooks of an instance
+        """`plan` gives the plan in force, `plan_of` what an instance lives by, `named` the variables that name it. `output` gets what hooks of an instance
         print, the log what those of the whole print; `post` hears of the end of all, `happened` of each attempt. `tuned`
         gives the variables of a process's pool, or raises CannotStart; `draw` random numbers in [0, 1).
         """
         self._draw = draw
         self._plan = plan
         self._plan_of = plan_of
+        self._named = named
         self._clock = clock
         self._environ = environ
         self._cwd = cwd
@@ -94,7 +96,7 @@ class HookRuns:
             # Where no size fits, the process itself says so when it starts.
             with suppress(CannotStart):
                 own |= self._tuned(plan)
-            own |= {**plan.env, "MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each)}
+            own |= {**plan.env, **self._named(each)}
 
         def spec(hook: Hook) -> Spec:
             other = hook.user is not None or hook.group is not None

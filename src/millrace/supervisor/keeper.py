@@ -31,6 +31,7 @@ from millrace.supervisor.schedule.jobs import Watch, soonest
 from millrace.supervisor.state import (
     Adopt,
     Await,
+    CalledOff,
     Changed,
     Due,
     Effect,
@@ -72,6 +73,7 @@ SIGN_PATIENCE_S = 2.0  # how long the end waits for heartbeats that are on their
 
 Output = Callable[[Id, Batch], Awaitable[None]]
 News = Reloaded | Rolled | Rescaled
+_Timed = Wake | Prove | Limit | LimitReload
 _Act = Spawn | Stop | Probe | Await | Wake | RunHooks | HaltHooks | Prove | Limit | LimitReload
 
 
@@ -119,6 +121,7 @@ class Keeper:
         self._hooks = HookRuns(
             lambda: self.plan,
             plan_of=self._plan_of,
+            named=self._named,
             clock=clock,
             environ=environ,
             cwd=cwd,
@@ -215,6 +218,10 @@ class Keeper:
         """Have a run of a scheduled process now."""
         self.post(Triggered(process, self._watch()))
 
+    def call_off(self, process: str, number: int) -> None:
+        """Have one run of a scheduled process stopped, or not begin."""
+        self.post(CalledOff(process, number, self._watch()))
+
     def end(self) -> None:
         """Stop everything in order; a second call stops it at once."""
         self._hurried = self._hurried or self._told_to_end_s is not None
@@ -240,6 +247,7 @@ class Keeper:
                     self._changed(effect.id, effect.instance)
                 case Gone():
                     self.facts.pop(effect.id, None)
+                    self._drop_timers(effect)
                     self._changed(effect.id, None)
                 case Signed():
                     self._sign(effect)
@@ -284,9 +292,7 @@ class Keeper:
                 self._vigils.begin(effect)
             case Await():
                 self._vigils.wait(effect)
-            case Wake():
-                self._later(effect.after_s, Due(effect.id, effect.run))
-            case Prove() | Limit() | LimitReload():
+            case Wake() | Prove() | Limit() | LimitReload():
                 self._limit(effect)
             case RunHooks():
                 self._hooks.start(effect)
@@ -306,13 +312,19 @@ class Keeper:
         return self.plan.processes[each.process] if known is None or known.plan is None else known.plan
 
     def _spec(self, each: Id) -> Spec:
-        return self._spec_of(self._plan_of(each), {"MILLRACE_INSTANCE": str(each)})
+        return self._spec_of(self._plan_of(each), self._named(each))
+
+    def _named(self, each: Id) -> dict[str, str]:
+        """The variables by which a process, and its hooks, know who they are."""
+        job = self.state.jobs.get(each.process)
+        run = None if job is None else job.at(each.index)
+        number = {} if run is None else {"MILLRACE_RUN": str(run.number)}
+        return {"MILLRACE_PROCESS": each.process, "MILLRACE_INSTANCE": str(each), **number}
 
     def _spec_of_process(self, name: str) -> Spec:
-        return self._spec_of(self.plan.processes[name], {})
+        return self._spec_of(self.plan.processes[name], {"MILLRACE_PROCESS": name})
 
     def _spec_of(self, plan: ProcessPlan, own: Mapping[str, str]) -> Spec:
-        own = {"MILLRACE_PROCESS": plan.name, **own}
         return spec_of(
             plan.execution, command=plan.command, cwd=plan.working_dir or self._cwd, environ=self._environ,
             own={**self._tuner.variables(plan), **plan.env, **own},
@@ -398,7 +410,8 @@ class Keeper:
         run, plan = effect.run, self.plan.processes.get(effect.process)
         schedule = None if plan is None else plan.schedule
         if run.outcome is None:
-            log.info("supervisor.run_began", process=effect.process, run=run.number, by=run.by.value)
+            each = str(Id(effect.process, run.slot))
+            log.info("supervisor.run_began", process=effect.process, run=run.number, by=run.by.value, instance=each)
         else:
             log.info(
                 "supervisor.run_ended", process=effect.process, run=run.number, outcome=run.outcome.value, how=run.how
@@ -418,7 +431,7 @@ class Keeper:
 
         return self._task(wait())
 
-    def _limit(self, effect: Prove | Limit | LimitReload) -> None:
+    def _limit(self, effect: _Timed) -> None:
         """A later one takes the place of the one before; it goes when there is nothing left to wait for."""
         key = (type(effect), None if isinstance(effect, LimitReload) else effect.id)
         if key in self._timers:
@@ -426,17 +439,26 @@ class Keeper:
         timer = self._timers[key] = self._later(effect.after_s, _promised(effect))
         timer.add_done_callback(lambda done: self._timers.pop(key) if self._timers.get(key) is done else None)
 
-    def _drop_timers(self, news: News) -> None:
+    def _drop_timers(self, news: News | Gone) -> None:
         for (kind, each), timer in tuple(self._timers.items()):
-            reloaded = isinstance(news, Reloaded) and news.reload.outcome is not Outcome.PENDING and kind is LimitReload
-            rolled = isinstance(news, Rolled) and each is not None and each.process == news.process and kind is Limit
-            if reloaded or rolled:
+            if _is_void(news, kind, each):
                 timer.cancel()
 
 
-def _promised(effect: Prove | Limit | LimitReload) -> Event:
+def _is_void(news: News | Gone, kind: type, each: Id | None) -> bool:
+    """Whether nobody waits any more for the time that a kind of effect has set to an instance."""
+    if isinstance(news, Gone):
+        return each == news.id
+    if isinstance(news, Reloaded):
+        return news.reload.outcome is not Outcome.PENDING and kind is LimitReload
+    return isinstance(news, Rolled) and each is not None and each.process == news.process and kind is Limit
+
+
+def _promised(effect: _Timed) -> Event:
     """What is to be said when the time has come."""
     match effect:
+        case Wake():
+            return Due(effect.id, effect.run)
         case Prove():
             return Proven(effect.id, effect.run, effect.spell)
         case Limit():

@@ -19,6 +19,7 @@ from millrace.supervisor.state import (
     AT_REST,
     Answered,
     Await,
+    CalledOff,
     Due,
     Effect,
     Ended,
@@ -45,7 +46,6 @@ from millrace.supervisor.state import (
     Renewed,
     Replanned,
     RunHooks,
-    Signed,
     Spawn,
     Spawned,
     Stage,
@@ -113,6 +113,8 @@ class _Machine(ScheduledRuns, Turnover):
             case Triggered():
                 self._look(event.watch)
                 self._trigger(event.process, event.watch)
+            case CalledOff():
+                self._call_off(event.process, event.number, event.watch)
             case Hooked() if event.id is None:
                 self._hear_of_all(event)
             case _:
@@ -235,14 +237,7 @@ class _Machine(ScheduledRuns, Turnover):
                 self._effects.append(Await(each, event.run, patience))
         if running and Moment.POST_START in plan.hooks:
             self._effects.append(RunHooks(each, event.run, Moment.POST_START))
-        job = self._jobs.get(each.process)
-        if job is None or job.current is None or self._watch is None or plan.schedule is None:
-            return
-        run = replace(job.current, began=self._watch.wall_at(event.at_s))
-        self._jobs[each.process] = replace(job, current=run)
-        self._effects.append(Signed(each.process, run))
-        if plan.schedule.timeout_s:
-            self._effects.append(Wake(each, event.run, plan.schedule.timeout_s))
+        self._begin_run(event)
 
     def _after_hooks(self, event: Hooked, each: Id, instance: Instance) -> None:
         match event.moment, instance.phase:
@@ -330,7 +325,8 @@ class _Machine(ScheduledRuns, Turnover):
     def _rest(self, each: Id, reason: str) -> None:
         """It was told to stop before its process was there."""
         if each.process in self._jobs:
-            self._close_run(each, self._jobs[each.process].verdict or Outcome.STOPPED, reason)
+            run = self._run_of(each)
+            self._close_run(each, (run and run.verdict) or Outcome.STOPPED, reason)
         else:
             self._set(each, phase=Phase.STOPPED, reason=reason)
 
@@ -397,8 +393,8 @@ class _Machine(ScheduledRuns, Turnover):
         above = self._above()
         self._turn_over(names, above)
         for name in names:
-            if len(self._of(name)) < self._count(name):
-                for each in (Id(name, index) for index in range(self._count(name))):
+            if name in self._jobs or len(self._of(name)) < self._count(name):
+                for each in self._due_there(name):
                     if each not in self._instances:
                         self._add(each)
         parting = self._stage is Stage.PARTING
@@ -415,15 +411,21 @@ class _Machine(ScheduledRuns, Turnover):
                 self._bring_up_if_due(each)
         self._finish_change()
 
+    def _due_there(self, name: str) -> list[Id]:
+        """The instances that there shall be: of a scheduled process one, and one more for each further run."""
+        if name not in self._jobs or not self._wanted.get(name):
+            return [Id(name, index) for index in range(self._count(name))]
+        return [Id(name, slot) for slot in sorted({0, *(run.slot for run in self._jobs[name].current)})]
+
     def _bring_up_if_due(self, each: Id) -> None:
         if self._instances[each].phase not in _SETTLED and self._is_wanted(each):
             self._bring_up(each)
 
     def _bring_up(self, each: Id) -> None:
-        instance, job = self._instances[each], self._jobs.get(each.process)
+        instance, run = self._instances[each], self._run_of(each)
         if instance.phase is Phase.STOPPED:
-            instance = self._set(each, phase=Phase.WAITING if job is None else Phase.SCHEDULED)
-        if instance.phase is Phase.SCHEDULED and job is not None and job.current is not None:
+            instance = self._set(each, phase=Phase.SCHEDULED if each.process in self._jobs else Phase.WAITING)
+        if instance.phase is Phase.SCHEDULED and run is not None:
             instance = self._set(each, phase=Phase.WAITING)
         if instance.phase is not Phase.WAITING:
             return
@@ -439,7 +441,9 @@ class _Machine(ScheduledRuns, Turnover):
             self._set(each, reason=f"waits for {missing[0]}")
 
     def _prepare(self, each: Id, instance: Instance) -> None:
-        run = instance.run + 1
+        # An instance that comes and goes with its runs never has one number twice, so old news is known as old.
+        of_schedule = self._run_of(each)
+        run = max(instance.run + 1, 0 if of_schedule is None else of_schedule.number)
         check = self._plan.processes[each.process].health_check
         self._set(
             each, phase=Phase.STARTING, run=run, ready=False, passes=0, misses=0, reason="", status="", told=Told.NOTHING,
@@ -467,11 +471,12 @@ class _Machine(ScheduledRuns, Turnover):
             self._set(each, phase=Phase.STOPPED)
         # What is taken out is remembered as long as it tells who needs whom.
         taken_out = each.process not in self._plan.processes and not blocked
-        surplus = each.index >= self._wanted.get(each.process, 0) > 0 or taken_out
+        further_run = each.index > 0 and each.process in self._jobs
+        surplus = each.index >= self._wanted.get(each.process, 0) > 0 or further_run or taken_out
         if self._instances[each].phase in AT_REST and surplus:
-            self._remove(each)  # scaled down, or taken out of the plan
+            self._remove(each)  # scaled down, its run is over, or it was taken out of the plan
             self._effects.append(Gone(each))
-            if each.process not in self._plan.processes:
+            if each.process not in self._plan.processes and not self._of(each.process):
                 self._jobs.pop(each.process, None)
 
     def _finish_start(self) -> None:

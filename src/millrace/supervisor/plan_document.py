@@ -97,7 +97,7 @@ def _found(sources: Sources, path: str, message: str) -> Finding:
 
 def _plan(document: object, findings: Findings) -> Plan:
     root = Reader(document, "", findings)
-    root.text("version", "1")
+    _version(root)
     root.texts_or_text("include")  # what they hold has been taken in already
     settings = Reader(root.mapping("global"), "global", findings)
     usual = _restart(settings, _GLOBAL_WORDS, Restart())
@@ -137,6 +137,12 @@ def _plan(document: object, findings: Findings) -> Plan:
         reloading=reloading,
         changes=changes,
     )
+
+
+def _version(root: Reader) -> None:
+    """Any text; who writes the number 1 means `"1"`."""
+    if root.raw("version") != 1:
+        root.text("version", "1")
 
 
 def _process(name: str, reader: Reader, usual: Restart, most: int) -> ProcessPlan:
@@ -282,14 +288,17 @@ def _check_streams(reader: Reader, check: HealthCheck | None, logging: Logging) 
 
 
 def _check_dependencies(processes: Mapping[str, ProcessPlan], findings: Findings) -> None:
-    known = True
+    fitting: dict[str, ProcessPlan] = {}  # without what is refused already, so that a circle beside it is found as well
     for name, process in processes.items():
+        needs = {
+            other: condition for other, condition in process.depends_on.items() if other != name and other in processes
+        }
+        fitting[name] = replace(process, depends_on=needs)
         for other, condition in process.depends_on.items():
             path = f"processes.{name}.depends_on"
             if other == name:
                 findings.append((path, f"names {name} itself; take it out"))
             elif other not in processes:
-                known = False
                 enabled = f"{nearest(other, processes)}enabled: {', '.join(processes)}"
                 findings.append((path, f"names {other}, and no enabled process is called that; {enabled}"))
             elif processes[other].kind is Kind.SCHEDULED:
@@ -298,5 +307,5 @@ def _check_dependencies(processes: Mapping[str, ProcessPlan], findings: Findings
                 )
             elif condition is Condition.COMPLETED and processes[other].kind is not Kind.ONESHOT:
                 findings.append((path, f"waits for {other} to complete, and only a oneshot does; use started or ready"))
-    if known and (ring := cycle(processes)):
+    if ring := cycle(fitting):
         findings.append((f"processes.{ring[0]}.depends_on", f"is a circle: {' -> '.join(ring)}; cut it somewhere"))

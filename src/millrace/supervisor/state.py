@@ -266,8 +266,16 @@ class Triggered(Struct, frozen=True):
     watch: Watch
 
 
+class CalledOff(Struct, frozen=True):
+    """Somebody wants one run of a scheduled process, by its number, stopped, or not to begin."""
+
+    process: str
+    number: int
+    watch: Watch
+
+
 class Paused(Struct, frozen=True):
-    """Somebody wants the times of a scheduled process passed over, or heeded again. A run goes on."""
+    """Somebody wants the times of a scheduled process passed over, or heeded again. Runs go on."""
 
     process: str
     paused: bool
@@ -292,7 +300,7 @@ OfRun = Spawned | NotSpawned | Ended | Answered | Notified | Overdue | Due | Hoo
 Changing = Replanned | ReloadLate | Proven | Late | Measured | Unpinned
 """Events of changes while everything runs."""
 
-Event = OfRun | Changing | Wanted | Renewed | Ending | Looked | Triggered | Paused
+Event = OfRun | Changing | Wanted | Renewed | Ending | Looked | Triggered | CalledOff | Paused
 
 
 # What the machine wants done.

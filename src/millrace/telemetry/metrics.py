@@ -66,6 +66,24 @@ METRICS: tuple[Metric, ...] = (
         labels=("rate",),
     ),
     Metric(
+        name="millrace_tenant_quota_limit",
+        kind="gauge",
+        help="Limits of tenants (concurrent, queued, per_day, storage_bytes), of a hundred tenants at the most.",
+        labels=("tenant", "quota"),
+    ),
+    Metric(
+        name="millrace_tenant_quota_used",
+        kind="gauge",
+        help="How much the same tenants use of each.",
+        labels=("tenant", "quota"),
+    ),
+    Metric(
+        name="millrace_quota_refusals_total",
+        kind="counter",
+        help="Requests that this master refused because a quota was used up.",
+        labels=("quota",),
+    ),
+    Metric(
         name="millrace_audit_unwritten_total",
         kind="counter",
         help="Entries of the audit trail that the database never took; they are in this master's log.",
@@ -215,10 +233,10 @@ SUPERVISOR_METRICS: tuple[Metric, ...] = (
     Metric(
         name="millrace_supervisor_job_skipped_total",
         kind="counter",
-        help="Times at which a scheduled process did not run, as a run before went on.",
+        help="Times at which a scheduled process did not run, as as many runs went on as may.",
         labels=("process",),
     ),
-    Metric(name="millrace_supervisor_job_running", kind="gauge", help="1 while a run goes on.", labels=("process",)),
+    Metric(name="millrace_supervisor_job_running", kind="gauge", help="How many runs go on.", labels=("process",)),
     Metric(
         name="millrace_supervisor_job_paused",
         kind="gauge",

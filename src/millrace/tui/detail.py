@@ -96,8 +96,10 @@ class Detail(Steering):
         if process is None:
             return
         if process.type == "scheduled" and "schedule" in able:
-            runs = (await self.desk.client.do(supervise.history(self._process, limit=_RUNS))).runs
-            self._runs.show(RUN_HEAD, [run_row(run) for run in reversed(runs)])
+            ended = (await self.desk.client.do(supervise.history(self._process, limit=_RUNS))).runs
+            going = (await self.desk.client.do(supervise.schedule(self._process))).current
+            runs = {run.number: run for run in (*going, *ended)}  # one may have ended between the two questions
+            self._runs.show(RUN_HEAD, [run_row(runs[number]) for number in sorted(runs, reverse=True)])
         elif process.type == "oneshot" and "runs" in able:
             ends = (await self.desk.client.do(supervise.runs(process=self._process, limit=_RUNS))).runs
             self._runs.show(END_HEAD, [end_row(number, run) for number, run in reversed([*enumerate(ends)])])
@@ -178,14 +180,15 @@ def _about(process: ProcessView, schedule: ScheduleView | None) -> list[str]:
     if schedule is not None:
         coming = "none while it is paused" if schedule.paused else clock(schedule.next_run)
         limit = f", at most {span(schedule.timeout_s)} each" if schedule.timeout_s else ""
-        found.append(
-            f"Runs   {schedule.expression} ({schedule.timezone}), the next {coming}{limit}; overlap: {schedule.overlap}, "
-            f"{schedule.queued} waiting, {schedule.skipped} skipped"
-        )
+        going = f"{len(schedule.current)} going on of at most {schedule.max_concurrent}"
+        found += [
+            f"Runs   {schedule.expression} ({schedule.timezone}), the next {coming}{limit}",
+            f"Overlap: {schedule.overlap}; {going}, {schedule.queued} waiting, {schedule.skipped} skipped",
+        ]
     for one in process.instances:
         code, at = ended(one)
         if at is not None and one.last_end is not None:
             found.append(f"{plain(one.id)} ended at {clock(at)}: {plain(one.last_end.how)} ({code})")
         if one.reason:
             found.append(f"{plain(one.id)} is {one.state}: {plain(one.reason)}")
-    return found[:6]
+    return found[:7]

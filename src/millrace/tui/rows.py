@@ -73,7 +73,7 @@ SORTS: Mapping[str, Key] = {
 PROCESS_HEAD = ("NAME", "STATE", "READY", "PID", "CPU", "MEMORY", "UPTIME", "RESTARTS", "TYPE", "REASON")
 ONESHOT_HEAD = ("NAME", "STATE", "STARTED", "EXIT", "ENDED", "REASON")
 JOB_HEAD = ("NAME", "SCHEDULE", "STATE", "LAST RUN", "NEXT RUN", "EXIT", "RUNS", "SUCCESS", "REASON")
-RUN_HEAD = ("RUN", "BY", "BEGAN", "TOOK", "OUTCOME", "EXIT", "HOW")
+RUN_HEAD = ("RUN", "INSTANCE", "BY", "BEGAN", "TOOK", "OUTCOME", "EXIT", "HOW")
 END_HEAD = ("INSTANCE", "BEGAN", "TOOK", "EXIT", "HOW")
 INSTANCE_HEAD = ("INSTANCE", "STATE", "READY", "PID", "CPU", "MEMORY", "UPTIME", "RESTARTS", "FAILURES")
 
@@ -145,7 +145,7 @@ def job_row(seen: Seen, process: ProcessView) -> Row:
     cells = (
         plain(process.name),
         known.expression,
-        known.state,
+        known.state if len(known.current) < 2 else f"{len(known.current)} {known.state}",
         clock(last.began if last is not None else None),
         clock(None if known.paused else known.next_run),
         "-" if last is None or last.code is None else str(last.code),
@@ -160,6 +160,7 @@ def run_row(run: JobRunView) -> Row:
     """A run of a scheduled process."""
     cells = (
         str(run.number),
+        plain(run.instance),
         run.by,
         clock(run.began or run.due),
         span(run.seconds),

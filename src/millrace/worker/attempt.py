@@ -24,7 +24,7 @@ from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, shown
 from millrace.worker.media_steps import Made, MediaSteps
-from millrace.worker.shut_in import record
+from millrace.worker.shut_in import admit, record
 
 ENCODE_FROM = 0.02
 ENCODE_TO = 0.96
@@ -172,6 +172,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if job.input is None:
             self.log.say("fetch: no input is given, a test clip is generated")
             return None
+        admit(job.input, self.means.running.able)
         self.report({"phase": "fetch"})
         self.log.say(f"fetch: {shown(job.input)}")
 

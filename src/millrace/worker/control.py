@@ -10,7 +10,7 @@ from millrace.process.child import Child
 from millrace.runtime.clock import Clock
 from millrace.worker.stopwatch import Stopwatch
 
-ENDING_GRACE_S = 2.0
+ENDING_GRACE_S = 1.0
 """Seconds that an engine may take to end by itself; what it wrote is thrown away in any case."""
 
 

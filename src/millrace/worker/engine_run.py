@@ -8,11 +8,11 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from millrace.domain.failures import FailureClass
+from millrace.domain.failures import Failure, FailureClass
 from millrace.engines.engine import Command, Outcome
 from millrace.process.child import Child
 from millrace.process.sandbox import Able
-from millrace.process.values import Batch, CannotStart, Exit, Spec
+from millrace.process.values import Batch, CannotStart, Exit, Line, Spec, Usage
 from millrace.runtime.clock import Clock
 from millrace.worker.attempt_log import Diary
 from millrace.worker.bounds import Bounds
@@ -24,6 +24,8 @@ from millrace.worker.stall import Stall
 
 LARGEST_OUTPUT_CHARS = 256 << 20
 """What a probe may write; the packet list of a long film has tens of megabytes."""
+LARGEST_DESCRIPTION_CHARS = 16 << 20
+"""What it may say beside that, tags and chapters among it."""
 TAIL_LINES = 400
 """What a failure is judged by."""
 BUFFER_CHARS = 64 << 20
@@ -71,21 +73,38 @@ class Ended(Struct, frozen=True, kw_only=True):
         return -self.exit.signal if self.exit.signal is not None else -1
 
 
+class _Excess:
+    """Why a command must not go on; whoever sees it first says so."""
+
+    def __init__(self) -> None:
+        self.failure: Failure | None = None
+        self.seen = asyncio.Event()
+
+    def tell(self, failure: Failure) -> None:
+        self.failure = self.failure or failure
+        self.seen.set()
+
+
+Follow = Callable[[str], Failure | None]
+"""Takes a line of stdout; what it gives ends the command."""
+
+
 class _Collector:
     """Takes the child's lines: stderr goes to the log, stdout to whoever follows, or is kept."""
 
-    def __init__(self, log: Diary, follow: Callable[[str], None] | None) -> None:
+    def __init__(self, log: Diary, label: str, follow: Follow | None) -> None:
         self._log = log
+        self._endless = Failure(failure_class=FailureClass.INPUT, message=f"cannot {label}: its description has no end")
         self._follow = follow
         self._kept: list[str] = []
         self._errors: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._chars = 0
-        self.overflowed = False
+        self._chars = {"stdout": 0, "stderr": 0}
+        self.excess = _Excess()
 
     async def __call__(self, batch: Batch) -> None:
         if batch.dropped and self._follow is None:
-            self.overflowed = True  # facts with holes are worse than none
+            self.excess.tell(self._endless)  # facts with holes are worse than none
         elif batch.dropped:
             self._log.say(f"{batch.dropped} lines of the engine came too fast and were dropped")
         shown = []
@@ -95,11 +114,11 @@ class _Collector:
                 if not line.transient:
                     shown.append(line.text + end)
                 if self._follow is None:
-                    self._keep(self._errors, line.text + end)
-            elif self._follow is not None:
-                self._follow(line.text)
-            else:
-                self._keep(self._kept, line.text + end)
+                    self._keep(line, self._errors, end, LARGEST_DESCRIPTION_CHARS)
+            elif self._follow is None:
+                self._keep(line, self._kept, end, LARGEST_OUTPUT_CHARS)
+            elif (failure := self._follow(line.text)) is not None:
+                self.excess.tell(failure)
         if self._follow is not None and shown:
             text = "".join(shown)
             self._tail.extend(text.splitlines())
@@ -109,11 +128,12 @@ class _Collector:
         """A line of our own in the log."""
         self._log.say(text)
 
-    def _keep(self, where: list[str], text: str) -> None:
-        self._chars += len(text)
-        self.overflowed = self.overflowed or self._chars > LARGEST_OUTPUT_CHARS
-        if not self.overflowed:
-            where.append(text)
+    def _keep(self, line: Line, where: list[str], end: str, most: int) -> None:
+        self._chars[line.stream] += len(line.text) + len(end)
+        if self._chars[line.stream] > most:
+            self.excess.tell(self._endless)
+        else:
+            where.append(line.text + end)
 
     @property
     def tail(self) -> str:
@@ -136,7 +156,7 @@ async def follow(
     control: Control,
     log: Diary,
     folder: Path,
-    on_line: Callable[[str], None],
+    on_line: Follow,
     mark: Callable[[], object],
 ) -> Ended:
     """Run a long command. Each line of its stdout goes to `on_line`, its stderr into the log.
@@ -144,9 +164,10 @@ async def follow(
     `mark` gives anything that changes when there is progress.
 
     Raises:
-        TaskFailedError: class `stalled`, or `resource` where it could not be started or took more than it may.
+        TaskFailedError: class `stalled`, `resource` where it could not be started or took more than it may, or what `on_line`
+            said.
     """
-    collector = _Collector(log, on_line)
+    collector = _Collector(log, command.label, on_line)
     log.command(command.label, command.argv)
     ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=mark)
     log.say(
@@ -160,16 +181,17 @@ async def collect(command: Command, *, engines: Engines, control: Control, log: 
     """Run a command for what it writes. The log gets only the command line and how it ended.
 
     Raises:
-        TaskFailedError: class `stalled`; `resource` where it could not be started or took more than it may; `input` where it
-            wrote without end.
+        TaskFailedError: class `stalled`; `timeout`; `resource` where it could not be started or took more than it may; `input`
+            where it wrote without end.
     """
-    collector = _Collector(log, None)
+    collector = _Collector(log, command.label, None)
     log.command(command.label, command.argv)
-    ended = await _run(command, collector, engines=engines, control=control, folder=folder, mark=lambda: None)
-    log.say(f"{command.label}: {ended}; {ended.wall_s:.2f} s")
+    limit_s = engines.bounds.describing_s(await asyncio.to_thread(_size, command.reads))
+    ended = await _run(
+        command, collector, engines=engines, control=control, folder=folder, mark=lambda: None, limit_s=limit_s
+    )
+    log.say(f"{command.label}: {ended}; {ended.wall_s:.2f} s, {ended.max_rss_bytes / 1e6:,.0f} MB")
     engines.bounds.judge(command.label, ended)
-    if collector.overflowed:
-        raise TaskFailedError(FailureClass.INPUT, f"cannot {command.label}: its description has no end")
     status = ended.code if ended.code is not None else -(ended.signal or 1)
     return Outcome(exit_status=status, stdout=collector.stdout, stderr=collector.stderr)
 
@@ -182,6 +204,7 @@ async def _run(
     control: Control,
     folder: Path,
     mark: Callable[[], object],
+    limit_s: float | None = None,
 ) -> Exit:
     await control.gate()
     spec = _spec(command, engines, folder)
@@ -194,9 +217,20 @@ async def _run(
         if child.placed.missing:  # though it could be had when the worker tried
             collector.say(f"limits not in force for this command: {'; '.join(child.placed.missing)}")
         with control.holding(child):
-            return await _until_end(child, engines, control, command.label, mark)
+            watch = _Watch(
+                command.label, engines=engines, control=control, mark=mark, excess=collector.excess, limit_s=limit_s
+            )
+            return await _until_end(child, watch)
     finally:
         engines.alive.remove(child.pid)
+
+
+def _size(paths: tuple[Path, ...]) -> int:
+    """Bytes that these files, and those in these folders, take on the disk: a hole costs nothing and reads for ever. Blocking."""
+    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)))
+    found = [file.lstat() for file in files if file.is_file()]
+    # Some network file systems do not tell.
+    return sum(min(one.st_size, one.st_blocks * 512 or one.st_size) for one in found)
 
 
 def _spec(command: Command, engines: Engines, folder: Path) -> Spec:
@@ -210,42 +244,76 @@ def _spec(command: Command, engines: Engines, folder: Path) -> Spec:
         cwd=command.cwd or folder,
         env={**engines.environment, "TMPDIR": temporary},
         nice=engines.nice,
-        limits=engines.bounds.limits,
+        limits=engines.bounds.limits(command),
         resources=engines.bounds.resources,
         sandbox=sandbox,
     )
 
 
-async def _until_end(child: Child, engines: Engines, control: Control, label: str, mark: Callable[[], object]) -> Exit:
-    stall = Stall(limit_s=engines.stall_s)
+class _Watch:
+    """What is looked at while a command runs. `limit_s` seconds may pass for it, pauses apart; None for as long as it likes."""
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        engines: Engines,
+        control: Control,
+        mark: Callable[[], object],
+        excess: _Excess,
+        limit_s: float | None,
+    ) -> None:
+        self._label, self._mark, self._limit_s = label, mark, limit_s
+        self.engines, self.control, self.excess = engines, control, excess
+        self._stall = Stall(limit_s=engines.stall_s)
+        self._over_s = control.stopwatch.elapsed_s + (float("inf") if limit_s is None else limit_s)
+
+    @property
+    def wait_s(self) -> float:
+        """Until the next look."""
+        return min(self.engines.stall_s / 4, max(0.05, self._over_s - self.control.stopwatch.elapsed_s))
+
+    def look(self, used: Usage) -> None:
+        """Tell what is in excess by now."""
+        if self.control.stopwatch.elapsed_s >= self._over_s:
+            text = f"did not end within {self._limit_s:,.0f} s, which is long for what it reads"
+            self._tell(FailureClass.TIMEOUT, text)
+        paused, now_s = self.control.paused, self.engines.clock.monotonic()
+        if self._stall.look(now_s, cpu_s=used.cpu_s, mark=self._mark(), read_bytes=used.read_bytes, paused=paused):
+            text = f"neither worked, read nor made progress for {self.engines.stall_s:g} s"
+            self._tell(FailureClass.STALLED, text)
+
+    def _tell(self, failure_class: FailureClass, text: str) -> None:
+        self.excess.tell(Failure(failure_class=failure_class, message=f"cannot {self._label}: the engine {text}"))
+
+
+async def _until_end(child: Child, watch: _Watch) -> Exit:
+    control, excess = watch.control, watch.excess
     ending = asyncio.ensure_future(child.wait())
     try:
         if control.paused:  # the pause came while it started
             await child.pause()
-        while not await _ended_within(ending, engines.stall_s / 4, engines.clock):
-            now_s = engines.clock.monotonic()
-            used = child.sample()
-            if stall.look(now_s, cpu_s=used.cpu_s, mark=mark(), read_bytes=used.read_bytes, paused=control.paused):
-                await child.stop(control.grace_s)
-                raise TaskFailedError(
-                    FailureClass.STALLED,
-                    f"cannot {label}: the engine neither worked, read nor made progress for {engines.stall_s:g} s",
-                )
+        while excess.failure is None and not await _ended_within(ending, excess, watch.wait_s, watch.engines.clock):
+            watch.look(child.sample())
+        if excess.failure is not None:
+            raise TaskFailedError(excess.failure.failure_class, excess.failure.message)
         return ending.result()
     finally:
         if not ending.done():
             # Nothing of an ended attempt may run on: this holds the cancellation up until the tree is gone.
-            await asyncio.shield(child.stop(control.grace_s))
+            await asyncio.shield(child.stop(0.0 if excess.failure is not None else control.grace_s))
             await asyncio.wait((ending,))
         if not ending.cancelled():
             ending.exception()
 
 
-async def _ended_within(ending: "asyncio.Future[Exit]", seconds: float, clock: Clock) -> bool:
-    """Whether it ended before that time was over."""
+async def _ended_within(ending: "asyncio.Future[Exit]", excess: _Excess, seconds: float, clock: Clock) -> bool:
+    """Whether it ended before that time was over, or before there was a reason not to let it go on."""
     timer = asyncio.ensure_future(clock.sleep(seconds))
+    seen = asyncio.ensure_future(excess.seen.wait())
     try:
-        await asyncio.wait((ending, timer), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((ending, timer, seen), return_when=asyncio.FIRST_COMPLETED)
     finally:
         timer.cancel()
+        seen.cancel()
     return ending.done()

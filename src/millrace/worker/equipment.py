@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.client.async_client import AsyncClient
+from millrace.outbound.guard import Guard
 from millrace.process.sandbox import Able
 from millrace.runtime.clock import Clock
 from millrace.worker.ahead import Ahead
@@ -26,6 +27,8 @@ from millrace.worker.roots import Roots
 from millrace.worker.terms import WorkerTerms
 
 PROOFS = "proofs.json"
+MOST_URL_CHARS = 8192
+"""Signed addresses of buckets are long."""
 
 
 class Equipment(Struct, frozen=True, kw_only=True):
@@ -53,7 +56,8 @@ def equip(
     draw: Callable[[], float],
 ) -> Equipment:
     """Put it together; nothing is started or opened. `able` is how engines are shut in, `bounds` what each may take."""
-    http = HttpFetch(clock=clock, draw=draw, allow_private=terms.allow_private_inputs)
+    guard = Guard(allowed=terms.input_networks, option="--input-allow-network", most_chars=MOST_URL_CHARS)
+    http = HttpFetch(guard, clock=clock, draw=draw)
     remote: dict[str, RemoteFetch] = {
         "http": http,
         "https": http,

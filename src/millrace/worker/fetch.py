@@ -24,7 +24,8 @@ class FetchLimits(Struct, frozen=True, kw_only=True):
         largest_bytes: a longer input is refused.
         deadline_s: a fetch that takes longer fails.
         silence_s: a peer that sends nothing for so long is taken for dead.
-        redirects: how many may follow each other.
+        least_bytes: one that sends less in `span_s` seconds, of which it was waited for all, is taken for one that only drips.
+        span_s: see there.
         tries: broken connections in a row, without a byte gained, after which the fetch fails.
         keep_free_bytes: room that must stay free in the scratch folder.
     """
@@ -32,7 +33,8 @@ class FetchLimits(Struct, frozen=True, kw_only=True):
     largest_bytes: int = 1 << 40
     deadline_s: float = 6 * 3600.0
     silence_s: float = 30.0
-    redirects: int = 5
+    least_bytes: int = 64 << 10
+    span_s: float = 60.0
     tries: int = 4
     keep_free_bytes: int = 0
 

@@ -11,7 +11,12 @@ from msgspec import Struct
 
 from millrace.runtime.hold import HeldError, Hold
 from millrace.runtime.no_space import NO_SPACE
+from millrace.telemetry.logs import logger
 
+log = logger("worker")
+
+SUPERSEDED = "superseded"
+"""The file that says why this identity is no longer used."""
 _FINGERPRINT = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
 
@@ -56,12 +61,20 @@ class StateFolder:
         except OSError as error:
             raise self._unusable(error) from error
         try:
+            self._check_own()
             identity = Identity(fingerprint=self._fingerprint(), boot_id=uuid.uuid4().hex)
         except BaseException:
             hold.release()
             raise
         self._hold = hold
         return identity
+
+    def give_up(self, reason: str) -> None:
+        """Another worker has this identity: no later start takes it up again before a person has looked."""
+        try:
+            _keep(self.path / SUPERSEDED, reason)
+        except OSError as error:
+            log.warning("worker.state_unwritable", reason=str(error))
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -74,6 +87,15 @@ class StateFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _check_own(self) -> None:
+        path = self.path / SUPERSEDED
+        if path.exists():
+            raise StateUnusableError(
+                f"cannot use the state folder {self.path}: another worker has the identity in it, and registered later, so the "
+                f"folder was copied; if that one is gone, remove {path}, else give this one an empty folder (a machine that had "
+                "joined with a token needs another token)"
+            )
 
     def _fingerprint(self) -> str:
         path = self.path / "fingerprint"

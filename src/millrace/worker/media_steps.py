@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from millrace.engines.engine import Command, Engine, EngineFailure, Joined, List
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
-from millrace.worker.engine_run import Ended, Engines, collect, follow
+from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.side_by_side import OneProgress, side_by_side
 
 INSPECTIONS_AT_ONCE = 4
+FRAMES_BEYOND, SECONDS_BEYOND = 1000, 60
+"""How far an encode may go beyond its plan before it is ended: it would fail its check in any case, if it came to an end."""
 
 Told = Callable[[float, Progress], None]
 """Told the part (0..1) of all encode commands that is done, and the newest report."""
@@ -109,15 +112,17 @@ class MediaSteps(Struct, kw_only=True):
         reader = self.engine.progress()
         newest: list[object] = [None]
 
-        def on_line(line: str) -> None:
+        def on_line(line: str) -> Failure | None:
             report = reader.feed(line)
-            if report is not None:
-                newest[0] = (report.frame, report.out_time_s)
-                told(*progress.take(command, report))
+            if report is None:
+                return None
+            newest[0] = (report.frame, report.out_time_s)
+            told(*progress.take(command, report))
+            return beyond(command, report)
 
         self._judge(await self._follow(command, on_line, lambda: newest[0]))
 
-    async def _follow(self, command: Command, on_line: Callable[[str], None], mark: Callable[[], object]) -> Ended:
+    async def _follow(self, command: Command, on_line: Follow, mark: Callable[[], object]) -> Ended:
         return await follow(
             command,
             engines=self.engines,
@@ -130,6 +135,7 @@ class MediaSteps(Struct, kw_only=True):
 
     async def _join(self, plan: Plan, source: Path, work: Path) -> None:
         """Make one output of the pieces; what was joined is kept nowhere twice."""
+        await asyncio.to_thread(list_folder, self.out)  # where sound and text were made: it must not lead elsewhere
         pieces = await asyncio.to_thread(list_folder, work, self.engine.pieces(plan))
         try:
             joined = self.engine.join(plan, pieces)
@@ -193,6 +199,18 @@ class MediaSteps(Struct, kw_only=True):
         return await side_by_side(commands, self._collect, at_once=INSPECTIONS_AT_ONCE)
 
 
+def beyond(command: Command, report: Progress) -> Failure | None:
+    """The failure of an encode that makes far more than was planned: what it reads has another length than it had when probed."""
+    if command.frames and report.frame > command.frames + FRAMES_BEYOND:
+        made, planned = f"{report.frame} frames", str(command.frames)
+    elif command.duration and (report.out_time_s or 0) > command.duration + SECONDS_BEYOND:
+        made, planned = f"{report.out_time_s:,.0f} s", f"{float(command.duration):,.0f}"
+    else:
+        return None
+    sentence = f"cannot {command.label}: it made {made} and went on, where {planned} were planned; the input contradicts itself"
+    return Failure(failure_class=FailureClass.OUTPUT, message=sentence)
+
+
 def put_together(work: Path, target: Path, joined: Joined) -> None:
     """Move and write what was decided. Blocking. Raises OSError."""
     for path in {*(to for _, to in joined.moves), *joined.files}:
@@ -204,12 +222,21 @@ def put_together(work: Path, target: Path, joined: Joined) -> None:
 
 
 def list_folder(folder: Path, reads: tuple[str, ...] = ()) -> Listing:
-    """The size of every file below a folder, and the bytes of some. Blocking."""
+    """The size of every file below a folder, and the bytes of some. Blocking.
+
+    Raises:
+        TaskFailedError: class `output`; something is neither file nor folder. Whoever reads the output is not shut in: a link
+            that a taken-over engine left would lead out of the sandbox.
+    """
     sizes = {}
-    for place, _, names in os.walk(folder):
-        for name in names:
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             path = Path(place) / name
-            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+            found, kept = path.lstat(), path.relative_to(folder).as_posix()
+            if stat.S_ISREG(found.st_mode):
+                sizes[kept] = found.st_size
+            elif not stat.S_ISDIR(found.st_mode):
+                raise TaskFailedError(FailureClass.OUTPUT, f"cannot take the output: {kept} is neither file nor folder")
     contents = {name: (folder / name).read_bytes() for name in reads if name in sizes}
     return Listing(sizes=dict(sorted(sizes.items())), contents=contents)
 

@@ -1,5 +1,6 @@
 """Inputs from and outputs to `s3://bucket/...`."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ _MANIFEST_LIMIT = 64 << 20
 _ENTRIES = (".vtt", "index.m3u8", ".m3u8")
 """What players open first is stored last, after everything that it names."""
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+
 OpenStore = Callable[[str], Blobs]
 """Opens `s3://bucket/prefix` with this worker's keys. Raises BlobError."""
 
@@ -42,7 +45,8 @@ def place_of(location: str) -> Place:
     """
     bucket, _, path = location.removeprefix("s3://").partition("/")
     path = path.strip("/")
-    if not bucket or "@" in bucket or "?" in location or "#" in location:
+    # In the address of a request the bucket stands where a host or a path begins: `..` would make the key one.
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket or "?" in location or "#" in location:
         raise TaskFailedError(
             FailureClass.REQUEST, f"cannot use {location.partition('?')[0]!r}: write s3://bucket/path"
         )

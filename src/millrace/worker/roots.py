@@ -1,5 +1,6 @@
 """Which paths a job may name. What counts is where a path really leads, after every symbolic link."""
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ class Roots:
         except FileNotFoundError:
             raise TaskFailedError(FailureClass.INPUT, f"cannot find the input {location}; check the path") from None
         except OSError as error:
-            raise TaskFailedError(FailureClass.INPUT, f"cannot read the input {location}: {error.strerror}") from None
+            # ENXIO: a socket, or a device without a driver.
+            why = "it is no regular file" if error.errno == errno.ENXIO else error.strerror
+            raise TaskFailedError(FailureClass.INPUT, f"cannot read the input {location}: {why}") from None
         try:
             facts = os.fstat(descriptor)
         finally:

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from millrace.domain.failures import FailureClass
 from millrace.engines.engine import Command
 from millrace.process.able import able
 from millrace.process.sandbox import Able, Confinement, Demand, Mechanism, Sandbox, confinement
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
+from millrace.worker.failure import TaskFailedError
+from millrace.worker.fetch import scheme_of, shown
 
 log = logger("worker")
 
@@ -38,6 +41,24 @@ async def way_in(demand: Demand, programs: Sequence[Path], *, clock: Clock) -> A
             "or let --sandbox auto or MILLRACE_SANDBOX=auto take what there is"
         )
     return found
+
+
+def admit(location: str, found: Able | None) -> None:
+    """Pass, or refuse what strangers may have made where nothing at all would hold it.
+
+    Folders are the operator's, who names them; what comes by an upload or a URL is whoever's. Without a sandbox it is read where
+    somebody said so (`off`), not where it just does not work here.
+
+    Raises:
+        TaskFailedError: class `capability`.
+    """
+    if scheme_of(location) == "file" or found is None or found.mechanism is not Mechanism.NONE:
+        return
+    raise TaskFailedError(
+        FailureClass.CAPABILITY,
+        f"cannot take {shown(location)}: no sandbox works on this worker ({'; '.join(found.refused)}), and an upload or a URL may be "
+        f"made to do harm; {REMEDY}, or let --sandbox off or MILLRACE_SANDBOX=off take the risk",
+    )
 
 
 def warn_of_gaps(found: Able | None) -> None:

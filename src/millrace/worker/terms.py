@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from millrace.outbound.addresses import Network
 from millrace.process.sandbox import Demand
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
@@ -30,11 +31,12 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         keep_free_bytes: room that must stay free in the scratch folder; below it work is handed back.
         environment: of every engine; None for a bare one.
         stall_s: how long an engine may stand still.
+        describe_s: how long a probe may take; more, as its file is large.
         engine_memory_bytes: what one engine may take of memory, with all that it starts; None for no limit.
         nice: added to the niceness of engines.
         claim_wait_s: how long a claim waits for work.
         timeout_s: time limit of jobs that name none.
-        allow_private_inputs: `http(s)` inputs may lie on private networks.
+        input_networks: where `http(s)` inputs may lie although it is not public.
         fetch: limits of fetches.
         sandbox: whether engines are shut in.
         open_store: opens `s3://` with this worker's keys; None where it has none.
@@ -56,11 +58,12 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     keep_free_bytes: int = 500_000_000
     environment: Mapping[str, str] | None = None
     stall_s: float = 120.0
+    describe_s: float = 120.0
     engine_memory_bytes: int | None = None
     nice: int = 0
     claim_wait_s: float = 20.0
     timeout_s: float | None = None
-    allow_private_inputs: bool = True
+    input_networks: Sequence[Network] = ()
     fetch: FetchLimits = field(default_factory=FetchLimits)
     sandbox: Demand = Demand.OFF
     open_store: OpenStore | None = None

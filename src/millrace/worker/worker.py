@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
-from millrace.client.errors import ClientError, NotFoundError, StaleError
+from millrace.client.errors import ClientError, NotFoundError, StaleError, SupersededError
 from millrace.domain.directives import Action
 from millrace.runtime.clock import Clock
 from millrace.runtime.service import Service
@@ -83,9 +83,12 @@ class Worker(Service):
         self._registrar = Registrar(client=client, clock=clock, draw=draw)
         self._held: dict[str, _Held] = {}
         self._resting = 0
+        self._known: facts.Document = {}
         self._reset()
 
     def _reset(self) -> None:
+        self.fault = ""
+        """Why it has stopped by itself: a sentence; empty as long as it has not."""
         self._membership: Membership | None = None
         self._identity: Identity | None = None
         self._equipment: Equipment | None = None
@@ -115,6 +118,10 @@ class Worker(Service):
     def holding(self) -> int:
         """How many tasks run here."""
         return len(self._held)
+
+    def know(self, **known: object) -> None:
+        """What the masters are told of this machine, beside what it finds itself. Before the start."""
+        self._known |= known
 
     def drain(self) -> None:
         """Take no more work. What runs goes on; what is paused goes back, because nobody knows when it would end."""
@@ -150,7 +157,7 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        held = bounds(self._terms.engine_memory_bytes)
+        held = bounds(self._terms.engine_memory_bytes, describe_s=self._terms.describe_s)
         self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
         equipment = equip(
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
@@ -208,7 +215,7 @@ class Worker(Service):
     async def _register(self) -> None:
         if self._identity is None:
             raise RuntimeError("cannot register before the state folder is open")
-        terms = replace(self._terms, facts={**self._facts, **self._terms.facts})
+        terms = replace(self._terms, facts={**self._facts, **self._known, **self._terms.facts})
         self._membership, lease = await self._registrar.register(terms, self._identity, self._proven)
         self._heart.join(self._membership, lease)
 
@@ -242,11 +249,20 @@ class Worker(Service):
         except (StaleError, NotFoundError) as error:
             if membership is not None:
                 self._lose_membership(membership, str(error))
+        except SupersededError as error:
+            self._give_up(str(error))
         except ClientError as error:
             log.warning("worker.claim_refused", reason=str(error))
             if membership is None:
                 await self._claims.rest(10, self._draining)
         return []
+
+    def _give_up(self, reason: str) -> None:
+        """Another worker has our identity and came later: two that take turns would take each other's work away for ever."""
+        log.error("worker.superseded", reason=reason)
+        self.fault = reason
+        self._state.give_up(reason)
+        self.hurry()
 
     async def _register_unless_draining(self) -> None:
         registering = asyncio.create_task(self._register())

@@ -16,7 +16,10 @@ app = LazyGroup(
         "scale": (f"{_HERE}.steer:scale", "Have so many instances of a process."),
         "signal": (f"{_HERE}.signal:signal", "Send a signal to the main process of each instance."),
         "trigger": (f"{_HERE}.trigger:trigger", "Run a scheduled process now."),
-        "schedule": (f"{_HERE}.schedule:app", "Look at the times of scheduled processes, pause and resume them."),
+        "schedule": (
+            f"{_HERE}.schedule:app",
+            "Look at the times of scheduled processes, pause and resume them, stop a run.",
+        ),
         "history": (f"{_HERE}.history:history", "Show the last runs that ended."),
         "hooks": (f"{_HERE}.hooks:hooks", "Show the last hooks that ran."),
         "plan": (f"{_HERE}.plan:plan", "Print the plan in force, or a process as it is written, without secrets."),

@@ -37,6 +37,7 @@ def show(
             ("labels", shown.escape(", ".join(f"{key}={value}" for key, value in found.labels.items()))),
             ("engines", ", ".join(found.engines)),
             ("memory", f"{found.memory_mb} MB"),
+            ("ffmpeg", shown.escape(_ffmpeg(found.facts.get("ffmpeg")))),
             ("sandbox", shown.escape(_sandbox(found.facts.get("sandbox")))),
             ("limits", shown.escape(_limits(found.facts.get("limits")))),
             ("registered", shown.moment(datetime.fromisoformat(found.registered))),
@@ -59,6 +60,13 @@ def _why(quarantine: QuarantineView | None) -> str:
         f"{shown.escape(quarantine.reason)}\n     since {shown.moment(quarantine.since)}; it proves itself from "
         f"{shown.moment(quarantine.proof_due)} on, or `millrace nodes release` gives it work again"
     )
+
+
+def _ffmpeg(record: object) -> str:
+    """Which program the node runs."""
+    if not isinstance(record, dict):
+        return "unknown"
+    return f"{record.get('version')}, {record.get('path')}, SHA-256 {record.get('sha256')}"
 
 
 def _sandbox(record: object) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from millrace.cli.options import LOCAL_FILE, PATH
+from millrace.cli.supervise.changes_file import CHANGES
 from millrace.cli.tree import LazyGroup
 
 
@@ -21,6 +22,7 @@ def _supervise(
     tls_client_ca: Path | None,
     access: Path | None,
     audit_log: Path | None,
+    changes: Path | None,
 ) -> int | None:
     if context.invoked_subcommand is not None:
         return None
@@ -34,13 +36,13 @@ def _supervise(
     from millrace.programs.control_settings import KEY_VARIABLE, ControlSettings  # noqa: PLC0415
     from millrace.supervisor.plans.overrides import without_overrides  # noqa: PLC0415
 
-    layers = read_plan(config, os.environ)
+    layers = read_plan(config, os.environ, changes)
     host, port = listen or ("", 0)
     control = ControlSettings(
         enabled=not no_socket, socket=socket, host=host, port=port, key=os.environ.get(KEY_VARIABLE, ""), certificate=tls_cert,
         certificate_key=tls_key, client_ca=tls_client_ca, access=access, audit=audit_log,
     )  # fmt: skip
-    order = Order(layers=layers, config=config, control=control, environ=without_overrides(os.environ))
+    order = Order(layers=layers, config=config, changes=changes, control=control, environ=without_overrides(os.environ))
     hand_over(order)
     return order.carried_out()
 
@@ -82,6 +84,7 @@ app = LazyGroup(
     alone=_supervise,
     params=[
         click.Option(["-c", "--config"], type=PATH, help="The plan, in YAML."),
+        CHANGES,
         click.Option(
             ["--socket"],
             type=PATH,

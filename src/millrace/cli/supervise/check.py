@@ -8,14 +8,16 @@ import click
 
 from millrace.cli.failure import FAILED, WRONG_USAGE
 from millrace.cli.options import PATH, Output, output_option
+from millrace.cli.supervise.changes_file import changes_option
 
 
 @click.command()
 @click.argument("file", type=PATH)
+@changes_option
 @click.option("--strict", is_flag=True, help="Fail where there are warnings, too.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
 @output_option
-def check(file: Path, strict: bool, as_json: bool, output: Output) -> None:
+def check(file: Path, changes: Path | None, strict: bool, as_json: bool, output: Output) -> None:
     """Check a plan; print every fault at once, with its line.
 
     Errors are what cannot work (exit code 2), warnings what is probably a mistake (1 with --strict), suggestions what
@@ -23,7 +25,7 @@ def check(file: Path, strict: bool, as_json: bool, output: Output) -> None:
     """
     from millrace.cli.supervise.load import examine  # noqa: PLC0415  not needed for --help
 
-    found = examine(file, os.environ)
+    found = examine(file, os.environ, changes)
     if as_json or output is Output.JSON:
         from millrace.cli.show import json_document  # noqa: PLC0415  not needed for --help
 

@@ -49,13 +49,13 @@ class Examined(Struct, frozen=True):
         return {"plan": str(file), "passed": passed, "processes": names, **parts}
 
 
-def read_plan(file: Path, environ: Mapping[str, str]) -> Layers:
-    """The plan of a file that a person named, with what was saved beside it.
+def read_plan(file: Path, environ: Mapping[str, str], changes: Path | None = None) -> Layers:
+    """The plan of a file that a person named, with what was saved beside it, or in `changes`.
 
     Raises:
         CommandError: it cannot be read, or could not work; names every fault on a line of its own.
     """
-    source = PlanFile(file, environ, read_text(file))
+    source = PlanFile(file, environ, read_text(file), changes=changes)
     try:
         return source.load()
     except PlanError as error:
@@ -63,13 +63,13 @@ def read_plan(file: Path, environ: Mapping[str, str]) -> Layers:
         raise CommandError(f"cannot use the plan {file}:\n{faults}", code=2) from error
 
 
-def examine(file: Path, environ: Mapping[str, str]) -> Examined:
+def examine(file: Path, environ: Mapping[str, str], changes: Path | None = None) -> Examined:
     """As :func:`read_plan`, with faults and advice as values.
 
     Raises:
         CommandError: the file cannot be read.
     """
-    return _examined(PlanFile(file, environ, read_text(file)).reading, as_root=os.geteuid() == 0)
+    return _examined(PlanFile(file, environ, read_text(file), changes=changes).reading, as_root=os.geteuid() == 0)
 
 
 def examine_text(text: str, environ: Mapping[str, str], folder: Path | None, *, as_root: bool = False) -> Examined:

@@ -21,6 +21,7 @@ from millrace.client.sse import listen
 from millrace.config.settings import MasterSettings, WorkerSettings
 from millrace.domain.failures import FailureClass
 from millrace.domain.states import FINAL, State
+from millrace.outbound.addresses import EVERYWHERE
 from millrace.programs.all_in_one import AllInOne
 from millrace.wire.v1.jobs import FailureView, JobDetail, JobRequest
 from millrace.worker.worker import WorkerTerms
@@ -79,7 +80,9 @@ async def serve_one(
             roots=() if source is None else (source,),
             expects=source,
             outputs=(Path(str(request.output)),),
+            input_networks=EVERYWHERE,  # no stranger names this input
             scratch=scratch,
+            timeout_s=None,  # one's own film, and Ctrl-C is near
             proofs=(_cache() or data) / "proofs.json",
         )
 

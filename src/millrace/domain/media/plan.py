@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
+from millrace.domain.media.accepted import accept, accept_filling
 from millrace.domain.media.ladder import Size, fitted, ladder
 from millrace.domain.media.outputs import (
     AudioOutput,
@@ -61,6 +62,7 @@ def plan(profile: Profile, probe: Probe | None, *, parameters: Mapping[str, Any]
         raise Refused(
             FailureClass.REQUEST, "duration_s is the length of a generated clip; leave it out when there is an input."
         )
+    accept(probe)
     return _planned(wanted, probe, None)
 
 
@@ -158,6 +160,7 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
     frames = frames_until(stream.end - probe.start, rate)
     if stream.is_vfr and not profile.thumbnails:
         notes.append(f"The input's frame rate varies; the output has a constant {_rate_text(rate)} frames per second.")
+    accept_filling(frames, stream)
     # One very short frame still is a picture.
     frames = max(frames, 1)
     if stream.color.is_hdr:

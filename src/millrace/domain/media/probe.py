@@ -81,7 +81,7 @@ class VideoStream(Struct, frozen=True, kw_only=True):
 
 
 class AudioStream(Struct, frozen=True, kw_only=True):
-    """One audio stream; `start` and `end` are seconds on the file's own clock without priming samples."""
+    """One audio stream of so many `packets`; `start` and `end` are seconds on the file's own clock without priming samples."""
 
     index: int
     codec: str
@@ -89,6 +89,7 @@ class AudioStream(Struct, frozen=True, kw_only=True):
     channels: int
     layout: str | None = None
     language: str | None = None
+    packets: int = 0
     start: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
 

@@ -11,10 +11,12 @@ from millrace.engines.engine import Command
 from millrace.engines.ffmpeg.codecs import audio_options, seconds, video_options
 from millrace.engines.ffmpeg.encoders import PICTURE, chosen
 from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
-from millrace.engines.ffmpeg.reading import guarded, source
+from millrace.engines.ffmpeg.reading import generated, guarded, source
 
 STRICT = ("-xerror", "-err_detect", "explode")
 """Damage ends the encode: without these FFmpeg conceals it and exits with 0 (measured for truncation and bit rot)."""
+HEADERS_BYTES = 64 << 20
+"""Indexes, tags and, of sprites, pictures."""
 Tagged = AudioOutput | SubtitleOutput
 PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 MUXERS = {
@@ -50,7 +52,14 @@ def encode_commands(
     folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
     reads = () if plan.generated is not None or path is None else (path,)
     command = Command(argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=reads, writes=folder)
-    return (replace(command, frames=plan.frames, duration=plan.duration),)
+    return (replace(command, frames=plan.frames, duration=plan.duration, file_bytes=file_bytes(plan)),)
+
+
+def file_bytes(plan: Plan) -> int:
+    """What no file of an output can reach by right: twice its pictures and sound without compression, and what a header takes."""
+    pictures = (video.frames * video.size.width * video.size.height * 3 for video in plan.videos)
+    sound = sum(audio.duration * 48_000 * audio.channels * 4 for file in plan.files for audio in file.audio)
+    return HEADERS_BYTES + 2 * (max(pictures, default=0) + int(sound))
 
 
 def _input(plan: Plan, path: Path | None) -> tuple[str, ...]:
@@ -68,7 +77,7 @@ def generated_input(clip: Generated) -> tuple[str, ...]:
     length = seconds(clip.duration)
     bars = f"testsrc2=size={clip.size.width}x{clip.size.height}:rate={clip.rate}:duration={length}[out0]"
     tone = f"sine=frequency=440:sample_rate=48000:duration={length}[out1]"
-    return ("-f", "lavfi", "-i", f"{bars};{tone}")
+    return generated(f"{bars};{tone}")
 
 
 def _files(plan: Plan, working: Iterable[str] | None) -> list[str]:

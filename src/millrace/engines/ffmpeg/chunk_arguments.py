@@ -66,6 +66,7 @@ def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
         cwd=folder,
         folders=tuple(folder / video.name for video in plan.videos),
         frames=chunk.frames,
+        file_bytes=whole.file_bytes(plan),
         reads=(one.source,),
         writes=folder,
     )
@@ -92,7 +93,8 @@ def sides_commands(one: Encoding) -> tuple[Command, ...]:
         argv += whole.file_options(plan, file, one.working)
     folders = tuple(dict.fromkeys((cwd / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="encode the sound", share=0.02, cwd=cwd, folders=folders, light=True)
-    return (replace(command, duration=plan.duration, reads=(one.source,), writes=cwd),)
+    command = replace(command, duration=plan.duration, file_bytes=whole.file_bytes(plan))
+    return (replace(command, reads=(one.source,), writes=cwd),)
 
 
 def sides_files(plan: Plan) -> tuple[OutputFile, ...]:
@@ -131,7 +133,7 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
         argv += [*whole.metadata_options(described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
-    return (replace(command, reads=(one.work, one.source), writes=one.folder),)
+    return (replace(command, reads=(one.work, one.source), writes=one.folder, file_bytes=whole.file_bytes(plan)),)
 
 
 def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from millrace.domain.media.profile import AudioCodec, Profile, VideoCodec
 from millrace.engines.engine import Command
-from millrace.engines.ffmpeg.reading import guarded
+from millrace.engines.ffmpeg.reading import generated, guarded
 
 VIDEO: dict[VideoCodec, tuple[str, ...]] = {
     VideoCodec.H264: ("libx264", "h264_nvenc"),
@@ -37,7 +37,7 @@ def proof(binary: Path | str, encoder: str) -> Command:
     clip = "sine=duration=0.2:sample_rate=48000" if is_audio else f"testsrc2=size={PROOF_SIZE}:rate=25:duration=0.4"
     kind = ("-c:a",) if is_audio else ("-pix_fmt", "yuvj420p" if encoder == PICTURE else "yuv420p", "-c:v")
     return Command(
-        argv=(*guarded(binary), "-v", "error", "-f", "lavfi", "-i", clip, *kind, encoder, "-f", "null", "-"),
+        argv=(*guarded(binary), "-v", "error", *generated(clip), *kind, encoder, "-f", "null", "-"),
         label=f"prove {encoder}",
     )
 

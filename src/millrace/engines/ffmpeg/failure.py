@@ -3,13 +3,13 @@
 import re
 
 from millrace.domain.failures import Failure, FailureClass
-from millrace.engines.ffmpeg.signatures import SIGNATURES
+from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SIGNATURES
 
 ASKED_TO_END = (255, 0, -15, -2, -9)
 """FFmpeg ends with 255 after SIGINT or SIGTERM (but also when an encoder does not open), and may end with 0."""
 SIGNALS = {
     -9: (FailureClass.LOST, "The engine was killed, by a person or for want of memory."),
-    -25: (FailureClass.DISK, "The output grew over the limit of a file's size on this machine."),
+    -25: (FailureClass.OUTPUT, "A file of the output grew larger than what was planned could be without compression."),
     -24: (FailureClass.RESOURCE, "The engine used up the CPU time that it was allowed."),
     -11: (FailureClass.ENGINE, "The engine crashed."),
     -6: (FailureClass.ENGINE, "The engine crashed."),
@@ -18,10 +18,7 @@ SIGNALS = {
 ERRNO = {
     # FFmpeg 6 and later end with (-errno) & 255; older versions end with 1 for everything.
     228: (FailureClass.DISK, "The disk is full; free space on this machine."),
-    244: (
-        FailureClass.RESOURCE,
-        "The machine has too little memory for this job; give it more or use a smaller profile.",
-    ),
+    244: (FailureClass.RESOURCE, SHORT_OF_MEMORY),
     145: (FailureClass.NETWORK, "A connection was refused; check that the server runs."),
     146: (FailureClass.NETWORK, "A connection was silent for too long."),
     152: (FailureClass.NETWORK, "A connection broke before the end."),
@@ -43,18 +40,29 @@ def failure(exit_status: int, log_tail: str, *, signalled: bool) -> Failure:
     if exit_status in SIGNALS:
         # The log of a killed child ends anywhere; nothing in it tells why.
         return _failure(*SIGNALS[exit_status])
-    log = messages(log_tail)
-    return _known(log) or _by_status(exit_status, log)
+    log = _undescribed(log_tail.splitlines())
+    # Before version 7, encoders complain between the description and the mapping, and the status is 1 whatever happens.
+    by_number = _failure(*ERRNO[exit_status]) if exit_status in ERRNO else None
+    return _known(messages(log_tail)) or by_number or _known(log) or _by_status(exit_status, log)
 
 
 def messages(log: str) -> str:
-    """The log without the descriptions of inputs and outputs: titles and names in them must not look like messages."""
-    return "\n".join(line for line in log.splitlines() if not line.startswith((" ", "Input #", "Output #")))
+    """The log without the descriptions of inputs and outputs: titles and names in them must not look like messages.
+
+    What stands between the first input and the mapping of streams describes: a tag's name may hold a line end, so there lines that
+    look like messages may be the file's.
+    """
+    lines = log.splitlines()
+    begin = next((at for at, line in enumerate(lines) if line.startswith("Input #")), len(lines))
+    end = max((at for at, line in enumerate(lines) if line.startswith("Stream mapping:")), default=begin)
+    return _undescribed([*lines[:begin], *lines[max(begin, end) :]])
+
+
+def _undescribed(lines: list[str]) -> str:
+    return "\n".join(line for line in lines if not line.startswith((" ", "Input #", "Output #")))
 
 
 def _by_status(exit_status: int, log_tail: str) -> Failure:
-    if exit_status in ERRNO:
-        return _failure(*ERRNO[exit_status])
     if exit_status < 0 or exit_status == ASKED_TO_END[0] or "received signal" in log_tail:
         return _failure(FailureClass.LOST, f"The engine was ended by a signal (status {exit_status}).")
     last = _last_words(log_tail)

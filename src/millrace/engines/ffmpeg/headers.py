@@ -55,7 +55,11 @@ class Header(Struct):
 
 
 class Headers(Struct):
-    """All that the input's description says. `declared_s` is the length that the file claims, if any."""
+    """All that the input's description says. `declared_s` is the length that the file claims, if any.
+
+    `forged`: it says two different things of one stream, or of the length. FFmpeg prints the names of tags as they are, also
+    with line ends in them, so that a file can put lines of its own there; but it cannot take the true ones away.
+    """
 
     formats: tuple[str, ...] = ()
     declared_s: Fraction | None = None
@@ -63,6 +67,9 @@ class Headers(Struct):
     streams: list[Header] = field(default_factory=list)
     mapping: dict[int, int] = field(default_factory=dict)
     """Input stream number by output stream number."""
+    forged: bool = False
+    timed: bool = False
+    by_index: dict[int, Header] = field(default_factory=dict)
 
 
 def read_headers(log: str) -> Headers:
@@ -74,7 +81,8 @@ def read_headers(log: str) -> Headers:
             found.formats = tuple(name for name in match[1].split(",") if name)
             inside = True
         elif match := MAPPING.match(line):
-            found.mapping[int(match[2])] = int(match[1])
+            into, of = int(match[2]), int(match[1])
+            found.forged = found.forged or found.mapping.setdefault(into, of) != of
         elif line.startswith(("Output #", "Stream mapping")):
             inside = False
         elif inside:
@@ -84,12 +92,19 @@ def read_headers(log: str) -> Headers:
 
 def _inside(line: str, found: Headers) -> None:
     if match := DURATION.match(line):
+        found.forged = found.forged or found.timed
+        found.timed = True
         if match[1] != "N/A":
             found.declared_s = int(match[2]) * 3600 + int(match[3]) * 60 + Fraction(match[4])
         found.start_s = Fraction(match[5]) if match[5] else None
     elif match := STREAM.match(line):
         language = match[2] if match[2] and match[2] != "und" and re.fullmatch(r"[a-zA-Z-]{2,12}", match[2]) else None
-        found.streams.append(Header(index=int(match[1]), kind=match[3], language=language, parts=_parts(match[4])))
+        made = Header(index=int(match[1]), kind=match[3], language=language, parts=_parts(match[4]))
+        same = found.by_index.setdefault(made.index, made)
+        if same is made:
+            found.streams.append(made)
+        elif (same.kind, same.parts) != (made.kind, made.parts):  # a stream of two programs is printed twice
+            found.forged = True
     elif found.streams and (match := ROTATION.search(line)) and "nan" not in match[1]:
         found.streams[-1].rotation = float(match[1])
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.media.accepted import too_large
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
 from millrace.engines.engine import Command, EngineFailure
@@ -12,21 +13,33 @@ from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
 from millrace.engines.ffmpeg.packets import Packets, read_packets
-from millrace.engines.ffmpeg.reading import guarded, picture, playlist, source
+from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
+from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
 
 MISDETECTED = re.compile(r"detected only with low score of")
 CUT_SHORT = re.compile(
     r"partial file|File ended prematurely|Packet corrupt \(stream|corrupt input packet|Truncating packet"
 )
+OVER = re.compile(r"exceeds max_streams|exceeds specified max pixel count")
+"""What does not fit is left out, and FFmpeg goes on without it."""
 ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
-COPY = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-")
+COPY = (
+    *("-map", "0:v?", "-map", "0:a?", "-c", "copy"),
+    *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "framecrc", "-"),
+)
+"""Without the input's words, which would stand among the engine's own once more."""
 
 
 def probe_command(binary: Path | str, path: Path) -> Command:
     """Probe an untrusted local file."""
-    return Command(argv=(*guarded(binary), "-copyts", *source(path), *COPY), label="probe", reads=(path,))
+    return Command(
+        argv=(*guarded(binary), "-copyts", *source(path), *COPY),
+        label="probe",
+        reads=(path,),
+        memory_bytes=PROBE_MEMORY_BYTES,
+    )
 
 
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
@@ -38,6 +51,7 @@ def inspection_command(binary: Path | str, path: str, folder: Path, share: float
         share=share,
         cwd=folder,
         reads=(folder,),
+        memory_bytes=PROBE_MEMORY_BYTES,
     )
 
 
@@ -51,20 +65,28 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     log = messages(stderr)
     if MISDETECTED.search(log):
         raise _refusal("is not a video or audio file of a known kind, whatever its name says")
+    if head.forged:
+        raise _refusal("imitates the engine's own words in its tags, so that nothing that it says can be believed")
     if exit_status != 0:
         if head.streams and "does not contain any stream" in log:
             raise _refusal("holds neither video nor audio")
-        raise EngineFailure(failure(exit_status, stderr, signalled=exit_status < 0))
+        found = failure(exit_status, stderr, signalled=exit_status < 0)
+        if found.message in (SHORT_OF_MEMORY, SHORT_OF_THREADS):  # a thread needs memory, too
+            # Ours is the only bound that so little work can meet: it lies in the file, so no other machine does better.
+            raise _refusal(f"cannot be described within {PROBE_MEMORY_BYTES >> 20} MB of memory")
+        raise EngineFailure(found)
+    if OVER.search(log):
+        raise EngineFailure(failure(exit_status, stderr, signalled=False))
     if CUT_SHORT.search(log):
         raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
     packets = read_packets(stdout)
     if any(stream.corrupt for stream in packets.values()):
         raise _refusal("is damaged: some of its packets are marked as corrupt")
-    found = _assembled(head, packets)
-    if not found.video and not found.audio:
+    described = _assembled(head, packets)
+    if not described.video and not described.audio:
         raise _refusal("holds neither video nor audio that can be decoded")
-    _reject_short(head, found, log)
-    return found
+    _reject_short(head, described, log)
+    return described
 
 
 def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
@@ -127,7 +149,13 @@ def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
 
 
 def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
+    is_cover = "(attached pic)" in header.text
+    if is_cover and header.codec not in CODECS:
+        return None  # nobody decodes it
+    _accept_codec(header)
     size = printed.size_of(header)
+    if size is not None and (fault := too_large(*size)):
+        raise _refusal(fault)
     pixel_format, words = printed.pixel_format_of(header)
     if header.codec == "none" or size is None or pixel_format in (None, "none"):
         raise _refusal(f"has video in a codec that cannot be decoded (stream {header.index})")
@@ -159,7 +187,7 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         exact_times=not stream.guessed,
         field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
         color=_color(words),
-        attached_picture="(attached pic)" in header.text,
+        attached_picture=is_cover,
         keyframes=tuple(time * base for time, _ in sorted(stream.keys)),
         key_decoding=tuple(dts * base for _, dts in sorted(stream.keys)),
         gops=stream.gops(),
@@ -184,7 +212,15 @@ def _color(words: list[str]) -> Color:
     return Color(range=levels, space=same, primaries=same, transfer=same)
 
 
+def _accept_codec(header: printed.Header) -> None:
+    if header.codec != "none" and header.codec not in CODECS:
+        raise _refusal(
+            f"has {header.kind.lower()} in {header.codec} (stream {header.index}), a codec that is not accepted"
+        )
+
+
 def _audio(header: printed.Header, stream: Packets) -> AudioStream | None:
+    _accept_codec(header)
     rate = next((int(part.split(" ")[0]) for part in header.parts if re.fullmatch(r"\d+ Hz", part)), None)
     named = next(((part, count) for part in header.parts[1:] if (count := printed.channels_of(part)) is not None), None)
     if header.codec == "none" or rate is None or named is None:
@@ -197,6 +233,7 @@ def _audio(header: printed.Header, stream: Packets) -> AudioStream | None:
         channels=named[1],
         layout=named[0],
         language=header.language,
+        packets=len(stream.times),
         start=min(stream.times) * base,
         end=(max(stream.times) + stream.last_duration) * base,
     )

@@ -9,6 +9,7 @@ import re
 from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.accepted import MOST_PIXELS, MOST_STREAMS
 
 
 class Signature(Struct, frozen=True, kw_only=True):
@@ -31,6 +32,8 @@ def _row(failure_class: FailureClass, sentence: str, *patterns: str) -> Signatur
     )
 
 
+SHORT_OF_MEMORY = "The machine has too little memory for this job; give it more or use a smaller profile."
+SHORT_OF_THREADS = "The machine could not start enough threads; raise its limit of processes."
 _IN = FailureClass.INPUT
 _REQUEST = FailureClass.REQUEST
 _CAPABILITY = FailureClass.CAPABILITY
@@ -46,10 +49,21 @@ SIGNATURES = (
         "A file of the output exists already; the engine never replaces one.",
         r"already exists\. Exiting",
     ),
+    # Before memory: this is how FFmpeg goes on to tell it.
+    _row(
+        _IN,
+        f"The input has more streams than the {MOST_STREAMS} that are taken.",
+        r"exceeds max_streams",
+    ),
+    _row(
+        _IN,
+        f"The input has pictures of more than the {MOST_PIXELS / 1e6:.1f} million pixels that are taken.",
+        r"exceeds specified max pixel count",
+    ),
     _row(_DISK, "The disk is full; free space on this machine.", r"No space left on device", r"Disk quota exceeded"),
     _row(
         _RESOURCE,
-        "The machine has too little memory for this job; give it more or use a smaller profile.",
+        SHORT_OF_MEMORY,
         r"Cannot allocate memory",
         r"Could not allocate memory",
         r"malloc of size \d+ failed",
@@ -57,7 +71,7 @@ SIGNATURES = (
     ),
     _row(
         _RESOURCE,
-        "The machine could not start enough threads; raise its limit of processes.",
+        SHORT_OF_THREADS,
         r"Resource temporarily unavailable",
         r"pthread_create.* failed",
     ),
@@ -142,7 +156,7 @@ SIGNATURES = (
         r"Unable to parse option value",
         r"Error setting option",
         r"Undefined constant or missing",
-        r"out of range",
+        r"for parameter '.*' out of range",
     ),
     _row(_REQUEST, "The picture's size is odd, and the codec needs even sizes.", r"not divisible by 2"),
     _row(
@@ -176,6 +190,7 @@ SIGNATURES = (
         r"Unable to find a suitable output format",
         r"Unable to choose an output format",
     ),
+    _row(_IN, "The input has a stream in a codec that is not accepted.", r"Codec \(.*\) not on whitelist"),
     _row(
         _IN,
         "The input has a stream in a codec that cannot be decoded.",

@@ -17,8 +17,6 @@ from millrace.worker.engine_run import ENVIRONMENT
 from millrace.worker.proofs import prove
 from millrace.worker.shut_in import CannotShutIn, record, way_in
 
-OLDEST = (5, 1)
-"""The oldest FFmpeg whose words are known (engines/ffmpeg/signatures.py)."""
 NEEDED = ("libx264", "aac")
 FILTERS = ("fps", "scale", "setsar", "format", "split", "aresample", "trim", "setpts", "yadif", "transpose")
 MUXERS = ("hls", "mp4", "mpegts", "matroska", "webm")
@@ -48,9 +46,8 @@ class Engine:
         }
 
     async def _program(self) -> str:
-        program = ffmpeg.binary(self._settings.ffmpeg)
-        await ffmpeg.check(self._settings.ffmpeg)
-        return str(program)
+        found = await ffmpeg.identify(self._settings.ffmpeg, self._settings.ffmpeg_sha256)
+        return f"{found.path}, SHA-256 {found.sha256}"
 
     async def _run(self, *arguments: str) -> Captured:
         program = str(ffmpeg.binary(self._settings.ffmpeg))
@@ -70,8 +67,8 @@ class Engine:
             raise warning(
                 text or "it does not say", "its failures may be told as class `engine` instead of what they are"
             )
-        if (int(found[1]), int(found[2])) < OLDEST:
-            raise warning(text, "use FFmpeg 5.1 or newer")
+        if ffmpeg.is_too_old(text):
+            raise failed(text, "use FFmpeg 5.1 or newer")
         return text
 
     async def _able(self) -> Able | None:

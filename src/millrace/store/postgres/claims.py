@@ -28,10 +28,11 @@ CLAIM_PARTS = {
     "give": QUERIES["give"].format(avoids=_AVOIDS),
     "avoids": _AVOIDS,
     "claimed": QUERIES["claimed"],
+    "taken": QUERIES["taken"],
 }
 """What the statements share that give tasks."""
 
-CLAIM = QUERIES["claim"].format(**CLAIM_PARTS)
+CLAIM = QUERIES["claim"].format(**CLAIM_PARTS, counted=QUERIES["counted"].format(changes=QUERIES["changed_by_claims"]))
 
 
 def claimed(row: Sequence[Any]) -> Claimed:
@@ -44,6 +45,34 @@ async def claim_all(
     session: Session, classes: Sequence[int], claims: Sequence[Claim]
 ) -> Sequence[Sequence[Claimed] | None]:
     """The tasks for each claim, or None where the node may not have any; a repeated request counts once."""
+    answers: list[Sequence[Claimed] | None] = [None] * len(claims)
+    for places in turns(claims):
+        found = await _claim_until_given(session, classes, [claims[place] for place in places])
+        for place, given in zip(places, found, strict=True):
+            answers[place] = given
+    return answers
+
+
+def turns(claims: Sequence[Claim]) -> list[list[int]]:
+    """The places of the claims in turns, so that no node asks for two things in one: what one statement gives for them would not
+    heed that the node's slots are taken by the other. Pure.
+    """
+    asked: dict[str, list[str]] = {}
+    found: list[list[int]] = []
+    for place, claim in enumerate(claims):
+        requests = asked.setdefault(claim.node_id, [])
+        if claim.request_id not in requests:
+            requests.append(claim.request_id)
+        turn = requests.index(claim.request_id)
+        if turn == len(found):
+            found.append([])
+        found[turn].append(place)
+    return found
+
+
+async def _claim_until_given(
+    session: Session, classes: Sequence[int], claims: Sequence[Claim]
+) -> list[Sequence[Claimed] | None]:
     answers, passed_by = await _claim(session, classes, claims)
     for _ in range(_TRIES):
         empty = [place for place, given in enumerate(answers) if given is not None and not given]

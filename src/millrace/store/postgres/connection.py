@@ -1,7 +1,6 @@
 """The database of a master: how named SQL runs on its connections, and when its callers are told that it does not answer."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -64,7 +63,7 @@ class Database:
         self._most = connections
         self._may_lose = may_lose
         self._room = connections
-        self._doing: dict[asyncio.Task[Any], float] = {}
+        self._writes: dict[asyncio.Task[Any], float] = {}
         self.history = History(may_lose=may_lose)
         self._servers = Servers(url, self.history.check)
         self.silence = Silence()
@@ -87,10 +86,10 @@ class Database:
             )
 
     def close(self) -> None:
-        """Disconnect. What still runs is broken off."""
+        """Disconnect; what still runs may end first, but for writes that nobody waits for any more."""
         self._pool.close()
-        for one in self._doing:
-            one.cancel()
+        for writing in self._writes:
+            writing.cancel()
 
     def hang_up(self) -> None:
         """Break off what is under way, and let what comes begin anew, perhaps with another server."""
@@ -116,24 +115,15 @@ class Database:
             StoreUnavailableError: one waits for so long that none is.
         """
         now_s = asyncio.get_running_loop().time()
-        waits_s = now_s - min(self._doing.values(), default=now_s)
+        waits_s = now_s - min(self._writes.values(), default=now_s)
         if waits_s > STUCK_S:
             raise StoreUnavailableError(f"cannot write to PostgreSQL: no answer for {waits_s:.0f} s", why=STUCK)
 
     async def read(self, query: Callable[[Session], Awaitable[T]]) -> T:
         """Run a query; each of its statements sees what is committed when it begins."""
-        self.silence.check()
-        reading = self._begin(self._read(query), waits_since_s=math.inf)
-        try:
-            await self.silence.wait(reading, None)
-        except asyncio.CancelledError:
-            reading.cancel()
-            raise
-        return _result(reading)
-
-    async def _read(self, query: Callable[[Session], Awaitable[T]]) -> T:
-        async with self._pool.lend(hot=False) as connection:
-            return await query(Session(connection))
+        with explained():
+            async with self.silence.ends(), self._pool.lend(hot=False) as connection:
+                return await query(Session(connection))
 
     async def hot(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         """Run a unit of which each statement is a transaction of its own, durable when it is answered."""
@@ -157,25 +147,17 @@ class Database:
 
     async def _written(self, work: Coroutine[Any, Any, T]) -> T:
         """What a write gives; it is not broken off where the caller's patience ends."""
-        writing = self._begin(work, waits_since_s=asyncio.get_running_loop().time())
+        writing = asyncio.create_task(work)
+        self._writes[writing] = asyncio.get_running_loop().time()
+        writing.add_done_callback(self._end)
         if not await self.silence.wait(writing, PATIENCE_S):
             raise StoreUnavailableError(f"cannot write to PostgreSQL: no answer for {PATIENCE_S:g} s", why=STUCK)
-        return _result(writing)
+        if writing.cancelled():
+            raise StoreUnavailableError("cannot use PostgreSQL: the store stops")
+        with explained():
+            return writing.result()
 
-    def _begin(self, work: Coroutine[Any, Any, T], *, waits_since_s: float) -> "asyncio.Task[T]":
-        doing = asyncio.create_task(work)
-        self._doing[doing] = waits_since_s
-        doing.add_done_callback(self._end)
-        return doing
-
-    def _end(self, done: "asyncio.Task[Any]") -> None:
-        del self._doing[done]
-        if not done.cancelled():
-            done.exception()  # whoever waited has seen it
-
-
-def _result(done: "asyncio.Task[T]") -> T:
-    if done.cancelled():
-        raise StoreUnavailableError("cannot use PostgreSQL: the store stops")
-    with explained():
-        return done.result()
+    def _end(self, writing: "asyncio.Task[Any]") -> None:
+        del self._writes[writing]
+        if not writing.cancelled():
+            writing.exception()  # whoever waited has seen it

@@ -49,7 +49,13 @@ class Evidence(Struct, frozen=True):
 
 def of_jobs(answers: Sequence[Sequence[Added] | Exception]) -> Evidence | None:
     """The last job that is kept."""
-    kept = [one for call in answers if not isinstance(call, Exception) for one in call if not one.conflict]
+    kept = [
+        one
+        for call in answers
+        if not isinstance(call, Exception)
+        for one in call
+        if not one.conflict and one.refused is None
+    ]
     return Evidence(kept[-1].id) if kept else None
 
 

@@ -17,13 +17,21 @@ SELECT current_setting('synchronous_commit'),
   current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)
 
 -- name: add_jobs
--- The block put in gives `accepted`: those of the jobs asked for that are new, each with its number.
+-- The block put in gives `accepted`: those of the jobs asked for that are new, each with its number. Tenants with limits are
+-- locked before anything else is, in one order, and then seen as they are now; `refused` are those jobs for which they have no
+-- room. `turn` counts the jobs of a tenant in a line of this batch, from 0.
 WITH asked AS MATERIALIZED (
   SELECT u.*, (SELECT now_ms()) AS now
   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::float8[],
-    $10::text[], $11::bigint[], $12::text[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[])
+    $10::text[], $11::bigint[], $12::text[], $13::int[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bool[],
+    $19::int[])
   WITH ORDINALITY AS u (id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s,
-    state, due_at, spec, class_id, head_start_ms, actor, key, body_digest, ord)),
+    state, due_at, spec, class_id, head_start_ms, actor, key, body_digest, keeps, turn, ord)),
+limited AS MATERIALIZED (
+  SELECT n.*, n.now / 86400000 AS today, CASE WHEN n.day = n.now / 86400000 THEN n.accepted ELSE 0 END AS accepted_today
+  FROM (
+    SELECT t.*, (SELECT now_ms()) AS now FROM tenants t
+    WHERE t.name = ANY (ARRAY(SELECT DISTINCT tenant FROM asked)) ORDER BY t.name FOR UPDATE) n),
 {accepted},
 new_jobs AS (
   INSERT INTO jobs (number, id, tenant, queue, priority, classification, labels, profile, max_retries, timeout_s, created_at)
@@ -31,29 +39,87 @@ new_jobs AS (
   FROM accepted),
 new_specs AS (INSERT INTO job_specs (job, spec) SELECT number, spec FROM accepted),
 new_tasks AS (
-  INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at, job_due_at)
-  SELECT number, 1, class_id, now - head_start_ms, max_retries, state, CASE WHEN state = 'queued' THEN now END, due_at,
-    due_at
-  FROM accepted),
+  INSERT INTO tasks (job, position, class_id, rank, line, lane, max_retries, state, queued_at, due_at, job_due_at)
+  SELECT number, 1, class_id, rank, CASE WHEN opens THEN head_start_ms END,
+    coalesce((SELECT name FROM limited WHERE name = tenant AND max_concurrent IS NOT NULL), ''), max_retries, state,
+    CASE WHEN state = 'queued' THEN now END, due_at, due_at
+  FROM placed),
+kept_turns AS (
+  INSERT INTO turns (class_id, line, tenant, rank)
+  SELECT class_id, head_start_ms, whose, max(last) FROM (
+    SELECT class_id, head_start_ms, CASE WHEN opens THEN lead ELSE tenant END AS whose,
+      CASE WHEN opens THEN newest ELSE rank END AS last
+    FROM placed WHERE lead <> tenant) t
+  GROUP BY class_id, head_start_ms, whose ORDER BY class_id, head_start_ms, whose
+  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank)),
+counts AS MATERIALIZED (
+  SELECT l.name, l.today, count(*) AS jobs FROM limited l CROSS JOIN accepted a WHERE a.tenant = l.name GROUP BY l.name, l.today),
+counted AS (
+  UPDATE tenants n SET queued = n.queued + c.jobs, day = c.today,
+    accepted = CASE WHEN n.day = c.today THEN n.accepted ELSE 0 END + c.jobs
+  FROM counts c WHERE n.name = ANY (ARRAY(SELECT name FROM counts)) AND n.name = c.name),
 noted AS (
   INSERT INTO transitions (seq, xid, job, position, source, target, at, reason, attempt, actor)
   OVERRIDING SYSTEM VALUE
-  SELECT seq, xid, number, 1, NULL, state, now, $18, 0, actor FROM accepted)
-SELECT ord, number, now, xid::text || '-' || seq FROM accepted
+  SELECT seq, xid, number, 1, NULL, state, now, $20, 0, actor FROM accepted)
+SELECT ord, number, now, xid::text || '-' || seq, NULL AS max_concurrent, NULL AS max_queued, NULL AS max_per_day,
+  NULL AS max_storage, NULL AS queued, NULL AS accepted_today, NULL AS stored FROM accepted
+UNION ALL
+SELECT r.ord, NULL, r.now, NULL, l.max_concurrent, l.max_queued, l.max_per_day, l.max_storage, l.queued, l.accepted_today, l.stored
+FROM refused r CROSS JOIN limited l WHERE l.name = r.tenant
+
+-- name: refused
+-- Jobs beyond what their tenant has room for; one that keeps files takes no room where there is none for files.
+refused AS MATERIALIZED (
+  SELECT ord, tenant, now FROM (
+    SELECT a.ord, a.tenant, a.now, a.keeps AND coalesce(l.stored >= l.max_storage, false) AS full,
+      least(l.max_queued - l.queued, l.max_per_day - l.accepted_today) AS room,
+      row_number() OVER (
+        PARTITION BY l.name, a.keeps AND coalesce(l.stored >= l.max_storage, false) ORDER BY a.ord) AS place
+    FROM limited l CROSS JOIN {asked} a WHERE a.tenant = l.name) p
+  WHERE p.full OR p.place > p.room)
+
+-- name: placed
+-- The same as domain/turns.py, for a batch: who comes after the newest turn opens turns, in any other case takes those that
+-- follow its last. {ahead_ms} is how far ahead of its time a turn may lie.
+lines AS MATERIALIZED (
+  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, CASE WHEN n.lead <> a.tenant THEN ARRAY(
+    SELECT t.rank FROM tasks t
+    WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank > coalesce((
+      SELECT rank FROM turns WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant),
+      -9223372036854775808)
+    GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
+  FROM asked a LEFT JOIN LATERAL (
+    SELECT t.rank AS newest, j.tenant AS lead FROM tasks t CROSS JOIN LATERAL (
+      SELECT tenant FROM jobs WHERE number = t.job LIMIT 1) j
+    WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms ORDER BY t.rank DESC LIMIT 1) n ON true
+  WHERE a.turn = 0),
+placed AS MATERIALIZED (
+  SELECT a.number, a.tenant, a.class_id, a.head_start_ms, a.max_retries, a.state, a.due_at, a.now, l.newest, l.lead,
+    l.turns[a.turn + 1] IS NULL AS opens,
+    coalesce(l.turns[a.turn + 1], least(
+      greatest(a.now - a.head_start_ms, l.newest + 1) + a.turn - cardinality(l.turns), a.now - a.head_start_ms + {ahead_ms})) AS rank
+  FROM accepted a CROSS JOIN lines l
+  WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms)
 
 -- name: accept_all
+{refused},
 accepted AS MATERIALIZED (
   SELECT nextval((SELECT pg_get_serial_sequence('jobs', 'number')::regclass)) AS number,
     nextval((SELECT pg_get_serial_sequence('transitions', 'seq')::regclass)) AS seq, pg_current_xact_id() AS xid, a.*
-  FROM asked a)
+  FROM asked a WHERE a.ord NOT IN (SELECT ord FROM refused)),
+{placed}
 
 -- name: accept_new
 -- A key that is known spends no number. One that a rival has just added is waited for, in an order that keeps two batches
 -- from waiting for each other.
-unknown AS MATERIALIZED (
-  SELECT nextval((SELECT pg_get_serial_sequence('jobs', 'number')::regclass)) AS number, a.*
-  FROM asked a
+fresh AS MATERIALIZED (
+  SELECT a.* FROM asked a
   WHERE (SELECT k.job FROM idempotency_keys k WHERE k.tenant = a.tenant AND k.key = a.key LIMIT 1) IS NULL),
+{refused},
+unknown AS MATERIALIZED (
+  SELECT nextval((SELECT pg_get_serial_sequence('jobs', 'number')::regclass)) AS number, f.*
+  FROM fresh f WHERE f.ord NOT IN (SELECT ord FROM refused)),
 kept_keys AS (
   INSERT INTO idempotency_keys (tenant, key, body_digest, job)
   SELECT tenant, key, body_digest, number FROM unknown WHERE key IS NOT NULL ORDER BY tenant, key, number
@@ -61,7 +127,8 @@ kept_keys AS (
   RETURNING job),
 accepted AS MATERIALIZED (
   SELECT nextval((SELECT pg_get_serial_sequence('transitions', 'seq')::regclass)) AS seq, pg_current_xact_id() AS xid, u.*
-  FROM unknown u WHERE u.key IS NULL OR u.number IN (SELECT job FROM kept_keys))
+  FROM unknown u WHERE u.key IS NULL OR u.number IN (SELECT job FROM kept_keys)),
+{placed}
 
 -- name: known_keys
 SELECT w.ord, k.body_digest, j.id, j.number, t.state, j.created_at
@@ -75,39 +142,54 @@ CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 L
 -- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
 -- tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
-  SELECT w.*, n.node_name
+  SELECT w.*, n.node_name, n.free
   FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
     WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
   LEFT JOIN LATERAL (
-    SELECT name AS node_name FROM nodes WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
+    SELECT name AS node_name, slots - {taken} AS free FROM nodes
+    WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED ({held}),
 {give},
+{counted},
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
 {claimed}
 UNION ALL
-SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked WHERE node_name IS NULL
+SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
+WHERE node_name IS NULL OR (free <= 0 AND ord NOT IN (SELECT ord FROM held))
 UNION ALL
 SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
 WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
-  SELECT count(*) FROM unnest($1::int[]) AS c (class_id)
-  CROSS JOIN LATERAL (
-    SELECT FROM tasks q WHERE state = 'queued' AND class_id = c.class_id
-      AND (q.avoid IS NULL OR NOT {avoids} OR NOT s.nodes <@ string_to_array(q.avoid, ' ')) LIMIT s.total) q)
+  -- By the tenants as they were when the statement began: one that a rival filled meanwhile counts, too.
+  SELECT sum(least(count, room)) FROM (
+    SELECT l.lane, l.room, count(*) AS count
+    FROM (SELECT '' AS lane, NULL::bigint AS room UNION ALL
+      SELECT name, max_concurrent - running FROM tenants
+      WHERE name > '' AND max_concurrent IS NOT NULL AND running < max_concurrent) l
+    CROSS JOIN unnest($1::int[]) AS c (class_id)
+    CROSS JOIN LATERAL (
+      SELECT FROM tasks q WHERE state = 'queued' AND class_id = c.class_id AND q.lane = l.lane
+        AND (q.avoid IS NULL OR NOT {avoids} OR NOT s.nodes <@ string_to_array(q.avoid, ' ')) LIMIT s.total) q
+    GROUP BY l.lane, l.room) w)
 ORDER BY 1, 2, 3, 4
 
 -- name: await_rival
 -- Returns when whoever has locked the first task of each class lets go of it.
 SELECT FROM unnest($1::int[]) AS c (class_id)
 CROSS JOIN LATERAL (
-  SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id ORDER BY rank, job, position LIMIT 1
+  SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id AND lane = '' ORDER BY rank, job, position LIMIT 1
   FOR KEY SHARE) t
 
 -- name: still_avoids
 -- Whether a task that is queued still minds where it goes.
 q.queued_at > (SELECT now_ms()) - {avoid_ms}
+
+-- name: taken
+-- Slots that a node's tasks take in this epoch. Two claims of a node that are served at the same moment, by two masters, do not see
+-- each other: honest workers make none.
+(SELECT count(*) FROM tasks h WHERE h.node_id = w.node_id AND h.node_epoch = w.epoch)
 
 -- name: given_before
 -- What the nodes have already by the same requests.
@@ -115,13 +197,19 @@ SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
   SELECT rank, job, position, attempt FROM tasks WHERE node_id = a.node_id AND claim_request = a.request OFFSET 0) t
 
 -- name: give
--- The claims that hold nothing yet get their seats, and the head of each class by its index, merged, takes them in order:
--- what these nodes cannot run is never scanned. A task that avoids all of them is passed over, and a seat stays empty where
--- the task for it avoids its node.
+-- The claims that hold nothing yet get their seats, and the head of each class and lane by its index, merged, takes them in
+-- order: what these nodes cannot run is never scanned. A task that avoids all of them is passed over, and a seat stays empty
+-- where the task for it avoids its node. A lane is a tenant that may run so many tasks; it is locked, and seen as it is now.
+lanes AS MATERIALIZED (
+  SELECT '' AS lane, NULL::bigint AS room
+  UNION ALL
+  SELECT * FROM (
+    SELECT name, max_concurrent - running FROM tenants
+    WHERE name > '' AND max_concurrent IS NOT NULL AND running < max_concurrent ORDER BY name FOR UPDATE) n),
 seats AS MATERIALIZED (
   SELECT count(*) AS total, array_agg(a.ord) AS ords, array_agg(s.seat) AS seats, array_agg(a.node_name) AS names,
     array_agg(a.node_id) AS nodes, array_agg(a.epoch) AS epochs, array_agg(a.request) AS requests
-  FROM asked a CROSS JOIN LATERAL generate_series(1, a.most) AS s (seat)
+  FROM asked a CROSS JOIN LATERAL generate_series(1, least(a.most, a.free)) AS s (seat)
   WHERE a.node_name IS NOT NULL AND a.ord NOT IN (SELECT ord FROM held)),
 heads AS MATERIALIZED (
   SELECT h.task_at, h.job, h.position, s.ords[h.place] AS ord, s.seats[h.place] AS seat, s.names[h.place] AS node_name,
@@ -129,21 +217,25 @@ heads AS MATERIALIZED (
     h.avoids IS NOT NULL AND s.nodes[h.place] = ANY (h.avoids) AS avoided
   FROM seats s CROSS JOIN LATERAL (
     SELECT t.*, (row_number() OVER (ORDER BY t.rank, t.job, t.position))::int AS place
-    FROM unnest($1::int[]) AS c (class_id)
-    CROSS JOIN LATERAL (
-      SELECT q.ctid AS task_at, q.job, q.position, q.rank,
-        CASE WHEN q.avoid IS NOT NULL AND {avoids} THEN string_to_array(q.avoid, ' ') END AS avoids FROM tasks q
-      WHERE q.state = 'queued' AND q.class_id = c.class_id
-        AND (q.avoid IS NULL OR NOT {avoids} OR NOT s.nodes <@ string_to_array(q.avoid, ' '))
-      ORDER BY q.rank, q.job, q.position LIMIT s.total
-      FOR UPDATE SKIP LOCKED) t
+    FROM (
+      SELECT l.lane, l.room, q.*, CASE WHEN l.room IS NOT NULL THEN
+        row_number() OVER (PARTITION BY l.lane ORDER BY q.rank, q.job, q.position) END AS turn
+      FROM lanes l CROSS JOIN unnest($1::int[]) AS c (class_id)
+      CROSS JOIN LATERAL (
+        SELECT q.ctid AS task_at, q.job, q.position, q.rank,
+          CASE WHEN q.avoid IS NOT NULL AND {avoids} THEN string_to_array(q.avoid, ' ') END AS avoids FROM tasks q
+        WHERE q.state = 'queued' AND q.class_id = c.class_id AND q.lane = l.lane
+          AND (q.avoid IS NULL OR NOT {avoids} OR NOT s.nodes <@ string_to_array(q.avoid, ' '))
+        ORDER BY q.rank, q.job, q.position LIMIT least(s.total, l.room)
+        FOR UPDATE SKIP LOCKED) q) t
+    WHERE t.room IS NULL OR t.turn <= t.room
     ORDER BY t.rank, t.job, t.position LIMIT s.total) h),
 given AS (
   UPDATE tasks t SET state = 'assigned', attempt = t.attempt + 1, node_id = h.node_id, node_epoch = h.epoch,
     claim_request = h.request, seat = h.seat, started = false, claimed_at = h.now,
     started_at = coalesce(t.started_at, h.now)
   FROM heads h WHERE t.ctid = h.task_at AND NOT h.avoided
-  RETURNING h.*, t.rank, t.attempt),
+  RETURNING h.*, t.rank, t.attempt, t.lane),
 begun AS (
   INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
   SELECT job, position, attempt, node_id, node_name, request, now FROM given)
@@ -157,28 +249,50 @@ CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
 
 -- name: move
 {moved},
+{counted},
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
   SELECT job, position, source, target, now, reason, current, actor FROM moved)
-SELECT ord, class_id FROM moved
+SELECT ord, class_id, freed FROM moved
+
+-- name: counted
+-- What changes in the counts of tenants. The look for any tenant at all is made once, and where there is none nothing else is.
+changes AS MATERIALIZED (
+  SELECT tenant, sum(running) AS running, sum(queued) AS queued, sum(stored) AS stored FROM ({changes}) c
+  WHERE EXISTS (SELECT FROM tenants WHERE name > '') GROUP BY tenant ORDER BY tenant),
+counted AS (
+  UPDATE tenants n SET running = n.running + c.running, queued = n.queued + c.queued, stored = n.stored + c.stored
+  FROM changes c WHERE n.name = ANY (ARRAY(SELECT tenant FROM changes)) AND n.name = c.tenant)
+
+-- name: changed_by_claims
+SELECT lane AS tenant, 1 AS running, 0 AS queued, 0::bigint AS stored FROM given WHERE lane <> ''
+
+-- name: changed_by_moves
+SELECT tenant, -freed::int AS running, left_end::int - final::int AS queued, CASE WHEN outputs IS NULL THEN 0 ELSE kept_bytes - stored END AS stored
+FROM moved
 
 -- name: move_and_claim
--- Both at once, for reports with a claim: $1 classes, then the arrays of the moves, then of the same places $21 the node's
--- epoch, $22 the request, $23 how many tasks at the most. All of it sees the queue as it was before these moves, so that
+-- Both at once, for reports with a claim: $1 classes, then the arrays of the moves, then of the same places $22 the node's
+-- epoch, $23 the request, $24 how many tasks at the most. All of it sees the queue as it was before these moves, so that
 -- what is handed back does not come straight back. For each move that happened a row with its place and class, then one for
 -- each task given.
 {moved},
 asked AS MATERIALIZED (
-  SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name FROM moved
+  SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name,
+    -- One task takes the slot that the report leaves, and nothing has to be counted.
+    CASE WHEN most = 1 AND let_go AND held_epoch = epoch THEN 1
+      ELSE slots - {taken} + (let_go AND held_epoch = epoch)::int END AS free
+  FROM moved w
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
 {give},
+{counted},
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
   SELECT job, position, source, target, now, reason, current, actor FROM moved
   UNION ALL
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
-SELECT ord, NULL AS rank, class_id, NULL AS position, NULL, NULL, NULL, NULL, NULL FROM moved
+SELECT ord, NULL AS rank, class_id, NULL AS position, freed::int, NULL, NULL, NULL, NULL FROM moved
 UNION ALL
 {claimed}
 ORDER BY 1, 2 NULLS FIRST, 3, 4
@@ -189,14 +303,18 @@ ORDER BY 1, 2 NULLS FIRST, 3, 4
 WITH found AS MATERIALIZED (
   SELECT w.*, {node} t.*, a.attempt_at, (SELECT now_ms()) AS now,
     w.target IN ('completed', 'failed', 'canceled', 'rejected') AS final,
-    w.release OR w.target NOT IN ('assigned', 'processing', 'paused') AS let_go
+    w.release OR w.target NOT IN ('assigned', 'processing', 'paused') AS let_go, j.tenant,
+    t.lane <> '' AND t.held AND (w.release OR w.target NOT IN ('assigned', 'processing', 'paused')) AS freed,
+    t.source IN ('completed', 'failed', 'canceled', 'rejected') AS left_end
   FROM unnest({arrays})
   WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, delay_ms, outcome, failure_class,
-    failure_message, reason, actor, spends, loses, restart, facts, outputs, avoid, {more} ord)
-  CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
+    failure_message, reason, actor, spends, loses, restart, facts, outputs, avoid, kept_bytes, {more} ord)
+  CROSS JOIN LATERAL (SELECT number, tenant FROM jobs WHERE id = w.job_id LIMIT 1) j
   {standing}
   CROSS JOIN LATERAL (
-    SELECT ctid AS task_at, job, state AS source, attempt AS current, class_id FROM tasks
+    SELECT ctid AS task_at, job, state AS source, attempt AS current, class_id, node_epoch AS held_epoch, lane,
+      node_id IS NOT NULL AS held, stored
+    FROM tasks
     WHERE job = j.number AND position = w.position
       AND state = ANY (string_to_array(w.sources, ','))
       AND (w.attempt IS NULL OR w.attempt = attempt)
@@ -227,7 +345,8 @@ moved AS (
       WHEN f.restart OR f.final THEN NULL ELSE t.failure_class END,
     failure_message = CASE WHEN f.failure_class IS NOT NULL THEN f.failure_message
       WHEN f.restart OR f.final THEN NULL ELSE t.failure_message END,
-    facts = coalesce(f.facts, t.facts)
+    facts = coalesce(f.facts, t.facts),
+    stored = CASE WHEN f.outputs IS NULL THEN t.stored ELSE f.kept_bytes END
   FROM found f WHERE t.ctid = f.task_at
   RETURNING f.*),
 tried AS (
@@ -242,7 +361,7 @@ tried AS (
 -- name: standing
 -- Where the node's epoch is over, the move does not happen.
 CROSS JOIN LATERAL (
-    SELECT name AS node_name, state = 'ready' AS ready FROM nodes
+    SELECT name AS node_name, state = 'ready' AS ready, slots FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state <> 'lost' LIMIT 1) n
 
 -- name: publish
@@ -271,6 +390,18 @@ WHERE t.state = ANY (string_to_array(w.sources, ','))
   AND (w.attempt IS NULL OR w.attempt = t.attempt)
   AND (w.node_id IS NULL OR w.node_id = t.node_id)
   AND (w.target NOT IN ('assigned', 'processing') OR (t.node_id IS NOT NULL AND NOT w.release))
+
+-- name: lock_ended
+-- A job that has ended, with what counts against its running again; locked, so that it stays so.
+SELECT j.tenant, t.job FROM jobs j JOIN tasks t ON t.job = j.number
+WHERE j.id = $1 AND t.position = $2 AND t.state IN ('failed', 'canceled', 'rejected') FOR UPDATE OF t
+
+-- name: counts
+SELECT max_concurrent, max_queued, max_per_day, max_storage, running, queued, CASE WHEN day = $2 THEN accepted ELSE 0 END, stored
+FROM tenants WHERE name = $1 FOR UPDATE
+
+-- name: set_lane_of_task
+UPDATE tasks SET lane = $3 WHERE job = $1 AND position = $2 AND lane <> $3
 
 -- name: heartbeats
 -- In the order of the nodes' ids, so that two batches cannot wait for each other. The block put in is empty, or keeps
@@ -324,6 +455,10 @@ FROM nodes n JOIN node_facts f ON f.node_id = n.id WHERE n.id = ANY ($1::text[])
 -- name: close_gate
 -- Waits for every claim that began before, and lets none begin until this transaction ends.
 LOCK TABLE claims_gate IN EXCLUSIVE MODE
+
+-- name: close_counts
+-- Waits for every statement that counts, and lets none begin until this transaction ends.
+LOCK TABLE tenants IN EXCLUSIVE MODE
 
 -- name: lock_migrations
 SELECT pg_advisory_xact_lock(7235411200000000001)

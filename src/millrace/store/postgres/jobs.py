@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from millrace.domain.needs import Needs
 from millrace.domain.records import ACCEPTED, Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
+from millrace.domain.tenants import nearest, over_for_job
+from millrace.domain.turns import AHEAD_MS
 from millrace.store import rows
 from millrace.store.pages import page_statement
 from millrace.store.postgres.connection import QUERIES, Session
@@ -24,8 +26,13 @@ async def classes(session: Session, after: int) -> Sequence[tuple[int, Needs]]:
     return [(number, rows.needs(text)) for number, text in await session.all("classes", after)]
 
 
+_PLACED = QUERIES["placed"].format(ahead_ms=AHEAD_MS)
 _ADD = {
-    keyed: QUERIES["add_jobs"].format(accepted=QUERIES["accept_new" if keyed else "accept_all"])
+    keyed: QUERIES["add_jobs"].format(
+        accepted=QUERIES["accept_new" if keyed else "accept_all"].format(
+            refused=QUERIES["refused"].format(asked="fresh" if keyed else "asked"), placed=_PLACED
+        )
+    )
     for keyed in (False, True)
 }
 
@@ -38,8 +45,11 @@ async def add_jobs(session: Session, calls: Sequence[Sequence[NewJob]]) -> Seque
         todo = [place for place, answer in enumerate(answers) if answer is None]
         if not todo:
             break
-        await _add(session, jobs, _first_of_each_key(jobs, todo), answers)
+        refused = await _add(session, jobs, _first_of_each_key(jobs, todo), answers)
         await _meet_again(session, jobs, [place for place in todo if answers[place] is None], answers)
+        # Only now: a rival may have taken the last room of the tenant for the very job that has the key.
+        for place, answer in refused.items():
+            answers[place] = answers[place] or answer
     by_call = iter(answers)
     found = [[next(by_call) for _ in call] for call in calls]
     return [_whole(call) for call in found]
@@ -66,21 +76,42 @@ def _first_of_each_key(jobs: Sequence[NewJob], places: Sequence[int]) -> list[in
     return first
 
 
-async def _add(session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]) -> None:
-    """Store those whose keys are new."""
+async def _add(
+    session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]
+) -> dict[int, Added]:
+    """Store those whose keys are new and whose tenants have room; the answers to those without, by place."""
+    refused: dict[int, Added] = {}
     keyed = any(jobs[place].idempotency_key is not None for place in places)
-    table = [_line(jobs[place]) for place in places]
-    for ord_, number, now_ms, cursor in await session.alone(
+    turns: dict[tuple[str, int, int], int] = {}
+    table = []
+    for place in places:
+        job = jobs[place]
+        line = (job.tenant, job.class_id, job.head_start_ms)
+        turn = turns[line] = turns.get(line, -1) + 1
+        table.append((*_line(job), job.keeps, turn))
+    for ord_, number, now_ms, cursor, *limits in await session.alone(
         _ADD[keyed], *map(list, zip(*table, strict=True)), ACCEPTED
     ):
         place = places[ord_ - 1]
         job = jobs[place]
+        if number is None:
+            refused[place] = _refused(job, now_ms, limits)
+            continue
         answers[place] = Added(
             id=job.id, number=number, state=job.state, created_at=rows.to_datetime(now_ms), cursor=cursor
         )
         session.changed = True
         if job.state is State.QUEUED:
             session.queued.add(job.class_id)
+    return refused
+
+
+def _refused(job: NewJob, now_ms: int, limits: Sequence[int | None]) -> Added:
+    """The answer to a job for which its tenant has no room; others of its batch took the last of it, perhaps."""
+    *most, queued, accepted, stored = limits
+    quotas, use = rows.counts((*most, 0, queued, accepted, stored))
+    over = over_for_job(quotas, use, keeps=job.keeps) or nearest(quotas, use)
+    return Added(id=job.id, number=0, state=job.state, created_at=rows.to_datetime(now_ms), refused=over)
 
 
 def _line(job: NewJob) -> tuple[object, ...]:
@@ -98,6 +129,7 @@ async def _meet_again(
     session: Session, jobs: Sequence[NewJob], places: Sequence[int], answers: list[Added | None]
 ) -> None:
     """Answer with the jobs that have the keys already."""
+    places = [place for place in places if jobs[place].idempotency_key is not None]
     if not places:
         return
     wanted = [jobs[place] for place in places]
@@ -172,4 +204,5 @@ async def last_cursor(session: Session) -> str | None:
 
 
 async def delete_finished(session: Session, before_ms: int, limit: int) -> Sequence[str]:
+    await session.run("forget_turns", before_ms)
     return [row[0] for row in await session.all("delete_finished", before_ms, limit)]

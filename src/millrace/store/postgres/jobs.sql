@@ -110,7 +110,11 @@ ORDER BY xid DESC, seq DESC LIMIT 1
 -- name: delete_finished
 -- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this.
 WITH old AS MATERIALIZED (
-  SELECT job FROM tasks WHERE finished_at < $1 ORDER BY finished_at, job LIMIT $2 FOR UPDATE SKIP LOCKED),
+  SELECT job, stored FROM tasks WHERE finished_at < $1 ORDER BY finished_at, job LIMIT $2 FOR UPDATE SKIP LOCKED),
+freed AS MATERIALIZED (
+  SELECT j.tenant, sum(o.stored) AS stored FROM old o CROSS JOIN LATERAL (SELECT tenant FROM jobs WHERE number = o.job LIMIT 1) j
+  WHERE o.stored > 0 GROUP BY j.tenant ORDER BY j.tenant),
+counted AS (UPDATE tenants n SET stored = n.stored - f.stored FROM freed f WHERE n.name = ANY (ARRAY(SELECT tenant FROM freed)) AND n.name = f.tenant),
 gone AS MATERIALIZED (SELECT array_agg(job) AS numbers FROM old),
 d1 AS (DELETE FROM job_specs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d2 AS (DELETE FROM idempotency_keys WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
@@ -119,5 +123,6 @@ d4 AS (DELETE FROM attempts WHERE job = ANY ((SELECT numbers FROM gone)::bigint[
 d5 AS (DELETE FROM progress WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d6 AS (DELETE FROM outputs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d7 AS (DELETE FROM transitions WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
-d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
+d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d9 AS (DELETE FROM arrivals WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
 DELETE FROM jobs WHERE number = ANY ((SELECT numbers FROM gone)::bigint[]) RETURNING id

@@ -1,5 +1,6 @@
 """Moves on PostgreSQL, and reports with a claim: a batch in one statement, each with its own guard."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -8,6 +9,7 @@ from msgspec import Struct
 from millrace.domain.ids import job_of
 from millrace.domain.records import Claimed, Move, Output
 from millrace.domain.states import State
+from millrace.domain.tenants import over_for_retry
 from millrace.store import rows
 from millrace.store.postgres.claims import CLAIM_PARTS, Claim, claimed
 from millrace.store.postgres.connection import QUERIES, Session
@@ -20,7 +22,7 @@ Keyed = Sequence[tuple[int, tuple[str, int]]]
 _TRIES = 8
 _TYPES = (
     "text", "int", "text", "text", "int", "text", "bool",  # the guard
-    "bigint", "text", "text", "text", "text", "text", "int", "int", "bool", "text", "text", "text",
+    "bigint", "text", "text", "text", "text", "text", "int", "int", "bool", "text", "text", "text", "bigint",
 )  # fmt: skip
 _GUARDS = 7
 
@@ -40,7 +42,7 @@ def _moved(wait: str, *, publishes: bool, claims: bool) -> str:
     return QUERIES["moves"].format(
         arrays=_arrays((*_TYPES, "bigint", "text", "int"), 2) if claims else _arrays(_TYPES, 1),
         more="epoch, request, most," if claims else "",
-        node="n.node_name, n.ready," if claims else "",
+        node="n.node_name, n.ready, n.slots," if claims else "",
         standing=QUERIES["standing"] if claims else "",
         wait=wait,
         outputs=QUERIES["publish"] if publishes else "",
@@ -49,12 +51,19 @@ def _moved(wait: str, *, publishes: bool, claims: bool) -> str:
 
 _KINDS = [(wait, publishes) for wait in ("", "SKIP LOCKED") for publishes in (False, True)]
 _MOVES = {
-    (wait, publishes): QUERIES["move"].format(moved=_moved(wait, publishes=publishes, claims=False))
+    (wait, publishes): QUERIES["move"].format(
+        moved=_moved(wait, publishes=publishes, claims=False),
+        counted=QUERIES["counted"].format(changes=QUERIES["changed_by_moves"]),
+    )
     for wait, publishes in _KINDS
 }
 _REPORTS = {
     (wait, publishes): QUERIES["move_and_claim"].format(
-        moved=_moved(wait, publishes=publishes, claims=True), **CLAIM_PARTS
+        moved=_moved(wait, publishes=publishes, claims=True),
+        counted=QUERIES["counted"].format(
+            changes=f"{QUERIES['changed_by_moves']}\nUNION ALL\n{QUERIES['changed_by_claims']}"
+        ),
+        **CLAIM_PARTS,
     )
     for wait, publishes in _KINDS
 }
@@ -128,10 +137,11 @@ class _Moves:
     async def make(self, wait: str, keyed: Keyed) -> Mapping[int, bool]:
         sql = _MOVES[wait, any(self.moves[place].outputs for place, _ in keyed)]
         done = {}
-        for ord_, class_id in await self._session.alone(sql, *_columns(_line(self.moves[p], *key) for p, key in keyed)):
+        lines = (_line(self.moves[p], *key) for p, key in keyed)
+        for ord_, class_id, freed in await self._session.alone(sql, *_columns(lines)):
             place = keyed[ord_ - 1][0]
             done[place] = True
-            _note(self._session, self.moves[place], class_id)
+            _note(self._session, self.moves[place], class_id, freed=freed)
         return done
 
     async def still_open(self, keyed: Keyed) -> Keyed:
@@ -152,16 +162,19 @@ class _Reports:
         # In the order of the requests, as claims are.
         keyed = sorted(keyed, key=lambda one: self._claims[one[0]].request_id)
         sql = _REPORTS[wait, any(self.moves[place].outputs for place, _ in keyed)]
+        # Reports of one node in one statement do not see each other, so each gets no more than the slot that it leaves.
+        reports = Counter(self._claims[place].node_id for place, _ in keyed)
         lines = []
         for place, key in keyed:
             claim = self._claims[place]
-            lines.append((*_line(self.moves[place], *key), claim.epoch, claim.request_id, claim.limit))
+            most = claim.limit if reports[claim.node_id] == 1 else 1
+            lines.append((*_line(self.moves[place], *key), claim.epoch, claim.request_id, most))
         answers: dict[int, list[Claimed]] = {}
         for row in await self._session.alone(sql, self._classes, *_columns(lines)):
             place = keyed[row[0] - 1][0]
             if row[3] is None:  # the move itself, before what was given
                 answers[place] = []
-                _note(self._session, self.moves[place], row[2])
+                _note(self._session, self.moves[place], row[2], freed=row[4])
             else:
                 answers[place].append(claimed(row))
         return answers
@@ -177,6 +190,20 @@ async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:
     return [place in done for place in range(len(moves))]
 
 
+async def run_again(session: Session, move: Move) -> list[bool]:
+    """A move of a job that may have ended, within a transaction: it happens where its tenant may have one more that waits."""
+    key = rows.position_of(move.task_id)
+    ended = None if key is None else await session.one("lock_ended", *key)
+    if key is not None and ended is not None:
+        found = await session.one("counts", ended[0], 0)
+        counted = None if found is None else rows.counts(found)
+        if counted is not None and over_for_retry(*counted) is not None:
+            return [False]
+        lane = ended[0] if counted is not None and counted[0].concurrent is not None else ""
+        await session.run("set_lane_of_task", ended[1], key[1], lane)
+    return await move_all(session, [move])
+
+
 async def move_and_claim_all(
     session: Session, classes: Sequence[int], reports: Sequence[MoveAndClaim]
 ) -> list[Sequence[Claimed] | None]:
@@ -185,9 +212,10 @@ async def move_and_claim_all(
     return [answers.get(place) for place in range(len(reports))]
 
 
-def _note(session: Session, move: Move, class_id: int) -> None:
+def _note(session: Session, move: Move, class_id: int, *, freed: bool) -> None:
     session.changed = True
-    if move.target is State.QUEUED:
+    # Who is the next in a lane that was full is of the same class, mostly.
+    if move.target is State.QUEUED or freed:
         session.queued.add(class_id)
 
 
@@ -208,6 +236,7 @@ def _line(move: Move, job_id: str, position: int) -> tuple[object, ...]:
         None if move.facts is None else rows.to_text(move.facts),
         _outputs(move.outputs) if move.outputs else None,
         None if move.avoid is None else rows.avoidance(move.avoid),
+        move.kept_bytes,
     )  # fmt: skip
 
 

@@ -19,11 +19,15 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     reports: Sequence[Report]
 
 
-async def register(session: Session, node: NewNode) -> Node:
+async def register(session: Session, node: NewNode) -> Node | None:
     row = await session.one(
         "add_node", node.id, node.fingerprint, node.boot_id, node.name, node.slots, round(node.ttl_s * 1000)
     )
-    await session.run("keep_node_facts", row[0], rows.to_text(node.labels), rows.to_text(node.facts))
+    if row is None:
+        return None
+    await session.run(
+        "keep_node_facts", row[0], rows.to_text(node.labels), rows.to_text(node.facts), node.key_id, node.boot_id
+    )
     return rows.node(await session.one("node", row[0]))
 
 

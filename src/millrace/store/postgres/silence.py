@@ -1,6 +1,8 @@
 """Whether the database is known not to answer. Who asks meanwhile is told so at once, instead of after a long wait."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from millrace.store.store import StoreUnavailableError
@@ -16,6 +18,7 @@ class Silence:
         """It answers, as far as anybody knows."""
         self._error: StoreUnavailableError | None = None
         self._waiting: set[asyncio.Future[None]] = set()
+        self._running: set[asyncio.Timeout] = set()
 
     def begin(self, error: StoreUnavailableError) -> None:
         """It does not answer, for this reason; may be said again, with another one."""
@@ -25,6 +28,8 @@ class Silence:
         for told in self._waiting:
             if not told.done():
                 told.set_result(None)
+        for timer in self._running:
+            timer.reschedule(0.0)
 
     def end(self) -> bool:
         """It answers; whether there was a silence."""
@@ -38,11 +43,30 @@ class Silence:
         if self._error is not None:
             raise StoreUnavailableError(str(self._error), why=self._error.why)
 
-    async def wait(self, doing: "asyncio.Task[Any]", patience_s: float | None) -> bool:
-        """Whether it is done, after that time at the most.
+    @asynccontextmanager
+    async def ends(self) -> AsyncIterator[None]:
+        """Whatever runs in this block is broken off when a silence begins.
 
         Raises:
-            StoreUnavailableError: a silence has begun before. What is being done goes on.
+            StoreUnavailableError: one has begun before.
+        """
+        self.check()
+        try:
+            async with asyncio.timeout(None) as timer:
+                self._running.add(timer)
+                try:
+                    yield
+                finally:
+                    self._running.discard(timer)
+        except TimeoutError:
+            self.check()
+            raise
+
+    async def wait(self, doing: "asyncio.Task[Any]", patience_s: float | None) -> bool:
+        """Whether it is done, after that time at the most. It goes on in any case.
+
+        Raises:
+            StoreUnavailableError: a silence has begun before.
         """
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(told)

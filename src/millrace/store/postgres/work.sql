@@ -38,4 +38,4 @@ FROM requirement_classes c
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
   t.node_epoch, t.started, t.claimed_at, t.due_at
 FROM tasks t JOIN jobs j ON j.number = t.job
-WHERE t.state = 'queued' AND t.class_id = $1 ORDER BY t.rank, t.job, t.position LIMIT $2
+WHERE t.state = 'queued' AND t.class_id = $1 ORDER BY t.lane, t.rank, t.job, t.position LIMIT $2

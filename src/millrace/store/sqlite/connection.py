@@ -7,6 +7,8 @@ from typing import Any
 
 import apsw
 
+from millrace.domain.tenants import Quotas, Use
+from millrace.domain.turns import Turn
 from millrace.store.queries import load_queries
 from millrace.store.rows import to_datetime
 from millrace.store.store import StoreError, StoreFullError, StoreUnavailableError
@@ -66,7 +68,9 @@ def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
 class Session:
     """Named SQL on a connection within one transaction, whose time stands still at `now_ms`."""
 
-    __slots__ = ("_connection", "_execute", "_sql", "changed", "dry", "heads", "now", "now_ms", "queued")
+    __slots__ = (
+        "_connection", "_execute", "_sql", "changed", "counted", "dry", "heads", "lanes", "lines", "now", "now_ms", "queued",
+    )  # fmt: skip
 
     def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
         self._connection = connection
@@ -77,8 +81,11 @@ class Session:
         self.now = to_datetime(now_ms)
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
-        self.heads: dict[int, deque[tuple[Any, ...]]] = {}  # what claims have read of each class
-        self.dry: set[int] = set()  # classes of which there is no more than was read
+        self.heads: dict[tuple[int, str], deque[tuple[Any, ...]]] = {}  # what claims have read of each class and lane
+        self.dry: set[tuple[int, str]] = set()  # classes and lanes of which there is no more than was read
+        self.lanes: dict[str, int | None] | None = None  # those that tasks may be taken from, as far as it was read
+        self.counted: dict[str, tuple[Quotas, Use] | None] = {}  # tenants that were looked up
+        self.lines: dict[tuple[int, int], Turn | None] = {}  # the newest turn of lines that were looked up
 
     def all(self, name: str, *args: object) -> Rows:
         """Every row of a named statement."""
@@ -103,8 +110,9 @@ class Session:
         """Note that a task of this class became runnable."""
         self.queued.add(class_id)
         # A claim later in this transaction reads the class anew.
-        self.heads.pop(class_id, None)
-        self.dry.discard(class_id)
+        for key in [key for key in self.heads if key[0] == class_id]:
+            del self.heads[key]
+            self.dry.discard(key)
 
     def insert(self, name: str, *args: object) -> int:
         """A named INSERT of one row; returns its number."""

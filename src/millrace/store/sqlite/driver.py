@@ -33,6 +33,7 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.states import State, check_transition
+from millrace.domain.tenants import Over, Rules, Tenant
 from millrace.domain.webhooks import Delivery, DeliveryState, Follows, Message, NewWebhook, Webhook
 from millrace.runtime.clock import Clock
 from millrace.runtime.hold import HeldError, Hold
@@ -41,21 +42,24 @@ from millrace.store import rows
 from millrace.store.hints import Listeners
 from millrace.store.sqlite import audit as audit_units
 from millrace.store.sqlite import enrolment as enrolment_units
+from millrace.store.sqlite import holdings as holding_units
 from millrace.store.sqlite import jobs as job_units
 from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
 from millrace.store.sqlite import quarantine as quarantine_units
+from millrace.store.sqlite import tenants as tenant_units
 from millrace.store.sqlite import webhooks as webhook_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.readers import Readers
 from millrace.store.sqlite.schema import migrate
-from millrace.store.sqlite.writer import Writer
+from millrace.store.sqlite.writer import MAX_BATCH, Writer
 from millrace.store.store import (
     HEARTBEATS_GATHER_S,
     Added,
+    Arrival,
     ConnectionsUsed,
     JobFilter,
     JobPage,
@@ -66,6 +70,8 @@ from millrace.store.store import (
 )
 
 T = TypeVar("T")
+ALONE = MAX_BATCH + 1
+"""The weight of what may look at any number of rows: it runs on the thread."""
 
 
 class SqliteStore:
@@ -258,7 +264,7 @@ class SqliteStore:
 
     # Nodes ----------------------------------------------------------------------------------------------------------
 
-    async def register(self, node: NewNode) -> Node:
+    async def register(self, node: NewNode) -> Node | None:
         return await self._write(lambda session: node_units.register(session, node))
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
@@ -295,6 +301,23 @@ class SqliteStore:
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         return await self._write(lambda session: node_units.expire_leases(session, limit), weight=limit)
+
+    # What a worker may read, and what it has sent -------------------------------------------------------------------
+
+    async def holds_input(self, location: str, *, node_id: str | None, key_id: str) -> bool:
+        return await self._read(lambda session: holding_units.holds_input(session, location, node_id, key_id))
+
+    async def key_of_node(self, node_id: str) -> str | None:
+        return await self._read(lambda session: holding_units.key_of_node(session, node_id))
+
+    async def keep_arrival(self, task_id: str, attempt: int, name: str, arrival: Arrival) -> None:
+        await self._write(lambda session: holding_units.keep_arrival(session, task_id, attempt, name, arrival))
+
+    async def arrivals(self, task_id: str, attempt: int) -> Mapping[str, Arrival]:
+        return await self._read(lambda session: holding_units.arrivals(session, task_id, attempt))
+
+    async def forget_arrivals(self, job_id: str) -> None:
+        await self._write(lambda session: holding_units.forget_arrivals(session, job_id))
 
     # Logs -----------------------------------------------------------------------------------------------------------
 
@@ -383,6 +406,30 @@ class SqliteStore:
 
     async def count_messages(self) -> Mapping[DeliveryState, int]:
         return await self._read(webhook_units.count_messages)
+
+    # Tenants --------------------------------------------------------------------------------------------------------
+
+    async def tenant(self, name: str) -> Tenant | None:
+        return await self._read(lambda session: tenant_units.tenant(session, name))
+
+    async def tenants(self) -> Sequence[Tenant]:
+        return await self._read(tenant_units.tenants)
+
+    async def set_tenant(self, name: str, rules: Rules, *, by_default: bool = False) -> Tenant:
+        unit = partial(tenant_units.set_tenant, name=name, rules=rules, by_default=by_default)
+        return await self._write(unit, weight=ALONE)
+
+    async def remove_tenant(self, name: str) -> bool:
+        return await self._write(lambda session: tenant_units.remove_tenant(session, name), weight=ALONE)
+
+    async def add_upload(self, upload_id: str, tenant: str, size: int) -> Over | None:
+        return await self._write(lambda session: tenant_units.add_upload(session, upload_id, tenant, size))
+
+    async def release_upload(self, upload_id: str) -> None:
+        await self._write(lambda session: tenant_units.release_upload(session, upload_id))
+
+    async def release_uploads(self, *, below: str) -> None:
+        await self._write(lambda session: tenant_units.release_uploads(session, below))
 
     # Machines that join ---------------------------------------------------------------------------------------------
 

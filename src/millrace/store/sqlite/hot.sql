@@ -20,22 +20,53 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, CASE WHEN ?10 = 'queu
 INSERT INTO job_specs (job, spec) VALUES (?1, ?2)
 
 -- name: add_task
-INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at)
-VALUES (?1, 1, ?2, ?3, ?4, ?5, CASE WHEN ?5 = 'queued' THEN ?6 END, ?7)
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, due_at, lane, line)
+VALUES (?1, 1, ?2, ?3, ?4, ?5, CASE WHEN ?5 = 'queued' THEN ?6 END, ?7, ?8, ?9)
+
+-- name: newest_turn
+-- Of the line ?2 of a class: who opened the newest turn.
+SELECT t.rank, j.tenant FROM tasks t INDEXED BY tasks_turns CROSS JOIN jobs j
+WHERE t.state = 'queued' AND t.class_id = ?1 AND t.line = ?2 AND j.number = t.job ORDER BY t.rank DESC LIMIT 1
+
+-- name: following_turn
+-- The first turn after the last of tenant ?3.
+SELECT min(rank) FROM tasks INDEXED BY tasks_turns
+WHERE state = 'queued' AND class_id = ?1 AND line = ?2
+  AND rank > coalesce((SELECT rank FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3), -9223372036854775808)
+
+-- name: keep_turn
+INSERT INTO turns (class_id, line, tenant, rank) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank)
+
+-- name: counts
+-- The limits of a tenant and what is counted by them, on day ?2.
+SELECT max_concurrent, max_queued, max_per_day, max_storage, running, queued, CASE WHEN day = ?2 THEN accepted ELSE 0 END, stored
+FROM tenants WHERE name = ?1
+
+-- name: lanes
+-- Tenants that may run more, and by how much.
+SELECT name, max_concurrent - running FROM tenants INDEXED BY tenants_bounded
+WHERE max_concurrent IS NOT NULL AND running < max_concurrent
+
+-- name: count_accepted
+UPDATE tenants SET queued = queued + 1, accepted = CASE WHEN day = ?2 THEN accepted + 1 ELSE 1 END, day = ?2 WHERE name = ?1
+
+-- name: count_moved
+UPDATE tenants SET running = running + ?2, queued = queued + ?3, stored = stored + ?4 WHERE name = ?1
 
 -- name: add_transition
 INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 
 -- name: claim_next
--- The head of one class. The index holds only queued tasks, in this order.
-SELECT rank, job, position, attempt, avoid FROM tasks INDEXED BY tasks_queued
-WHERE state = 'queued' AND class_id = ?1 ORDER BY rank, job, position LIMIT ?2
+-- The head of one class in one lane. The index holds only queued tasks, in this order.
+SELECT rank, job, position, attempt, avoid FROM tasks INDEXED BY tasks_lanes
+WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 ORDER BY rank, job, position LIMIT ?3
 
 -- name: claim_next_for
--- The same for one node: the first that does not avoid it, or was queued before ?3.
-SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_queued
-WHERE state = 'queued' AND class_id = ?1 AND (avoid IS NULL OR queued_at <= ?3 OR instr(avoid, ?2) = 0)
+-- The same for one node: the first that does not avoid it, or was queued before ?4.
+SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_lanes
+WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 AND (avoid IS NULL OR queued_at <= ?4 OR instr(avoid, ?3) = 0)
 ORDER BY rank, job, position LIMIT 1
 
 -- name: claim_node
@@ -43,6 +74,10 @@ ORDER BY rank, job, position LIMIT 1
 SELECT n.name, n.state, t.rank, t.job, t.position, t.attempt
 FROM nodes n LEFT JOIN tasks t ON t.node_id = n.id AND t.claim_request = ?3
 WHERE n.id = ?1 AND n.epoch = ?2 AND n.state <> 'lost'
+
+-- name: free_slots
+-- How many more tasks the node may have, beside those that it holds in its present epoch.
+SELECT n.slots - (SELECT count(*) FROM tasks h WHERE h.node_id = n.id AND h.node_epoch = n.epoch) FROM nodes n WHERE n.id = ?1
 
 -- name: claim_task
 UPDATE tasks SET state = 'assigned', attempt = ?3 + 1, node_id = ?4, node_epoch = ?5, claim_request = ?6,
@@ -60,12 +95,12 @@ UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE 
 SELECT j.id, j.number, j.profile, s.spec, j.timeout_s FROM jobs j CROSS JOIN job_specs s WHERE j.number = ?1 AND s.job = ?1
 
 -- name: move_find
-SELECT j.number, t.state, t.attempt, t.node_id, t.class_id
+SELECT j.number, t.state, t.attempt, t.node_id, t.class_id, t.node_epoch, j.tenant, t.lane, t.stored
 FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task
 -- ?3 target, ?4 now, ?5 when due, ?6 whether the node lets go, ?7 spends, ?8 loses, ?9 restart, ?10 whether it waits, ?11 what
--- it avoids
+-- it avoids, ?12 the lane and ?13 the bytes of kept outputs where they change
 UPDATE tasks SET
   state = ?3,
   node_id = CASE WHEN ?6 THEN NULL ELSE node_id END,
@@ -77,7 +112,9 @@ UPDATE tasks SET
   due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END,
   spent = CASE WHEN ?9 THEN 0 ELSE spent + ?7 END,
   losses = CASE WHEN ?9 THEN 0 ELSE losses + ?8 END,
-  avoid = CASE WHEN ?9 THEN NULL ELSE coalesce(?11, avoid) END
+  avoid = CASE WHEN ?9 THEN NULL ELSE coalesce(?11, avoid) END,
+  lane = coalesce(?12, lane),
+  stored = coalesce(?13, stored)
 WHERE job = ?1 AND position = ?2
 
 -- name: move_job
@@ -90,6 +127,12 @@ UPDATE jobs SET
   queued_at = CASE WHEN ?2 = 'queued' THEN ?3 ELSE queued_at END,
   finished_at = CASE WHEN ?8 THEN ?3 END
 WHERE number = ?1
+
+-- name: stored_by_old
+-- What is kept of the outputs of those that `delete_finished` deletes.
+SELECT j.tenant, sum(t.stored) FROM (
+  SELECT number, tenant FROM jobs WHERE finished_at < ?1 ORDER BY finished_at, number LIMIT ?2) j
+JOIN tasks t ON t.job = j.number GROUP BY j.tenant HAVING sum(t.stored) > 0
 
 -- name: start_attempt
 UPDATE attempts SET started_at = ?4

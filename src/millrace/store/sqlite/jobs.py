@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from millrace.domain.needs import Needs
 from millrace.domain.records import ACCEPTED, Attempt, Document, Job, NewJob, Output, Transition
 from millrace.domain.states import State
+from millrace.domain.tenants import over_for_job
 from millrace.store import rows
 from millrace.store.pages import page_statement
+from millrace.store.sqlite import tenants
 from millrace.store.sqlite.connection import QUERIES, Session
 from millrace.store.store import Added, JobFilter, JobPage
 
@@ -34,6 +36,10 @@ def _add_job(session: Session, job: NewJob) -> Added:
         known = session.one("known_key", job.tenant, job.idempotency_key)
         if known is not None:
             return _known(known, job)
+    limited = tenants.counted(session, job.tenant)
+    over = None if limited is None else over_for_job(*limited, keeps=job.keeps)
+    if over is not None:
+        return Added(id=job.id, number=0, state=job.state, created_at=session.now, refused=over)
     now = session.now_ms
     due_at = None if job.due_at is None else rows.to_ms(job.due_at)
     number = session.insert(
@@ -41,8 +47,10 @@ def _add_job(session: Session, job: NewJob) -> Added:
         job.max_retries, job.timeout_s, job.state, now, due_at,
     )  # fmt: skip
     session.run("add_spec", number, rows.to_text(job.spec))
-    rank = now - job.head_start_ms
-    session.run("add_task", number, job.class_id, rank, job.max_retries, job.state, now, due_at)
+    turn = tenants.placed(session, job)
+    line = job.head_start_ms if turn.opens else None
+    lane = "" if limited is None else tenants.accepted(session, job.tenant, limited)
+    session.run("add_task", number, job.class_id, turn.rank, job.max_retries, job.state, now, due_at, lane, line)
     cursor = session.insert("add_transition", number, 1, None, job.state, now, ACCEPTED, 0, job.actor)
     session.changed = True
     if job.idempotency_key is not None:
@@ -120,4 +128,7 @@ def last_cursor(session: Session) -> str | None:
 
 
 def delete_finished(session: Session, before_ms: int, limit: int) -> Sequence[str]:
+    session.run("forget_turns", before_ms)
+    for name, size in session.all("stored_by_old", before_ms, limit):
+        tenants.changed(session, name, stored=-size)
     return [row[0] for row in session.all("delete_finished", before_ms, limit)]

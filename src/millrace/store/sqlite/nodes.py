@@ -9,14 +9,16 @@ from millrace.store import rows
 from millrace.store.sqlite.connection import Session
 
 
-def register(session: Session, node: NewNode) -> Node:
+def register(session: Session, node: NewNode) -> Node | None:
     lease_until = session.now_ms + round(node.ttl_s * 1000)
     row = session.one(
         "add_node", node.id, node.fingerprint, node.boot_id, node.name, node.slots, session.now_ms, lease_until
     )  # fmt: skip
     if row is None:
-        raise AssertionError("a registered node vanished within a transaction")
-    session.run("keep_node_facts", row[0], rows.to_text(node.labels), rows.to_text(node.facts))
+        return None
+    session.run(
+        "keep_node_facts", row[0], rows.to_text(node.labels), rows.to_text(node.facts), node.key_id, node.boot_id, session.now_ms
+    )  # fmt: skip
     return _node(session, row[0])
 
 

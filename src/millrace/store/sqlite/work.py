@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from millrace.domain.elsewhere import AVOID_S
 from millrace.domain.records import Claimed, Move, Task
 from millrace.domain.states import FINAL, HELD, State
+from millrace.domain.tenants import over_for_retry
 from millrace.store import rows
+from millrace.store.sqlite import tenants
 from millrace.store.sqlite.connection import Rows, Session
 
 _HEAD = 32
@@ -29,8 +31,11 @@ def claim(
         return None
     if standing[0][2] is not None:
         return _held(session, standing)
+    seats = min(limit, _free(session, node_id))
+    if seats <= 0:
+        return None
     return _give(
-        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=seats
     )
 
 
@@ -55,10 +60,20 @@ def move_and_claim(
                 epoch=epoch,
                 request_id=request_id,
                 classes=classes,
-                limit=limit,
+                limit=_seats(session, move.node_id, limit, leaves=found.release and found.epoch == epoch),
             )
     _make(session, move, found)
     return given
+
+
+def _free(session: Session, node_id: str) -> int:
+    row = session.one("free_slots", node_id)
+    return 0 if row is None else int(row[0])
+
+
+def _seats(session: Session, node_id: str, limit: int, *, leaves: bool) -> int:
+    """How many tasks a report's claim may be given. One takes the slot that the report leaves, and nothing has to be counted."""
+    return 1 if leaves and limit == 1 else min(limit, _free(session, node_id) + leaves)
 
 
 def _held(session: Session, standing: Rows) -> Sequence[Claimed]:
@@ -73,7 +88,7 @@ def _give(
     given: list[Claimed] = []
     now = session.now_ms
     while len(given) < limit and (head := _take_head(session, classes, limit - len(given), node_id)) is not None:
-        _, job, position, attempt = head[:4]
+        (_, job, position, attempt), lane = head
         if not session.changed_rows("claim_task", job, position, attempt, node_id, epoch, request_id, now):
             continue  # another request of this transaction moved it after its class was read
         attempt += 1
@@ -81,39 +96,61 @@ def _give(
         session.run("claim_job", job, now)
         session.run("add_transition", job, position, "queued", "assigned", now, "claimed", attempt, node_id)
         session.changed = True
+        tenants.taken(session, lane)
         given.append(_claimed(session, job, position, attempt))
     return given
 
 
-def _take_head(session: Session, classes: Sequence[int], wanted: int, node_id: str) -> rows.Row | None:
-    """The task of lowest rank among the classes' heads, which are read once for many claims of a transaction.
+def _take_head(
+    session: Session, classes: Sequence[int], wanted: int, node_id: str
+) -> tuple[tuple[int, int, int, int], str] | None:
+    """The task of lowest rank (rank, job, position, attempt) among the classes' heads in the open lanes, and its lane.
 
-    What becomes runnable meanwhile makes `Session.queue` forget its class's head.
+    Heads are read once for many claims of a transaction. What becomes runnable meanwhile makes `Session.queue` forget its
+    class's heads.
     """
-    best: deque[tuple[object, ...]] | None = None
-    for class_id in classes:
-        head = session.heads.get(class_id)
-        if head is None or not (head or class_id in session.dry):
-            rows_ = session.all("claim_next", class_id, max(wanted, _HEAD))
-            head = session.heads[class_id] = deque(rows_)
-            if len(rows_) < max(wanted, _HEAD):
-                session.dry.add(class_id)
-        if head and (best is None or head[0] < best[0]):
-            best = head
+    best: deque[tuple[Any, ...]] | None = None
+    of = ""
+    heads, dry = session.heads, session.dry
+    for lane in session.lanes or tenants.lanes(session):
+        for class_id in classes:
+            key = (class_id, lane)
+            head = heads.get(key)
+            if not head and key not in dry:
+                head = _read_head(session, key, max(wanted, _HEAD))
+            if head and (best is None or head[0] < best[0]):
+                best, of = head, lane
     if best is None:
         return None
-    return best.popleft() if best[0][_AVOIDS] is None else _take_willing(session, classes, node_id)
+    if best[0][_AVOIDS] is not None:
+        return _take_willing(session, classes, node_id)
+    rank, job, position, attempt, _ = best.popleft()
+    return (rank, job, position, attempt), of
 
 
-def _take_willing(session: Session, classes: Sequence[int], node_id: str) -> rows.Row | None:
+def _read_head(session: Session, key: tuple[int, str], wanted: int) -> deque[tuple[Any, ...]]:
+    found = session.all("claim_next", *key, wanted)
+    if len(found) < wanted:
+        session.dry.add(key)
+    head = session.heads[key] = deque(found)
+    return head
+
+
+def _take_willing(
+    session: Session, classes: Sequence[int], node_id: str
+) -> tuple[tuple[int, int, int, int], str] | None:
     """The same where that task avoids some node, which is rare: the first that does not avoid this one.
 
     It stays among the heads, where the guard of the claim passes it over.
     """
     since = session.now_ms - round(AVOID_S * 1000)
-    found = [
-        row for class_id in classes if (row := session.one("claim_next_for", class_id, node_id, since)) is not None
-    ]
+    found = []
+    for lane in tenants.lanes(session):
+        for class_id in classes:
+            row = session.one("claim_next_for", class_id, lane, node_id, since)
+            if row is not None:
+                rank, job, position, attempt = row
+                found.append(((rank, job, position, attempt), lane))
     return min(found, default=None)
 
 
@@ -135,6 +172,11 @@ class _Found(NamedTuple):
     attempt: int
     class_id: int
     release: bool
+    epoch: int | None
+    tenant: str
+    lane: str
+    held: bool
+    stored: int
 
 
 def _move(session: Session, move: Move) -> bool:
@@ -149,7 +191,7 @@ def _guarded(session: Session, move: Move) -> _Found | None:
     found = None if key is None else session.one("move_find", *key)
     if key is None or found is None:
         return None
-    job, source, attempt, node_id, class_id = found
+    job, source, attempt, node_id, class_id, epoch, tenant, lane, stored = found
     release = move.release or move.target not in HELD
     if (
         source not in move.sources
@@ -159,16 +201,26 @@ def _guarded(session: Session, move: Move) -> _Found | None:
         or (move.target in (State.ASSIGNED, State.PROCESSING) and (release or node_id is None))
     ):
         return None
-    return _Found(job, key[1], source, attempt, class_id, release)
+    if source in FINAL and move.target not in FINAL and _is_over(session, tenant):
+        return None
+    return _Found(job, key[1], source, attempt, class_id, release, epoch, tenant, lane, node_id is not None, stored)
+
+
+def _is_over(session: Session, tenant: str) -> bool:
+    """Whether none of the tenant's jobs that have ended may wait again."""
+    counted = tenants.counted(session, tenant)
+    return counted is not None and over_for_retry(*counted) is not None
 
 
 def _make(session: Session, move: Move, found: _Found) -> None:
-    job, position, source, attempt, class_id, release = found
+    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored = found
     target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
         "move_task", job, position, target.value, now, due_at, release, move.spends, move.loses, move.restart,
         target in _WAITS, None if move.avoid is None else rows.avoidance(move.avoid),
+        tenants.lane_of(tenant, tenants.counted(session, tenant)) if source in FINAL else None,
+        move.kept_bytes if move.outputs else None,
     )  # fmt: skip
     failure_class = None if move.failure is None else move.failure.failure_class.value
     failure_message = None if move.failure is None else rows.storable(move.failure.message)
@@ -184,7 +236,12 @@ def _make(session: Session, move: Move, found: _Found) -> None:
     if move.outcome is not None:
         session.run("end_attempt", job, position, attempt, now, move.outcome.value, failure_class, failure_message)
     _keep_results(session, job, move)
-    if target is State.QUEUED:
+    freed = bool(lane) and held and release
+    queued = (source in FINAL) - (target in FINAL)
+    more = move.kept_bytes - stored if move.outputs else 0
+    if freed or queued or more:
+        tenants.changed(session, tenant, running=-freed, queued=queued, stored=more)
+    if target is State.QUEUED or freed:  # who is the next in a lane that was full is of the same class, mostly
         session.queue(class_id)
 
 

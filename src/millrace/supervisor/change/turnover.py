@@ -17,7 +17,7 @@ from millrace.supervisor.change.rolling import TRIES, Roll, Standing, is_gradual
 from millrace.supervisor.draft import Draft
 from millrace.supervisor.graph import above, layout
 from millrace.supervisor.plan import Condition, Kind, Plan
-from millrace.supervisor.schedule.jobs import Job
+from millrace.supervisor.schedule.jobs import Job, filled
 from millrace.supervisor.state import (
     AT_REST,
     Adopt,
@@ -148,7 +148,7 @@ class Turnover(Draft):
             if new.schedule is None:
                 self._jobs.pop(name, None)
             elif known is None or known.schedule != new.schedule:
-                self._jobs[name] = replace(self._jobs.get(name, Job()), due=None)
+                self._jobs[name] = filled(new.schedule, replace(self._jobs.get(name, Job()), due=None))
 
     def _as_before(self, change: Reload) -> dict[str, int]:
         """How many instances there were to be before a change; what was scaled by hand since stays so."""

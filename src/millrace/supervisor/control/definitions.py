@@ -122,7 +122,7 @@ async def save(supervisor: Supervisor, call: Call[None]) -> Answer:
         raise _refusal(supervisor, said, error) from None
     except OSError as error:
         why = error.strerror or str(error)
-        hint = "let this user write to that folder, or change the plan itself and reload"
+        hint = "let this user write to that folder, name a place with --changes, or change the plan itself and reload"
         raise conflict(f"cannot save to {place}: {why.lower()}; {hint}") from error
     view = SavedView(saved_in=str(place), processes=list(found.names))
     return Answer(body=_encode(view), headers=(("etag", supervisor.tag),))

@@ -121,16 +121,14 @@ def _jobs(each: dict[str, Series], plan: Plan, state: State, ledger: Ledger) -> 
     for name, job in sorted(state.jobs.items()):
         if name not in plan.processes:
             continue
-        each["job_running"].append(((name,), job.current is not None and job.current.began is not None))
+        each["job_running"].append(((name,), sum(run.began is not None for run in job.current)))
         each["job_paused"].append(((name,), job.paused))
         each["job_skipped_total"].append(((name,), job.skipped))
         if job.due is not None and not job.paused and state.wanted.get(name):
             each["job_next_run_time_seconds"].append(((name,), job.due.timestamp()))
-        last = next(
-            (run for run in (job.current, *reversed(job.history)) if run is not None and run.began is not None), None
-        )
-        if last is not None and last.began is not None:
-            each["job_last_run_time_seconds"].append(((name,), last.began.timestamp()))
+        began = max((run.began for run in (*job.current, *job.history) if run.began is not None), default=None)
+        if began is not None:
+            each["job_last_run_time_seconds"].append(((name,), began.timestamp()))
         success: datetime | None = ledger.last_success.get(name)
         if success is not None:
             each["job_last_success_time_seconds"].append(((name,), success.timestamp()))

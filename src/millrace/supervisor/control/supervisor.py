@@ -41,6 +41,9 @@ class Kept(Protocol):
     def trigger(self, process: str) -> None:
         """Have a run of a scheduled process now."""
 
+    def call_off(self, process: str, number: int) -> None:
+        """Have one run of a scheduled process stopped, or not begin."""
+
     def signal(self, process: str, number: Signals) -> int:
         """Send a signal to the main process of each instance; to how many."""
 

@@ -131,6 +131,7 @@ TABLE: tuple[Route[Supervisor], ...] = (
     R("POST", "/v1/processes/{name}/schedule/pause", OPERATE, jobs.pause, "Pass the times of a scheduled process over.", watch=jobs.watch, reply=s.ScheduleView, statuses=(404, 409)),
     R("POST", "/v1/processes/{name}/schedule/resume", OPERATE, jobs.resume, "Heed the times of a scheduled process again.", watch=jobs.watch, reply=s.ScheduleView, statuses=(404, 409)),
     R("POST", "/v1/processes/{name}/schedule/trigger", OPERATE, jobs.trigger, "Run a scheduled process now; 200 when its end was waited for.", watch=jobs.watch, reply=s.TriggerView, status=202, statuses=(404, 409), params=_RUN_WAIT),
+    R("POST", "/v1/processes/{name}/schedule/runs/{number}/stop", OPERATE, jobs.stop_run, "Stop one run of a scheduled process, or let one that waits not begin.", watch=jobs.watch, reply=s.TriggerView, statuses=(202, 404), params=_WAIT),
     R("GET", "/v1/runs", READ, records.runs, "List the last processes that ended, such as oneshots.", reply=s.RunList, statuses=(404,), params=_RUNS),
     R("GET", "/v1/hooks", READ, records.hooks, "List the last hooks that ran.", reply=s.HookRunList, statuses=(404,), params=(_OF_PROCESS, _RECORDS)),
     R("GET", "/v1/plan", OPERATE, system.plan, "Show the plan in force, without secrets.", reply=s.PlanView),

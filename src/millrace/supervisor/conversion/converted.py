@@ -64,6 +64,26 @@ class Conversion(Struct):
                 self.changed(f"processes.{found}", f"was called {other}")
         return self._names[other]
 
+    def give_time_to_stop(self) -> None:
+        """No process is cut short: elsewhere the time of the whole bounds nothing. Those that depend on others stop first."""
+        whole_s = self.settings.get("shutdown_timeout", 30)
+        longest_s = max((self._stopping_s(name, ()) for name in self.processes), default=0)
+        if isinstance(whole_s, int) and whole_s < longest_s:
+            self.settings["shutdown_timeout"] = longest_s
+            self.changed(
+                "global.shutdown_timeout",
+                f"is {longest_s} s, as processes may take that long one after the other; there nothing bounded it",
+            )
+
+    def _stopping_s(self, name: str, above: tuple[str, ...]) -> int:
+        """How long a process and what it depends on may take to stop; of a circle, which is refused later, once round."""
+        process = self.processes.get(name, {})
+        if name in above or process.get("enabled", True) is False:
+            return 0
+        own_s = process.get("shutdown", {}).get("timeout", 10)
+        below = [self._stopping_s(str(other), (*above, name)) for other in process.get("depends_on", ())]
+        return (own_s if isinstance(own_s, int) else 0) + max(below, default=0)
+
     def document(self) -> dict[str, Any]:
         """The plan."""
         settings = {"global": self.settings} if self.settings else {}

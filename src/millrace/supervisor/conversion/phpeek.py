@@ -49,7 +49,7 @@ def convert(text: str) -> Conversion:
         if isinstance(entry, Mapping):
             _process(found, str(other), entry)
     _dependencies(found)
-    _time_to_stop(found)
+    found.give_time_to_stop()
     if not any(process.get("enabled", True) for process in found.processes.values()):
         found.changed("processes", "holds no enabled process: there a process is off unless it says otherwise")
     for key in document:
@@ -220,18 +220,6 @@ def _dependencies(found: Conversion) -> None:
                 found.changed(where, f"waits until {other} has completed; there it did not wait")
         if not process.get("depends_on", True):
             del process["depends_on"]
-
-
-def _time_to_stop(found: Conversion) -> None:
-    """No process is cut short: there the time of the whole bounded nothing."""
-    whole_s = found.settings.get("shutdown_timeout", 30)
-    times = [process["shutdown"]["timeout"] for process in found.processes.values() if process.get("enabled", True)]
-    longest_s = max((one for one in times if isinstance(one, int)), default=0)
-    if isinstance(whole_s, int) and whole_s < longest_s:
-        found.settings["shutdown_timeout"] = longest_s
-        found.changed(
-            "global.shutdown_timeout", f"is {longest_s} s, as a process may take that long; there it bounded nothing"
-        )
 
 
 def _as_it_is(found: Conversion, path: tuple[str, ...], value: Any, into: dict[str, Any]) -> bool:

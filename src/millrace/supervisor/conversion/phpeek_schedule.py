@@ -23,7 +23,7 @@ def schedule_of(found: Conversion, where: str, said: dict[str, Any], process: di
     _zone(found, where, zone, process)
     if timeout := said.pop("schedule_timeout", None):
         process["schedule_timeout"] = as_text(timeout)
-    _overlap(found, where, said.pop("schedule_max_concurrent", 0), process)
+    _overlap(found, where, said.pop("schedule_max_concurrent", None), process)
     if isinstance(heartbeat := said.pop("heartbeat", None), Mapping):
         _heartbeat(found, where, heartbeat, process)
     for key in _NO_USE:
@@ -45,13 +45,12 @@ def _zone(found: Conversion, where: str, zone: Any, process: dict[str, Any]) -> 
 
 
 def _overlap(found: Conversion, where: str, most: Any, process: dict[str, Any]) -> None:
-    """There runs waited for each other, whatever was said; 1 was meant to skip."""
-    if most == 1:
-        found.changed(f"{where}.overlap", "is forbid, as schedule_max_concurrent: 1 was meant; there runs waited")
+    """There runs waited for each other, whatever was said; what was said is kept, and else they wait."""
+    if most is None:
+        process["overlap"] = "queue"
         return
-    process["overlap"] = "queue"
-    if most:
-        found.changed(f"{where}.overlap", f"is queue; it was meant for {most} runs at once, and there runs waited, too")
+    process["schedule_max_concurrent"] = most
+    found.changed(f"{where}.schedule_max_concurrent", "is heeded now; there runs waited for each other")
 
 
 def _heartbeat(found: Conversion, where: str, said: Mapping[Any, Any], process: dict[str, Any]) -> None:

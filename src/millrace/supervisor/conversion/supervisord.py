@@ -5,7 +5,7 @@ Their keys: https://supervisord.org/configuration.html
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from configparser import Error, RawConfigParser
 from typing import Any
 
@@ -23,6 +23,7 @@ _HANDLED = (
 )  # fmt: skip
 _ALWAYS_SO = ("stopasgroup", "killasgroup", "redirect_stderr", "stdout_capture_maxbytes", "stderr_capture_maxbytes")
 _OWN_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "/proc/self/fd/1", "/proc/self/fd/2", "none")
+_LOG_FILES = ("stdout_logfile", "stderr_logfile")
 _NOT_NEEDED = ("unix_http_server", "inet_http_server", "supervisorctl")
 
 
@@ -58,6 +59,7 @@ def convert(text: str) -> Conversion:
     if not found.processes:
         raise ValueError("it holds no section [program:...] with a command")
     _order(found, priorities)
+    found.give_time_to_stop()
     return found
 
 
@@ -123,6 +125,10 @@ def _entry(
     process["restart"] = _restart(section)
     process["shutdown"] = _shutdown(found, where, section)
     _who(found, where, section, process)
+    if count == 1:
+        _log_file(found, where, section, process, words)
+    else:
+        _no_log_file(found, where, section, _LOG_FILES)
     found.processes[name] = process
     return [name]
 
@@ -157,10 +163,46 @@ def _who(found: Conversion, where: str, section: Mapping[str, str], process: dic
     if "process_num" not in called and called != "%(program_name)s":
         found.left_out(f"{where}.process_name", "has no counterpart; instances are called by name and number")
     for key in section:
-        if key.endswith("_logfile") and section[key].lower() not in (*_OWN_OUTPUT, "auto"):
-            found.left_out(f"{where}.{key}", f"was {section[key]}; what it prints is on the supervisor's own output")
-        elif key not in (*_HANDLED, *_ALWAYS_SO) and "logfile" not in key:
+        if key not in (*_HANDLED, *_ALWAYS_SO) and "logfile" not in key:
             found.left_out(f"{where}.{key}", "has no counterpart")
+
+
+def _log_file(
+    found: Conversion, where: str, section: Mapping[str, str], process: dict[str, Any], words: Mapping[str, str]
+) -> None:
+    """One file takes both streams; everything is on the supervisor's own output, too."""
+    named = [key for key in _LOG_FILES if _is_file(section.get(key, ""))]
+    if not named:
+        return
+    key = named[0]
+    size = _bytes(section.get(f"{key}_maxbytes"), 50 << 20)
+    process["logging"] = {
+        "file": {
+            "path": (path := _expanded(found, where, section[key], words)),
+            "max_bytes": max(size, 4096) if size else 1 << 50,  # 0 is no limit there
+            "keep": _whole(section.get(f"{key}_backups"), 10),
+        }
+    }
+    found.changed(
+        f"{where}.logging.file",
+        f"is {path}, with stdout and stderr; both are on the supervisor's own output, too",
+    )
+    _no_log_file(found, where, section, named[1:])
+
+
+def _no_log_file(found: Conversion, where: str, section: Mapping[str, str], named: Iterable[str]) -> None:
+    for key in named:
+        if _is_file(section.get(key, "")):
+            found.left_out(f"{where}.{key}", f"was {section[key]}; what it prints is on the supervisor's own output")
+
+
+def _is_file(value: str) -> bool:
+    return value.lower() not in (*_OWN_OUTPUT, "auto", "")
+
+
+def _bytes(text: str | None, default: int) -> int:
+    match = re.fullmatch(r"(\d{1,12})\s*([kmg]b)?", (text or "").strip().lower())
+    return int(match[1]) * {None: 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}[match[2]] if match else default
 
 
 def _order(found: Conversion, priorities: Mapping[int, list[str]]) -> None:

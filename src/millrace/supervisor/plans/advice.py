@@ -148,11 +148,20 @@ def _target(process: ProcessPlan, plan: Plan) -> Iterator[tuple[Weight, str, str
 
 def _schedule(process: ProcessPlan, _: Plan, __: Sources) -> Iterator[tuple[Weight, str, str]]:
     rule = process.schedule
-    if rule is not None and not rule.timeout_s and rule.overlap is not Overlap.REPLACE:
+    if rule is None or rule.timeout_s or rule.overlap is Overlap.REPLACE:
+        return
+    if rule.max_concurrent:
+        harm = "holds up all later ones" if rule.at_once == 1 else "takes one of the places for good"
         yield (
             Weight.SUGGESTION,
             "schedule_timeout",
-            "is missing, so a run that hangs holds up all later ones; give the longest that one may take",
+            f"is missing, so a run that hangs {harm}; give the longest that one may take",
+        )
+    else:
+        yield (
+            Weight.WARNING,
+            "schedule_timeout",
+            f"is missing, so runs that hang pile up to {rule.at_once}; give the longest that one may take",
         )
 
 

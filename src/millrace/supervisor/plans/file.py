@@ -17,14 +17,18 @@ from millrace.supervisor.yaml_text import MAX_CHARS
 class PlanFile:
     """A file with a plan, the variables that fill it in, the files that it includes, and what was saved beside it."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], text: str | None = None) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], text: str | None = None, *, changes: Path | None = None
+    ) -> None:
         """The folder of the working directory is taken now: a later change of it changes nothing.
 
-        `text` is what stands in the file, where that is known: a pipe gives it once.
+        `text` is what stands in the file, where that is known: a pipe gives it once. `changes` is where changes over the
+        control API are saved; beside the plan where nothing is said.
         """
         self.path = path.absolute()
-        self.changes = saved.place_beside(self.path)
+        self.changes = saved.place_beside(self.path) if changes is None else changes.absolute()
         """Where changes over the control API are saved."""
+        self._changes_name = self.changes.name if changes is None else str(changes)
         self._environ = dict(environ)
         self._known = text
 
@@ -39,12 +43,12 @@ class PlanFile:
             PlanError: it cannot be read, or could not work.
         """
         return layered(
-            self._sources(), self._environ, saved=self._saved(), saved_in=self.changes.name, unsaved=unsaved or {}
+            self._sources(), self._environ, saved=self._saved(), saved_in=self._changes_name, unsaved=unsaved or {}
         )
 
     def reading(self) -> Reading:
         """As `load`, with the places of values instead of the layers."""
-        return read_layers(self._sources(), self._environ, saved=self._saved(), saved_in=self.changes.name, unsaved={})
+        return read_layers(self._sources(), self._environ, saved=self._saved(), saved_in=self._changes_name, unsaved={})
 
     def saving(self, unsaved: Amendments, in_files: frozenset[str]) -> Saving:
         """What to save beside the plan, so that this is kept, too. `in_files` are the processes of the plan in force.
@@ -53,7 +57,7 @@ class PlanFile:
             PlanError: with what the files say now, the plan could not work at the next start.
         """
         there = to_save(self._saved(), unsaved, in_files)
-        layered(self._sources(), self._environ, saved=there, saved_in=self.changes.name, unsaved={})
+        layered(self._sources(), self._environ, saved=there, saved_in=self._changes_name, unsaved={})
         try:
             text = saved.HEADER + text_of(there) if there else ""
         except ValueError as error:
@@ -84,7 +88,7 @@ class PlanFile:
         return self.path.stat().st_uid
 
     def _error(self, why: str) -> PlanError:
-        return PlanError([Finding(self.changes.name, 0, "", why)])
+        return PlanError([Finding(self._changes_name, 0, "", why)])
 
     def _text(self) -> str:
         if self._known is not None:

@@ -31,6 +31,8 @@ class Noted(list[tuple[str, str]]):
 class Reader(DocumentReader):
     """Walks one mapping of a plan."""
 
+    called = "the plan"
+
     def note(self, key: str, **schema: Any) -> None:
         """Remember that a key was asked for, with the JSON Schema of what may stand there."""
         if isinstance(self.findings, Noted):

@@ -7,6 +7,7 @@ monotonic clock, so a run never ends before it began, whatever the wall clock do
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import count
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -45,12 +46,15 @@ class Outcome(StrEnum):
 class Run(Struct, frozen=True, kw_only=True):
     """One run. `ended` is None while it goes on; `code` where it has no exit code; `how` is the end in words.
 
-    `due` is when it was wanted, `began` when its process was there: it may have waited for what it depends on.
+    `due` is when it was wanted, `began` when its process was there: it may have waited for what it depends on. `slot` is the
+    index of the instance that it runs as. `verdict` is why it is stopped, if it is.
     """
 
     number: int
     by: By
     due: datetime
+    slot: int = 0
+    verdict: Outcome | None = None
     began: datetime | None = None
     ended: datetime | None = None
     code: int | None = None
@@ -61,17 +65,24 @@ class Run(Struct, frozen=True, kw_only=True):
 class Job(Struct, frozen=True, kw_only=True):
     """A scheduled process. `due` is None until the clock was first looked at.
 
-    `queued` are runs that wait for the one that goes on. `verdict` is why the run that goes on is stopped.
+    `current` are the runs that go on, oldest first, each in a slot of its own; `queued` those that wait for one of them.
     """
 
     paused: bool = False
     due: datetime | None = None
-    current: Run | None = None
-    verdict: Outcome | None = None
+    current: tuple[Run, ...] = ()
     queued: tuple[Run, ...] = ()
     history: tuple[Run, ...] = ()
     count: int = 0
     skipped: int = 0
+
+    def at(self, slot: int) -> Run | None:
+        """The run that goes on in a slot."""
+        return next((run for run in self.current if run.slot == slot), None)
+
+    def with_run(self, run: Run) -> "Job":
+        """With this in the place of the run of the same number that goes on."""
+        return replace(self, current=tuple(run if one.number == run.number else one for one in self.current))
 
 
 class Watch(Struct, frozen=True):
@@ -112,45 +123,56 @@ class Verdict(StrEnum):
     REPLACE = "replace"
 
 
-def judge(overlap: Overlap, job: Job) -> Verdict:
+def judge(schedule: Schedule, job: Job) -> Verdict:
     """What becomes of one more run."""
-    if job.current is None:
+    if len(job.current) < schedule.at_once:
         return Verdict.START
-    if overlap is Overlap.REPLACE:
+    if schedule.overlap is Overlap.REPLACE:
         return Verdict.REPLACE
-    return Verdict.WAIT if overlap is Overlap.QUEUE and len(job.queued) < MAX_QUEUED else Verdict.SKIP
+    return Verdict.WAIT if schedule.overlap is Overlap.QUEUE and len(job.queued) < MAX_QUEUED else Verdict.SKIP
 
 
 def wanted(schedule: Schedule, job: Job, by: By, due: datetime) -> tuple[Job, Verdict]:
-    """One more run is wanted: it starts, waits, takes the place of the one that goes on, or is skipped."""
-    verdict = judge(schedule.overlap, job)
+    """One more run is wanted: it starts, waits, takes the place of the oldest that goes on, or is skipped."""
+    verdict = judge(schedule, job)
     if verdict is Verdict.SKIP:
         return replace(job, skipped=job.skipped + 1), verdict
     run = Run(number=job.count + 1, by=by, due=due)
     job = replace(job, count=run.number)
-    if verdict is Verdict.START:
-        return replace(job, current=run, verdict=None), verdict
-    if verdict is Verdict.WAIT:
-        return replace(job, queued=(*job.queued, run)), verdict
-    # Whoever waited to take its place is passed over, too: only the newest counts.
-    return replace(
-        job, queued=(run,), skipped=job.skipped + len(job.queued), verdict=job.verdict or Outcome.REPLACED
-    ), verdict
+    if verdict is not Verdict.REPLACE:
+        return filled(schedule, replace(job, queued=(*job.queued, run))), verdict
+    # Whoever waited to take its place is passed over, too: only the newest counts. Where one ends anyhow, that is the place.
+    if not any(one.verdict for one in job.current):
+        job = job.with_run(replace(job.current[0], verdict=Outcome.REPLACED))
+    return replace(job, queued=(run,), skipped=job.skipped + len(job.queued)), verdict
 
 
-def over(
-    job: Job, outcome: Outcome, ended: datetime, *, code: int | None = None, how: str = ""
-) -> tuple[Job, Run | None]:
-    """The run that went on is over, and the next one that waited is the current one; with the run as it ended."""
-    run = job.current
+def filled(schedule: Schedule, job: Job) -> Job:
+    """As many of those that wait as may go on do, each in the lowest slot that is free."""
+    while job.queued and len(job.current) < schedule.at_once:
+        taken = {run.slot for run in job.current}
+        run = replace(job.queued[0], slot=next(slot for slot in count() if slot not in taken))
+        job = replace(job, current=(*job.current, run), queued=job.queued[1:])
+    return job
+
+
+def over(job: Job, run: Run, outcome: Outcome, ended: datetime, *, code: int | None, how: str) -> tuple[Job, Run]:
+    """A run that went on is over; with the run as it ended. Whoever waits for its place gets it by :func:`filled`."""
+    done = replace(run, began=run.began or ended, ended=ended, code=code, outcome=outcome, how=how)
+    rest = tuple(one for one in job.current if one.number != run.number)
+    return replace(job, current=rest, history=(*job.history, done)[-HISTORY:]), done
+
+
+def called_off(job: Job, number: int, at: datetime, how: str) -> tuple[Job, Run | None]:
+    """A run that waits for others never begins; with the run as it ended, None where no such run waits."""
+    run = next((one for one in job.queued if one.number == number), None)
     if run is None:
         return job, None
-    run = replace(run, began=run.began or ended, ended=ended, code=code, outcome=outcome, how=how)
-    following = job.queued[0] if job.queued else None
-    history = (*job.history, run)[-HISTORY:]
-    return replace(job, current=following, verdict=None, queued=job.queued[1:], history=history), run
+    done = replace(run, began=at, ended=at, outcome=Outcome.STOPPED, how=how)
+    rest = tuple(one for one in job.queued if one is not run)
+    return replace(job, queued=rest, history=(*job.history, done)[-HISTORY:]), done
 
 
 def cleared(job: Job) -> Job:
-    """Nothing waits for the run that goes on."""
+    """Nothing waits for the runs that go on."""
     return replace(job, queued=(), skipped=job.skipped + len(job.queued))

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from millrace.domain.document import shown
 from millrace.supervisor.plans.reader import Reader
 from millrace.supervisor.schedule.times import fault_in, is_zone
-from millrace.supervisor.schedule.values import Heartbeat, Overlap, Schedule
+from millrace.supervisor.schedule.values import MOST_AT_ONCE, Heartbeat, Overlap, Schedule
 
 MAX_TIMEOUT_S = 30 * 86_400.0
 
@@ -14,11 +14,13 @@ def schedule_of(reader: Reader) -> Schedule | None:
     """The schedule; None where the process has none. What belongs to a schedule is refused without one."""
     expression = reader.text("schedule", "", 200)
     zone = reader.text("schedule_timezone", "UTC", 100)
+    overlap, most = _overlap(reader)
     found = Schedule(
         expression=expression,
         zone=zone,
         timeout_s=reader.duration("schedule_timeout", 0.0, 0.0, MAX_TIMEOUT_S),
-        overlap=_overlap(reader),
+        overlap=overlap,
+        max_concurrent=most,
         heartbeat=_heartbeat(reader),
     )
     if not expression:
@@ -35,20 +37,28 @@ def schedule_of(reader: Reader) -> Schedule | None:
     return found
 
 
-def _overlap(reader: Reader) -> Overlap:
-    """`schedule_max_concurrent` is the predecessor's word: it meant that so many runs may go on at once."""
-    found = Overlap(reader.word("overlap", Overlap, Overlap.FORBID))
-    most = reader.whole("schedule_max_concurrent", 0, 1000, 1)
-    if most != 1 and reader.has("schedule_max_concurrent"):
+def _overlap(reader: Reader) -> tuple[Overlap, int]:
+    """What becomes of a time while as many runs go on as may, and how many may.
+
+    `schedule_max_concurrent` is the predecessor's word: without `overlap`, 1 is to forbid and more, or 0 for any number, to allow.
+    """
+    given = reader.has("schedule_max_concurrent")
+    most = reader.whole("schedule_max_concurrent", 0, MOST_AT_ONCE, 1)
+    usual = Overlap.ALLOW if given and most != 1 else Overlap.FORBID
+    found = Overlap(reader.word("overlap", Overlap, usual))
+    if found is Overlap.ALLOW and not given:
+        most = 0
+    if found is Overlap.FORBID and most != 1:
         reader.report(
-            "schedule_max_concurrent",
-            f"is {most}, and here runs of one process never go on side by side; use overlap: forbid, queue or replace",
+            "overlap",
+            f"is forbid, so one run goes on at a time, and schedule_max_concurrent is {most}; use overlap: allow",
         )
-    elif reader.has("schedule_max_concurrent") and found is not Overlap.FORBID:
+    elif found is Overlap.ALLOW and most == 1:
         reader.report(
-            "schedule_max_concurrent", f"is 1, which means overlap: forbid, and overlap is {found}; take it out"
+            "overlap",
+            "is allow, and schedule_max_concurrent is 1; give 2 or more, 0 for no limit, or take one of them out",
         )
-    return found
+    return found, most
 
 
 def _heartbeat(reader: Reader) -> Heartbeat | None:

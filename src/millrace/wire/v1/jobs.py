@@ -205,13 +205,14 @@ class JobView(Reply, kw_only=True):
 
 
 class JobDetail(JobView, kw_only=True):
-    """A job with all that is known of it."""
+    """A job with all that is known of it. `held_back` says for which quota of its tenant a queued job waits."""
 
     parameters: Document
     outputs: list[OutputView]
     attempts: list[AttemptView]
     transitions: list[TransitionView]
     facts: Document | None
+    held_back: str = ""
 
 
 class JobList(Reply):

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from millrace.domain.tenants import Quota
 from millrace.wire.v1.base import Reply
 
 
@@ -13,14 +14,24 @@ class FieldError(Reply, omit_defaults=True):
     allowed: list[str] = []
 
 
+class QuotaProblem(Reply):
+    """The quota of a tenant that is used up."""
+
+    tenant: str
+    quota: Quota
+    limit: int
+    used: int
+
+
 class Problem(Reply, omit_defaults=True):
-    """A refusal: what was refused, why, and what to do. `errors` names the fields at fault."""
+    """A refusal: what was refused, why, and what to do. `errors` names the fields at fault, `over` a quota."""
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[FieldError] = []
+    over: QuotaProblem | None = None
 
 
 CONTENT_TYPE = "application/problem+json"

@@ -135,9 +135,13 @@ class StackLines(Reply):
 
 
 class JobRunView(Reply):
-    """A run of a scheduled process. `due` is when it was wanted, `began` when its process was there."""
+    """A run of a scheduled process. `due` is when it was wanted, `began` when its process was there.
+
+    `instance` is what it runs or ran as; runs that go on side by side have different ones.
+    """
 
     number: int
+    instance: str
     by: Literal["schedule", "hand"]
     due: datetime
     began: datetime | None
@@ -149,17 +153,21 @@ class JobRunView(Reply):
 
 
 class ScheduleView(Reply):
-    """When a process runs, and how its runs went. `counts` are runs by outcome since the supervisor started."""
+    """When a process runs, and how its runs went. `counts` are runs by outcome since the supervisor started.
+
+    `current` are those that go on, oldest first: at most `max_concurrent`.
+    """
 
     process: str
     expression: str
     timezone: str
-    overlap: Literal["forbid", "queue", "replace"]
+    overlap: Literal["forbid", "allow", "queue", "replace"]
+    max_concurrent: int
     timeout_s: float | None
     state: Literal["idle", "executing", "paused", "stopped"]
     paused: bool
     next_run: datetime | None
-    current: JobRunView | None
+    current: list[JobRunView]
     queued: int
     skipped: int
     counts: dict[str, int]
@@ -176,7 +184,7 @@ class JobHistory(Reply):
 
 
 class TriggerView(Reply):
-    """A run that was asked for. `settled`: it has ended."""
+    """A run that was asked for, or is to end. `settled`: it has ended."""
 
     settled: bool
     run: JobRunView

@@ -12,7 +12,7 @@ import httpx2
 from api_serving import KEY, Node, Rig, on_master, serving
 from control_rig import Rig as ControlRig
 from control_rig import play
-from hostile.matrix import CONTROL, FARM, NOTHING, OTHERS, OWN, Ask, Entry, Things, Who, expected
+from strangers.matrix import CONTROL, FARM, NOTHING, OTHERS, OWN, Ask, Entry, Things, Who, expected
 from test_api_enrolment import Machine, joined
 from test_api_keys import key
 from test_control_access import door

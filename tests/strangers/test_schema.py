@@ -15,8 +15,6 @@ import schemathesis
 from api_serving import KEY, listening
 from control_rig import Rig as ControlRig
 from control_rig import play
-from hostile.budget import SEED, rounds, tell
-from hostile.test_raw_bytes import rules_of
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
@@ -28,6 +26,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from strangers.budget import SEED, rounds, tell
+from strangers.test_raw_bytes import rules_of
 from test_control_access import door
 
 from millrace.api import openapi

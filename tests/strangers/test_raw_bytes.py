@@ -16,10 +16,10 @@ import pytest
 from api_serving import KEY, Rig, listening, master
 from control_rig import Rig as ControlRig
 from control_rig import play
-from hostile.budget import SEED, rounds, tell
-from hostile.matrix import CONTROL, FARM, Ask, Entry
-from hostile.raw_bytes import Target, Thrower
-from hostile.test_matrix import Nothing, fill
+from strangers.budget import SEED, rounds, tell
+from strangers.matrix import CONTROL, FARM, Ask, Entry
+from strangers.raw_bytes import Target, Thrower
+from strangers.test_matrix import Nothing, fill
 from test_control_access import door
 
 from millrace.edge.access import Rules

@@ -12,8 +12,8 @@ import pytest
 from api_serving import Rig, on_master, on_server, serving
 from control_rig import Rig as ControlRig
 from control_rig import play
-from hostile.matrix import CONTROL, FARM
-from hostile.test_matrix import Nothing, fill
+from strangers.matrix import CONTROL, FARM
+from strangers.test_matrix import Nothing, fill
 
 from millrace.api import openapi
 from millrace.store.open import open_store

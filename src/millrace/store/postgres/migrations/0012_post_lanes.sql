@@ -1,0 +1,3 @@
+-- Claims walk `tasks_lanes` now.
+
+DROP INDEX tasks_queued;

@@ -1,0 +1,84 @@
+"""No run of FFmpeg goes without the lists and bounds of engines/ffmpeg/reading.py."""
+
+import ast
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from millrace.domain.media.chunks import with_split
+from millrace.domain.media.plan import plan
+from millrace.domain.media.probe import AudioStream, Probe, VideoStream
+from millrace.domain.media.profile_document import profile_from
+from millrace.domain.media.split import Chunking
+from millrace.engines import ffmpeg
+from millrace.engines.engine import Command
+from millrace.engines.ffmpeg import encoders
+from millrace.engines.ffmpeg.engine import FFmpeg
+from millrace.engines.ffmpeg.reading import PROBE_MEMORY_BYTES, generated, guarded, picture, playlist, source
+
+FOLDER = Path(ffmpeg.__file__).parent
+RATE = Fraction(25)
+FILM = Probe(
+    formats=("mov",),
+    duration=Fraction(20),
+    video=(
+        VideoStream(
+            index=0, codec="h264", width=128, height=72, frame_rate=RATE, frames=500, end=Fraction(20),
+            keyframes=tuple(Fraction(at) for at in range(20)), key_decoding=tuple(Fraction(at) for at in range(20)),
+        ),
+    ),
+    audio=(AudioStream(index=1, codec="aac", sample_rate=48_000, channels=2, packets=940, end=Fraction(20)),),
+)  # fmt: skip
+
+
+def commands() -> Iterator[Command]:
+    """Every kind of command that the engine makes."""
+    engine = FFmpeg("ffmpeg")
+    film, out, work = Path("/film.mp4"), Path("/out"), Path("/work")
+    yield engine.probe(film)
+    yield from (engine.encoder_proof(name) for name in encoders.ALL)
+    rungs = [{"video": {"codec": "h264", "height": 72}}]
+    for packaging in ("mp4", "mkv", "cmaf", "hls", "m4a", "thumbnails"):
+        document = {"name": "p", "packaging": packaging}
+        if packaging != "thumbnails":
+            document |= {"audio": [{"codec": "aac"}], "metadata": "keep"}
+        if packaging not in ("thumbnails", "m4a"):
+            document |= {"renditions": rungs}
+        profile = profile_from(document)
+        for probe in (FILM, None):
+            whole = plan(profile, probe)
+            for made in (whole, with_split(whole, probe, cores=2, chunking=Chunking.ALWAYS)):
+                yield from engine.encode(made, film if probe else None, out, work)
+                yield from engine.inspect(made, out)
+                if not made.split.is_whole:
+                    yield from engine.mux(made, film, out, work)
+
+
+def test_every_command_begins_guarded_and_names_each_input_within_the_lists() -> None:
+    seen = set()
+    for command in commands():
+        assert command.argv[: len(guarded("ffmpeg"))] == guarded("ffmpeg"), command.label
+        assert command.argv.count("-i") >= 1
+        for at, word in enumerate(command.argv):
+            if word != "-i":
+                continue
+            name = command.argv[at + 1]
+            plain = name.removeprefix("file:")
+            kinds = {one.__name__: one(plain) for one in (source, playlist, picture)} | {"generated": generated(name)}
+            before = [kind for kind, options in kinds.items() if command.argv[: at + 2][-len(options) :] == options]
+            assert len(before) == 1, (command.label, command.argv)
+            seen.update(before)
+        if command.label.startswith(("probe", "check")):
+            assert command.memory_bytes == PROBE_MEMORY_BYTES
+        elif not command.label.startswith("prove"):
+            assert command.file_bytes, command.label
+    assert seen == {"source", "playlist", "picture", "generated"}
+
+
+def test_inputs_are_named_in_one_place() -> None:
+    for path in FOLDER.rglob("*.py"):
+        words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        if path.name == "reading.py":
+            assert words.count("-i") == 4
+        else:
+            assert "-i" not in words, path.name

@@ -45,6 +45,9 @@ class Things(Protocol):
     async def webhook(self) -> str:
         """A webhook."""
 
+    async def limited(self) -> str:
+        """A tenant of which something was said."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -71,13 +74,15 @@ def plain(good: int = 200, *, machine: int = 0, **sent: Any) -> Entry:
     return Entry(ask=ask, good=good, machine=machine, names=False)
 
 
-def about(make: Callable[[Things], Awaitable[str]], good: int = 200, *, name: str = "ref", **sent: Any) -> Entry:
+def about(
+    make: Callable[[Things], Awaitable[str]], good: int = 200, absent: int = 404, *, name: str = "ref", **sent: Any
+) -> Entry:
     """A route with the name of one thing in its path."""
 
     async def ask(things: Things) -> Ask:
         return Ask(path={name: await make(things)}, **sent)
 
-    return Entry(ask=ask, good=good)
+    return Entry(ask=ask, good=good, absent=absent)
 
 
 def report(good: int = 200, *, by_query: bool = False, name: str = "", **sent: Any) -> Entry:
@@ -129,6 +134,15 @@ async def _key(things: Things) -> str:
 
 async def _webhook(things: Things) -> str:
     return await things.webhook()
+
+
+async def _limited(things: Things) -> str:
+    return await things.limited()
+
+
+async def _run(things: Things) -> Ask:
+    """A run that is no more."""
+    return Ask(path={"name": await things.node(), "number": "999999"})
 
 
 async def _stream(things: Things) -> Ask:
@@ -224,6 +238,10 @@ FARM: Mapping[str, Entry] = {
     "GET /ready": plain(),
     "GET /metrics": plain(),
     "GET /v1/openapi.json": plain(),
+    "GET /v1/tenants": plain(),
+    "GET /v1/tenants/{tenant}": about(_limited, name="tenant"),
+    "PATCH /v1/tenants/{tenant}": about(_limited, absent=200, name="tenant", json={}),
+    "DELETE /v1/tenants/{tenant}": about(_limited, 204, name="tenant"),
     # The predecessor's paths
     "POST /jobs": plain(201, json=JOB),
     "GET /jobs": plain(),
@@ -273,6 +291,7 @@ CONTROL: Mapping[str, Entry] = {
     "POST /v1/processes/{name}/schedule/pause": about(_node, name="name"),
     "POST /v1/processes/{name}/schedule/resume": about(_key, name="name"),
     "POST /v1/processes/{name}/schedule/trigger": about(_node, 202, name="name"),
+    "POST /v1/processes/{name}/schedule/runs/{number}/stop": Entry(ask=_run, good=404),
     "GET /v1/runs": plain(),
     "GET /v1/hooks": plain(),
     "GET /v1/plan": plain(),
@@ -318,5 +337,7 @@ def expected(access: Access, entry: Entry, who: Who, whose: str) -> int:
             return 403
         if access is Access.WORK and who.machine:
             return (entry.machine or entry.good) if whose == OWN else 403
+    if access is Access.FETCH and Access.WORK in (who.grants or ()):
+        return entry.absent  # a worker fetches what its tasks are made of, and holds none that is
     there = whose == OWN or (whose == OTHERS and not who.tenant)
     return entry.good if there else entry.absent

@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := $(VENV)/audit
 INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long fuzz fuzz-media bombs bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long chaos chaos-bugs power audit sbom fuzz fuzz-media bombs bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +44,23 @@ fuzz: install ## [SECONDS=60] [SEED=1]: throw what no honest client sends at bot
 	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -n 0 -s -m fuzz tests/strangers
 	@$(BIN)/python -m bench.slow
 
+power: install ## [CUTS=20] [BUG=name]: cut the power of a disk under a working farm, right after answers; needs root and loop devices
+	@$(BIN)/python -m power --cuts $(or $(CUTS),20) $(if $(BUG),--bug $(BUG))
+
+audit: install ## ask an advisory service about every pinned library; 3 where it could not be asked
+	@[ -x $(AUDIT)/bin/pip-audit ] || { $(BIN)/python -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/audit.txt; } \
+	  || echo "cannot install pip-audit" >&2
+	@$(BIN)/python .ci/audit.py $(AUDIT)/bin/pip-audit
+
+sbom: install ## what Millrace is made of, as CycloneDX: dist/millrace.cdx.json
+	@mkdir -p dist && $(BIN)/python .ci/sbom.py > dist/millrace.cdx.json && echo dist/millrace.cdx.json
+
+chaos: install ## [SEED=7] [SECONDS=60] [STORE=postgres]: run the farm as real processes, with real faults; then it is judged
+	@$(BIN)/python -m chaos --seed $(or $(SEED),0) --seconds $(or $(SECONDS),60) --store $(or $(STORE),sqlite) $(if $(REPORT),--report $(REPORT))
+
+chaos-bugs: install ## plant bugs in real processes: each has to be found
+	@$(BIN)/python -m chaos --bugs
+
 fuzz-media: export PYTHONPATH = tests/integration
 fuzz-media: install ## [SECONDS=600] [SEED=0]: mutated films through probe, plan and decoder, in the sandbox
 	@$(BIN)/python -m hostile fuzz --seed $(or $(SEED),0) --seconds $(or $(SECONDS),600)
@@ -60,6 +78,7 @@ failover: install ## [ROUNDS=10]: measure how long a farm is without its databas
 lock: ## pin every dependency with its hash
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group pyproject.toml:browser -o tests/browser/requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group pyproject.toml:audit -o .ci/audit.txt
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url bench/supervisors.in -o bench/supervisors.txt
 
 clean: ## remove what install and tests made

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millrace.api.app import App, build_app
+from millrace.api.audit_recovery import LOOK_S, Survivors, recover
 from millrace.client import people
 from millrace.client.calls import Call
 from millrace.client.errors import ClientError, RefusedError
@@ -17,6 +18,7 @@ from millrace.domain.masters import Presence
 from millrace.domain.states import FINAL
 from millrace.edge.keys import Key, Keys
 from millrace.process.sandbox import Demand
+from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.follow import follow
@@ -32,6 +34,7 @@ from sim.engine import Behaviour
 from sim.machines import Host, HostClock, Process
 from sim.network import SimAsyncClient, SimClient
 from sim.plan import JobPlan, Plan, Step
+from sim.told import LABEL
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -92,12 +95,28 @@ class Master:
         self.app = build_app(farm, offers, world.blobs, keys, served=lambda _: None, journal=journal)
         await leadership.start()
         await duties.start()
+        await self._recover_audit(farm, leadership)
         world.network.doors[self.url] = world.door(process, self.app)
         world.history.add("ready", self.name)
         await self._follow(farm)
 
     def _complain(self, duty: str, error: Exception) -> None:
         self.world.history.add("duty-failed", self.name, duty, type(error).__name__)
+
+    async def _recover_audit(self, farm: Farm, leadership: Leadership) -> None:
+        """As the program does: a master alone before it answers, one of many again and again."""
+
+        def complain(error: Exception) -> None:
+            self._complain("recover_audit", error)
+
+        if self.world.plan.embedded:
+            try:
+                await recover(farm.store)
+            except StoreError as error:
+                complain(error)
+            return
+        survivors = Survivors(farm.store, lambda: leadership.attendance, lambda: leadership.leads)
+        await Ticker(survivors.look, interval_s=LOOK_S, clock=farm.clock, on_error=complain, name="survivors").start()
 
     async def _follow(self, farm: Farm) -> None:
         """Somebody reads the events of this master, and goes on from where he was after its death."""
@@ -255,9 +274,10 @@ class People:
         request = JobRequest(
             scenario="720p30-h264",
             output=str(self.world.media / f"film{job.index}") if job.to_folder else None,
+            overwrite=job.overwrite,
             queue=job.queue,
             priority=job.priority,
-            labels={"sim": str(job.index)},
+            labels={LABEL: str(job.index)},
             requires=job.requires,
             max_retries=job.max_retries,
         )
@@ -382,7 +402,7 @@ class SimFarm:
     def behaviour(self, task_id: str) -> tuple[Behaviour, int]:
         """How the engine of a task behaves, and how many engines it had before."""
         row = self.world.database.read("SELECT labels FROM jobs WHERE id = ?", task_id.partition(".")[0])
-        index = int(json.loads(row[0][0])["sim"]) if row else 0
+        index = int(json.loads(row[0][0])[LABEL]) if row else 0
         nth = self._engines.get(task_id, 0)
         self._engines[task_id] = nth + 1
         return self.world.plan.jobs[index].behaviour, nth

@@ -1,8 +1,19 @@
-"""What happened, in order, as plain tuples; its digest tells whether two runs were the same."""
+"""What happened, in order, as plain tuples, and what of it does not hold; a digest tells whether two runs were the same."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from msgspec import Struct
+
+
+class Violation(Struct, frozen=True):
+    """An invariant that did not hold, and how many events of the history there were by then."""
+
+    invariant: str
+    text: str
+    at_s: float
+    events: int
 
 
 class Event(NamedTuple):
@@ -20,13 +31,13 @@ class History:
     """Grows while a simulation runs."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+        self.now = now
         self._hash = hashlib.sha256()
         self.events: list[Event] = []
 
     def add(self, kind: str, *fields: object) -> None:
         """Something happened now."""
-        event = Event(self._now(), kind, fields)
+        event = Event(self.now(), kind, fields)
         self._hash.update(repr(event).encode())
         self.events.append(event)
 

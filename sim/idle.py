@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.farm import WorkerHost
-    from sim.watch import Known
+    from sim.ledger import Known
     from sim.world import World
 
 PATIENCE_S = 5.0

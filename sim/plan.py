@@ -3,6 +3,7 @@
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.domain.order import Priority, Queue
 from millrace.domain.tenants import NONE, Quotas
@@ -39,6 +40,7 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     asks_twice: bool
     max_retries: int
     behaviour: Behaviour
+    overwrite: bool = False
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -106,6 +108,8 @@ def draw(seed: int) -> Plan:
     chance = Random(f"plan:{seed}")
     if seed % 10 == 8:
         return _late_publishers(seed, chance)
+    if seed % 10 == 6:
+        return (_late_reports, _cut_off, _late_replacements)[seed // 10 % 3](seed, chance)
     duel = chance.random() < 0.4
     embedded = not duel and chance.random() < 0.25
     masters = 1 if embedded else chance.choice((1, 2, 2, 3))
@@ -142,16 +146,8 @@ def _late_publishers(seed: int, chance: Random) -> Plan:
     """
     rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
     jobs = tuple(
-        JobPlan(
-            index=index,
-            at_s=0.5 + 12.0 * index,
-            queue=Queue.DEFAULT,
-            priority=Priority.MEDIUM,
-            requires={},
-            to_folder=True,
-            asks_twice=False,
-            max_retries=2,
-            behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0))),
+        _plain_job(
+            index, at_s=0.5 + 12.0 * index, to_folder=True, behaviour=Behaviour(lasts_s=chance.choice((0.05, 1.0)))
         )
         for index in range(chance.randint(3, 5))
     )
@@ -161,14 +157,102 @@ def _late_publishers(seed: int, chance: Random) -> Plan:
         kind, still_s = chance.choice(("stop", "suspend")), chance.uniform(2.6, 5.0) * rules.ttl_s
         at_s = job.at_s + chance.uniform(1.0, 7.0)
         faults.append(Fault(at_s=at_s, lasts_s=still_s, kind=kind, target=f"worker{job.index % 2}"))
+    return _ordeal(seed, rules, jobs, faults, workers=2, masters=chance.choice((1, 2)), slots=1)
+
+
+def _late_reports(seed: int, chance: Random) -> Plan:
+    """Short jobs, some of which fail at first, in a network that delivers late, twice and not at all, under workers that vanish
+    for longer than a lease: what they reported arrives when somebody else holds the task.
+    """
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0, claim_wait_s=5.0)
+    jobs = tuple(
+        _plain_job(
+            index,
+            at_s=chance.choice((0.5, chance.uniform(0.0, 60.0))),
+            to_folder=chance.random() < 0.3,
+            behaviour=Behaviour(
+                lasts_s=chance.choice((0.05, 0.05, 1.0, 4.0)),
+                ends=chance.choice((("well",), ("broken", "broken", "well"))),
+            ),
+        )
+        for index in range(chance.randint(10, 16))
+    )
+    faults = [
+        Fault(at_s=0.2, lasts_s=70.0, kind="storm", target="database", number=0.8),
+        *(
+            Fault(
+                at_s=chance.uniform(1.0, 60.0),
+                lasts_s=chance.uniform(1.05, 1.8) * rules.ttl_s,
+                kind=chance.choice(("isolate", "crash", "suspend")),
+                target=f"worker{chance.randrange(3)}",
+            )
+            for _ in range(chance.choice((4, 8, 12)))
+        ),
+    ]
+    return _ordeal(seed, rules, jobs, faults, workers=3, masters=chance.choice((1, 2)), slots=2)
+
+
+def _cut_off(seed: int, chance: Random) -> Plan:
+    """Long jobs on all workers, one of which loses the network while its wall clock jumps: only its own count of time ends what it
+    runs before others do.
+    """
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
+    jobs, faults = [], []
+    for wave_s in (0.5, 38.0):
+        for _ in range(4):
+            behaviour = Behaviour(lasts_s=chance.uniform(16.0, 24.0))
+            jobs.append(_plain_job(len(jobs), at_s=wave_s, to_folder=False, behaviour=behaviour))
+        at_s, target = wave_s + chance.uniform(2.0, 5.0), f"worker{chance.randrange(3)}"
+        faults.append(Fault(at_s=at_s, lasts_s=3.0 * rules.ttl_s, kind="isolate", target=target))
+        if chance.random() < 0.7:
+            back_s = chance.uniform(2.0, 3600.0)
+            faults.append(Fault(at_s=at_s + 0.5, lasts_s=0.0, kind="wall", target=target, number=-back_s))
+    return _ordeal(seed, rules, tuple(jobs), faults, workers=3, masters=1, slots=2)
+
+
+def _late_replacements(seed: int, chance: Random) -> Plan:
+    """Jobs that may replace what is there, and two of three workers that stand still while they publish on a slow disk: nothing but
+    the fence at the destination is in their way when they go on after the third one has published.
+    """
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
+    jobs, faults = [], []
+    for index, wave_s in enumerate((0.5, 30.5, 60.5)):
+        behaviour = Behaviour(lasts_s=chance.choice((0.05, 1.0)))
+        jobs.append(replace(_plain_job(index, at_s=wave_s, to_folder=True, behaviour=behaviour), overwrite=True))
+        still_s = wave_s + chance.uniform(3.0, 12.0)
+        faults.append(Fault(at_s=wave_s - 0.4, lasts_s=still_s - wave_s + 0.5, kind="slow-disk", target="database"))
+        spared = chance.randrange(3)
+        for worker in {0, 1, 2} - {spared}:
+            kind = chance.choice(("stop", "suspend"))
+            faults.append(Fault(at_s=still_s, lasts_s=chance.uniform(9.0, 14.0), kind=kind, target=f"worker{worker}"))
+    return _ordeal(seed, rules, tuple(jobs), faults, workers=3, masters=1, slots=1)
+
+
+def _plain_job(index: int, *, at_s: float, to_folder: bool, behaviour: Behaviour) -> JobPlan:
+    return JobPlan(
+        index=index,
+        at_s=at_s,
+        queue=Queue.DEFAULT,
+        priority=Priority.MEDIUM,
+        requires={},
+        to_folder=to_folder,
+        asks_twice=False,
+        max_retries=2,
+        behaviour=behaviour,
+    )
+
+
+def _ordeal(
+    seed: int, rules: Rules, jobs: tuple[JobPlan, ...], faults: list[Fault], *, workers: int, masters: int, slots: int
+) -> Plan:
     return Plan(
         seed=seed,
         embedded=False,
-        masters=chance.choice((1, 2)),
-        workers=(WorkerPlan(), WorkerPlan()),
+        masters=masters,
+        workers=(WorkerPlan(slots=slots),) * workers,
         jobs=jobs,
         steps=(),
-        faults=tuple(faults),
+        faults=tuple(sorted(faults, key=lambda fault: fault.at_s)),
         rules=rules,
         ends_s=75.0,
     )

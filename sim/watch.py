@@ -1,4 +1,4 @@
-"""Looks at the database after each commit, keeps a model of what must hold, and tells at once what does not.
+"""Looks at the database after each commit, follows the tasks in a ledger, and tells at once what does not hold.
 
 The numbers are those of the invariants in docs/reliability.md.
 """
@@ -6,27 +6,16 @@ The numbers are those of the invariants in docs/reliability.md.
 import json
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from millrace.domain.elsewhere import AVOID_S
-from millrace.domain.records import ACCEPTED
-from millrace.domain.states import FINAL, HELD, TRANSITIONS, State
+from millrace.domain.states import State
 from sim.idle import Idle
+from sim.ledger import NEWS, NODES, Known, KnownNode, Ledger, Moved
 
 if TYPE_CHECKING:
     from sim.world import World
 
-_NEWS = """
-SELECT t.seq, j.id, t.position, t.source, t.target, t.at, t.reason, t.attempt, t.actor, t.job
-FROM transitions t JOIN jobs j ON j.number = t.job WHERE t.seq > ? ORDER BY t.seq
-"""
-_ROW = """
-SELECT t.state, t.attempt, t.spent, t.losses, t.node_id, t.node_epoch, j.state, t.max_retries
-FROM tasks t JOIN jobs j ON j.number = t.job WHERE t.job = ? AND t.position = ?
-"""
 _AVOID = "SELECT avoid, queued_at FROM tasks WHERE job = ? AND position = ?"
 _HELD = "SELECT count(*) FROM tasks WHERE node_id = ? AND node_epoch = ?"
-_NODES = "SELECT id, epoch, state, lease_until, boot_id, slots, name, seen_at FROM nodes ORDER BY id"
 _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
     "WHERE p.updated_at = ?"
@@ -36,67 +25,19 @@ _USED = (
     "SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL) FROM jobs j JOIN tasks t ON t.job = j.number "
     "WHERE j.tenant = ?"
 )
-_OUTCOME = "SELECT outcome, failure_class FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
-LOST = "its worker was lost"
-LOST_PAUSED = "its worker was lost while it was paused"
-NEVER_ARRIVED = "the worker does not have the task"
 
 
-class Known(Struct):
-    """A task as its history says that it is."""
-
-    id: str
-    job: int
-    rank: int
-    class_id: int
-    state: State
-    attempt: int = 0
-    node: str | None = None
-    epoch: int | None = None
-    spent: int = 0
-    losses: int = 0
-    completions: int = 0
-    since_s: float = 0.0
-    queued_ms: int = 0
-    canceled_by_person: bool = False
-    how_last_ended: str = ""
-
-
-class KnownNode(Struct):
-    """A node as it stood after the last commit."""
-
-    id: str
-    epoch: int
-    state: str
-    lease_ms: int
-    boot: str
-    slots: int
-    name: str
-    seen_ms: int
-
-
-class Watch:
-    """The model of one simulation."""
+class Watch(Ledger):
+    """The model of one simulation, and what only somebody sees who looks after each commit and at every answer."""
 
     def __init__(self, world: "World") -> None:
+        super().__init__(world.database.read, world.fail, world.loop.time)
         self.world = world
-        self.tasks: dict[str, Known] = {}
-        self.nodes: dict[str, KnownNode] = {}
         self.given: dict[str, tuple[str, dict[str, int]]] = {}  # claim's name -> node, tasks with attempts
         self.given_s: dict[tuple[str, int], float] = {}  # (task, attempt) -> when a claim was first answered with it
         self.epoch_since_s: dict[str, float] = {}
         self.seq = 0
-        self.grants: dict[tuple[str, int], str] = {}  # (task, attempt) -> node
-        self.epochs: dict[tuple[str, int], int | None] = {}  # (task, attempt) -> the node's epoch
-        self.ended: dict[tuple[str, int], str] = {}  # (task, attempt) -> outcome
-        self.over_s: dict[tuple[str, int], float] = {}  # when
-        self.canceled: list[tuple[float, str, int, str]] = []  # when, task, attempt, node
-        self.never_arrived_s: list[float] = []
         self.idle = Idle(world)
-
-    def fail(self, invariant: str, text: str) -> None:
-        """Something does not hold."""
-        self.world.fail(invariant, text)
 
     # After each commit ------------------------------------------------------------------------------------------------
 
@@ -104,16 +45,16 @@ class Watch:
         """Read what is new."""
         database = self.world.database
         before = self.nodes
-        news = database.read(_NEWS, self.seq)
-        self.nodes = {row[0]: KnownNode(*row) for row in database.read(_NODES)}
+        news = [Moved(*row) for row in database.read(NEWS, self.seq)]
+        self.nodes = {row[0]: KnownNode(*row) for row in database.read(NODES)}
         self._look_at_nodes(before)
         self._look_at_progress()
-        for row in news:
-            self._take(row, before)
+        for moved in news:
+            self._take(moved, before)
         if news:
             self._look_at_quotas()
-        for job, position, task_id in dict.fromkeys((row[9], row[2], f"{row[1]}.{row[2]}") for row in news):
-            self._compare(job, position, self.tasks[task_id])
+        for task_id in dict.fromkeys(moved.task_id for moved in news):
+            self.compare(self.tasks[task_id])
 
     def _look_at_quotas(self) -> None:
         """A tenant has no more than its quotas allow, and what is counted is what is there."""
@@ -171,119 +112,17 @@ class Watch:
                     f"progress was kept for attempt {attempt} of {task_id}, which {task.node} holds in attempt {task.attempt}",
                 )
 
-    def _take(self, row: tuple[Any, ...], nodes_before: dict[str, KnownNode]) -> None:
-        seq, job_id, position, source, target, at, reason, attempt, actor, job = row
-        world = self.world
-        task_id = f"{job_id}.{position}"
-        world.history.add(
-            "moved", seq, task_id, source or "-", target, f"attempt {attempt}", actor[:12], reason[:40].split("/")[0]
-        )
-        if seq != self.seq + 1 and self.seq:
-            self.fail("I7", f"transition {seq} follows {self.seq}")
-        self.seq = seq
-        if source is None:
-            self._accept(task_id, job, position, target, reason, at)
-            return
-        task = self.tasks.get(task_id)
-        if task is None:
-            self.fail("I7", f"{task_id} moves and was never accepted")
-            return
-        self._check_move(task, State(source), State(target), reason, attempt, actor)
-        self._apply(task, State(target), reason, attempt, actor, at)
-        if target == State.ASSIGNED and source == State.QUEUED:
-            self._claimed(task, nodes_before)
-
-    def _accept(self, task_id: str, job: int, position: int, target: str, reason: str, at: int) -> None:
-        if task_id in self.tasks or reason != ACCEPTED:
-            self.fail("I8", f"{task_id} was accepted twice")
-        ((rank, class_id),) = self.world.database.read(
-            "SELECT rank, class_id FROM tasks WHERE job = ? AND position = ?", job, position
-        )
-        self.tasks[task_id] = Known(
-            id=task_id, job=job, rank=rank, class_id=class_id, state=State(target), since_s=self.world.loop.time(),
-            queued_ms=at,
+    def _take(self, moved: Moved, nodes_before: dict[str, KnownNode]) -> None:
+        self.world.history.add(
+            "moved", moved.seq, moved.task_id, moved.source or "-", moved.target, f"attempt {moved.attempt}",
+            moved.actor[:12], moved.reason[:40].split("/")[0],
         )  # fmt: skip
-
-    def _check_move(self, task: Known, source: State, target: State, reason: str, attempt: int, actor: str) -> None:
-        if source is not task.state:
-            self.fail("I7", f"{task.id} moves from {source}, but stood at {task.state}")
-        if target not in TRANSITIONS[source]:
-            self.fail("I6", f"{task.id} goes from {source} to {target}")
-        if source in FINAL and (target is not State.QUEUED or actor in self.nodes or actor == "master"):
-            self.fail("I5", f"{task.id} left {source} without a retry: {reason}")
-        is_claim = source is State.QUEUED and target is State.ASSIGNED
-        if actor in self.nodes and not is_claim and (task.node, task.attempt) != (actor, attempt):
-            self.fail(
-                "I3", f"{self.nodes[actor].name} moved {task.id} in attempt {attempt}; it is held by {task.node} in "
-                f"attempt {task.attempt}",
-            )  # fmt: skip
-        if target is State.COMPLETED and task.completions:
-            self.fail("I4", f"{task.id} was completed twice")
-        if actor == "master" and task.node is not None and reason.startswith(LOST):
-            node = self.nodes.get(task.node)
-            if node is not None and node.epoch == task.epoch:
-                self.fail("I10", f"{task.id} was taken from {node.name}, whose lease goes on")
-        if source is State.PAUSED and target in (State.QUEUED, State.PENDING) and reason != "resumed on request":
-            self.fail("I25", f"{task.id} was paused and went to {target} by itself: {reason}")
-        person = actor == "person"
-        if person and source in HELD and target is State.QUEUED and task.node is not None:
-            self.fail("I3", f"{task.id} was queued by a person while {task.node} held it")
-
-    def _apply(self, task: Known, target: State, reason: str, attempt: int, actor: str, at: int) -> None:
-        source = task.state
-        task.since_s = self.world.loop.time()
-        if source in FINAL:
-            task.spent = task.losses = 0
-        if source is State.QUEUED and target is State.ASSIGNED:
-            self._give(task, attempt, actor)
-        elif attempt != task.attempt:
-            self.fail("I3", f"{task.id} moves with attempt {attempt}, but is in attempt {task.attempt}")
-        lost = actor == "master" and (reason.startswith((LOST, LOST_PAUSED)) or reason.endswith("while they ran it"))
-        self._count(task, target, actor, lost=lost)
-        if target is State.QUEUED:
-            task.queued_ms = at
-        if target is State.CANCELED and task.node is not None:
-            self.canceled.append((task.since_s, task.id, attempt, task.node))
-        if reason.startswith(NEVER_ARRIVED):
-            self.never_arrived_s.append(task.since_s)
-        self._note_end(task, attempt, reason)
-        handed_back = target is State.PAUSED and source is State.PAUSED and actor != "person"
-        if target not in HELD or lost or handed_back:
-            task.node = task.epoch = None
-        task.state = target
-
-    def _give(self, task: Known, attempt: int, node: str) -> None:
-        if attempt != task.attempt + 1:
-            self.fail("I4", f"{task.id} went from attempt {task.attempt} to {attempt}")
-        if task.node is not None:
-            self.fail("I3", f"{task.id} was given to {node} while {task.node} held it")
-        task.attempt, task.node = attempt, node
-        task.epoch = self.nodes[node].epoch if node in self.nodes else None
-        self.grants[task.id, attempt] = node
-        self.epochs[task.id, attempt] = task.epoch
-
-    def _count(self, task: Known, target: State, actor: str, *, lost: bool) -> None:
-        if lost:
-            task.losses += 1
-        elif actor in self.nodes and target in (State.RETRYING, State.FAILED) and not self._handed_back(task):
-            task.spent += 1
-            row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), task.attempt)
-            if target is State.RETRYING and row and row[0][1] == "input":
-                self.fail("I24", f"{task.id} is tried again although its input is at fault")
-        if target is State.COMPLETED:
-            task.completions += 1
-
-    def _note_end(self, task: Known, attempt: int, reason: str) -> None:
-        row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), attempt)
-        outcome = row[0][0] if row else None
-        if outcome is not None and (task.id, attempt) not in self.ended:
-            self.ended[task.id, attempt] = outcome
-            self.over_s[task.id, attempt] = task.since_s
-            task.how_last_ended = "never arrived" if reason.startswith(NEVER_ARRIVED) else outcome
-
-    def _handed_back(self, task: Known) -> bool:
-        row = self.world.database.read(_OUTCOME, task.job, int(task.id.rpartition(".")[2]), task.attempt)
-        return bool(row) and row[0][0] == "handed_back"
+        if moved.seq != self.seq + 1 and self.seq:
+            self.fail("I7", f"transition {moved.seq} follows {self.seq}")
+        self.seq = moved.seq
+        self.take(moved)
+        if moved.claims and moved.task_id in self.tasks:
+            self._claimed(self.tasks[moved.task_id], nodes_before)
 
     def _claimed(self, task: Known, nodes_before: dict[str, KnownNode]) -> None:
         node = nodes_before.get(task.node or "") or self.nodes.get(task.node or "")
@@ -325,24 +164,6 @@ class Watch:
                 "I10", f"{task.id} was given away in attempt {task.attempt} while {owner.name} still ran attempt "
                 f"{child.attempt} of it ({task.how_last_ended})",
             )  # fmt: skip
-
-    def _compare(self, job: int, position: int, task: Known) -> None:
-        """The rows say what the history says."""
-        ((state, attempt, spent, losses, node, epoch, job_state, max_retries),) = self.world.database.read(
-            _ROW, job, position
-        )
-        model = (task.state.value, task.attempt, task.node, task.epoch)
-        if (state, attempt, node, epoch) != model:
-            self.fail("I7", f"the row of {task.id} says {(state, attempt, node, epoch)}, its history {model}")
-        if job_state != state:
-            self.fail("I7", f"the job of {task.id} is {job_state}, its only task {state}")
-        if (spent, losses) != (task.spent, task.losses):
-            self.fail(
-                "I24", f"{task.id} has {spent} attempts spent and {losses} workers lost, by its history "
-                f"{task.spent} and {task.losses}",
-            )  # fmt: skip
-        if spent > max_retries + 1 or losses > 5:
-            self.fail("I19", f"{task.id} was tried {spent} times and lost {losses} workers, and goes on")
 
     # What masters answer ----------------------------------------------------------------------------------------------
 

@@ -93,6 +93,17 @@ def postgres_url(testrun_uid: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def lone_postgres() -> Iterator[Any]:
+    """A server of the test's own, which waits for the disk when it commits, and not at other times; the test may end it."""
+    with tempfile.TemporaryDirectory(prefix="millrace-postgres-") as folder:
+        Path(folder).chmod(0o755)  # where the tests run as root the server runs as another user
+        server = _start_server(Path(folder))
+        asyncio.run(_execute(server.get_uri(), "ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"))
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture
 def new_database(postgres_url: str, worker_id: str) -> Iterator[Any]:
     """Makes empty databases, and drops them in the end."""
     made: list[str] = []

@@ -4,11 +4,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+import millrace.api.audit_recovery
 import millrace.api.outputs
 import millrace.scheduler.duties
 import millrace.scheduler.expire
 import millrace.scheduler.nodes
 import millrace.scheduler.steer
+import sim.farm
 from millrace.domain import retry
 from millrace.domain.directives import Action
 from millrace.domain.records import Move, Outcome, Task
@@ -92,7 +94,7 @@ def _retry_in_any_state() -> Patches:
     return [(millrace.scheduler.steer, "retry", retrying)]
 
 
-async def _nothing(*_: object) -> int:
+async def _nothing(*_: object, **__: object) -> int:
     return 0
 
 
@@ -158,6 +160,11 @@ def _bad_input_again() -> Patches:
     return [(report, "after_failure", after_failure)]
 
 
+def _nothing_recovered() -> Patches:
+    """What a killed master owed to the audit trail stays owed."""
+    return [(module, "recover", _nothing) for module in (millrace.api.audit_recovery, sim.farm)]
+
+
 BUGS = (
     Bug(name="expiry-spends-a-retry", breaks=("I24",), plant=_taking_back(lambda move: replace(move, spends=True))),
     Bug(name="losses-not-counted", breaks=("I24", "I19"), plant=_taking_back(lambda move: replace(move, loses=False))),
@@ -176,5 +183,6 @@ BUGS = (
     Bug(name="cancel-not-told", breaks=("I21", "I1"), plant=_cancel_not_told),
     Bug(name="retries-without-end", breaks=("I19", "I1"), plant=_retries_without_end),
     Bug(name="poison-without-end", breaks=("I19",), plant=lambda: [(retry, "MAX_LOSSES", 1000)]),
+    Bug(name="audit-entries-owed", breaks=("I30",), plant=_nothing_recovered),
     Bug(name="bad-input-tried-again", breaks=("I24",), plant=_bad_input_again),
 )  # fmt: skip

@@ -128,6 +128,22 @@ def _select_then_update() -> Patches:
     return [(SqliteStore, "claim", claim)]
 
 
+def _claim_not_replayable() -> Patches:
+    """A claim that comes again is one more claim."""
+
+    def claim(
+        session: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    ) -> Sequence[Claimed] | None:
+        standing = session.all("claim_node", node_id, epoch, request_id)
+        if not standing or standing[0][1] != "ready":
+            return None
+        return work._give(
+            session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
+        )
+
+    return [(work, "claim", claim)]
+
+
 def _draining_claims() -> Patches:
     claim = work.claim
 
@@ -286,6 +302,8 @@ BUGS = (
     Bug(name="heartbeat-without-epoch", breaks=("I3", "I10"), plant=sql(
         heartbeat=("WHERE id = ?1 AND epoch = ?2 AND state <> 'lost'", "WHERE id = ?1 AND ?2 = ?2"),
     )),
+    Bug(name="complete-without-fence", breaks=("I3", "I13", "I4"), plant=_unfenced(Outcome.COMPLETED)),
+    Bug(name="fail-without-fence", breaks=("I3",), plant=_unfenced(Outcome.FAILED)),
     Bug(name="hand-back-without-fence", breaks=("I3",), plant=_unfenced(Outcome.HANDED_BACK)),
     Bug(name="start-without-fence", breaks=("I3",), plant=_start_unfenced),
     Bug(name="progress-without-fence", breaks=("I3",), plant=sql(
@@ -293,6 +311,7 @@ BUGS = (
     )),
     Bug(name="answer-before-commit", breaks=("I1", "I3", "I7", "I8"), plant=_answer_before_commit),
     Bug(name="select-then-update", breaks=("I3", "I4", "I7"), plant=_select_then_update),
+    Bug(name="claim-not-replayable", breaks=("I3",), plant=_claim_not_replayable),
     Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),

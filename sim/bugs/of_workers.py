@@ -13,8 +13,41 @@ from millrace.client.errors import ClientError, StaleError
 from millrace.wire.v1.work import Taken
 from millrace.worker.control import Control, Ending
 from millrace.worker.heartbeat import Heartbeat
+from millrace.worker.lease import Lease
 from millrace.worker.worker import Worker
 from sim.bugs.bug import Bug, Patches
+
+
+class _WallClock:
+    """A clock that measures lengths with the wall clock."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clock, name)
+
+    def monotonic(self) -> float:
+        return float(self._clock.now().timestamp())
+
+
+def _wall_clock() -> Patches:
+    init = Worker.__init__
+
+    def with_wall(self: Any, terms: Any, *, client: Any, heart: Any, clock: Any, draw: Any) -> None:
+        wall: Any = _WallClock(clock)
+        init(self, terms, client=client, heart=heart, clock=wall, draw=draw)
+
+    return [(Worker, "__init__", with_wall)]
+
+
+def _late() -> Patches:
+    return [(Lease, "stop_s", property(lambda self: self.sent_s + 1.5 * self.ttl_s))]
+
+
+def _names_unsynced() -> Patches:
+    """What appears under its name need not be there after a power cut."""
+    return [(module, "sync_folder", lambda _: None) for module in (millrace.blobs.publish, millrace.blobs.local)]
 
 
 def _no_guard() -> Patches:
@@ -94,11 +127,15 @@ def _halves() -> Patches:
 
 
 BUGS = (
+    Bug(name="lease-by-wall-clock", breaks=("I10", "I3", "I1"), plant=_wall_clock),
+    Bug(name="lease-ended-late", breaks=("I10",), plant=_late),
     Bug(name="lease-not-guarded", breaks=("I10", "I3"), plant=_no_guard),
     Bug(name="409-ignored", breaks=("I3", "I10", "I1"), plant=_ignores_409),
     Bug(name="409-on-start-ignored", breaks=("I3",), plant=_begins_all_the_same),
     Bug(name="published-before-lease-check", breaks=("I13",), plant=_unchecked),
+    Bug(name="published-without-fence", breaks=("I13",), plant=_no_fence),
     Bug(name="rename-before-fsync", breaks=("I12", "I13"), plant=lambda: [(millrace.blobs.publish, "_sync_tree", lambda _: None)]),
     Bug(name="blob-rename-before-fsync", breaks=("I13", "I12"), plant=lambda: [(millrace.blobs.local, "os", _Unsynced())]),
+    Bug(name="names-not-synced", breaks=("I12", "I13"), plant=_names_unsynced),
     Bug(name="published-file-by-file", breaks=("I12", "I13"), plant=_halves),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from outside import LONG, SHORT, Farm, Program, Running, Shell, outcomes, program, running
+from outside import LONG, SHORT, Farm, Program, Running, Shell, eventually, outcomes, program, running
 
 KEY = "mr_one-key-for-all-masters"
 TERMS = {"MILLRACE_HEARTBEAT": "0.4", "MILLRACE_LEASE_TTL": "3", "MILLRACE_API_KEY": KEY}
@@ -94,6 +95,21 @@ def test_machine_by_machine_while_jobs_run(
         for number in farm.jobs:
             here.ends(number)
         assert {one["version"] for one in here.cli("masters", "list", "-o", "json").json()["masters"]} == {"99.0"}
+
+
+def test_a_master_that_stood_still_while_the_last_of_its_version_went_ends(
+    shell: Shell, next_shell: Shell, new_database: Callable[[], str]
+) -> None:
+    more = {**TERMS, "MILLRACE_STORE": new_database()}
+    old, new = shell.having(**more), next_shell.having(**more)
+    with running(old, "master", "--data", "stands", "--port", 0) as stands:
+        stands.program.signal(signal.SIGSTOP)
+        with running(old, "master", "--data", "last", "--port", 0) as last:
+            eventually(lambda: len(last.cli("masters", "list", "-o", "json").json()["masters"]) == 1, "it is alone")
+        with running(new, "master", "--data", "new", "--port", 0):
+            stands.program.signal(signal.SIGCONT)
+            assert stands.program.wait() == 1
+            assert "upgrade Millrace" in stands.program.err
 
 
 def test_a_worker_of_the_next_version_works_for_a_master_of_this_one(shell: Shell, next_shell: Shell) -> None:

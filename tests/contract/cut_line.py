@@ -52,11 +52,17 @@ class CutLine:
         away.write(begin)
         hot = b"plan_cache_mode\0force_generic_plan" in begin  # each statement is a transaction
         lasts = b"synchronous_commit\0on" in begin
+        writing: dict[bytes, bool] = {}  # by the statement's name; the driver asks for types and settings in between
+        writes = False
         while True:
             head = await reader.readexactly(5)
             body = await reader.readexactly(int.from_bytes(head[1:]) - 4)
-            commits = lasts and (head[:1] == b"E" if hot else head[:1] == b"Q" and body.startswith(b"COMMIT"))
-            if commits and self._armed is not None:
+            if head[:1] == b"P":
+                writing[body.partition(b"\0")[0]] = b"INSERT INTO" in body or b"UPDATE" in body
+            elif head[:1] == b"B":
+                writes = writing.get(body.split(b"\0", 2)[1], False)
+            commits = head[:1] == b"E" and writes if hot else head[:1] == b"Q" and body.startswith(b"COMMIT")
+            if lasts and commits and self._armed is not None:
                 armed, self._armed = self._armed, None
                 self.cuts += 1
                 if armed is Cut.BEFORE:

@@ -17,14 +17,23 @@ from millrace.domain.records import Move, NodeState
 from millrace.domain.states import State
 from millrace.runtime.clock import SystemClock
 from millrace.store.open import open_store
+from millrace.store.sqlite import connection
 from millrace.store.sqlite.driver import SqliteStore
-from millrace.store.store import Hint, StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
+from millrace.store.store import (
+    Hint,
+    StoreBrokenError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 
 _ADD_AND_REPORT = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from store_samples import queue_jobs
 from millrace.store.open import open_store
+from millrace.store.sqlite import connection
 
 async def main():
     store = open_store(sys.argv[1])
@@ -133,6 +142,7 @@ class _BrokenDisk(apsw.VFS):
 
     def __init__(self) -> None:
         super().__init__("broken-disk", "")
+        self.written: list[str] = []
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802  SQLite's name
         return _BrokenFile(self, name, flags)
@@ -142,6 +152,7 @@ class _BrokenFile(apsw.VFSFile):
     def __init__(self, disk: _BrokenDisk, name: Any, flags: list[int]) -> None:
         super().__init__("", name, flags)
         self._disk = disk
+        self._name = Path(name.filename() if isinstance(name, apsw.URIFilename) else name).name
 
     def xSync(self, flags: int) -> None:  # noqa: N802  SQLite's name
         if self._disk.broken:
@@ -152,6 +163,7 @@ class _BrokenFile(apsw.VFSFile):
         if self._disk.full:
             raise apsw.FullError
         super().xWrite(data, offset)
+        self._disk.written.append(self._name)
 
 
 def test_a_trial_tells_whether_there_is_space(tmp_path: Path) -> None:
@@ -188,7 +200,8 @@ def test_after_a_failed_fsync_nothing_is_ever_written_again(tmp_path: Path) -> N
     disk = _BrokenDisk()
 
     async def work() -> None:
-        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock(), vfs="broken-disk")
+        heard: list[StoreBrokenError] = []
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock(), vfs="broken-disk", on_broken=heard.append)
         await store.start()
         (kept,) = await queue_jobs(store, 1)
         disk.broken = True
@@ -200,11 +213,35 @@ def test_after_a_failed_fsync_nothing_is_ever_written_again(tmp_path: Path) -> N
             await queue_jobs(store, 1)
         with pytest.raises(StoreUnavailableError):
             await store.ping()
+        assert len(heard) == 1
+        assert str(heard[0]).startswith(f"cannot use the database {tmp_path / 'farm.db'}: ")
+        written = len(disk.written)
         await store.stop()
+        assert disk.written[written:] == []
         again = SqliteStore(tmp_path / "farm.db", clock=SystemClock())
         await again.start()
         assert await again.task(kept) is not None
         await again.stop()
+
+    asyncio.run(work())
+
+
+def test_a_rival_that_locks_the_database_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has a shell open on it: what is asked meanwhile fails, and then it works again."""
+    monkeypatch.setattr(connection, "_PRAGMAS", ("PRAGMA busy_timeout = 1",))
+
+    async def work() -> None:
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock())
+        await store.start()
+        rival = apsw.Connection(str(tmp_path / "farm.db"))
+        rival.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="another program locks it"):
+            await queue_jobs(store, 1)
+        rival.execute("ROLLBACK")
+        rival.close()
+        await store.ping()
+        assert len(await queue_jobs(store, 1)) == 1
+        await store.stop()
 
     asyncio.run(work())
 

@@ -1,9 +1,15 @@
 """Masters by every store: who is there, and that one of them leads, by the store's time."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from millrace.domain.masters import Presence
+from millrace.runtime.clock import SystemClock
+from millrace.store.open import open_store
+from millrace.store.postgres.connection import Session
 
 TTL_S = 4.0
 
@@ -91,3 +97,31 @@ def test_masters_that_are_long_gone_are_forgotten(farm: Any) -> None:
         assert [one.name for one in (await farm.store.attendance(ttl_s=10 * 86_400)).masters] == ["master-2"]
 
     farm.run(work())
+
+
+def test_a_leader_that_stands_still_while_it_asks_keeps_nobody_waiting(
+    new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    url, run = new_database(), Session.run
+
+    async def standing_still(session: Session, name: str, *args: object) -> None:
+        await run(session, name, *args)
+        if name == "take_term" and args[0] == a_master(1).id:
+            asked.set()
+            await go_on.wait()
+
+    async def work() -> None:
+        store = open_store(url, clock=SystemClock())
+        await store.start()
+        monkeypatch.setattr(Session, "run", standing_still)
+        first = asyncio.create_task(store.attend(a_master(1), ttl_s=TTL_S))
+        await asked.wait()
+        async with asyncio.timeout(60):
+            assert (await store.attend(a_master(2), ttl_s=TTL_S)).leader == a_master(1).id
+        go_on.set()
+        # Had the other one waited for it, the database would have ended its silent transaction first.
+        assert (await first).leader == a_master(1).id
+        await store.stop()
+
+    asyncio.run(work())

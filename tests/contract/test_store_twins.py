@@ -253,6 +253,13 @@ class Machine(RuleBasedStateMachine):
     def set_node_state(self, pick: int, goal: NodeState) -> None:
         self.twins.both("set_node_state", self._node(pick).id, goal, sources=list(NodeState))
 
+    @rule(pick=_PICK, goal=st.sampled_from(NodeState), class_id=st.integers(1, 2), request=st.integers(0, 3))
+    def claim_as(self, pick: int, goal: NodeState, class_id: int, request: int) -> None:
+        """Work waits, and a node in this state asks for it: by chance alone the two hardly ever meet."""
+        self.add(class_id, weight=0, pending=False, key=None, digest="d")
+        self.set_node_state(pick, goal)
+        self.claim(pick, request, [class_id], limit=3, stale=False)
+
     @rule(pick=_PICK, times=st.integers(1, 3))
     def quarantine(self, pick: int, times: int) -> None:
         self.twins.both("quarantine", self._node(pick).id, reason="broken", proof_after_s=_HOUR_S, times=times)

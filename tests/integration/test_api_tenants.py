@@ -30,11 +30,11 @@ async def key(rig: Rig, tenant: str) -> dict[str, str]:
 
 
 @on_server
-async def test_of_a_thousand_jobs_at_once_ten_are_accepted(rig: Rig) -> None:
+async def test_of_hundreds_of_jobs_at_once_ten_are_accepted(rig: Rig) -> None:
     await limited(rig, queued=10)
     answers = []
     # As many connections as a client may have, again and again.
-    for _ in range(20):
+    for _ in range(4):
         answers += await asyncio.gather(*(rig.call("POST", "/v1/jobs", json=JOB) for _ in range(50)))
     assert [one.status_code for one in answers].count(201) == 10
     assert {one.status_code for one in answers} == {201, 429}

@@ -1,6 +1,7 @@
 """What the doctor finds: on this machine, in folders and databases that are wrong in one way each, and on a farm."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -220,10 +221,35 @@ def test_a_farm_that_runs_is_asked(tmp_path: Path) -> None:
     verdicts = {name.removeprefix("farm."): one.verdict.value for name, one in told.items()}
     assert verdicts == {
         "master": "ok", "version": "ok", "ready": "ok", "key": "ok", "nodes": "ok", "lost-nodes": "warning",
-        "draining-nodes": "ok", "names": "warning", "waiting-jobs": "ok", "failures": "ok",
+        "draining-nodes": "ok", "names": "warning", "waiting-jobs": "ok", "failures": "ok", "outputs": "ok",
     }  # fmt: skip
     assert told["farm.lost-nodes"].found == "lost"
     assert told["farm.waiting-jobs"].found == "1"
+
+
+def test_an_output_that_changed_on_the_disk_is_told(tmp_path: Path) -> None:
+    async def work() -> list[Finding]:
+        found = []
+        async with listening(tmp_path) as rig:
+            await rig.submit()
+            node = await rig.register()
+            (task,) = await node.claim()
+            path = f"/v1/tasks/{task['task']}/outputs/film.mp4?node={node.id}&attempt=1"
+            kept = (await rig.call("PUT", path, content=b"a film")).json()
+            report = {"name": "film.mp4", "location": kept["url"], "sha256": kept["sha256"], "size": kept["size"]}
+            await node.report("complete", task, outputs=[report])
+            (file,) = (Path(name, "film.mp4") for name, _, names in os.walk(tmp_path) if "film.mp4" in names)
+            with Client([str(rig.client.base_url)], Terms(key=KEY)) as client:
+                look = {"farm.outputs": FarmLook(client).checks()["farm.outputs"]}
+                for change in (lambda: None, lambda: file.write_bytes(b"a filn"), file.unlink):
+                    change()
+                    found += await examine(look, lambda _: None)
+        return found
+
+    well, changed, gone = asyncio.run(work())
+    assert (well.verdict, well.found) == (Verdict.OK, "1 that a master keeps, 0 MB, are what was recorded")
+    for one in (changed, gone):
+        assert (one.verdict, one.found) == (Verdict.FAILED, "film.mp4 of job 1: not what was recorded")
 
 
 def test_without_a_master_the_farm_is_not_looked_at() -> None:

@@ -462,8 +462,8 @@ class _Changing:
     [
         _Changing(),
         _Changing(tag='"one"', total=5000),
-        _Changing(start=999),
-        _Changing(start=0),
+        _Changing(tag='"one"', start=999),
+        _Changing(tag='"one"', start=0),
         _Changing(tag='W/"one"'),
     ],
     ids=["tag", "length", "earlier", "whole", "weak"],

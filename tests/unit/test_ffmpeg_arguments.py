@@ -37,22 +37,9 @@ def encode(profile: Any, probe: Probe | None = PROBE, **parameters: Any) -> list
 
 
 def test_probe() -> None:
-    copy = [
-        "-map",
-        "0:v?",
-        "-map",
-        "0:a?",
-        "-c",
-        "copy",
-        "-map_metadata",
-        "-1",
-        "-map_chapters",
-        "-1",
-        "-f",
-        "framecrc",
-        "-",
-    ]
-    assert list(ENGINE.probe(SOURCE).argv) == [*START, "-copyts", *READ, *copy]
+    one = ["-thread_queue_size", "1"]
+    copy = ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", *one]
+    assert list(ENGINE.probe(SOURCE).argv) == [*START, *one, "-copyts", *READ, *copy, "-f", "framecrc", "-"]
 
 
 def test_web_hls() -> None:

@@ -83,3 +83,12 @@ def test_a_state_folder_that_is_of_no_use_is_told_apart(tmp_path: Path, monkeypa
     with pytest.raises(StateUnusableError, match=r": Permission denied; name another one$") as caught:
         StateFolder(tmp_path / "state").open()
     assert code_of(caught.value) == 2
+
+
+def test_a_new_data_folder_lasts_with_all_that_it_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(data_folder, "sync_folder", synced.append)
+    data_folder.make(tmp_path / "srv" / "farm")
+    assert sorted(synced) == [tmp_path, tmp_path / "srv"]
+    data_folder.make(tmp_path / "srv" / "farm")
+    assert len(synced) == 2

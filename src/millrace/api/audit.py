@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from millrace.api.master import Master
-from millrace.domain.chain import unpack
+from millrace.domain.chain import Block, unpack
+from millrace.domain.records import Job
 from millrace.edge.audit import AuditEntry
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import invalid
@@ -81,7 +82,7 @@ def made_webhook(reply: WebhookMade) -> Mapping[str, object]:
     return {"webhook": webhook.id, "host": host, "events": webhook.events, "tenant": webhook.tenant}
 
 
-def made_job(reply: JobDetail) -> Mapping[str, object]:
+def made_job(reply: JobDetail | Job) -> Mapping[str, object]:
     """Of a new job, what finds it; the rest stands in the job."""
     return {"job": reply.id, "number": reply.number, "profile": reply.profile, "tenant": reply.tenant}
 
@@ -123,7 +124,7 @@ async def show(master: Master, call: Call[None]) -> AuditPage:
         number = block.number
         if since is not None and block.at_ms < since.timestamp() * 1000:
             return AuditPage(entries=found, next=None)
-        for place, entry in enumerate(reversed(_entries(block.number, block.body))):
+        for place, entry in enumerate(reversed(entries_of(block))):
             if place < skip:
                 continue
             if (caller is None or entry.caller == caller) and (path is None or entry.path.startswith(path)):
@@ -152,11 +153,12 @@ async def chain(master: Master, call: Call[None]) -> ChainView:
     )
 
 
-def _entries(number: int, body: bytes) -> list[AuditEntry]:
+def entries_of(block: Block) -> list[AuditEntry]:
+    """What stands in a block; nothing where it is damaged, of which the log tells."""
     try:
-        return [_decode(line) for line in unpack(body)]
+        return [_decode(line) for line in unpack(block.body)]
     except (ValueError, msgspec.DecodeError):
-        log.error("audit.damaged", block=number)  # noqa: TRY400  `millrace audit verify` says more
+        log.error("audit.damaged", block=block.number)  # noqa: TRY400  `millrace audit verify` says more
         return []
 
 

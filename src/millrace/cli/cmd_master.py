@@ -74,4 +74,4 @@ def master(
             document["ca"] = str(program.ca)
         say(document, as_json=as_json, text=text)
 
-    run(program, ready=ready, workers=lambda: ())
+    run(program, ready=ready, workers=lambda: (), broken=program.wait_broken)

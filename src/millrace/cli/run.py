@@ -42,11 +42,12 @@ def run(
     ready: Callable[[], None],
     workers: Callable[[], Sequence[Worker]],
     drain_timeout_s: float | None = None,
+    broken: Callable[[], Awaitable[object]] = asyncio.Future,
 ) -> None:
     """Start, say so, wait for a signal, let the workers finish, stop.
 
     The first SIGTERM or SIGINT drains the workers; the second, or the end of `drain_timeout_s` (None: never), hands back at
-    once what they hold.
+    once what they hold. What `broken` gives raises, when awaited, what ends the program without a signal.
 
     Raises:
         CommandError: the program cannot start (code 2 where another folder, port or address would help), a worker stopped by
@@ -56,7 +57,7 @@ def run(
     import uvloop  # noqa: PLC0415  only what serves pays for it
 
     try:
-        uvloop.run(_run(program, ready, workers, drain_timeout_s))
+        uvloop.run(_run(program, ready, workers, drain_timeout_s, broken))
     except EXPECTED as error:
         raise CommandError(sentence_of(error)) from error
 
@@ -79,7 +80,11 @@ def sentence_of(error: BaseException) -> str:
 
 
 async def _run(
-    program: Service, ready: Callable[[], None], workers: Callable[[], Sequence[Worker]], drain_timeout_s: float | None
+    program: Service,
+    ready: Callable[[], None],
+    workers: Callable[[], Sequence[Worker]],
+    drain_timeout_s: float | None,
+    broken: Callable[[], Awaitable[object]],
 ) -> None:
     notifier = Notifier(os.environ)
     # Outermost, so that a long drain counts as alive until the very end.
@@ -94,7 +99,7 @@ async def _run(
             collect_garbage(busy=True)
             ready()
             notifier.ready()
-            await _asked_or_ended(request, workers())
+            await _asked_or_ended(request, workers(), broken())
             notifier.stopping()
             if drain_timeout_s is not None:
                 asyncio.get_running_loop().call_later(drain_timeout_s, request.hurry.set)
@@ -106,14 +111,17 @@ async def _run(
                 raise CommandError(worker.fault, code=WRONG_USAGE)
 
 
-async def _asked_or_ended(request: StopRequest, workers: Sequence[Worker]) -> None:
-    """Return when somebody asks for the end, or a worker has stopped by itself."""
+async def _asked_or_ended(request: StopRequest, workers: Sequence[Worker], broken: Awaitable[object]) -> None:
+    """Return when somebody asks for the end, or a worker has stopped by itself; raise what breaks before that."""
+    breaking = asyncio.ensure_future(broken)
     asked = asyncio.ensure_future(request.drain.wait())
     ended = [asyncio.ensure_future(worker.wait_drained()) for worker in workers]
     try:
-        await asyncio.wait((asked, *ended), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((breaking, asked, *ended), return_when=asyncio.FIRST_COMPLETED)
+        if breaking.done():
+            breaking.result()
     finally:
-        for one in (asked, *ended):
+        for one in (breaking, asked, *ended):
             one.cancel()
 
 

@@ -2,20 +2,24 @@
 
 from pathlib import Path
 
+from millrace.blobs.disk import sync_folder
 from millrace.config.errors import SettingError
 from millrace.programs.exhausted import ExhaustedError, is_exhausted
 from millrace.runtime.no_space import NO_SPACE
 
 
 def make(data: Path) -> None:
-    """Have the folder, for its owner alone.
+    """Have the folder, for its owner alone, and so that a power cut leaves it there.
 
     Raises:
         SettingError: another one must be named.
         ExhaustedError: there is no space for it.
     """
     try:
+        missing = [folder for folder in (data, *data.parents) if not folder.exists()]
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in missing:
+            sync_folder(folder.parent)
     except OSError as error:
         raise unusable(data, error) from error
 

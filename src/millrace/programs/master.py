@@ -1,5 +1,6 @@
 """A master, put together: store, blobs, verbs, duties, server. Everything concrete is built here."""
 
+import asyncio
 import os
 import socket
 import time
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import millrace
 from millrace.api.app import App, build_app
+from millrace.api.audit_recovery import LOOK_S, Survivors, recover
 from millrace.api.keys import looked_up_in
 from millrace.api.master import WorkerAuth
 from millrace.api.places import job_prefix
@@ -47,7 +49,7 @@ from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.outbox import Outbox
 from millrace.store.open import is_server, open_store
-from millrace.store.store import Store, StoreError, StoreUnavailableError
+from millrace.store.store import SchemaTooNewError, Store, StoreError, StoreUnavailableError
 from millrace.telemetry.logs import logger
 from millrace.web.astray import with_way_back
 from millrace.web.pages import routes
@@ -100,6 +102,8 @@ class MasterProgram(Service):
         self._settings = settings
         self._new_ca = new_ca
         self._own_tls = OwnTls(settings.data / FOLDER)
+        self._broken = asyncio.Event()
+        self._why_broken: StoreError | None = None
         self._parts = AsyncExitStack()
         self.url = ""
         self.key = settings.api_key
@@ -133,11 +137,12 @@ class MasterProgram(Service):
             settings.store or settings.data / DATABASE,
             connections=settings.store_connections,
             may_lose=settings.store_may_lose,
+            on_broken=self._heard_broken,
         )
         blobs = open_blobs(settings.blobs or settings.data / BLOBS, environ=os.environ)
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
-        leadership = _leadership(farm, settings)
+        leadership = _leadership(farm, settings, self._attend_failed)
         duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs), leads=lambda: leadership.leads)
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
@@ -151,6 +156,8 @@ class MasterProgram(Service):
         guard = Guard(allowed=[network(one) for one in settings.webhook_allow_networks])
         journal = Journal(store, clock=farm.clock, chance=farm.chance)
         self._parts.push_async_callback(journal.stop)
+        if not is_server(settings.store):
+            await _recover_audit(store)
         app = build_app(
             farm,
             offers,
@@ -167,6 +174,9 @@ class MasterProgram(Service):
             worker_auth=WorkerAuth(settings.worker_auth),
         )
         await self._parts.enter_async_context(leadership)
+        if is_server(settings.store):
+            survivors = Survivors(store, lambda: leadership.attendance, lambda: leadership.leads)
+            await self._parts.enter_async_context(_ticker(survivors.look, LOOK_S, farm, "recover_audit"))
         await self._parts.enter_async_context(duties)
         sender = Sender(guard, clock=farm.clock)
         self._parts.push_async_callback(sender.close)
@@ -215,12 +225,33 @@ class MasterProgram(Service):
             await self._parts.enter_async_context(_ticker(renew, CERTIFICATE_S, farm, "renew_certificate"))
         return authority
 
+    async def wait_broken(self) -> None:
+        """Return never, unless the database cannot be trusted any more, or belongs to a newer Millrace.
+
+        Raises:
+            StoreError: it cannot, and this program has to end.
+        """
+        await self._broken.wait()
+        if self._why_broken is not None:
+            raise self._why_broken
+
+    def _attend_failed(self, error: Exception) -> None:
+        if isinstance(error, SchemaTooNewError):
+            self._heard_broken(error)
+        else:
+            _complain("attend", error)
+
+    def _heard_broken(self, error: StoreError) -> None:
+        log.error("master.database_broken", reason=str(error))
+        self._why_broken = error
+        self._broken.set()
+
     async def on_stop(self) -> None:
         """Stop serving, end the duties, close the store."""
         await self._parts.aclose()
 
 
-def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
+def _leadership(farm: Farm, settings: MasterSettings, complain: Callable[[Exception], None]) -> Leadership:
     presence = Presence(
         id=farm.new_id(ids.master_id, farm.clock.now()),
         name=f"{socket.gethostname()}:{settings.port or os.getpid()}",
@@ -231,7 +262,7 @@ def _leadership(farm: Farm, settings: MasterSettings) -> Leadership:
         farm.clock,
         presence,
         alone=not is_server(settings.store),
-        complain=lambda error: _complain("attend", error),
+        complain=complain,
     )
 
 
@@ -321,6 +352,14 @@ class _KeyDuties(Service):
     async def _note(self) -> None:
         if used := self._stored.take_used():
             await self._farm.store.note_keys_used(used)
+
+
+async def _recover_audit(store: Store) -> None:
+    """What the master before owed; a full disk must not keep this one from showing what there is."""
+    try:
+        await recover(store)
+    except StoreError as error:
+        _complain("recover_audit", error)
 
 
 def _ticker(duty: Callable[[], Awaitable[None]], interval_s: float, farm: Farm, name: str) -> Ticker:

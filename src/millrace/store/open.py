@@ -1,10 +1,11 @@
 """From a URL or a path to a store. The driver of the other database is never imported."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from millrace.runtime.clock import Clock, SystemClock
 from millrace.store.backup import Copier
-from millrace.store.store import Store
+from millrace.store.store import Store, StoreBrokenError
 
 
 def is_server(url_or_path: str | Path) -> bool:
@@ -17,7 +18,12 @@ CONNECTIONS = 8
 
 
 def open_store(
-    url_or_path: str | Path, *, clock: Clock | None = None, connections: int = CONNECTIONS, may_lose: bool = False
+    url_or_path: str | Path,
+    *,
+    clock: Clock | None = None,
+    connections: int = CONNECTIONS,
+    may_lose: bool = False,
+    on_broken: Callable[[StoreBrokenError], None] = lambda _: None,
 ) -> Store:
     """A store that still has to be started.
 
@@ -27,6 +33,7 @@ def open_store(
             The time in PostgreSQL's records is always PostgreSQL's.
         connections: to PostgreSQL, at the most, the one that listens among them.
         may_lose: use a PostgreSQL although a fail-over may lose, or has lost, what was answered as done.
+        on_broken: called once an embedded database cannot be trusted any more; a server ends by itself then.
     """
     text = str(url_or_path)
     if is_server(text):
@@ -35,7 +42,7 @@ def open_store(
         return PostgresStore(text, clock=clock or SystemClock(), connections=connections, may_lose=may_lose)
     from millrace.store.sqlite.driver import SqliteStore  # noqa: PLC0415  imported only where it is used
 
-    return SqliteStore(Path(text.removeprefix("sqlite:")), clock=clock or SystemClock())
+    return SqliteStore(Path(text.removeprefix("sqlite:")), clock=clock or SystemClock(), on_broken=on_broken)
 
 
 def copier_for(url_or_path: str | Path) -> Copier:

@@ -60,6 +60,10 @@ class StoreUnavailableError(StoreError):
         self.why = why
 
 
+class StoreBrokenError(StoreUnavailableError):
+    """The disk under an embedded database failed, or its file is damaged: this process must end, and never write to it again."""
+
+
 class StoreFullError(StoreError):
     """There is no space left for the database; nothing was changed. Free space and try again."""
 

@@ -25,9 +25,11 @@ OVER = re.compile(r"exceeds max_streams|exceeds specified max pixel count")
 ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
+ONE_AT_A_TIME = ("-thread_queue_size", "1")
+"""Packets between threads, by default 8: of uncompressed 4K those alone could fill the memory of a probe on a busy machine."""
 COPY = (
     *("-map", "0:v?", "-map", "0:a?", "-c", "copy"),
-    *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "framecrc", "-"),
+    *("-map_metadata", "-1", "-map_chapters", "-1", *ONE_AT_A_TIME, "-f", "framecrc", "-"),
 )
 """Without the input's words, which would stand among the engine's own once more."""
 
@@ -35,7 +37,7 @@ COPY = (
 def probe_command(binary: Path | str, path: Path) -> Command:
     """Probe an untrusted local file."""
     return Command(
-        argv=(*guarded(binary), "-copyts", *source(path), *COPY),
+        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *source(path), *COPY),
         label="probe",
         reads=(path,),
         memory_bytes=PROBE_MEMORY_BYTES,
@@ -46,7 +48,7 @@ def inspection_command(binary: Path | str, path: str, folder: Path, share: float
     """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
     options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
     return Command(
-        argv=(*guarded(binary), "-copyts", *options, *COPY),
+        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *options, *COPY),
         label=f"check {path}",
         share=share,
         cwd=folder,

@@ -1,5 +1,6 @@
 """The database of a master, read without changing it."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +67,7 @@ class _Sqlite:
         )
 
     async def _integrity(self) -> str:
-        found = self._ask("PRAGMA quick_check(1)")[0][0]
+        found = (await asyncio.to_thread(self._ask, "PRAGMA integrity_check(1)"))[0][0]
         if found != "ok":
             raise failed(f"{self._path}: {found}", "stop the master, and restore a backup into a new folder")
         return "no page is damaged"
@@ -106,7 +107,7 @@ class _Postgres:
             "database.old-transactions": self._old_transactions,
         }
 
-    async def _ask(self, sql: str) -> Any:
+    async def _ask(self, sql: str, *values: object) -> Any:
         from millrace.store.postgres.connect import connect  # noqa: PLC0415  only where it is used
         from millrace.store.postgres.errors import STANDBYS  # noqa: PLC0415
 
@@ -117,7 +118,7 @@ class _Postgres:
                 raise
             connection = await connect(self._url, standby=True)
         try:
-            return await connection.fetchval(sql)
+            return await connection.fetchval(sql, *values)
         finally:
             await connection.close()
 
@@ -140,7 +141,7 @@ class _Postgres:
 
     async def _durability(self) -> str:
         names = ("fsync", "synchronous_commit", "full_page_writes")
-        found = {name: await self._ask(f"SELECT current_setting('{name}')") for name in names}
+        found = {name: await self._ask("SELECT current_setting($1)", name) for name in names}
         text = ", ".join(f"{name} {value}" for name, value in found.items())
         if found["synchronous_commit"] not in ("on", "remote_apply") or "off" in (
             found["fsync"],

@@ -1,6 +1,7 @@
 """A farm that runs, as its master tells it."""
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -10,11 +11,13 @@ from millrace.client import people
 from millrace.client.calls import Call
 from millrace.client.client import Client
 from millrace.client.errors import ClientError, RefusedError, UnauthorizedError, UnreachableError
-from millrace.programs.doctor.finding import Look, failed, skipped, warning
+from millrace.programs.doctor.finding import LIMIT_S, Look, failed, skipped, warning
 from millrace.wire.v1.work import NodeView
 
 T = TypeVar("T")
 RECENT = 50
+READ_BACK_BYTES = 64_000_000
+"""How much of the newest outputs is read back."""
 MANY = 0.2
 """Part of the newest jobs that may have failed before somebody should look."""
 
@@ -40,6 +43,7 @@ class FarmLook:
             "farm.names": self._names,
             "farm.waiting-jobs": self._waiting,
             "farm.failures": self._failures,
+            "farm.outputs": self._outputs,
         }
 
     async def _ask(self, call: Call[T]) -> T:
@@ -135,3 +139,32 @@ class FarmLook:
             told = ", ".join(f"{count} {name}" for name, count in classes.most_common())
             raise warning(f"{text} ({told})", "see why: millrace jobs list --state failed")
         return text
+
+    async def _outputs(self) -> str:
+        """Read back the newest outputs that masters keep, and compare them with what was recorded."""
+        damaged, count, size = [], 0, 0
+        for job in (await self._ask(people.jobs(states=("completed",), limit=RECENT))).jobs:
+            for output in (await self._ask(people.job(job.id))).outputs:
+                if output.url is None or size + output.size > READ_BACK_BYTES:
+                    continue
+                count, size = count + 1, size + output.size
+                if await asyncio.to_thread(self._digest, output.url) != output.sha256:
+                    damaged.append(f"{output.name} of job {job.number}")
+        if damaged:
+            raise failed(
+                f"{', '.join(damaged[:5])}: not what was recorded",
+                "look at the disk that keeps them, and run those jobs again",
+            )
+        return f"{count} that a master keeps, {size / 1e6:.0f} MB, are what was recorded"
+
+    def _digest(self, url: str) -> str:
+        """SHA-256 of what a master serves there; nothing where it serves nothing."""
+        found = hashlib.sha256()
+        call = Call(method="GET", path=url, read=lambda _: None, silence_s=LIMIT_S)
+        try:
+            with self._client.stream(call) as response:
+                for piece in response.iter_raw():
+                    found.update(piece)
+        except RefusedError:
+            return ""
+        return found.hexdigest()

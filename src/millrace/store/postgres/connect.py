@@ -12,7 +12,8 @@ from millrace.store.postgres.errors import UNAVAILABLE, explained
 from millrace.store.store import StoreUnavailableError
 
 CONNECT_S = 2.0
-"""For each server of the URL, where there are several."""
+"""For each server of the URL, where there are several; doubled after each round in which nobody said a word."""
+CONNECT_MOST_S = 16.0
 CONNECT_ALONE_S = 5.0
 """For the only one, which may have much to do."""
 ANSWER_S = 30.0
@@ -75,6 +76,8 @@ class Servers:
         self._urls = servers(url)
         self._check = check
         self._first = 0
+        self._least_s = CONNECT_S if self.several else CONNECT_ALONE_S
+        self._limit_s = self._least_s
 
     @property
     def several(self) -> bool:
@@ -95,13 +98,17 @@ class Servers:
                 refusals.append(error)
             else:
                 self._first = number
+                self._limit_s = self._least_s
                 return connection
+        # Where one is gone and another has so much to do that it does not answer in time, nobody would ever be reached.
+        if any(isinstance(error, TimeoutError) for error in refusals) and not any(map(_telling, refusals)):
+            self._limit_s = min(2 * self._limit_s, CONNECT_MOST_S)
         raise max(refusals, key=_telling)
 
     async def _connect(self, url: str, settings: Mapping[str, str], *, standby: bool) -> Any:
         connection = await asyncpg.connect(
             url,
-            timeout=CONNECT_S if self.several else CONNECT_ALONE_S,
+            timeout=self._limit_s,
             command_timeout=None if settings["statement_timeout"] == "0" else ANSWER_S,
             server_settings=dict(settings),
             target_session_attrs="any" if standby else "read-write",

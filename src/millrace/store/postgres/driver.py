@@ -467,7 +467,9 @@ class PostgresStore:
 
     async def attend(self, master: Presence, *, ttl_s: float) -> Attendance:
         ttl_ms = round(ttl_s * 1000)
-        attendance = await self._write(lambda session: master_units.attend(session, master, ttl_ms))
+        # Each statement by itself: a leader that stands still between two of them, or whose answers are lost, would
+        # otherwise hold the row that all others wait for.
+        attendance = await self._read(lambda session: master_units.attend(session, master, ttl_ms))
         if self._database is not None:
             self._database.shared_by(len(attendance.masters))
         return attendance

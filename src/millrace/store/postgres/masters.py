@@ -1,4 +1,4 @@
-"""Masters on PostgreSQL: what each request does within its transaction."""
+"""Masters on PostgreSQL."""
 
 from millrace.domain.masters import Attendance, Presence
 from millrace.store import rows

@@ -11,7 +11,7 @@ from millrace.domain.tenants import Quotas, Use
 from millrace.domain.turns import Turn
 from millrace.store.queries import load_queries
 from millrace.store.rows import to_datetime
-from millrace.store.store import StoreError, StoreFullError, StoreUnavailableError
+from millrace.store.store import StoreBrokenError, StoreError, StoreFullError, StoreUnavailableError
 
 QUERIES = load_queries("millrace.store.sqlite")
 MINIMUM_SQLITE = (3, 51, 3)
@@ -59,7 +59,7 @@ def meaning_of(error: apsw.Error, path: Path) -> StoreError | None:
     if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
         return no_space(path)
     if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError | apsw.CantOpenError | apsw.ReadOnlyError):
-        return StoreUnavailableError(f"cannot use the database {path}: {error}; look at the disk, then start again")
+        return StoreBrokenError(f"cannot use the database {path}: {error}; look at the disk, then start again")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return StoreUnavailableError(f"cannot use the database {path}: another program locks it; close that program")
     return None

@@ -64,6 +64,7 @@ from millrace.store.store import (
     JobFilter,
     JobPage,
     Listener,
+    StoreBrokenError,
     StoreBusyError,
     StoreError,
     StoreUnavailableError,
@@ -77,11 +78,19 @@ ALONE = MAX_BATCH + 1
 class SqliteStore:
     """A :class:`~millrace.store.store.Store` in one file, for one process."""
 
-    def __init__(self, path: Path, *, clock: Clock, vfs: str | None = None) -> None:
-        """`vfs` names a registered SQLite file layer; None for the system's."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        vfs: str | None = None,
+        on_broken: Callable[[StoreBrokenError], None] = lambda _: None,
+    ) -> None:
+        """`vfs` names a registered SQLite file layer; None for the system's. `on_broken` is called once nothing is written any more."""
         self._path = path
         self._clock = clock
         self._vfs = vfs
+        self._on_broken = on_broken
         self._listeners = Listeners()
         self._classes: dict[str, int] = {}
         self._hold: Hold | None = None
@@ -94,7 +103,7 @@ class SqliteStore:
         if self._writer is not None:
             return
         connection = await asyncio.get_running_loop().run_in_executor(None, self._open)
-        self._writer = Writer(connection, self._path, self._now_ms, self._listeners.tell)
+        self._writer = Writer(connection, self._path, self._now_ms, self._listeners.tell, self._on_broken)
         self._readers = Readers(self._path, self._now_ms, self._vfs)
 
     def _open(self) -> apsw.Connection:
@@ -132,8 +141,10 @@ class SqliteStore:
         if readers is not None:
             await readers.stop()
         if writer is not None:
-            await writer.stop()
-            self._release()
+            try:
+                await writer.stop()
+            finally:
+                self._release()
 
     async def ping(self) -> None:
         if self._writer is not None and self._writer.failed is not None:

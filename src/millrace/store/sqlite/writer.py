@@ -17,7 +17,7 @@ import apsw
 from msgspec import Struct
 
 from millrace.store.sqlite.connection import Session, meaning_of
-from millrace.store.store import StoreError, StoreUnavailableError
+from millrace.store.store import StoreBrokenError, StoreError, StoreUnavailableError
 
 T = TypeVar("T")
 Unit = Callable[[Session], Any]
@@ -47,12 +47,16 @@ class Writer:
         path: Path,
         now_ms: Callable[[], int],
         on_commit: Callable[[bool, Iterable[int]], None],
+        on_broken: Callable[[StoreBrokenError], None] = lambda _: None,
     ) -> None:
-        """`on_commit` is called on the event loop with whether transitions were added, and the classes now queued."""
+        """`on_commit` is called on the event loop with whether transitions were added, and the classes now queued; `on_broken`
+        once, when nothing is written any more.
+        """
         self._connection = connection
         self._path = path
         self._now_ms = now_ms
         self._on_commit = on_commit
+        self._on_broken = on_broken
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Entry] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -63,10 +67,10 @@ class Writer:
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._failed: StoreUnavailableError | None = None
+        self._failed: StoreBrokenError | None = None
 
     @property
-    def failed(self) -> StoreUnavailableError | None:
+    def failed(self) -> StoreBrokenError | None:
         """Why the writer gave up for good; None while it works."""
         return self._failed
 
@@ -93,14 +97,21 @@ class Writer:
         return future
 
     async def stop(self) -> None:
-        """Write what waits, then end the thread and close the connection."""
+        """Write what waits, then end the thread and close the connection.
+
+        Raises:
+            StoreError: the disk failed at last. What was answered is in the log, and the next start finds it there.
+        """
         self._closing = True
         self._start_soon()
         while self._waiting or self._busy:
             self._idle.clear()
             await self._idle.wait()
         await self._loop.run_in_executor(None, self._thread.shutdown)
-        self._connection.close()
+        try:
+            self._connection.close()
+        except apsw.Error as error:
+            raise self._judge(error) from error
 
     def _end_gathering(self) -> None:
         self._gathering = False
@@ -176,11 +187,12 @@ class Writer:
 
     def _roll_back(self, error: BaseException) -> None:
         # After a failed fsync the kernel drops the dirty pages and the next fsync says that all is well
-        # (https://wiki.postgresql.org/wiki/Fsync_Errors), so this process never writes again.
-        if isinstance(error, apsw.Error) and isinstance(
-            meaning := meaning_of(error, self._path), StoreUnavailableError
-        ):
+        # (https://wiki.postgresql.org/wiki/Fsync_Errors), so this process never writes again: not even its log into the database,
+        # as whoever closes the last connection does.
+        if isinstance(error, apsw.Error) and isinstance(meaning := meaning_of(error, self._path), StoreBrokenError):
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._failed = meaning
+            self._loop.call_soon_threadsafe(self._on_broken, meaning)
         if self._failed is None and self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 

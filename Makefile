@@ -7,7 +7,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long chaos chaos-bugs power audit sbom fuzz-media bombs bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long chaos chaos-bugs power audit sbom fuzz fuzz-media bombs bench failover docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ sim: install ## [SEED=7] [RUNS=700] [BUG=name]: run the farm under virtual time 
 
 sim-long: install ## [SEED=1000]: the same until Ctrl-C
 	@$(BIN)/python -m sim --seed $(or $(SEED),1000) --runs 0 --shrink
+
+fuzz: install ## [SECONDS=60] [SEED=1]: throw what no honest client sends at both APIs, so long each way, and print figures
+	@FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -n 0 -s -m fuzz tests/strangers
+	@$(BIN)/python -m bench.slow
 
 power: install ## [CUTS=20] [BUG=name]: cut the power of a disk under a working farm, right after answers; needs root and loop devices
 	@$(BIN)/python -m power --cuts $(or $(CUTS),20) $(if $(BUG),--bug $(BUG))

@@ -115,6 +115,7 @@ async def master(
     with_pages: bool = False,
     rates: Rates | None = None,
     leadership: Any = None,
+    hosts: frozenset[str] | None = None,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
     store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
     time_passed[0] = timedelta()
@@ -132,7 +133,7 @@ async def master(
     blobs = LocalBlobs(folder / "blobs")
     app = build_app(
         farm, offers, blobs, keys, pages=pages, lost=lost, served=log.append, journal=journal, rates=rates,
-        leadership=leadership,
+        leadership=leadership, hosts=hosts,
     )  # fmt: skip
     try:
         async with Duties(farm, offers, complain=print, forget=forget):

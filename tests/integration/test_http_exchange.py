@@ -180,6 +180,42 @@ def test_a_stream_is_chunked_and_for_http_1_0_it_ends_with_the_connection() -> N
         b"GET /a HTTP/1.1\r\n\r\n",
         b"GET /a HTTP/1.1\r\n%s%s\r\n" % (HOST, HOST),
         b"PUT /a HTTP/1.1\r\n%stransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n" % HOST,
+        # Framing that a proxy in front could read in another way (request smuggling, RFC 9112, 11.2).
+        *(
+            b"POST /a HTTP/1.1\r\n%s%s\r\n\r\n0\r\n\r\n" % (HOST, framing)
+            for framing in (
+                b"content-length: 5\r\ntransfer-encoding: chunked",
+                b"transfer-encoding: chunked\r\ncontent-length: 5",
+                b"content-length: 5\r\ncontent-length: 5",
+                b"content-length: 5\r\ncontent-length: 6",
+                b"content-length: 5, 5",
+                b"content-length: +5",
+                b"content-length: 0x5",
+                b"content-length: 5 5",
+                b"content-length: -1",
+                b"content-length: 99999999999999999999",
+                b"content-length : 5",
+                b"content-length:",
+                b"transfer-encoding: xchunked",
+                b"transfer-encoding: chunked, identity",
+                b"transfer-encoding: identity",
+                b"transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+                b"transfer-encoding : chunked",
+                b" transfer-encoding: chunked",
+                b"transfer-encoding: \x0bchunked",
+                b"transfer-encoding:\r\n chunked",
+                b"transfer\x00encoding: chunked",
+                b"x: a\r\n b",
+                b"x: a\rb",
+                b"x: a\x00b",
+                b"x y: a",
+                b": a",
+            )
+        ),
+        b"GET /a HTTP/1.1\nhost: a\n\n",
+        b"GET /a HTTP/1.1\r\nhost: a\n\r\n",
+        b"GET /a\x00 HTTP/1.1\r\n%s\r\n" % HOST,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         # Its body would be lost: the parser leaves what follows to the other protocol.
         b"PUT /a HTTP/1.1\r\n%sconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\nab" % HOST,
     ],
@@ -191,6 +227,42 @@ def test_what_is_no_http_gets_a_problem_and_an_end(request_: bytes) -> None:
         assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n")
         assert json.loads(body)["type"] == "urn:millrace:problem:malformed"
         assert scene.seen == []
+
+    on_connection(test)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"G\r\n",
+        b"5\n",
+        b"-1\r\n",
+        b"0x5\r\n",
+        b" 5\r\n",
+        b"5 ;\r\n",
+        b"FFFFFFFFFFFFFFFFF\r\n",
+        b"5\r\nhelloX\r\n",
+        b"5\r\nhello\n0\r\n\r\n",
+    ],
+)
+def test_chunks_that_are_none_end_the_connection(chunk: bytes) -> None:
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n"
+    found = talk(head + chunk + b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert found.startswith(b"HTTP/1.1 400 ")
+    assert found.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("trailer", [b"x-api-key: other", b"host: other", b"expect: 100-continue"])
+def test_what_stands_behind_a_body_is_no_header(trailer: bytes) -> None:
+    async def test(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = b"PUT /a HTTP/1.1\r\n" + HOST + b"x-api-key: own\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"2\r\n{}\r\n0\r\n" + trailer + b"\r\n\r\nGET /b HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert [await answer(reader), await answer(reader)] == [(200, b"/a 2"), (200, b"/b 0")]
+        assert scene.scopes[0]["headers"] == [
+            (b"host", b"a"),
+            (b"x-api-key", b"own"),
+            (b"transfer-encoding", b"chunked"),
+        ]
 
     on_connection(test)
 

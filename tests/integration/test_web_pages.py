@@ -298,3 +298,10 @@ def test_only_where_counting_takes_its_time_is_it_shared_between_those_who_look(
 
     assert asyncio.run(scene(0.01)) == (3, False)
     assert asyncio.run(scene(0.1)) == (1, True)
+
+
+@on_pages
+async def test_a_form_that_is_none_is_refused(rig: Rig) -> None:
+    for content in (b"a&" * 200, b"key=%ff", b"key=\xff", b"key=a%00b", b"=" * 300):
+        response = await rig.call("POST", "/login", content=content, headers={"x-api-key": ""})
+        assert response.status_code in (400, 401), content

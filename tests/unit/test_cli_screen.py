@@ -170,3 +170,13 @@ def test_an_attempt_that_was_handed_back_says_why(capsys, monkeypatch):
     handed = msgspec.structs.replace(attempt, outcome=Outcome.HANDED_BACK, reason="there is too little room")
     show.job_record(msgspec.structs.replace(found, attempts=[handed]), Output.TABLE)
     assert "there is too little room" in capsys.readouterr().out
+
+
+def test_what_others_wrote_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    word = "x\x1b]0;owned\x07\u202egpj.exe\x9b2J [/bold]\nnext"
+    show.table(["name"], [[show.escape(word)]], empty="")
+    show.lines([("name", show.escape(word))])
+    out = capsys.readouterr().out
+    assert out.count(r"x\x1b]0;owned\x07\u202egpj.exe\x9b2J [/bold]\nnext") == 2
+    assert show.harmless("a\r\n\tb\x1b[2J", keep="\r\n\t") == "a\r\n\tb\\x1b[2J"
+    assert show.escape("Größe 日本 🎬") == "Größe 日本 🎬"

@@ -21,6 +21,7 @@ from millrace.edge.access import (
     Rates,
     Rules,
     SubjectRule,
+    check_host,
     check_place,
     identify,
     whose_share,
@@ -30,6 +31,7 @@ from millrace.edge.known_keys import KnownKeys, Mark, UnfamiliarError
 from millrace.edge.rate_limit import MAX_CALLERS, RateLimiter, Share, exhausted, headers, spend
 from millrace.edge.refusal import RefusalError, invalid
 from millrace.edge.route import Access
+from millrace.programs.http.listen import hosts_of
 from millrace.wire.v1.problems import FieldError
 
 SECRET = b"mrs_a-long-and-random-key"
@@ -286,3 +288,31 @@ def test_what_a_caller_is_told_of_his_share() -> None:
 def test_a_fault_of_the_whole_body_names_no_field() -> None:
     assert invalid(FieldError(field="", message="too deep")).detail == "cannot accept the request: too deep"
     assert invalid(FieldError(field="a.b", message="too deep")).detail == "cannot accept the request: a.b: too deep"
+
+
+@pytest.mark.parametrize(
+    ("host", "passes"),
+    [
+        (b"127.0.0.1:8080", True), (b"[::1]:8080", True), (b"192.0.2.7", True), (b"localhost:1", True), (b"LOCALHOST.", True),
+        (b"a.localhost", True), (b"", True), (b"farm.example.org", True), (b"Farm.Example.Org:443", True), (b"x.example.net", True),
+        (b"evil.example", False), (b"farm.example.org.evil.example", False), (b"localhost.evil.example", False),
+        (b"127.0.0.1.evil.example", False), (b"example.net", False), (b"x.y.example.net", False), (b"[evil]", False), (b"\xff", False),
+        (b"127.1", False),
+    ],
+)  # fmt: skip
+def test_a_server_answers_to_its_own_names_alone(host: bytes, passes: bool) -> None:
+    rules = Rules(hosts=frozenset({"farm.example.org", "*.example.net"}))
+    check_host(Rules(), asked(), {b"host": host})  # nobody asked for a list
+    check_host(rules, asked(**{PEER: Peer(1, 1)}), {b"host": host})  # nobody resolves the name of a socket
+    if passes:
+        check_host(rules, asked(), {b"host": host})
+    else:
+        with pytest.raises(RefusalError) as refused:
+            check_host(rules, asked(), {b"host": host})
+        assert (refused.value.status, refused.value.headers) == (421, {"connection": "close"})
+
+
+def test_the_names_of_a_server_follow_from_where_it_listens() -> None:
+    assert hosts_of("127.0.0.1", ()) == hosts_of("localhost", ()) == frozenset()
+    assert hosts_of("0.0.0.0", ()) is hosts_of("127.0.0.1", ("*",)) is None
+    assert hosts_of("0.0.0.0", ("Farm.example.org",)) == {"farm.example.org"}

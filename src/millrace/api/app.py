@@ -75,6 +75,7 @@ def build_app(
     journal: Journal | None = None,
     leadership: Leadership | None = None,
     rates: Rates | None = None,
+    hosts: frozenset[str] | None = None,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -93,6 +94,7 @@ def build_app(
         journal: keeps the audit trail; without one there is none.
         leadership: knows the other masters.
         rates: how often callers may ask all masters together.
+        hosts: the names by which it may be asked; None: any.
         served: hears of every answer worth a line in the access log.
     """
     master = Master(
@@ -110,7 +112,7 @@ def build_app(
     master.description = cache(lambda: _document(master.version))
     limiter = RateLimiter(farm.clock.monotonic)
     master.limited = limiter.refused
-    rules = _SharedRules(Rules(keys=keys, workers=authority is not None), rates or Rates(), leadership)
+    rules = _SharedRules(Rules(keys=keys, workers=authority is not None, hosts=hosts), rates or Rates(), leadership)
     edge = Edge(
         (*TABLE, *pages),
         master,

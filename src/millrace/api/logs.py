@@ -8,6 +8,7 @@ from millrace.edge.call import Call, Stream
 from millrace.edge.refusal import not_found
 from millrace.scheduler.read import find_job
 from millrace.store.store import Store
+from millrace.wire.v1.base import MOST_ATTEMPTS
 
 _PIECE = 256 << 10
 
@@ -15,7 +16,7 @@ _PIECE = 256 << 10
 async def show(master: Master, call: Call[None]) -> Stream:
     """The log from an offset in bytes to where it ends now; of all attempts, one after the other, or of one."""
     call.only("attempt", "offset")
-    number = call.integer("attempt", least=1, most=2**31)
+    number = call.integer("attempt", least=1, most=MOST_ATTEMPTS)
     offset = call.integer("offset") or 0
     attempts = await _attempts(master, call.path["ref"], number)
     return Stream(pieces=_from(master, attempts, offset), media="text/plain; charset=utf-8")

@@ -18,6 +18,7 @@ from millrace.edge.refusal import RefusalError, invalid, not_found
 from millrace.scheduler.read import find_job
 from millrace.scheduler.report import check_holder
 from millrace.store.store import Arrival
+from millrace.wire.v1.base import MOST_ATTEMPTS
 from millrace.wire.v1.jobs import OutputView
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.work import OutputReport
@@ -42,7 +43,7 @@ async def put(master: Master, call: Call[None]) -> OutputView:
     """Keep one output of a running attempt. Nobody can read it before the attempt is recorded as completed."""
     call.only("node", "attempt")
     task = call.path["task"]
-    attempt = call.required_integer("attempt", least=1, most=2**31)
+    attempt = call.required_integer("attempt", least=1, most=MOST_ATTEMPTS)
     name = check_name(call.path["name"])
     check = partial(check_holder, master.farm, task, node_id=call.one("node") or "", attempt=attempt)
     await check()

@@ -15,6 +15,7 @@ from millrace.scheduler import nodes, quarantine, report
 from millrace.scheduler.claim import claim as claim_tasks
 from millrace.scheduler.report import Next
 from millrace.scheduler.waiting import Visit, Waiter
+from millrace.wire.v1.base import MOST_ATTEMPTS
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.work import (
     ClaimReply,
@@ -204,7 +205,7 @@ async def append_log(master: Master, call: Call[None]) -> LogReply:
     """More of an attempt's log; what was sent before is not added twice."""
     call.only("node", "attempt", "offset")
     task = call.path["task"]
-    attempt = call.required_integer("attempt", least=1, most=2**31)
+    attempt = call.required_integer("attempt", least=1, most=MOST_ATTEMPTS)
     offset = call.required_integer("offset")
     node = call.one("node")
     if node is None:

@@ -187,10 +187,22 @@ def percent(job: JobView) -> str:
 
 
 def escape(text: str) -> str:
-    """Text from elsewhere, so that nothing in it is taken for markup."""
+    """Text from elsewhere, so that nothing in it is taken for markup, or does something to the terminal."""
     from rich.markup import escape as rich_escape  # noqa: PLC0415
 
-    return rich_escape(text)
+    return rich_escape(harmless(text))
+
+
+def harmless(text: str, *, keep: str = "") -> str:
+    """Text from elsewhere with its control characters spelled: they could clear a screen, set a title, or turn what is read
+    from right to left. `keep` are those that may stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def service_level(sla: SlaView | None) -> str:

@@ -165,6 +165,10 @@ def _names(value: str) -> tuple[str, ...]:
     return found
 
 
+def _hosts(value: str) -> tuple[str, ...]:
+    return ("*",) if value == "*" else _names(value)
+
+
 def _optional_path(value: str) -> Path | None:
     return Path(value) if value else None
 
@@ -200,6 +204,7 @@ class MasterSettings:
     worker_auth: str = setting("any", "MILLRACE_WORKER_AUTH", "What workers must show: `any` (a key, or a certificate that stands for one), or `mtls` (a certificate of the farm's own authority).", _worker_auth)  # fmt: skip
     plain_http: bool = setting(False, "MILLRACE_PLAIN_HTTP", "Allow listening off loopback without TLS, behind a proxy that ends it: 1.", _switch)  # fmt: skip
     api_key: str = setting("", "MILLRACE_API_KEY", "The key that callers show; made and stored in the data folder where it is empty.", aliases=("MASTER_API_KEY", "FFMPEG_RTMP_API_KEY"), secret=True)  # fmt: skip
+    hosts: tuple[str, ...] = setting((), "MILLRACE_HOSTS", "Host names by which the master may be asked beside addresses and `localhost`, separated by commas, such as `farm.example.org`, `*.example.org`, or `*` for any. Where it is empty: none beside them on a loopback address, any off it.", _hosts)  # fmt: skip
     lease_ttl_s: float = setting(15.0, "MILLRACE_LEASE_TTL", "Seconds of silence after which a worker counts as lost.", _seconds)  # fmt: skip
     heartbeat_s: float = setting(3.0, "MILLRACE_HEARTBEAT", "Seconds between a worker's heartbeats.", _seconds)
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip

@@ -11,6 +11,7 @@ A key that is bound to a tenant opens no `inspect`: that shows what the tenants 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -138,7 +139,8 @@ def _part(rate: Rate | None, servers: int) -> Rate | None:
 class Rules(Struct, frozen=True, kw_only=True):
     """Everything that decides about a request. `networks` None: from anywhere; empty: from nowhere but a unix socket.
 
-    `workers`: the certificate of a worker stands for the key that it names.
+    `workers`: the certificate of a worker stands for the key that it names. `hosts`: the names by which a server may be asked,
+    beside addresses and `localhost`, such as `farm.example.org` and `*.example.org`; None: any.
     """
 
     keys: Keys | None = None
@@ -147,6 +149,37 @@ class Rules(Struct, frozen=True, kw_only=True):
     workers: bool = False
     networks: tuple[IPv4Network | IPv6Network, ...] | None = None
     rates: Rates | None = None
+    hosts: frozenset[str] | None = None
+
+
+def check_host(rules: Rules, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> None:
+    """Pass who asks for this server by a name that it has. A page of another site that has its own name resolve to our address
+    (DNS rebinding) asks by that name, and would otherwise be of one origin with us.
+
+    Raises:
+        RefusalError: by another name.
+    """
+    if rules.hosts is None or PEER in scope.get("state", _NOTHING):
+        return
+    host = headers.get(b"host", b"")
+    if not _is_own(rules.hosts, host):
+        raise RefusalError(
+            421,
+            "misdirected",
+            f"cannot answer to the name {host.decode('latin-1')[:80]!r}: ask for localhost or an address, or have an operator "
+            "allow this name, with MILLRACE_HOSTS for a master and `hosts` in the access file of a supervisor",
+            headers={"connection": "close"},
+        )
+
+
+@lru_cache(maxsize=256)
+def _is_own(hosts: frozenset[str], host: bytes) -> bool:
+    """Whether a Host header names an address, this machine, or one of `hosts`. No name is an address, so none leads there."""
+    text = host.decode("latin-1").lower()
+    name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0].removesuffix(".")
+    if name in ("", "localhost") or name.endswith(".localhost") or _address(name) is not None:
+        return True
+    return name in hosts or f"*.{name.partition('.')[2]}" in hosts
 
 
 def check_place(rules: Rules, scope: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ class Call(Struct, Generic[B], kw_only=True):
             RefusalError: it is no UTF-8, holds a NUL, or has too many fields.
         """
         if self._query is None:
-            self._query = _parse_query(self.scope.get("query_string", b""))
+            self._query = fields_of(self.scope.get("query_string", b""))
         return self._query
 
     def one(self, name: str) -> str | None:
@@ -165,7 +165,12 @@ class Call(Struct, Generic[B], kw_only=True):
             pass
 
 
-def _parse_query(raw: bytes) -> dict[str, list[str]]:
+def fields_of(raw: bytes) -> dict[str, list[str]]:
+    """The fields of a query or of a form (application/x-www-form-urlencoded); each may be repeated.
+
+    Raises:
+        RefusalError: it is no UTF-8, holds a NUL, or has too many fields.
+    """
     found: dict[str, list[str]] = {}
     if not raw:
         return found
@@ -175,7 +180,7 @@ def _parse_query(raw: bytes) -> dict[str, list[str]]:
         )
     except ValueError as error:
         raise RefusalError(
-            400, "invalid", "cannot read the query: it is no percent-encoded UTF-8, or has too many fields"
+            400, "invalid", "cannot read the query or form: it is no percent-encoded UTF-8, or has too many fields"
         ) from error
     for name, value in pairs:
         if "\0" in name or "\0" in value:

@@ -10,7 +10,8 @@ import msgspec
 from millrace.edge.route import Access, Body, Param, Route
 from millrace.wire.v1.problems import CONTENT_TYPE, Problem
 
-EVERYWHERE = (400, 401, 403, 500, 503)
+EVERYWHERE = (400, 401, 403, 421, 429, 500, 503)
+_OF_JSON = (Body.JSON, Body.OPTIONAL_JSON)
 _REF = "#/components/schemas/{name}"
 
 
@@ -21,11 +22,8 @@ def describe(
     version: str,
     about: str,
     examples: Mapping[type, object],
-    everywhere: Sequence[int] = EVERYWHERE,
 ) -> dict[str, Any]:
-    """The document, as plain data; `examples` has one for each shape that is worth one, `everywhere` is what any route may
-    refuse with.
-    """
+    """The document, as plain data; `examples` has one for each shape that is worth one."""
     routes = [route for route in table if not route.alias]
     shapes = [shape for route in routes for shape in (route.request, route.reply) if shape is not None]
     shapes = [*dict.fromkeys([*shapes, Problem])]
@@ -37,7 +35,7 @@ def describe(
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.path.replace("*}", "}")
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas, everywhere)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": about, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
@@ -66,20 +64,20 @@ def _anything(shape: type) -> dict[str, Any]:
     raise NotImplementedError
 
 
-def _operation(route: Route[Any], schemas: Mapping[object, Any], everywhere: Sequence[int]) -> dict[str, Any]:
+def _operation(route: Route[Any], schemas: Mapping[object, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": operation_id(route),
         "summary": route.summary,
         "tags": [route.path.split("/")[2] if route.path.startswith("/v1/") else "system"],
         "parameters": [*_path_parameters(route.path), *(_parameter(one) for one in route.params)],
-        "responses": _responses(route, schemas, everywhere),
+        "responses": _responses(route, schemas),
         "x-access": route.access.value,
     }
     if route.access is Access.OPEN:
         operation["security"] = []
-    if route.body is Body.JSON:
+    if route.body in _OF_JSON:
         operation["requestBody"] = {
-            "required": True,
+            "required": route.body is Body.JSON,
             "content": {"application/json": {"schema": schemas[route.request]}},
         }
     elif route.body is Body.RAW:
@@ -119,7 +117,7 @@ def _parameter(one: Param) -> dict[str, Any]:
     return found
 
 
-def _responses(route: Route[Any], schemas: Mapping[object, Any], everywhere: Sequence[int]) -> dict[str, Any]:
+def _responses(route: Route[Any], schemas: Mapping[object, Any]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
     content = {route.media: {} if route.reply is None else {"schema": schemas[route.reply]}}
     if route.status != 204:
@@ -130,6 +128,9 @@ def _responses(route: Route[Any], schemas: Mapping[object, Any], everywhere: Seq
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
     if any(one.name == "Range" for one in route.params):
         responses["206"] = {"description": HTTPStatus(206).phrase, "content": good["content"]}
-    for status in sorted({*everywhere, *route.statuses, *((415,) if route.body is Body.JSON else ())}):
+    # A name in a path may be one that nothing has, and a body one that is too long.
+    named, sized = ((404,) if "{" in route.path else ()), ((413,) if route.body is not Body.NONE else ())
+    typed = (415,) if route.body in _OF_JSON else ()
+    for status in sorted({*EVERYWHERE, *route.statuses, *named, *sized, *typed}):
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": refusal}
     return responses

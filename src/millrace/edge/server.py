@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from millrace.edge.access import Rules, check_place, identify, whose_share
+from millrace.edge.access import Rules, check_host, check_place, identify, whose_share
 from millrace.edge.audit import Audit
 from millrace.edge.call import (
     WHOLE,
@@ -196,6 +196,7 @@ class Edge(Generic[C]):
         """The route, and the call as far as it is known before its body; or a refusal."""
         rules = self._rules()
         check_place(rules, scope)
+        check_host(rules, scope, headers)
         raw = scope.get("raw_path")
         path = raw.decode("latin-1") if raw is not None else scope["path"]
         found = self._tree.find(path)

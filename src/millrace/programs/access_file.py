@@ -20,6 +20,7 @@ from millrace.domain.roles import Role
 from millrace.edge.access import GRANTS, PeerRule, Rate, Rates, Rules, SubjectRule
 from millrace.edge.decode import field_error
 from millrace.edge.keys import Key, Keys
+from millrace.programs.http.listen import hosts_of
 from millrace.supervisor import yaml_text
 from millrace.telemetry.logs import logger
 
@@ -58,6 +59,7 @@ class _Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     peers: tuple[_PeerPart, ...] = ()
     certificates: tuple[_SubjectPart, ...] = ()
     networks: tuple[_Text, ...] | None = None
+    hosts: tuple[_Text, ...] = ()
     rate: _RatePart | None = _RatePart()
 
 
@@ -86,6 +88,7 @@ def rules_from(text: str, *, now_s: Callable[[], float]) -> Rules:
         subjects=tuple(_subject(index, one) for index, one in enumerate(found.certificates)),
         networks=None if found.networks is None else tuple(map(_network, found.networks)),
         rates=None if found.rate is None else Rates(all=Rate(per_s=found.rate.per_second, burst=found.rate.burst)),
+        hosts=frozenset(found.hosts),
     )
 
 
@@ -129,8 +132,11 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 class AccessFile:
     """The rules of a file as they are now. While it cannot be used, nobody but `usual` may do anything, from nowhere on TCP."""
 
-    def __init__(self, path: Path | None, *, usual: Sequence[PeerRule], usual_keys: Sequence[Key]) -> None:
-        """`usual` and `usual_keys` hold beside what the file says; without a file they are all there is.
+    def __init__(
+        self, path: Path | None, *, usual: Sequence[PeerRule], usual_keys: Sequence[Key], listens_on: str = ""
+    ) -> None:
+        """`usual` and `usual_keys` hold beside what the file says; without a file they are all there is. `listens_on` is the
+        address on TCP.
 
         Raises:
             SettingError: the file cannot be used.
@@ -138,6 +144,7 @@ class AccessFile:
         self._path = path
         self._usual = tuple(usual)
         self._usual_keys = tuple(usual_keys)
+        self._listens_on = listens_on
         self._looked_s = time.monotonic()
         self._seen: tuple[int, ...] = ()
         self._now = self._with_usual(Rules(rates=Rates(all=Rate())))
@@ -188,6 +195,7 @@ class AccessFile:
             keys=Keys(keys, now_s=time.time) if keys else None,
             # First, so that nobody can shut out who runs it.
             peers=(*self._usual, *rules.peers),
+            hosts=hosts_of(self._listens_on, rules.hosts or ()),
         )
 
 

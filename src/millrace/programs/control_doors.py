@@ -39,6 +39,7 @@ class ControlDoors(Service):
             settings.access,
             usual=[PeerRule(role=Role.ADMIN, uid=uid) for uid in {os.geteuid(), 0}],
             usual_keys=[Key(secret=settings.key, name=KEY_NAME)] if len(settings.key) >= api_key.SHORTEST else [],
+            listens_on=settings.host,
         )
         _refuse_unprotected(settings, access.rules)
         self._access = access

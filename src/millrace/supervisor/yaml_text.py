@@ -34,6 +34,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
         return super().compose_node(parent, index)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError) as error:  # what its own constructors raise for `!!bool maybe`
+            problem = f"holds what is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
+
 
 for _tag, _form, _first in _WORDS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_form), _first)
@@ -101,13 +108,21 @@ def written_open(document: Any) -> str:
     return yaml.dump(document, Dumper=_Writer, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
 
 
+def _loader(text: str) -> _Loader:
+    try:
+        return _Loader(text)
+    except yaml.reader.ReaderError as error:  # it looks at the whole text at once
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"is no valid YAML in line {line}: it holds a control character") from None
+
+
 def node_in(text: str) -> yaml.Node:
     """The nodes of a text, its variables as they stand and its scalars in the style in which they are written.
 
     Raises:
         ValueError: it is no YAML, or empty; a phrase that says where.
     """
-    loader = _Loader(text)
+    loader = _loader(text)
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -155,7 +170,10 @@ def read(text: str, environ: Mapping[str, str]) -> Text:
     """
     if len(text) > MAX_CHARS:
         return Text(findings=[("", f"the plan is longer than {MAX_CHARS} characters")])
-    loader = _Loader(text)
+    try:
+        loader = _loader(text)
+    except ValueError as error:
+        return Text(findings=[("", str(error))])
     found = Text()
     try:
         root = loader.get_single_node()

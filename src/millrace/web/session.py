@@ -1,9 +1,9 @@
 """Log in with the API key; a signed cookie that scripts cannot read stands for it afterwards."""
 
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from millrace.api.master import Master
-from millrace.edge.call import Answer, Call
+from millrace.edge.call import Answer, Call, fields_of
 from millrace.edge.keys import SESSION_COOKIE, SESSION_S, Keys, is_foreign
 from millrace.edge.refusal import RefusalError
 from millrace.edge.route import Access
@@ -28,8 +28,7 @@ class Session:
     async def log_in(self, master: Master, call: Call[None]) -> Answer:
         """Begin a session, or ask again."""
         _refuse_foreign(call)
-        raw = b"".join([piece async for piece in call.pieces()])
-        fields = parse_qs(raw.decode("ascii", "replace"), max_num_fields=8, errors="replace")
+        fields = fields_of(b"".join([piece async for piece in call.pieces()]))
         key = await self._keys.find((fields.get("key") or [""])[0].strip())
         target = _within((fields.get("next") or [""])[0])
         if key is None:

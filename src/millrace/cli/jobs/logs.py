@@ -49,6 +49,11 @@ def logs(
 
 def _print_from(client: Client, job: str, offset: int, attempt: int | None) -> int:
     text = client.do(people.logs(job, offset=offset, attempt=attempt))
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
+    if sys.stdout.isatty():
+        # An engine prints what stands in a film, such as its title.
+        sys.stdout.write(show.harmless(text.decode(errors="replace"), keep="\n\r\t"))
+        sys.stdout.flush()
+    else:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
     return offset + len(text)

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+from collections.abc import Collection
 from pathlib import Path
 
 from millrace.config.errors import SettingError
@@ -70,6 +71,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def hosts_of(host: str, names: Collection[str]) -> frozenset[str] | None:
+    """The names by which a server on `host` may be asked, where these are given: without any, none on a loopback address, and
+    any (None) elsewhere, as `*` says too.
+    """
+    if "*" in names or not (names or is_loopback(host)):
+        return None
+    return frozenset(name.lower() for name in names)
 
 
 def host_of(opened: socket.socket) -> str:

@@ -167,7 +167,11 @@ class HttpProtocol(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header; or a trailer behind a chunked body, which is nobody's: merged with the headers it could change whose the
+        request is after a proxy has looked at them (RFC 9110, 6.5.1).
+        """
+        if self._stage is not _HEAD:
+            return
         name = name.lower()
         self._headers.append((name, value))
         if name == b"host":

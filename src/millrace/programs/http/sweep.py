@@ -8,9 +8,9 @@ it waits, and once a second all of them are looked at.
 from collections.abc import Collection
 from typing import Protocol
 
-REQUEST_S = 10.0
+REQUEST_S = 8.0
 """Seconds in which a head that was begun must be whole, a new connection must bring one, a TLS handshake must be done, and
-a body that is read as a whole must have come."""
+a body that is read as a whole must have come. With the look once a second, whoever is slow is gone after ten."""
 PROGRESS_S = 30.0
 """Seconds in which something of a file must arrive; the whole may take as long as it likes."""
 IDLE_S = 75.0

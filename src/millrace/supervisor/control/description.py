@@ -12,12 +12,5 @@ _ABOUT = (
 
 def document(version: str) -> bytes:
     """The document as it is served and kept in `docs/reference/supervise-openapi.json`."""
-    found = openapi.describe(
-        TABLE,
-        title="Millrace supervisor",
-        version=version,
-        about=_ABOUT,
-        examples={},
-        everywhere=(*openapi.EVERYWHERE, 429),
-    )
+    found = openapi.describe(TABLE, title="Millrace supervisor", version=version, about=_ABOUT, examples={})
     return openapi.written(found)

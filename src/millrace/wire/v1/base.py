@@ -13,7 +13,9 @@ Labels = Annotated[
     msgspec.Meta(max_length=64),
 ]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Attempt = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+MOST_ATTEMPTS = 2**31 - 1
+"""What an `integer` of PostgreSQL holds."""
+Attempt = Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Document = dict[str, object]

@@ -112,11 +112,9 @@ def test_runs_side_by_side_are_told_apart_and_stopped_one_by_one(tmp_path: Path)
         assert stopped["run"]["how"] == "asked to stop; exited with code 0"
         assert [run["number"] for run in (await rig.get(at))["current"]] == [1]
         assert [one["id"] for one in (await rig.get("/v1/processes/many"))["instances"]] == ["many-0"]
+        # Kept, though its instance is gone; a shell says `Terminated` of a child that got the signal before it.
         lines = (await rig.get("/v1/processes/many/logs"))["lines"]
-        assert (lines[-1]["instance"], lines[-1]["text"]) == (
-            "many-1",
-            "run 2 ends",
-        )  # kept, though its instance is gone
+        assert ("many-1", "run 2 ends") in [(line["instance"], line["text"]) for line in lines]
         await rig.post(f"{at}/trigger", status=202)
         await rig.until(at, lambda one: [run["began"] is not None for run in one["current"]] == [True, True])
         await rig.post("/v1/processes/many/stop")

@@ -256,7 +256,7 @@ class Machine(RuleBasedStateMachine):
     @rule(pick=_PICK, goal=st.sampled_from(NodeState), class_id=st.integers(1, 2), request=st.integers(0, 3))
     def claim_as(self, pick: int, goal: NodeState, class_id: int, request: int) -> None:
         """Work waits, and a node in this state asks for it: by chance alone the two hardly ever meet."""
-        self.add(class_id, weight=0, pending=False, key=None, digest="d")
+        self.add(class_id, weight=0, pending=False, key=None, digest="d", tenant=_TENANTS[0])
         self.set_node_state(pick, goal)
         self.claim(pick, request, [class_id], limit=3, stale=False)
 

@@ -110,6 +110,8 @@ def draw(seed: int) -> Plan:
         return _late_publishers(seed, chance)
     if seed % 10 == 6:
         return (_late_reports, _cut_off, _late_replacements)[seed // 10 % 3](seed, chance)
+    if seed % 20 == 9:
+        return _early_deaths(seed, chance)
     duel = chance.random() < 0.4
     embedded = not duel and chance.random() < 0.25
     masters = 1 if embedded else chance.choice((1, 2, 2, 3))
@@ -158,6 +160,17 @@ def _late_publishers(seed: int, chance: Random) -> Plan:
         at_s = job.at_s + chance.uniform(1.0, 7.0)
         faults.append(Fault(at_s=at_s, lasts_s=still_s, kind=kind, target=f"worker{job.index % 2}"))
     return _ordeal(seed, rules, jobs, faults, workers=2, masters=chance.choice((1, 2)), slots=1)
+
+
+def _early_deaths(seed: int, chance: Random) -> Plan:
+    """Jobs one by one, and a master that is killed right after it has accepted one, before it has written all that it owes."""
+    jobs = [
+        _plain_job(index, at_s=1.0 + 9.0 * index, to_folder=False, behaviour=Behaviour(lasts_s=0.05)) for index in range(8)
+    ]
+    faults = [
+        Fault(at_s=job.at_s + chance.uniform(0.0, 0.12), lasts_s=2.0, kind="crash", target="master0") for job in jobs
+    ]
+    return _ordeal(seed, Rules(ttl_s=5.0, heartbeat_s=1.0), tuple(jobs), faults, workers=2, masters=1, slots=2)
 
 
 def _late_reports(seed: int, chance: Random) -> Plan:

@@ -90,11 +90,8 @@ def _select_then_update() -> Patches:
                 return None
             if standing[0][2] is not None:
                 return standing[0][0], [(row[3], row[4], row[5], False) for row in standing]
-            heads = [(row, class_id) for class_id in classes for row in session.all("claim_next", class_id, limit)]
-            heads.sort()
-            return standing[0][0], [
-                (job, position, attempt, True) for (_, job, position, attempt, _), _ in heads[:limit]
-            ]
+            heads = sorted(row[:4] for class_id in classes for row in session.all("claim_next", class_id, "", limit))
+            return standing[0][0], [(job, position, attempt, True) for _, job, position, attempt in heads[:limit]]
 
         found = await self._read(look)
         if found is None:

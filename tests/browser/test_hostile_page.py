@@ -34,6 +34,7 @@ class Worker:
 
     def __init__(self, farm: Running) -> None:
         self.farm = farm
+        self.node = ""
 
     def post(self, path: str, **sent: Any) -> Any:
         answer = self.farm.http("POST", path, **sent)
@@ -52,6 +53,7 @@ class Worker:
             "input": f"/media/{two}", "output": f"/media/out/{three}", "requires": {"lies": "yes"}, "labels": {"word": four[:200]},
             "scenario": "144p10-h264",
         })  # fmt: skip
+        self.node = node["node"]
         claim = {"epoch": node["epoch"], "request": f"request-{number}"}
         (task,) = self.post(f"/v1/nodes/{node['node']}/claim", json=claim)["tasks"]
         held = {"node": node["node"], "attempt": task["attempt"]}
@@ -71,6 +73,10 @@ class Worker:
                 f"/v1/tasks/{task['task']}/complete", json={**held, "outputs": [output], "facts": {"duration_s": one}}
             )
         return int(job["number"])
+
+    def leave(self) -> None:
+        """Other tests look at the nodes of this farm."""
+        assert self.farm.http("DELETE", f"/v1/nodes/{self.node}").status_code == 204
 
 
 def test_no_word_of_a_stranger_runs_in_the_page(visit: Visit) -> None:
@@ -97,3 +103,4 @@ def test_no_word_of_a_stranger_runs_in_the_page(visit: Visit) -> None:
         assert page.evaluate(SUSPECTS) == [], path
         assert page.evaluate("window.owned") is None, path
     visit.troubles[:] = [one for one in visit.troubles if "404" not in one]  # of the page that is not there
+    worker.leave()

@@ -249,14 +249,18 @@ def test_drain_ends_a_long_poll_at_once(tmp_path):
 
 def test_what_an_interrupted_claim_was_given_goes_back(tmp_path):
     async def scenario(master, worker, engine):
-        master.fault = lambda call: "held-reply" if call.endswith("/claim") and master.count("/claim") == 2 else None
+        def holds(call):  # whichever claim brings it: on a busy machine the one that waits may end before
+            return "held-reply" if call.endswith("/claim") and master.count("/claim") >= 2 else None
+
+        master.fault = holds
         await master.until(lambda: master.count("/claim") == 1)
         first = master.add(spec())
         await engine.begun()
         engine.tell("finish")
-        await master.until(lambda: first.state == "completed" and master.count("/claim") == 2)
+        await master.until(lambda: first.state == "completed" and master.count("/claim") >= 2)
         second = master.add(spec())
         await master.until(lambda: second.state == "assigned")
+        master.fault = lambda _: None
         worker.drain()
         await worker.wait_drained()
         assert second.state == "handed_back"

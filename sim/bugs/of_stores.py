@@ -308,7 +308,7 @@ BUGS = (
     )),
     Bug(name="answer-before-commit", breaks=("I1", "I3", "I7", "I8"), plant=_answer_before_commit),
     Bug(name="select-then-update", breaks=("I3", "I4", "I7"), plant=_select_then_update),
-    Bug(name="claim-not-replayable", breaks=("I3",), plant=_claim_not_replayable),
+    Bug(name="claim-not-replayable", breaks=("I3", "I20"), plant=_claim_not_replayable),
     Bug(name="attempt-does-not-grow", breaks=("I7", "I4", "I3"), plant=sql(claim_task=("attempt = ?3 + 1", "attempt = ?3"))),
     Bug(name="order-ignored", breaks=("I22",), plant=sql(claim_next=("ORDER BY rank, job, position", "ORDER BY job DESC"))),
     Bug(name="draining-node-claims", breaks=("I25",), plant=_draining_claims),

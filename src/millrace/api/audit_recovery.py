@@ -15,6 +15,7 @@ from millrace.domain.chain import ID_BYTES, Block, pack
 from millrace.domain.masters import Attendance
 from millrace.domain.records import Job
 from millrace.edge.audit import AuditEntry
+from millrace.scheduler.journal import MOST_WAITING
 from millrace.store.store import JobFilter, Store
 from millrace.telemetry.logs import logger
 
@@ -22,8 +23,6 @@ log = logger("audit")
 
 PAGE = 200
 """Jobs that are looked at together; where none of so many lacks its entry, none before them does."""
-MOST = 20_000
-"""Entries written at a time: as many as a master keeps waiting (`scheduler.journal.MOST_WAITING`)."""
 SETTLE = timedelta(seconds=10)
 """How old a job must be to count as one whose entry will not come any more, where masters live that may still write theirs."""
 OVERLAP = timedelta(seconds=60)
@@ -52,7 +51,7 @@ async def recover(store: Store, *, since: datetime | None = None, before: dateti
     trail = _Trail(store)
     cursor: str | None = None
     written = 0
-    while written < MOST:
+    while written < MOST_WAITING:  # no master owed more
         page = await store.jobs(JobFilter(), cursor=cursor, limit=PAGE)
         old_enough = [job for job in page.jobs if before is None or job.created_at < before]
         owed = [job for job in old_enough if not await trail.tells_of(job)]

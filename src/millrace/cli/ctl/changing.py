@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from millrace.cli.ctl.session import control_options
+from millrace.cli.ctl.session import control_options, wait_option
 from millrace.cli.options import output_option
 from millrace.client.news_words import reload_lines, reload_sentence
 from millrace.wire.v1.supervise import ReloadView
@@ -18,14 +18,7 @@ def change_options(command: Callable[..., T]) -> Callable[..., T]:
     """Whether it is only a rehearsal, how long to wait, and the options of every command."""
 
     @click.option("--dry-run", is_flag=True, help="Only show what would change.")
-    @click.option(
-        "--wait",
-        type=click.IntRange(0, 3600),
-        default=120,
-        show_default=True,
-        metavar="SECONDS",
-        help="Wait so long to see what becomes of it; 0 does not wait.",
-    )
+    @wait_option(120, "Wait so long to see what becomes of it; 0 does not wait.")
     @control_options
     @output_option
     @functools.wraps(command)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, known_names, supervisor
+from millrace.cli.ctl.session import Control, control_options, known_names, supervisor, wait_option
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
 from millrace.client.calls import Call
@@ -54,14 +54,7 @@ def resume(names: tuple[str, ...], control: Control, output: Output) -> None:
 @app.command("stop")
 @click.argument("name", metavar="NAME", shell_complete=known_names)
 @click.argument("run", metavar="RUN", type=click.IntRange(min=1))
-@click.option(
-    "--wait",
-    type=click.IntRange(0, 3600),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="Wait so long for its end; 0 does not wait.",
-)
+@wait_option(60, "Wait so long for its end; 0 does not wait.")
 @control_options
 @output_option
 def stop(name: str, run: int, wait: int, control: Control, output: Output) -> int:

@@ -39,6 +39,13 @@ class Control(Struct, frozen=True):
     key: Path | None = None
 
 
+def wait_option(default: int, text: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """How many seconds a command waits for what it began."""
+    return click.option(
+        "--wait", type=click.IntRange(0, 3600), default=default, show_default=True, metavar="SECONDS", help=text
+    )
+
+
 def control_options(command: Callable[..., T]) -> Callable[..., T]:
     """The options of every command that asks a supervisor; it gets them as `control`."""
 

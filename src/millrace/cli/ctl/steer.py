@@ -1,37 +1,21 @@
 """`millrace ctl start`, `stop`, `restart` and `scale`."""
 
-import functools
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, known_names, supervisor
+from millrace.cli.ctl.session import Control, control_options, known_names, supervisor, wait_option
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
 from millrace.client.calls import Call
 from millrace.wire.v1.supervise import ProcessView, ScaleRequest, SteerView
 
-T = TypeVar("T")
 _COUNT = re.compile(r"([+-]?)(\d{1,9})\Z")
 
 
-def _wait_options(command: Callable[..., T]) -> Callable[..., T]:
-    @click.option(
-        "--wait",
-        type=click.IntRange(0, 3600),
-        default=60,
-        show_default=True,
-        metavar="SECONDS",
-        help="Wait so long for it to come to rest; 0 does not wait.",
-    )
-    @functools.wraps(command)
-    def with_wait(**others: Any) -> T:
-        return command(**others)
-
-    return with_wait
+_waits = wait_option(60, "Wait so long for it to come to rest; 0 does not wait.")
 
 
 def _steer(steps: Sequence[Call[SteerView]], control: Control, output: Output, wait: int) -> int:
@@ -65,7 +49,7 @@ _names = click.argument("names", metavar="NAME...", nargs=-1, required=True, she
 
 @click.command()
 @_names
-@_wait_options
+@_waits
 @control_options
 @output_option
 def start(names: tuple[str, ...], wait: int, control: Control, output: Output) -> int:
@@ -75,7 +59,7 @@ def start(names: tuple[str, ...], wait: int, control: Control, output: Output) -
 
 @click.command()
 @_names
-@_wait_options
+@_waits
 @control_options
 @output_option
 def stop(names: tuple[str, ...], wait: int, control: Control, output: Output) -> int:
@@ -86,7 +70,7 @@ def stop(names: tuple[str, ...], wait: int, control: Control, output: Output) ->
 @click.command()
 @_names
 @click.option("--rolling", is_flag=True, help="One instance after the other, so that the others serve.")
-@_wait_options
+@_waits
 @control_options
 @output_option
 def restart(names: tuple[str, ...], rolling: bool, wait: int, control: Control, output: Output) -> int:
@@ -101,7 +85,7 @@ def restart(names: tuple[str, ...], rolling: bool, wait: int, control: Control, 
 
 @click.command()
 @click.argument("scales", metavar="NAME=N...", nargs=-1, required=True)
-@_wait_options
+@_waits
 @control_options
 @output_option
 def scale(scales: tuple[str, ...], wait: int, control: Control, output: Output) -> int:

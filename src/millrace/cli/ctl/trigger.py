@@ -3,21 +3,14 @@
 import click
 
 from millrace.cli import show
-from millrace.cli.ctl.session import Control, control_options, known_names, supervisor
+from millrace.cli.ctl.session import Control, control_options, known_names, supervisor, wait_option
 from millrace.cli.options import Output, output_option
 from millrace.client import supervise
 
 
 @click.command()
 @click.argument("name", metavar="NAME", shell_complete=known_names)
-@click.option(
-    "--wait",
-    type=click.IntRange(0, 3600),
-    default=0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Wait so long for the end of the run; it goes on in any case.",
-)
+@wait_option(0, "Wait so long for the end of the run; it goes on in any case.")
 @control_options
 @output_option
 def trigger(name: str, wait: int, control: Control, output: Output) -> int:

@@ -41,6 +41,7 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     max_retries: int
     behaviour: Behaviour
     overwrite: bool = False
+    chunks: int = 0  # into which it can be divided
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -103,8 +104,20 @@ LIMITED = 13
 """In one seed of 24, the one with this remainder, the tenant has quotas."""
 
 
+DIVIDING = 4
+"""In one seed of 8, those with this remainder, jobs can be divided into chunks."""
+
+
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
+    plan = _draw(seed)
+    if seed % 8 != DIVIDING:
+        return plan
+    chance = Random(f"chunks:{seed}")
+    return replace(plan, jobs=tuple(replace(job, chunks=chance.choice((0, 2, 3, 5))) for job in plan.jobs))
+
+
+def _draw(seed: int) -> Plan:
     chance = Random(f"plan:{seed}")
     if seed % 10 == 8:
         return _late_publishers(seed, chance)

@@ -299,6 +299,9 @@ class Worker(Service):
         if membership is None or runner is None:
             return  # the master takes it back with the epoch under which it was given
         before = self._held.get(task.task)
+        if before is not None and before.view.attempt < task.attempt:
+            # Canceled and retried faster than a heartbeat tells: a directive for the older attempt would find the newer one here.
+            before.control.end(Ending.CANCELED)
         control = Control(self._clock)
         running = asyncio.create_task(
             self._run(runner, task, membership, control, before), name=f"task {task.task} attempt {task.attempt}"

@@ -47,7 +47,7 @@ class Machine:
         return response
 
     async def register(self) -> Node:
-        body = {"fingerprint": f"print-{self.name}", "boot_id": "boot-0001", "name": self.name, "slots": 4,
+        body = {"fingerprint": f"print-{self.name}", "boot_id": "boot-0001", "name": self.name, "slots": 16,
                 "engines": ["ffmpeg"], "encoders": {"libx264": "", "aac": ""}}  # fmt: skip
         reply = await self.rig.post("/v1/nodes", body, headers=self.headers)
         return Node(self.rig, reply["node"], reply["epoch"])

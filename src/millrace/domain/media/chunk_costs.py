@@ -88,7 +88,7 @@ def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int
     for frames in each:
         least = loads.index(min(loads))
         loads[least] += whole_time(cost, 1, cores) * frames + HANDOVER / cores
-    return max(loads)
+    return max(loads) + HANDOVER / cores  # the join is one more
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:

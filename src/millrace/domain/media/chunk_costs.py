@@ -30,6 +30,11 @@ HANDOVER = 30 * 1920 * 1080
 """One more task for another worker: claimed, started, its pieces sent to the master and fetched from there."""
 
 
+UNEVEN = 0.3
+"""How much longer than another chunk of as many frames one may take: films are busy here and calm there. A worker waits for that at the
+end, so smaller chunks end closer together."""
+
+
 class Cost(Struct, frozen=True, kw_only=True):
     """For each frame: `decode`, and `largest` of all stages (each is one thread where encoders have none), and `all`."""
 
@@ -88,7 +93,7 @@ def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int
     for frames in each:
         least = loads.index(min(loads))
         loads[least] += whole_time(cost, 1, cores) * frames + HANDOVER / cores
-    return max(loads)
+    return max(loads) + UNEVEN * whole_time(cost, 1, cores) * each[0]
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:

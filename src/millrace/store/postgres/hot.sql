@@ -139,14 +139,15 @@ CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 L
 
 -- name: claim
 -- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request, $5 how many tasks at the most. Last a row
--- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
--- tasks are queued: a rival has locked them.
+-- with the place alone for each claim of a node that may have nothing, one with the place twice where another master is serving
+-- the node, or just has, and one with place 0 where seats are empty although tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
-  SELECT w.*, n.node_name, n.free
-  FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
-    WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
+  SELECT w.*, n.node_name, w.holding IS NULL OR w.known AS rival,
+    CASE WHEN w.holding IS NULL OR w.known THEN 0 ELSE n.slots - w.holding END AS free
+  FROM ROWS FROM (unnest($2::text[], $3::bigint[], $4::text[], $5::int[]), holdings_alone($2, $3, $4))
+    WITH ORDINALITY AS w (node_id, epoch, request, most, holding, known, ord)
   LEFT JOIN LATERAL (
-    SELECT name AS node_name, slots - {taken} AS free FROM nodes
+    SELECT name AS node_name, slots FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED ({held}),
@@ -157,7 +158,7 @@ noted AS (
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
 {claimed}
 UNION ALL
-SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
+SELECT ord, NULL, CASE WHEN node_name IS NOT NULL AND rival THEN ord END, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
 WHERE node_name IS NULL OR (free <= 0 AND ord NOT IN (SELECT ord FROM held))
 UNION ALL
 SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
@@ -182,14 +183,13 @@ CROSS JOIN LATERAL (
   SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id AND lane = '' ORDER BY rank, job, position LIMIT 1
   FOR KEY SHARE) t
 
+-- name: await_claim
+-- Returns when whoever serves the node is done.
+SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7235411200000000002))
+
 -- name: still_avoids
 -- Whether a task that is queued still minds where it goes.
 q.queued_at > (SELECT now_ms()) - {avoid_ms}
-
--- name: taken
--- Slots that a node's tasks take in this epoch. Two claims of a node that are served at the same moment, by two masters, do not see
--- each other: honest workers make none.
-(SELECT count(*) FROM tasks h WHERE h.node_id = w.node_id AND h.node_epoch = w.epoch)
 
 -- name: given_before
 -- What the nodes have already by the same requests.
@@ -279,10 +279,10 @@ FROM moved
 {moved},
 asked AS MATERIALIZED (
   SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name,
-    -- One task takes the slot that the report leaves, and nothing has to be counted.
+    -- One task takes the slot that the report leaves, and nothing has to be counted. What is counted has the report's move in it.
     CASE WHEN most = 1 AND let_go AND held_epoch = epoch THEN 1
-      ELSE slots - {taken} + (let_go AND held_epoch = epoch)::int END AS free
-  FROM moved w
+      ELSE (SELECT coalesce(slots - holding, 0) FROM holdings_alone(ARRAY[node_id], ARRAY[epoch], ARRAY[request])) END AS free
+  FROM moved
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
 {give},

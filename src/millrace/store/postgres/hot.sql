@@ -45,13 +45,15 @@ new_tasks AS (
     CASE WHEN state = 'queued' THEN now END, due_at, due_at
   FROM placed),
 kept_turns AS (
-  INSERT INTO turns (class_id, line, tenant, rank)
-  SELECT class_id, head_start_ms, whose, max(last) FROM (
-    SELECT class_id, head_start_ms, CASE WHEN opens THEN lead ELSE tenant END AS whose,
-      CASE WHEN opens THEN newest ELSE rank END AS last
-    FROM placed WHERE lead <> tenant) t
-  GROUP BY class_id, head_start_ms, whose ORDER BY class_id, head_start_ms, whose
-  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank)),
+  INSERT INTO turns (class_id, line, tenant, rank, taken)
+  SELECT DISTINCT ON (class_id, head_start_ms, whose) class_id, head_start_ms, whose, last, taken FROM (
+    SELECT class_id, head_start_ms, lead AS whose, newest AS last, 1 AS taken FROM placed WHERE lead <> tenant AND opens
+    UNION ALL
+    SELECT class_id, head_start_ms, tenant, rank, taken FROM placed WHERE (lead <> tenant AND NOT opens) OR weight > 1) t
+  ORDER BY class_id, head_start_ms, whose, last DESC, taken DESC
+  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank),
+    taken = CASE WHEN turns.rank < excluded.rank THEN excluded.taken
+      WHEN turns.rank = excluded.rank THEN greatest(turns.taken, excluded.taken) ELSE turns.taken END),
 counts AS MATERIALIZED (
   SELECT l.name, l.today, count(*) AS jobs FROM limited l CROSS JOIN accepted a WHERE a.tenant = l.name GROUP BY l.name, l.today),
 counted AS (
@@ -81,26 +83,39 @@ refused AS MATERIALIZED (
 
 -- name: placed
 -- The same as domain/turns.py, for a batch: who comes after the newest turn opens turns, in any other case takes those that
--- follow its last. {ahead_ms} is how far ahead of its time a turn may lie.
+-- follow its last, after what is `left` to it of that. {ahead_ms} is how far ahead of its time a turn may lie.
 lines AS MATERIALIZED (
-  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, CASE WHEN n.lead <> a.tenant THEN ARRAY(
-    SELECT t.rank FROM tasks t
-    WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank > coalesce((
-      SELECT rank FROM turns WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant),
-      -9223372036854775808)
-    GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
-  FROM asked a LEFT JOIN LATERAL (
+  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, w.weight, u.rank AS last, u.taken,
+    CASE WHEN u.taken < w.weight AND (n.lead <> a.tenant OR u.rank = n.newest) AND EXISTS (
+      SELECT FROM tasks t
+      WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank = u.rank)
+    THEN w.weight - u.taken ELSE 0 END AS left,
+    CASE WHEN n.lead <> a.tenant THEN ARRAY(
+      SELECT t.rank FROM tasks t
+      WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms
+        AND t.rank > coalesce(u.rank, -9223372036854775808)
+      GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
+  FROM asked a
+  CROSS JOIN LATERAL (SELECT coalesce((SELECT weight FROM limited WHERE name = a.tenant), 1) AS weight OFFSET 0) w
+  LEFT JOIN LATERAL (
     SELECT t.rank AS newest, j.tenant AS lead FROM tasks t CROSS JOIN LATERAL (
       SELECT tenant FROM jobs WHERE number = t.job LIMIT 1) j
     WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms ORDER BY t.rank DESC LIMIT 1) n ON true
+  LEFT JOIN LATERAL (
+    SELECT rank, taken FROM turns
+    WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant AND (n.lead <> a.tenant OR w.weight > 1)
+    LIMIT 1) u ON true
   WHERE a.turn = 0),
 placed AS MATERIALIZED (
-  SELECT a.number, a.tenant, a.class_id, a.head_start_ms, a.max_retries, a.state, a.due_at, a.now, l.newest, l.lead,
-    l.turns[a.turn + 1] IS NULL AS opens,
-    coalesce(l.turns[a.turn + 1], least(
-      greatest(a.now - a.head_start_ms, l.newest + 1) + a.turn - cardinality(l.turns), a.now - a.head_start_ms + {ahead_ms})) AS rank
-  FROM accepted a CROSS JOIN lines l
-  WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms)
+  SELECT number, tenant, class_id, head_start_ms, max_retries, state, due_at, now, newest, lead, weight,
+    CASE WHEN beyond < 0 THEN taken + turn + 1 ELSE beyond % weight + 1 END AS taken,
+    beyond >= 0 AND beyond % weight = 0 AND turns[beyond / weight + 1] IS NULL AS opens,
+    CASE WHEN beyond < 0 THEN last ELSE coalesce(turns[beyond / weight + 1], least(
+      greatest(now - head_start_ms, newest + 1, CASE WHEN weight > 1 THEN last END) + beyond / weight - cardinality(turns), now - head_start_ms + {ahead_ms})) END AS rank
+  FROM (
+    SELECT a.*, l.newest, l.lead, l.weight, l.last, l.taken, l.turns, a.turn - l.left AS beyond
+    FROM accepted a CROSS JOIN lines l
+    WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms) p)
 
 -- name: accept_all
 {refused},

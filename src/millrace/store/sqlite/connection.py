@@ -70,6 +70,7 @@ class Session:
 
     __slots__ = (
         "_connection", "_execute", "_sql", "changed", "counted", "dry", "heads", "lanes", "lines", "now", "now_ms", "queued",
+        "weights",
     )  # fmt: skip
 
     def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
@@ -85,6 +86,7 @@ class Session:
         self.dry: set[tuple[int, str]] = set()  # classes and lanes of which there is no more than was read
         self.lanes: dict[str, int | None] | None = None  # those that tasks may be taken from, as far as it was read
         self.counted: dict[str, tuple[Quotas, Use] | None] = {}  # tenants that were looked up
+        self.weights: dict[str, int] | None = None  # of tenants, as far as it was read
         self.lines: dict[tuple[int, int], Turn | None] = {}  # the newest turn of lines that were looked up
 
     def all(self, name: str, *args: object) -> Rows:

@@ -19,6 +19,9 @@ MINIMUM_SQLITE = (3, 51, 3)
 
 Rows = list[tuple[Any, ...]]
 
+LOG_BYTES = 256 << 20
+"""The log grows while somebody reads for long, and is cut to this when it begins anew; SQLite would leave it as long as it was."""
+
 _PRAGMAS = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA foreign_keys = ON",
@@ -45,6 +48,7 @@ def open_connection(path: Path, *, readonly: bool, vfs: str | None = None) -> ap
     if not readonly:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     return connection
 
 

@@ -106,7 +106,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409, 429), watch=audit.watch_job),
     R("GET", "/v1/jobs/{ref}/logs", READ, logs.show, "Read a job's logs, while they grow and after the end.", media="text/plain", also=(404,), params=LOG),
-    R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
+    R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 410, 416), params=RANGE),
     R("GET", "/v1/events", READ, events.stream, "Follow every transition, as server-sent events.", media=events.MEDIA, also=(404,), params=FOLLOW),
 
     # Nodes, for people

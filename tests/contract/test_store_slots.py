@@ -157,9 +157,13 @@ def test_claims_and_reports_over_two_masters_share_the_slots(new_database: Any) 
 
             for turn in range(30):
                 await asyncio.gather(*(asks(stores[number % 2], f"{turn}-{number}") for number in range(6)))
-                assert (await stores[0].node(node.id)).holding == len(held) == 3
-                for task, attempt in [held.popitem() for _ in range(turn % 3)]:
+                # A report that meets a claim at the other master may leave its slot to the next one.
+                assert (await stores[0].node(node.id)).holding == len(held) <= 3
+                for task, attempt in [held.popitem() for _ in range(min(turn % 3, len(held)))]:
                     assert await stores[0].move([completes(task, attempt)]) == [True]
+            for number in range(2):
+                await asks(stores[0], f"rest-{number + 1}")
+            assert (await stores[0].node(node.id)).holding == len(held) == 3
 
     asyncio.run(work())
 

@@ -70,7 +70,7 @@ def test_a_small_output_that_is_damaged_is_not_sent(tmp_path: Path, place: int) 
             for headers in ({}, {"range": "bytes=100-199"}):
                 answer = await rig.call("GET", url, headers=headers)
                 assert (answer.status_code, answer.json()["type"]) == (410, "urn:millrace:problem:damaged")
-                assert "run the job again" in answer.json()["detail"]
+                assert "submit the job again" in answer.json()["detail"]
 
     asyncio.run(work())
 

@@ -206,7 +206,7 @@ def _damaged(key: str, output: Output) -> RefusalError:
     return RefusalError(
         410,
         "damaged",
-        f"cannot send the output {output.name[:200]!r}: what is stored is not what was recorded of it, so a disk has changed it; run the"
+        f"cannot send the output {output.name[:200]!r}: what is stored is not what was recorded of it, so a disk has changed it; submit the"
         " job again",
     )
 

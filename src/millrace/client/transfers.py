@@ -116,7 +116,9 @@ def _download(client: Client, path: str, part: Path, progress: Progress | None) 
         if have > total >= 0:
             raise RefusedError(f"cannot download {path}: the master sent more than it announced", status=200)
     if "sha-256=" in digest and _digest(part) not in digest:
-        raise RefusedError(f"cannot download {path}: what came is not what was recorded; submit the job again", status=200)
+        raise RefusedError(
+            f"cannot download {path}: what came is not what was recorded; submit the job again", status=200
+        )
     return have
 
 

@@ -126,7 +126,7 @@ async def get(master: Master, call: Call[None]) -> Stream:
         raise RefusalError(409, "conflict", f"cannot send it: the job delivered it to {output.location}")
     key = output.location.removeprefix(KEPT)
     try:
-        return await _sent(master, key, output, call)
+        return await sent(master, key, Arrival(sha256=output.sha256, size=output.size), name, call)
     except BlobMissing:
         raise not_found(f"the output {name[:200]!r} of job {job.number} was deleted") from None
 
@@ -149,49 +149,50 @@ def media_of(name: str) -> str:
     return _MEDIA.get(name.rpartition(".")[2].lower(), "application/octet-stream")
 
 
-async def _sent(master: Master, key: str, output: Output, call: Call[None]) -> Stream:
-    """An output as a reply, or the range of it that was asked for."""
-    digest = base64.b64encode(bytes.fromhex(output.sha256)).decode()
+async def sent(master: Master, key: str, recorded: Arrival, name: str, call: Call[None]) -> Stream:
+    """A file that is kept as a reply, or the range of it that was asked for.
+
+    Raises:
+        RefusalError: it is not what was recorded of it.
+        BlobMissing: it was deleted.
+    """
+    digest = base64.b64encode(bytes.fromhex(recorded.sha256)).decode()
     # Of the whole file, also with a range of it (RFC 9530, 3).
-    headers = (*file_headers(key.rpartition("/")[2], output.sha256), ("repr-digest", f"sha-256=:{digest}:"))
-    size, media = output.size, media_of(output.name)
-    part = asked_range(call, size, etag=output.sha256)
+    headers = (*file_headers(key.rpartition("/")[2], recorded.sha256), ("repr-digest", f"sha-256=:{digest}:"))
+    size, media = recorded.size, media_of(name)
+    part = asked_range(call, size, etag=recorded.sha256)
     start, end = part or (0, size)
-    pieces = await _pieces(master, key, output, start, end)
+    pieces = await _pieces(master, key, recorded, start, end)
     if part is None:
         return Stream(pieces=pieces, length=size, media=media, headers=headers)
     ranged = ("content-range", f"bytes {start}-{end - 1}/{size}")
     return Stream(pieces=pieces, status=206, length=end - start, media=media, headers=(*headers, ranged))
 
 
-async def _pieces(master: Master, key: str, output: Output, start: int, end: int) -> AsyncIterator[bytes]:
-    """Those bytes of an output, compared with what was recorded where all of it is read: what is asked for whole, and what is small.
+async def _pieces(master: Master, key: str, recorded: Arrival, start: int, end: int) -> AsyncIterator[bytes]:
+    """Those bytes of a file, compared with what was recorded where all of it is read: what is asked for whole, and what is small.
     Of other ranges only the reader can tell, by the digest that goes with them.
-
-    Raises:
-        RefusalError: it is not what was recorded.
-        BlobMissing: it was deleted.
     """
-    if (await master.blobs.stat(key)).size_bytes != output.size:
-        raise _damaged(key, output)
-    if output.size <= CHUNK_BYTES:
-        data = b"".join([piece async for piece in _compared(master, key, output)])
+    if (await master.blobs.stat(key)).size_bytes != recorded.size:
+        raise _damaged(key, recorded)
+    if recorded.size <= CHUNK_BYTES:
+        data = b"".join([piece async for piece in _compared(master, key, recorded)])
         return once(data[start:end])
-    if (start, end) == (0, output.size):
-        return _compared(master, key, output)
+    if (start, end) == (0, recorded.size):
+        return _compared(master, key, recorded)
     return master.blobs.get(key, start=start, end=end)
 
 
-async def _compared(master: Master, key: str, output: Output) -> AsyncIterator[bytes]:
-    """All bytes of an output, the last of them only when all are what was recorded: without them the answer is no whole one."""
+async def _compared(master: Master, key: str, recorded: Arrival) -> AsyncIterator[bytes]:
+    """All bytes of a file, the last of them only when all are what was recorded: without them the answer is no whole one."""
     found, held = hashlib.sha256(), b""
     async for piece in master.blobs.get(key):
         if held:
             yield held
         held = piece
         await asyncio.to_thread(found.update, piece)
-    if found.hexdigest() != output.sha256:
-        raise _damaged(key, output)
+    if found.hexdigest() != recorded.sha256:
+        raise _damaged(key, recorded)
     if held:
         yield held
 
@@ -201,12 +202,12 @@ async def once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def _damaged(key: str, output: Output) -> RefusalError:
-    log.error("outputs.damaged", key=key, recorded=output.sha256)
+def _damaged(key: str, recorded: Arrival) -> RefusalError:
+    log.error("outputs.damaged", key=key, recorded=recorded.sha256)
     return RefusalError(
         410,
         "damaged",
-        f"cannot send the output {output.name[:200]!r}: what is stored is not what was recorded of it, so a disk has changed it; submit the"
+        f"cannot send {key.rpartition('/')[2][:200]!r}: what is stored is not what was recorded of it, so a disk has changed it; submit the"
         " job again",
     )
 

@@ -7,18 +7,18 @@ from typing import Any
 from outside import decoded, eventually, ffmpeg
 from test_farm_apart import Machines, machines  # noqa: F401  the fixture
 
-SECONDS, RATE = 12, 25
+SECONDS, RATE = 6, 25
 PROFILE = {
     "name": "slow",
     "packaging": "mp4",
     "gop_s": 1,
-    "renditions": [{"video": {"codec": "h264", "height": 360, "preset": "veryslow", "crf": 18}}],
+    "renditions": [{"video": {"codec": "h264", "height": 180, "preset": "veryslow", "crf": 18}}],
     "audio": [{}],
 }
 
 
 def film(path: Path) -> Path:
-    inputs = (f"testsrc2=size=640x360:rate={RATE}:duration={SECONDS}", f"sine=duration={SECONDS}:sample_rate=48000")
+    inputs = (f"testsrc2=size=320x180:rate={RATE}:duration={SECONDS}", f"sine=duration={SECONDS}:sample_rate=48000")
     clip = [part for one in inputs for part in ("-f", "lavfi", "-i", one)]
     # Noise makes the encoder work for long enough to be caught at it.
     ffmpeg(
@@ -70,7 +70,7 @@ def test_a_worker_killed_in_its_part_of_a_film_costs_that_part_alone(machines: M
         attempt["attempt"] for attempt in done if attempt["task"] not in (hit["task"], job["tasks"][0]["task"])
     } == {1}
     made = decoded(out / "video.mp4")
-    assert (made.frames, made.streams) == (SECONDS * RATE, ("video h264 640x360", "audio aac"))
+    assert (made.frames, made.streams) == (SECONDS * RATE, ("video h264 320x180", "audio aac"))
     proof = json.loads((out / "proof.json").read_text())
     assert sum(chunk["frames"] for chunk in proof["chunks"]) == SECONDS * RATE
     makers = {chunk["made_by"]["task"]: chunk["made_by"]["node"] for chunk in proof["chunks"]}

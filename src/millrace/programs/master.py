@@ -143,15 +143,7 @@ class MasterProgram(Service):
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
         leadership = _leadership(farm, settings, self._attend_failed)
-        forgetter = _Forgetter(blobs)
-        duties = Duties(
-            farm,
-            offers,
-            complain=_complain,
-            forget=forgetter,
-            forget_pieces=forgetter.pieces,
-            leads=lambda: leadership.leads,
-        )
+        duties = _duties(farm, offers, blobs, leadership)
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
@@ -390,6 +382,18 @@ def _place(store: str) -> str:
     """The database's place without user and password."""
     parts = urlsplit(store)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if store else ""
+
+
+def _duties(farm: Farm, offers: Offers, blobs: Blobs, leadership: Leadership) -> Duties:
+    forgetter = _Forgetter(blobs)
+    return Duties(
+        farm,
+        offers,
+        complain=_complain,
+        forget=forgetter,
+        forget_pieces=forgetter.pieces,
+        leads=lambda: leadership.leads,
+    )
 
 
 class _Forgetter:

@@ -160,7 +160,7 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        held = bounds(self._terms.engine_memory_bytes, describe_s=self._terms.describe_s)
+        held = bounds(self._terms.engine_memory_bytes, self._terms.engine_pids, describe_s=self._terms.describe_s)
         self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
         equipment = equip(
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
@@ -299,6 +299,9 @@ class Worker(Service):
         if membership is None or runner is None:
             return  # the master takes it back with the epoch under which it was given
         before = self._held.get(task.task)
+        if before is not None and before.view.attempt < task.attempt:
+            # Canceled and retried faster than a heartbeat tells: a directive for the older attempt would find the newer one here.
+            before.control.end(Ending.CANCELED)
         control = Control(self._clock)
         running = asyncio.create_task(
             self._run(runner, task, membership, control, before), name=f"task {task.task} attempt {task.attempt}"

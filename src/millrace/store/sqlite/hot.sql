@@ -1,6 +1,6 @@
--- The four hot verbs (add_jobs, claim, move, heartbeat), in small steps: they run one after another in the writer's
--- transaction, where a step costs microseconds. Sorters and RETURNING cost more than another look-up, and for an IN with
--- words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one statement for a
+-- The four hot verbs (add_jobs, claim, move, heartbeat), and registrations, in small steps: they run one after another in the
+-- writer's transaction, where a step costs microseconds. Sorters and RETURNING cost more than another look-up, and for an IN
+-- with words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one statement for a
 -- whole batch instead, because there each step is a round trip; the names in these two files differ by design.
 
 -- name: known_key
@@ -34,9 +34,19 @@ SELECT min(rank) FROM tasks INDEXED BY tasks_turns
 WHERE state = 'queued' AND class_id = ?1 AND line = ?2
   AND rank > coalesce((SELECT rank FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3), -9223372036854775808)
 
+-- name: last_turn
+-- The last turn of tenant ?3, with how many places of it the tenant has, and whether it still waits.
+SELECT rank, taken, EXISTS (
+  SELECT 1 FROM tasks t INDEXED BY tasks_turns WHERE t.state = 'queued' AND t.class_id = ?1 AND t.line = ?2 AND t.rank = turns.rank)
+FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3
+
+-- name: weights
+SELECT name, weight FROM tenants INDEXED BY tenants_weighted WHERE weight > 1
+
 -- name: keep_turn
-INSERT INTO turns (class_id, line, tenant, rank) VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank)
+INSERT INTO turns (class_id, line, tenant, rank, taken) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank),
+  taken = CASE WHEN rank < excluded.rank THEN excluded.taken WHEN rank = excluded.rank THEN max(taken, excluded.taken) ELSE taken END
 
 -- name: counts
 -- The limits of a tenant and what is counted by them, on day ?2.
@@ -165,6 +175,33 @@ INSERT INTO outputs (job, name, location, sha256, size, streams) VALUES (?1, ?2,
 
 -- name: keep_facts
 INSERT INTO job_facts (job, facts) VALUES (?1, ?2) ON CONFLICT (job) DO UPDATE SET facts = excluded.facts
+
+-- name: add_node
+-- No row where another worker with this identity registered after this one (its boot id is an old one), and lives: it was heard
+-- of since. Of what a dead worker sent, and comes late, nobody hears again.
+INSERT INTO nodes (id, fingerprint, boot_id, name, state, epoch, slots, registered_at, seen_at, lease_until)
+VALUES (?1, ?2, ?3, ?4, 'ready', 1, ?5, ?6, ?6, ?7)
+ON CONFLICT (fingerprint) DO UPDATE SET
+  boot_id = excluded.boot_id,
+  name = excluded.name,
+  slots = excluded.slots,
+  seen_at = excluded.seen_at,
+  lease_until = excluded.lease_until,
+  epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost'),
+  state = CASE
+    WHEN EXISTS (SELECT 1 FROM quarantines q WHERE q.node_id = nodes.id AND q.released_at IS NULL) THEN 'quarantined'
+    WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
+WHERE nodes.boot_id = excluded.boot_id OR nodes.state = 'lost' OR nodes.lease_until < excluded.seen_at OR NOT EXISTS (
+  SELECT 1 FROM node_facts f WHERE f.node_id = nodes.id AND f.booted_at < nodes.seen_at
+    AND instr(' ' || f.boots || ' ', ' ' || excluded.boot_id || ' ') > 0)
+RETURNING id
+
+-- name: keep_node_facts
+INSERT INTO node_facts (node_id, labels, facts, key_id, boots, booted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (node_id) DO UPDATE SET
+  labels = excluded.labels, facts = excluded.facts, key_id = excluded.key_id, booted_at = excluded.booted_at,
+  boots = CASE WHEN instr(' ' || node_facts.boots || ' ', ' ' || excluded.boots || ' ') > 0 THEN node_facts.boots
+    ELSE substr(node_facts.boots || ' ' || excluded.boots, -2000) END
 
 -- name: heartbeat
 UPDATE nodes SET seen_at = ?3, lease_until = ?4 WHERE id = ?1 AND epoch = ?2 AND state <> 'lost' RETURNING id

@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
-from millrace.domain.media.proof import with_checksums
+from millrace.domain.media.proof import with_checksums, with_quality
+from millrace.domain.media.quality_search import Choice
 from millrace.engines.engine import Engine, Progress
 from millrace.wire.v1.work import CompleteRequest, StartRequest, TaskView
 from millrace.worker import facts
@@ -24,11 +26,9 @@ from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, shown
 from millrace.worker.media_steps import Made, MediaSteps
+from millrace.worker.quality_steps import compared, searched
 from millrace.worker.shut_in import admit, record
-
-ENCODE_FROM = 0.02
-ENCODE_TO = 0.96
-"""The parts of an attempt's progress bar before and after the encode."""
+from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
 Report = Callable[[Mapping[str, object]], None]
 """Changes fields of the task's report in the next heartbeat."""
@@ -146,12 +146,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         await self.means.client.do(
             work.start(self.task.task, StartRequest(node=self.node, attempt=self.task.attempt)), patience_s=None
         )
-        self.report({"phase": "encode", "fraction": ENCODE_FROM})
+        spans = Spans.of(plan)
+        plan, chosen = await self._searched(steps, plan, probe, source, spans)
+        self.report({"phase": "encode", "fraction": spans.encode_from})
         began_s = self.control.stopwatch.elapsed_s
-        await steps.encode(plan, source, self._told(began_s))
+        await steps.encode(plan, source, self._told(spans.encode_from, spans.encode_to))
         encoded_s = self.control.stopwatch.elapsed_s - began_s
-        self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
-        made, _ = await asyncio.gather(steps.prove(plan), destination.settle(steps.out))
+        self.report({"phase": "verify", "fraction": spans.encode_to, "eta_s": None})
+        made, _ = await asyncio.gather(self._proven(steps, plan, source, spans, chosen), destination.settle(steps.out))
         known = {
             **_facts(probe, plan, made, encoded_s),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
@@ -192,19 +194,40 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"fetch: {path.stat().st_size / 1e6:,.1f} MB")
         return path
 
-    def _told(self, began_s: float) -> Callable[[float, Progress], None]:
+    async def _searched(
+        self, steps: MediaSteps, plan: Plan, probe: Probe | None, source: Path | None, spans: Spans
+    ) -> tuple[Plan, Mapping[str, Choice]]:
+        if not spans.searches:
+            return plan, {}
+        self.report({"phase": "search", "fraction": ENCODE_FROM})
+        return await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
+
+    async def _proven(
+        self, steps: MediaSteps, plan: Plan, source: Path | None, spans: Spans, chosen: Mapping[str, Choice]
+    ) -> Made:
+        made = await steps.prove(plan)
+        if spans.compares:
+            self.report({"phase": "compare"})
+        quality = await compared(steps, plan, made.probes, source, self._told(spans.encode_to, ENCODE_TO))
+        return replace(made, proof=with_quality(dict(made.proof), plan, compared=quality, chosen=chosen))
+
+    def _told(self, begin: float, end: float) -> Callable[[float, Progress], None]:
+        """Reports progress as the part of the attempt between the two; it begins now."""
+        began_s = self.control.stopwatch.elapsed_s
+
         def told(share: float, progress: Progress) -> None:
             # A report out of bounds would be refused together with the whole heartbeat, and cost the node its lease.
             done = min(1.0, max(0.0, share))
+            at = begin + (end - begin) * done
             elapsed_s = self.control.stopwatch.elapsed_s - began_s
             self.report(
                 {
-                    "fraction": ENCODE_FROM + (ENCODE_TO - ENCODE_FROM) * done,
+                    "fraction": at,
                     "frame": max(0, progress.frame),
                     "fps": max(0.0, progress.fps or 0.0),
                     "speed": max(0.0, progress.speed or 0.0),
                     # The first reports say more of the start than of the work.
-                    "eta_s": elapsed_s * (1 - done) / done if done > 0.01 else None,
+                    "eta_s": elapsed_s * (ENCODE_TO - at) / (at - begin) if done > 0.01 else None,
                 }
             )
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,20 +18,21 @@ from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
 from millrace.domain.media.proof import proof
+from millrace.domain.media.split import Chunking
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import TaskFailedError, from_os_error
-from millrace.worker.side_by_side import OneProgress, side_by_side
+from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
 
 INSPECTIONS_AT_ONCE = 4
 FRAMES_BEYOND, SECONDS_BEYOND = 1000, 60
 """How far an encode may go beyond its plan before it is ended: it would fail its check in any case, if it came to an end."""
 
-Told = Callable[[float, Progress], None]
-"""Told the part (0..1) of all encode commands that is done, and the newest report."""
+FIRST_PASS = 0.3
+"""What a first pass takes of both: encoders skip there what only the second needs."""
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class MediaSteps(Struct, kw_only=True):
     """One attempt's use of one engine.
 
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
-    be a probe that was begun already. `headers` is what
+    be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment.
     """
 
@@ -58,6 +59,7 @@ class MediaSteps(Struct, kw_only=True):
     out: Path
     cores: int = 1
     ahead: Ahead | None = None
+    chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
 
     async def probe(self, source: Path) -> Probe:
@@ -77,36 +79,46 @@ class MediaSteps(Struct, kw_only=True):
         """What is to be made. Raises TaskFailedError, class `request` or `input`."""
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            made = with_split(
-                plan_of(profile_from(profile), probe, parameters=given),
-                probe,
-                cores=self.cores,
-                chunking=chunking_of(given),
-            )
+            made = plan_of(profile_from(profile), probe, parameters=given)
+            self.chunking = chunking_of(given)
         except ProfileError as error:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot use the profile: {error}") from error
         except Refused as error:
             raise TaskFailedError(error.failure_class, error.sentence) from error
         for note in made.notes:
             self.log.say(f"plan: {note}")
+        return self.divided(made, probe)
+
+    def divided(self, plan: Plan, probe: Probe | None) -> Plan:
+        """The plan with the division of its work."""
+        made = with_split(plan, probe, cores=self.cores, chunking=self.chunking)
         self.log.say(f"plan: {made.split.reason}")
         return made
 
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
         work = self.folder / "pieces"
+        first = self.engine.first_pass(plan, source, work) if plan.is_two_pass else ()
         try:
             commands = self.engine.encode(plan, source, self.out, work)
-            for folder in (self.out, work, *(folder for command in commands for folder in command.folders)):
+            for folder in (self.out, work, *(folder for command in (*first, *commands) for folder in command.folders)):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, "make the folders of the output") from error
-        progress = OneProgress(commands)
-        await side_by_side(
-            commands, lambda command: self._encode_one(command, progress, told), at_once=plan.split.at_once
-        )
+        if first:
+            await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
+            told = within(told, FIRST_PASS, 1 - FIRST_PASS)
+        await self.run(commands, told, at_once=plan.split.at_once)
+        if first:
+            # What x264 keeps of a film between its passes grows with it.
+            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
         if source is not None and not plan.split.is_whole:
             await self._join(plan, source, work)
+
+    async def run(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
+        """Run commands that report their progress, `at_once` side by side. Raises TaskFailedError."""
+        progress = OneProgress(commands)
+        await side_by_side(commands, lambda command: self._encode_one(command, progress, told), at_once=at_once)
 
     async def _encode_one(self, command: Command, progress: OneProgress, told: Told) -> None:
         reader = self.engine.progress()

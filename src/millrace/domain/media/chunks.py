@@ -44,7 +44,7 @@ def with_split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunkin
 
 def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = Chunking.AUTO) -> Split:
     """Whole or in chunks, with the reason."""
-    pictures, source = plan.pictures, _source(plan, probe)
+    pictures, source = plan.pictures, source_stream(plan, probe)
     if pictures is None or source is None or probe is None or not plan.videos:
         return Split(reason="whole: nothing in it is a film from an input")
     cost = costs.film(plan, source)
@@ -52,9 +52,9 @@ def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = C
     obstacle = _obstacle(plan, probe, source, chunking)
     if obstacle:
         return replace(whole, reason=f"whole: {obstacle}")
-    starts = _starts(plan, pictures, probe, source)
+    begins = starts(plan, pictures, probe, source)
     unit = unit_frames(plan)
-    found = [_division(pictures, count, unit, starts) for count in _counts(len(starts), cores, chunking)]
+    found = [_division(pictures, count, unit, begins) for count in _counts(len(begins), cores, chunking)]
     timed = [
         (costs.chunks_time(cost, chunks, at_once=cores + 1, cores=cores), len(chunks), chunks)
         for chunks in found
@@ -82,7 +82,8 @@ def unit_frames(plan: Plan) -> int:
     return max(video.gop_frames, round(plan.segment * video.rate)) if plan.packaging.is_segmented else video.gop_frames
 
 
-def _source(plan: Plan, probe: Probe | None) -> VideoStream | None:
+def source_stream(plan: Plan, probe: Probe | None) -> VideoStream | None:
+    """The stream that the plan's pictures come from; None where they come from no file."""
     if plan.pictures is None or plan.generated is not None or probe is None:
         return None
     return next((one for one in probe.video if one.index == plan.pictures.stream), None)
@@ -122,14 +123,14 @@ def _counts(units: int, cores: int, chunking: Chunking) -> Sequence[int]:
     return range(least, most + 1, max(1, cores // 4))
 
 
-class _Start(Struct, frozen=True):
+class Start(Struct, frozen=True):
     """Where reading begins for a chunk that begins with this piece, and how many frames are decoded for nothing then."""
 
     seek: Fraction
     lead: int
 
 
-def _starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -> list[_Start | None]:
+def starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -> list[Start | None]:
     """For each piece, how a chunk could begin with it; None where no key frame serves.
 
     Some demuxers look for the last key frame by its presentation time and others by its decoding time, which is earlier
@@ -140,26 +141,26 @@ def _starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -
     # In quarters of a frame: whole numbers keep a long film fast.
     keys = [int((time - probe.start) * pictures.rate * 4) for time in source.keyframes]
     early = 0 if "mov" in probe.formats or "mp4" in probe.formats else int(FFMPEG_EARLY * pictures.rate * 4)
-    starts: list[_Start | None] = []
+    begins: list[Start | None] = []
     for first in range(0, plan.frames, unit):
         reach = (first - (NEIGHBOURS if pictures.deinterlace else 0)) * 4 + 1
         wanted = bisect_right(keys, reach) - 1
         if wanted < 0:
-            starts.append(None)
+            begins.append(None)
             continue
         seek = source.keyframes[wanted] + QUARTER / pictures.rate
         if wanted + 1 < len(source.key_decoding):
             seek = min(seek, source.key_decoding[wanted + 1] - QUARTER / pictures.rate)
         found = max(0, bisect_right(keys, keys[wanted] + 1 - early) - 1)
-        starts.append(_Start(max(seek - probe.start, Fraction(0)), max(0, first - keys[found] // 4)))
-    return starts
+        begins.append(Start(max(seek - probe.start, Fraction(0)), max(0, first - keys[found] // 4)))
+    return begins
 
 
-def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[_Start | None]) -> tuple[Chunk, ...]:
+def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[Start | None]) -> tuple[Chunk, ...]:
     """At most `count` chunks: each cut lies near its even share, where the fewest frames are decoded for nothing."""
     even = Fraction(len(starts), count)
     reach = int(even / 4)
-    cuts: list[tuple[int, _Start | None]] = [(0, None)]
+    cuts: list[tuple[int, Start | None]] = [(0, None)]
     for number in range(1, count):
         place = round(even * number)
         near = [

@@ -10,6 +10,8 @@ from fractions import Fraction
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
 from millrace.domain.media.probe import AudioStream, VideoStream
+from millrace.domain.media.quality_search import Choice
+from millrace.domain.media.vmaf import Measure, Quality
 
 VERSION = 1
 NAME = "proof.json"
@@ -35,6 +37,54 @@ def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Documen
             if file.path in produced.probes
             for entry in _streams(plan, file, produced, headers)
         ],
+    }
+
+
+def with_quality(
+    document: Document,
+    plan: Plan,
+    *,
+    compared: Mapping[str, tuple[Measure, Quality]],
+    chosen: Mapping[str, Choice],
+) -> Document:
+    """The document with how each rendition compares with the source (by path), and how its quality was found (by name)."""
+    names = {file.path: file.video.name for file in plan.files if file.video}
+    added: dict[str, Document] = {path: {} for path in names}
+    for path, (measure, found) in compared.items():
+        added[path]["vmaf"] = _quality(measure, found)
+    for path, name in names.items():
+        if name in chosen:
+            added[path]["search"] = _search(chosen[name])
+    files = document["files"]
+    entries = files if isinstance(files, list) else []
+    return {
+        **document,
+        "files": [{**entry, **(added.get(entry["path"], {}) if entry["type"] == "video" else {})} for entry in entries],
+    }
+
+
+def _search(choice: Choice) -> Document:
+    return {
+        "wanted_vmaf": choice.wanted_vmaf,
+        "crf": choice.crf,
+        "expected_vmaf": choice.vmaf,
+        "expected_bitrate": choice.bitrate_bps,
+        "shortfall": choice.shortfall,
+        "frames_of_a_probe": choice.frames,
+        "probes": [{"crf": one.crf, "vmaf": one.vmaf, "bitrate": one.bitrate_bps} for one in choice.trials],
+    }
+
+
+def _quality(measure: Measure, found: Quality) -> Document:
+    return {
+        "model": measure.model,
+        "compared_at": f"{measure.size.width}x{measure.size.height}",
+        "every": measure.every,
+        "frames": found.frames,
+        "mean": found.mean,
+        "harmonic_mean": found.harmonic_mean,
+        "one_percent_low": found.one_percent_low,
+        "worst": {"vmaf": found.worst.vmaf, "frame": found.worst.frame, "at_s": found.worst.at_s},
     }
 
 

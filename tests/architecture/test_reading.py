@@ -9,8 +9,7 @@ from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile_document import profile_from
-from millrace.domain.media.quality_search import ProbeEncode
-from millrace.domain.media.samples import with_crf
+from millrace.domain.media.samples import ProbeEncode, with_crf
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.media.vmaf import measure
 from millrace.engines import ffmpeg

@@ -132,7 +132,7 @@ def test_a_quality_is_searched_kept_and_proven(tmp_path):
         assert search["shortfall"] == ""
         assert search["crf"] == task.facts["plan"]["files"][0]["video"]["settings"]["crf"]
         assert abs(file["vmaf"]["mean"] - 85) < 5
-        assert f"quality: 72p: CRF {search['crf']:g} is taken, which is expected to give VMAF" in task.log
+        assert f"plan: 72p: CRF {search['crf']:g} is taken, which is expected to give VMAF" in task.log
         assert task.facts["plan"]["notes"][0].startswith(f"72p: CRF {search['crf']:g} is taken")
         assert len(task.facts["plan"]["chunks"]) > 1
 

@@ -11,8 +11,7 @@ from conftest import Bench, Made, ffmpeg
 from millrace.domain.media.plan import plan
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import profile_from
-from millrace.domain.media.quality_search import ProbeEncode
-from millrace.domain.media.samples import pieces, with_crf
+from millrace.domain.media.samples import ProbeEncode, pieces, with_crf
 from millrace.domain.media.vmaf import Quality, measure, pooled
 
 SECONDS = 8

@@ -11,8 +11,7 @@ from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan import plan, plan_generated
 from millrace.domain.media.probe import AudioStream, Color, Probe, VideoStream
 from millrace.domain.media.profile_document import profile_from
-from millrace.domain.media.quality_search import ProbeEncode
-from millrace.domain.media.samples import with_crf
+from millrace.domain.media.samples import ProbeEncode, with_crf
 from millrace.domain.media.split import Chunk
 from millrace.domain.media.vmaf import measure
 from millrace.engines.ffmpeg.engine import FFmpeg

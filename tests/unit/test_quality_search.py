@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.domain.media.plan import plan, plan_generated
+from millrace.domain.media.plan_document import plan_from, to_document
 from millrace.domain.media.probe import Probe, VideoStream
 from millrace.domain.media.profile import CRF_STEP, MAX_CRF, QualityTarget, Unreachable, VideoCodec
 from millrace.domain.media.profile_document import profile_from
@@ -162,10 +163,17 @@ def film(frames: int, codec: str = "h264", size_bytes: int | None = None, format
     return Probe(formats=formats, duration=frames / rate, size_bytes=size_bytes, video=(stream,))
 
 
-def target(packaging: str = "mp4", **video: Any) -> Any:
+def target(packaging: str = "mp4", checks: Any = None, **video: Any) -> Any:
     settings = {"codec": "h264", "quality": {"vmaf": 93}, **video}
     return profile_from(
-        {"name": "t", "packaging": packaging, "renditions": [{"video": settings}], "gop_s": 2, "segment_s": 4}
+        {
+            "name": "t",
+            "packaging": packaging,
+            "renditions": [{"video": settings}],
+            "checks": checks,
+            "gop_s": 2,
+            "segment_s": 4,
+        }
     )
 
 
@@ -218,8 +226,11 @@ def test_the_lower_of_two_bounds_counts() -> None:
     assert (found.ceiling_bps, found.ceiling) == (3_000_000, "max_bitrate of 3,000 kbit/s")
 
 
-def test_choices_become_the_crf_of_their_renditions() -> None:
-    made = plan(target(), film(250))
+def test_choices_become_the_crf_of_their_renditions_also_for_other_workers() -> None:
+    made = plan(target(checks={"vmaf": {"min_mean": 90}}), film(250))
     found = run(wanted(93), straight)
-    (video,) = with_choices(made, {"source": found}).videos
+    chosen = with_choices(made, {"source": found})
+    assert plan_from(to_document(chosen)) == chosen
+    (video,) = chosen.videos
+    assert video.search == found
     assert (video.settings.crf, video.settings.quality) == (20.5, made.videos[0].settings.quality)

@@ -209,6 +209,7 @@ class MasterSettings:
     heartbeat_s: float = setting(3.0, "MILLRACE_HEARTBEAT", "Seconds between a worker's heartbeats.", _seconds)
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
+    split: bool = setting(True, "MILLRACE_SPLIT", "Whether one film may be encoded on several workers at once: 1, or 0 for each film on one worker.", _switch)  # fmt: skip
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
     rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip

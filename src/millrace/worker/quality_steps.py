@@ -9,12 +9,12 @@ from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import Plan, VideoOutput
 from millrace.domain.media.per_title import without_redundant
 from millrace.domain.media.probe import Probe
-from millrace.domain.media.quality_search import Choice, ProbeEncode, Trial, choice, next_crf, refuses
-from millrace.domain.media.samples import pieces, search_for, with_choices, with_crf
+from millrace.domain.media.quality_search import Choice, Trial, choice, next_crf, refuses
+from millrace.domain.media.samples import ProbeEncode, pieces, search_for, with_choices, with_crf
 from millrace.domain.media.split import Chunk
 from millrace.domain.media.vmaf import Measure, Quality, measure, pooled, shortfalls
 from millrace.engines.engine import EngineFailure, Listing
-from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.failure import TaskFailedError
 from millrace.worker.media_steps import MediaSteps, list_folder
 from millrace.worker.side_by_side import Told, within
 
@@ -37,7 +37,7 @@ async def compared(
     files = [(file, file.video) for file in plan.files if file.video and file.video.vmaf]
     if not files:
         return {}
-    work = _work(steps)
+    work = steps.folder / "quality"
     commands = [
         steps.engine.compare(plan, file, source=source, folder=steps.out, work=work, cores=steps.cores)
         for file, _ in files
@@ -64,17 +64,13 @@ async def compared(
     return found
 
 
-async def searched(
-    steps: MediaSteps, plan: Plan, probe: Probe | None, source: Path | None, told: Told
-) -> tuple[Plan, Mapping[str, Choice]]:
-    """The plan with a CRF for each rendition that names a quality, and how each was found.
+async def searched(steps: MediaSteps, plan: Plan, probe: Probe | None, source: Path | None, told: Told) -> Plan:
+    """The plan with a CRF for each rendition that names a quality, without the renditions that add nothing. It is to be divided anew.
 
     Raises:
         TaskFailedError: class `request`; the profile refuses what cannot be reached.
     """
     videos = [video for video in plan.videos if video.settings.quality]
-    if not videos:
-        return plan, {}
     parts = pieces(plan, probe)
     choices: dict[str, Choice] = {}
     for number, video in enumerate(videos):
@@ -87,31 +83,21 @@ async def searched(
                 await _tried(steps, plan, with_crf(video, crf), parts, source=source, told=within(told, done, part))
             )
         choices[video.name] = found = choice(search, trials, sum(piece.frames for piece in parts))
-        steps.log.say(f"quality: {video.name}: {found.note} {found.evidence}")
+        steps.log.say(f"quality: {video.name}: {found.evidence}")
         if refuses(search, found):
             sentence = (
                 f"cannot make {video.name} as good as VMAF {found.wanted_vmaf:g}: {found.shortfall}, and CRF {found.crf:g} gives "
                 f"{found.vmaf:.1f} at {found.bitrate_bps / 1000:,.0f} kbit/s; change its quality, or set unreachable to best"
             )
             raise TaskFailedError(FailureClass.REQUEST, sentence)
-    return _laddered(steps, with_choices(plan, choices), choices, probe), choices
-
-
-def _laddered(steps: MediaSteps, plan: Plan, choices: Mapping[str, Choice], probe: Probe | None) -> Plan:
-    """The plan without the renditions that add nothing, where the profile asks for that."""
-    if plan.per_title is None:
-        return plan
-    made = without_redundant(plan, choices, plan.per_title)
-    for note in made.notes[len(plan.notes) :]:
-        steps.log.say(f"quality: {note}")
-    return plan if made.files == plan.files else steps.divided(made, probe)
+    return without_redundant(with_choices(plan, choices))
 
 
 async def _tried(
     steps: MediaSteps, plan: Plan, video: VideoOutput, parts: Sequence[Chunk], *, source: Path | None, told: Told
 ) -> Trial:
     """Encode every piece with the CRF of `video`, and compare it with the film."""
-    work = _work(steps)
+    work = steps.folder / "quality"
     how = measure(video, every=PROBE_EVERY)
     probes = [ProbeEncode(video=video, piece=piece, measure=how) for piece in parts]
     pairs = [steps.engine.probe_encode(plan, probe, source, work) for probe in probes]
@@ -137,12 +123,3 @@ def _scores(steps: MediaSteps, listing: Listing, name: str) -> tuple[tuple[int, 
         return steps.engine.read_scores(listing.contents.get(steps.engine.scores(name), b""))
     except EngineFailure as error:
         raise TaskFailedError(error.failure.failure_class, error.failure.message) from error
-
-
-def _work(steps: MediaSteps) -> Path:
-    work = steps.folder / "quality"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise from_os_error(error, "make the folder of the comparison") from error
-    return work

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.probe import Color
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings, VmafCheck
+from millrace.domain.media.quality_search import Choice
 from millrace.domain.media.split import Split
 
 SEGMENT_ORIGIN = Fraction(10)
@@ -51,7 +52,9 @@ class Role(StrEnum):
 
 
 class VideoOutput(Struct, frozen=True, kw_only=True):
-    """One rendition's pictures. `gop_frames` apart, from frame 0, stand the key frames. `vmaf` asks for a comparison with the source."""
+    """One rendition's pictures. `gop_frames` apart, from frame 0, stand the key frames. `vmaf` asks for a comparison with the source,
+    and `search` is how the CRF was found.
+    """
 
     name: str
     size: Size
@@ -60,6 +63,7 @@ class VideoOutput(Struct, frozen=True, kw_only=True):
     gop_frames: int
     settings: VideoSettings
     vmaf: VmafCheck | None = None
+    search: Choice | None = None
 
 
 class AudioOutput(Struct, frozen=True, kw_only=True):

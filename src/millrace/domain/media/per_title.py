@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain.media.outputs import Plan
-from millrace.domain.media.quality_search import Choice
 
 
 class Rung(Struct, frozen=True, kw_only=True):
@@ -60,9 +59,12 @@ def _gain(ordered: Sequence[Rung], place: int) -> float:
     return rung.vmaf - (below.vmaf + part * (above.vmaf - below.vmaf))
 
 
-def without_redundant(plan: Plan, choices: Mapping[str, Choice], min_gain: float) -> Plan:
-    """The plan without the renditions that add nothing, with a note about each."""
-    rungs = [Rung(name=name, bitrate_bps=one.bitrate_bps, vmaf=one.vmaf) for name, one in choices.items()]
-    dropped = redundant(rungs, min_gain)
+def without_redundant(plan: Plan) -> Plan:
+    """The plan without the renditions that add nothing, with a note about each, where the profile asks for that."""
+    found = [(video.name, video.search) for video in plan.videos if video.search]
+    if plan.per_title is None or not found:
+        return plan
+    rungs = [Rung(name=name, bitrate_bps=one.bitrate_bps, vmaf=one.vmaf) for name, one in found]
+    dropped = redundant(rungs, plan.per_title)
     files = tuple(file for file in plan.files if file.video is None or file.video.name not in dropped)
     return replace(plan, files=files, notes=(*plan.notes, *(f"Left out: {reason}." for reason in dropped.values())))

@@ -7,6 +7,9 @@ difference; what it adds is the evidence, so that who distrusts a join can look 
 from collections.abc import Mapping
 from fractions import Fraction
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
 from millrace.domain.media.probe import AudioStream, VideoStream
@@ -20,8 +23,21 @@ NAME = "proof.json"
 Document = dict[str, object]
 
 
-def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Document:
-    """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have."""
+class Maker(Struct, frozen=True, kw_only=True):
+    """Who made a chunk: the node by its name, and the task and attempt in which it did."""
+
+    node: str
+    task: str
+    attempt: int
+
+
+def proof(
+    plan: Plan, produced: Produced, headers: Mapping[str, str], makers: Mapping[int, Maker] | None = None
+) -> Document:
+    """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have, `makers` who made
+    each chunk, where it was not the worker that joined them.
+    """
+    made_by = {number: asdict(maker) for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
         "division": plan.split.reason,
@@ -29,7 +45,13 @@ def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Documen
         "frame_tolerance": plan.checks.frame_tolerance,
         "duration_s": _seconds(plan.duration),
         "chunks": [
-            {"number": chunk.number, "first_frame": chunk.first, "frames": chunk.frames} for chunk in plan.split.chunks
+            {
+                "number": chunk.number,
+                "first_frame": chunk.first,
+                "frames": chunk.frames,
+                **({"made_by": made_by[chunk.number]} if chunk.number in made_by else {}),
+            }
+            for chunk in plan.split.chunks
         ],
         "files": [
             entry
@@ -40,26 +62,18 @@ def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Documen
     }
 
 
-def with_quality(
-    document: Document,
-    plan: Plan,
-    *,
-    compared: Mapping[str, tuple[Measure, Quality]],
-    chosen: Mapping[str, Choice],
-) -> Document:
-    """The document with how each rendition compares with the source (by path), and how its quality was found (by name)."""
-    names = {file.path: file.video.name for file in plan.files if file.video}
-    added: dict[str, Document] = {path: {} for path in names}
-    for path, (measure, found) in compared.items():
-        added[path]["vmaf"] = _quality(measure, found)
-    for path, name in names.items():
-        if name in chosen:
-            added[path]["search"] = _search(chosen[name])
+def with_quality(document: Document, compared: Mapping[str, tuple[Measure, Quality]]) -> Document:
+    """The document with how each rendition compares with the source, by path."""
     files = document["files"]
     entries = files if isinstance(files, list) else []
     return {
         **document,
-        "files": [{**entry, **(added.get(entry["path"], {}) if entry["type"] == "video" else {})} for entry in entries],
+        "files": [
+            {**entry, "vmaf": _quality(*compared[entry["path"]])}
+            if entry["type"] == "video" and entry["path"] in compared
+            else entry
+            for entry in entries
+        ],
     }
 
 
@@ -131,6 +145,8 @@ def _video(
         document["frames_of_chunks"] = list(chunk_frames(plan, wanted, found))
         document["header_sha256"] = headers.get(wanted.name)
         document["joins"] = [_join(plan, wanted, found, chunk.first) for chunk in plan.split.chunks[1:]]
+    if wanted.search:
+        document["search"] = _search(wanted.search)
     return document
 
 

@@ -11,10 +11,7 @@ from math import exp, floor, log
 
 from msgspec import Struct
 
-from millrace.domain.media.outputs import VideoOutput
 from millrace.domain.media.profile import CRF_STEP, DEFAULT_CRF, QualityTarget, Unreachable, VideoCodec
-from millrace.domain.media.split import Chunk
-from millrace.domain.media.vmaf import Measure
 
 VMAF_PER_CRF = {VideoCodec.H264: -1.3, VideoCodec.H265: -1.3, VideoCodec.AV1: -0.7, VideoCodec.VP9: -0.7}
 RATE_PER_CRF = {VideoCodec.H264: -0.12, VideoCodec.H265: -0.12, VideoCodec.AV1: -0.07, VideoCodec.VP9: -0.07}
@@ -40,19 +37,6 @@ class Trial(Struct, frozen=True, kw_only=True):
     crf: float
     vmaf: float
     bitrate_bps: int
-
-
-class ProbeEncode(Struct, frozen=True, kw_only=True):
-    """A piece of the film, to be encoded as `video` says and compared with the film as `measure` says."""
-
-    video: VideoOutput
-    piece: Chunk
-    measure: Measure
-
-    @property
-    def name(self) -> str:
-        """Of the files that it makes."""
-        return f"{self.video.name}-crf-{self.video.settings.crf:g}-{self.piece.number}"
 
 
 class Search(Struct, frozen=True, kw_only=True):

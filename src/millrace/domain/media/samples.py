@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain.media.chunks import INDEXED, source_stream, starts, unit_frames
@@ -11,6 +12,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import VideoCodec
 from millrace.domain.media.quality_search import Choice, Search
 from millrace.domain.media.split import Chunk
+from millrace.domain.media.vmaf import Measure
 
 PIECE_S = 2
 """Seconds of a piece. Many short ones say more of a film than a few long ones."""
@@ -31,6 +33,19 @@ NO_BETTER = {
 }
 """Codecs that need at least as many bits as this one for the same picture. Those of cameras and editors are left out: their rate
 bounds nothing."""
+
+
+class ProbeEncode(Struct, frozen=True, kw_only=True):
+    """A piece of the film, to be encoded as `video` says and compared with the film as `measure` says."""
+
+    video: VideoOutput
+    piece: Chunk
+    measure: Measure
+
+    @property
+    def name(self) -> str:
+        """Of the files that it makes."""
+        return f"{self.video.name}-crf-{self.video.settings.crf:g}-{self.piece.number}"
 
 
 def pieces(plan: Plan, probe: Probe | None) -> tuple[Chunk, ...]:
@@ -90,9 +105,11 @@ def _rate_of_source(plan: Plan, video: VideoOutput, probe: Probe | None) -> int 
 
 
 def with_choices(plan: Plan, choices: Mapping[str, Choice]) -> Plan:
-    """The plan with the CRF that was found for each rendition by name, and a note about each."""
+    """The plan with what was found for each rendition by name, and a note about each."""
     files = tuple(
-        replace(file, video=with_crf(file.video, choices[file.video.name].crf))
+        replace(
+            file, video=replace(with_crf(file.video, choices[file.video.name].crf), search=choices[file.video.name])
+        )
         if file.video and file.video.name in choices
         else file
         for file in plan.files

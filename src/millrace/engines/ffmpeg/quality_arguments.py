@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from millrace.domain.media.outputs import OutputFile, Pictures, Plan, VideoOutput
 from millrace.domain.media.profile import Packaging
-from millrace.domain.media.quality_search import ProbeEncode
+from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
 from millrace.domain.media.vmaf import Measure, measure
 from millrace.engines.engine import Command

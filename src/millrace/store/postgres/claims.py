@@ -38,8 +38,8 @@ CLAIM = QUERIES["claim"].format(**CLAIM_PARTS, counted=QUERIES["counted"].format
 
 def claimed(row: Sequence[Any]) -> Claimed:
     """A task from a row of the block `claimed`."""
-    _, _, job, position, attempt, job_id, profile, spec, timeout_s = row
-    return rows.claimed(position, attempt, (job_id, job, profile, spec, timeout_s))
+    _, _, job, position, attempt, job_id, *rest = row
+    return rows.claimed(position, attempt, (job_id, job, *rest))
 
 
 async def claim_all(

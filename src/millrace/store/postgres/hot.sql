@@ -131,11 +131,12 @@ accepted AS MATERIALIZED (
 {placed}
 
 -- name: known_keys
-SELECT w.ord, k.body_digest, j.id, j.number, t.state, j.created_at
+SELECT w.ord, k.body_digest, j.id, j.number,
+  CASE WHEN t.split IS NOT NULL AND t.state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE t.state END, j.created_at
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (tenant, key, ord)
 CROSS JOIN LATERAL (SELECT job, body_digest FROM idempotency_keys WHERE tenant = w.tenant AND key = w.key LIMIT 1) k
 CROSS JOIN LATERAL (SELECT id, number, created_at FROM jobs WHERE number = k.job LIMIT 1) j
-CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 LIMIT 1) t
+CROSS JOIN LATERAL (SELECT state, split FROM tasks WHERE job = k.job AND position = 1 LIMIT 1) t
 
 -- name: claim
 -- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request, $5 how many tasks at the most. Last a row
@@ -157,10 +158,10 @@ noted AS (
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
 {claimed}
 UNION ALL
-SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
+SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
 WHERE node_name IS NULL OR (free <= 0 AND ord NOT IN (SELECT ord FROM held))
 UNION ALL
-SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
+SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
 WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
   -- By the tenants as they were when the statement began: one that a rival filled meanwhile counts, too.
   SELECT sum(least(count, room)) FROM (
@@ -194,7 +195,7 @@ q.queued_at > (SELECT now_ms()) - {avoid_ms}
 -- name: given_before
 -- What the nodes have already by the same requests.
 SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
-  SELECT rank, job, position, attempt FROM tasks WHERE node_id = a.node_id AND claim_request = a.request OFFSET 0) t
+  SELECT rank, job, position, attempt, split FROM tasks WHERE node_id = a.node_id AND claim_request = a.request OFFSET 0) t
 
 -- name: give
 -- The claims that hold nothing yet get their seats, and the head of each class and lane by its index, merged, takes them in
@@ -235,17 +236,21 @@ given AS (
     claim_request = h.request, seat = h.seat, started = false, claimed_at = h.now,
     started_at = coalesce(t.started_at, h.now)
   FROM heads h WHERE t.ctid = h.task_at AND NOT h.avoided
-  RETURNING h.*, t.rank, t.attempt, t.lane),
+  RETURNING h.*, t.rank, t.attempt, t.lane, t.split),
 begun AS (
   INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
   SELECT job, position, attempt, node_id, node_name, request, now FROM given)
 
 -- name: claimed
-SELECT g.ord, g.rank, g.job, g.position, g.attempt, j.id, j.profile, s.spec, j.timeout_s
+SELECT g.ord, g.rank, g.job, g.position, g.attempt, j.id, j.profile, s.spec, j.timeout_s, p.kind, p.number, p.plan
 FROM (
-  SELECT ord, rank, job, position, attempt FROM given UNION ALL SELECT ord, rank, job, position, attempt FROM held) g
+  SELECT ord, rank, job, position, attempt, split FROM given
+  UNION ALL SELECT ord, rank, job, position, attempt, split FROM held) g
 CROSS JOIN LATERAL (SELECT id, profile, timeout_s FROM jobs WHERE number = g.job LIMIT 1) j
 CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
+LEFT JOIN LATERAL (
+  SELECT o.kind, o.number, l.plan FROM parts o CROSS JOIN parts l
+  WHERE g.split IS NOT NULL AND o.job = g.job AND o.position = g.position AND l.job = g.job AND l.position = 1 LIMIT 1) p ON true
 
 -- name: move
 {moved},
@@ -253,7 +258,7 @@ CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
   SELECT job, position, source, target, now, reason, current, actor FROM moved)
-SELECT ord, class_id, freed FROM moved
+SELECT ord, class_now, freed FROM moved
 
 -- name: counted
 -- What changes in the counts of tenants. The look for any tenant at all is made once, and where there is none nothing else is.
@@ -268,7 +273,7 @@ counted AS (
 SELECT lane AS tenant, 1 AS running, 0 AS queued, 0::bigint AS stored FROM given WHERE lane <> ''
 
 -- name: changed_by_moves
-SELECT tenant, -freed::int AS running, left_end::int - final::int AS queued, CASE WHEN outputs IS NULL THEN 0 ELSE kept_bytes - stored END AS stored
+SELECT tenant, -freed::int AS running, CASE WHEN position = 1 THEN left_end::int - final::int ELSE 0 END AS queued, CASE WHEN outputs IS NULL THEN 0 ELSE kept_bytes - stored END AS stored
 FROM moved
 
 -- name: move_and_claim
@@ -292,14 +297,14 @@ noted AS (
   SELECT job, position, source, target, now, reason, current, actor FROM moved
   UNION ALL
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
-SELECT ord, NULL AS rank, class_id, NULL AS position, freed::int, NULL, NULL, NULL, NULL FROM moved
+SELECT ord, NULL AS rank, class_now, NULL AS position, freed::int, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM moved
 UNION ALL
 {claimed}
 ORDER BY 1, 2 NULLS FIRST, 3, 4
 
 -- name: moves
 -- Arrays with one place for each move. A batch skips what a rival has locked; a move that is alone waits for it. What became
--- of the others, `move_open` tells.
+-- of the others, `move_open` tells. A task of a job that was split is moved in a transaction that holds all tasks of the job.
 WITH found AS MATERIALIZED (
   SELECT w.*, {node} t.*, a.attempt_at, (SELECT now_ms()) AS now,
     w.target IN ('completed', 'failed', 'canceled', 'rejected') AS final,
@@ -319,7 +324,7 @@ WITH found AS MATERIALIZED (
       AND state = ANY (string_to_array(w.sources, ','))
       AND (w.attempt IS NULL OR w.attempt = attempt)
       AND (w.node_id IS NULL OR w.node_id = node_id)
-      AND (w.target NOT IN ('assigned', 'processing') OR (node_id IS NOT NULL AND NOT w.release))
+      AND (w.target NOT IN ('assigned', 'processing') OR (node_id IS NOT NULL AND NOT w.release)) {whole}
     FOR UPDATE {wait}) t
   LEFT JOIN LATERAL (
     SELECT ctid AS attempt_at FROM attempts
@@ -346,9 +351,12 @@ moved AS (
     failure_message = CASE WHEN f.failure_class IS NOT NULL THEN f.failure_message
       WHEN f.restart OR f.final THEN NULL ELSE t.failure_message END,
     facts = coalesce(f.facts, t.facts),
-    stored = CASE WHEN f.outputs IS NULL THEN t.stored ELSE f.kept_bytes END
+    stored = CASE WHEN f.outputs IS NULL THEN t.stored ELSE f.kept_bytes END,
+    split = CASE WHEN f.restart THEN NULL ELSE t.split END,
+    class_id = CASE WHEN f.restart THEN coalesce(t.own_class, t.class_id) ELSE t.class_id END,
+    own_class = CASE WHEN f.restart THEN NULL ELSE t.own_class END
   FROM found f WHERE t.ctid = f.task_at
-  RETURNING f.*),
+  RETURNING f.*, t.class_id AS class_now),
 tried AS (
   UPDATE attempts a SET
     started_at = CASE WHEN f.target = 'processing' THEN coalesce(a.started_at, f.now) ELSE a.started_at END,
@@ -379,17 +387,24 @@ published AS (
     location = excluded.location, sha256 = excluded.sha256, size = excluded.size, streams = excluded.streams)
 
 -- name: move_open
--- Which of the moves that did not happen still might: a rival has locked the task, or changed it meanwhile.
-SELECT w.ord
+-- Which of the moves that did not happen still might: a rival has locked the task, or changed it meanwhile, or its job was split.
+SELECT w.ord, t.split IS NOT NULL
 FROM unnest({arrays}) WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, {more} ord)
 CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
 {standing}
 CROSS JOIN LATERAL (
-  SELECT state, attempt, node_id FROM tasks WHERE job = j.number AND position = w.position LIMIT 1) t
+  SELECT state, attempt, node_id, split FROM tasks WHERE job = j.number AND position = w.position LIMIT 1) t
 WHERE t.state = ANY (string_to_array(w.sources, ','))
   AND (w.attempt IS NULL OR w.attempt = t.attempt)
   AND (w.node_id IS NULL OR w.node_id = t.node_id)
   AND (w.target NOT IN ('assigned', 'processing') OR (t.node_id IS NOT NULL AND NOT w.release))
+
+-- name: lock_tasks
+-- All tasks of a job, before anything else is locked: whoever has a tenant waits for no task.
+SELECT t.job, t.split FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = $1 ORDER BY t.position FOR UPDATE OF t
+
+-- name: only_whole
+AND split IS NULL
 
 -- name: lock_ended
 -- A job that has ended, with what counts against its running again; locked, so that it stays so.
@@ -477,7 +492,7 @@ kept AS (
 
 -- name: held
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
 FROM tasks t CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = t.job LIMIT 1) j
 WHERE t.node_id = ANY ($1::text[]) ORDER BY t.job, t.position
 

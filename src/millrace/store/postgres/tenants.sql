@@ -26,8 +26,8 @@ WHERE excluded.by_default <= tenants.by_default
 UPDATE tenants n SET running = c.running, queued = c.queued, accepted = c.accepted, day = c.day,
   stored = c.stored + (SELECT coalesce(sum(size), 0) FROM uploads WHERE tenant = $1)
 FROM (
-  SELECT count(t.node_id) AS running, count(j.number) FILTER (WHERE t.finished_at IS NULL) AS queued,
-    count(*) FILTER (WHERE j.created_at >= d.day * 86400000) AS accepted, coalesce(sum(t.stored), 0) AS stored, d.day
+  SELECT count(t.node_id) AS running, count(j.number) FILTER (WHERE t.finished_at IS NULL AND t.position = 1) AS queued,
+    count(*) FILTER (WHERE j.created_at >= d.day * 86400000 AND t.position = 1) AS accepted, coalesce(sum(t.stored), 0) AS stored, d.day
   FROM (SELECT now_ms() / 86400000 AS day) d LEFT JOIN (jobs j JOIN tasks t ON t.job = j.number) ON j.tenant = $1
   GROUP BY d.day) c
 WHERE n.name = $1

@@ -24,7 +24,8 @@ WHERE excluded.by_default <= tenants.by_default
 -- name: count_anew
 -- All that is counted, on day ?2 that began at ?3.
 UPDATE tenants SET (running, queued, accepted, stored, day) = (
-  SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL), count(*) FILTER (WHERE j.created_at >= ?3),
+  SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL AND t.position = 1),
+    count(*) FILTER (WHERE j.created_at >= ?3 AND t.position = 1),
     coalesce(sum(t.stored), 0) + (SELECT coalesce(sum(u.size), 0) FROM uploads u WHERE u.tenant = ?1), ?2
   FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.tenant = ?1)
 WHERE name = ?1

@@ -30,6 +30,11 @@ HANDOVER = 20 * 1920 * 1080
 """One more task for another worker: claimed, started, its pieces sent to the master; half a second (docs/decisions/0040-one-film-many-workers.md)."""
 
 
+UNEVEN = 0.3
+"""How much longer than another chunk of as many frames one may take: films are busy here and calm there. A worker waits for that at the
+end, so smaller chunks end closer together."""
+
+
 class Cost(Struct, frozen=True, kw_only=True):
     """For each frame: `decode`, and `largest` of all stages (each is one thread where encoders have none), and `all`."""
 
@@ -88,7 +93,8 @@ def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int
     for frames in each:
         least = loads.index(min(loads))
         loads[least] += whole_time(cost, 1, cores) * frames + HANDOVER / cores
-    return max(loads) + HANDOVER / cores  # the join is one more
+    # What the last to end makes the others wait, and the join, which is one more.
+    return max(loads) + UNEVEN * whole_time(cost, 1, cores) * each[0] + HANDOVER / cores
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:

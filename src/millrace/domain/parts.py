@@ -40,7 +40,8 @@ def follow_up(tasks: Sequence[Task], move: Move) -> tuple[Move, ...]:
         return (_fail(lead, move),)
     if lead.state is State.PENDING and all(part.state is State.COMPLETED for part in parts):
         return (_step(lead, State.QUEUED, "all parts are made", MASTER),)
-    return _taken_along(lead, parts, move) if of_lead else ()
+    # A part whose attempt fails at the moment in which its job is paused waits with it.
+    return _taken_along(lead, parts, move) if of_lead or lead.state is State.PAUSED else ()
 
 
 def _taken_along(lead: Task, parts: Sequence[Task], move: Move) -> tuple[Move, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 
 from fake_master import FakeMaster
@@ -89,9 +90,9 @@ def test_a_comparison_that_misses_frames_proves_nothing(tmp_path):
                 wanted = job(source, tmp_path / "out", {"crf": 12}, vmaf=True)
                 task = await ended(master, master.add(wanted))
                 assert task.failure[0] == "output"
-                assert task.failure[1].startswith(
-                    "cannot prove the quality of video.mp4: 5 frames were compared, where 25"
-                )
+                # The filter may be a few frames ahead of the five that are taken of it.
+                words = r"cannot prove the quality of video\.mp4: \d+ frames were compared, where 25"
+                assert re.match(words, task.failure[1]), task.failure
                 assert not (tmp_path / "out").exists()
 
     source = film(tmp_path / "film.mp4")

@@ -14,7 +14,7 @@ from millrace.domain.parts import follow_up
 from millrace.domain.records import Move, NewJob, NewNode, Split, Task
 from millrace.domain.states import FINAL, HELD, State, job_state
 from millrace.domain.tenants import NONE, Quotas, Rules, Use, over_for_job, over_for_retry
-from millrace.domain.turns import Place, Turn, place
+from millrace.domain.turns import Last, Place, Turn, place
 
 _SOMETIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -89,9 +89,9 @@ class Protocol:
         self.nodes: dict[str, ModelNode] = {}  # by fingerprint
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, job's id
         self.quotas: dict[str, Quotas] = {}
-        self.last: dict[
-            tuple[int, int, str], int
-        ] = {}  # (class, head start, tenant) -> its last turn, where it opened none
+        self.weights: dict[str, int] = {}
+        # (class, head start, tenant) -> its last turn and its places there, where it opened none or has a weight
+        self.last: dict[tuple[int, int, str], tuple[int, int]] = {}
 
     def check(self, verb: str, args: Sequence[Any], options: Mapping[str, Any], answer: Any) -> None:
         """Do it here too, and compare; verbs that are not modelled pass."""
@@ -118,10 +118,11 @@ class Protocol:
         )
 
     def _set_tenant(self, name: str, rules: Rules) -> tuple[Quotas, Use]:
-        self.quotas[name] = rules.quotas
+        self.quotas[name], self.weights[name] = rules.quotas, rules.weight
         return (rules.quotas, self._use(name))
 
     def _remove_tenant(self, name: str) -> bool:
+        self.weights.pop(name, None)
         return self.quotas.pop(name, None) is not None
 
     def _tenants(self) -> list[tuple[Quotas, Use]]:
@@ -135,13 +136,21 @@ class Protocol:
             if one.opens and one.state is State.QUEUED and (one.class_id, one.head_start_ms) == line
         ]
         newest = max(opened, key=lambda turn: turn.rank, default=None)
-        last = self.last.get((*line, job.tenant), -1)
-        following = min((turn.rank for turn in opened if turn.rank > last), default=None)
-        found = place(job.tenant, len(self.tasks) + 1, newest, following)
-        if newest is not None and newest.tenant != job.tenant:
-            whose, turn = (newest.tenant, newest.rank) if found.opens else (job.tenant, found.rank)
-            self.last[*line, whose] = max(turn, self.last.get((*line, whose), -1))
+        weight = self.weights.get(job.tenant, 1)
+        rank, taken = self.last.get((*line, job.tenant), (-1, 0))
+        following = min((turn.rank for turn in opened if turn.rank > rank), default=None)
+        mine = newest is not None and newest.tenant == job.tenant
+        over = all(turn.rank != rank for turn in opened) or (newest is not None and mine and newest.rank > rank)
+        last = Last(rank, taken, over) if weight > 1 and taken else None
+        found = place(job.tenant, len(self.tasks) + 1, newest, following, weight=weight, last=last)
+        if newest is not None and not mine and found.opens:
+            self._keep((*line, newest.tenant), newest.rank, 1)
+        if not found.opens or weight > 1:
+            self._keep((*line, job.tenant), found.rank, found.taken)
         return found
+
+    def _keep(self, key: tuple[int, int, str], rank: int, taken: int) -> None:
+        self.last[key] = max((rank, taken), self.last.get(key, (-1, 0)))
 
     def _add_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[str, bool, bool, str]]:
         (job,) = jobs

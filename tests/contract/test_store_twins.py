@@ -140,10 +140,13 @@ class Machine(RuleBasedStateMachine):
         concurrent=st.sampled_from([None, 0, 1, 2]),
         queued=st.sampled_from([None, 1, 4]),
         storage=st.sampled_from([None, 8]),
+        weight=st.sampled_from([1, 1, 2, 3]),
     )
-    def set_tenant(self, tenant: str, concurrent: int | None, queued: int | None, storage: int | None) -> None:
+    def set_tenant(
+        self, tenant: str, concurrent: int | None, queued: int | None, storage: int | None, weight: int
+    ) -> None:
         quotas = Quotas(concurrent=concurrent, queued=queued, storage_bytes=storage)
-        self.twins.both("set_tenant", tenant, TenantRules(quotas=quotas))
+        self.twins.both("set_tenant", tenant, TenantRules(quotas=quotas, weight=weight))
 
     @rule(tenant=st.sampled_from(_TENANTS))
     def remove_tenant(self, tenant: str) -> None:

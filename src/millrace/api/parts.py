@@ -1,7 +1,7 @@
 """Jobs that are divided over several workers: who is free, the division, and what the parts hand on."""
 
 from millrace.api.master import Master
-from millrace.api.outputs import blob_stream, media_of
+from millrace.api.outputs import sent
 from millrace.api.places import output_key
 from millrace.blobs.values import BlobMissing
 from millrace.domain.records import Kind, NewPart
@@ -86,7 +86,6 @@ async def piece(master: Master, call: Call[None]) -> Stream:
         raise not_found(f"part {part.id} has handed on no {name[:200]!r}")
     key = output_key(part.id, part.attempt, name)
     try:
-        size = (await master.blobs.stat(key)).size_bytes
+        return await sent(master, key, arrival, name, call)
     except BlobMissing:
         raise not_found(f"the piece {name[:200]!r} of part {part.id} was deleted") from None
-    return blob_stream(master, key, size, call, etag=arrival.sha256, media=media_of(name))

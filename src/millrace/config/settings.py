@@ -246,6 +246,7 @@ class WorkerSettings:
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
     timeout_s: float = setting(86400.0, "MILLRACE_TIMEOUT", "Seconds that a job may take which names no limit of its own; pauses do not count.", _seconds)  # fmt: skip
     engine_memory_mb: int = setting(0, "MILLRACE_ENGINE_MEMORY_MB", "Megabytes of memory that one engine may use with all that it starts, by a control group where the system permits one; 0 for no limit.", _count)  # fmt: skip
+    engine_pids: int = setting(0, "MILLRACE_ENGINE_PIDS", "Processes and threads that one engine may have, by a control group where the system permits one; 0 for no limit but the worker's own, which ends an engine of more than 64 processes.", _count)  # fmt: skip
     input_allow_networks: tuple[str, ...] = setting((), "MILLRACE_INPUT_ALLOW_NETWORKS", "Networks that `http(s)` inputs may lie on although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
     input_max_mb: int = setting(1_000_000, "MILLRACE_INPUT_MAX_MB", "Megabytes beyond which an input is not fetched.", _count)  # fmt: skip
     input_timeout_s: float = setting(21_600.0, "MILLRACE_INPUT_TIMEOUT", "Seconds that fetching an input may take.", _seconds)  # fmt: skip

@@ -324,7 +324,7 @@ def tenant(row: Row) -> Tenant:
     inputs, outputs = (tuple(msgspec.json.decode(text, type=list[str])) for text in row[6:8])
     return Tenant(
         name=row[0],
-        rules=Rules(quotas=quotas, inputs=inputs, outputs=outputs),
+        rules=Rules(quotas=quotas, weight=row[13], inputs=inputs, outputs=outputs),
         use=use,
         by_default=bool(row[1]),
         changed_at=to_datetime(row[8]),

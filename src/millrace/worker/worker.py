@@ -160,7 +160,7 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        held = bounds(self._terms.engine_memory_bytes, describe_s=self._terms.describe_s)
+        held = bounds(self._terms.engine_memory_bytes, self._terms.engine_pids, describe_s=self._terms.describe_s)
         self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
         equipment = equip(
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw

@@ -33,8 +33,8 @@ NEIGHBOURS = 2
 """Frames that deinterlacing looks back."""
 PER_CORE = 3
 """The most chunks for each core: more of them balance better and decode more for nothing."""
-PER_WORKER = 3
-"""The same for each worker that shares in a film."""
+PER_WORKER = 8
+"""The same for each worker that shares in a film; there the last one to end is waited for by all."""
 MOST_PARTS = 500
 SPREAD_WORTH = 0.8
 """Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
@@ -138,7 +138,7 @@ def _spread(film: _Film, here: Split, time: float, *, workers: int, each: int) -
     most = min(len(film.starts), workers * each, MOST_PARTS)
     timed = [
         (costs.spread_time(film.cost, chunks, workers=workers, cores=film.cores), len(chunks), chunks)
-        for chunks in film.divisions(range(2, most + 1, max(1, workers // 4)))
+        for chunks in film.divisions(sorted({*range(2, most + 1, max(1, workers // 4)), most}))
     ]
     if not timed:
         return here

@@ -45,13 +45,15 @@ new_tasks AS (
     CASE WHEN state = 'queued' THEN now END, due_at, due_at
   FROM placed),
 kept_turns AS (
-  INSERT INTO turns (class_id, line, tenant, rank)
-  SELECT class_id, head_start_ms, whose, max(last) FROM (
-    SELECT class_id, head_start_ms, CASE WHEN opens THEN lead ELSE tenant END AS whose,
-      CASE WHEN opens THEN newest ELSE rank END AS last
-    FROM placed WHERE lead <> tenant) t
-  GROUP BY class_id, head_start_ms, whose ORDER BY class_id, head_start_ms, whose
-  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank)),
+  INSERT INTO turns (class_id, line, tenant, rank, taken)
+  SELECT DISTINCT ON (class_id, head_start_ms, whose) class_id, head_start_ms, whose, last, taken FROM (
+    SELECT class_id, head_start_ms, lead AS whose, newest AS last, 1 AS taken FROM placed WHERE lead <> tenant AND opens
+    UNION ALL
+    SELECT class_id, head_start_ms, tenant, rank, taken FROM placed WHERE (lead <> tenant AND NOT opens) OR weight > 1) t
+  ORDER BY class_id, head_start_ms, whose, last DESC, taken DESC
+  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank),
+    taken = CASE WHEN turns.rank < excluded.rank THEN excluded.taken
+      WHEN turns.rank = excluded.rank THEN greatest(turns.taken, excluded.taken) ELSE turns.taken END),
 counts AS MATERIALIZED (
   SELECT l.name, l.today, count(*) AS jobs FROM limited l CROSS JOIN accepted a WHERE a.tenant = l.name GROUP BY l.name, l.today),
 counted AS (
@@ -81,26 +83,39 @@ refused AS MATERIALIZED (
 
 -- name: placed
 -- The same as domain/turns.py, for a batch: who comes after the newest turn opens turns, in any other case takes those that
--- follow its last. {ahead_ms} is how far ahead of its time a turn may lie.
+-- follow its last, after what is `left` to it of that. {ahead_ms} is how far ahead of its time a turn may lie.
 lines AS MATERIALIZED (
-  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, CASE WHEN n.lead <> a.tenant THEN ARRAY(
-    SELECT t.rank FROM tasks t
-    WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank > coalesce((
-      SELECT rank FROM turns WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant),
-      -9223372036854775808)
-    GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
-  FROM asked a LEFT JOIN LATERAL (
+  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, w.weight, u.rank AS last, u.taken,
+    CASE WHEN u.taken < w.weight AND (n.lead <> a.tenant OR u.rank = n.newest) AND EXISTS (
+      SELECT FROM tasks t
+      WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank = u.rank)
+    THEN w.weight - u.taken ELSE 0 END AS left,
+    CASE WHEN n.lead <> a.tenant THEN ARRAY(
+      SELECT t.rank FROM tasks t
+      WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms
+        AND t.rank > coalesce(u.rank, -9223372036854775808)
+      GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
+  FROM asked a
+  CROSS JOIN LATERAL (SELECT coalesce((SELECT weight FROM limited WHERE name = a.tenant), 1) AS weight OFFSET 0) w
+  LEFT JOIN LATERAL (
     SELECT t.rank AS newest, j.tenant AS lead FROM tasks t CROSS JOIN LATERAL (
       SELECT tenant FROM jobs WHERE number = t.job LIMIT 1) j
     WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms ORDER BY t.rank DESC LIMIT 1) n ON true
+  LEFT JOIN LATERAL (
+    SELECT rank, taken FROM turns
+    WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant AND (n.lead <> a.tenant OR w.weight > 1)
+    LIMIT 1) u ON true
   WHERE a.turn = 0),
 placed AS MATERIALIZED (
-  SELECT a.number, a.tenant, a.class_id, a.head_start_ms, a.max_retries, a.state, a.due_at, a.now, l.newest, l.lead,
-    l.turns[a.turn + 1] IS NULL AS opens,
-    coalesce(l.turns[a.turn + 1], least(
-      greatest(a.now - a.head_start_ms, l.newest + 1) + a.turn - cardinality(l.turns), a.now - a.head_start_ms + {ahead_ms})) AS rank
-  FROM accepted a CROSS JOIN lines l
-  WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms)
+  SELECT number, tenant, class_id, head_start_ms, max_retries, state, due_at, now, newest, lead, weight,
+    CASE WHEN beyond < 0 THEN taken + turn + 1 ELSE beyond % weight + 1 END AS taken,
+    beyond >= 0 AND beyond % weight = 0 AND turns[beyond / weight + 1] IS NULL AS opens,
+    CASE WHEN beyond < 0 THEN last ELSE coalesce(turns[beyond / weight + 1], least(
+      greatest(now - head_start_ms, newest + 1, CASE WHEN weight > 1 THEN last END) + beyond / weight - cardinality(turns), now - head_start_ms + {ahead_ms})) END AS rank
+  FROM (
+    SELECT a.*, l.newest, l.lead, l.weight, l.last, l.taken, l.turns, a.turn - l.left AS beyond
+    FROM accepted a CROSS JOIN lines l
+    WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms) p)
 
 -- name: accept_all
 {refused},
@@ -140,14 +155,15 @@ CROSS JOIN LATERAL (SELECT state, split FROM tasks WHERE job = k.job AND positio
 
 -- name: claim
 -- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request, $5 how many tasks at the most. Last a row
--- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
--- tasks are queued: a rival has locked them.
+-- with the place alone for each claim of a node that may have nothing, one with the place twice where another master is serving
+-- the node, or just has, and one with place 0 where seats are empty although tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
-  SELECT w.*, n.node_name, n.free
-  FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
-    WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
+  SELECT w.*, n.node_name, w.holding IS NULL OR w.known AS rival,
+    CASE WHEN w.holding IS NULL OR w.known THEN 0 ELSE n.slots - w.holding END AS free
+  FROM ROWS FROM (unnest($2::text[], $3::bigint[], $4::text[], $5::int[]), holdings_alone($2, $3, $4))
+    WITH ORDINALITY AS w (node_id, epoch, request, most, holding, known, ord)
   LEFT JOIN LATERAL (
-    SELECT name AS node_name, slots - {taken} AS free FROM nodes
+    SELECT name AS node_name, slots FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED ({held}),
@@ -158,7 +174,7 @@ noted AS (
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
 {claimed}
 UNION ALL
-SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
+SELECT ord, NULL, CASE WHEN node_name IS NOT NULL AND rival THEN ord END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
 WHERE node_name IS NULL OR (free <= 0 AND ord NOT IN (SELECT ord FROM held))
 UNION ALL
 SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
@@ -183,14 +199,13 @@ CROSS JOIN LATERAL (
   SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id AND lane = '' ORDER BY rank, job, position LIMIT 1
   FOR KEY SHARE) t
 
+-- name: await_claim
+-- Returns when whoever serves the node is done.
+SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7235411200000000002))
+
 -- name: still_avoids
 -- Whether a task that is queued still minds where it goes.
 q.queued_at > (SELECT now_ms()) - {avoid_ms}
-
--- name: taken
--- Slots that a node's tasks take in this epoch. Two claims of a node that are served at the same moment, by two masters, do not see
--- each other: honest workers make none.
-(SELECT count(*) FROM tasks h WHERE h.node_id = w.node_id AND h.node_epoch = w.epoch)
 
 -- name: given_before
 -- What the nodes have already by the same requests.
@@ -284,10 +299,10 @@ FROM moved
 {moved},
 asked AS MATERIALIZED (
   SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name,
-    -- One task takes the slot that the report leaves, and nothing has to be counted.
+    -- One task takes the slot that the report leaves, and nothing has to be counted. What is counted has the report's move in it.
     CASE WHEN most = 1 AND let_go AND held_epoch = epoch THEN 1
-      ELSE slots - {taken} + (let_go AND held_epoch = epoch)::int END AS free
-  FROM moved w
+      ELSE (SELECT coalesce(slots - holding, 0) FROM holdings_alone(ARRAY[node_id], ARRAY[epoch], ARRAY[request])) END AS free
+  FROM moved
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
 {give},

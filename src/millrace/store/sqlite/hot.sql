@@ -34,9 +34,19 @@ SELECT min(rank) FROM tasks INDEXED BY tasks_turns
 WHERE state = 'queued' AND class_id = ?1 AND line = ?2
   AND rank > coalesce((SELECT rank FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3), -9223372036854775808)
 
+-- name: last_turn
+-- The last turn of tenant ?3, with how many places of it the tenant has, and whether it still waits.
+SELECT rank, taken, EXISTS (
+  SELECT 1 FROM tasks t INDEXED BY tasks_turns WHERE t.state = 'queued' AND t.class_id = ?1 AND t.line = ?2 AND t.rank = turns.rank)
+FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3
+
+-- name: weights
+SELECT name, weight FROM tenants INDEXED BY tenants_weighted WHERE weight > 1
+
 -- name: keep_turn
-INSERT INTO turns (class_id, line, tenant, rank) VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank)
+INSERT INTO turns (class_id, line, tenant, rank, taken) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank),
+  taken = CASE WHEN rank < excluded.rank THEN excluded.taken WHEN rank = excluded.rank THEN max(taken, excluded.taken) ELSE taken END
 
 -- name: counts
 -- The limits of a tenant and what is counted by them, on day ?2.

@@ -197,8 +197,8 @@ def test_subtitles_as_the_profile_says(
 def test_subtitles_beside_a_ladder(bench: Any, clips: Any, tmp_path: Any) -> None:
     made = bench.make(profile(subtitles="convert"), clips("subtitled.mkv"), tmp_path)
     assert "Hello" in (tmp_path / "subtitles-0.vtt").read_text()
-    assert "MPEGTS:900000" in (tmp_path / "subtitles-0.vtt").read_text()
-    assert b'TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="eng",LANGUAGE="eng"' in made.finished["master.m3u8"]
+    assert b"MPEGTS:900000" in made.finished["subtitles-0/seg-00000.vtt"]
+    assert b'TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="English",LANGUAGE="en"' in made.finished["master.m3u8"]
 
 
 def test_sound_alone_is_no_video(bench: Any, clips: Any, tmp_path: Any) -> None:

@@ -11,6 +11,8 @@ from millrace.domain.media.split import Split
 
 SEGMENT_ORIGIN = Fraction(10)
 """Seconds on their own clock at which segments begin, as usual in HLS: players show it as 0."""
+SAMPLE_RATE_HZ = 48_000
+"""Of all sound: Opus needs it, and segments then align with common frame rates."""
 TRANSPORT_DELAY = Fraction(7, 5)
 """What FFmpeg's MPEG-TS muxer adds, so that the clock reference can run ahead (`-muxdelay`, `-muxpreload`)."""
 
@@ -70,12 +72,13 @@ class AudioOutput(Struct, frozen=True, kw_only=True):
 
 
 class SubtitleOutput(Struct, frozen=True, kw_only=True):
-    """One subtitle stream: `codec` is FFmpeg's name of what is written, or `copy`."""
+    """One subtitle stream: `codec` is FFmpeg's name of what is written, or `copy`. `forced` ones are shown to everybody."""
 
     name: str
     stream: int
     codec: str
     language: str | None = None
+    forced: bool = False
 
 
 class OutputFile(Struct, frozen=True, kw_only=True):
@@ -106,7 +109,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """The whole output. `duration` is that of the pictures, or of the audio where there are none (seconds).
 
     `notes` are sentences for a person about what was decided differently from what the profile asks. `split` is how the
-    work is divided (`chunks`); a plan that nobody has divided is made whole.
+    work is divided (`chunks`); a plan that nobody has divided is made whole. `chapters` and `attachments` are how many of the
+    source's go into every file.
     """
 
     profile: str
@@ -119,6 +123,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     sprites: Sprites | None = None
     generated: Generated | None = None
     keep_metadata: bool = False
+    chapters: int = 0
+    attachments: int = 0
     notes: tuple[str, ...] = ()
     split: Split = field(default_factory=Split)
 

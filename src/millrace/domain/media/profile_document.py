@@ -27,11 +27,14 @@ from millrace.domain.media.profile import (
     Rendition,
     Subtitles,
     Thumbnails,
+    Tracks,
     VideoCodec,
     VideoSettings,
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
+MOST_LANGUAGES = 20
 
 
 class ProfileError(Exception):
@@ -59,6 +62,7 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
     if not root.has("packaging"):
         root.report("packaging", f"is missing; allowed: {', '.join(Packaging)}")
     segment_s = root.seconds("segment_s", 0.5, 30, Fraction(4))
+    metadata = Keep(root.word("metadata", Keep, Keep.DROP))
     profile = Profile(
         name=name,
         description=root.text("description", ""),
@@ -66,7 +70,9 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
         renditions=_renditions(root, packaging),
         audio=_audio(root, packaging),
         subtitles=Subtitles(root.word("subtitles", Subtitles, Subtitles.DROP)),
-        metadata=Keep(root.word("metadata", Keep, Keep.DROP)),
+        metadata=metadata,
+        chapters=Keep(root.word("chapters", Keep, metadata)),
+        attachments=Keep(root.word("attachments", Keep, Keep.DROP)),
         hdr=Hdr(root.word("hdr", Hdr, Hdr.TONEMAP)),
         segment_s=segment_s,
         gop_s=root.seconds("gop_s", 0.1, 30, segment_s),
@@ -94,6 +100,8 @@ def _whole(root: DocumentReader, profile: Profile) -> None:
         root.report("packaging", "thumbnails has neither renditions nor audio: leave both out")
     if len(profile.audio) > 1 and not kind.is_segmented and kind is not Packaging.MKV:
         root.report("audio", f"has {len(profile.audio)} entries; allowed with packaging {kind}: one")
+    if profile.attachments is Keep.KEEP and kind is not Packaging.MKV:
+        root.report("attachments", f"is keep, which only packaging mkv can do, not {kind}")
     names = [rendition.name for rendition in profile.renditions]
     for name in sorted({name for name in names if names.count(name) > 1}):
         root.report("renditions", f"has two entries named {name}; give each its own name")
@@ -168,15 +176,37 @@ def _audio(root: DocumentReader, packaging: Packaging) -> tuple[AudioSettings, .
     found = []
     for number, entry in enumerate(entries):
         reader = DocumentReader(entry, f"audio[{number}]", root.findings)
+        tracks, languages = _tracks(reader, packaging)
         found.append(
             AudioSettings(
                 codec=AudioCodec(reader.word("codec", codecs, codecs[0])),
                 bitrate_bps=reader.bits_per_second("bitrate", 8_000, 1_000_000, 128_000),
                 channels=reader.whole("channels", 1, 8, 2),
+                tracks=tracks,
+                languages=languages,
             )
         )
         reader.done()
     return tuple(found)
+
+
+def _tracks(reader: DocumentReader, packaging: Packaging) -> tuple[Tracks, tuple[str, ...]]:
+    """`first`, `all`, or a list of languages."""
+    value = reader.raw("tracks", Tracks.FIRST)
+    words = value if isinstance(value, list) else [value]
+    languages = [word for word in words if isinstance(word, str) and LANGUAGE.match(word)]
+    if isinstance(value, list) and 0 < len(languages) == len(words) <= MOST_LANGUAGES:
+        found, named = Tracks.ALL, tuple(languages)
+    elif value in tuple(Tracks):
+        found, named = Tracks(value), ()
+    else:
+        quoted = '; YAML reads no as false, so write "no"' if False in words else ""
+        allowed = "allowed: first, all, or a list of languages such as [en, de]"
+        reader.report("tracks", f"is {shown(value)}; {allowed}{quoted}")
+        return Tracks.FIRST, ()
+    if packaging.is_audio_only and found is not Tracks.FIRST:
+        reader.report("tracks", f"must be first: packaging {packaging} holds one sound track")
+    return found, named
 
 
 def _thumbnails(root: DocumentReader, packaging: Packaging) -> Thumbnails | None:
@@ -225,11 +255,7 @@ def to_document(profile: Profile) -> dict[str, Any]:
         "description": profile.description,
         "packaging": str(profile.packaging),
         "renditions": [{"name": rung.name, "video": _video_document(rung.video)} for rung in profile.renditions],
-        "audio": [
-            {"codec": str(entry.codec), "bitrate": entry.bitrate_bps, "channels": entry.channels}
-            for entry in profile.audio
-        ]
-        or "none",
+        "audio": [_audio_document(entry) for entry in profile.audio] or "none",
         "subtitles": str(profile.subtitles),
         "metadata": str(profile.metadata),
         "hdr": str(profile.hdr),
@@ -245,6 +271,11 @@ def to_document(profile: Profile) -> dict[str, Any]:
             "rate": _ratio(profile.generate.rate),
         },
     }
+    # What is as it was before these keys came is left out, so that workers of before can read it.
+    if profile.chapters is not profile.metadata:
+        document["chapters"] = str(profile.chapters)
+    if profile.attachments is not Keep.DROP:
+        document["attachments"] = str(profile.attachments)
     if profile.thumbnails is not None:
         document["thumbnails"] = {
             "interval_s": _plain(profile.thumbnails.interval_s),
@@ -267,6 +298,13 @@ def _video_document(video: VideoSettings) -> dict[str, Any]:
         "bit_depth": video.bit_depth,
     }
     return {key: value for key, value in every.items() if value is not None}
+
+
+def _audio_document(audio: AudioSettings) -> dict[str, Any]:
+    document = {"codec": str(audio.codec), "bitrate": audio.bitrate_bps, "channels": audio.channels}
+    if audio.languages:
+        return {**document, "tracks": list(audio.languages)}
+    return document if audio.tracks is Tracks.FIRST else {**document, "tracks": str(audio.tracks)}
 
 
 def _plain(value: Fraction) -> int | float:

@@ -121,16 +121,16 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
     for side in sides:
         inputs += source(one.work / side.path)
     beside = len(files)
-    described = None
-    if plan.keep_metadata:
-        described = beside + len(sides)
+    described = beside + len(sides)
+    if plan.keep_metadata or plan.chapters or plan.attachments:
         inputs += source(one.source)
     argv = [*guarded(one.binary), "-n", *whole.STRICT, *inputs]
     for number, file in enumerate(files):
         argv += ["-map", f"{number}:v:0", "-c:v", "copy", *_tag(plan, file)]
         argv += _copied("a", beside, file.audio) if sides else []
         argv += _copied("s", beside, file.subtitles) if sides else []
-        argv += [*whole.metadata_options(described), *whole.target_options(plan, file)]
+        argv += whole.attachment_options(described) if plan.attachments else ()
+        argv += [*whole.words_options(plan, described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
     return (replace(command, reads=(one.work, one.source), writes=one.folder, file_bytes=whole.file_bytes(plan)),)
@@ -141,6 +141,7 @@ def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[s
     for place, stream in enumerate(streams):
         argv += ["-map", f"{number}:{kind}:{place}", f"-c:{kind}:{place}", "copy"]
         argv += whole.language_options(kind, place, stream)
+        argv += whole.default_options(place, len(streams)) if kind == "a" else ()
     return argv
 
 

@@ -16,7 +16,7 @@ from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.joining import join, pieces_to_read
-from millrace.engines.packages import files_to_read, finishing_files, segments_of
+from millrace.engines.packages import files_to_read, finishing_files, fragmented, segments_of
 
 
 class FFmpeg:
@@ -80,6 +80,10 @@ class FFmpeg:
     def reads(self, plan: Plan) -> tuple[str, ...]:
         """See `Engine.reads`."""
         return files_to_read(plan)
+
+    def fragmented(self, plan: Plan) -> tuple[str, ...]:
+        """See `Engine.fragmented`."""
+        return fragmented(plan)
 
     def read_inspection(self, plan: Plan, outcomes: Sequence[Outcome], listing: Listing) -> Produced:
         """See `Engine.read_inspection`."""

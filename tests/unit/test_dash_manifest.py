@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+from msgspec.structs import replace
 
 from millrace.domain.media.dash import Picture, Segments, Sound, Span, Text, manifest, shape
 from millrace.domain.media.dash_rules import Truth, violations
@@ -209,6 +210,18 @@ def test_every_rule_is_noticed_when_it_is_broken(old: str, new: str, says: str) 
     assert old in WHOLE
     found = broken(WHOLE.replace(old, new, 1))
     assert any(says in text for text in found), found
+
+
+def test_high_dynamic_range_is_told_and_looked_for() -> None:
+    bright = Media(codecs=LARGE.codecs, size=WIDE, rate=RATE, video_range="PQ")
+    truth = {"480p": Truth(media=bright, segments=LARGE.segments)}
+    text = manifest([replace(LARGE, video_range="PQ")])
+    assert '<EssentialProperty schemeIdUri="urn:mpeg:mpegB:cicp:TransferCharacteristics" value="16"/>' in text
+    assert broken(text, truth=truth) == []
+    assert broken(text.replace('value="16"', 'value="18"'), truth=truth) == [
+        "claims the transfer 18; the pictures are PQ"
+    ]
+    assert broken(manifest([LARGE]), truth=truth) == ["claims the transfer SDR; the pictures are PQ"]
 
 
 def test_parts_stand_in_the_order_of_the_schema() -> None:

@@ -1,6 +1,7 @@
 from fractions import Fraction
 
 import pytest
+from msgspec.structs import replace
 
 from millrace.domain.media.hls import (
     AudioRendition,
@@ -121,6 +122,17 @@ def test_discontinuities_are_read() -> None:
     found = parse_media_playlist(MEDIA.replace("#EXTINF:1.5", "#EXT-X-DISCONTINUITY\n#EXTINF:1.5"))
     assert [one.breaks for one in found.segments] == [False, True]
     assert found.tags == {"MAP": 'URI="init.mp4"', "ENDLIST": ""}
+
+
+def test_players_are_told_of_high_dynamic_range() -> None:
+    bandwidth_ = Bandwidth(peak_bps=2, average_bps=1)
+    shown = Variant(
+        uri="v.m3u8", codecs="hvc1.2.4.L93.B0", size=Size(width=64, height=36), rate=Fraction(25), bandwidth=bandwidth_
+    )
+    assert "VIDEO-RANGE" not in master_playlist([shown])
+    assert "64x36,VIDEO-RANGE=PQ,FRAME-RATE=25.000\n" in master_playlist([replace(shown, video_range="PQ")])
+    keys = KeyFrames(uri="k.m3u8", codecs=shown.codecs, size=shown.size, bandwidth=bandwidth_, video_range="HLG")
+    assert '64x36,VIDEO-RANGE=HLG,URI="k.m3u8"\n' in master_playlist([shown], key_frames=[keys])
 
 
 def box(kind: bytes, body: bytes) -> bytes:

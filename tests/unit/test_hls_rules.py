@@ -185,6 +185,11 @@ def test_what_some_devices_do_not_play_is_advice(change: dict[str, object], says
     assert [one[2] for one in told if says in one[1]] == [must]
 
 
+def test_high_dynamic_range_is_told() -> None:
+    media = {**MEDIA, LARGE: replace(MEDIA[LARGE], video_range="HLG")}
+    assert any("claims None in" in text and "are HLG" in text for _, text, _ in found(media=media))
+
+
 def test_a_high_peak_is_advice() -> None:
     told = found(sizes={**FILES, "720p/seg-00000.m4s": 9_000_000})
     assert [one[2] for one in told if "times its average bit rate" in one[1]] == [False]

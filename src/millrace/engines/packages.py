@@ -89,10 +89,10 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
     made |= texts
     winding: list[KeyFrames] = []
     if plan.packaging is Packaging.CMAF:
-        winding, listed = _key_frames(pictures)
+        winding, listed = _key_frames(plan, pictures)
         made |= listed
         made[MANIFEST] = _manifest(plan, pictures, sound, listing, names).encode()
-    variants = [_variant(one) for one in pictures]
+    variants = [_variant(plan, one) for one in pictures]
     audio = [_audio(one, names) for one in sound]
     made[MASTER] = master_playlist(variants, audio, subtitles, winding).encode()
     broken = [one.sentence for one in judged(plan, listing, made) if one.must]
@@ -112,22 +112,23 @@ def judged(plan: Plan, listing: Listing, made: Mapping[str, bytes]) -> tuple[Vio
     sizes = {**listing.sizes, **{path: len(data) for path, data in made.items()}}
     texts = {path: data.decode() for path, data in made.items() if path.endswith(".m3u8")}
     found = renditions(plan, listing)
-    media = {one.file.path: _media(one) for one in found}
-    media |= {f"{one.id}/{KEY_FRAMES}": _media(one) for one in found if one.file.video}
+    media = {one.file.path: _media(plan, one) for one in found}
+    media |= {f"{one.id}/{KEY_FRAMES}": _media(plan, one) for one in found if one.file.video}
     broken = hls_violations(MASTER, texts, sizes, media)
     if MANIFEST not in made:
         return broken
-    truth = {one.id: dash_rules.Truth(media=_media(one), segments=timeline(plan, one)) for one in found}
+    truth = {one.id: dash_rules.Truth(media=_media(plan, one), segments=timeline(plan, one)) for one in found}
     return (*broken, *dash_rules.violations(MANIFEST, made[MANIFEST].decode(), sizes, truth))
 
 
-def _media(one: Rendition) -> Media:
+def _media(plan: Plan, one: Rendition) -> Media:
     """What a rendition's files say of themselves, and of what they cannot say, what the check has found in them."""
     video = one.file.video
     return Media(
         codecs=one.codecs,
         size=video.size if video else None,
         rate=video.rate if video else None,
+        video_range=_video_range(plan) if video else None,
         channels=None if video else one.file.audio[0].channels,
         language=one.track.language if one.track else None,
         key_frames=key_frames(one) if video and one.track else None,
@@ -145,11 +146,22 @@ def _media_playlists(found: Sequence[Rendition]) -> dict[str, bytes]:
     }  # fmt: skip
 
 
-def _variant(one: Rendition) -> Variant:
+def _variant(plan: Plan, one: Rendition) -> Variant:
     video = one.file.video
     if video is None:
         raise ValueError(f"cannot list {one.id} as a variant: it has no pictures")
-    return Variant(uri=one.file.path, codecs=one.codecs, size=video.size, rate=video.rate, bandwidth=one.bandwidth)
+    return Variant(
+        uri=one.file.path,
+        codecs=one.codecs,
+        size=video.size,
+        rate=video.rate,
+        bandwidth=one.bandwidth,
+        video_range=_video_range(plan),
+    )
+
+
+def _video_range(plan: Plan) -> str | None:
+    return plan.pictures.hdr.hdr_name if plan.pictures and plan.pictures.hdr else None
 
 
 def _audio(one: Rendition, names: Mapping[str, str]) -> AudioRendition:
@@ -164,14 +176,22 @@ def _audio(one: Rendition, names: Mapping[str, str]) -> AudioRendition:
     )
 
 
-def _key_frames(pictures: Sequence[Rendition]) -> tuple[list[KeyFrames], dict[str, bytes]]:
+def _key_frames(plan: Plan, pictures: Sequence[Rendition]) -> tuple[list[KeyFrames], dict[str, bytes]]:
     entries, made = [], {}
     for one in pictures:
         frames = key_frames(one)
         path = f"{one.id}/{KEY_FRAMES}"
         made[path] = media_playlist(frames, map_uri=HEADER, key_frames=True).encode()
         rates = bandwidth([(frame.duration, frame.size or 0) for frame in frames])
-        entries.append(KeyFrames(uri=path, codecs=one.codecs, size=_variant(one).size, bandwidth=rates))
+        entries.append(
+            KeyFrames(
+                uri=path,
+                codecs=one.codecs,
+                size=_variant(plan, one).size,
+                bandwidth=rates,
+                video_range=_video_range(plan),
+            )
+        )
     return entries, made
 
 
@@ -214,7 +234,14 @@ def _manifest(
 ) -> str:
     return dash.manifest(
         [
-            dash.Picture(id=one.id, codecs=one.codecs, size=video.size, rate=video.rate, segments=timeline(plan, one))
+            dash.Picture(
+                id=one.id,
+                codecs=one.codecs,
+                size=video.size,
+                rate=video.rate,
+                segments=timeline(plan, one),
+                video_range=_video_range(plan),
+            )
             for one in pictures
             if (video := one.file.video)
         ],

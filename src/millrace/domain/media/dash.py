@@ -15,6 +15,8 @@ LIVE_PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
 """The profile whose segments are files of their own, for films as well as for live streams."""
 ROLES = "urn:mpeg:dash:role:2011"
 CHANNELS = "urn:mpeg:mpegB:cicp:ChannelConfiguration"
+TRANSFERS = {"PQ": 16, "HLG": 18}
+"""ISO/IEC 23091-2, beside which the primaries and the matrix are those of BT.2020 (9)."""
 CHANNEL_CONFIGURATIONS = {8: 12}
 """Where the number of the layout is not that of its channels (ISO/IEC 23091-3): 7.1 with its back channels beside the listener."""
 
@@ -62,13 +64,14 @@ class Segments(Struct, frozen=True, kw_only=True):
 
 
 class Picture(Struct, frozen=True, kw_only=True):
-    """A rendition of the pictures; its id is the folder of its segments."""
+    """A rendition of the pictures; its id is the folder of its segments. `video_range` is `PQ` or `HLG`, None where it is standard."""
 
     id: str
     codecs: str
     size: Size
     rate: Fraction
     segments: Segments
+    video_range: str | None = None
 
 
 class Sound(Struct, frozen=True, kw_only=True):
@@ -137,7 +140,18 @@ def _pictures(pictures: Sequence[Picture]) -> tuple[Attributes, list[Element]]:
         "maxFrameRate": str(max(one.rate for one in pictures)),
     }
     best_first = sorted(pictures, key=lambda one: -one.segments.bandwidth_bps)
-    return attributes, [_role("main"), *(_picture(one) for one in best_first)]
+    return attributes, [*_colour(pictures[0].video_range), _role("main"), *(_picture(one) for one in best_first)]
+
+
+def _colour(video_range: str | None) -> list[Element]:
+    """What a screen has to be able to show; one that is standard needs no word (DASH-IF IOP 10.4)."""
+    if video_range is None:
+        return []
+    values = {"ColourPrimaries": 9, "MatrixCoefficients": 9, "TransferCharacteristics": TRANSFERS[video_range]}
+    return [
+        _element("EssentialProperty", {"schemeIdUri": f"urn:mpeg:mpegB:cicp:{name}", "value": value})
+        for name, value in values.items()
+    ]
 
 
 def shape(sizes: Sequence[Size]) -> Fraction:

@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET  # what is read was written by ourselves
 
 from msgspec import Struct
 
-from millrace.domain.media.dash import LIVE_PROFILE, NAMESPACE, Segments
+from millrace.domain.media.dash import LIVE_PROFILE, NAMESPACE, TRANSFERS, Segments
 from millrace.domain.media.hls_rules import Media, Violation
 
 SOURCE = "ISO/IEC 23009-1"
 ORDER = (
-    "AudioChannelConfiguration", "Label", "Accessibility", "Role", "BaseURL", "SegmentTemplate", "Representation",
+    "AudioChannelConfiguration", "EssentialProperty", "Label", "Accessibility", "Role", "BaseURL", "SegmentTemplate", "Representation",
 )  # fmt: skip
 """In which an adaptation set holds them: the schema is a sequence."""
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(\d+(?:\.\d+)?)S\Z")
@@ -95,6 +95,7 @@ def _set(one: _Set) -> Iterator[str]:
         yield from _text(one, representation) if kind == "text" else _media(one, representation)
     if kind == "video":
         yield from _aligned(one)
+        yield from _colour(one)
 
 
 def _text(one: _Set, node: ET.Element) -> Iterator[str]:
@@ -192,6 +193,16 @@ def _aligned(one: _Set) -> Iterator[str]:
         sizes = [(int(node.get("width", "0")), int(node.get("height", "0"))) for node in one.representations]
         if any(abs(wide - high * shape) > 1 for wide, high in sizes):
             yield f"claims pictures of {one.node.get('par')}, which they are not"
+
+
+def _colour(one: _Set) -> Iterator[str]:
+    """High dynamic range is told, because what cannot show it must not take it."""
+    transfers = f"{_in('EssentialProperty')}[@schemeIdUri='urn:mpeg:mpegB:cicp:TransferCharacteristics']"
+    told = {node.get("value") for node in one.node.findall(transfers)}
+    ids = [str(node.get("id")) for node in one.representations]
+    ranges = {one.truth[name].media.video_range for name in ids if name in one.truth}
+    if told != {str(TRANSFERS[each]) for each in ranges if each}:
+        yield f"claims the transfer {', '.join(map(str, told)) or 'SDR'}; the pictures are {', '.join(each or 'SDR' for each in ranges)}"
 
 
 def _seconds(text: str | None) -> Fraction | None:

@@ -70,6 +70,8 @@ class KeyFrames(Struct, frozen=True, kw_only=True):
     codecs: str
     size: Size
     bandwidth: Bandwidth
+    video_range: str | None = None
+    """`PQ` or `HLG`; None where it is standard."""
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -80,6 +82,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     size: Size
     rate: Fraction
     bandwidth: Bandwidth
+    video_range: str | None = None
+    """`PQ` or `HLG`; None where it is standard."""
 
 
 def parse_media_playlist(text: str) -> MediaPlaylist:
@@ -199,12 +203,12 @@ def master_playlist(
     for variant in sorted(variants, key=lambda one: -one.bandwidth.average_bps):
         codecs = ",".join(dict.fromkeys([variant.codecs, *(entry.codecs for entry in audio)]))
         lines.append(
-            f"#EXT-X-STREAM-INF:{_rates(variant.bandwidth, beside)},{_looks(codecs, variant.size)},"
+            f"#EXT-X-STREAM-INF:{_rates(variant.bandwidth, beside)},{_looks(codecs, variant)},"
             f"FRAME-RATE={float(variant.rate):.3f}{groups}"
         )
         lines.append(variant.uri)
     lines.extend(
-        f'#EXT-X-I-FRAME-STREAM-INF:{_rates(one.bandwidth)},{_looks(one.codecs, one.size)},URI="{one.uri}"'
+        f'#EXT-X-I-FRAME-STREAM-INF:{_rates(one.bandwidth)},{_looks(one.codecs, one)},URI="{one.uri}"'
         for one in sorted(key_frames, key=lambda one: -one.bandwidth.average_bps)
     )
     return "\n".join(lines) + "\n"
@@ -217,8 +221,9 @@ def _rates(own: Bandwidth, beside: Sequence[Sequence[Bandwidth]] = ()) -> str:
     return f"BANDWIDTH={peak},AVERAGE-BANDWIDTH={average}"
 
 
-def _looks(codecs: str, size: Size) -> str:
-    return f'CODECS="{codecs}",RESOLUTION={size.width}x{size.height}'
+def _looks(codecs: str, one: Variant | KeyFrames) -> str:
+    shown = f",VIDEO-RANGE={one.video_range}" if one.video_range else ""
+    return f'CODECS="{codecs}",RESOLUTION={one.size.width}x{one.size.height}{shown}'
 
 
 def _yes(value: bool) -> str:

@@ -37,7 +37,7 @@ class Media(Struct, frozen=True, kw_only=True):
 
     Attributes:
         codecs: from their headers; None for subtitles.
-        size, rate: of pictures.
+        size, rate, video_range: of pictures; a range of None is the standard one.
         channels: of sound.
         language: three letters, as the header of the files has it; None where it says nothing.
         key_frames: the pictures that stand alone, as ranges of bytes; None where they are not known.
@@ -46,6 +46,7 @@ class Media(Struct, frozen=True, kw_only=True):
     codecs: str | None = None
     size: Size | None = None
     rate: Fraction | None = None
+    video_range: str | None = None
     channels: int | None = None
     language: str | None = None
     key_frames: tuple[Segment, ...] | None = None
@@ -301,6 +302,9 @@ def _picture(package: _Package, one: _Entry) -> Iterator[Violation]:
         text = (
             f"claims {given.get('RESOLUTION')} in {one.label}; the pictures have {truth.size.width}x{truth.size.height}"
         )
+        yield _broken(package.master, text)
+    if truth.size and given.get("VIDEO-RANGE", "SDR") != (truth.video_range or "SDR"):
+        text = f"claims {given.get('VIDEO-RANGE')} in {one.label}; the pictures are {truth.video_range or 'SDR'}"
         yield _broken(package.master, text)
     if truth.rate is None or one.tag != "#EXT-X-STREAM-INF":
         return

@@ -185,6 +185,19 @@ def test_what_some_devices_do_not_play_is_advice(change: dict[str, object], says
     assert [one[2] for one in told if says in one[1]] == [must]
 
 
+def test_lengths_are_those_of_the_segments() -> None:
+    told = "claims other lengths of segments than they have"
+    for lengths, wrong in (
+        (LENGTHS, False),
+        (LENGTHS[:2], True),
+        ((Fraction(401, 100), *LENGTHS[1:]), True),
+        ((*LENGTHS[:2], Fraction(199, 100)), False),
+        ((*LENGTHS[:2], Fraction(19, 10)), True),
+    ):
+        media = {**MEDIA, LARGE: replace(MEDIA[LARGE], lengths=lengths)}
+        assert ((LARGE, told, True) in found(media=media)) is wrong
+
+
 def test_high_dynamic_range_is_told() -> None:
     media = {**MEDIA, LARGE: replace(MEDIA[LARGE], video_range="HLG")}
     assert any("claims None in" in text and "are HLG" in text for _, text, _ in found(media=media))

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import floor
 
+from msgspec.structs import replace
+
 from millrace.domain.media import dash
 from millrace.domain.media.hls import (
     AudioRendition,
@@ -97,7 +99,8 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
     made[MASTER] = master_playlist(variants, audio, subtitles, winding).encode()
     broken = [one.sentence for one in judged(plan, listing, made) if one.must]
     if broken:
-        raise ValueError(f"cannot finish the output: {'; '.join(broken)}")
+        more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise ValueError(f"cannot finish the output: {'; '.join(broken[:3])}{more}")
     return made
 
 
@@ -113,11 +116,11 @@ def judged(plan: Plan, listing: Listing, made: Mapping[str, bytes]) -> tuple[Vio
     texts = {path: data.decode() for path, data in made.items() if path.endswith(".m3u8")}
     found = renditions(plan, listing)
     media = {one.file.path: _media(plan, one) for one in found}
-    media |= {f"{one.id}/{KEY_FRAMES}": _media(plan, one) for one in found if one.file.video}
-    broken = hls_violations(MASTER, texts, sizes, media)
+    winding = {f"{one.id}/{KEY_FRAMES}": replace(media[one.file.path], lengths=None) for one in found if one.file.video}
+    broken = hls_violations(MASTER, texts, sizes, {**media, **winding})
     if MANIFEST not in made:
         return broken
-    truth = {one.id: dash_rules.Truth(media=_media(plan, one), segments=timeline(plan, one)) for one in found}
+    truth = {one.id: dash_rules.Truth(media=media[one.file.path], segments=timeline(plan, one)) for one in found}
     return (*broken, *dash_rules.violations(MANIFEST, made[MANIFEST].decode(), sizes, truth))
 
 
@@ -131,6 +134,7 @@ def _media(plan: Plan, one: Rendition) -> Media:
         video_range=_video_range(plan) if video else None,
         channels=None if video else one.file.audio[0].channels,
         language=one.track.language if one.track else None,
+        lengths=timeline(plan, one).lengths if one.track else None,
         key_frames=key_frames(one) if video and one.track else None,
     )
 
@@ -179,6 +183,9 @@ def _audio(one: Rendition, names: Mapping[str, str]) -> AudioRendition:
 def _key_frames(plan: Plan, pictures: Sequence[Rendition]) -> tuple[list[KeyFrames], dict[str, bytes]]:
     entries, made = [], {}
     for one in pictures:
+        video = one.file.video
+        if video is None:
+            continue
         frames = key_frames(one)
         path = f"{one.id}/{KEY_FRAMES}"
         made[path] = media_playlist(frames, map_uri=HEADER, key_frames=True).encode()
@@ -187,7 +194,7 @@ def _key_frames(plan: Plan, pictures: Sequence[Rendition]) -> tuple[list[KeyFram
             KeyFrames(
                 uri=path,
                 codecs=one.codecs,
-                size=_variant(plan, one).size,
+                size=video.size,
                 bandwidth=rates,
                 video_range=_video_range(plan),
             )

@@ -183,7 +183,7 @@ class MediaSteps(Struct, kw_only=True):
         if findings:
             raise TaskFailedError(FailureClass.OUTPUT, _sentence(findings, self.log))
         try:
-            finishing = self.engine.finish(plan, listing)
+            finishing = await asyncio.to_thread(self.engine.finish, plan, listing)
             await asyncio.to_thread(write_files, self.out, finishing)
         except ValueError as error:
             raise TaskFailedError(FailureClass.OUTPUT, str(error)) from error

@@ -48,6 +48,11 @@ class Segments(Struct, frozen=True, kw_only=True):
         return Fraction(self.spans[-1].start + self.spans[-1].ticks - self.origin, self.timescale)
 
     @property
+    def lengths(self) -> tuple[Fraction, ...]:
+        """Seconds of each."""
+        return tuple(Fraction(span.ticks, self.timescale) for span in self.spans)
+
+    @property
     def longest(self) -> Fraction:
         """Seconds of the longest."""
         return Fraction(max(span.ticks for span in self.spans), self.timescale)

@@ -167,12 +167,11 @@ def _in_time(one: _Set, node: ET.Element, truth: Truth) -> Iterator[str]:
     """Who waits for `minBufferTime` and then loads at `bandwidth` has every segment when it begins (5.3.5.2), from any of them on."""
     rate = int(node.get("bandwidth", "0"))
     spans, scale = truth.segments.spans, truth.segments.timescale
-    # What is still to come when a segment begins, were one to begin with the worst of those before it.
-    owed = Fraction(0)
+    # Bits, times the timescale, that are still to come when a segment begins, were one to begin with the worst of those before it.
+    owed = 0
     for span, before in zip(spans, (None, *spans), strict=False):
-        gained = Fraction(before.ticks * rate, scale) if before else Fraction(0)
-        owed = max(Fraction(0), owed - gained) + span.size * 8
-        if owed > rate * one.waits:
+        owed = max(0, owed - (before.ticks * rate if before else 0)) + span.size * 8 * scale
+        if owed > rate * one.waits * scale:
             yield f"claims {rate} bits a second of {node.get('id')}, at which it would come late"
             return
 

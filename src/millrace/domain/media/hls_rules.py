@@ -28,7 +28,7 @@ TOLERANCE = Fraction(1, 10)
 PEAK_OF_AVERAGE = 2
 FASTEST, HIGHEST_AVC_LEVEL = 60, 52
 KEY_FRAMES_S = 2
-SAME_LENGTH_S = 1
+SAME_LENGTH_S, FRAME_S, EXACT_S = 1, Fraction(1, 20), Fraction(1, 1000)
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 
 
@@ -40,6 +40,7 @@ class Media(Struct, frozen=True, kw_only=True):
         size, rate, video_range: of pictures; a range of None is the standard one.
         channels: of sound.
         language: three letters, as the header of the files has it; None where it says nothing.
+        lengths: of the segments in seconds, as their own headers have them; None where they are not known.
         key_frames: the pictures that stand alone, as ranges of bytes; None where they are not known.
     """
 
@@ -49,6 +50,7 @@ class Media(Struct, frozen=True, kw_only=True):
     video_range: str | None = None
     channels: int | None = None
     language: str | None = None
+    lengths: tuple[Fraction, ...] | None = None
     key_frames: tuple[Segment, ...] | None = None
 
 
@@ -234,8 +236,11 @@ def _media_playlist(package: _Package, uri: str) -> Iterator[Violation]:
 
 
 def _files(package: _Package, uri: str) -> Iterator[Violation]:
-    """What a playlist names is there, and so are the bytes of it."""
+    """What a playlist names is there, as long as it says, and so are the bytes of it."""
     playlist = package.playlists[uri]
+    lengths = package.media.get(uri, Media()).lengths
+    if lengths is not None and not _as_long([one.duration for one in playlist.segments], lengths):
+        yield _broken(uri, "claims other lengths of segments than they have")
     for name in dict.fromkeys([*(one.uri for one in playlist.segments), *filter(None, [playlist.map_uri])]):
         if not package.sizes.get(_beside(uri, name)):
             yield _broken(uri, f"names {name}, which is missing or empty")
@@ -243,6 +248,14 @@ def _files(package: _Package, uri: str) -> Iterator[Violation]:
         size = package.sizes.get(_beside(uri, one.uri), 0)
         if one.size is not None and not 0 < one.begin + one.size <= size:
             yield _broken(uri, f"names bytes of {one.uri} that it does not have")
+
+
+def _as_long(claimed: Sequence[Fraction], lengths: Sequence[Fraction]) -> bool:
+    """The last frame of sound may be played in part: then one counts it whole, and the other what is heard of it."""
+    if not claimed or len(claimed) != len(lengths):
+        return False
+    *most, last = (abs(a - b) for a, b in zip(claimed, lengths, strict=True))
+    return all(off <= EXACT_S for off in most) and last <= FRAME_S
 
 
 def _variants(package: _Package) -> Iterator[Violation]:

@@ -3,12 +3,14 @@
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from millrace.domain.media.dash import Picture, Segments, Sound, Span, Text, manifest, shape
 from millrace.domain.media.dash_rules import Truth, violations
 from millrace.domain.media.hls_rules import Media
-from millrace.domain.media.ladder import Size
+from millrace.domain.media.ladder import Size, ladder
 
 RATE = Fraction(30000, 1001)
 WIDE, SMALL = Size(width=854, height=480), Size(width=640, height=360)
@@ -150,6 +152,32 @@ def test_renditions_of_one_sound_are_one_adaptation_set() -> None:
     text = manifest([LARGE], [*SOUNDS, again])
     assert text.count('contentType="audio"') == 2
     assert text.index("audio-0") < text.index('id="audio-2"') < text.index('id="audio-1"')
+
+
+def test_players_are_not_told_to_change_between_codecs() -> None:
+    other = replace(LITTLE, codecs="hvc1.1.6.L90.90")
+    truth = {
+        one.id: Truth(media=Media(codecs=one.codecs, size=one.size, rate=RATE), segments=one.segments)
+        for one in (LARGE, other)
+    }
+    text = manifest([LARGE, other])
+    assert broken(text, truth=truth) == []
+    assert text.count('contentType="video"') == 2
+
+
+@given(
+    wide=st.integers(16, 4096),
+    high=st.integers(16, 4096),
+    sar=st.sampled_from([Fraction(1), Fraction(4, 3), Fraction(10, 11)]),
+    heights=st.lists(st.sampled_from([2160, 1080, 720, 480, 360, 240, 144, 72, 36, 16, None]), min_size=1, max_size=6),
+)
+def test_the_shape_of_any_ladder_is_no_lie(wide: int, high: int, sar: Fraction, heights: list[int | None]) -> None:
+    sizes = [size for _, size in ladder((wide * sar, Fraction(high)), heights)]
+    rungs = [replace(LARGE, id=str(number), size=size) for number, size in enumerate(sizes)]
+    truth = {
+        one.id: Truth(media=Media(codecs=one.codecs, size=one.size, rate=RATE), segments=one.segments) for one in rungs
+    }
+    assert [text for text in broken(manifest(rungs), truth=truth) if "claims" in text] == []
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_codecs_are_read_from_header_bytes(entry: bytes, name: str) -> None:
         b"hello",
         header(box(b"zzz9", bytes(78))),
         header(box(b"avc1", bytes(78)))[:-3],
+        header(box(b"avc1", bytes(78))),
         header(box(b"mp4a", bytes(28) + box(b"esds", bytes([0, 0, 0, 0, 3, 0xFF])))),
     ],
 )

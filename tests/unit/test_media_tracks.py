@@ -165,6 +165,15 @@ def test_tracks_that_are_none_are_told(packaging: str, tracks: Any, says: str) -
     assert says in str(wrong.value)
 
 
+def test_a_rendition_does_not_take_the_folder_of_a_track() -> None:
+    rungs = [{"name": name, "video": {"codec": "h264"}} for name in ("audio-0", "subtitles-12")]
+    with pytest.raises(ProfileError) as wrong:
+        profile_from(document("cmaf", renditions=rungs))
+    assert "named audio-0, which is the folder of a sound or text track" in str(wrong.value)
+    assert "named subtitles-12" in str(wrong.value)
+    profile_from(document("mp4", renditions=rungs))
+
+
 def test_attachments_need_a_packaging_that_holds_them() -> None:
     with pytest.raises(ProfileError, match="attachments is keep, which only packaging mkv can do, not mp4"):
         profile_from(document("mp4", attachments="keep"))

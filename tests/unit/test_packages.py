@@ -164,6 +164,11 @@ def test_a_package_that_breaks_a_rule_is_not_completed() -> None:
             {"fragments": {**LISTING.fragments, "180p/seg-00001.m4s": (replace(fragment(50, 179_200, 51_200), sync=False),)}},
             "a fragment of seg-00001.m4s does not begin with one",
         ),
+        ({"contents": {**LISTING.contents, "180p/index.m3u8": b"#EXTM3U\n"}}, "180p/index.m3u8 names no segments"),
+        (
+            {"fragments": {**LISTING.fragments, "audio-1/seg-00001.m4s": LISTING.fragments["audio-1/seg-00000.m4s"]}},
+            "cannot describe audio-1: its segments do not follow each other in time",
+        ),
         ({"sizes": {**LISTING.sizes, "180p/seg-00001.m4s": 0}}, "names seg-00001.m4s, which is missing or empty"),
         ({"sizes": {**LISTING.sizes, "180p/seg-00001.m4s": 1600}}, "names bytes of seg-00001.m4s that it does not have"),
         ({"sizes": {**LISTING.sizes, "180p/seg-00003.m4s": 9}}, "manifest.mpd leaves out 180p/seg-00003.m4s"),

@@ -77,6 +77,14 @@ def test_cues_that_never_end_do_not_fill_a_disk() -> None:
     assert len(found[0][1]) < 1_100_000
 
 
+def test_styles_do_not_fill_a_disk_either() -> None:
+    styles = ("STYLE\n" + "x" * 1_000_000,)
+    found = webvtt_segments(
+        Subtitles(cues=(), preamble=styles), Fraction(60), Fraction(48 * 3600), begins_at=Fraction(10)
+    )
+    assert len(found) == 1
+
+
 times = st.integers(0, 400_000).map(lambda ms: Fraction(ms, 1000))
 
 

@@ -20,7 +20,7 @@ def codecs_string(header: bytes) -> str:
     """
     try:
         names = [_entry(kind, body) for table in _below([header], PATH) for kind, body in boxes(table[8:])]
-    except IndexError as error:
+    except (IndexError, KeyError) as error:
         raise ValueError("cannot read an MP4 header that is cut short") from error
     if not names:
         raise ValueError("cannot find a track in this MP4 header")

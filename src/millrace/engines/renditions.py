@@ -65,6 +65,8 @@ def renditions(plan: Plan, listing: Listing) -> tuple[Rendition, ...]:
 
 def _rendition(plan: Plan, file: OutputFile, listing: Listing) -> Rendition:
     segments = parse_media_playlist(content(listing, file.path).decode()).segments
+    if not segments:
+        raise ValueError(f"cannot finish the output: {file.path} names no segments")
     paths = [beside(file.path, one.uri) for one in segments]
     head = content(listing, beside(file.path, first_file(plan)))
     is_cmaf = plan.packaging is Packaging.CMAF
@@ -108,7 +110,7 @@ def timeline(plan: Plan, one: Rendition) -> Segments:
     """The segments of a CMAF rendition on its own clock.
 
     Raises:
-        ValueError: the presentation does not begin on a tick of it.
+        ValueError: the presentation does not begin on a tick of it, or a segment does not begin after the one before.
     """
     if one.track is None or not one.fragments:
         raise ValueError(f"cannot describe {one.id}: it has no segments")
@@ -117,6 +119,8 @@ def timeline(plan: Plan, one: Rendition) -> Segments:
         raise ValueError(f"cannot describe {one.id}: {one.track.timescale} ticks a second do not hit its beginning")
     starts = [found[0].time - one.track.skipped for found in one.fragments]
     end = starts[-1] + duration(one.fragments[-1])
+    if any(later <= start for start, later in pairwise([*starts, end])):
+        raise ValueError(f"cannot describe {one.id}: its segments do not follow each other in time")
     return Segments(
         timescale=one.track.timescale,
         origin=int(origin),

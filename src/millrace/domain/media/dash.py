@@ -104,13 +104,14 @@ class Text(Struct, frozen=True, kw_only=True):
 
 
 def manifest(pictures: Sequence[Picture], sounds: Sequence[Sound] = (), texts: Sequence[Text] = ()) -> str:
-    """A static manifest: one adaptation set for the pictures, one for each sound track, one for each subtitle.
+    """A static manifest: one adaptation set for the pictures of each codec, one for each sound track, one for each subtitle.
 
     Times and lengths of segments are those that the segments have: the presentation lasts until the last of them has ended.
     """
     every = [*(one.segments for one in pictures), *(one.segments for one in sounds)]
     length = max(one.end for one in every)
-    sets = [_pictures(pictures)]
+    families = list(dict.fromkeys(one.codecs.partition(".")[0] for one in pictures))
+    sets = [_pictures([one for one in pictures if one.codecs.startswith(family)]) for family in families]
     tracks = list(dict.fromkeys(one.track for one in sounds))
     sets += [_sounds([one for one in sounds if one.track == track], is_main=track == tracks[0]) for track in tracks]
     sets += [_text(one, length) for one in texts]
@@ -160,7 +161,7 @@ def _colour(video_range: str | None) -> list[Element]:
 
 
 def shape(sizes: Sequence[Size]) -> Fraction:
-    """The simplest ratio of sides that all these sizes have, but for the pixel to which encoders round."""
+    """The simplest ratio of sides that all these sizes have, but for a pixel of rounding; else that of the largest."""
     largest = max(sizes, key=lambda one: one.height)
     for high in range(1, largest.height):
         ratio = Fraction(round(Fraction(largest.width * high, largest.height)), high)

@@ -19,6 +19,7 @@ ORDER = (
     "AudioChannelConfiguration", "EssentialProperty", "Label", "Accessibility", "Role", "BaseURL", "SegmentTemplate", "Representation",
 )  # fmt: skip
 """In which an adaptation set holds them: the schema is a sequence."""
+MOST_ROUNDED = 3
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(\d+(?:\.\d+)?)S\Z")
 _NUMBER = re.compile(r"\$Number%0(\d+)d\$")
 
@@ -190,7 +191,8 @@ def _aligned(one: _Set) -> Iterator[str]:
     if len(ratio) == 2 and all(part.isdigit() for part in ratio):
         shape = Fraction(int(ratio[0]), int(ratio[1]))
         sizes = [(int(node.get("width", "0")), int(node.get("height", "0"))) for node in one.representations]
-        if any(abs(wide - high * shape) > 1 for wide, high in sizes):
+        # Both sides are rounded to even pixels, and the shape is that of one of them.
+        if any(abs(wide - high * shape) > MOST_ROUNDED * (1 + shape) for wide, high in sizes):
             yield f"claims pictures of {one.node.get('par')}, which they are not"
 
 

@@ -35,6 +35,7 @@ from millrace.domain.media.profile import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+TRACK = re.compile(r"(?:audio|subtitles)-\d+\Z")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
 MOST_LANGUAGES = 20
 
@@ -105,13 +106,20 @@ def _whole(root: DocumentReader, profile: Profile) -> None:
         root.report("audio", f"has {len(profile.audio)} entries; allowed with packaging {kind}: one")
     if profile.attachments is Keep.KEEP and kind is not Packaging.MKV:
         root.report("attachments", f"is keep, which only packaging mkv can do, not {kind}")
-    names = [rendition.name for rendition in profile.renditions]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        root.report("renditions", f"has two entries named {name}; give each its own name")
+    _names(root, profile)
     if kind.is_segmented and profile.gop_s != profile.segment_s and root.has("gop_s"):
         ratio = profile.segment_s / profile.gop_s
         if ratio.denominator != 1:
             root.report("gop_s", "must go into segment_s without a rest, so that segments begin with a key frame")
+
+
+def _names(root: DocumentReader, profile: Profile) -> None:
+    """Names of renditions become those of files and folders."""
+    names = [rendition.name for rendition in profile.renditions]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        root.report("renditions", f"has two entries named {name}; give each its own name")
+    for name in (name for name in names if profile.packaging.is_segmented and TRACK.match(name)):
+        root.report("renditions", f"has an entry named {name}, which is the folder of a sound or text track")
 
 
 def _renditions(root: DocumentReader, packaging: Packaging, hdr: Hdr) -> tuple[Rendition, ...]:

@@ -10,9 +10,9 @@ from millrace.domain.media.outputs import Sprites
 
 _TIMES = re.compile(r"(?:(\d+):)?(\d\d):(\d\d\.\d{3})[ \t]+-->[ \t]+(?:(\d+):)?(\d\d):(\d\d\.\d{3})(?:[ \t].*)?\Z")
 _LEFT_OUT = ("NOTE", "X-TIMESTAMP-MAP")
-MOST_REPEATED = 4
-"""How often the text of a film may stand in its segments, on average. Cues that last through many segments stand in all of them;
-a few that never end would make of a small file more than a disk holds."""
+MOST_REPEATED, FREE_LETTERS = 4, 200
+"""How often the text of a film may stand in its segments, on average, and what each may hold besides. Cues that last through many
+segments stand in all of them; a few that never end would make of a small file more than a disk holds."""
 
 
 class Cue(Struct, frozen=True, kw_only=True):
@@ -60,7 +60,10 @@ def webvtt_segments(
     """
     count = max(1, ceil(duration / length))
     shown = [range(max(0, floor(cue.start / length)), min(count, _last(cue, length) + 1)) for cue in subtitles.cues]
-    if sum(map(len, shown)) > MOST_REPEATED * len(shown) + count:
+    preamble = sum(map(len, subtitles.preamble))
+    repeated = sum(len(cue.text) * len(numbers) for cue, numbers in zip(subtitles.cues, shown, strict=True))
+    once = preamble + sum(len(cue.text) for cue in subtitles.cues)
+    if repeated + preamble * count > MOST_REPEATED * once + FREE_LETTERS * count:
         length, count, shown = duration, 1, [range(1)] * len(shown)
     texts: list[list[str]] = [[] for _ in range(count)]
     for cue, numbers in zip(subtitles.cues, shown, strict=True):

@@ -16,6 +16,7 @@ from millrace.api import (
     masters,
     nodes,
     outputs,
+    parts,
     profiles,
     system,
     tasks,
@@ -106,7 +107,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409, 429), watch=audit.watch_job),
     R("GET", "/v1/jobs/{ref}/logs", READ, logs.show, "Read a job's logs, while they grow and after the end.", media="text/plain", also=(404,), params=LOG),
-    R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 416), params=RANGE),
+    R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 410, 416), params=RANGE),
     R("GET", "/v1/events", READ, events.stream, "Follow every transition, as server-sent events.", media=events.MEDIA, also=(404,), params=FOLLOW),
 
     # Nodes, for people
@@ -130,6 +131,10 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/tasks/{task}/complete", WORK, tasks.complete, "Report checked and published outputs; may claim the next tasks.", takes=w.CompleteRequest, gives=w.Ended, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT, whose=by_body),
     R("POST", "/v1/tasks/{task}/fail", WORK, tasks.fail, "Report a failed attempt; may claim the next tasks.", takes=w.FailRequest, gives=w.Ended, also=(404, 409), quiet=True, whose=by_body),
     R("POST", "/v1/tasks/{task}/hand-back", WORK, tasks.hand_back, "Give a task back unspent; may claim the next tasks.", takes=w.HandBackRequest, gives=w.Ended, also=(404, 409), quiet=True, whose=by_body),
+    R("POST", "/v1/tasks/{task}/helpers", WORK, parts.helpers, "Ask how many others could make parts of a task now.", takes=w.HelpersRequest, gives=w.HelpersReply, also=(404, 409), quiet=True, whose=by_body),
+    R("POST", "/v1/tasks/{task}/split", WORK, parts.split, "Divide a task into parts for several workers; it waits for them and then joins them.", takes=w.SplitRequest, gives=w.Taken, also=(404, 409, 413, 507), quiet=True, whose=by_body),
+    R("GET", "/v1/tasks/{task}/parts", WORK, parts.made, "List what the parts of a task have made.", gives=w.PartsReply, also=(404, 409), params=FENCE, quiet=True, whose=by_query),
+    R("GET", "/v1/tasks/{task}/pieces/{position}/{name*}", WORK, parts.piece, "Fetch a file that a part has made.", media="application/octet-stream", also=(404, 410, 409, 416), params=(*FENCE, *RANGE), quiet=True, whose=by_query),
     R("POST", "/v1/tasks/{task}/log", WORK, tasks.append_log, "Append to an attempt's log.", body=RAW, gives=w.LogReply, also=(404, 409, 413, 507), params=(*FENCE, *OFFSET), quiet=True, limit=Limits().log_bytes, whose=by_query),
     R("PUT", "/v1/tasks/{task}/outputs/{name*}", WORK, outputs.put, "Store an output with the master.", body=RAW, gives=j.OutputView, also=(404, 409, 413, 507), params=FENCE, limit=Limits().output_bytes, whose=by_query),
     R("POST", "/v1/nodes/{ref}/certificate", WORK, enrolment.certify, "Get the next certificate of a machine.", takes=e.CertificateRequest, gives=e.Certified, also=(413, 422), whose=by_path),

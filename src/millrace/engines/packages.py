@@ -213,13 +213,14 @@ def _subtitles(
         whole = parse_webvtt(content(listing, file.path).decode(errors="replace"))
         pieces = webvtt_segments(whole, length, plan.duration, begins_at=plan.origin)
         uris = [f"seg-{number:05d}.vtt" for number in range(len(pieces))]
-        made |= {f"{entry.name}/{uri}": text.encode() for uri, (_, text) in zip(uris, pieces, strict=True)}
+        folder = file.path.removesuffix(".vtt")
+        made |= {f"{folder}/{uri}": text.encode() for uri, (_, text) in zip(uris, pieces, strict=True)}
         segments = [Segment(duration=seconds, uri=uri) for uri, (seconds, _) in zip(uris, pieces, strict=True)]
-        made[f"{entry.name}/index.m3u8"] = media_playlist(segments).encode()
+        made[f"{folder}/index.m3u8"] = media_playlist(segments).encode()
         entries.append(
             SubtitleRendition(
                 name=names[entry.name],
-                uri=f"{entry.name}/index.m3u8",
+                uri=f"{folder}/index.m3u8",
                 bandwidth=bandwidth([(seconds, len(text.encode())) for seconds, text in pieces]),
                 language=language_tag(entry.language),
                 forced=entry.forced,

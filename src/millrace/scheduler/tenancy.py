@@ -18,7 +18,7 @@ _PASSED_ON = frozenset({
     # And with the id of an upload, whose card was read.
     "release_upload",
     "remove_webhook", "rotate_webhook", "deliveries", "replay_messages",
-    "tasks", "task", "attempts", "outputs", "facts", "transitions", "move", "read_log",
+    "tasks", "task", "standings", "attempts", "outputs", "facts", "transitions", "move", "read_log",
 })  # fmt: skip
 
 

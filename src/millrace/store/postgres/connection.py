@@ -1,8 +1,9 @@
 """The database of a master: how named SQL runs on its connections, and when its callers are told that it does not answer."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from millrace.store.postgres.connect import SETTINGS, Servers
 from millrace.store.postgres.errors import AgainError, explained, persist
@@ -50,8 +51,14 @@ class Session:
         """Every row of a statement that was put together from named blocks."""
         return list(await self._connection.fetch(sql, *args))
 
+    def transaction(self) -> contextlib.AbstractAsyncContextManager[object]:
+        """All statements of the block in one transaction."""
+        return cast("contextlib.AbstractAsyncContextManager[object]", self._connection.transaction())
+
     async def alone(self, sql: str, *args: object) -> list[Any]:
         """Every row of a statement that is a transaction of its own, run again where it lost to a rival."""
+        if self._connection.is_in_transaction():  # which has to be run again as a whole
+            return await self.all_of(sql, *args)
         return list(await persist(lambda: self._connection.fetch(sql, *args)))
 
 

@@ -1,5 +1,6 @@
 """Which tracks of a source an output has, and what is said of the others."""
 
+import json
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +11,8 @@ from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.check import Produced, check
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan import plan
+from millrace.domain.media.plan_document import plan_from
+from millrace.domain.media.plan_document import to_document as plan_document
 from millrace.domain.media.plan_tracks import MOST_TRACKS
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
@@ -199,6 +202,11 @@ def test_a_profile_without_the_new_keys_is_written_without_them() -> None:
     assert "chapters" not in written
     assert "attachments" not in written
     assert set(written["audio"][0]) == {"codec", "bitrate", "channels"}
+
+
+def test_a_plan_with_all_of_it_can_be_handed_to_another_worker() -> None:
+    whole = made(film("eng", "ger", **CHAPTERED), tracks=["de", "en"], metadata="keep", attachments="keep")
+    assert plan_from(json.loads(json.dumps(plan_document(whole)))) == whole
 
 
 def proven(**changes: Any) -> tuple[Plan, Produced]:

@@ -140,7 +140,7 @@ def _media(plan: Plan, one: Rendition) -> Media:
 
 
 def _media_playlists(found: Sequence[Rendition]) -> dict[str, bytes]:
-    """The engine's playlists once more, with one target duration for all: FFmpeg rounds each by itself, and otherwise than asked."""
+    """The engine's playlists once more, with one target duration for all: FFmpeg rounds that of each by itself."""
     target_s = target_duration(segment.duration for one in found for segment in one.segments)
     return {
         one.file.path: media_playlist(

@@ -57,7 +57,7 @@ def wanted(route: Route[Any]) -> Access:
         return Access.INSPECT
     if path.startswith("/nodes"):
         return Access.INSPECT if reads else Access.WORK if path == "/nodes" else Access.OPERATE
-    if path.startswith("/webhooks") or (path.startswith(("/jobs", "/uploads")) and not reads):
+    if path.startswith("/webhooks") or (path.startswith(("/jobs", "/uploads", "/batches", "/schedules")) and not reads):
         return Access.SUBMIT
     if path.endswith("/content"):
         return Access.FETCH

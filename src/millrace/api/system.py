@@ -6,6 +6,7 @@ from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
 from millrace.api.metrics import certificate, counter, counters, database, gauge, quotas, requests
 from millrace.domain.records import NodeState
+from millrace.domain.schedules import Outcome
 from millrace.domain.states import State
 from millrace.domain.tenants import Quota
 from millrace.domain.webhooks import DeliveryState
@@ -79,6 +80,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         *counters("millrace_rate_limited_total", master.limited, "rate"),
         *quotas(tenants[:_TENANTS]),
         *counters("millrace_quota_refusals_total", {one: master.farm.tenants.refused[one] for one in Quota}, "quota"),
+        *counters("millrace_schedule_runs_total", {one: master.farm.runs[one] for one in Outcome}, "outcome"),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]

@@ -111,6 +111,7 @@ def job_detail(
         transitions=[transition_view(transition) for transition in transitions],
         facts=None if facts is None else dict(facts),
         held_back=held_back,
+        after=_names(job.spec.get("after")),
     )
 
 
@@ -163,6 +164,7 @@ def accepted_view(new: NewJob, added: Added) -> JobDetail:
             )
         ],
         facts=None,
+        after=_names(spec.get("after")),
     )
 
 
@@ -272,6 +274,10 @@ def _quarantine(quarantine: Quarantine | None) -> QuarantineView | None:
     return QuarantineView(
         reason=quarantine.reason, since=quarantine.since, proof_due=quarantine.proof_due, times=quarantine.times
     )
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
 
 
 def _moment(text: object) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Delete what is past its retention: finished jobs, API keys that have ended, and the beginning of the audit trail."""
+"""Delete what is past its retention: finished jobs with their batches, API keys that have ended, and the beginning of the audit trail."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,7 +21,9 @@ async def clean(farm: Farm) -> Sequence[str]:
     # What goes now may not have been told to webhooks yet: perhaps no master ran for all that time.
     while await farm.store.relay_messages(limit=_RELAYED) == _RELAYED:
         pass
-    return await farm.store.delete_finished(before=now - kept, limit=_BATCH)
+    deleted = await farm.store.delete_finished(before=now - kept, limit=_BATCH)
+    await farm.store.forget_batches(limit=_BATCH)
+    return deleted
 
 
 async def clean_audit(farm: Farm) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
+from millrace.scheduler.after import release_waiting
 from millrace.scheduler.clean import clean, clean_audit
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.promote import promote_due
 from millrace.scheduler.reject import reject_impossible
+from millrace.scheduler.schedules import run_due
 from millrace.scheduler.space import TRIAL_S
 from millrace.scheduler.wake import listener, wake_for_queued
 from millrace.store.store import StoreFullError
@@ -22,7 +24,7 @@ Forget = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class Duties(Service):
-    """Expires leases, queues what is due, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
+    """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
 
     def __init__(
         self,
@@ -45,6 +47,8 @@ class Duties(Service):
         self._tickers = Services(
             self._ticker("expire_leases", self._expire, 1.0, one_is_enough=True),
             self._ticker("promote_due", self._promote, 0.5, one_is_enough=True),
+            self._ticker("release_waiting", self._release, 0.5, one_is_enough=True),
+            self._ticker("run_schedules", self._run_schedules, 0.5, one_is_enough=True),
             self._ticker("reject_impossible", self._reject, 5.0, one_is_enough=True),
             self._ticker("clean", self._clean, 60.0, one_is_enough=True),
             self._ticker("clean_audit", lambda: clean_audit(farm), 600.0, one_is_enough=True),
@@ -93,6 +97,12 @@ class Duties(Service):
 
     async def _promote(self) -> None:
         await promote_due(self._farm)
+
+    async def _release(self) -> None:
+        await release_waiting(self._farm)
+
+    async def _run_schedules(self) -> None:
+        await run_due(self._farm)
 
     async def _wake(self) -> None:
         await wake_for_queued(self._farm, self._offers)

@@ -27,10 +27,11 @@ __all__ = ["QUERIES", "AgainError", "Database", "Session", "persist"]
 class Session:
     """Named SQL on a connection."""
 
-    __slots__ = ("_connection", "changed", "queued")
+    __slots__ = ("_connection", "_in_transaction", "changed", "queued")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, *, in_transaction: bool = False) -> None:
         self._connection = connection
+        self._in_transaction = in_transaction
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
 
@@ -51,7 +52,11 @@ class Session:
         return list(await self._connection.fetch(sql, *args))
 
     async def alone(self, sql: str, *args: object) -> list[Any]:
-        """Every row of a statement that is a transaction of its own, run again where it lost to a rival."""
+        """Every row of a statement that is a transaction of its own, run again where it lost to a rival; within another
+        transaction all of that is run again.
+        """
+        if self._in_transaction:
+            return await self.all_of(sql, *args)
         return list(await persist(lambda: self._connection.fetch(sql, *args)))
 
 
@@ -142,7 +147,7 @@ class Database:
 
     async def _transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         async with self._pool.lend(hot=False) as connection, connection.transaction():
-            session = Session(connection)
+            session = Session(connection, in_transaction=True)
             return await unit(session), session
 
     async def _written(self, work: Coroutine[Any, Any, T]) -> T:

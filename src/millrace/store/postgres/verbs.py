@@ -43,6 +43,12 @@ class Verbs:
         """Run a unit in a transaction of its own."""
         return self._told(*await self._database.transact(unit))
 
+    async def accept(self, unit: Callable[[Session], Awaitable[tuple[T, Sequence[Added]]]]) -> T:
+        """The same for one that also gives the jobs that it accepted."""
+        given, answers = await self.write(unit)
+        self._history.note(of_jobs([answers]))
+        return given
+
     async def _hot(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         return self._told(*await self._database.hot(unit))
 

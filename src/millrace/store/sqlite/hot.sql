@@ -131,7 +131,8 @@ WHERE number = ?1
 -- name: stored_by_old
 -- What is kept of the outputs of those that `delete_finished` deletes.
 SELECT j.tenant, sum(t.stored) FROM (
-  SELECT number, tenant FROM jobs WHERE finished_at < ?1 ORDER BY finished_at, number LIMIT ?2) j
+  SELECT number, tenant FROM jobs WHERE finished_at < ?1 AND NOT EXISTS (SELECT 1 FROM dependencies WHERE after = number)
+  ORDER BY finished_at, number LIMIT ?2) j
 JOIN tasks t ON t.job = j.number GROUP BY j.tenant HAVING sum(t.stored) > 0
 
 -- name: start_attempt

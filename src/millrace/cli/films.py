@@ -25,6 +25,11 @@ def films_in(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
+def why(error: OSError | ValueError) -> str:
+    """Why the films of a folder cannot be found, without what names the folder again."""
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+
+
 def _listed(folder: Path) -> Iterable[Path]:
     return list(folder.iterdir())
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from millrace.cli.failure import CommandError
-from millrace.cli.films import films_in, output_of
+from millrace.cli.films import films_in, output_of, why
 from millrace.cli.jobs.request import Wish, absolute
 from millrace.wire.v1.base import Document
 from millrace.wire.v1.batches import MOST_JOBS
@@ -36,7 +36,7 @@ def of_folder(wish: Wish, folder: Path, patterns: Sequence[str]) -> list[Row]:
     try:
         films = list(films_in(folder.absolute(), patterns))
     except (OSError, ValueError) as error:
-        raise CommandError(f"cannot submit the folder {folder}: {error}", code=2) from error
+        raise CommandError(f"cannot submit the folder {folder}: {why(error)}", code=2) from error
     destination = wish["output"]
     rows = []
     for film in films:

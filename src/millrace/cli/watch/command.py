@@ -9,7 +9,7 @@ import msgspec
 
 from millrace.cli import show
 from millrace.cli.failure import CommandError
-from millrace.cli.films import films_in
+from millrace.cli.films import films_in, why
 from millrace.cli.jobs.request import Wish, absolute, wish_options
 from millrace.cli.options import PATH, Output, Span, Target, output_option, pattern_option, target_options
 from millrace.cli.session import connect
@@ -54,7 +54,7 @@ def watch(
     try:
         list(films_in(folder, pattern))
     except (OSError, ValueError) as error:
-        raise CommandError(f"cannot watch {folder}: {error}", code=2) from error
+        raise CommandError(f"cannot watch {folder}: {why(error)}", code=2) from error
     out, moved = absolute(destination), None if done is None else done.absolute()
     for where, option in ((out, "--out"), (moved, "--done")):
         if where is not None and "://" not in str(where) and Path(where).is_relative_to(folder):

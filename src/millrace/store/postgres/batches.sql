@@ -23,14 +23,20 @@ SELECT number, id, tenant, name, total, actor, created_at FROM batches
 WHERE tenant = $3 AND number < $1 ORDER BY number DESC LIMIT $2
 
 -- name: batch_counts
--- Of the jobs of a batch, by state: how many, and how far they have come together.
+-- Of the jobs of a batch, by state: how many, and how far those that run have come together. Each row is looked up by its key,
+-- whatever the planner knows of the tables.
 SELECT t.state, count(*), coalesce(sum(p.fraction), 0.0)
-FROM batch_jobs b JOIN tasks t ON t.job = b.job AND t.position = 1
-LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
+FROM batch_jobs b
+CROSS JOIN LATERAL (SELECT job, position, attempt, state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
+LEFT JOIN LATERAL (
+  SELECT fraction FROM progress
+  WHERE t.state IN ('assigned', 'processing', 'paused') AND job = t.job AND position = t.position AND attempt = t.attempt
+  LIMIT 1) p ON true
 WHERE b.batch = $1 GROUP BY t.state
 
 -- name: batch_page
-SELECT b.job FROM batch_jobs b JOIN tasks t ON t.job = b.job AND t.position = 1
+SELECT b.job FROM batch_jobs b
+CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
 WHERE b.batch = $1 AND b.job > $2 AND (cardinality($3::text[]) = 0 OR t.state = ANY ($3::text[]))
 ORDER BY b.job LIMIT $4
 

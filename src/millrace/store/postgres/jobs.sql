@@ -111,7 +111,7 @@ ORDER BY xid DESC, seq DESC LIMIT 1
 -- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this. What others wait for
 -- stays until that is decided.
 WITH old AS MATERIALIZED (
-  SELECT job, stored FROM tasks t WHERE finished_at < $1 AND NOT EXISTS (SELECT FROM dependencies WHERE after = t.job)
+  SELECT job, stored FROM tasks t WHERE finished_at < $1 AND (SELECT d.after FROM dependencies d WHERE d.after = t.job LIMIT 1) IS NULL
   ORDER BY finished_at, job LIMIT $2 FOR UPDATE OF t SKIP LOCKED),
 freed AS MATERIALIZED (
   SELECT j.tenant, sum(o.stored) AS stored FROM old o CROSS JOIN LATERAL (SELECT tenant FROM jobs WHERE number = o.job LIMIT 1) j

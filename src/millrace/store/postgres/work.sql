@@ -16,7 +16,7 @@ SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t
   t.node_epoch, t.started, t.claimed_at, t.due_at
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.state IN ('pending', 'retrying') AND t.due_at IS NOT NULL AND t.due_at <= now_ms()
-  AND NOT EXISTS (SELECT 1 FROM dependencies d WHERE d.job = t.job)
+  AND (SELECT d.job FROM dependencies d WHERE d.job = t.job LIMIT 1) IS NULL
 ORDER BY t.due_at, t.job, t.position LIMIT $1
 
 -- name: next_due

@@ -469,8 +469,13 @@ def way_back(kit: Kit, path: Path) -> str:
 
 @attack(16, says="it is no regular file")
 def listening_socket(kit: Kit, path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(os.path.relpath(path))
+    # A socket's path has room for 107 bytes; that of its folder may be longer.
+    folder = os.open(path.parent, os.O_PATH)
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
 
 
 @attack(16, says="it is a folder")

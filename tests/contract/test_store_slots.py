@@ -132,3 +132,26 @@ def test_what_arrived_of_an_attempt_is_kept_until_its_job_completes_or_goes(farm
         assert await farm.store.arrivals(second, 2) == {"b.mp4": arrival}
 
     farm.run(work())
+
+
+def test_workers_that_register_at_the_same_moment_are_all_let_in(farm: Any) -> None:
+    async def work() -> None:
+        known = await farm.store.register(a_node(slots=2))
+        back = a_node(fingerprint=known.fingerprint, boot_id="boot-2", labels={"zone": "b"}, slots=3)
+        others = [a_node() for _ in range(300)]
+        # The same worker twice, as after a lost answer: both get the one node, and only the first is a new beginning.
+        first, again, *found = await asyncio.gather(*(farm.store.register(one) for one in (back, back, *others)))
+        assert (first.id, first.epoch, first.slots, first.labels) == (known.id, known.epoch + 1, 3, {"zone": "b"})
+        assert (again.id, again.epoch) == (first.id, first.epoch)
+        assert [(one.id, one.fingerprint, one.name, one.facts) for one in found] == [
+            (one.id, one.fingerprint, one.name, one.facts) for one in others
+        ]
+        assert len(await farm.store.nodes()) == 301
+        # An identity that a later one holds is refused to the earlier one alone, not to those who came with it.
+        await farm.advance(1)
+        await farm.store.heartbeat(node_id=known.id, epoch=first.epoch, ttl_s=30.0, reports=())
+        earlier = replace(back, boot_id="boot-1")
+        met = await asyncio.gather(*(farm.store.register(one) for one in (a_node(), earlier, a_node())))
+        assert [one is None for one in met] == [False, True, False]
+
+    farm.run(work())

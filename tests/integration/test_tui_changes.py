@@ -1,9 +1,11 @@
 """The terminal interface, driven by keys: processes are written, edited, deleted and saved; signals, metrics, hooks, the audit trail."""
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
 from control_rig import KEY, Rig, play
 from test_tui_driven import Desk, application, drive, serving, watching
 from textual.widgets import Input, TextArea
@@ -122,6 +124,33 @@ def test_a_process_is_edited_in_fields_and_in_its_yaml_and_its_secrets_stay(tmp_
         assert (made.command, made.execution.nice, made.env) == (("sleep", "3000"), 3, {"PASSWORD": "hunter2"})
 
     drive(tmp_path, body, PLAN, size=(120, 30))
+
+
+def test_an_answer_that_comes_while_the_fields_go_is_heard_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(desk: Desk, rig: Rig) -> None:
+        await desk.until(lambda: "2/2" in desk.row("web"))
+        put, times, asked, answered = desk.app.put, itertools.count(1), asyncio.Event(), asyncio.Event()
+
+        async def late(*what: Any, **how: Any) -> Any:
+            screen, found = desk.app.screen, await put(*what, **how)
+            if next(times) == 1:
+                return found  # the fields say that they were filled, so it is asked again
+            asked.set()
+            while screen.query(".wrong"):
+                await asyncio.sleep(0)
+            answered.set()
+            return found
+
+        monkeypatch.setattr(desk.app, "put", late)
+        await desk.press("e")
+        await asked.wait()
+        await desk.press("escape")
+        await desk.until(lambda: "2/2" in desk.row("web"))
+        await answered.wait()
+
+    drive(tmp_path, body, PLAN)
 
 
 def test_one_that_does_not_get_up_stays_in_the_form_with_the_reason(tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ CLIPS: dict[str, tuple[str, ...]] = {
         ),
         *("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"),
     ),
+    "mastered.mp4": (
+        *BARS,
+        *(
+            "-vf",
+            "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv",
+        ),
+        *("-c:v", "libx265", "-preset", "ultrafast", "-x265-params"),
+        "log-level=error:keyint=12:max-cll=1000,400:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)",
+    ),
+    "hlg.mp4": (
+        *BARS,
+        *(
+            "-vf",
+            "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv",
+        ),
+        *("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error"),
+    ),
     "grey_hdr.mp4": (
         *("-f", "lavfi", "-i", "color=0x808080:s=64x64:r=25:d=0.2"),
         *("-vf", "zscale=tin=bt709:pin=bt709:min=bt709:t=smpte2084:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"),

@@ -81,6 +81,16 @@ def _profile(packaging: str = "cmaf", codec: str = "h264", **video: Any) -> Prof
     )
 
 
+def test_chunks_keep_high_dynamic_range(bench: Bench, sources: Any, tmp_path: Path) -> None:
+    rungs = [{"video": {"codec": "h265", "height": 36, "preset": "ultrafast"}}]
+    document = {"name": "t", "packaging": "cmaf", "renditions": rungs, "hdr": "keep", "segment_s": 1, "gop_s": 0.5}
+    cut = bench.make(profile_from(document), sources("hdr.mp4"), tmp_path / "cut", chunks="always")
+    assert len(cut.plan.split.chunks) >= 2
+    assert cut.findings == ()
+    (found,) = cut.produced.probes["36p/index.m3u8"].video
+    assert (found.color.hdr_name, found.color.primaries, found.bit_depth) == ("PQ", "bt2020", 10)
+
+
 LOSSLESS = {"crf": 0, "preset": "ultrafast"}
 
 

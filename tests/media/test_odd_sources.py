@@ -175,6 +175,47 @@ def test_hdr_is_tone_mapped_or_refused(bench: Any, clips: Any, tmp_path: Any) ->
     assert refusal.value.failure_class is FailureClass.REQUEST
 
 
+@pytest.mark.parametrize(
+    ("clip", "codec", "shown"),
+    [
+        ("mastered.mp4", "h265", "PQ"),
+        ("mastered.mp4", "av1", "PQ"),
+        ("hlg.mp4", "h265", "HLG"),
+        ("ten_bit.mp4", "h265", None),
+    ],
+)
+def test_hdr_is_kept(bench: Any, clips: Any, tmp_path: Any, clip: str, codec: str, shown: str | None) -> None:
+    fast = {"h265": "ultrafast", "av1": "13"}[codec]
+    rungs = [{"video": {"codec": codec, "preset": fast, "height": height}} for height in (72, 54)]
+    made = bench.make(profile(renditions=rungs, hdr="keep"), clips(clip), tmp_path)
+    assert made.findings == ()
+    for video in made.plan.videos:
+        found = made.produced.probes[f"{video.name}/index.m3u8"].video[0]
+        assert (found.bit_depth, found.color.hdr_name) == (10, shown)
+    words = made.finished["master.m3u8"].decode()
+    assert words.count(f"VIDEO-RANGE={shown}") == (2 if shown else 0)
+    assert ("VIDEO-RANGE" in words) is (shown is not None)
+    if clip == "mastered.mp4":
+        # AV1 keeps the darkest in steps of 2^-14 cd/m2.
+        darkest = {"h265": "0.000100", "av1": "0.000122"}[codec]
+        assert mastering(tmp_path / made.plan.files[0].path) == {
+            "Content light level metadata: MaxCLL=1000, MaxFALL=400",
+            (
+                "Mastering display metadata: has_primaries:1 has_luminance:1 r(0.6800,0.3200) g(0.2650,0.6900) "
+                f"b(0.1500 0.0600) wp(0.3127, 0.3290) min_luminance={darkest}, max_luminance=1000.000000"
+            ),
+        }
+
+
+def mastering(path: Any) -> set[str]:
+    """What the first picture says of the display it was made on."""
+    show = [BINARY, "-nostdin", "-hide_banner", "-i", str(path), "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    said = subprocess.run(show, capture_output=True, text=True, check=True).stderr
+    kinds = ("Content light", "Mastering")
+    told = (line.partition("side data - ")[2] for line in said.splitlines())
+    return {words for words in told if words.startswith(kinds)}
+
+
 def test_cover_art_is_no_video(bench: Any, clips: Any, tmp_path: Any) -> None:
     made = bench.make(one(), clips("covered.mp4"), tmp_path)
     assert made.findings == ()

@@ -1,6 +1,7 @@
 from fractions import Fraction
 
 import pytest
+from msgspec.structs import replace
 
 from millrace.domain.media.hls import (
     AudioRendition,
@@ -72,6 +73,15 @@ def test_the_whole_master_playlist() -> None:
         '#EXT-X-STREAM-INF:BANDWIDTH=490000,AVERAGE-BANDWIDTH=444000,CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360,'
         'FRAME-RATE=29.970,AUDIO="audio",SUBTITLES="subtitles"\n360p/index.m3u8\n'
     )
+
+
+def test_players_are_told_of_high_dynamic_range() -> None:
+    bandwidth_ = Bandwidth(peak_bps=2, average_bps=1)
+    shown = Variant(
+        uri="v.m3u8", codecs="hvc1.2.4.L93.B0", size=Size(width=64, height=36), rate=Fraction(25), bandwidth=bandwidth_
+    )
+    assert "VIDEO-RANGE" not in master_playlist([shown])
+    assert "FRAME-RATE=25.000,VIDEO-RANGE=PQ\n" in master_playlist([replace(shown, video_range="PQ")])
 
 
 def test_a_single_file_is_a_playlist_too() -> None:

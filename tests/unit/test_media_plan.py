@@ -10,6 +10,7 @@ from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.check import Produced, cause, check
 from millrace.domain.media.plan import plan, plan_generated
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.profile import Hdr
 from millrace.engines.profiles import named
 
 VIDEO = VideoStream(
@@ -104,6 +105,19 @@ def test_hdr_is_planned_for() -> None:
     made = plan(named("web-hls"), probe(color=Color(transfer="smpte2084")))
     assert made.pictures is not None
     assert made.pictures.tonemap
+    kept = replace(named("mp4-h265"), hdr=Hdr.KEEP)
+    color = Color(transfer="arib-std-b67", primaries="bt2020", space="bt2020nc")
+    made = plan(kept, probe(color=color))
+    assert made.pictures is not None
+    assert (made.pictures.tonemap, made.pictures.hdr) == (False, color)
+    assert "HDR" not in " ".join(made.notes)
+    standard = plan(kept, probe(color=Color(transfer="bt709"))).pictures
+    assert standard is not None
+    assert (standard.tonemap, standard.hdr) == (False, None)
+    # A page shows thumbnails in standard range.
+    small = plan(replace(named("thumbnails"), hdr=Hdr.KEEP), probe(color=color)).pictures
+    assert small is not None
+    assert (small.tonemap, small.hdr) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +235,30 @@ def test_each_difference_in_the_pictures_is_found(change: dict[str, Any], words:
     before = probes["360p/index.m3u8"]
     probes["360p/index.m3u8"] = replace(before, video=(replace(before.video[0], **change),))
     assert any(words in finding.text for finding in check(wanted, replace(produced, probes=probes)))
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Color(), "has the transfer None; planned, as in the source: smpte2084"),
+        (Color(transfer="arib-std-b67", primaries="bt2020", space="bt2020nc"), "transfer arib-std-b67"),
+        (Color(transfer="smpte2084", primaries="bt709", space="bt2020nc"), "primaries bt709"),
+        (Color(transfer="smpte2084", primaries="bt2020", space="bt709"), "matrix bt709"),
+    ],
+)
+def test_high_dynamic_range_that_was_lost_is_found(found: Color, words: str) -> None:
+    wanted, produced = proven()
+    assert wanted.pictures is not None
+    color = Color(transfer="smpte2084", primaries="bt2020", space="bt2020nc", range="tv")
+    kept = replace(wanted, pictures=replace(wanted.pictures, hdr=color))
+    before = produced.probes["360p/index.m3u8"]
+
+    def findings(shown: Color) -> str:
+        probes = {**produced.probes, "360p/index.m3u8": replace(before, video=(replace(before.video[0], color=shown),))}
+        return " ".join(one.text for one in check(kept, replace(produced, probes=probes)))
+
+    assert findings(color) == ""
+    assert words in findings(found)
 
 
 def test_missing_and_empty_files_are_found() -> None:

@@ -83,12 +83,23 @@ def test_a_good_one() -> None:
         ({"extra": 1}, "extra", "unknown"),
         ({"checks": {"frame_tolerance": -1}}, "checks.frame_tolerance", "0 to 1000"),
         ({"thumbnails": {}}, "thumbnails", "only for"),
+        ({"hdr": "keep"}, "renditions[0].video.codec", "cannot hold high dynamic range; allowed with hdr: keep: h265, av1, vp9"),
+        ({"hdr": "keep", "renditions": video(codec="h265", bit_depth=8)}, "renditions[0].video.bit_depth", "10"),
     ],
 )  # fmt: skip
 def test_each_mistake_names_its_path_and_what_is_allowed(changes: Any, path: str, words: str) -> None:
     found = findings(**changes)
     assert path in found
     assert words in found[path]
+
+
+def test_high_dynamic_range_is_kept_in_ten_bits() -> None:
+    document = {
+        **GOOD,
+        "hdr": "keep",
+        "renditions": [{"video": {"codec": "h265"}}, {"video": {"codec": "av1"}, "name": "b"}],
+    }
+    assert [rung.video.bit_depth for rung in profile_from(document).renditions] == [10, 10]
 
 
 def test_all_mistakes_come_at_once() -> None:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from millrace.store.postgres.combiner import MAX_BATCH, Combiner
+from millrace.store.postgres.combiner import MAX_BATCH, Combiner, turns
 from millrace.store.store import StoreUnavailableError
 
 _NEVER_S = 3600.0
@@ -138,3 +140,16 @@ def test_a_verb_may_always_wait_for_others(always: bool) -> None:
         one.cancel()
 
     asyncio.run(work())
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3))))
+def test_nobody_asks_for_two_things_in_one_turn(asked: list[tuple[str, int]]) -> None:
+    found = turns(asked)
+    assert sorted(place for turn in found for place in turn) == list(range(len(asked)))
+    for turn in found:
+        assert turn  # none is for nothing
+        assert len({asked[place] for place in turn}) == len({asked[place][0] for place in turn})
+    whats: dict[str, set[int]] = {}
+    for who, what in asked:
+        whats.setdefault(who, set()).add(what)
+    assert len(found) == max(map(len, whats.values()), default=0)  # and there are no more than it takes

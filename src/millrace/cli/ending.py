@@ -31,20 +31,15 @@ def end_with(work: Callable[[], object]) -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """End the program. Everything is closed by then, so taking the interpreter apart object by object, 16 ms, is left to the kernel."""
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:  # of a command that left something running
         sys.exit(code)
-    atexit._run_exitfuncs()  # noqa: SLF001  the module offers no other way
-    _drop_unwritten()
-    os._exit(code)
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:
-    """End at once, for a program that has closed everything: to take itself apart as well would take Python 10 ms."""
-    import logging  # noqa: PLC0415  what a supervisor defers must not come with it
-
-    logging.shutdown()
+    """End a program that has closed everything. To take the interpreter apart object by object, 16 ms, is left to the kernel."""
+    atexit._run_exitfuncs()  # noqa: SLF001  the module offers no other way
     _drop_unwritten()
     os._exit(code)
 

@@ -66,6 +66,7 @@ def finishing_files(plan: Plan, listing: Listing) -> dict[str, bytes]:
             size=file.video.size,
             rate=file.video.rate,
             bandwidth=found[file.path][0],
+            video_range=plan.pictures.hdr.hdr_name if plan.pictures and plan.pictures.hdr else None,
         )
         for file in plan.files
         if file.video

@@ -32,10 +32,9 @@ async def register(
     Raises:
         SupersededError: another worker with this identity registered after this one, and lives.
     """
-    now = await farm.store.now()
     node = await farm.store.register(
         NewNode(
-            id=node_id or farm.new_id(ids.node_id, now),
+            id=node_id or farm.new_id(ids.node_id, farm.clock.now()),
             fingerprint=fingerprint,
             boot_id=boot_id,
             name=name,

@@ -44,7 +44,10 @@ class Wizard(DeskScreen):
         self._who = Input(name, placeholder="web", id="f-name", compact=True, disabled=found is not None)
         self._lines = {field.key: self._line(field) for field in FIELDS}
         self._first = self._values
+        self._marks = {key: Label("", classes="wrong", markup=False) for key in (_NAME, *self._lines)}
         self._fields = VerticalScroll(id="fields", can_focus=False)
+        self._review = Vertical(id="review")
+        self._review.display = False
         self._text = TextArea(id="yaml")
         self._said = Static("it is checked while you type", id="said", markup=False)
         self._typed = asyncio.Event()
@@ -63,7 +66,7 @@ class Wizard(DeskScreen):
             yield from self._row(_NAME, "Name", self._who)
             for field in FIELDS:
                 yield from self._row(field.key, field.label, self._lines[field.key])
-        with Vertical(id="review"):
+        with self._review:
             yield self._text
         yield self._said
         yield Footer(show_command_palette=False)
@@ -129,12 +132,12 @@ class Wizard(DeskScreen):
         """Show the one or the other, and have it checked."""
         self._typed.set()
         self._fields.display = not review
-        self.query_one("#review").display = review
+        self._review.display = review
         (self._text if review else self._lines[FIELDS[0].key]).focus()
 
     @property
     def _reviews(self) -> bool:
-        return self.is_mounted and bool(self.query_one("#review").display)
+        return bool(self._review.display)
 
     @property
     def _values(self) -> list[str]:
@@ -198,8 +201,7 @@ class Wizard(DeskScreen):
 
     def _show(self, wrong: dict[str, str], text: str = "") -> None:
         beside = () if self._reviews else (_NAME, *self._lines)
-        for key in (_NAME, *self._lines):
-            label = self.query_one(f"#w-{key}", Label)
+        for key, label in self._marks.items():
             label.update(f"{key} {wrong[key]}" if key in wrong else "")
             label.display = key in wrong and key in beside
         below = [f"{key} {why}".strip() for key, why in wrong.items() if key not in beside]
@@ -231,4 +233,4 @@ class Wizard(DeskScreen):
         with Horizontal(classes="field"):
             yield Label(label, classes="label")
             yield line
-        yield Label("", id=f"w-{key}", classes="wrong", markup=False)
+        yield self._marks[key]

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, VideoOutput
-from millrace.domain.media.probe import AudioStream, Probe, VideoStream
+from millrace.domain.media.probe import AudioStream, Color, Probe, VideoStream
 
 CODECS = {"h265": "hevc"}
 AUDIO_SLACK = Fraction(1, 10)
@@ -98,9 +98,22 @@ def _video(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:
     texts += _times(plan, wanted, found)
     if found.bit_depth > wanted.settings.bit_depth:
         texts.append(f"has {found.bit_depth} bits a sample; planned: {wanted.settings.bit_depth}")
-    if found.color.is_hdr:
-        texts.append("is marked HDR; planned: standard dynamic range")
-    return texts
+    return texts + _color(plan, found.color)
+
+
+def _color(plan: Plan, found: Color) -> list[str]:
+    wanted = plan.pictures.hdr if plan.pictures else None
+    if wanted is None:
+        return ["is marked HDR; planned: standard dynamic range"] if found.is_hdr else []
+    pairs = (
+        ("transfer", found.transfer, wanted.transfer),
+        ("primaries", found.primaries, wanted.primaries),
+        ("matrix", found.space, wanted.space),
+    )
+    # What the source does not say, an encoder may fill in.
+    return [
+        f"has the {name} {has}; planned, as in the source: {kept}" for name, has, kept in pairs if kept and has != kept
+    ]
 
 
 def _times(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:

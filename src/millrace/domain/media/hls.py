@@ -58,6 +58,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     size: Size
     rate: Fraction
     bandwidth: Bandwidth
+    video_range: str | None = None
+    """`PQ` or `HLG`; None where it is standard."""
 
 
 def parse_media_playlist(text: str) -> MediaPlaylist:
@@ -148,11 +150,12 @@ def master_playlist(
     for variant in sorted(variants, key=lambda one: -one.bandwidth.average_bps):
         codecs = ",".join(dict.fromkeys([variant.codecs, *(entry.codecs for entry in audio)]))
         groups = (',AUDIO="audio"' if audio else "") + (',SUBTITLES="subtitles"' if subtitles else "")
+        shown = f",VIDEO-RANGE={variant.video_range}" if variant.video_range else ""
         peak = variant.bandwidth.peak_bps + max((entry.bandwidth.peak_bps for entry in audio), default=0)
         average = variant.bandwidth.average_bps + max((entry.bandwidth.average_bps for entry in audio), default=0)
         lines.append(
             f'#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS="{codecs}",'
-            f"RESOLUTION={variant.size.width}x{variant.size.height},FRAME-RATE={float(variant.rate):.3f}{groups}"
+            f"RESOLUTION={variant.size.width}x{variant.size.height},FRAME-RATE={float(variant.rate):.3f}{shown}{groups}"
         )
         lines.append(variant.uri)
     return "\n".join(lines) + "\n"

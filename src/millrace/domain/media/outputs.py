@@ -6,6 +6,7 @@ from fractions import Fraction
 from msgspec import Struct, field
 
 from millrace.domain.media.ladder import Size
+from millrace.domain.media.probe import Color
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings
 from millrace.domain.media.split import Split
 
@@ -27,7 +28,8 @@ class Pictures(Struct, frozen=True, kw_only=True):
     """How the source's pictures become the common picture that every rendition is scaled from.
 
     The decoder turns the picture upright; then it is deinterlaced (bwdif, one frame per frame), brought to `rate` on an
-    exact grid from time 0 (`frames` pictures), tone-mapped where `tonemap`, and scaled in square pixels.
+    exact grid from time 0 (`frames` pictures), tone-mapped where `tonemap`, and scaled in square pixels. `hdr` is the colour
+    of high dynamic range that they keep; None where they have none.
     """
 
     stream: int
@@ -35,6 +37,7 @@ class Pictures(Struct, frozen=True, kw_only=True):
     frames: int
     deinterlace: bool = False
     tonemap: bool = False
+    hdr: Color | None = None
 
 
 class Role(StrEnum):

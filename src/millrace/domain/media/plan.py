@@ -145,7 +145,8 @@ def _picture_stream(profile: Profile, probe: Probe, notes: list[str]) -> VideoSt
         )
     if stream.color.is_hdr and profile.hdr is Hdr.REFUSE:
         raise Refused(
-            FailureClass.REQUEST, "The input is HDR and the profile refuses it; set hdr: tonemap to convert it."
+            FailureClass.REQUEST,
+            "The input is HDR and the profile refuses it; set hdr: tonemap to convert it, or hdr: keep.",
         )
     return stream
 
@@ -163,10 +164,18 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
     accept_filling(frames, stream)
     # One very short frame still is a picture.
     frames = max(frames, 1)
-    if stream.color.is_hdr:
+    # Thumbnails are for pages, which show them in standard range.
+    keeps = stream.color.is_hdr and profile.hdr is Hdr.KEEP and not profile.thumbnails
+    tonemap = stream.color.is_hdr and not keeps
+    if tonemap:
         notes.append("The input is HDR; the output is tone-mapped to standard dynamic range (BT.709).")
     return Pictures(
-        stream=stream.index, rate=rate, frames=frames, deinterlace=stream.interlaced, tonemap=stream.color.is_hdr
+        stream=stream.index,
+        rate=rate,
+        frames=frames,
+        deinterlace=stream.interlaced,
+        tonemap=tonemap,
+        hdr=stream.color if keeps else None,
     )
 
 

@@ -26,6 +26,11 @@ class Color(Struct, frozen=True, kw_only=True):
         """True for PQ and HLG."""
         return self.transfer in tuple(Transfer)
 
+    @property
+    def hdr_name(self) -> str | None:
+        """`PQ` or `HLG`, as HLS names them; None for standard dynamic range."""
+        return {str(Transfer.PQ): "PQ", str(Transfer.HLG): "HLG"}.get(self.transfer or "")
+
 
 class VideoStream(Struct, frozen=True, kw_only=True):
     """One video stream.

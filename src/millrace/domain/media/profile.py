@@ -67,9 +67,10 @@ class Subtitles(StrEnum):
 
 
 class Hdr(StrEnum):
-    """What happens to PQ and HLG sources."""
+    """What happens to PQ and HLG sources. `keep` leaves them as they are, in 10 bits; a source of standard range stays that."""
 
     TONEMAP = "tonemap"
+    KEEP = "keep"
     REFUSE = "refuse"
 
 
@@ -92,6 +93,11 @@ AUDIO_CODECS = {
     Packaging.FLAC: (AudioCodec.FLAC,),
 }
 """Which codecs a packaging can carry and players of it can play."""
+
+HDR_CODECS = (VideoCodec.H265, VideoCodec.AV1, VideoCodec.VP9)
+"""Codecs with 10 bits that players show in high dynamic range."""
+HDR_BITS = 10
+"""PQ and HLG show bands with fewer (ITU-R BT.2100)."""
 
 X26X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",

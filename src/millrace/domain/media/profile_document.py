@@ -10,6 +10,8 @@ from millrace.domain.media.profile import (
     AUDIO_CODECS,
     DEFAULT_CRF,
     DEFAULT_PRESET,
+    HDR_BITS,
+    HDR_CODECS,
     MAX_CRF,
     MOST_LINES,
     PRESETS,
@@ -59,15 +61,16 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
     if not root.has("packaging"):
         root.report("packaging", f"is missing; allowed: {', '.join(Packaging)}")
     segment_s = root.seconds("segment_s", 0.5, 30, Fraction(4))
+    hdr = Hdr(root.word("hdr", Hdr, Hdr.TONEMAP))
     profile = Profile(
         name=name,
         description=root.text("description", ""),
         packaging=packaging,
-        renditions=_renditions(root, packaging),
+        renditions=_renditions(root, packaging, hdr),
         audio=_audio(root, packaging),
         subtitles=Subtitles(root.word("subtitles", Subtitles, Subtitles.DROP)),
         metadata=Keep(root.word("metadata", Keep, Keep.DROP)),
-        hdr=Hdr(root.word("hdr", Hdr, Hdr.TONEMAP)),
+        hdr=hdr,
         segment_s=segment_s,
         gop_s=root.seconds("gop_s", 0.1, 30, segment_s),
         thumbnails=_thumbnails(root, packaging),
@@ -103,7 +106,7 @@ def _whole(root: DocumentReader, profile: Profile) -> None:
             root.report("gop_s", "must go into segment_s without a rest, so that segments begin with a key frame")
 
 
-def _renditions(root: DocumentReader, packaging: Packaging) -> tuple[Rendition, ...]:
+def _renditions(root: DocumentReader, packaging: Packaging, hdr: Hdr) -> tuple[Rendition, ...]:
     entries = root.raw("renditions", [])
     if not isinstance(entries, list):
         root.report("renditions", f"must be a list, not {kind_of(entries)}")
@@ -114,7 +117,7 @@ def _renditions(root: DocumentReader, packaging: Packaging) -> tuple[Rendition, 
     found = []
     for number, entry in enumerate(entries):
         reader = DocumentReader(entry, f"renditions[{number}]", root.findings)
-        video = _video(DocumentReader(reader.raw("video", {}), reader.at("video"), root.findings), packaging)
+        video = _video(DocumentReader(reader.raw("video", {}), reader.at("video"), root.findings), packaging, hdr)
         default = f"{video.height}p" if video.height else "source"
         name = reader.raw("name", default)
         if not isinstance(name, str) or not NAME.match(name):
@@ -125,7 +128,7 @@ def _renditions(root: DocumentReader, packaging: Packaging) -> tuple[Rendition, 
     return tuple(found)
 
 
-def _video(reader: DocumentReader, packaging: Packaging) -> VideoSettings:
+def _video(reader: DocumentReader, packaging: Packaging, hdr: Hdr) -> VideoSettings:
     codec = VideoCodec(reader.word("codec", VIDEO_CODECS.get(packaging, tuple(VideoCodec)), _first_codec(packaging)))
     crf = reader.number("crf", 0, MAX_CRF[codec], None)
     bitrate = reader.bits_per_second("bitrate", 10_000, 400_000_000, None)
@@ -134,7 +137,13 @@ def _video(reader: DocumentReader, packaging: Packaging) -> VideoSettings:
         reader.report("crf", "and bitrate exclude each other: keep one of the two")
     if bitrate and maxrate and maxrate < bitrate:
         reader.report("maxrate", f"is {maxrate}; it must not lie below bitrate ({bitrate})")
-    depth = reader.whole("bit_depth", 8, 10, 8)
+    keeps_hdr = hdr is Hdr.KEEP
+    if keeps_hdr and codec not in HDR_CODECS:
+        reader.report(
+            "codec",
+            f"is {codec}, which cannot hold high dynamic range; allowed with hdr: keep: {', '.join(HDR_CODECS)}",
+        )
+    depth = reader.whole("bit_depth", HDR_BITS if keeps_hdr else 8, 10, HDR_BITS if keeps_hdr else 8)
     if depth == 9 or (depth == 10 and codec is VideoCodec.H264):
         reader.report(
             "bit_depth", "is not one that players of this codec know; allowed: 8, and 10 for h265, av1 and vp9"

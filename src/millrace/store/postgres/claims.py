@@ -8,6 +8,7 @@ from msgspec import Struct
 from millrace.domain.elsewhere import AVOID_S
 from millrace.domain.records import Claimed
 from millrace.store import rows
+from millrace.store.postgres.combiner import turns
 from millrace.store.postgres.connection import QUERIES, Session
 
 
@@ -46,28 +47,12 @@ async def claim_all(
 ) -> Sequence[Sequence[Claimed] | None]:
     """The tasks for each claim, or None where the node may not have any; a repeated request counts once."""
     answers: list[Sequence[Claimed] | None] = [None] * len(claims)
-    for places in turns(claims):
+    # What one statement gives for two requests of a node would not heed that its slots are taken by the other.
+    for places in turns((claim.node_id, claim.request_id) for claim in claims):
         found = await _claim_until_given(session, classes, [claims[place] for place in places])
         for place, given in zip(places, found, strict=True):
             answers[place] = given
     return answers
-
-
-def turns(claims: Sequence[Claim]) -> list[list[int]]:
-    """The places of the claims in turns, so that no node asks for two things in one: what one statement gives for them would not
-    heed that the node's slots are taken by the other. Pure.
-    """
-    asked: dict[str, list[str]] = {}
-    found: list[list[int]] = []
-    for place, claim in enumerate(claims):
-        requests = asked.setdefault(claim.node_id, [])
-        if claim.request_id not in requests:
-            requests.append(claim.request_id)
-        turn = requests.index(claim.request_id)
-        if turn == len(found):
-            found.append([])
-        found[turn].append(place)
-    return found
 
 
 async def _claim_until_given(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -130,6 +130,24 @@ class BySignature(Generic[Signature, Request, Answer]):
         """Return when what was submitted is answered."""
         for combiner in list(self._combiners.values()):
             await combiner.drain()
+
+
+def turns(asked: Iterable[tuple[str, object]]) -> list[list[int]]:
+    """The places of requests, each (who asks, what), in turns of one statement each, so that nobody asks for two things in one.
+
+    The same thing twice is one request. Pure.
+    """
+    whats: dict[str, list[object]] = {}
+    found: list[list[int]] = []
+    for place, (who, what) in enumerate(asked):
+        known = whats.setdefault(who, [])
+        if what not in known:
+            known.append(what)
+        turn = known.index(what)
+        if turn == len(found):
+            found.append([])
+        found[turn].append(place)
+    return found
 
 
 def _wake(enough: "asyncio.Future[None]") -> None:

@@ -270,7 +270,7 @@ class PostgresStore(Dependencies, Batches, Schedules):
     # Nodes ----------------------------------------------------------------------------------------------------------
 
     async def register(self, node: NewNode) -> Node | None:
-        return await self._write(lambda session: node_units.register(session, node))
+        return await self._running().registrations.submit(node)
 
     async def heartbeat(self, *, node_id: str, epoch: int, ttl_s: float, reports: Sequence[Report]) -> Beat | None:
         beat = Heartbeat(node_id=node_id, epoch=epoch, ttl_s=ttl_s, reports=reports)

@@ -1,6 +1,6 @@
 -- The four hot verbs (add_jobs, claim, move, heartbeat): one statement for a whole batch, its requests as arrays, and no
--- transaction around it, so that a batch is one round trip. SQLite's file of this name has small steps instead; the names
--- in these two files differ by design.
+-- transaction around it, so that a batch is one round trip. Registrations, which may all come at once, are batches of two
+-- statements. SQLite's file of this name has small steps instead; the names in these two files differ by design.
 -- These statements are planned once for all batches and all sizes of the tables, so their shapes leave the planner no
 -- choice: a row is looked up in LATERAL, by an index, and an UPDATE finds it again by its `ctid`. So a row that a rival has
 -- changed since the statement began is not changed: what follows from the change hangs on its RETURNING, and the caller
@@ -402,6 +402,40 @@ FROM tenants WHERE name = $1 FOR UPDATE
 
 -- name: set_lane_of_task
 UPDATE tasks SET lane = $3 WHERE job = $1 AND position = $2 AND lane <> $3
+
+-- name: add_nodes
+-- In the order of their fingerprints, so that two batches cannot wait for each other. No row where another worker with this
+-- identity registered after this one (its boot id is an old one), and lives: it was heard of since. Of what a dead worker sent,
+-- and comes late, nobody hears again.
+INSERT INTO nodes (id, fingerprint, boot_id, name, state, epoch, slots, registered_at, seen_at, lease_until)
+SELECT w.id, w.fingerprint, w.boot_id, w.name, 'ready', 1, w.slots, now, now, now + w.ttl_ms
+FROM now_ms() AS now, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[])
+  AS w (id, fingerprint, boot_id, name, slots, ttl_ms)
+ORDER BY w.fingerprint
+ON CONFLICT (fingerprint) DO UPDATE SET
+  boot_id = excluded.boot_id,
+  name = excluded.name,
+  slots = excluded.slots,
+  seen_at = excluded.seen_at,
+  lease_until = excluded.lease_until,
+  epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost')::int,
+  state = CASE
+    WHEN EXISTS (SELECT 1 FROM quarantines q WHERE q.node_id = nodes.id AND q.released_at IS NULL) THEN 'quarantined'
+    WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
+WHERE nodes.boot_id = excluded.boot_id OR nodes.state = 'lost' OR nodes.lease_until < excluded.seen_at OR NOT EXISTS (
+  SELECT FROM node_facts f WHERE f.node_id = nodes.id AND f.booted_at < nodes.seen_at
+    AND position(' ' || excluded.boot_id || ' ' IN ' ' || f.boots || ' ') > 0)
+RETURNING fingerprint, id
+
+-- name: keep_facts_of_nodes
+INSERT INTO node_facts (node_id, labels, facts, key_id, boots, booted_at)
+SELECT n.id, w.labels::jsonb, w.facts, w.key_id, w.boot_id, n.seen_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS w (node_id, labels, facts, key_id, boot_id)
+CROSS JOIN LATERAL (SELECT id, seen_at FROM nodes WHERE id = w.node_id LIMIT 1) n
+ON CONFLICT (node_id) DO UPDATE SET
+  labels = excluded.labels, facts = excluded.facts, key_id = excluded.key_id, booted_at = excluded.booted_at,
+  boots = CASE WHEN position(' ' || excluded.boots || ' ' IN ' ' || node_facts.boots || ' ') > 0 THEN node_facts.boots
+    ELSE right(node_facts.boots || ' ' || excluded.boots, 2000) END
 
 -- name: heartbeats
 -- In the order of the nodes' ids, so that two batches cannot wait for each other. The block put in is empty, or keeps

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from millrace.domain.records import Beat, NewNode, Node, NodeState, Report, Task
 from millrace.store import rows
+from millrace.store.postgres.combiner import turns
 from millrace.store.postgres.connection import QUERIES, Session
 from millrace.store.postgres.errors import AgainError, persist
 
@@ -19,16 +20,30 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     reports: Sequence[Report]
 
 
-async def register(session: Session, node: NewNode) -> Node | None:
-    row = await session.one(
-        "add_node", node.id, node.fingerprint, node.boot_id, node.name, node.slots, round(node.ttl_s * 1000)
-    )
-    if row is None:
-        return None
-    await session.run(
-        "keep_node_facts", row[0], rows.to_text(node.labels), rows.to_text(node.facts), node.key_id, node.boot_id
-    )
-    return rows.node(await session.one("node", row[0]))
+async def register_all(session: Session, asked: Sequence[NewNode]) -> Sequence[Node | None]:
+    """The node of each, or None where another worker lives under its identity; one after another where one identity asks again."""
+    found: list[Node | None] = [None] * len(asked)
+    for places in turns((one.fingerprint, place) for place, one in enumerate(asked)):
+        met = await _register(session, [asked[place] for place in places])
+        for place in places:
+            found[place] = met.get(asked[place].fingerprint)
+    return found
+
+
+async def _register(session: Session, asked: Sequence[NewNode]) -> dict[str, Node]:
+    """Those that were let in, by their fingerprints, of which none comes twice."""
+    ids = dict(await session.all("add_nodes", *zip(*(
+        (one.id, one.fingerprint, one.boot_id, one.name, one.slots, round(one.ttl_s * 1000)) for one in asked
+    ), strict=True)))  # fmt: skip
+    if not ids:
+        return {}
+    await session.run("keep_facts_of_nodes", *zip(*(
+        (ids[one.fingerprint], rows.to_text(one.labels), rows.to_text(one.facts), one.key_id, one.boot_id)
+        for one in asked
+        if one.fingerprint in ids
+    ), strict=True))  # fmt: skip
+    met = [rows.node(row) for row in await session.all("node", list(ids.values()))]
+    return {one.fingerprint: one for one in met}
 
 
 _HEARTBEATS = {
@@ -85,9 +100,9 @@ async def nodes(session: Session) -> Sequence[Node]:
 
 
 async def node(session: Session, ref: str) -> Node | None:
-    row = await session.one("node", ref)
+    row = await session.one("node", [ref])
     if row is None and (named := await session.one("node_named", ref)) is not None:
-        row = await session.one("node", named[0])
+        row = await session.one("node", [named[0]])
     return None if row is None else rows.node(row)
 
 

@@ -1,33 +1,5 @@
 -- Nodes and their leases. Every node is read with the columns of rows.node, in that order.
 
--- name: add_node
--- No row where another worker with this identity registered after this one (its boot id is an old one), and lives: it was heard
--- of since. Of what a dead worker sent, and comes late, nobody hears again.
-INSERT INTO nodes (id, fingerprint, boot_id, name, state, epoch, slots, registered_at, seen_at, lease_until)
-SELECT $1, $2, $3, $4, 'ready', 1, $5, now, now, now + $6 FROM now_ms() AS now
-ON CONFLICT (fingerprint) DO UPDATE SET
-  boot_id = excluded.boot_id,
-  name = excluded.name,
-  slots = excluded.slots,
-  seen_at = excluded.seen_at,
-  lease_until = excluded.lease_until,
-  epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost')::int,
-  state = CASE
-    WHEN EXISTS (SELECT 1 FROM quarantines q WHERE q.node_id = nodes.id AND q.released_at IS NULL) THEN 'quarantined'
-    WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
-WHERE nodes.boot_id = excluded.boot_id OR nodes.state = 'lost' OR nodes.lease_until < excluded.seen_at OR NOT EXISTS (
-  SELECT FROM node_facts f WHERE f.node_id = nodes.id AND f.booted_at < nodes.seen_at
-    AND position(' ' || excluded.boot_id || ' ' IN ' ' || f.boots || ' ') > 0)
-RETURNING id
-
--- name: keep_node_facts
-INSERT INTO node_facts (node_id, labels, facts, key_id, boots, booted_at)
-SELECT id, $2::text::jsonb, $3, $4, $5, seen_at FROM nodes WHERE id = $1
-ON CONFLICT (node_id) DO UPDATE SET
-  labels = excluded.labels, facts = excluded.facts, key_id = excluded.key_id, booted_at = excluded.booted_at,
-  boots = CASE WHEN position(' ' || excluded.boots || ' ' IN ' ' || node_facts.boots || ' ') > 0 THEN node_facts.boots
-    ELSE right(node_facts.boots || ' ' || excluded.boots, 2000) END
-
 -- name: nodes
 SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
   n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id), q.reason, q.since, q.proof_due, q.times
@@ -40,7 +12,7 @@ SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labe
   n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id), q.reason, q.since, q.proof_due, q.times
 FROM nodes n JOIN node_facts f ON f.node_id = n.id
 LEFT JOIN quarantines q ON q.node_id = n.id AND q.released_at IS NULL
-WHERE n.id = $1
+WHERE n.id = ANY ($1::text[])
 
 -- name: node_named
 -- Names are the machines' own and may come twice; the one seen last is meant.

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from millrace.domain.records import Beat, Claimed, Move, NewJob
+from millrace.domain.records import Beat, Claimed, Move, NewJob, NewNode, Node
 from millrace.store.postgres.claims import Claim, claim_all
 from millrace.store.postgres.combiner import BySignature, Combiner
 from millrace.store.postgres.connection import Database, Session
 from millrace.store.postgres.history import of_claimed, of_ended, of_jobs
 from millrace.store.postgres.jobs import add_jobs
 from millrace.store.postgres.moves import MoveAndClaim, move_all, move_and_claim_all
-from millrace.store.postgres.nodes import Heartbeat, heartbeats
+from millrace.store.postgres.nodes import Heartbeat, heartbeats, register_all
 from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
 T = TypeVar("T")
@@ -30,13 +30,15 @@ class Verbs:
         self.add_jobs = Combiner[Sequence[NewJob], Sequence[Added]](self._add_jobs, gather_s=GATHER_S)
         self.moves = Combiner[Move, bool](self._move, gather_s=GATHER_S)
         self.heartbeats = Combiner[Heartbeat, Beat | None](self._heartbeats, gather_s=HEARTBEATS_GATHER_S, always=True)
+        # They come seldom, but all at once where a farm starts or a master comes back.
+        self.registrations = Combiner[NewNode, Node | None](self._register, gather_s=GATHER_S)
         # Nodes that can run exactly the same classes share a statement.
         self.claims = BySignature[tuple[int, ...], Claim, Given](self._claim, gather_s=GATHER_S)
         self.reports = BySignature[tuple[int, ...], MoveAndClaim, Given](self._report, gather_s=GATHER_S)
 
     async def drain(self) -> None:
         """Return when everything that was asked is answered."""
-        every = (self.add_jobs, self.moves, self.heartbeats, self.claims, self.reports)
+        every = (self.add_jobs, self.moves, self.heartbeats, self.registrations, self.claims, self.reports)
         await asyncio.gather(*(one.drain() for one in every))
 
     async def write(self, unit: Callable[[Session], Awaitable[T]]) -> T:
@@ -74,6 +76,9 @@ class Verbs:
 
     async def _heartbeats(self, beats: Sequence[Heartbeat]) -> Sequence[Beat | None]:
         return await self._hot(lambda session: heartbeats(session, beats))
+
+    async def _register(self, nodes: Sequence[NewNode]) -> Sequence[Node | None]:
+        return await self.write(lambda session: register_all(session, nodes))
 
     async def _move(self, moves: Sequence[Move]) -> Sequence[bool]:
         done = await self._hot(lambda session: move_all(session, moves))

@@ -1,6 +1,6 @@
--- The four hot verbs (add_jobs, claim, move, heartbeat), in small steps: they run one after another in the writer's
--- transaction, where a step costs microseconds. Sorters and RETURNING cost more than another look-up, and for an IN with
--- words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one statement for a
+-- The four hot verbs (add_jobs, claim, move, heartbeat), and registrations, in small steps: they run one after another in the
+-- writer's transaction, where a step costs microseconds. Sorters and RETURNING cost more than another look-up, and for an IN
+-- with words SQLite builds a table each time, so there are none here. PostgreSQL's file of this name has one statement for a
 -- whole batch instead, because there each step is a round trip; the names in these two files differ by design.
 
 -- name: known_key
@@ -151,6 +151,33 @@ INSERT INTO outputs (job, name, location, sha256, size, streams) VALUES (?1, ?2,
 
 -- name: keep_facts
 INSERT INTO job_facts (job, facts) VALUES (?1, ?2) ON CONFLICT (job) DO UPDATE SET facts = excluded.facts
+
+-- name: add_node
+-- No row where another worker with this identity registered after this one (its boot id is an old one), and lives: it was heard
+-- of since. Of what a dead worker sent, and comes late, nobody hears again.
+INSERT INTO nodes (id, fingerprint, boot_id, name, state, epoch, slots, registered_at, seen_at, lease_until)
+VALUES (?1, ?2, ?3, ?4, 'ready', 1, ?5, ?6, ?6, ?7)
+ON CONFLICT (fingerprint) DO UPDATE SET
+  boot_id = excluded.boot_id,
+  name = excluded.name,
+  slots = excluded.slots,
+  seen_at = excluded.seen_at,
+  lease_until = excluded.lease_until,
+  epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost'),
+  state = CASE
+    WHEN EXISTS (SELECT 1 FROM quarantines q WHERE q.node_id = nodes.id AND q.released_at IS NULL) THEN 'quarantined'
+    WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
+WHERE nodes.boot_id = excluded.boot_id OR nodes.state = 'lost' OR nodes.lease_until < excluded.seen_at OR NOT EXISTS (
+  SELECT 1 FROM node_facts f WHERE f.node_id = nodes.id AND f.booted_at < nodes.seen_at
+    AND instr(' ' || f.boots || ' ', ' ' || excluded.boot_id || ' ') > 0)
+RETURNING id
+
+-- name: keep_node_facts
+INSERT INTO node_facts (node_id, labels, facts, key_id, boots, booted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (node_id) DO UPDATE SET
+  labels = excluded.labels, facts = excluded.facts, key_id = excluded.key_id, booted_at = excluded.booted_at,
+  boots = CASE WHEN instr(' ' || node_facts.boots || ' ', ' ' || excluded.boots || ' ') > 0 THEN node_facts.boots
+    ELSE substr(node_facts.boots || ' ' || excluded.boots, -2000) END
 
 -- name: heartbeat
 UPDATE nodes SET seen_at = ?3, lease_until = ?4 WHERE id = ?1 AND epoch = ?2 AND state <> 'lost' RETURNING id

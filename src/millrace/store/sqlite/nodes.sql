@@ -1,32 +1,5 @@
 -- Nodes and their leases. Every node is read with the columns of rows.node, in that order.
 
--- name: add_node
--- No row where another worker with this identity registered after this one (its boot id is an old one), and lives: it was heard
--- of since. Of what a dead worker sent, and comes late, nobody hears again.
-INSERT INTO nodes (id, fingerprint, boot_id, name, state, epoch, slots, registered_at, seen_at, lease_until)
-VALUES (?1, ?2, ?3, ?4, 'ready', 1, ?5, ?6, ?6, ?7)
-ON CONFLICT (fingerprint) DO UPDATE SET
-  boot_id = excluded.boot_id,
-  name = excluded.name,
-  slots = excluded.slots,
-  seen_at = excluded.seen_at,
-  lease_until = excluded.lease_until,
-  epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost'),
-  state = CASE
-    WHEN EXISTS (SELECT 1 FROM quarantines q WHERE q.node_id = nodes.id AND q.released_at IS NULL) THEN 'quarantined'
-    WHEN nodes.state = 'draining' AND nodes.boot_id = excluded.boot_id THEN 'draining' ELSE 'ready' END
-WHERE nodes.boot_id = excluded.boot_id OR nodes.state = 'lost' OR nodes.lease_until < excluded.seen_at OR NOT EXISTS (
-  SELECT 1 FROM node_facts f WHERE f.node_id = nodes.id AND f.booted_at < nodes.seen_at
-    AND instr(' ' || f.boots || ' ', ' ' || excluded.boot_id || ' ') > 0)
-RETURNING id
-
--- name: keep_node_facts
-INSERT INTO node_facts (node_id, labels, facts, key_id, boots, booted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-ON CONFLICT (node_id) DO UPDATE SET
-  labels = excluded.labels, facts = excluded.facts, key_id = excluded.key_id, booted_at = excluded.booted_at,
-  boots = CASE WHEN instr(' ' || node_facts.boots || ' ', ' ' || excluded.boots || ' ') > 0 THEN node_facts.boots
-    ELSE substr(node_facts.boots || ' ' || excluded.boots, -2000) END
-
 -- name: nodes
 SELECT n.id, n.fingerprint, n.boot_id, n.name, n.state, n.epoch, n.slots, f.labels, f.facts, n.registered_at, n.seen_at,
   n.lease_until, (SELECT count(*) FROM tasks t WHERE t.node_id = n.id), q.reason, q.since, q.proof_due, q.times

@@ -153,6 +153,7 @@ async def test_what_cannot_be_is_refused_by_its_field(rig: Rig) -> None:
         ({"job": JobRequest(input="upload://u1")}, "job.input"),
         ({"cron": "0 0 30 2 *"}, "cron"),
         ({"job": JobRequest(scenario="no-such")}, "job.scenario"),
+        ({"job": JobRequest(engine="gstreamer")}, "job.engine"),
     ):
         with pytest.raises(InvalidError) as caught:
             await create(rig, **wrong)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from millrace.domain.states import FINAL, State
 from millrace.scheduler import steer
 from millrace.scheduler.errors import ConflictError, Finding, InvalidError, KeyReusedError, NotFoundError, QuotaError
 from millrace.scheduler.farm import Farm
-from millrace.scheduler.submit import Caller, over_quota, prepare
+from millrace.scheduler.submit import NO_GSTREAMER, Caller, over_quota, prepare
 from millrace.wire.v1.jobs import JobRequest
 
 UNENDED = frozenset(State) - FINAL
@@ -44,7 +44,7 @@ async def check(farm: Farm, rows: Sequence[JobRequest | tuple[Finding, ...]], *,
             wrong[place] = error.findings
             continue
         if wanted.needs.engine == "gstreamer":
-            wrong[place] = (Finding("engine", "is gstreamer, and this release runs FFmpeg only", ("auto", "ffmpeg")),)
+            wrong[place] = (NO_GSTREAMER,)
             continue
         jobs.append(job)
     return Checked(jobs=jobs, wrong=wrong)

@@ -4,7 +4,7 @@ Exactly one run for each time, whoever leads: the run is written in the transact
 only one does that finds it at this one. So the duty needs no term of a leader; it only saves the others the look.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from millrace.runtime.cron import fault_in, is_zone, local_time, next_after
 from millrace.scheduler import steer
 from millrace.scheduler.errors import ConflictError, Finding, InvalidError, NotFoundError
 from millrace.scheduler.farm import Farm
-from millrace.scheduler.submit import Caller, prepare
+from millrace.scheduler.submit import NO_GSTREAMER, Caller, prepare
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.jobs import JobRequest
 from millrace.wire.v1.schedules import ScheduleRequest
@@ -84,10 +84,14 @@ async def _check(farm: Farm, request: ScheduleRequest, job: JobRequest, actor: s
     )
     if job.input is not None and job.input.startswith("upload://"):
         findings.append(Finding("job.input", "an upload does not stay; name a path or a URL"))
+    wrong: Sequence[Finding] = ()
     try:
-        await prepare(farm, job, caller=Caller(name=actor))
+        _, wanted = await prepare(farm, job, caller=Caller(name=actor))
     except InvalidError as error:
-        findings.extend(replace(one, field=f"job.{one.field}") for one in error.findings)
+        wrong = error.findings
+    else:
+        wrong = (NO_GSTREAMER,) if wanted.needs.engine == "gstreamer" else ()
+    findings.extend(replace(one, field=f"job.{one.field}") for one in wrong)
     if findings:
         raise InvalidError(*findings)
 

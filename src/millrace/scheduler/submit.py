@@ -21,6 +21,8 @@ from millrace.store.store import Added
 from millrace.wire.v1.base import Request
 from millrace.wire.v1.jobs import JobRequest
 
+NO_GSTREAMER = Finding("engine", "is gstreamer, and this release runs FFmpeg only", ("auto", "ffmpeg"))
+"""Of a job that is one of many; one that comes alone is accepted, and rejected with its own sentence."""
 _FARTHEST = timedelta(days=3660)
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 

@@ -58,8 +58,6 @@ def _table(farm: Running, source: Path) -> None:
     assert "line 3 (" in refused.err
     assert "b.mp4): profile:" in refused.err
     assert "line 4 (/none.mp4): priority:" in refused.err
-    before = len(farm.cli("jobs", "list", "-o", "json").json()["jobs"])
-    assert before == 2
     made = farm.cli("jobs", "submit", "--csv", table, "--skip-bad", "--name", "table")
     assert made.code == 0
     assert made.err.count("left out: line") == 2
@@ -67,23 +65,18 @@ def _table(farm: Running, source: Path) -> None:
     assert (batch["name"], batch["total"]) == ("table", 1)
     watched = farm.cli("batches", "watch", batch["id"])
     assert (watched.code, "completed" in watched.out) == (0, True), watched.err
-    bad = farm.cli("jobs", "submit", source.parent / "none.mp4", "-p", PROFILE, "--wait")
-    assert bad.code == 1
     table.write_text(f"input,profile\n{source.parent}/none.mp4,{PROFILE}\n")
     failed = farm.cli("jobs", "submit", "--csv", table, "--wait", "-o", "json")
     assert (failed.code, failed.json()["counts"]) == (1, {"failed": 1})
     retried = farm.cli("batches", "retry", failed.json()["id"])
     assert (retried.code, retried.out) == (0, "1 jobs run again\n")
-    canceled = farm.cli("batches", "cancel", failed.json()["id"], "-o", "json")
-    assert canceled.json().keys() == {"changed", "passed_over"}
-    assert farm.cli("batches", "show", "b1").code == 1
 
 
 def _chain(farm: Running) -> None:
     first = farm.cli("jobs", "submit", "--scenario", PROFILE, "--duration", 1, "-o", "json").json()
     second = farm.cli("jobs", "submit", "--scenario", PROFILE, "--duration", 1, "--after", first["number"], "--wait")
     assert second.code == 0, second.err
-    assert farm.cli("jobs", "show", first["id"], "-o", "json").json()["state"] == "completed"
+    assert farm.job(first["id"])["state"] == "completed"
     unknown = farm.cli("jobs", "submit", "--scenario", PROFILE, "--after", 999)
     assert (unknown.code, "after[0]: there is no job '999'" in unknown.err) == (1, True)
 
@@ -98,7 +91,6 @@ def _schedule(farm: Running) -> None:
     assert [run["outcome"] for run in shown["runs"]] == ["submitted"]
     assert "comes due at" in farm.cli("schedules", "resume", "often").out
     assert "often" in farm.cli("schedules", "list").out
-    assert farm.cli("schedules", "pause", "often").code == 0
     assert farm.cli("schedules", "remove", "often").out == "schedule often is removed\n"
     wrong = farm.cli("schedules", "add", "x", "--cron", "61 * * * *", "--zone", "Mars", "--scenario", PROFILE)
     assert (wrong.code, "cron:" in wrong.err, "zone:" in wrong.err) == (1, True, True)
@@ -116,7 +108,6 @@ def _watch(farm: Running, source: Path) -> None:
     assert farm.cli(*command, "--once", "-o", "json").out.count('"event":"submitted"') == 1
     inside = farm.cli("watch", source, "--out", source / "out", "-p", PROFILE)
     assert (inside.code, "--out lies in it" in inside.err) == (2, True)
-    assert farm.cli("watch", source / "none", "-p", PROFILE).code == 2
     process = farm.client_shell().start("watch", source, "-p", PROFILE)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("watching ")

@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from test_scheduler import FINAL, Rig, farm_test
 
+from millrace.domain.after import Verdict, judge
 from millrace.domain.failures import FailureClass
 from millrace.domain.records import Node
 from millrace.domain.states import State
@@ -149,6 +151,28 @@ async def test_a_retry_does_not_overtake_what_the_job_runs_after(rig: Rig) -> No
         await steer.retry(rig.farm, second, actor="me")
     await complete(rig, node, first)
     assert (await steer.retry(rig.farm, second, actor="me")).state is State.QUEUED
+
+
+@farm_test
+async def test_a_retry_of_what_runs_after_any_end_waits_for_one(rig: Rig) -> None:
+    first = await rig.submit()
+    waits = await rig.submit(after=[first], after_any_end=True)
+    await steer.cancel(rig.farm, waits, actor="me")
+    with pytest.raises(ConflictError, match="which is queued; this one once it has ended"):
+        await steer.retry(rig.farm, waits, actor="me")
+    await steer.cancel(rig.farm, first, actor="me")
+    assert (await steer.retry(rig.farm, waits, actor="me")).state is State.QUEUED
+
+
+@farm_test
+async def test_a_task_that_a_worker_had_waits_for_no_other_job(rig: Rig) -> None:
+    first = await rig.submit()
+    await rig.submit(after=[first])
+    await steer.cancel(rig.farm, first, actor="me")
+    (waiting,) = await rig.farm.store.decidable(limit=9)
+    now = await rig.farm.store.now()
+    assert judge(waiting, now) == "cannot run: it runs after job 1, which was canceled"
+    assert judge(replace(waiting, task=replace(waiting.task, attempt=1)), now) is Verdict.MOOT
 
 
 @farm_test

@@ -50,7 +50,7 @@ class Verdict(Enum):
     RUNS_LATER = "runs later"
     """Nothing but its own time is waited for."""
     MOOT = "moot"
-    """It waits no more: somebody canceled it."""
+    """It waits no more: somebody canceled it, or it was let go already."""
 
 
 def judge(waiting: Waiting, now: datetime) -> Verdict | str:
@@ -58,7 +58,7 @@ def judge(waiting: Waiting, now: datetime) -> Verdict | str:
     task = waiting.task
     if task.state is State.PAUSED:
         return Verdict.WAITS
-    if task.state is not State.PENDING:
+    if task.state is not State.PENDING or task.attempt:  # one that a worker had waits for something else
         return Verdict.MOOT
     missed = next((one for one in waiting.awaited if one.is_missed), None)
     if missed is not None:

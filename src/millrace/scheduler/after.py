@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from millrace.domain.after import Verdict, Waiting, judge
+from millrace.domain.after import Awaited, Verdict, Waiting, judge
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.records import Job, Move
 from millrace.domain.states import State
@@ -87,15 +87,14 @@ async def check_predecessors(farm: Farm, job: Job) -> None:
     """Pass where a job that has ended may run again: it never runs before what it runs after.
 
     Raises:
-        ConflictError: one of those has not completed.
+        ConflictError: one of those has not completed, or has not ended where that is enough.
     """
-    named = job.spec.get("after")
-    if not isinstance(named, list) or job.spec.get("after_any_end"):
-        return
-    for ref in named:
+    named, any_end = job.spec.get("after"), bool(job.spec.get("after_any_end"))
+    for ref in named if isinstance(named, list) else ():
         before = await farm.store.job(str(ref))
-        if before is not None and before.state is not State.COMPLETED:
-            raise ConflictError(
-                f"cannot retry job {job.number}: it runs after job {before.number}, which is {before.state}; retry that one "
-                "first, and this one once it has completed"
-            )
+        if before is None or Awaited(number=before.number, state=before.state, any_end=any_end).is_met:
+            continue
+        then = "this one once it has ended" if any_end else "retry that one first, and this one once it has completed"
+        raise ConflictError(
+            f"cannot retry job {job.number}: it runs after job {before.number}, which is {before.state}; {then}"
+        )

@@ -9,8 +9,11 @@ import asyncpg
 
 from sim.ledger import NEWS, NODES, KnownNode, Ledger, Moved
 
-_JOBS_OF_SERVER = "SELECT j.*, t.state, t.finished_at FROM jobs j LEFT JOIN tasks t ON t.job = j.number"
-"""There a job's state stands with its task alone."""
+_JOBS_OF_SERVER = (
+    "SELECT j.*, CASE WHEN t.split IS NOT NULL AND t.state IN ('pending', 'queued', 'assigned') THEN 'processing' "
+    "ELSE t.state END AS state, t.finished_at FROM jobs j LEFT JOIN tasks t ON t.job = j.number AND t.position = 1"
+)
+"""There a job's state stands with its lead task alone."""
 TABLES = ("jobs", "tasks", "attempts", "transitions", "nodes", "outputs")
 
 

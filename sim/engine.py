@@ -13,17 +13,41 @@ from typing import Any
 from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.proof import Maker
+from millrace.domain.media.split import Chunk
+from millrace.domain.records import Kind, NewPart
 from millrace.engines.engine import Command
+from millrace.engines.joining import chunk_folder
 from millrace.process.values import Batch, Exit, Line, Spec, Usage
 from millrace.worker.engine_run import follow
 from millrace.worker.failure import TaskFailedError
-from millrace.worker.media_steps import Made
+from millrace.worker.media_steps import PIECES, Made
 from sim.loop import PROCESS
 from sim.machines import Process
 
 STEPS = 5
 """Lines that an engine writes on each of its ways out."""
 OUTPUT = "film.txt"
+PIECE, SIDES = "piece.txt", "sides.txt"
+PROBE_S = 2.0
+FRAMES = 100
+
+
+def planned(chunks: int, *, helpers: int = 0) -> SimpleNamespace:
+    """A plan: with helpers it is divided, where it can be."""
+    found = tuple(Chunk(number=n, first=n * FRAMES, end=(n + 1) * FRAMES) for n in range(chunks))
+    split = SimpleNamespace(is_possible=chunks > 1, workers=helpers + 1 if helpers and chunks > 1 else 0, chunks=found)
+    return SimpleNamespace(duration=1, split=split)
+
+
+def told_plan(plan: SimpleNamespace) -> dict[str, int]:
+    """What stands for the document of a plan."""
+    return {"chunks": len(plan.split.chunks)}
+
+
+def heard_plan(document: Any) -> SimpleNamespace:
+    """Read it back."""
+    return planned(document["chunks"])
 
 
 class Behaviour(Struct, frozen=True, kw_only=True):
@@ -166,13 +190,56 @@ class SimSteps:
         task, _, attempt = means["folder"].name.rpartition(".")
         self._task, self._attempt = task, int(attempt)
 
-    async def probe(self, source: Path) -> None:
-        """No job here has an input."""
+        self.makers: dict[int, Maker] = {}
+        self.engine = SimpleNamespace(joins_from_source=lambda _: False)
 
-    def plan(self, *_: object) -> SimpleNamespace:
-        return SimpleNamespace(duration=1)
+    async def probe(self, source: Path) -> None:
+        """It takes a while to look at a film."""
+        await self._means.engines.clock.sleep(PROBE_S)
+
+    def plan(self, *_: object, helpers: int = 0, **__: object) -> SimpleNamespace:
+        process = PROCESS.get()
+        assert process is not None
+        return planned(process.world.farm.job(self._task).chunks, helpers=helpers)
+
+    def encoders(self, _: object) -> list[str]:
+        return ["aac", "libx264"]
+
+    def parts(self, plan: SimpleNamespace) -> tuple[NewPart, ...]:
+        chunks = (NewPart(kind=Kind.CHUNK, number=one.number, frames=one.frames) for one in plan.split.chunks)
+        return (NewPart(kind=Kind.SIDES), *chunks)
+
+    async def encode_part(self, plan: object, chunk: Chunk | None, source: Path, told: Any) -> dict[str, int]:
+        """Whoever made a piece stands in it."""
+        process = PROCESS.get()
+        await self._run(told)
+        name = f"out/{SIDES}" if chunk is None else f"{PIECES}/{chunk_folder(chunk)}/{PIECE}"
+        path = self._means.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{self._task} {self._attempt} {process}\n".encode())
+        return {name: path.stat().st_size}
+
+    async def join(self, plan: SimpleNamespace, source: None) -> None:
+        """Every piece is there, and is that of the maker who is named."""
+        await self._run(lambda *_: None)
+        for chunk in plan.split.chunks:
+            maker = self.makers[chunk.number]
+            piece = (self._means.folder / PIECES / chunk_folder(chunk) / PIECE).read_bytes().split()
+            if piece[:2] != [maker.task.encode(), str(maker.attempt).encode()]:
+                raise TaskFailedError(
+                    FailureClass.OUTPUT, f"cannot join: chunk {chunk.number} is {piece}, not of {maker}"
+                )
+        (self.out / SIDES).unlink()
+        self._write()
+
+    def explain(self, plan: object) -> None:
+        """Nothing was decided."""
 
     async def encode(self, plan: object, source: Path | None, told: Any) -> None:
+        await self._run(told)
+        self._write()
+
+    async def _run(self, told: Any) -> None:
         means = self._means
         process = PROCESS.get()
         assert process is not None
@@ -195,6 +262,8 @@ class SimSteps:
             bad = ended.exit.code == 2
             raise TaskFailedError(FailureClass.INPUT if bad else FailureClass.ENGINE, f"cannot encode: {ended.exit}")
 
+    def _write(self) -> None:
+        process = PROCESS.get()
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / OUTPUT).write_bytes(f"{self._task} {self._attempt} {process}\n".encode())
 

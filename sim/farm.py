@@ -18,6 +18,7 @@ from millrace.domain.masters import Presence
 from millrace.domain.states import FINAL
 from millrace.edge.keys import Key, Keys
 from millrace.process.sandbox import Demand
+from millrace.programs.master import _Forgetter
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.farm import Farm, Rules
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 KEY = "mr_simulation_key"
+ABILITY = "ffmpeg-parts-of-a-simulation"
 ENCODERS = {"libx264": "", "aac": "", "libx265": "", "libsvtav1": "", "libopus": "", "mjpeg": ""}
 
 
@@ -90,7 +92,14 @@ class Master:
             alone=world.plan.embedded,
             complain=lambda error: self._complain("attend", error),
         )
-        duties = Duties(farm, offers, complain=self._complain, forget=_forget, leads=lambda: leadership.leads)
+        duties = Duties(
+            farm,
+            offers,
+            complain=self._complain,
+            forget=_forget,
+            forget_pieces=_Forgetter(world.blobs).pieces,
+            leads=lambda: leadership.leads,
+        )
         journal = Journal(store, clock=self.host.clock, chance=chance)
         self.app = build_app(farm, offers, world.blobs, keys, served=lambda _: None, journal=journal)
         await leadership.start()
@@ -186,7 +195,7 @@ class WorkerHost:
                 name=self.name,
                 state=folder / "state",
                 scratch=folder / "scratch",
-                roots=(world.media,),
+                roots=(world.media, world.film),
                 engines=(EngineSource(name="ffmpeg", binary=Path(sys.executable), encoders=(), bind=_bind),),
                 slots=self.slots,
                 labels=self.labels,
@@ -234,7 +243,7 @@ def _bind(_: object) -> Any:
 
 async def proven(*_: object, **__: object) -> tuple[Proven, ...]:
     """In place of the trials of encoders."""
-    return (Proven(name="ffmpeg", engine=object(), reasons=ENCODERS),)  # type: ignore[arg-type]
+    return (Proven(name="ffmpeg", engine=_bind(None), reasons=ENCODERS, ability=ABILITY, bind=_bind),)
 
 
 class People:
@@ -273,6 +282,7 @@ class People:
         await self.host.clock.sleep(job.at_s)
         request = JobRequest(
             scenario="720p30-h264",
+            input=str(self.world.film) if job.chunks else None,
             output=str(self.world.media / f"film{job.index}") if job.to_folder else None,
             overwrite=job.overwrite,
             queue=job.queue,
@@ -399,13 +409,16 @@ class SimFarm:
         if not machine.alive:
             machine.start()
 
+    def job(self, task_id: str) -> JobPlan:
+        """The job of a task, as it was planned."""
+        row = self.world.database.read("SELECT labels FROM jobs WHERE id = ?", task_id.partition(".")[0])
+        return self.world.plan.jobs[int(json.loads(row[0][0])[LABEL]) if row else 0]
+
     def behaviour(self, task_id: str) -> tuple[Behaviour, int]:
         """How the engine of a task behaves, and how many engines it had before."""
-        row = self.world.database.read("SELECT labels FROM jobs WHERE id = ?", task_id.partition(".")[0])
-        index = int(json.loads(row[0][0])[LABEL]) if row else 0
         nth = self._engines.get(task_id, 0)
         self._engines[task_id] = nth + 1
-        return self.world.plan.jobs[index].behaviour, nth
+        return self.job(task_id).behaviour, nth
 
     async def settle(self, deadline_s: float) -> bool:
         """Resume what was paused, until every job that was accepted has ended. Whether that came to pass in time."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from millrace.domain.records import ACCEPTED
-from millrace.domain.states import FINAL, HELD, TRANSITIONS, State
+from millrace.domain.states import FINAL, HELD, TRANSITIONS, State, job_state
 
 Read = Callable[..., Sequence[Any]]
 """Rows of a question to SQLite; `?` stands for each further argument."""
@@ -21,7 +21,7 @@ FROM transitions t JOIN jobs j ON j.number = t.job WHERE t.seq > ? ORDER BY t.se
 """
 NODES = "SELECT id, epoch, state, lease_until, boot_id, slots, name, seen_at FROM nodes ORDER BY id"
 _ROW = """
-SELECT t.state, t.attempt, t.spent, t.losses, t.node_id, t.node_epoch, j.state, t.max_retries
+SELECT t.state, t.attempt, t.spent, t.losses, t.node_id, t.node_epoch, j.state, t.max_retries, t.split
 FROM tasks t JOIN jobs j ON j.number = t.job WHERE t.job = ? AND t.position = ?
 """
 _OUTCOME = "SELECT outcome, failure_class FROM attempts WHERE job = ? AND position = ? AND attempt = ?"
@@ -73,6 +73,7 @@ class Known(Struct):
     since_s: float = 0.0
     queued_ms: int = 0
     how_last_ended: str = ""
+    parts: tuple[str, ...] = ()  # that it waits for, or did
 
 
 class KnownNode(Struct):
@@ -118,18 +119,20 @@ class Ledger:
             self.fail("I7", f"{moved.task_id} moves and was never accepted")
             return
         self._check_move(task, State(moved.source), State(moved.target), moved)
+        self._check_join(task, State(moved.source), State(moved.target))
         self._apply(task, State(moved.target), moved)
 
     def compare(self, task: Known) -> None:
         """The rows say what the history says."""
-        ((state, attempt, spent, losses, node, epoch, job_state, max_retries),) = self.read(
+        ((state, attempt, spent, losses, node, epoch, of_job, max_retries, split),) = self.read(
             _ROW, task.job, task.position
         )
         model = (task.state.value, task.attempt, task.node, task.epoch)
         if (state, attempt, node, epoch) != model:
             self.fail("I7", f"the row of {task.id} says {(state, attempt, node, epoch)}, its history {model}")
-        if job_state != state:
-            self.fail("I7", f"the job of {task.id} is {job_state}, its only task {state}")
+        if task.position == 1 and of_job != job_state(State(state), is_split=split is not None):
+            self.fail("I7", f"the job of {task.id} is {of_job}, its lead {state}")
+        self._compare_parts(task)
         if (spent, losses) != (task.spent, task.losses):
             self.fail(
                 "I24", f"{task.id} has {spent} attempts spent and {losses} workers lost, by its history "
@@ -138,8 +141,29 @@ class Ledger:
         if spent > max_retries + 1 or losses > 5:
             self.fail("I19", f"{task.id} was tried {spent} times and lost {losses} workers, and goes on")
 
+    def _check_join(self, task: Known, source: State, target: State) -> None:
+        states = [self.tasks[part].state for part in task.parts]
+        if (source, target) == (State.PENDING, State.QUEUED) and any(one is not State.COMPLETED for one in states):
+            self.fail("I36", f"{task.id} is to be joined, and its parts are {states}")
+
+    def _compare_parts(self, task: Known) -> None:
+        """After each commit a job that was divided and its parts agree."""
+        lead = self.tasks[f"{task.id.partition('.')[0]}.1"]
+        states = [self.tasks[part].state for part in lead.parts]
+        if lead.state in FINAL and any(state not in FINAL for state in states):
+            self.fail("I36", f"{lead.id} is {lead.state}, and of its parts some go on: {states}")
+        if lead.state is State.PAUSED and any(state not in FINAL | {State.PAUSED} for state in states):
+            self.fail("I36", f"{lead.id} is paused, and of its parts some are not: {states}")
+        if states and lead.state is State.PENDING and all(state is State.COMPLETED for state in states):
+            self.fail("I36", f"{lead.id} waits for parts that are all made")
+        if lead.state in (State.PENDING, State.PAUSED) and State.FAILED in states:
+            self.fail("I36", f"{lead.id} waits for a part that failed")
+
     def _accept(self, moved: Moved) -> None:
-        if moved.task_id in self.tasks or moved.reason != ACCEPTED:
+        of_job = moved.position == 1
+        if not of_job and f"{moved.job_id}.1" in self.tasks:
+            self.tasks[f"{moved.job_id}.1"].parts += (moved.task_id,)
+        if moved.task_id in self.tasks or (moved.reason == ACCEPTED) != of_job:
             self.fail("I8", f"{moved.task_id} was accepted twice")
         ((rank, class_id),) = self.read(
             "SELECT rank, class_id FROM tasks WHERE job = ? AND position = ?", moved.job, moved.position
@@ -179,6 +203,7 @@ class Ledger:
         task.since_s = self.now_s()
         if source in FINAL:
             task.spent = task.losses = 0
+            task.parts = ()
         if source is State.QUEUED and target is State.ASSIGNED:
             self._give(task, attempt, actor)
         elif attempt != task.attempt:

@@ -7,8 +7,10 @@ sent. What a server sees are the messages of ASGI. A connection ends for the ser
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from random import Random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
@@ -19,6 +21,7 @@ from millrace.client.calls import Answer, Call, FileSlice
 from millrace.client.client import Client
 from millrace.client.failover import Broken, Masters
 from millrace.client.http import Terms
+from millrace.client.replies import refusal
 from sim.machines import Host, Process
 
 if TYPE_CHECKING:
@@ -346,6 +349,18 @@ class SimAsyncClient(AsyncClient):
             return await answer
         finally:
             exchange.hang_up()
+
+    @asynccontextmanager
+    async def stream(self, call: Call[Any]) -> AsyncIterator[Any]:
+        """The network delivers answers whole; what breaks off on the way is asked for again from its beginning."""
+        answer = await self._converse(call, None, self._perform)
+        if not 200 <= answer.status < 300:
+            raise refusal(answer)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield answer.body
+
+        yield SimpleNamespace(status_code=answer.status, headers=answer.headers, aiter_raw=pieces)
 
 
 class SimClient(Client):

@@ -41,6 +41,7 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     max_retries: int
     behaviour: Behaviour
     overwrite: bool = False
+    chunks: int = 0  # into which it can be divided
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -103,8 +104,62 @@ LIMITED = 13
 """In one seed of 24, the one with this remainder, the tenant has quotas."""
 
 
+DIVIDING = 4
+"""In one seed of 8, those with this remainder, jobs can be divided into chunks."""
+
+
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
+    plan = _draw(seed)
+    if seed % 8 != DIVIDING:
+        return plan
+    chance = Random(f"chunks:{seed}")
+    jobs = tuple(replace(job, chunks=chance.choice((0, 2, 3, 5))) for job in plan.jobs)
+    if seed % 16 == DIVIDING:
+        return replace(plan, jobs=jobs, steps=(*plan.steps, *_steps_on_parts(chance, jobs)))
+    return _late_divisions(plan, chance)
+
+
+def _late_divisions(plan: Plan, chance: Random) -> Plan:
+    """Jobs that are divided, canceled and run again, in a network that delivers late and twice: a division arrives when the job is in
+    another attempt.
+    """
+    jobs = tuple(
+        replace(
+            _plain_job(
+                index,
+                at_s=chance.uniform(0.5, 50.0),
+                to_folder=False,
+                behaviour=Behaviour(lasts_s=chance.uniform(1.0, 8.0)),
+            ),
+            chunks=2,
+        )
+        for index in range(8)
+    )
+    steps = []
+    for job in jobs:
+        at_s = job.at_s + chance.uniform(2.0, 5.0)
+        for _ in range(3):
+            steps.append(Step(at_s=at_s, verb="cancel", index=job.index))
+            steps.append(Step(at_s=at_s + 0.2, verb="retry", index=job.index))
+            at_s += chance.uniform(2.2, 6.0)
+    storm = Fault(at_s=0.2, lasts_s=70.0, kind="storm", target="database", number=0.8)
+    made = _ordeal(plan.seed, Rules(), jobs, [storm], workers=3, masters=chance.choice((1, 2)), slots=2)
+    return replace(made, steps=tuple(steps))
+
+
+def _steps_on_parts(chance: Random, jobs: tuple[JobPlan, ...]) -> list[Step]:
+    """What people do to jobs while their parts are made."""
+    steps = []
+    for job in jobs:
+        at_s = job.at_s + chance.uniform(3.0, 15.0)
+        for verb in chance.choice(((), (), ("pause", "resume"), ("cancel",), ("cancel", "retry"), ("pause", "cancel"))):
+            steps.append(Step(at_s=at_s, verb=verb, index=job.index))
+            at_s += chance.uniform(0.05, 6.0)
+    return steps
+
+
+def _draw(seed: int) -> Plan:
     chance = Random(f"plan:{seed}")
     if seed % 10 == 8:
         return _late_publishers(seed, chance)

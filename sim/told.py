@@ -101,7 +101,8 @@ def _outputs(case: Case) -> None:
     """A completed job's outputs are those that its completed attempt made, byte for byte."""
     rows = case.read(
         "SELECT j.id, a.attempt, o.name, o.location, o.sha256, o.size FROM jobs j JOIN attempts a ON a.job = j.number "
-        "LEFT JOIN outputs o ON o.job = j.number WHERE j.state = 'completed' AND a.outcome = 'completed'"
+        "LEFT JOIN outputs o ON o.job = j.number "
+        "WHERE j.state = 'completed' AND a.outcome = 'completed' AND a.position = 1"
     )
     for job_id, attempt, name, location, digest, size in rows:
         if name is None:

@@ -22,7 +22,8 @@ _PROGRESS = (
 )
 _TENANTS = "SELECT name, max_concurrent, max_queued, running, queued FROM tenants WHERE max_queued IS NOT NULL"
 _USED = (
-    "SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL) FROM jobs j JOIN tasks t ON t.job = j.number "
+    "SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL AND t.position = 1) "
+    "FROM jobs j JOIN tasks t ON t.job = j.number "
     "WHERE j.tenant = ?"
 )
 

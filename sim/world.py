@@ -20,6 +20,7 @@ from msgspec import Struct
 
 import millrace.worker.attempt
 import millrace.worker.disk
+import millrace.worker.division
 import millrace.worker.engine_run
 import millrace.worker.heartbeat
 import millrace.worker.worker
@@ -45,7 +46,7 @@ from sim.watch import Watch
 PATIENCE_S = 500.0
 """How long the farm may take, after the last fault, to end every job."""
 RECOVERED_S = (SETTLE.total_seconds() + 2 * LOOK_S) / 0.97
-_OUTCOMES = {"complete": "completed", "fail": "failed", "hand-back": "handed_back"}
+_OUTCOMES = {"complete": "completed", "fail": "failed", "hand-back": "handed_back", "split": "split"}
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -72,6 +73,8 @@ class World:
         self.folder = folder
         self.media = folder / "media"
         self.media.mkdir()
+        self.film = folder / "film.mp4"
+        self.film.write_bytes(b"film")
         self._chances: dict[str, Random] = {}
         self.loop = SimLoop()
         self.history = History(self.loop.time)
@@ -203,6 +206,8 @@ def _patches(world: World) -> list[tuple[object, str, object]]:
         (millrace.worker.engine_run, "Child", engine.SimChild),
         (millrace.worker.attempt, "MediaSteps", engine.SimSteps),
         (millrace.worker.attempt, "_facts", lambda *_: {"made": "by a simulation"}),
+        (millrace.worker.division, "to_document", engine.told_plan),
+        (millrace.worker.division, "plan_from", engine.heard_plan),
         (millrace.worker.disk, "free_bytes", free_bytes),
     ]
 

@@ -1,5 +1,6 @@
 """Bugs in the verbs and the duties of a master."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -68,8 +69,8 @@ def _pause_lets_go() -> Patches:
     steer = millrace.scheduler.steer._steer
 
     async def steering(farm: Any, ref: str, done: Any, decide: Any) -> Any:
-        def deciding(task: Task) -> Move | None:
-            move: Move | None = decide(task)
+        def deciding(tasks: Sequence[Task]) -> Move | None:
+            move: Move | None = decide(tasks)
             return replace(move, release=True) if move is not None and move.target is State.PAUSED else move
 
         return await steer(farm, ref, done, deciding)
@@ -81,7 +82,8 @@ def _retry_in_any_state() -> Patches:
     """`retry` takes a job back to the queue wherever it stands, as long as the table lets it."""
 
     async def retrying(farm: Any, ref: str, *, actor: str) -> Any:
-        def decide(task: Task) -> Move | None:
+        def decide(tasks: Sequence[Task]) -> Move | None:
+            task = tasks[0]
             if State.QUEUED not in TRANSITIONS[task.state]:
                 raise millrace.scheduler.steer.ConflictError("cannot retry")
             return Move(
@@ -110,7 +112,7 @@ def _second_refused() -> Patches:
                 return Ended(move.target)
         elif (given := await report._move_and_claim(farm, move, then)) is not None:
             return Ended(move.target, given)
-        raise report._stale(move, await report._task(farm, move.task_id))
+        raise report.stale(move, await report.find_task(farm, move.task_id))
 
     return [(report, "_end", ending)]
 
@@ -130,7 +132,7 @@ def _stale_taken() -> Patches:
 
 def _uploads_unfenced() -> Patches:
     async def anybody(farm: Any, task_id: str, **_: Any) -> Any:
-        return await report._task(farm, task_id)
+        return await report.find_task(farm, task_id)
 
     return [(millrace.api.outputs, "check_holder", anybody)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from millrace.domain.parts import follow_up, parts_of
 from millrace.domain.records import Claimed, Move, Outcome
 from millrace.domain.states import State
 from millrace.domain.tenants import over_for_job
@@ -56,6 +57,32 @@ def _start_unfenced() -> Patches:
         return guarded(session, move)
 
     return [(work, "_guarded", without_fence)]
+
+
+def _join_one_early() -> Patches:
+    """The join is queued when all parts but one are made."""
+
+    def following(tasks: Any, move: Move) -> Any:
+        lead, parts = tasks[0], parts_of(tasks)
+        if lead.state is State.PENDING and sum(part.state is not State.COMPLETED for part in parts) == 1:
+            late = next(
+                number for number, task in enumerate(tasks) if task in parts and task.state is not State.COMPLETED
+            )
+            tasks = [
+                replace(task, state=State.COMPLETED) if number == late else task for number, task in enumerate(tasks)
+            ]
+        return follow_up(tasks, move)
+
+    return [(work, "follow_up", following)]
+
+
+def _parts_outlive_their_job() -> Patches:
+    """Whoever cancels a job cancels its lead alone."""
+
+    def following(tasks: Any, move: Move) -> Any:
+        return () if move.target is State.CANCELED else follow_up(tasks, move)
+
+    return [(work, "follow_up", following)]
 
 
 def _answer_before_commit() -> Patches:
@@ -302,6 +329,9 @@ BUGS = (
     Bug(name="complete-without-fence", breaks=("I3", "I13", "I4"), plant=_unfenced(Outcome.COMPLETED)),
     Bug(name="fail-without-fence", breaks=("I3",), plant=_unfenced(Outcome.FAILED)),
     Bug(name="hand-back-without-fence", breaks=("I3",), plant=_unfenced(Outcome.HANDED_BACK)),
+    Bug(name="split-without-fence", breaks=("I3", "I4"), plant=_unfenced(Outcome.SPLIT)),
+    Bug(name="join-one-part-early", breaks=("I36",), plant=_join_one_early),
+    Bug(name="parts-outlive-their-job", breaks=("I36",), plant=_parts_outlive_their_job),
     Bug(name="start-without-fence", breaks=("I3",), plant=_start_unfenced),
     Bug(name="progress-without-fence", breaks=("I3",), plant=sql(
         keep_progress=("AND t.attempt = ?3 AND t.node_id = ?4 AND t.node_epoch = ?5", "AND ?3 = ?3 AND ?4 = ?4 AND ?5 = ?5"),

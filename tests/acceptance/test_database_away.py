@@ -47,6 +47,9 @@ def test_masters_follow_the_primary(start: Callable[[str, str], Running]) -> Non
         jobs = {one.submit(key=f"k{number}", **JOB)["id"] for number in range(3)}
         node = post(one, "/v1/nodes", {"fingerprint": "print-0001", "name": "w", **NODE}).json()
         (first,) = claim(one, node, "request-0001")
+        watcher = one.cli("keys", "create", "prometheus", "--role", "viewer").out.strip()
+        scrapers = [Farm(master.shell, master.url, watcher) for master in masters]
+        assert ["millrace_store_up 1\n" in one.http("GET", "/metrics").text for one in scrapers] == [True] * 2
         pair.primary.kill()
         for master in masters:
             eventually(lambda at=master: at.http("GET", "/ready").status_code == 503, "it is not ready")
@@ -56,6 +59,13 @@ def test_masters_follow_the_primary(start: Callable[[str, str], Running]) -> Non
             refused = master.http("POST", "/v1/jobs", json=JOB, headers={"Idempotency-Key": "k9"})
             assert (refused.status_code, refused.headers["retry-after"].isdigit()) == (503, True), refused.text
             assert "127.0.0.1" not in health.text + refused.text
+        for scraper in scrapers:
+            told = scraper.http("GET", "/metrics")
+            assert (told.status_code, "\nmillrace_store_up 0\n" in "\n" + told.text, "millrace_jobs{" in told.text) == (
+                200,
+                True,
+                False,
+            )
         pair.promote()
         for master in masters:
             eventually(lambda at=master: at.http("GET", "/ready").status_code == 200, "it is ready")

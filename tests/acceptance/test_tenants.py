@@ -49,6 +49,10 @@ def test_of_a_thousand_jobs_at_two_masters_ten_are_accepted(masters: tuple[Runni
     # Of all others the settings say how many they may have.
     codes = [one.cli("jobs", "submit", "/media/a.mp4").code for _ in range(4)]
     assert codes == [0, 0, 0, 1]
+    weighted = one.cli("tenants", "set", "acme", "--weight", 3, "-o", "json").json()
+    assert (weighted["weight"], weighted["quotas"]["queued"]["limit"]) == (3, 10)
+    assert "3 of its jobs for one of another tenant" in two.cli("tenants", "show", "acme").out
+    assert one.cli("tenants", "set", "acme", "--weight", 0).code == 2
     wrong = one.cli("tenants", "set", "acme", "--queued", "many")
     assert (wrong.code, "write a whole number, or none" in wrong.err) == (2, True)
     gone = one.cli("tenants", "remove", "acme")

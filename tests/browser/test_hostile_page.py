@@ -104,3 +104,32 @@ def test_no_word_of_a_stranger_runs_in_the_page(visit: Visit) -> None:
         assert page.evaluate("window.owned") is None, path
     visit.troubles[:] = [one for one in visit.troubles if "404" not in one]  # of the page that is not there
     worker.leave()
+
+
+TRIES = {
+    "elements of a text": "document.body.insertAdjacentHTML('beforeend', '<img>')",
+    "a document of a text": "new DOMParser().parseFromString('<img>', 'text/html')",
+    "a handler of a text": "document.body.setAttribute('onclick', 'window.owned=1')",
+    "a script from elsewhere": "document.createElement('script').src = '/assets/page.js'",
+    "a door of its own": "trustedTypes.createPolicy('mine', { createHTML: (html) => html })",
+    "the door once more": "trustedTypes.createPolicy('page', { createHTML: (html) => html })",
+}
+"""What a script would try first that had got in all the same."""
+
+
+def test_no_text_becomes_elements_but_what_the_page_renders(visit: Visit) -> None:
+    page = visit.page
+    attempt = "(code) => { try { (0, () => { CODE })(); return 'done'; } catch (error) { return error.name; } }"
+    page.goto("about:blank")
+    told = {name: page.evaluate(attempt.replace("CODE", code)) for name, code in TRIES.items()}
+    assert set(told.values()) == {"done"}, told
+    visit.log_in()
+    assert visit.troubles == []
+    told = {name: page.evaluate(attempt.replace("CODE", code)) for name, code in TRIES.items()}
+    assert set(told.values()) == {"TypeError"}, told
+    # The page goes on to follow the farm, through its own door.
+    visit.troubles.clear()  # the console has each of these
+    page.evaluate("document.getElementById('part').replaceChildren()")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.locator(".tile").first.wait_for()
+    assert visit.troubles == []

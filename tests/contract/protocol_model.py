@@ -5,15 +5,19 @@ the tests that use it keep head starts far apart. What tenants use is not counte
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
 
 from millrace.domain.batches import NewBatch
-from millrace.domain.records import Move, NewJob, NewNode
-from millrace.domain.states import FINAL, HELD, State
+from millrace.domain.parts import follow_up
+from millrace.domain.records import Move, NewJob, NewNode, Split, Task
+from millrace.domain.states import FINAL, HELD, State, job_state
 from millrace.domain.tenants import NONE, Quotas, Rules, Use, over_for_job, over_for_retry
-from millrace.domain.turns import Place, Turn, place
+from millrace.domain.turns import Last, Place, Turn, place
+
+_SOMETIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ModelTask(Struct):
@@ -27,6 +31,11 @@ class ModelTask(Struct):
     tenant: str
     turn: int
     opens: bool
+    position: int = 1
+    split: int | None = None
+    own_class: int | None = None
+    started: bool = False
+    delayed: bool = False  # it waits for a moment, or did when it was paused
     attempt: int = 0
     spent: int = 0
     losses: int = 0
@@ -36,9 +45,23 @@ class ModelTask(Struct):
     avoid: tuple[str, ...] = ()
 
     @property
-    def rank(self) -> tuple[int, int, int]:
+    def rank(self) -> tuple[int, int, int, int]:
         """Lower is first."""
-        return (-self.head_start_ms, self.turn, self.number)
+        return (-self.head_start_ms, self.turn, self.number, self.position)
+
+    @property
+    def job(self) -> str:
+        """Its job's id."""
+        return self.id.partition(".")[0]
+
+    @property
+    def record(self) -> Task:
+        """As the rules of the domain take it."""
+        return Task(
+            id=self.id, job_id=self.job, state=self.state, attempt=self.attempt, spent=self.spent, losses=self.losses,
+            max_retries=0, class_id=self.class_id, node_id=self.node, node_epoch=self.epoch, started=self.started,
+            claimed_at=None, due_at=_SOMETIME if self.delayed else None, split=self.split,
+        )  # fmt: skip
 
     @property
     def facts(self) -> tuple[object, ...]:
@@ -67,13 +90,12 @@ class Protocol:
         self.nodes: dict[str, ModelNode] = {}  # by fingerprint
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, job's id
         self.quotas: dict[str, Quotas] = {}
-        self.waits: dict[
-            int, dict[int, bool]
-        ] = {}  # by number: what the job waits for, and whether any end of it will do
+        # By number: what the job waits for, and whether any end of it will do.
+        self.waits: dict[int, dict[int, bool]] = {}
         self.batches: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, batch's id
-        self.last: dict[
-            tuple[int, int, str], int
-        ] = {}  # (class, head start, tenant) -> its last turn, where it opened none
+        self.weights: dict[str, int] = {}
+        # (class, head start, tenant) -> its last turn and its places there, where it opened none or has a weight
+        self.last: dict[tuple[int, int, str], tuple[int, int]] = {}
 
     def check(self, verb: str, args: Sequence[Any], options: Mapping[str, Any], answer: Any) -> None:
         """Do it here too, and compare; verbs that are not modelled pass."""
@@ -84,7 +106,8 @@ class Protocol:
         assert _seen(verb, answer) == expected, f"{verb} {args} {options}"
 
     def _task_rows(self, node: str, epoch: int) -> list[ModelTask]:
-        return [one for one in self.tasks.values() if (one.node, one.epoch) == (node, epoch)]
+        held = [one for one in self.tasks.values() if (one.node, one.epoch) == (node, epoch)]
+        return sorted(held, key=lambda one: (one.number, one.position))
 
     def _node_by(self, node_id: str) -> ModelNode | None:
         return next((one for one in self.nodes.values() if one.id == node_id), None)
@@ -94,14 +117,16 @@ class Protocol:
     def _use(self, tenant: str) -> Use:
         own = [one for one in self.tasks.values() if one.tenant == tenant]
         return Use(
-            concurrent=sum(one.node is not None for one in own), queued=sum(one.state not in FINAL for one in own)
+            concurrent=sum(one.node is not None for one in own),
+            queued=sum(one.state not in FINAL for one in own if one.position == 1),
         )
 
     def _set_tenant(self, name: str, rules: Rules) -> tuple[Quotas, Use]:
-        self.quotas[name] = rules.quotas
+        self.quotas[name], self.weights[name] = rules.quotas, rules.weight
         return (rules.quotas, self._use(name))
 
     def _remove_tenant(self, name: str) -> bool:
+        self.weights.pop(name, None)
         return self.quotas.pop(name, None) is not None
 
     def _tenants(self) -> list[tuple[Quotas, Use]]:
@@ -115,13 +140,21 @@ class Protocol:
             if one.opens and one.state is State.QUEUED and (one.class_id, one.head_start_ms) == line
         ]
         newest = max(opened, key=lambda turn: turn.rank, default=None)
-        last = self.last.get((*line, job.tenant), -1)
-        following = min((turn.rank for turn in opened if turn.rank > last), default=None)
-        found = place(job.tenant, len(self.tasks) + 1, newest, following)
-        if newest is not None and newest.tenant != job.tenant:
-            whose, turn = (newest.tenant, newest.rank) if found.opens else (job.tenant, found.rank)
-            self.last[*line, whose] = max(turn, self.last.get((*line, whose), -1))
+        weight = self.weights.get(job.tenant, 1)
+        rank, taken = self.last.get((*line, job.tenant), (-1, 0))
+        following = min((turn.rank for turn in opened if turn.rank > rank), default=None)
+        mine = newest is not None and newest.tenant == job.tenant
+        over = all(turn.rank != rank for turn in opened) or (newest is not None and mine and newest.rank > rank)
+        last = Last(rank, taken, over) if weight > 1 and taken else None
+        found = place(job.tenant, len(self.tasks) + 1, newest, following, weight=weight, last=last)
+        if newest is not None and not mine and found.opens:
+            self._keep((*line, newest.tenant), newest.rank, 1)
+        if not found.opens or weight > 1:
+            self._keep((*line, job.tenant), found.rank, found.taken)
         return found
+
+    def _keep(self, key: tuple[int, int, str], rank: int, taken: int) -> None:
+        self.last[key] = max((rank, taken), self.last.get(key, (-1, 0)))
 
     def _decidable(self, *, limit: int) -> list[str]:
         by_number = {one.number: one.state for one in self.tasks.values()}
@@ -164,7 +197,7 @@ class Protocol:
         if job.idempotency_key is not None:
             self.keys[job.tenant, job.idempotency_key] = (job.body_digest or "", job.id)
         turn = self._place(job)
-        number = len(self.tasks) + 1
+        number = sum(one.position == 1 for one in self.tasks.values()) + 1
         self.tasks[f"{job.id}.1"] = ModelTask(
             f"{job.id}.1", number, job.class_id, job.head_start_ms, job.state, job.tenant, turn.rank, turn.opens
         )
@@ -214,7 +247,7 @@ class Protocol:
             if len(given) == min(limit, free) or (most is not None and self._use(task.tenant).concurrent >= most):
                 continue
             given.append(task)
-            task.state, task.attempt = State.ASSIGNED, task.attempt + 1
+            task.state, task.attempt, task.started = State.ASSIGNED, task.attempt + 1, False
             task.node, task.epoch, task.request = node_id, epoch, request_id
         return [(one.id, one.attempt) for one in given]
 
@@ -233,10 +266,44 @@ class Protocol:
     def _make(self, task: ModelTask, move: Move) -> None:
         if move.release or move.target not in HELD:
             task.node = task.epoch = task.request = None
+            task.started = False
+        task.started = task.started or move.target is State.PROCESSING
+        waits = move.target in (State.PENDING, State.RETRYING, State.PAUSED)
+        task.delayed = waits and (move.delay_s is not None or task.delayed)
         task.state = move.target
+        if move.restart:
+            task.split, task.class_id, task.own_class = None, task.own_class or task.class_id, None
         task.spent = 0 if move.restart else task.spent + move.spends
         task.losses = 0 if move.restart else task.losses + move.loses
         task.avoid = () if move.restart else task.avoid if move.avoid is None else move.avoid
+        self._follow(task, move)
+
+    def _of_job(self, job: str) -> list[ModelTask]:
+        return sorted((one for one in self.tasks.values() if one.job == job), key=lambda one: one.position)
+
+    def _follow(self, task: ModelTask, move: Move) -> None:
+        """All that follows from a move has happened when it is answered."""
+        if task.split is None:
+            return
+        for following in follow_up([one.record for one in self._of_job(task.job)], move):
+            other = self._guarded(following)
+            if other is not None:
+                self._make(other, following)
+
+    def _split(self, split: Split) -> bool:
+        task = self._guarded(split.move)
+        if task is None or task.position > 1 or task.split is not None:
+            return False
+        self._make(task, split.move)
+        task.split, task.own_class, task.class_id = task.attempt, task.class_id, split.class_id
+        first = len(self._of_job(task.job)) + 1
+        for position in range(first, first + len(split.parts)):
+            self.tasks[f"{task.job}.{position}"] = ModelTask(
+                f"{task.job}.{position}", task.number, split.class_id, task.head_start_ms, State.QUEUED, task.tenant, task.turn,
+                opens=False, position=position, split=task.split,
+            )  # fmt: skip
+        self._follow(task, split.move)
+        return True
 
     def _move(self, moves: Sequence[Move]) -> list[bool]:
         (move,) = moves
@@ -304,10 +371,11 @@ class Protocol:
         )
 
     def _tasks(self, job_id: str) -> list[tuple[object, ...]]:
-        return [one.facts for one in self.tasks.values() if one.id == f"{job_id}.1"]
+        return [one.facts for one in self._of_job(job_id)]
 
     def _count_jobs(self) -> dict[State, int]:
-        states = [one.state for one in self.tasks.values()]
+        leads = [one for one in self.tasks.values() if one.position == 1]
+        states = [job_state(one.state, is_split=one.split is not None) for one in leads]
         return {state: states.count(state) for state in set(states)}
 
 

@@ -135,10 +135,11 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
 
 
 class _BrokenDisk(apsw.VFS):
-    """The system's files, whose fsync of the log fails while `broken`, and which take no byte more while `full`."""
+    """The system's files, whose fsync of the log fails while `broken`, and which take no byte more while `full` or `read_only`."""
 
     broken = False
     full = False
+    read_only = False
 
     def __init__(self) -> None:
         super().__init__("broken-disk", "")
@@ -162,6 +163,8 @@ class _BrokenFile(apsw.VFSFile):
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802  SQLite's name
         if self._disk.full:
             raise apsw.FullError
+        if self._disk.read_only:
+            raise apsw.IOError  # what SQLite makes of EROFS
         super().xWrite(data, offset)
         self._disk.written.append(self._name)
 
@@ -222,6 +225,59 @@ def test_after_a_failed_fsync_nothing_is_ever_written_again(tmp_path: Path) -> N
         await again.start()
         assert await again.task(kept) is not None
         await again.stop()
+
+    asyncio.run(work())
+
+
+def test_a_disk_that_becomes_read_only_ends_the_store(tmp_path: Path) -> None:
+    disk = _BrokenDisk()
+
+    async def work() -> None:
+        heard: list[StoreBrokenError] = []
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock(), vfs="broken-disk", on_broken=heard.append)
+        await store.start()
+        (kept,) = await queue_jobs(store, 1)
+        disk.read_only = True
+        with pytest.raises(StoreUnavailableError, match="cannot use the database"):
+            await queue_jobs(store, 1)
+        assert len(heard) == 1
+        assert "look at the disk" in str(heard[0])
+        await store.stop()
+        again = SqliteStore(tmp_path / "farm.db", clock=SystemClock())
+        await again.start()
+        assert await again.count_jobs() == {State.QUEUED: 1}
+        assert await again.task(kept) is not None
+        await again.stop()
+
+    asyncio.run(work())
+
+
+def test_somebody_who_reads_for_long_holds_nothing_up_and_the_log_shrinks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LOG_BYTES", 1 << 20)
+    log = tmp_path / "farm.db-wal"
+
+    async def work() -> None:
+        store = SqliteStore(tmp_path / "farm.db", clock=SystemClock())
+        await store.start()
+        (first,) = await queue_jobs(store, 1)
+        reader = apsw.Connection(str(tmp_path / "farm.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM jobs").fetchall() == [(1,)]
+        large = {"spec": {"text": "x" * 100_000}}
+        for _ in range(60):
+            await queue_jobs(store, 1, **large)
+        assert log.stat().st_size > 5 << 20  # it cannot be begun anew under who reads
+        assert reader.execute("SELECT count(*) FROM jobs").fetchall() == [(1,)]
+        assert await store.move([a_move(first, State.CANCELED)]) == [True]
+        reader.execute("COMMIT")
+        reader.close()
+        for _ in range(2):
+            await queue_jobs(store, 1, **large)
+        assert log.stat().st_size <= 1 << 20
+        assert sum((await store.count_jobs()).values()) == 63
+        await store.stop()
 
     asyncio.run(work())
 

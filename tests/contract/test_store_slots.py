@@ -1,12 +1,19 @@
 """What binds a node to its own: its slots, its identity, what it may read, what it has sent."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from msgspec.structs import replace
-from store_samples import NEEDS, a_node, completes, queue_jobs
+from store_samples import NEEDS, a_node, completes, queue_jobs, until_blocked
 
-from millrace.store.store import Arrival
+from millrace.runtime.clock import SystemClock
+from millrace.store.open import open_store
+from millrace.store.postgres.claims import Claim, claim_all
+from millrace.store.postgres.connection import Session
+from millrace.store.store import Arrival, Store
 
 
 async def _claim(farm: Any, node: Any, request: str, *, limit: int = 64, epoch: int = 1) -> Any:
@@ -58,6 +65,107 @@ def test_claims_and_reports_that_come_at_once_share_the_slots(farm: Any) -> None
         assert (await farm.store.node(node.id)).holding == 4
 
     farm.run(work())
+
+
+@asynccontextmanager
+async def _masters(url: str) -> AsyncIterator[list[Store]]:
+    stores = [open_store(url, clock=SystemClock()) for _ in range(2)]
+    for store in stores:
+        await store.start()
+    yield stores
+    for store in stores:
+        await store.stop()
+
+
+def test_two_masters_that_serve_one_node_at_once_give_no_more_than_its_slots(new_database: Any) -> None:
+    url = new_database()
+
+    async def work() -> None:
+        async with _masters(url) as (store, _):
+            classes = [await store.class_of(NEEDS)]
+            await queue_jobs(store, 20)
+            node = await store.register(a_node(slots=1))
+
+            async def beside_a_rival(request: str, *, ends_well: bool) -> tuple[Any, Any]:
+                """What a request gets while another master serves request `a` of the node, and is about to commit."""
+                rival = await asyncpg.connect(url)
+                transaction = rival.transaction()
+                await transaction.start()
+                claim = Claim(node_id=node.id, epoch=1, request_id="a", limit=1)
+                (given,) = await claim_all(Session(rival), classes, [claim])
+                pending = asyncio.ensure_future(
+                    store.claim(node_id=node.id, epoch=1, request_id=request, classes=classes, limit=4)
+                )
+                await until_blocked(rival)
+                assert not pending.done()
+                await (transaction.commit() if ends_well else transaction.rollback())
+                await rival.close()
+                return given, await pending
+
+            # What the other master did not commit takes no slot.
+            (_,), (task,) = await beside_a_rival("b", ends_well=False)
+            assert await store.move([completes(task.task_id, 1)]) == [True]
+            # The same request gets the same task.
+            (given,), (task,) = await beside_a_rival("a", ends_well=True)
+            assert task == given
+            assert await store.move([completes(task.task_id, 1)]) == [True]
+            # Another finds no slot.
+            (_,), none = await beside_a_rival("b", ends_well=True)
+            assert none is None
+            assert (await store.node(node.id)).holding == 1
+
+    asyncio.run(work())
+
+
+def test_one_request_at_two_masters_gets_the_same_task_for_the_only_slot(new_database: Any) -> None:
+    url = new_database()
+
+    async def work() -> None:
+        async with _masters(url) as stores:
+            classes = [await stores[0].class_of(NEEDS)]
+            await queue_jobs(stores[0], 100)
+            node = await stores[0].register(a_node(slots=1))
+            for turn in range(60):
+                claim: dict[str, Any] = {"epoch": 1, "request_id": f"r{turn}", "classes": classes, "limit": 1}
+                first, second = await asyncio.gather(*(store.claim(node_id=node.id, **claim) for store in stores))
+                assert first == second, turn
+                (task,) = first or ()
+                assert await stores[0].move([completes(task.task_id, 1)]) == [True]
+
+    asyncio.run(work())
+
+
+def test_claims_and_reports_over_two_masters_share_the_slots(new_database: Any) -> None:
+    url = new_database()
+
+    async def work() -> None:
+        async with _masters(url) as stores:
+            classes = [await stores[0].class_of(NEEDS)]
+            await queue_jobs(stores[0], 400)
+            node = await stores[0].register(a_node(slots=3))
+            held: dict[str, int] = {}
+
+            async def asks(store: Store, request: str) -> None:
+                claim: dict[str, Any] = {"epoch": 1, "request_id": request, "classes": classes, "limit": 2}
+                if held and request.endswith("0"):
+                    task, attempt = held.popitem()
+                    given = await store.move_and_claim(completes(task, attempt, node_id=node.id), **claim)
+                    assert given is not None
+                else:
+                    given = await store.claim(node_id=node.id, **claim)
+                held.update({one.task_id: one.attempt for one in given or ()})
+
+            for turn in range(30):
+                await asyncio.gather(*(asks(stores[number % 2], f"{turn}-{number}") for number in range(6)))
+                # A report that meets a claim at the other master may leave its slot to the next one.
+                assert (await stores[0].node(node.id)).holding == len(held) <= 3
+                for task, attempt in [held.popitem() for _ in range(min(turn % 3, len(held)))]:
+                    assert await stores[0].move([completes(task, attempt)]) == [True]
+            for number in range(2):
+                await asks(stores[0], f"rest-{number + 1}")
+            assert (await stores[0].node(node.id)).holding == len(held) == 3
+
+    asyncio.run(work())
 
 
 def test_an_earlier_instance_is_taken_back_only_where_the_later_one_does_not_live(farm: Any) -> None:

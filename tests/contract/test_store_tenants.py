@@ -54,7 +54,9 @@ def test_a_tenant_is_what_was_said_of_it(farm: Any) -> None:
         store = farm.store
         assert await store.tenant("acme") is None
         assert list(await store.tenants()) == []
-        rules = Rules(quotas=Quotas(queued=1, storage_bytes=2**53), inputs=("/a", "s3://b/c"), outputs=("/o",))
+        rules = Rules(
+            quotas=Quotas(queued=1, storage_bytes=2**53), weight=7, inputs=("/a", "s3://b/c"), outputs=("/o",)
+        )
         made = await store.set_tenant("acme", rules)
         assert (made.name, made.rules, made.use, made.by_default) == ("acme", rules, Use(), False)
         assert await store.tenant("acme") == made
@@ -498,6 +500,64 @@ def test_a_tenant_with_one_job_does_not_wait_for_one_with_hundreds(farm: Any) ->
         shares = [len(many & {*tasks}) for tasks in given]
         assert all(4 <= share <= 6 for share in shares), shares
         assert {f"{one.id}.1" for one in bulk} > {*given[0]} - many
+
+    farm.run(work())
+
+
+def test_a_tenant_of_weight_three_has_three_jobs_for_one_of_others(farm: Any) -> None:
+    async def work() -> None:
+        store = farm.store
+        node = await store.register(a_node(slots=500))
+        rules = Rules(weight=3)
+        assert (await store.set_tenant("heavy", rules)).rules == rules
+        # It takes the turns of who was there, in batches of any size, and opens its own behind them.
+        light = {*await queue_jobs(store, 30, tenant="light")}
+        heavy = {*await queue_jobs(store, 50, tenant="heavy")}
+        heavy |= {f"{one.id}.1" for one in await submit(store, 50, tenant="heavy")}
+        for _ in range(5):
+            heavy |= {*await queue_jobs(store, 1, tenant="heavy")}
+        light |= {*await queue_jobs(store, 5, tenant="light")}
+        for number in range(35):
+            given = {*await claim(store, node, f"a{number}", 4)}
+            assert (len(given & light), len(given & heavy)) == (1, 3), number
+        assert await claim(store, node, "none", 4) == []
+        # With a weight of one it has one again.
+        await store.set_tenant("heavy", Rules())
+        await farm.advance(10)  # turns of one moment lie a little ahead of it
+        light = {*await queue_jobs(store, 10, tenant="light")}
+        await queue_jobs(store, 10, tenant="heavy")
+        for number in range(5):
+            assert len(light & {*await claim(store, node, f"b{number}", 4)}) == 2
+
+    farm.run(work())
+
+
+def test_a_weight_that_is_given_while_jobs_wait_turns_no_order_round(farm: Any) -> None:
+    async def work() -> None:
+        store = farm.store
+        node = await store.register(a_node(slots=500))
+        own = []
+        for tenant in ("acme", "other", "other", "acme", "acme"):
+            (task,) = await queue_jobs(store, 1, tenant=tenant)
+            own += [task] * (tenant == "acme")
+        # Its last turn that was written down is not the last that it opened.
+        await store.set_tenant("acme", Rules(weight=3))
+        own += [*await queue_jobs(store, 1, tenant="acme"), *await queue_jobs(store, 3, tenant="acme")]
+        given = [task for number in range(9) for task in await claim(store, node, f"a{number}")]
+        assert [task for task in given if task in own] == own
+
+    farm.run(work())
+
+
+def test_what_comes_later_goes_not_before_places_that_outlived_who_opened_their_turn(farm: Any) -> None:
+    async def work() -> None:
+        store = farm.store
+        node = await store.register(a_node(slots=5000))
+        await store.set_tenant("acme", Rules(weight=2))
+        many = await queue_jobs(store, 3000)  # whose last turn lies more than a second ahead of its time
+        assert len(await claim(store, node, "a", 2999)) == 2999
+        (late,) = await queue_jobs(store, 1)
+        assert await claim(store, node, "b", 2) == [many[-1], late]
 
     farm.run(work())
 

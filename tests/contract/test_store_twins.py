@@ -18,7 +18,7 @@ from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 
 from millrace.domain.batches import NewBatch
 from millrace.domain.failures import Failure, FailureClass
-from millrace.domain.records import NodeState, Outcome, Output, Progress, Report
+from millrace.domain.records import Kind, NewPart, NodeState, Outcome, Output, Progress, Report, Split
 from millrace.domain.states import State
 from millrace.domain.tenants import Quotas
 from millrace.domain.tenants import Rules as TenantRules
@@ -28,7 +28,7 @@ from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals, tenants, uploads, turns,"
+    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals, tenants, uploads, turns, parts,"
     " dependencies, batches, batch_jobs"
 )
 _PICK = st.integers(0, 5)
@@ -108,7 +108,8 @@ class Machine(RuleBasedStateMachine):
             self.twins.end()
 
     def _task(self, pick: int) -> str:
-        return f"{self.jobs[pick % len(self.jobs)]}.1" if self.jobs else "none.1"
+        position = 1 if pick % 2 else 1 + pick // 2
+        return f"{self.jobs[pick % len(self.jobs)]}.{position}" if self.jobs else "none.1"
 
     def _node(self, pick: int) -> Any:
         if not self.nodes:
@@ -171,10 +172,13 @@ class Machine(RuleBasedStateMachine):
         concurrent=st.sampled_from([None, 0, 1, 2]),
         queued=st.sampled_from([None, 1, 4]),
         storage=st.sampled_from([None, 8]),
+        weight=st.sampled_from([1, 1, 2, 3]),
     )
-    def set_tenant(self, tenant: str, concurrent: int | None, queued: int | None, storage: int | None) -> None:
+    def set_tenant(
+        self, tenant: str, concurrent: int | None, queued: int | None, storage: int | None, weight: int
+    ) -> None:
         quotas = Quotas(concurrent=concurrent, queued=queued, storage_bytes=storage)
-        self.twins.both("set_tenant", tenant, TenantRules(quotas=quotas))
+        self.twins.both("set_tenant", tenant, TenantRules(quotas=quotas, weight=weight))
 
     @rule(tenant=st.sampled_from(_TENANTS))
     def remove_tenant(self, tenant: str) -> None:
@@ -272,6 +276,24 @@ class Machine(RuleBasedStateMachine):
         )
         self.given += [(one.task_id, one.attempt) for one in found or ()]
 
+    @rule(
+        pick=_PICK,
+        kinds=st.lists(st.sampled_from([Kind.CHUNK, Kind.SIDES]), min_size=1, max_size=3),
+        class_id=st.integers(1, 2),
+    )
+    def split(self, pick: int, kinds: list[Kind], class_id: int) -> None:
+        """Somebody divides what a node holds, and the node makes some of the parts."""
+        self.claim_as(pick, NodeState.READY, class_id, request=pick % 4)
+        task, attempt = self.given[-1 - pick % 2] if len(self.given) > 1 else ("none.1", 1)
+        move = a_move(task, State.PENDING, attempt=attempt, outcome=Outcome.SPLIT, release=True)
+        parts = tuple(NewPart(kind=kind, number=number, frames=100 * number) for number, kind in enumerate(kinds))
+        self.twins.both("split", Split(move=move, parts=parts, plan={"chunks": len(parts)}, class_id=class_id))
+        self.claim(pick, pick % 4, [1, 2], limit=3, stale=False)
+        for made, number in self.given[-(pick % 4) :] if pick % 4 else ():
+            self.twins.both("move", [a_move(made, State.COMPLETED, attempt=number, outcome=Outcome.COMPLETED)])
+        self.twins.both("ended_splits", limit=99)
+        self.twins.both("tasks", task.partition(".")[0])
+
     @rule(pick=_PICK, stale=st.booleans())
     def heartbeat(self, pick: int, stale: bool) -> None:
         node = self._node(pick)
@@ -346,7 +368,7 @@ class Machine(RuleBasedStateMachine):
             both("remove_tenant", tenant.name)
             assert both("set_tenant", tenant.name, tenant.rules).use == tenant.use
         for job in self.jobs:
-            for verb in ("job", "awaited", "tasks", "attempts", "outputs", "facts", "transitions"):
+            for verb in ("job", "awaited", "tasks", "standings", "attempts", "outputs", "facts", "transitions"):
                 both(verb, job)
 
 

@@ -23,7 +23,7 @@ from millrace.programs.http.listen import listen, url_of
 from millrace.programs.http.server import HttpServer
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.duties import Duties
-from millrace.scheduler.farm import Farm
+from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.journal import Journal
 from millrace.scheduler.offers import Offers
 from millrace.store.open import open_store
@@ -116,11 +116,12 @@ async def master(
     rates: Rates | None = None,
     leadership: Any = None,
     hosts: frozenset[str] | None = None,
+    rules: Rules | None = None,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
     store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
     time_passed[0] = timedelta()
     await store.start()
-    farm = Farm(store)
+    farm = Farm(store, rules=rules or Rules())
     offers = Offers(store)
     log: list[Served] = []
 

@@ -104,6 +104,9 @@ class FakeEngine:
             ),
         )
 
+    def encoders_in(self, plan):
+        return frozenset({"libx264"})
+
     def progress(self):
         return self
 

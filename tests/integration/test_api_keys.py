@@ -329,6 +329,37 @@ async def test_a_tenants_view_of_the_store_has_nothing_but_what_it_must(rig: Rig
     seen = {name for name in verbs if hasattr(view, name)}
     assert verbs - seen >= {"claim", "register", "nodes", "count_jobs", "keys", "key", "revoke_key", "delete_finished"}
     assert seen == {
-        "now", "ping", "class_of", "add_jobs", "job", "jobs", "tasks", "task", "attempts", "outputs", "facts",
+        "now", "ping", "class_of", "add_jobs", "job", "jobs", "tasks", "task", "standings", "attempts", "outputs", "facts",
         "transitions", "events", "last_cursor", "move", "read_log",
     }  # fmt: skip
+
+
+@on_master
+async def test_a_tenants_view_of_the_store_changes_nothing_of_others(rig: Rig) -> None:
+    """No verb asks for this; one that is new and does is a fault, and not a way."""
+    from types import SimpleNamespace
+
+    from millrace.domain.tenants import Rules
+    from millrace.scheduler.tenancy import within
+
+    store = rig.farm.store
+    view: Any = within(rig.farm, "acme").store
+    theirs = SimpleNamespace(tenant="other")
+    for name, arguments, options in (
+        ("add_jobs", ([theirs],), {}),
+        ("add_webhook", (theirs,), {}),
+        ("add_upload", ("u1", "other", 1), {}),
+        ("set_tenant", ("other", Rules()), {"by_default": True}),
+        ("set_tenant", ("acme", Rules()), {}),
+    ):
+        with pytest.raises(AssertionError):
+            await getattr(view, name)(*arguments, **options)
+    assert await store.tenants() == []
+    await store.set_tenant("other", Rules())
+    assert await view.tenant("other") is None
+    # Who asks for another's events is not given its own instead.
+    await rig.submit(tenant="acme")
+    beginning = await store.last_cursor()
+    await rig.submit(tenant="acme")
+    assert len(await view.events(after=beginning, limit=9)) == 1
+    assert await view.events(after=beginning, limit=9, tenant="other") == ()

@@ -151,7 +151,7 @@ class Broken:
         self.error: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if self.error is not None and name not in ("stop", "listen"):
+        if self.error is not None and name not in ("stop", "listen", "connections"):
             raise self.error
         return getattr(self._store, name)
 
@@ -184,7 +184,15 @@ def test_a_store_that_fails_is_told_apart_from_a_fault_of_ours(tmp_path: Any) ->
             health = await rig.call("GET", "/health")
             assert (health.status_code, problem_of(health)["type"].rpartition(":")[2]) == (503, "unhealthy")
             assert (await rig.call("GET", "/ready")).status_code == 503
+            # What the master knows of itself is told all the same, and nothing else is guessed.
+            metrics = await rig.call("GET", "/metrics")
+            assert metrics.status_code == 200
+            assert {"millrace_store_up 0", "millrace_waiting_claims 0"} <= {*metrics.text.splitlines()}
+            assert "millrace_http_requests_total{" in metrics.text
+            assert not re.search("^millrace_(jobs|nodes|webhook_messages|tenant_quota)", metrics.text, re.MULTILINE)
             broken[0].error = None
+            told = (await rig.call("GET", "/metrics")).text.splitlines()
+            assert {"millrace_store_up 1", 'millrace_jobs{state="queued"} 0'} <= {*told}
             assert (await rig.call("GET", "/health")).status_code == 200
 
     asyncio.run(body())

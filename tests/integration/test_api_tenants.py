@@ -181,12 +181,19 @@ async def test_limits_are_changed_one_by_one_and_taken_back(rig: Rig) -> None:
     assert (made["quotas"]["queued"]["limit"], made["quotas"]["per_day"]["limit"], made["inputs"]) == (5, 7, ["/a"])
     made = await limited(rig, queued=None, inputs=[])
     assert (made["quotas"]["queued"]["limit"], made["quotas"]["per_day"]["limit"], made["inputs"]) == (None, 7, [])
+    assert made["weight"] == 1
+    assert (await limited(rig, weight=3))["quotas"]["per_day"]["limit"] == 7
+    made = await limited(rig, per_day=7)
+    assert made["weight"] == 3
     assert (await rig.get("/v1/tenants"))["tenants"] == [made]
     for body, field in (
         ({"queued": -1}, "queued"),
         ({"queued": "5"}, "queued"),
         ({"queued": 2**60}, "queued"),
-        ({"weight": 1}, "weight"),
+        ({"weight": 0}, "weight"),
+        ({"weight": 101}, "weight"),
+        ({"weight": None}, "weight"),
+        ({"share": 1}, "share"),
         ({"inputs": ["media"]}, "inputs[0]"),
         ({"outputs": ["/a", "/b/../c"]}, "outputs[1]"),
         ({"outputs": ["https://a.example/"]}, "outputs[0]"),

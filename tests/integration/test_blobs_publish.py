@@ -230,7 +230,7 @@ def test_a_put_killed_half_way_leaves_no_public_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(28, BlobsFull), (122, BlobsFull), (13, BlobsRefused), (16, BlobsRefused)]
+    ("number", "kind"), [(28, BlobsFull), (122, BlobsFull), (13, BlobsRefused), (16, BlobsRefused), (30, BlobsRefused)]
 )
 def test_errors_of_the_disk_become_sentences(number, kind):
     error = explain("store x", OSError(number, os.strerror(number)))

@@ -52,6 +52,26 @@ def refused(
     return str(caught.value)
 
 
+def test_75_what_a_server_calls_its_file_is_nothing_to_us(tmp_path: Path) -> None:
+    (tmp_path / "attempt").mkdir()
+    headers = (
+        "content-disposition: attachment; filename=../../escaped",
+        "content-location: file:///etc/passwd",
+        "refresh: 0; url=http://127.0.0.1/",
+        "set-cookie: a=b",
+        "content-type: text/html\x01\x7f",
+        "x-" + "a" * 4000 + ": 1",
+    )
+
+    async def main() -> None:
+        async with stranger(says("200 OK", *headers, body=FILM)) as server:
+            url = f"http://127.0.0.1:{server.port}/film.mp4"
+            assert await fetched(tmp_path / "attempt", url, Guard(allowed=LOOPBACK)) == FILM
+
+    asyncio.run(main())
+    assert sorted(one.relative_to(tmp_path).as_posix() for one in tmp_path.rglob("*")) == ["attempt", "attempt/input"]
+
+
 # 27: addresses ----------------------------------------------------------------------------------------------------------
 
 ALWAYS = [

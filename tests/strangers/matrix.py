@@ -191,8 +191,17 @@ def _of_node(good: int = 200, absent: int = 404, machine: int = 0, **json: Any) 
     return Entry(ask=ask, good=good, absent=absent, machine=machine)
 
 
+def _asked_by_holder(good: int = 200, **path: str) -> Entry:
+    async def ask(things: Things) -> Ask:
+        held = await things.held()
+        return Ask(path={"task": held["task"], **path}, query={"node": held["node"], "attempt": held["attempt"]})
+
+    return Entry(ask=ask, good=good)
+
+
 JOB = {"scenario": "720p30-h264"}
 REGISTRATION = {"fingerprint": "print-of-the-matrix", "boot_id": "boot-0001", "name": "one", "slots": 1}
+SKILL = {"engine": "ffmpeg-parts", "encoders": ["libx264"]}
 CLAIM = {"epoch": 1, "request": "request-1"}
 BEGUN = {"content-type": "application/offset+octet-stream", "upload-offset": "0"}
 PROFILE = {"name": "x", "packaging": "mp4", "renditions": [{"video": {"height": 72}}]}
@@ -240,6 +249,12 @@ FARM: Mapping[str, Entry] = {
     "POST /v1/tasks/{task}/complete": report(),
     "POST /v1/tasks/{task}/fail": report(**{"class": "input", "message": "it is empty"}),
     "POST /v1/tasks/{task}/hand-back": report(reason="there is no room"),
+    "POST /v1/tasks/{task}/helpers": report(**SKILL),
+    "POST /v1/tasks/{task}/split": report(
+        STALE, **SKILL, parts=[{"kind": "chunk"}], plan={}
+    ),  # nobody here makes parts
+    "GET /v1/tasks/{task}/parts": _asked_by_holder(),
+    "GET /v1/tasks/{task}/pieces/{position}/{name}": _asked_by_holder(404, position="2", name="pieces/a"),
     "POST /v1/tasks/{task}/log": report(by_query=True, offset=0),
     "PUT /v1/tasks/{task}/outputs/{name}": report(by_query=True, name="video.mp4"),
     "POST /v1/invitations": plain(201),

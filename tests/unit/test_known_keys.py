@@ -13,7 +13,7 @@ from millrace.domain.keys import LENGTH, digest, hint, is_whole, spell
 from millrace.edge import known_keys
 from millrace.edge.access import grants
 from millrace.edge.keys import Key, Keys, stranger
-from millrace.edge.known_keys import GOOD_FOR_S, KnownKeys, Mark, UnfamiliarError
+from millrace.edge.known_keys import GOOD_FOR_S, GOOD_WITHOUT_S, KnownKeys, Mark, UnfamiliarError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.tenancy import within
 from millrace.store.store import Store
@@ -160,6 +160,45 @@ def test_what_goes_wrong_with_the_look_is_the_callers_and_is_not_remembered() ->
             await book.server.find(SECRET)
         book.known._find = book.find
         assert await book.server.find(SECRET) is ANN
+
+    asyncio.run(body())
+
+
+def test_a_key_that_was_good_goes_on_for_a_while_where_the_store_is_away_and_no_other_does() -> None:
+    async def body() -> None:
+        book = Book()
+        assert await book.server.find(SECRET) is ANN
+        other = spell(os.urandom(32))
+        assert await book.server.find(other) is None
+
+        async def fail(mark: Mark) -> Key | None:
+            book.asked.append(mark)
+            raise ConnectionError("the store is away")
+
+        book.known._find = fail
+        asked = len(book.asked)
+        book.now_s = GOOD_FOR_S
+        assert [await book.server.find(SECRET) for _ in range(9)] == [ANN] * 9
+        assert len(book.asked) == asked + 1
+        with pytest.raises(ConnectionError):
+            await book.server.find(other)
+        book.now_s = GOOD_WITHOUT_S - 0.01
+        assert await book.server.find(SECRET) is ANN
+        book.now_s = GOOD_WITHOUT_S + GOOD_FOR_S
+        with pytest.raises(ConnectionError):
+            await book.server.find(SECRET)
+        # Once it is back, a key that was ended meanwhile is no key any more.
+        book.known._find = book.find
+        book.keys.clear()
+        assert await book.server.find(SECRET) is None
+        # And what was ended here is not good without the store either.
+        book.keys[digest(SECRET)] = ANN
+        book.now_s += GOOD_FOR_S
+        assert await book.server.find(SECRET) is ANN
+        book.server.forget()
+        book.known._find = fail
+        with pytest.raises(ConnectionError):
+            await book.server.find(SECRET)
 
     asyncio.run(body())
 

@@ -1,5 +1,6 @@
 """Where a film is cut, and where it is not: properties over any rate, length, GOP, segment and machine."""
 
+import json
 import re
 from fractions import Fraction
 from itertools import pairwise
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from millrace.domain.media.check import Produced, check
-from millrace.domain.media.chunks import split, unit_frames, with_split
+from millrace.domain.media.chunks import MOST_PARTS, PER_WORKER, split, unit_frames, with_split
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.parameters import ParameterError, chunking_of, with_parameters
 from millrace.domain.media.plan import plan
+from millrace.domain.media.plan_document import PlanError, plan_from, to_document
 from millrace.domain.media.probe import Probe, VideoStream
 from millrace.domain.media.profile_document import profile_from
 from millrace.domain.media.proof import proof, with_checksums
@@ -263,3 +265,96 @@ def test_the_proof_shows_chunks_joins_and_sums() -> None:
         {"frame": 200, "at_s": 8.0, "off_by_s": 0.0},
     ]
     assert shown["checksums"] == {"video.mp4": {"sha256": "cd", "size": 1000}}
+
+
+def shared(probe: Probe, *, helpers: int, chunking: Chunking = Chunking.AUTO, each: int = PER_WORKER) -> Split:
+    made = plan(named("mp4-h264"), probe)
+    return split(made, probe, cores=2, chunking=chunking, helpers=helpers, each=each)
+
+
+def test_a_long_film_is_shared_by_all_who_have_time() -> None:
+    alone = shared(film(FILM_S * 25 * 10, key=100), helpers=0)
+    assert alone.workers == 0
+    assert alone.is_possible
+    parts = []
+    for helpers in (1, 3, 9):
+        found = shared(film(FILM_S * 25 * 10, key=100), helpers=helpers)
+        assert found.workers == helpers + 1
+        assert helpers + 1 <= len(found.chunks) <= (helpers + 1) * PER_WORKER
+        assert (found.at_once, found.threads) == (1, (3,))
+        part = re.search(r"expected (0\.\d\d) of the time on one", found.reason)
+        assert part is not None, found.reason
+        parts.append(float(part[1]))
+    assert parts == sorted(parts, reverse=True)
+    assert parts[-1] < 0.2
+
+
+def test_what_several_workers_gain_too_little_of_stays_on_one() -> None:
+    found = shared(film(150, key=100), helpers=5)
+    assert found.workers == 0
+    assert "workers it would take" in found.reason
+    asked_for = shared(film(150, key=100), helpers=5, chunking=Chunking.ALWAYS)
+    assert (asked_for.workers, len(asked_for.chunks)) == (2, 2)
+
+
+def test_whoever_has_to_fetch_the_film_gets_one_part_of_it() -> None:
+    found = shared(film(FILM_S * 25 * 10, key=100), helpers=3, each=1)
+    assert len(found.chunks) <= 4
+
+
+@pytest.mark.parametrize("chunking", [Chunking.AUTO, Chunking.ALWAYS, Chunking.NEVER])
+def test_what_is_not_cut_is_not_shared(chunking: Chunking) -> None:
+    probe = replace(film(FILM_S * 250), formats=("mpegts",)) if chunking is not Chunking.NEVER else film(FILM_S * 250)
+    found = shared(probe, helpers=9, chunking=chunking)
+    assert (found.is_possible, found.workers, found.is_whole) == (False, 0, True)
+
+
+@settings(deadline=None)
+@given(
+    frames=st.integers(60, 50_000),
+    key=st.integers(1, 400),
+    helpers=st.integers(1, 300),
+    each=st.integers(1, PER_WORKER),
+)
+def test_every_frame_is_in_exactly_one_part_whoever_helps(frames: int, key: int, helpers: int, each: int) -> None:
+    found = shared(film(frames, key=key), helpers=helpers, chunking=Chunking.ALWAYS, each=each)
+    if not found.workers:
+        return
+    assert len(found.chunks) <= MOST_PARTS
+    assert found.workers <= len(found.chunks)
+    assert (found.chunks[0].first, found.chunks[0].seek, found.chunks[-1].end) == (0, None, frames)
+    assert all(one.end == other.first for one, other in pairwise(found.chunks))
+
+
+def test_a_plan_comes_back_from_its_document() -> None:
+    for name in ("web-hls", "mp4-h264"):
+        probe = film(FILM_S * 25, Fraction(30000, 1001), key=30)
+        made = with_split(plan(named(name), probe), probe, cores=2, chunking=Chunking.ALWAYS, helpers=3)
+        assert made.split.workers
+        assert plan_from(json.loads(json.dumps(to_document(made)))) == made
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("files", 0, "path"), "../../etc/passwd"),
+        (("files", 0, "path"), "/etc/passwd"),
+        (("files", 0, "path"), "a/-o"),
+        (("files", 0, "video", "name"), "../up"),
+        (("duration",), "1e999999999"),
+        (("duration",), "1/0"),
+        (("split", "chunks", 0, "first"), "zero"),
+        (("packaging",), "tar"),
+    ],
+)
+def test_a_plan_that_leads_elsewhere_is_refused(where: tuple[Any, ...], value: str) -> None:
+    probe = film(FILM_S * 25, key=30)
+    document = json.loads(
+        json.dumps(to_document(with_split(plan(named("mp4-h264"), probe), probe, cores=2, helpers=3)))
+    )
+    inner = document
+    for step in where[:-1]:
+        inner = inner[step]
+    inner[where[-1]] = value
+    with pytest.raises(PlanError, match=r"^cannot follow the plan"):
+        plan_from(document)

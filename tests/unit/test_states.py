@@ -1,10 +1,18 @@
-"""The state table: what is final, what may follow what, and the fold from tasks to a job."""
+"""The state table: what is final, what may follow what, and the state of a job by that of its lead."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.domain.states import FINAL, TRANSITIONS, IllegalTransitionError, State, check_transition, fold, sources_of
+from millrace.domain.states import (
+    FINAL,
+    TRANSITIONS,
+    IllegalTransitionError,
+    State,
+    check_transition,
+    job_state,
+    sources_of,
+)
 
 states = st.sampled_from(State)
 
@@ -40,18 +48,11 @@ def test_the_check_and_the_table_agree(source: State, target: State) -> None:
 
 
 @given(states)
-def test_a_job_of_one_task_is_in_its_state(state: State) -> None:
-    assert fold([state]) is state
+def test_a_job_that_was_not_split_is_in_the_state_of_its_task(state: State) -> None:
+    assert job_state(state, is_split=False) is state
 
 
-@given(st.lists(states, min_size=1))
-def test_the_fold_does_not_depend_on_the_order_and_completes_only_when_all_have(tasks: list[State]) -> None:
-    job = fold(tasks)
-    assert job is fold(reversed(tasks))
-    assert (job is State.COMPLETED) == all(task is State.COMPLETED for task in tasks)
-    assert (job is State.FAILED) == (State.FAILED in tasks)
-
-
-def test_a_job_between_its_tasks_is_processing() -> None:
-    assert fold([State.COMPLETED, State.QUEUED]) is State.PROCESSING
-    assert fold([State.COMPLETED, State.RETRYING]) is State.RETRYING
+@given(states)
+def test_a_job_that_was_split_is_processing_until_somebody_holds_it_or_it_ends(state: State) -> None:
+    waits = state in (State.PENDING, State.QUEUED, State.ASSIGNED)
+    assert job_state(state, is_split=True) is (State.PROCESSING if waits else state)

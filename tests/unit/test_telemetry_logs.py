@@ -321,6 +321,19 @@ def test_what_msgspec_cannot_write_is_written_all_the_same(stream):
     assert "('a', 1)" in stream.getvalue()
 
 
+def test_a_number_may_be_a_secret_and_whether_there_is_one_is_none():
+    redactor = Redactor()
+    assert redactor.value({"password": 12345678, "token": 1.5, "secret": True, "api_key": None, "frames": 7}) == {
+        "password": MASK, "token": MASK, "secret": True, "api_key": None, "frames": 7,
+    }  # fmt: skip
+
+
+def test_the_name_of_a_field_may_hold_a_secret():
+    assert Redactor([SECRET]).value({"headers": {f"x {SECRET}": 1, "https://ann:pass@h/": [2]}}) == {
+        "headers": {f"x {MASK}": 1, f"https://{MASK}@h/": [2]}
+    }
+
+
 def test_an_option_hides_the_item_after_it():
     assert Redactor().value(["x", "--api-key", SECRET, "--out", "o"]) == ["x", "--api-key", MASK, "--out", "o"]
 

@@ -3,28 +3,36 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.domain.turns import AHEAD_MS, Turn, place
+from millrace.domain.turns import AHEAD_MS, Last, Turn, place
 
 
 class Line:
     """The jobs of one class and weight, as a store keeps them: a job is (rank, number, tenant, whether it opened a turn)."""
 
-    def __init__(self) -> None:
+    def __init__(self, **weights: int) -> None:
         self.queued: list[tuple[int, int, str, bool]] = []
-        self.last: dict[str, int] = {}
+        self.weights = weights
+        self.last: dict[str, tuple[int, int]] = {}  # the last turn of a tenant, and its places there
         self.number = 0
 
     def add(self, tenant: str, now_ms: int) -> int:
         opened = [(rank, whose) for rank, _, whose, opens in self.queued if opens]
         newest = Turn(*max(opened)) if opened else None
-        following = min((rank for rank, _ in opened if rank > self.last.get(tenant, -(2**63))), default=None)
-        found = place(tenant, now_ms, newest, following)
-        if newest is not None and newest.tenant != tenant:
-            whose, rank = (newest.tenant, newest.rank) if found.opens else (tenant, found.rank)
-            self.last[whose] = max(rank, self.last.get(whose, rank))
+        weight = self.weights.get(tenant, 1)
+        had, taken = self.last.get(tenant, (-(2**63), 0))
+        following = min((rank for rank, _ in opened if rank > had), default=None)
+        last = Last(had, taken, all(rank != had for rank, _ in opened)) if weight > 1 and taken else None
+        found = place(tenant, now_ms, newest, following, weight=weight, last=last)
+        if newest is not None and newest.tenant != tenant and found.opens:
+            self._keep(newest.tenant, newest.rank, 1)
+        if not found.opens or weight > 1:
+            self._keep(tenant, found.rank, found.taken)
         self.number += 1
         self.queued.append((found.rank, self.number, tenant, found.opens))
         return found.rank
+
+    def _keep(self, tenant: str, rank: int, taken: int) -> None:
+        self.last[tenant] = max((rank, taken), self.last.get(tenant, (rank, taken)))
 
     def claim(self) -> tuple[int, str]:
         first = min(self.queued)
@@ -124,3 +132,69 @@ def test_what_waits_is_passed_by_at_most_one_job_of_each_other_tenant_for_each_t
         for tenant in "abc":
             line.add(tenant, now_ms + 1)
     assert sum(job < mine for job in line.queued) <= ahead + 3 * turns
+
+
+def test_a_weight_of_three_is_three_jobs_for_one() -> None:
+    for first, then in [("heavy", "light"), ("light", "heavy")]:
+        line = Line(heavy=3)
+        for tenant in (first, then):
+            for _ in range(60):
+                line.add(tenant, 0)
+        claimed = [line.claim()[1] for _ in range(80)]
+        assert (claimed.count("heavy"), claimed.count("light")) == (60, 20)
+        assert all(abs(claimed[:n].count("heavy") - 3 * claimed[:n].count("light")) <= 3 for n in range(81))
+
+
+weights = st.fixed_dictionaries({tenant: st.integers(1, 4) for tenant in "abc"})
+
+
+@given(arrivals, weights)
+def test_who_waits_has_as_many_places_in_each_turn_as_its_weight(
+    steps: list[tuple[str, int, int]], by_tenant: dict[str, int]
+) -> None:
+    line, now_ms = Line(**by_tenant), 0
+    for tenant, later_ms, _ in steps:
+        now_ms += later_ms
+        line.add(tenant, now_ms)
+    turns = sorted({rank for rank, _, _, opens in line.queued if opens})
+    for tenant, weight in by_tenant.items():
+        places = [rank for rank, _, whose, _ in line.queued if whose == tenant]
+        assert places == sorted(places)
+        taken = [places.count(rank) for rank in turns if rank in places]
+        assert all(count == weight for count in taken[:-1])
+        assert all(count <= weight for count in taken)
+        # None between its first and its last was left out.
+        assert len(taken) == len([rank for rank in turns if places and places[0] <= rank <= places[-1]])
+
+
+@given(arrivals, weights)
+def test_each_tenant_sees_first_in_first_out_whatever_its_weight(
+    steps: list[tuple[str, int, int]], by_tenant: dict[str, int]
+) -> None:
+    line, now_ms, claimed = Line(**by_tenant), 0, []
+    for tenant, later_ms, claims in steps:
+        now_ms += later_ms
+        assert line.add(tenant, now_ms) <= now_ms + AHEAD_MS
+        claimed += [line.claim() for _ in range(min(claims, len(line.queued)))]
+    claimed += [line.claim() for _ in range(len(line.queued))]
+    for tenant in "abc":
+        own = [number for number, whose in claimed if whose == tenant]
+        assert own == sorted(own)
+
+
+def test_what_comes_later_goes_not_before_places_that_outlived_who_opened_their_turn() -> None:
+    line = Line(heavy=3)
+    ranks = [line.add("heavy", 0) for _ in range(6)]
+    assert ranks == [0, 0, 0, 1, 1, 1]
+    claimed = [line.claim()[0] for _ in range(4)]
+    line.add("heavy", 0)
+    claimed += [line.claim()[0] for _ in range(3)]
+    assert claimed == sorted(claimed)
+
+
+def test_places_in_a_turn_that_is_over_are_lost() -> None:
+    line = Line(heavy=3)
+    line.add("heavy", 0)
+    line.claim()
+    line.add("light", 100)
+    assert line.add("heavy", 200) == 100

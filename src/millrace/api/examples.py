@@ -94,6 +94,21 @@ EXAMPLES: dict[type, object] = {
             }
         ],
     },
+    work.HelpersRequest: {
+        "node": _NODE,
+        "attempt": 1,
+        "engine": "ffmpeg-parts-3b1c0f7e9a52",
+        "encoders": ["aac", "libx264"],
+    },
+    work.HelpersReply: {"slots": 3},
+    work.SplitRequest: {
+        "node": _NODE,
+        "attempt": 1,
+        "engine": "ffmpeg-parts-3b1c0f7e9a52",
+        "encoders": ["aac", "libx264"],
+        "parts": [{"kind": "sides"}, {"kind": "chunk", "number": 0, "frames": 750}],
+        "plan": {"source_bytes": 734003200},
+    },
     work.LogReply: {"length": 4096},
     system.UploadRequest: {"name": "film.mp4", "size": 734003200},
     system.UploadView: {

@@ -34,8 +34,12 @@ _MAX_KEY = 255
 async def detail(master: Master, job: Job) -> JobDetail:
     """A job with all that is known of it."""
     store = master.farm.store
-    attempts, outputs, transitions, facts = await asyncio.gather(
-        store.attempts(job.id), store.outputs(job.id), store.transitions(job.id), store.facts(job.id)
+    attempts, outputs, transitions, facts, tasks = await asyncio.gather(
+        store.attempts(job.id),
+        store.outputs(job.id),
+        store.transitions(job.id),
+        store.facts(job.id),
+        store.standings(job.id),
     )
     return job_detail(
         job,
@@ -43,6 +47,7 @@ async def detail(master: Master, job: Job) -> JobDetail:
         outputs=outputs,
         transitions=transitions,
         facts=facts,
+        tasks=tasks,
         held_back=await _held_back(master, job),
     )
 

@@ -1,5 +1,8 @@
 """Outputs that the master keeps: workers put them, people fetch them."""
 
+import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from urllib.parse import quote
@@ -18,10 +21,13 @@ from millrace.edge.refusal import RefusalError, invalid, not_found
 from millrace.scheduler.read import find_job
 from millrace.scheduler.report import check_holder
 from millrace.store.store import Arrival
+from millrace.telemetry.logs import logger
 from millrace.wire.v1.base import MOST_ATTEMPTS
 from millrace.wire.v1.jobs import OutputView
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.work import OutputReport
+
+log = logger("api")
 
 _MEDIA = {
     "m3u8": "application/vnd.apple.mpegurl",
@@ -120,13 +126,9 @@ async def get(master: Master, call: Call[None]) -> Stream:
         raise RefusalError(409, "conflict", f"cannot send it: the job delivered it to {output.location}")
     key = output.location.removeprefix(KEPT)
     try:
-        return blob_stream(master, key, await _size(master, key), call, etag=output.sha256, media=media_of(name))
+        return await sent(master, key, Arrival(sha256=output.sha256, size=output.size), name, call)
     except BlobMissing:
         raise not_found(f"the output {name[:200]!r} of job {job.number} was deleted") from None
-
-
-async def _size(master: Master, key: str) -> int:
-    return (await master.blobs.stat(key)).size_bytes
 
 
 async def large(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -147,19 +149,66 @@ def media_of(name: str) -> str:
     return _MEDIA.get(name.rpartition(".")[2].lower(), "application/octet-stream")
 
 
-def blob_stream(master: Master, key: str, size: int, call: Call[None], *, etag: str, media: str) -> Stream:
-    """A blob as a reply, or the range of it that was asked for."""
-    headers = file_headers(key.rpartition("/")[2], etag)
-    part = asked_range(call, size, etag=etag)
+async def sent(master: Master, key: str, recorded: Arrival, name: str, call: Call[None]) -> Stream:
+    """A file that is kept as a reply, or the range of it that was asked for.
+
+    Raises:
+        RefusalError: it is not what was recorded of it.
+        BlobMissing: it was deleted.
+    """
+    digest = base64.b64encode(bytes.fromhex(recorded.sha256)).decode()
+    # Of the whole file, also with a range of it (RFC 9530, 3).
+    headers = (*file_headers(key.rpartition("/")[2], recorded.sha256), ("repr-digest", f"sha-256=:{digest}:"))
+    size, media = recorded.size, media_of(name)
+    part = asked_range(call, size, etag=recorded.sha256)
+    start, end = part or (0, size)
+    pieces = await _pieces(master, key, recorded, start, end)
     if part is None:
-        return Stream(pieces=master.blobs.get(key), length=size, media=media, headers=headers)
-    start, end = part
-    return Stream(
-        pieces=master.blobs.get(key, start=start, end=end),
-        status=206,
-        length=end - start,
-        media=media,
-        headers=(*headers, ("content-range", f"bytes {start}-{end - 1}/{size}")),
+        return Stream(pieces=pieces, length=size, media=media, headers=headers)
+    ranged = ("content-range", f"bytes {start}-{end - 1}/{size}")
+    return Stream(pieces=pieces, status=206, length=end - start, media=media, headers=(*headers, ranged))
+
+
+async def _pieces(master: Master, key: str, recorded: Arrival, start: int, end: int) -> AsyncIterator[bytes]:
+    """Those bytes of a file, compared with what was recorded where all of it is read: what is asked for whole, and what is small.
+    Of other ranges only the reader can tell, by the digest that goes with them.
+    """
+    if (await master.blobs.stat(key)).size_bytes != recorded.size:
+        raise _damaged(key, recorded)
+    if recorded.size <= CHUNK_BYTES:
+        data = b"".join([piece async for piece in _compared(master, key, recorded)])
+        return once(data[start:end])
+    if (start, end) == (0, recorded.size):
+        return _compared(master, key, recorded)
+    return master.blobs.get(key, start=start, end=end)
+
+
+async def _compared(master: Master, key: str, recorded: Arrival) -> AsyncIterator[bytes]:
+    """All bytes of a file, the last of them only when all are what was recorded: without them the answer is no whole one."""
+    found, held = hashlib.sha256(), b""
+    async for piece in master.blobs.get(key):
+        if held:
+            yield held
+        held = piece
+        await asyncio.to_thread(found.update, piece)
+    if found.hexdigest() != recorded.sha256:
+        raise _damaged(key, recorded)
+    if held:
+        yield held
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    """All of it in one piece."""
+    yield data
+
+
+def _damaged(key: str, recorded: Arrival) -> RefusalError:
+    log.error("outputs.damaged", key=key, recorded=recorded.sha256)
+    return RefusalError(
+        410,
+        "damaged",
+        f"cannot send {key.rpartition('/')[2][:200]!r}: what is stored is not what was recorded of it, so a disk has changed it; submit the"
+        " job again",
     )
 
 

@@ -28,6 +28,12 @@ def output_key(task_id: str, attempt: int, name: str) -> str:
     return f"{job_prefix(job)}{index}.{attempt}/{name}"
 
 
+def position_in(key: str) -> int:
+    """The position of the task whose output lies under this key; 0 where it is no task's."""
+    index = key.split("/")[2].partition(".")[0] if key.count("/") > 2 else ""
+    return int(index) if index.isdecimal() else 0
+
+
 def is_kept(location: str) -> bool:
     """Whether the master keeps this output."""
     return location.startswith(KEPT)

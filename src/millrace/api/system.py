@@ -1,6 +1,9 @@
 """Whether it works, what it does, what it offers."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
 
 from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
@@ -8,7 +11,7 @@ from millrace.api.metrics import certificate, counter, counters, database, gauge
 from millrace.domain.records import NodeState
 from millrace.domain.schedules import Outcome
 from millrace.domain.states import State
-from millrace.domain.tenants import Quota
+from millrace.domain.tenants import Quota, Tenant
 from millrace.domain.webhooks import DeliveryState
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import RefusalError
@@ -54,31 +57,58 @@ async def _ask_store(master: Master) -> None:
     raise RefusalError(503, "unhealthy", f"cannot work: {why}", headers={"retry-after": "2"})
 
 
+class _Counted(Struct, frozen=True, kw_only=True):
+    """What the database counts."""
+
+    jobs: Mapping[State, int]
+    nodes: Mapping[NodeState, int]
+    messages: Mapping[DeliveryState, int]
+    tenants: Sequence[Tenant]
+
+
+async def _counted(master: Master) -> _Counted | None:
+    """None while the database does not answer: what else there is to say is then of more use than at any other time."""
+    store, now_s = master.farm.store, master.farm.clock.monotonic()
+    try:
+        await _ask_store(master)
+        if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
+            master.counted = (now_s, await store.count_jobs())
+        return _Counted(
+            jobs=master.counted[1],
+            nodes=Counter(node.state for node in await store.nodes()),
+            messages=await store.count_messages(),
+            tenants=(await store.tenants())[:_TENANTS],
+        )
+    except (RefusalError, StoreError):
+        return None
+
+
+def _of_store(counted: _Counted) -> list[str]:
+    messages: Mapping[str, float] = {
+        state: counted.messages.get(state, 0) for state in (DeliveryState.PENDING, DeliveryState.DEAD)
+    }
+    return [
+        *gauge("millrace_jobs", {state: counted.jobs.get(state, 0) for state in State}, "state"),
+        *gauge("millrace_nodes", {state: counted.nodes.get(state, 0) for state in NodeState}, "state"),
+        *gauge("millrace_webhook_messages", messages, "state"),
+        *quotas(counted.tenants),
+    ]
+
+
 async def metrics(master: Master, _: Call[None]) -> Answer:
     """Counts and durations for Prometheus."""
-    now_s = master.farm.clock.monotonic()
-    if master.counted is None or now_s - master.counted[0] > _COUNTED_FOR_S:
-        master.counted = (now_s, await master.farm.store.count_jobs())
-    nodes = Counter(node.state for node in await master.farm.store.nodes())
-    messages = await master.farm.store.count_messages()
-    tenants = await master.farm.store.tenants()
+    counted = await _counted(master)
     leadership = master.leadership
     attendance = leadership.attendance if leadership is not None else None
     lines = [
-        *gauge("millrace_jobs", {state: master.counted[1].get(state, 0) for state in State}, "state"),
-        *gauge("millrace_nodes", {state: nodes.get(state, 0) for state in NodeState}, "state"),
+        *gauge("millrace_store_up", {"": int(counted is not None)}),
+        *(() if counted is None else _of_store(counted)),
         *gauge("millrace_waiting_claims", {"": len(master.farm.waiting)}),
-        *gauge(
-            "millrace_webhook_messages",
-            {state: messages.get(state, 0) for state in (DeliveryState.PENDING, DeliveryState.DEAD)},
-            "state",
-        ),
         *(certificate(master.shows.ends.timestamp(), master.shows.failures) if master.shows is not None else ()),
         *database(master.farm.store.connections),
         *gauge("millrace_masters", {"": 0 if attendance is None else len(attendance.masters)}),
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counters("millrace_rate_limited_total", master.limited, "rate"),
-        *quotas(tenants[:_TENANTS]),
         *counters("millrace_quota_refusals_total", {one: master.farm.tenants.refused[one] for one in Quota}, "quota"),
         *counters("millrace_schedule_runs_total", {one: master.farm.runs[one] for one in Outcome}, "outcome"),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),

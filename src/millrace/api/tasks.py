@@ -171,7 +171,7 @@ async def complete(master: Master, call: Call[CompleteRequest]) -> Ended:
         kept_bytes=sum(one.size for one in outputs if is_kept(one.location)),
         then=_next(master, body),
     )
-    if any(is_kept(output.location) for output in outputs):
+    if ids.is_lead(task) and any(is_kept(output.location) for output in outputs):
         await master.farm.store.forget_arrivals(ids.job_of(task))
     return _ended(task, ended)
 

@@ -61,6 +61,7 @@ def view(tenant: Tenant) -> TenantView:
     return TenantView(
         tenant=tenant.name,
         quotas=_quotas(tenant.rules.quotas, tenant.use),
+        weight=tenant.rules.weight,
         inputs=list(tenant.rules.inputs),
         outputs=list(tenant.rules.outputs),
         by_default=tenant.by_default,

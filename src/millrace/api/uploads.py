@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from millrace.api.master import Master
-from millrace.api.outputs import file_headers, large
+from millrace.api.outputs import file_headers, large, once
 from millrace.api.places import UPLOADS, begun_at, is_upload_id, new_upload_id, upload_prefix
 from millrace.api.ranges import asked_range
 from millrace.blobs.values import BlobIncomplete, BlobMissing
@@ -65,7 +65,7 @@ async def create(master: Master, call: Call[UploadRequest]) -> Answer:
     card = Card(name=call.body.name, size=call.body.size, created=now, tenant=master.tenant)
     await _count(master, upload_id, call.body.size)
     try:
-        await master.blobs.put(upload_prefix(upload_id) + _CARD, _once(msgspec.json.encode(card)))
+        await master.blobs.put(upload_prefix(upload_id) + _CARD, once(msgspec.json.encode(card)))
     except BaseException:
         await master.farm.store.release_upload(upload_id)
         raise
@@ -253,10 +253,6 @@ async def _within(pieces: AsyncIterator[bytes], room: int) -> AsyncIterator[byte
         if total > room:
             raise too_large(room)
         yield piece
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _answer(upload: Upload, *, status: int = 200) -> Answer:

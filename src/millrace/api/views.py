@@ -6,18 +6,22 @@ from urllib.parse import quote
 
 from millrace.api.places import is_kept
 from millrace.domain.failures import Failure
+from millrace.domain.ids import task_id
 from millrace.domain.records import (
     ACCEPTED,
     Attempt,
     Claimed,
     Document,
     Job,
+    Kind,
     NewJob,
     Node,
     Outcome,
     Output,
+    Part,
     Progress,
     Quarantine,
+    Standing,
     Transition,
 )
 from millrace.domain.states import HELD, WITH_FAILURE, State
@@ -31,9 +35,10 @@ from millrace.wire.v1.jobs import (
     OutputView,
     ProgressView,
     SlaView,
+    TaskStanding,
     TransitionView,
 )
-from millrace.wire.v1.work import NodeView, QuarantineView, TaskView
+from millrace.wire.v1.work import NodeView, PartView, QuarantineView, TaskView
 
 
 def _text(value: object) -> str | None:
@@ -97,6 +102,7 @@ def job_detail(
     outputs: Sequence[Output],
     transitions: Sequence[Transition],
     facts: Document | None,
+    tasks: Sequence[Standing] = (),
     held_back: str = "",
 ) -> JobDetail:
     """A job with all that is known of it."""
@@ -112,6 +118,20 @@ def job_detail(
         facts=None if facts is None else dict(facts),
         held_back=held_back,
         after=_names(job.spec.get("after")),
+        tasks=[task_standing(task) for task in tasks],
+    )
+
+
+def task_standing(task: Standing) -> TaskStanding:
+    """A task of a job as people see it."""
+    return TaskStanding(
+        task=task.task_id,
+        kind=task.kind,
+        state=task.state,
+        attempt=task.attempt,
+        node_name=task.node_name,
+        frames=task.frames,
+        progress=_progress(task.progress, task.state),
     )
 
 
@@ -155,6 +175,7 @@ def accepted_view(new: NewJob, added: Added) -> JobDetail:
                 cursor=added.cursor,
                 job=new.id,
                 number=added.number,
+                task=task_id(new.id, 1),
                 source=None,
                 target=new.state,
                 at=added.created_at,
@@ -165,6 +186,17 @@ def accepted_view(new: NewJob, added: Added) -> JobDetail:
         ],
         facts=None,
         after=_names(spec.get("after")),
+        tasks=[
+            TaskStanding(
+                task=task_id(new.id, 1),
+                kind=Kind.WHOLE,
+                state=new.state,
+                attempt=0,
+                node_name=None,
+                frames=0,
+                progress=_UNBEGUN,
+            )
+        ],
     )
 
 
@@ -221,6 +253,7 @@ def transition_view(transition: Transition) -> TransitionView:
         cursor=transition.cursor,
         job=transition.job_id,
         number=transition.number,
+        task=transition.task_id,
         source=transition.source,
         target=transition.target,
         at=transition.at,
@@ -240,6 +273,15 @@ def task_view(task: Claimed) -> TaskView:
         profile=task.profile,
         spec=task.spec,  # type: ignore[arg-type]  # only encoded, and it is encoded already
         timeout_s=task.timeout_s,
+        part=None if task.part is None else _part(task.part),
+    )
+
+
+def _part(part: Part) -> PartView:
+    return PartView(
+        kind=part.kind,
+        number=part.number,
+        plan=part.plan,  # type: ignore[arg-type]  # only encoded, and it is encoded already
     )
 
 

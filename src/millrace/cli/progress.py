@@ -100,14 +100,15 @@ class Picture:
 
 def _facts(job: JobDetail) -> Sequence[str]:
     """What the running attempt does, the most telling first; nothing while none runs."""
-    if not job.attempts or job.attempts[-1].outcome is not None:
+    nodes = {one.node_name for one in job.attempts if one.outcome is None}
+    if not nodes:
         return ()
     now = job.progress
     facts = (
         now.phase or "waiting",
         f"{now.fps:.0f} fps" if now.fps else "",
         f"{now.speed:.2f}x" if now.speed else "",
-        f"on {job.attempts[-1].node_name}",
+        f"on {nodes.pop()}" if len(nodes) == 1 else f"on {len(nodes)} workers",
     )
     return [fact for fact in facts if fact]
 

@@ -241,12 +241,32 @@ def job_record(job: JobDetail, output: Output) -> None:
     if job.held_back:
         print()
         sentences(job.held_back)
+    divided = len(job.tasks) > 1
+    if divided:
+        print()
+        table(
+            ["task", "makes", "state", "node", "attempt", "frames", "done"],
+            [
+                [
+                    task.task.rpartition(".")[2],
+                    task.kind,
+                    styled(task.state),
+                    escape(task.node_name or ""),
+                    str(task.attempt or ""),
+                    str(task.frames or ""),
+                    f"{100 * task.progress.fraction:.0f} %",
+                ]
+                for task in job.tasks
+            ],
+            empty="",
+        )
     if job.attempts:
         print()
         table(
-            ["attempt", "node", "claimed", "ended", "outcome", "why"],
+            [*(["task"] if divided else []), "attempt", "node", "claimed", "ended", "outcome", "why"],
             [
                 [
+                    *([attempt.task.rpartition(".")[2]] if divided else []),
                     str(attempt.attempt),
                     escape(attempt.node_name),
                     moment(attempt.claimed),

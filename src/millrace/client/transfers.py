@@ -1,5 +1,7 @@
 """Big bytes between a person and the masters: resumable uploads, resumable downloads."""
 
+import base64
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,10 +66,11 @@ def _patch(upload_id: str, path: Path, offset: int, length: int) -> Call[UploadV
 
 
 def download_output(client: Client, job: str, name: str, target: Path, *, progress: Progress | None = None) -> int:
-    """Fetch one output of a job into `target` (replaced only when whole); returns its size in bytes.
+    """Fetch one output of a job into `target` (replaced only when whole, and what was recorded); returns its size in bytes.
 
     Raises:
         InterruptedTransferError: it broke off again and again without progress.
+        RefusedError: what came is not what was recorded.
         ClientError: a master refused, such as NotFoundError.
         OSError: the target cannot be written.
     """
@@ -84,6 +87,7 @@ def download_output(client: Client, job: str, name: str, target: Path, *, progre
 
 def _download(client: Client, path: str, part: Path, progress: Progress | None) -> int:
     failures, have, total = 0, 0, -1
+    digest = ""
     while have != total:
         before = have
         headers = {"range": f"bytes={have}-"} if have else {}
@@ -94,6 +98,7 @@ def _download(client: Client, path: str, part: Path, progress: Progress | None) 
                     file.truncate(0)
                     have = before = 0
                 total = have + int(response.headers.get("content-length", -1 - have))
+                digest = response.headers.get("repr-digest", "")
                 for piece in response.iter_raw():
                     file.write(piece)
                     have += len(piece)
@@ -110,7 +115,18 @@ def _download(client: Client, path: str, part: Path, progress: Progress | None) 
             raise InterruptedTransferError(f"cannot download {path}: it broke off {failures} times in a row")
         if have > total >= 0:
             raise RefusedError(f"cannot download {path}: the master sent more than it announced", status=200)
+    if "sha-256=" in digest and _digest(part) not in digest:
+        raise RefusedError(
+            f"cannot download {path}: what came is not what was recorded; submit the job again", status=200
+        )
     return have
+
+
+def _digest(path: Path) -> str:
+    """As a `Repr-Digest` (RFC 9530)."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    return f"sha-256=:{base64.b64encode(found).decode()}:"
 
 
 def _nothing(_: Answer) -> None:

@@ -13,11 +13,15 @@ from millrace.wire.v1.work import (
     HandBackRequest,
     HeartbeatReply,
     HeartbeatRequest,
+    HelpersReply,
+    HelpersRequest,
     LogReply,
+    PartsReply,
     ProofReply,
     ProofRequest,
     RegisterReply,
     RegisterRequest,
+    SplitRequest,
     StartRequest,
     Taken,
 )
@@ -65,6 +69,31 @@ def fail(task: str, request: FailRequest) -> Call[Ended]:
 def hand_back(task: str, request: HandBackRequest) -> Call[Ended]:
     """Give the task back unspent."""
     return post(f"/v1/tasks/{segment(task)}/hand-back", Ended, request)
+
+
+def helpers(task: str, request: HelpersRequest) -> Call[HelpersReply]:
+    """Ask how many others could make parts of the task now."""
+    return post(f"/v1/tasks/{segment(task)}/helpers", HelpersReply, request)
+
+
+def split(task: str, request: SplitRequest) -> Call[Taken]:
+    """Divide the job into parts; the attempt ends."""
+    return post(f"/v1/tasks/{segment(task)}/split", Taken, request)
+
+
+def parts(task: str, *, node: str, attempt: int) -> Call[PartsReply]:
+    """What the parts of the task have made."""
+    return Call(
+        method="GET",
+        path=f"/v1/tasks/{segment(task)}/parts",
+        read=json_into(PartsReply),
+        query=(("node", node), ("attempt", str(attempt))),
+    )
+
+
+def piece_path(task: str, position: int, name: str) -> str:
+    """Where a file lies that a part of the task has made."""
+    return f"/v1/tasks/{segment(task)}/pieces/{position}/{'/'.join(segment(part) for part in name.split('/'))}"
 
 
 def append_log(task: str, *, node: str, attempt: int, offset: int, data: bytes) -> Call[LogReply]:

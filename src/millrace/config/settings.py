@@ -209,6 +209,7 @@ class MasterSettings:
     heartbeat_s: float = setting(3.0, "MILLRACE_HEARTBEAT", "Seconds between a worker's heartbeats.", _seconds)
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
+    split: bool = setting(True, "MILLRACE_SPLIT", "Whether one film may be encoded on several workers at once: 1, or 0 for each film on one worker.", _switch)  # fmt: skip
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
     rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
@@ -245,6 +246,7 @@ class WorkerSettings:
     stall_s: float = setting(120.0, "MILLRACE_STALL", "Seconds without any progress after which an engine counts as stalled.", _seconds)  # fmt: skip
     timeout_s: float = setting(86400.0, "MILLRACE_TIMEOUT", "Seconds that a job may take which names no limit of its own; pauses do not count.", _seconds)  # fmt: skip
     engine_memory_mb: int = setting(0, "MILLRACE_ENGINE_MEMORY_MB", "Megabytes of memory that one engine may use with all that it starts, by a control group where the system permits one; 0 for no limit.", _count)  # fmt: skip
+    engine_pids: int = setting(0, "MILLRACE_ENGINE_PIDS", "Processes and threads that one engine may have, by a control group where the system permits one; 0 for no limit but the worker's own, which ends an engine of more than 64 processes.", _count)  # fmt: skip
     input_allow_networks: tuple[str, ...] = setting((), "MILLRACE_INPUT_ALLOW_NETWORKS", "Networks that `http(s)` inputs may lie on although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
     input_max_mb: int = setting(1_000_000, "MILLRACE_INPUT_MAX_MB", "Megabytes beyond which an input is not fetched.", _count)  # fmt: skip
     input_timeout_s: float = setting(21_600.0, "MILLRACE_INPUT_TIMEOUT", "Seconds that fetching an input may take.", _seconds)  # fmt: skip

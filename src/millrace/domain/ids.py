@@ -60,6 +60,11 @@ def job_of(task: str) -> str:
     return task.partition(".")[0]
 
 
+def is_lead(task: str) -> bool:
+    """Whether it is the id of a job's first task, which stands for the job."""
+    return task.partition(".")[2] == "1"
+
+
 def is_job_id(text: str) -> bool:
     """Whether the text has the form of a job's id."""
     return _JOB_ID.fullmatch(text) is not None

@@ -101,14 +101,16 @@ class Job(Struct, frozen=True, kw_only=True):
     started_at: datetime | None  # when a worker first claimed it
     finished_at: datetime | None
     progress: Progress
-    attempts: int = 0  # claims until now
+    attempts: int = 0  # claims of its lead task until now
+    is_split: bool = False  # into parts, which several workers make
 
 
 class Task(Struct, frozen=True, kw_only=True):
     """What one worker does under one lease.
 
     `attempt` grows by one at every claim and never falls: it is the fencing token. `spent` counts attempts that failed
-    on their own, `losses` those whose worker was lost.
+    on their own, `losses` those whose worker was lost. `split` is set where the job was split: the attempt of its lead task
+    (the first) that did so, in the lead and in each part that belongs to it.
     """
 
     id: str
@@ -124,6 +126,45 @@ class Task(Struct, frozen=True, kw_only=True):
     started: bool  # the engine ran in this attempt, so a resumed task goes back to `processing`
     claimed_at: datetime | None
     due_at: datetime | None
+    split: int | None = None
+
+
+class Kind(StrEnum):
+    """What a task makes of its job."""
+
+    WHOLE = "whole"  # all of it, or its division into parts
+    CHUNK = "chunk"  # some frames of the pictures
+    SIDES = "sides"  # sound and text
+    JOIN = "join"  # the output, of what the parts have made
+
+
+class NewPart(Struct, frozen=True, kw_only=True):
+    """A part that a task is split into. `number` is that of the chunk, `frames` how many it has (0 without pictures)."""
+
+    kind: Kind
+    number: int = 0
+    frames: int = 0
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """What a task of a split job is to make. `plan` is the worker's that split the job, as JSON text; no master looks inside."""
+
+    kind: Kind
+    number: int
+    plan: Raw
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A task as people see it: what it makes, where it stands, on which node (by name), and how far it has come."""
+
+    task_id: str
+    kind: Kind
+    state: State
+    attempt: int
+    node_name: str | None
+    frames: int
+    split: int | None
+    progress: Progress
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
@@ -139,6 +180,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     profile: str
     spec: Raw
     timeout_s: float | None
+    part: Part | None = None
 
 
 class Outcome(StrEnum):
@@ -148,6 +190,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     HANDED_BACK = "handed_back"
+    SPLIT = "split"  # into parts, which it waits for
     LOST = "lost"
 
 
@@ -194,7 +237,8 @@ class Move(Struct, frozen=True, kw_only=True):
         outputs: what was published; replaces earlier outputs of the job.
         kept_bytes: how much of the outputs the master keeps.
         facts: plain data to keep with the job (probe, plan, proof).
-        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure and what is avoided.
+        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure, what is avoided, and that the
+            job was split.
         avoid: nodes that the task had better not go to next (see :mod:`millrace.domain.elsewhere`); None leaves them.
     """
 
@@ -216,6 +260,22 @@ class Move(Struct, frozen=True, kw_only=True):
     facts: Document | None = None
     restart: bool = False
     avoid: tuple[str, ...] | None = None
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """The end of an attempt that divides its job.
+
+    Attributes:
+        move: that of the lead task, which then waits for the parts.
+        parts: in the order in which they are to be claimed; they are queued, with the rank of the lead.
+        plan: what those who make and join the parts go by; plain data.
+        class_id: the requirement class of the parts and of the lead from now on.
+    """
+
+    move: Move
+    parts: tuple[NewPart, ...]
+    plan: Document
+    class_id: int
 
 
 class NodeState(StrEnum):

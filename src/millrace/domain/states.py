@@ -1,10 +1,10 @@
-"""The states of jobs and tasks: one table of transitions and the fold from tasks to a job.
+"""The states of jobs and tasks: one table of transitions, and the state of a job by that of its lead task.
 
 The SQL CHECK of both databases, the diagram in the docs and the enum in the OpenAPI document are tested against this
 module. Every change of a state goes through :func:`check_transition`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -38,11 +38,11 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
     {
         _S.PENDING: frozenset({_S.QUEUED, _S.PAUSED, _S.FAILED, _S.CANCELED, _S.REJECTED}),
         _S.QUEUED: frozenset({_S.ASSIGNED, _S.PAUSED, _S.CANCELED, _S.REJECTED}),
-        # A task too short to report its start completes straight from `assigned`.
+        # A task too short to report its start completes straight from `assigned`. One that was split waits for its parts.
         _S.ASSIGNED: frozenset(
-            {_S.PROCESSING, _S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED}
+            {_S.PROCESSING, _S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED, _S.PENDING}
         ),
-        _S.PROCESSING: frozenset({_S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED}),
+        _S.PROCESSING: frozenset({_S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED, _S.PENDING}),
         # A held task whose worker is lost, or hands it back, stays held.
         _S.PAUSED: frozenset(
             {
@@ -88,27 +88,14 @@ def sources_of(target: State) -> frozenset[State]:
     return frozenset(source for source, targets in TRANSITIONS.items() if target in targets)
 
 
-# A job shows the most telling state among its tasks; the order is the rule.
-_FOLD = (
-    _S.FAILED,
-    _S.REJECTED,
-    _S.CANCELED,
-    _S.PAUSED,
-    _S.PROCESSING,
-    _S.ASSIGNED,
-    _S.RETRYING,
-    _S.QUEUED,
-    _S.PENDING,
-    _S.COMPLETED,
-)
+UNDER_WAY = frozenset({State.PENDING, State.QUEUED, State.ASSIGNED})
+"""States of a lead task that has been split: whichever it is in, the job's parts are being made or joined."""
 
 
-def fold(tasks: Iterable[State]) -> State:
-    """The state of a job from the states of its tasks (at least one).
+def job_state(lead: State, *, is_split: bool) -> State:
+    """The state of a job by its tasks, of which only the lead has to be looked at.
 
-    One final failure decides the job. A job with some tasks completed and others waiting is `processing`.
+    What decides a job (a part that fails for good, a person who cancels or pauses it) reaches the lead in the transaction
+    in which it happens (:func:`millrace.domain.parts.follow_up`). Of a job that was split, much has been done when its lead waits.
     """
-    states = set(tasks)
-    if State.COMPLETED in states and states & {State.QUEUED, State.PENDING}:
-        states.add(State.PROCESSING)
-    return next(state for state in _FOLD if state in states)
+    return State.PROCESSING if is_split and lead in UNDER_WAY else lead

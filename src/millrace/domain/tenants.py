@@ -45,9 +45,12 @@ class Use(Struct, frozen=True, kw_only=True):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """What an operator says of a tenant: its limits, and the places that its jobs may name (none: those that all may)."""
+    """What an operator says of a tenant: its limits, how many jobs it has for one of others where both wait, and the places that
+    its jobs may name (none: those that all may).
+    """
 
     quotas: Quotas = NONE
+    weight: int = 1
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 

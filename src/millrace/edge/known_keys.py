@@ -9,6 +9,9 @@ from msgspec import Struct
 
 GOOD_FOR_S = 2.0
 """Seconds after which a key is looked up again: a key that another master revoked opens this one no longer than that."""
+GOOD_WITHOUT_S = 600.0
+"""Seconds since it was found in which a key goes on to open what needs no database, where that does not answer: whoever watches a
+master is not to be blind then. To end a key takes the database, too."""
 MOST = 10_000
 """Answers that are remembered; beyond them the oldest is forgotten."""
 
@@ -37,6 +40,7 @@ class UnfamiliarError(Exception):
 
 class _Answer(Struct, Generic[K], frozen=True):
     key: K | None
+    found_s: float
     until_s: float
 
 
@@ -75,15 +79,27 @@ class KnownKeys(Generic[K]):
 
     async def _ask(self, mark: Mark, age: int) -> None:
         try:
-            key = await self._find(mark)
+            found = await self._found(mark)
             if age == self._age:
                 self._answers.pop(mark, None)
-                self._answers[mark] = _Answer(key, self._monotonic_s() + GOOD_FOR_S)
+                self._answers[mark] = found
                 if len(self._answers) > MOST:
                     self._answers.popitem(last=False)
         finally:
             if age == self._age:
                 del self._asking[mark]
+
+    async def _found(self, mark: Mark) -> _Answer[K]:
+        before = self._answers.get(mark)
+        try:
+            key = await self._find(mark)
+        except Exception:
+            now_s = self._monotonic_s()
+            if before is None or before.key is None or now_s >= before.found_s + GOOD_WITHOUT_S:
+                raise
+            return _Answer(before.key, before.found_s, now_s + GOOD_FOR_S)
+        now_s = self._monotonic_s()
+        return _Answer(key, now_s, now_s + GOOD_FOR_S)
 
     def forget(self) -> None:
         """Look everything up anew; also what is being asked now, for the answer may be older than this."""

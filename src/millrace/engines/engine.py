@@ -16,6 +16,7 @@ from millrace.domain.media.check import Produced
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.split import Chunk
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -124,6 +125,16 @@ class Engine(Protocol):
         """
         ...
 
+    def has_sides(self, plan: Plan) -> bool:
+        """Whether sound or text is made beside the chunks of a split plan."""
+        ...
+
+    def encode_part(
+        self, plan: Plan, chunk: Chunk | None, source: Path, folder: Path, work: Path
+    ) -> tuple[Command, ...]:
+        """Of the commands that `encode` gives for a split plan those of one chunk, or (None) those of sound and text."""
+        ...
+
     def pieces(self, plan: Plan) -> tuple[str, ...]:
         """Relative paths of the small files in `work` whose bytes `join` needs in its listing; none where nothing is split."""
         ...
@@ -136,8 +147,14 @@ class Engine(Protocol):
         """
         ...
 
-    def mux(self, plan: Plan, source: Path, folder: Path, work: Path) -> tuple[Command, ...]:
-        """The commands, one after another, that make the output of what was joined in `work`."""
+    def joins_from_source(self, plan: Plan) -> bool:
+        """Whether `mux` reads the source, for what describes it."""
+        ...
+
+    def mux(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
+        """The commands, one after another, that make the output of what was joined in `work`. `source` may be None where it is not
+        read.
+        """
         ...
 
     def progress(self) -> ProgressReader:
@@ -170,6 +187,10 @@ class Engine(Protocol):
 
     def encoder_proof(self, encoder: str) -> Command:
         """A tiny real encode: exit status 0 proves that the encoder works here."""
+        ...
+
+    def encoders_in(self, plan: Plan) -> frozenset[str]:
+        """Names of the encoders that the plan's pictures and sound would be made with."""
         ...
 
     def encoders_of(self, profile: Profile) -> frozenset[str]:

@@ -2,18 +2,17 @@
 to an address that passed, so that a name that answers differently a second time (DNS rebinding) leads nowhere.
 """
 
-import asyncio
 import re
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
 from millrace.outbound.addresses import NOT_PUBLIC, Network, refusal
+from millrace.outbound.resolve import Resolver
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, best first. Raises OSError."""
+"""The addresses of a host, best first. Raises OSError; TimeoutError, which is one, where there was no answer in time."""
 
 MOST_CHARS = 2048
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
@@ -68,18 +67,20 @@ class Guard:
         self._allowed = tuple(allowed)
         self._option = option
         self._most_chars = most_chars
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or Resolver()
 
     async def places(self, url: str) -> Sequence[Place]:
         """The addresses to try, best first; at least one.
 
         Raises:
             ForbiddenTargetError: the URL is odd, or the name leads to addresses that may not be reached only.
-            UnresolvedError: the name does not resolve.
+            UnresolvedError: the name does not resolve, or not in time.
         """
         target = _target(url, self._most_chars)
         try:
             addresses = await self._resolve(target.host, target.port)
+        except TimeoutError as error:
+            raise UnresolvedError(f"the name {target.host} was not resolved in time") from error
         except OSError as error:
             raise UnresolvedError(f"the name {target.host} does not resolve") from error
         why = {address: refusal(address, self._allowed) for address in addresses}
@@ -130,11 +131,3 @@ def _target(url: str, most_chars: int) -> _Target:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is empty or too long
-        raise OSError(str(error)) from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -16,7 +16,7 @@ from millrace.api.app import App, build_app
 from millrace.api.audit_recovery import LOOK_S, Survivors, recover
 from millrace.api.keys import looked_up_in
 from millrace.api.master import WorkerAuth
-from millrace.api.places import job_prefix
+from millrace.api.places import job_prefix, position_in
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
 from millrace.config.errors import SettingError
@@ -143,7 +143,7 @@ class MasterProgram(Service):
         farm = Farm(store=store, clock=SystemClock(), rules=_rules(settings))
         offers = Offers(store)
         leadership = _leadership(farm, settings, self._attend_failed)
-        duties = Duties(farm, offers, complain=_complain, forget=_Forgetter(blobs), leads=lambda: leadership.leads)
+        duties = _duties(farm, offers, blobs, leadership)
         # The store comes first: it holds the lock on the data folder, and a second master ends here.
         await self._parts.enter_async_context(_StoreService(store, embedded=not is_server(settings.store)))
         self.key, self.key_file, made = api_key.find_or_make(settings.api_key, settings.data)
@@ -285,6 +285,7 @@ def _rules(settings: MasterSettings) -> Rules:
         max_retries=settings.max_retries,
         ageing_s=settings.ageing_s,
         reject_after_s=settings.reject_after_s,
+        split=settings.split,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
         keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
         quotas=Quotas(
@@ -383,6 +384,18 @@ def _place(store: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if store else ""
 
 
+def _duties(farm: Farm, offers: Offers, blobs: Blobs, leadership: Leadership) -> Duties:
+    forgetter = _Forgetter(blobs)
+    return Duties(
+        farm,
+        offers,
+        complain=_complain,
+        forget=forgetter,
+        forget_pieces=forgetter.pieces,
+        leads=lambda: leadership.leads,
+    )
+
+
 class _Forgetter:
     """Deletes what the master kept for jobs that are gone."""
 
@@ -391,8 +404,18 @@ class _Forgetter:
 
     async def __call__(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            try:
-                async for info in self._blobs.list(job_prefix(job_id)):
+            await self._delete(job_id, lambda _: True)
+
+    async def pieces(self, job_id: str, last: int) -> bool:
+        """What the tasks behind the first, up to this position, have handed on; whether it is gone."""
+        return await self._delete(job_id, lambda key: 1 < position_in(key) <= last)
+
+    async def _delete(self, job_id: str, chosen: Callable[[str], bool]) -> bool:
+        try:
+            async for info in self._blobs.list(job_prefix(job_id)):
+                if chosen(info.key):
                     await self._blobs.delete(info.key)
-            except BlobError as error:
-                log.warning("master.outputs_not_deleted", job=job_id, reason=str(error))
+        except BlobError as error:
+            log.warning("master.outputs_not_deleted", job=job_id, reason=str(error))
+            return False
+        return True

@@ -154,6 +154,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         stall_s=settings.stall_s,
         timeout_s=settings.timeout_s,
         engine_memory_bytes=settings.engine_memory_mb * MEGABYTE or None,
+        engine_pids=settings.engine_pids or None,
         input_networks=[network(one) for one in settings.input_allow_networks],
         fetch=FetchLimits(
             largest_bytes=settings.input_max_mb * MEGABYTE,

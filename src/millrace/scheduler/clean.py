@@ -1,6 +1,8 @@
-"""Delete what is past its retention: finished jobs with their batches, API keys that have ended, and the beginning of the audit trail."""
+"""Delete what is past its retention: finished jobs with their batches, what their parts handed on, API keys that have ended, and the
+beginning of the audit trail.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from millrace.scheduler.farm import Farm
@@ -24,6 +26,15 @@ async def clean(farm: Farm) -> Sequence[str]:
     deleted = await farm.store.delete_finished(before=now - kept, limit=_BATCH)
     await farm.store.forget_batches(limit=_BATCH)
     return deleted
+
+
+async def clean_pieces(farm: Farm, delete: Callable[[str, int], Awaitable[bool]]) -> None:
+    """Delete what the parts of jobs that have ended handed on; `delete` is told a job and the position of its last task, and says
+    whether it is gone. Whatever does not go now is tried again.
+    """
+    for job_id, last in await farm.store.ended_splits(limit=_BATCH):
+        if await delete(job_id, last):
+            await farm.store.forget_pieces(job_id, last)
 
 
 async def clean_audit(farm: Farm) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.after import release_waiting
-from millrace.scheduler.clean import clean, clean_audit
+from millrace.scheduler.clean import clean, clean_audit, clean_pieces
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
@@ -22,6 +22,13 @@ Complain = Callable[[str, Exception], None]
 Forget = Callable[[Sequence[str]], Awaitable[None]]
 """Called with the ids of deleted jobs, so that the files kept for them go too."""
 
+ForgetPieces = Callable[[str, int], Awaitable[bool]]
+"""Called with a job that has ended and the position of its last task; whether what its parts handed on is gone."""
+
+
+async def _nothing_kept(_: str, __: int) -> bool:
+    return True
+
 
 class Duties(Service):
     """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
@@ -33,6 +40,7 @@ class Duties(Service):
         *,
         complain: Complain,
         forget: Forget,
+        forget_pieces: ForgetPieces = _nothing_kept,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """Nothing runs before the start. `leads`: whether this master does what one is enough for."""
@@ -41,6 +49,7 @@ class Duties(Service):
         self._offers = offers
         self._complain = complain
         self._forget = forget
+        self._forget_pieces = forget_pieces
         self._leads = leads
         self._unlisten: Callable[[], None] = lambda: None
         self._started_s = 0.0
@@ -52,6 +61,7 @@ class Duties(Service):
             self._ticker("run_schedules", self._run_schedules, 0.5, one_is_enough=True),
             self._ticker("reject_impossible", self._reject, 5.0, one_is_enough=True),
             self._ticker("clean", self._clean, 60.0, one_is_enough=True),
+            self._ticker("clean_pieces", self._clean_pieces, 10.0, one_is_enough=True),
             self._ticker("clean_audit", lambda: clean_audit(farm), 600.0, one_is_enough=True),
             self._ticker("wake_for_queued", self._wake, 1.0),
             self._ticker("try_space", lambda: farm.space.try_again(farm.store), TRIAL_S),
@@ -115,6 +125,9 @@ class Duties(Service):
 
     async def _reject(self) -> None:
         await reject_impossible(self._farm)
+
+    async def _clean_pieces(self) -> None:
+        await clean_pieces(self._farm, self._forget_pieces)
 
     async def _clean(self) -> None:
         if deleted := await clean(self._farm):

@@ -30,6 +30,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     reject_after_s: float = 60.0  # how long a task that no known node can run may wait for one that can
     keep_finished: timedelta | None = timedelta(days=30)
     keep_audit: timedelta | None = timedelta(days=365)
+    split: bool = True  # whether a film may be divided over several workers
     quotas: Quotas = NONE  # of tenants that nobody said anything of
 
 

@@ -36,7 +36,8 @@ class Ended(Struct, frozen=True):
     tasks: Sequence[Claimed] = ()
 
 
-async def _task(farm: Farm, task_id: str) -> Task:
+async def find_task(farm: Farm, task_id: str) -> Task:
+    """A task, or :class:`NotFoundError`."""
     task = await farm.store.task(task_id) if ids.is_task_id(task_id) else None
     if task is None:
         raise NotFoundError(f"there is no task {task_id[:64]!r}")
@@ -51,16 +52,22 @@ async def _end(farm: Farm, move: Move, then: Next | None) -> Ended:
             return Ended(move.target)
     elif (given := await _move_and_claim(farm, move, then)) is not None:
         return Ended(move.target, given)
-    task = await _task(farm, move.task_id)
-    for attempt in await farm.store.attempts(task.job_id):
-        same = (attempt.task_id, attempt.attempt, attempt.node_id) == (task.id, move.attempt, move.node_id)
-        if same and attempt.outcome is move.outcome:
-            return Ended(task.state, await _claim_again(farm, attempt.node_id, then))
+    task = await find_task(farm, move.task_id)
+    if await ended_so(farm, task, move):
+        return Ended(task.state, await _claim_again(farm, move.node_id or "", then))
     if then is not None and (task.attempt, task.node_id) == (move.attempt, move.node_id) and task.state in move.sources:
         raise StaleEpochError(
             f"cannot give work to node {move.node_id}: its epoch {then.epoch} is over; register again"
         )
-    raise _stale(move, task)
+    raise stale(move, task)
+
+
+async def ended_so(farm: Farm, task: Task, move: Move) -> bool:
+    """Whether the attempt that the move would end has ended this way: the report has come before."""
+    return any(
+        (one.task_id, one.attempt, one.node_id, one.outcome) == (task.id, move.attempt, move.node_id, move.outcome)
+        for one in await farm.store.attempts(task.job_id)
+    )
 
 
 async def _move_and_claim(farm: Farm, move: Move, then: Next) -> Sequence[Claimed] | None:
@@ -81,7 +88,8 @@ async def _claim_again(farm: Farm, node_id: str, then: Next | None) -> Sequence[
     )
 
 
-def _stale(move: Move, task: Task) -> StaleAttemptError:
+def stale(move: Move, task: Task) -> StaleAttemptError:
+    """The refusal of a report on an attempt that is over."""
     return StaleAttemptError(
         f"cannot take the report on attempt {move.attempt} of {move.task_id}: the task is {task.state} in attempt "
         f"{task.attempt}; stop the engine and drop the work"
@@ -90,7 +98,7 @@ def _stale(move: Move, task: Task) -> StaleAttemptError:
 
 async def check_holder(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> Task:
     """The task, if this attempt of it is the node's at present. Raises as :func:`start`."""
-    task = await _task(farm, task_id)
+    task = await find_task(farm, task_id)
     if task.node_id != node_id or task.attempt != attempt:
         raise StaleAttemptError(
             f"cannot take anything for attempt {attempt} of {task_id}: the task is {task.state} in attempt "
@@ -118,11 +126,11 @@ async def start(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> Stat
     (happened,) = await farm.store.move([move])
     if happened:
         return move.target
-    task = await _task(farm, task_id)
+    task = await find_task(farm, task_id)
     # A start that comes twice, or after a person has paused the task, is no news.
     if (task.attempt, task.node_id) == (attempt, node_id):
         return task.state
-    raise _stale(move, task)
+    raise stale(move, task)
 
 
 async def complete(
@@ -136,26 +144,28 @@ async def complete(
     kept_bytes: int = 0,
     then: Next | None = None,
 ) -> Ended:
-    """The work is done, checked and published; `kept_bytes` of the outputs lie with the master.
+    """The work is done, checked and published; `kept_bytes` of the outputs lie with the master. A part has no outputs of its own:
+    what it made was handed on.
 
     Raises:
         NotFoundError, StaleAttemptError: as :func:`start`.
         StaleEpochError: the report carries a claim, and the node's epoch is over. Nothing was changed; the report alone
             is still taken as long as the attempt is the node's.
     """
+    of_job = ids.is_lead(task_id)
     move = Move(
         task_id=task_id,
         sources=HELD,
         target=State.COMPLETED,
-        reason="every output was checked and published",
+        reason="every output was checked and published" if of_job else "its pieces were handed on",
         actor=node_id,
         attempt=attempt,
         node_id=node_id,
         outcome=Outcome.COMPLETED,
         release=True,
-        outputs=outputs,
-        kept_bytes=kept_bytes,
-        facts=facts or None,
+        outputs=outputs if of_job else (),
+        kept_bytes=kept_bytes if of_job else 0,
+        facts=(facts or None) if of_job else None,
     )
     ended = await _end(farm, move, then)
     if attempt > 1:
@@ -167,7 +177,7 @@ async def fail(
     farm: Farm, task_id: str, *, node_id: str, attempt: int, failure: Failure, then: Next | None = None
 ) -> Ended:
     """The attempt failed: the task is tried again, or fails. Raises as :func:`complete`."""
-    task = await _task(farm, task_id)
+    task = await find_task(farm, task_id)
     decision = after_failure(
         failure.failure_class, spent=task.spent + 1, max_retries=task.max_retries, jitter=farm.chance.random()
     )
@@ -201,7 +211,7 @@ async def hand_back(
     then: Next | None = None,
 ) -> Ended:
     """The worker gives the task back unspent; a paused task stays paused. Raises as :func:`complete`."""
-    task = await _task(farm, task_id)
+    task = await find_task(farm, task_id)
     paused = task.state is State.PAUSED
     target = State.PAUSED if paused else State.RETRYING if delay_s > 0 else State.QUEUED
     move = Move(

@@ -1,7 +1,8 @@
 """What a person does to a job: cancel, pause, resume, retry. Each is idempotent, and refused where it makes no sense."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from millrace.domain.parts import parts_of, resumed
 from millrace.domain.records import Job, Move, Outcome, Task
 from millrace.domain.states import FINAL, HELD, State
 from millrace.scheduler.after import check_predecessors
@@ -23,11 +24,12 @@ async def _steer(
     farm: Farm,
     ref: str,
     done: Callable[[State], bool],
-    decide: Callable[[Task], Move | None],
+    decide: Callable[[Sequence[Task]], Move | None],
     *,
     refused: Callable[[Job], Awaitable[None]] = _nothing,
 ) -> Job:
-    """Move every task that `decide` gives a move for, until nothing changed between reading and writing.
+    """Make the move of the lead that `decide` gives, told all tasks; until nothing changed between reading and writing. Where the
+    job was split, the others follow (:mod:`millrace.domain.parts`).
 
     `refused` is asked where a move did not happen, and may raise why.
     """
@@ -35,8 +37,8 @@ async def _steer(
         job = await find_job(farm.store, ref)
         if done(job.state):
             return job
-        moves = [move for task in await farm.store.tasks(job.id) if (move := decide(task)) is not None]
-        if all(await farm.store.move(moves)):
+        move = decide(await farm.store.tasks(job.id))
+        if move is None or all(await farm.store.move([move])):
             return await find_job(farm.store, job.id)
         await refused(job)
     raise ConflictError(f"cannot change job {ref}: it changes all the time; try again")
@@ -50,7 +52,8 @@ async def cancel(farm: Farm, ref: str, *, actor: str) -> Job:
         ConflictError: it has ended in another way.
     """
 
-    def decide(task: Task) -> Move | None:
+    def decide(tasks: Sequence[Task]) -> Move | None:
+        task = tasks[0]
         if task.state in FINAL:
             raise ConflictError(f"cannot cancel job {ref}: it is {task.state} already")
         return Move(
@@ -70,7 +73,8 @@ async def cancel(farm: Farm, ref: str, *, actor: str) -> Job:
 async def pause(farm: Farm, ref: str, *, actor: str) -> Job:
     """Hold the job. A running engine is stopped in place and keeps what it has done. Raises as :func:`cancel`."""
 
-    def decide(task: Task) -> Move | None:
+    def decide(tasks: Sequence[Task]) -> Move | None:
+        task = tasks[0]
         if task.state in FINAL:
             raise ConflictError(f"cannot pause job {ref}: it is {task.state}, and only a job that has not ended can be")
         if task.state is State.PAUSED:
@@ -91,17 +95,14 @@ async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
     """Let a paused job go on, on the worker that holds it, in the queue, or waiting for others. Raises as :func:`cancel`."""
     waits = bool(await farm.store.awaited((await find_job(farm.store, ref)).id))
 
-    def decide(task: Task) -> Move | None:
+    def decide(tasks: Sequence[Task]) -> Move | None:
+        task = tasks[0]
         if task.state is not State.PAUSED:
             raise ConflictError(f"cannot resume job {ref}: it is {task.state}, not paused")
-        if task.node_id is not None:
-            target = State.PROCESSING if task.started else State.ASSIGNED
-        else:
-            target = State.PENDING if task.due_at is not None or waits else State.QUEUED
         return Move(
             task_id=task.id,
             sources=frozenset({State.PAUSED}),
-            target=target,
+            target=resumed(task, parts_of(tasks), after_others=waits),
             reason="resumed on request",
             actor=actor,
             attempt=task.attempt,
@@ -124,7 +125,8 @@ async def retry(farm: Farm, ref: str, *, actor: str) -> Job:
     async def refused(job: Job) -> None:
         await check_retry(farm, job.tenant)
 
-    def decide(task: Task) -> Move | None:
+    def decide(tasks: Sequence[Task]) -> Move | None:
+        task = tasks[0]
         if task.state is State.COMPLETED or task.state not in FINAL:
             raise ConflictError(
                 f"cannot retry job {ref}: it is {task.state}; only a failed, canceled or rejected job can be"

@@ -23,7 +23,7 @@ _PASSED_ON = frozenset({
     "remove_webhook", "rotate_webhook", "deliveries", "replay_messages",
     # And with the id of a batch or a schedule, that `batch` or `schedule` has.
     "awaited", "batch_jobs", "set_schedule_due", "remove_schedule", "run_schedule", "runs",
-    "tasks", "task", "attempts", "outputs", "facts", "transitions", "move", "read_log",
+    "tasks", "task", "standings", "attempts", "outputs", "facts", "transitions", "move", "read_log",
 })  # fmt: skip
 
 

@@ -126,6 +126,7 @@ async def change(farm: "Farm", name: str, request: TenantRequest) -> Tenant:
     quotas = Quotas(**{word: _or(limit, getattr(rules.quotas, word)) for word, limit in given.items()})
     wanted = Rules(
         quotas=quotas,
+        weight=_or(request.weight, rules.weight),
         inputs=tuple(_or(request.inputs, rules.inputs)),
         outputs=tuple(_or(request.outputs, rules.outputs)),
     )

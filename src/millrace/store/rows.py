@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from millrace.domain.after import Awaited, Waiting
 from millrace.domain.batches import Batch
@@ -15,18 +16,22 @@ from millrace.domain.keys import ApiKey, Machine
 from millrace.domain.masters import Attendance, MasterSeen
 from millrace.domain.needs import Needs, needs_from
 from millrace.domain.order import Priority, Queue
+from millrace.domain.parts import job_progress
 from millrace.domain.quarantine import Blame
 from millrace.domain.records import (
     Attempt,
     Claimed,
     Document,
     Job,
+    Kind,
     Node,
     NodeState,
     Outcome,
     Output,
+    Part,
     Progress,
     Quarantine,
+    Standing,
     Task,
     Transition,
 )
@@ -156,6 +161,7 @@ def job(row: Row) -> Job:
         finished_at=_maybe(row[18]),
         progress=_progress(row[19:26]),
         attempts=row[26] or 0,
+        is_split=row[27] is not None,
     )
 
 
@@ -175,6 +181,7 @@ def task(row: Row) -> Task:
         started=bool(row[10]),
         claimed_at=_maybe(row[11]),
         due_at=_maybe(row[12]),
+        split=row[13],
     )
 
 
@@ -242,7 +249,8 @@ def run(row: Row) -> Run:
 
 
 def claimed(position: int, attempt: int, row: Row) -> Claimed:
-    """A claimed task from the row of its job: id, number, profile, spec, timeout."""
+    """A claimed task from the row of its job (id, number, profile, spec, timeout) and of its part (kind, number, plan), if any."""
+    kind, part, plan = row[5:8]
     return Claimed(
         task_id=task_id(row[0], position),
         job_id=row[0],
@@ -251,7 +259,33 @@ def claimed(position: int, attempt: int, row: Row) -> Claimed:
         profile=row[2],
         spec=msgspec.Raw(row[3]),
         timeout_s=row[4],
+        part=None if kind is None else Part(kind=Kind(kind), number=part, plan=msgspec.Raw((plan or "{}").encode())),
     )
+
+
+def standing(row: Row) -> Standing:
+    """One task as people see it; the first column is the number of its job."""
+    _, job_id, position, kind, state, number, node_name, frames, split = row[:9]
+    if position == 1:  # what it was before a retry is over
+        kind = Kind.WHOLE if split is None else Kind.JOIN
+    return Standing(
+        task_id=task_id(job_id, position),
+        kind=Kind(kind),
+        state=State(state),
+        attempt=number,
+        node_name=node_name,
+        frames=frames,
+        split=split,
+        progress=_progress(row[9:16]),
+    )
+
+
+def with_progress(jobs: Sequence[Job], found: Iterable[Row]) -> tuple[Job, ...]:
+    """The same jobs, those that were split with the progress of all their tasks; `found` are the rows of these tasks, in order."""
+    tasks: dict[str, list[Standing]] = {}
+    for row in found:
+        tasks.setdefault(row[1], []).append(standing(row))
+    return tuple(replace(job, progress=job_progress(tasks[job.id])) if job.id in tasks else job for job in jobs)
 
 
 def attempt(row: Row) -> Attempt:
@@ -357,7 +391,7 @@ def tenant(row: Row) -> Tenant:
     inputs, outputs = (tuple(msgspec.json.decode(text, type=list[str])) for text in row[6:8])
     return Tenant(
         name=row[0],
-        rules=Rules(quotas=quotas, inputs=inputs, outputs=outputs),
+        rules=Rules(quotas=quotas, weight=row[13], inputs=inputs, outputs=outputs),
         use=use,
         by_default=bool(row[1]),
         changed_at=to_datetime(row[8]),

@@ -33,6 +33,8 @@ from millrace.domain.records import (
     NodeState,
     Output,
     Report,
+    Split,
+    Standing,
     Task,
     Transition,
 )
@@ -212,6 +214,9 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
     async def task(self, task_id: str) -> Task | None:
         """One task."""
 
+    async def standings(self, job_id: str) -> Sequence[Standing]:
+        """The tasks of a job, in order, as people see them."""
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         """Every attempt of the job's tasks, oldest first."""
 
@@ -268,11 +273,28 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
         """
 
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
-        """Make guarded changes of state; for each, whether it happened. Each is atomic by itself.
+        """Make guarded changes of state; for each, whether it happened. Each is atomic by itself, together with what
+        :func:`millrace.domain.parts.follow_up` says that follows from it.
 
         Raises:
             IllegalTransitionError: a move names a source from which its target may not follow; nothing is changed.
         """
+
+    async def split(self, split: Split) -> bool:
+        """Make a guarded move of a job's lead and, if it happens, add the parts that it waits for, in one transaction; whether it
+        happened. It does not where the task is no lead, or was split already.
+
+        Raises:
+            IllegalTransitionError: as :meth:`move`.
+        """
+
+    async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Jobs that have ended, and of which what their tasks handed to each other may still be kept, each with the position of
+        its last task.
+        """
+
+    async def forget_pieces(self, job_id: str, last: int) -> None:
+        """What the parts of a job that has ended have handed on is deleted, up to that of the task at this position."""
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         """Tasks in `pending` or `retrying` whose time has come."""
@@ -442,6 +464,9 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
 
     async def attendance(self, *, ttl_s: float) -> Attendance:
         """The masters that were seen in the last `ttl_s`, and who leads."""
+
+    async def masters_behind(self, *, ttl_s: float) -> int:
+        """How many masters were seen within `ttl_s` seconds that are of an older version, by the migrations that they know."""
 
     async def leave(self, master_id: str) -> None:
         """A master goes; another one may lead at once."""

@@ -21,6 +21,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(name="millrace_nodes", kind="gauge", help="Registered nodes by state.", labels=("state",)),
     Metric(name="millrace_waiting_claims", kind="gauge", help="Claims that wait for work in this master."),
     Metric(
+        name="millrace_store_up",
+        kind="gauge",
+        help="Whether the database answers. While it does not, jobs, nodes, messages of webhooks and quotas are left out.",
+    ),
+    Metric(
         name="millrace_store_connections",
         kind="gauge",
         help="Connections to PostgreSQL, by whether a request uses them (busy) or none does (idle), without the one that listens.",

@@ -1,7 +1,9 @@
-"""One attempt of one task, from its input to its published output: the order of the steps."""
+"""One attempt of one task: the order of the steps. Of a whole film from its input to its published output or to its division, of a part
+to what is handed on, of a join from there to the output.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -9,26 +11,33 @@ from msgspec import Struct
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import with_checksums
+from millrace.domain.media.split import Chunk
+from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
 from millrace.wire.v1.work import CompleteRequest, StartRequest, TaskView
 from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
-from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
+from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
 from millrace.worker.disk import check_room
+from millrace.worker.division import Ability, Division, Order, check_source, chunk_of, order_for, order_of
 from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
-from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, shown
+from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
+from millrace.worker.pieces import OUT, Pieces, makers
 from millrace.worker.shut_in import admit, record
 
 ENCODE_FROM = 0.02
 ENCODE_TO = 0.96
 """The parts of an attempt's progress bar before and after the encode."""
+FETCHED = 0.5
+"""Where a join stands when all pieces are here."""
 
 Report = Callable[[Mapping[str, object]], None]
 """Changes fields of the task's report in the next heartbeat."""
@@ -52,11 +61,12 @@ def job_of(spec: Mapping[str, object]) -> Job:
         raise TaskFailedError(
             FailureClass.REQUEST, "cannot run the job: it names no profile, or its parameters are none"
         )
+    engine = _text(spec, "engine") or "auto"
     return Job(
         input=_text(spec, "input"),
         output=_text(spec, "output"),
         overwrite=spec.get("overwrite") is True,
-        engine=_text(spec, "engine") or "ffmpeg",
+        engine="ffmpeg" if engine == "auto" else engine,
         profile=profile,
         parameters=parameters,
     )
@@ -84,6 +94,8 @@ class Means(Struct, frozen=True, kw_only=True):
         keep_free_bytes: room that must stay free in the scratch folder.
         cores: processor cores that one task may keep busy.
         ahead: the probe of an input that was expected.
+        abilities: by engine, how it makes parts of a film.
+        pieces: fetches what others have made, for a task under a node's name, into a folder.
     """
 
     client: AsyncClient
@@ -95,6 +107,8 @@ class Means(Struct, frozen=True, kw_only=True):
     holds: Callable[[], bool]
     confirm: Callable[[], Awaitable[None]]
     keep_free_bytes: int
+    abilities: Mapping[str, Ability]
+    pieces: Callable[[TaskView, str, Control, Path], Pieces]
     cores: int = 1
     ahead: Ahead | None = None
 
@@ -110,8 +124,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
     report: Report
     folder: Path
 
-    async def run(self) -> CompleteRequest:
-        """Do the work; what to report once everything is published.
+    async def run(self) -> CompleteRequest | None:
+        """Do the work; what to report once everything is published. None where the attempt has ended already, and others go on: its
+        job was divided.
 
         Raises:
             TaskFailedError: a step failed.
@@ -121,46 +136,164 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if not self.means.holds():
             # Given by a master that had not heard from us for long: nothing starts before it has.
             await self.means.confirm()
-        job = job_of(self.task.spec)
-        self.log.say(f"job {self.task.number}, attempt {self.task.attempt}, profile {self.task.profile}")
+        job, part = job_of(self.task.spec), self.task.part
+        what = "" if part is None else f", {part.kind}{f' {part.number}' if part.kind is Kind.CHUNK else ''}"
+        self.log.say(f"job {self.task.number}{what}, attempt {self.task.attempt}, profile {self.task.profile}")
         self.log.say(f"sandbox: {record(self.means.running.able)}")
         self.log.say(f"limits: {self.means.running.bounds}")
+        if part is None:
+            return await self._whole(job)
+        order, plan = order_of(part)
+        steps = self._steps(self._ability(job.engine).bind(frozenset(order.encoders)))
+        if part.kind is Kind.JOIN:
+            return await self._joined(job, steps, order, plan)
+        return await self._part(job, steps, order, plan, chunk_of(part, plan))
+
+    async def _whole(self, job: Job) -> CompleteRequest | None:
+        """From the input to the output, or to the division of the work."""
         engine = self._engine(job.engine)
-        destination = self.means.destination(job.output)
-        await destination.check(self.task.job, overwrite=job.overwrite)
+        destination = await self._destination(job)
+        source = await self._fetch(job)
+        steps = self._steps(engine)
+        self.report({"phase": "probe"})
+        probe = await steps.probe(source) if source is not None else None
+        plan = steps.plan(job.profile, probe, job.parameters)
+        if source is not None and plan.split.is_possible and await self._divided(job, steps, source, probe, plan):
+            return None
+        steps.explain(plan)
+        await self._start()
+        self.report({"phase": "encode", "fraction": ENCODE_FROM})
+        began_s = self.control.stopwatch.elapsed_s
+        await steps.encode(plan, source, self._told(began_s))
+        encoded_s = self.control.stopwatch.elapsed_s - began_s
+        known = {
+            "probe": None if probe is None else facts.of_probe(probe),
+            "encode_s": round(encoded_s, 3),
+            "speed": round(float(plan.duration) / encoded_s, 2) if encoded_s > 0 else None,
+        }
+        return await self._proved(job, steps, destination, plan, known)
+
+    async def _divided(self, job: Job, steps: MediaSteps, source: Path, probe: Probe | None, plan: Plan) -> bool:
+        """Whether the film was divided over several workers, where that pays."""
+        division = Division(
+            client=self.means.client,
+            task=self.task,
+            node=self.node,
+            ability=self._ability(job.engine),
+            encoders=steps.encoders(plan),
+        )
+        helpers = await division.helpers()
+        # Whoever has no path to the input fetches it for every part.
+        each = PER_WORKER if scheme_of(job.input or "") == "file" else 1
+        shared = steps.plan(job.profile, probe, job.parameters, helpers=helpers, parts_each=each)
+        if not shared.split.workers:
+            return False
+        steps.explain(shared)
+        await self.control.gate()
+        order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
+        refused = await division.divide(order, steps.parts(shared))
+        if refused:
+            self.log.say(f"divide: {refused}; the film is made here")
+        return not refused
+
+    async def _part(
+        self, job: Job, steps: MediaSteps, order: Order, plan: Plan, chunk: Chunk | None
+    ) -> CompleteRequest:
+        """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
         source = await self._fetch(job)
-        steps = MediaSteps(
+        if source is None:
+            raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+        check_source(order, source)
+        await self._start()
+        self.report({"phase": "encode", "fraction": ENCODE_FROM})
+        sizes = await steps.encode_part(plan, chunk, source, self._told(self.control.stopwatch.elapsed_s))
+        self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
+        try:
+            sums = await digests(self.folder, sizes, self.control)
+        except OSError as error:
+            raise from_os_error(error, "read the pieces back") from error
+        products = [Product(name=name, size=size, sha256=sums[name]) for name, size in sizes.items()]
+        reports = await MasterDestination(self.means.client).publish(
+            self._delivery(job, self.folder, products), self.control
+        )
+        self.log.say(f"deliver: {len(reports)} pieces to the master")
+        return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports)
+
+    async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
+        """The output, of the pieces that others have made."""
+        destination = await self._destination(job)
+        source = await self._fetch(job) if steps.engine.joins_from_source(plan) else None
+        call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
+        parts = (await self.means.client.do(call, patience_s=None)).parts
+        steps.makers = makers(self.task.job, plan.split.chunks, parts)
+        await self._start()
+        self.report({"phase": "fetch"})
+        await self.means.pieces(self.task, self.node, self.control, self.folder).fetch(
+            parts, lambda share: self.report({"fraction": FETCHED * share})
+        )
+        self.report({"phase": "join"})
+        await steps.join(plan, source)
+        return await self._proved(
+            job, steps, destination, plan, {"probe": order.probe, "encode_s": None, "speed": None}
+        )
+
+    async def _proved(
+        self, job: Job, steps: MediaSteps, destination: Destination, plan: Plan, known: Mapping[str, object]
+    ) -> CompleteRequest:
+        """Check what was made, and publish it."""
+        self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
+        made, _ = await asyncio.gather(steps.prove(plan), destination.settle(steps.out))
+        kept = {
+            **_facts(plan, made, known),
+            "sandbox": facts.of_confinement(record(self.means.running.able)),
+            "limits": facts.of_bounds(self.means.running.bounds),
+        }
+        return await self._deliver(job, destination, steps.out, made, kept)
+
+    def _steps(self, engine: Engine) -> MediaSteps:
+        return MediaSteps(
             engine=engine,
             engines=self.means.running,
             control=self.control,
             log=self.log,
             folder=self.folder,
-            out=self.folder / "out",
+            out=self.folder / OUT,
             cores=self.means.cores,
             ahead=self.means.ahead,
         )
-        self.report({"phase": "probe"})
-        probe = await steps.probe(source) if source is not None else None
-        plan = steps.plan(job.profile, probe, job.parameters)
-        await self.means.client.do(
-            work.start(self.task.task, StartRequest(node=self.node, attempt=self.task.attempt)), patience_s=None
+
+    async def _destination(self, job: Job) -> Destination:
+        destination = self.means.destination(job.output)
+        await destination.check(self.task.job, overwrite=job.overwrite)
+        check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
+        return destination
+
+    async def _start(self) -> None:
+        request = StartRequest(node=self.node, attempt=self.task.attempt)
+        await self.means.client.do(work.start(self.task.task, request), patience_s=None)
+
+    def _ability(self, name: str) -> Ability:
+        found = self.means.abilities.get(name)
+        if found is None:
+            raise TaskFailedError(
+                FailureClass.CAPABILITY, f"cannot make parts of a film: this worker has no engine {name}"
+            )
+        return found
+
+    def _delivery(self, job: Job, folder: Path, products: Sequence[Product]) -> Delivery:
+        return Delivery(
+            job=self.task.job,
+            task=self.task.task,
+            node=self.node,
+            attempt=self.task.attempt,
+            folder=folder,
+            products=products,
+            overwrite=job.overwrite,
         )
-        self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        began_s = self.control.stopwatch.elapsed_s
-        await steps.encode(plan, source, self._told(began_s))
-        encoded_s = self.control.stopwatch.elapsed_s - began_s
-        self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
-        made, _ = await asyncio.gather(steps.prove(plan), destination.settle(steps.out))
-        known = {
-            **_facts(probe, plan, made, encoded_s),
-            "sandbox": facts.of_confinement(record(self.means.running.able)),
-            "limits": facts.of_bounds(self.means.running.bounds),
-        }
-        return await self._deliver(job, destination, steps.out, made, known)
 
     def _engine(self, name: str) -> Engine:
-        engine = self.means.engines.get("ffmpeg" if name == "auto" else name)
+        engine = self.means.engines.get(name)
         if engine is None:
             have = ", ".join(self.means.engines) or "none"
             raise TaskFailedError(
@@ -232,29 +365,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         products.append(written)
         # Nothing becomes visible under an attempt that another node may have by now.
         await self.means.confirm()
-        reports = await destination.publish(
-            Delivery(
-                job=self.task.job,
-                task=self.task.task,
-                node=self.node,
-                attempt=self.task.attempt,
-                folder=out,
-                products=products,
-                overwrite=job.overwrite,
-            ),
-            self.control,
-        )
+        reports = await destination.publish(self._delivery(job, out, products), self.control)
         self.log.say(f"deliver: {len(reports)} files to {shown(job.output) if job.output else 'the master'}")
         self.report({"fraction": 1.0})
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports, facts=known)
 
 
-def _facts(probe: Probe | None, plan: Plan, made: Made, encoded_s: float) -> dict[str, object]:
-    duration_s = float(plan.duration)
-    return {
-        "probe": None if probe is None else facts.of_probe(probe),
-        "plan": facts.of_plan(plan),
-        "proof": dict(made.proof),
-        "encode_s": round(encoded_s, 3),
-        "speed": round(duration_s / encoded_s, 2) if encoded_s > 0 else None,
-    }
+def _facts(plan: Plan, made: Made, known: Mapping[str, object]) -> dict[str, object]:
+    return {**known, "plan": facts.of_plan(plan), "proof": dict(made.proof)}

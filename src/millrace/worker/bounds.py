@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from millrace.domain.failures import FailureClass
+from millrace.domain.failures import Failure, FailureClass
 from millrace.engines.engine import Command
 from millrace.process.cgroup import Resources
 from millrace.process.grounds import rehearsed
@@ -14,6 +14,12 @@ log = logger("worker")
 
 OPEN_FILES = 1024
 """An engine opens its inputs and a few outputs for each rendition; more is a leak, or an attack."""
+PROCESSES = 64
+"""An engine is one process; whoever wraps it in scripts has a few more."""
+FILES = 200_000
+"""In the folder of an attempt. A day in six renditions with segments of four seconds has 130,000."""
+LOOK_S = 5.0
+"""Between two looks at these. What comes between them is bounded by how fast a disk and a kernel are."""
 SLOWEST_BYTES_S = 2_000_000
 """A disk that gives less is broken."""
 _MB = 10**6
@@ -22,12 +28,13 @@ _MB = 10**6
 class Bounds(Struct, frozen=True, kw_only=True):
     """The bounds of every engine, each with all that it starts.
 
-    `memory_bytes` is what was asked for, None for no limit. It is held by a control group, or not at all, and `missing` says why:
-    a limit on addresses (RLIMIT_AS) is none on memory, as an encoder reserves many times what it uses. A command that only
-    describes may take `describe_s` seconds, and longer as its files are large.
+    `resources` are held by a control group, None where there are none, and `missing` says which of those asked for are not and why:
+    a limit on addresses (RLIMIT_AS) is none on memory, as an encoder reserves many times what it uses, and one on processes
+    (RLIMIT_NPROC) counts those of a user everywhere. How many processes and files there are is looked at now and then, too. A
+    command that only describes may take `describe_s` seconds, and longer as its files are large.
     """
 
-    memory_bytes: int | None = None
+    resources: Resources | None = None
     missing: tuple[str, ...] = ()
     describe_s: float = 120.0
 
@@ -45,15 +52,14 @@ class Bounds(Struct, frozen=True, kw_only=True):
         return self.describe_s + size_bytes / SLOWEST_BYTES_S
 
     @property
-    def resources(self) -> Resources | None:
-        """Those of the whole tree; None where there are none, or none can be."""
-        return None if self.memory_bytes is None or self.missing else Resources(memory_bytes=self.memory_bytes)
-
-    @property
     def in_force(self) -> tuple[str, ...]:
         """What holds, in words."""
-        memory = () if self.resources is None else (f"memory: {self._memory}",)
-        return (*memory, f"open files: {OPEN_FILES}", "no core files")
+        held = self.resources or Resources()
+        memory = () if held.memory_bytes is None else (f"memory: {self._memory}",)
+        pids = () if held.pids is None else (f"processes and threads: {held.pids}",)
+        return (
+            *memory, *pids, f"processes: {PROCESSES}", f"files: {FILES}", f"open files: {OPEN_FILES}", "no core files",
+        )  # fmt: skip
 
     def __str__(self) -> str:
         missing = f"; not in force: {'; '.join(self.missing)}" if self.missing else ""
@@ -61,7 +67,18 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
     @property
     def _memory(self) -> str:
-        return f"{(self.memory_bytes or 0) / _MB:,.0f} MB"
+        held = 0 if self.resources is None else self.resources.memory_bytes or 0
+        return f"{held / _MB:,.0f} MB"
+
+    def excess(self, label: str, *, processes: int, files: int) -> Failure | None:
+        """Why an engine must not go on that has so many processes, or so many files in the folder of its attempt."""
+        if processes > PROCESSES:
+            text = f"cannot {label}: the engine started more than {PROCESSES} processes, and an encoder needs one"
+            return Failure(failure_class=FailureClass.RESOURCE, message=text)
+        if files > FILES:
+            text = f"cannot {label}: the engine made more than {FILES} files, which no output has"
+            return Failure(failure_class=FailureClass.OUTPUT, message=text)
+        return None
 
     def judge(self, label: str, ended: Exit) -> None:
         """Raises TaskFailedError, class `resource`, for an engine that the limit on memory has killed."""
@@ -73,12 +90,15 @@ class Bounds(Struct, frozen=True, kw_only=True):
             )
 
 
-def bounds(memory_bytes: int | None, *, describe_s: float) -> Bounds:
+def bounds(memory_bytes: int | None, pids: int | None, *, describe_s: float) -> Bounds:
     """What can be held here, tried once. Says in the log what of it cannot."""
-    if memory_bytes is None:
+    wanted = Resources(memory_bytes=memory_bytes, pids=pids)
+    if not wanted.wanted:
         return Bounds(describe_s=describe_s)
-    missing = rehearsed(Resources(memory_bytes=memory_bytes)).missing
-    found = Bounds(memory_bytes=memory_bytes, missing=missing, describe_s=describe_s)
+    found = rehearsed(wanted)
     if found.missing:
-        log.warning("worker.memory_limit_missing", why=list(found.missing))
-    return found
+        log.warning("worker.limits_missing", why=list(found.missing))
+    held = Resources(
+        memory_bytes=memory_bytes if "memory" in found.applied else None, pids=pids if "pids" in found.applied else None
+    )
+    return Bounds(resources=held if held.wanted else None, missing=found.missing, describe_s=describe_s)

@@ -76,11 +76,12 @@ async def digests(folder: Path, sizes: Mapping[str, int], control: Control) -> d
     found = {}
     for name in sizes:
         await control.gate()
-        found[name] = await asyncio.to_thread(_digest, folder / name)
+        found[name] = await asyncio.to_thread(digest_of, folder / name)
     return found
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file. Blocking. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,5 +1,7 @@
 """Whether there is room to work."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,26 @@ RETRY_LATER_S = 30.0
 def free_bytes(folder: Path) -> int:
     """Bytes that an unprivileged process can still write there."""
     return shutil.disk_usage(folder).free
+
+
+def count_files(folder: Path, most: int) -> int:
+    """How many files and folders lie below a folder, counted to one more than `most`; so many, too, where they lie deeper than any path
+    reaches. Blocking.
+    """
+    count, waiting = 0, [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > most:
+                        return count
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return most + 1
+    return count
 
 
 def check_room(folder: Path, *, at_least_bytes: int, needed_bytes: int = 0) -> None:

@@ -15,8 +15,9 @@ from millrace.process.sandbox import Able
 from millrace.process.values import Batch, CannotStart, Exit, Line, Spec, Usage
 from millrace.runtime.clock import Clock
 from millrace.worker.attempt_log import Diary
-from millrace.worker.bounds import Bounds
+from millrace.worker.bounds import FILES, LOOK_S, Bounds
 from millrace.worker.control import Control
+from millrace.worker.disk import count_files
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.shut_in import sandbox_for
@@ -218,7 +219,13 @@ async def _run(
             collector.say(f"limits not in force for this command: {'; '.join(child.placed.missing)}")
         with control.holding(child):
             watch = _Watch(
-                command.label, engines=engines, control=control, mark=mark, excess=collector.excess, limit_s=limit_s
+                command.label,
+                engines=engines,
+                control=control,
+                folder=folder,
+                mark=mark,
+                excess=collector.excess,
+                limit_s=limit_s,
             )
             return await _until_end(child, watch)
     finally:
@@ -259,11 +266,12 @@ class _Watch:
         *,
         engines: Engines,
         control: Control,
+        folder: Path,
         mark: Callable[[], object],
         excess: _Excess,
         limit_s: float | None,
     ) -> None:
-        self._label, self._mark, self._limit_s = label, mark, limit_s
+        self._label, self._folder, self._mark, self._limit_s = label, folder, mark, limit_s
         self.engines, self.control, self.excess = engines, control, excess
         self._stall = Stall(limit_s=engines.stall_s)
         self._over_s = control.stopwatch.elapsed_s + (float("inf") if limit_s is None else limit_s)
@@ -271,10 +279,14 @@ class _Watch:
     @property
     def wait_s(self) -> float:
         """Until the next look."""
-        return min(self.engines.stall_s / 4, max(0.05, self._over_s - self.control.stopwatch.elapsed_s))
+        return min(LOOK_S, self.engines.stall_s / 4, max(0.05, self._over_s - self.control.stopwatch.elapsed_s))
 
-    def look(self, used: Usage) -> None:
+    async def look(self, used: Usage) -> None:
         """Tell what is in excess by now."""
+        files = await asyncio.to_thread(count_files, self._folder, FILES)
+        crowd = self.engines.bounds.excess(self._label, processes=used.processes, files=files)
+        if crowd is not None:
+            self.excess.tell(crowd)
         if self.control.stopwatch.elapsed_s >= self._over_s:
             text = f"did not end within {self._limit_s:,.0f} s, which is long for what it reads"
             self._tell(FailureClass.TIMEOUT, text)
@@ -294,7 +306,7 @@ async def _until_end(child: Child, watch: _Watch) -> Exit:
         if control.paused:  # the pause came while it started
             await child.pause()
         while excess.failure is None and not await _ended_within(ending, excess, watch.wait_s, watch.engines.clock):
-            watch.look(child.sample())
+            await watch.look(child.sample())
         if excess.failure is not None:
             raise TaskFailedError(excess.failure.failure_class, excess.failure.message)
         return ending.result()

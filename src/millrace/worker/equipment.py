@@ -20,7 +20,7 @@ from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetcher, RemoteFetch
 from millrace.worker.fetch_http import HttpFetch
-from millrace.worker.fetch_upload import UploadFetch
+from millrace.worker.fetch_master import UploadFetch
 from millrace.worker.object_store import ObjectDestination, ObjectFetch
 from millrace.worker.proofs import Proven, prove
 from millrace.worker.roots import Roots

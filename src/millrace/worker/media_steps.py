@@ -4,20 +4,22 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.check import Finding, check
-from millrace.domain.media.chunks import with_split
+from millrace.domain.media.chunks import PER_WORKER, with_split
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
-from millrace.domain.media.proof import proof
+from millrace.domain.media.proof import Maker, proof
+from millrace.domain.media.split import Chunk
+from millrace.domain.records import Kind, NewPart
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
@@ -26,6 +28,7 @@ from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.side_by_side import OneProgress, side_by_side
 
+PIECES = "pieces"
 INSPECTIONS_AT_ONCE = 4
 FRAMES_BEYOND, SECONDS_BEYOND = 1000, 60
 """How far an encode may go beyond its plan before it is ended: it would fail its check in any case, if it came to an end."""
@@ -47,7 +50,8 @@ class MediaSteps(Struct, kw_only=True):
 
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `headers` is what
-    joining found: the SHA-256 of each rendition's initialisation segment.
+    joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
+    that was.
     """
 
     engine: Engine
@@ -59,6 +63,7 @@ class MediaSteps(Struct, kw_only=True):
     cores: int = 1
     ahead: Ahead | None = None
     headers: Mapping[str, str] = {}
+    makers: Mapping[int, Maker] = {}
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
@@ -73,8 +78,18 @@ class MediaSteps(Struct, kw_only=True):
             raise _failed(error.failure) from error
         return probe
 
-    def plan(self, profile: Mapping[str, object], probe: Probe | None, parameters: Mapping[str, object]) -> Plan:
-        """What is to be made. Raises TaskFailedError, class `request` or `input`."""
+    def plan(
+        self,
+        profile: Mapping[str, object],
+        probe: Probe | None,
+        parameters: Mapping[str, object],
+        *,
+        helpers: int = 0,
+        parts_each: int = PER_WORKER,
+    ) -> Plan:
+        """What is to be made, here or with so many `helpers`, each of whom gets about so many parts at the most. Raises
+        TaskFailedError, class `request` or `input`.
+        """
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
             made = with_split(
@@ -82,31 +97,63 @@ class MediaSteps(Struct, kw_only=True):
                 probe,
                 cores=self.cores,
                 chunking=chunking_of(given),
+                helpers=helpers,
+                each=parts_each,
             )
         except ProfileError as error:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot use the profile: {error}") from error
         except Refused as error:
             raise TaskFailedError(error.failure_class, error.sentence) from error
-        for note in made.notes:
-            self.log.say(f"plan: {note}")
-        self.log.say(f"plan: {made.split.reason}")
         return made
+
+    def explain(self, plan: Plan) -> None:
+        """Write what was decided into the log."""
+        for note in plan.notes:
+            self.log.say(f"plan: {note}")
+        self.log.say(f"plan: {plan.split.reason}")
 
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
-        work = self.folder / "pieces"
+        await self._encode(self.engine.encode(plan, source, self.out, self.work), told, at_once=plan.split.at_once)
+        if source is not None and not plan.split.is_whole:
+            await self.join(plan, source)
+
+    def encoders(self, plan: Plan) -> Sequence[str]:
+        """Which encoders all parts of the plan are made with."""
+        return sorted(self.engine.encoders_in(plan))
+
+    @property
+    def work(self) -> Path:
+        """The folder of pieces that are to be joined."""
+        return self.folder / PIECES
+
+    def parts(self, plan: Plan) -> tuple[NewPart, ...]:
+        """The parts of a plan for several workers, in the order in which they are to be claimed: sound and text, which run through
+        the whole film, then the longest chunk.
+        """
+        sides = (NewPart(kind=Kind.SIDES),) if self.engine.has_sides(plan) else ()
+        chunks = sorted(plan.split.chunks, key=lambda chunk: (-(chunk.frames + chunk.lead), chunk.number))
+        return (*sides, *(NewPart(kind=Kind.CHUNK, number=one.number, frames=one.frames) for one in chunks))
+
+    async def encode_part(self, plan: Plan, chunk: Chunk | None, source: Path, told: Told) -> Mapping[str, int]:
+        """Make one chunk, or (None) sound and text. Returns the size of each file by its path below the folder of the attempt.
+        Raises TaskFailedError.
+        """
+        await self._encode(self.engine.encode_part(plan, chunk, source, self.out, self.work), told, at_once=1)
+        sizes = {}
+        for folder in (self.out, self.work):
+            listing = await asyncio.to_thread(list_folder, folder)
+            sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
+        return sizes
+
+    async def _encode(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
         try:
-            commands = self.engine.encode(plan, source, self.out, work)
-            for folder in (self.out, work, *(folder for command in commands for folder in command.folders)):
+            for folder in (self.out, self.work, *(folder for command in commands for folder in command.folders)):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, "make the folders of the output") from error
         progress = OneProgress(commands)
-        await side_by_side(
-            commands, lambda command: self._encode_one(command, progress, told), at_once=plan.split.at_once
-        )
-        if source is not None and not plan.split.is_whole:
-            await self._join(plan, source, work)
+        await side_by_side(commands, lambda command: self._encode_one(command, progress, told), at_once=at_once)
 
     async def _encode_one(self, command: Command, progress: OneProgress, told: Told) -> None:
         reader = self.engine.progress()
@@ -133,8 +180,9 @@ class MediaSteps(Struct, kw_only=True):
             mark=mark,
         )
 
-    async def _join(self, plan: Plan, source: Path, work: Path) -> None:
-        """Make one output of the pieces; what was joined is kept nowhere twice."""
+    async def join(self, plan: Plan, source: Path | None) -> None:
+        """Make one output of the pieces in `work` and `out`; what was joined is kept nowhere twice. Raises TaskFailedError."""
+        work = self.work
         await asyncio.to_thread(list_folder, self.out)  # where sound and text were made: it must not lead elsewhere
         pieces = await asyncio.to_thread(list_folder, work, self.engine.pieces(plan))
         try:
@@ -189,7 +237,7 @@ class MediaSteps(Struct, kw_only=True):
         sizes = {**listing.sizes, **{name: len(data) for name, data in finishing.items()}}
         files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
         self.log.say(f"check: every file is as planned ({files}, {sum(sizes.values()) / 1e6:,.1f} MB)")
-        return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers))
+        return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers, self.makers))
 
     async def _collect(self, command: Command) -> Outcome:
         return await collect(command, engines=self.engines, control=self.control, log=self.log, folder=self.folder)

@@ -23,6 +23,7 @@ from millrace.worker.shut_in import sandbox_for
 log = logger("worker")
 
 PROOF_TIMEOUT_S = 30.0
+HEAD_BYTES = 1 << 16
 AT_ONCE = 4
 _WHO = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\]\s*")
 """Which part of FFmpeg speaks, with an address that is another one at every start."""
@@ -50,11 +51,17 @@ class EngineSource(Struct, frozen=True, kw_only=True):
 
 
 class Proven(Struct, frozen=True, kw_only=True):
-    """An engine with what was found: for each encoder the reason why it does not work, or an empty text."""
+    """An engine with what was found: for each encoder the reason why it does not work, or an empty text.
+
+    `ability` names what it takes to make parts of a film together with others: the same build of the engine. `bind` makes the
+    engine for some of the encoders alone.
+    """
 
     name: str
     engine: Engine
     reasons: Mapping[str, str]
+    ability: str
+    bind: Callable[[frozenset[str] | None], Engine]
 
     @property
     def working(self) -> frozenset[str]:
@@ -99,7 +106,25 @@ async def prove(
                 log.info("worker.encoders_tried", engine=source.name, **told(fresh))
     reasons = {encoder: known[encoder] for encoder in source.encoders}
     working = frozenset(encoder for encoder, reason in reasons.items() if not reason)
-    return Proven(name=source.name, engine=source.bind(working), reasons=reasons)
+    return Proven(
+        name=source.name,
+        engine=source.bind(working),
+        reasons=reasons,
+        ability=ability(source),
+        bind=source.bind,
+    )
+
+
+def ability(source: EngineSource) -> str:
+    """What a node calls its ability to make parts of a film, the same on every node with the same build of the engine.
+
+    A build is told by the length of its program and by where that begins, which holds the id that a linker gave it.
+    """
+    digest = hashlib.sha256()
+    with suppress(OSError), source.binary.open("rb") as file:
+        digest.update(file.read(HEAD_BYTES))
+        digest.update(str(file.seek(0, os.SEEK_END)).encode())
+    return f"{source.name}-parts-{digest.hexdigest()[:12]}"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -44,7 +44,7 @@ class Registrar(Struct, frozen=True, kw_only=True):
             name=terms.name,
             slots=terms.slots,
             labels=dict(terms.labels),
-            engines=[one.name for one in proven],
+            engines=[name for one in proven for name in (one.name, one.ability)],
             encoders=all_reasons(proven),
             memory_mb=terms.memory_mb,
             facts={"version": millrace.__version__, **terms.facts},

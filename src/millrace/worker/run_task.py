@@ -110,10 +110,19 @@ class Runner(Struct, frozen=True, kw_only=True):
                 control.end(Ending.LEASE_LOST)
             if ended is not None:
                 await self._finish(control, attempt_log, report, ended)
+            elif control.ending is None:
+                # It has ended by the division of its job; what it said is still owed.
+                await self._last_words(attempt_log)
             return handed
         finally:
             shipping.cancel()
             await asyncio.wait((shipping,))
+
+    async def _last_words(self, attempt_log: AttemptLog) -> None:
+        try:
+            await self.clock.wait_for(attempt_log.flush(), HURRY_PATIENCE_S)
+        except TimeoutError:
+            log.warning("worker.log_not_sent", reason="no master answered in time")
 
     async def _finish(self, control: Control, attempt_log: AttemptLog, report: Report, ended: Told) -> None:
         """Everything that the attempt said, then how it ended. A lost lease ends this too."""
@@ -134,7 +143,7 @@ class Runner(Struct, frozen=True, kw_only=True):
     async def _ended(
         self, task: TaskView, node: str, control: Control, attempt_log: AttemptLog, folder: Path
     ) -> tuple[Told | None, HandBackError | None]:
-        """How the attempt ended, as a report; None where nothing may be reported any more."""
+        """How the attempt ended, as a report; None where nothing may be reported any more, or everything is said."""
 
         def report(fields: Mapping[str, object]) -> None:
             self.board.change(task.task, task.attempt, **fields)
@@ -163,8 +172,8 @@ class Runner(Struct, frozen=True, kw_only=True):
         return failed(node, task, failure), None
 
     async def _within_limit(
-        self, task: TaskView, control: Control, running: Awaitable[CompleteRequest]
-    ) -> CompleteRequest:
+        self, task: TaskView, control: Control, running: Awaitable[CompleteRequest | None]
+    ) -> CompleteRequest | None:
         """The result, or a failure of class `timeout` once the stopwatch passes the job's limit."""
         limit_s = task.timeout_s if task.timeout_s is not None else self.default_timeout_s
         body = asyncio.ensure_future(running)

@@ -33,6 +33,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         stall_s: how long an engine may stand still.
         describe_s: how long a probe may take; more, as its file is large.
         engine_memory_bytes: what one engine may take of memory, with all that it starts; None for no limit.
+        engine_pids: processes and threads of one engine; None for no limit.
         nice: added to the niceness of engines.
         claim_wait_s: how long a claim waits for work.
         timeout_s: time limit of jobs that name none.
@@ -60,6 +61,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     stall_s: float = 120.0
     describe_s: float = 120.0
     engine_memory_bytes: int | None = None
+    engine_pids: int | None = None
     nice: int = 0
     claim_wait_s: float = 20.0
     timeout_s: float | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,11 +24,13 @@ from millrace.worker.bounds import bounds
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
 from millrace.worker.disk import check_room
+from millrace.worker.division import Ability
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.equipment import Equipment, begin, equip, prove_all
 from millrace.worker.failure import HandBackError
 from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
 from millrace.worker.identity import Identity, StateFolder
+from millrace.worker.pieces import Pieces
 from millrace.worker.proofs import Proven, all_reasons
 from millrace.worker.register import Registrar
 from millrace.worker.run_task import Ran, Runner
@@ -157,7 +160,7 @@ class Worker(Service):
         programs = [source.binary for source in self._terms.engines]
         able = await way_in(self._terms.sandbox, programs, clock=self._clock)
         warn_of_gaps(able)
-        held = bounds(self._terms.engine_memory_bytes, describe_s=self._terms.describe_s)
+        held = bounds(self._terms.engine_memory_bytes, self._terms.engine_pids, describe_s=self._terms.describe_s)
         self._facts = {"sandbox": facts.of_confinement(record(able)), "limits": facts.of_bounds(held)}
         equipment = equip(
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
@@ -199,6 +202,8 @@ class Worker(Service):
             keep_free_bytes=self._terms.keep_free_bytes,
             cores=self._terms.cores,
             ahead=self._ahead,
+            abilities={one.name: Ability(name=one.ability, bind=one.bind) for one in self._proven},
+            pieces=self._pieces,
         )
         return Runner(
             means=means,
@@ -208,6 +213,19 @@ class Worker(Service):
             draw=self._draw,
             next_claim=self._next_claim,
             default_timeout_s=self._terms.timeout_s,
+        )
+
+    def _pieces(self, task: TaskView, node: str, control: Control, folder: Path) -> Pieces:
+        return Pieces(
+            client=self._client,
+            clock=self._clock,
+            draw=self._draw,
+            limits=self._terms.fetch,
+            control=control,
+            task=task.task,
+            node=node,
+            attempt=task.attempt,
+            folder=folder,
         )
 
     # Claims ---------------------------------------------------------------------------------------------------------
@@ -281,6 +299,9 @@ class Worker(Service):
         if membership is None or runner is None:
             return  # the master takes it back with the epoch under which it was given
         before = self._held.get(task.task)
+        if before is not None and before.view.attempt < task.attempt:
+            # Canceled and retried faster than a heartbeat tells: a directive for the older attempt would find the newer one here.
+            before.control.end(Ending.CANCELED)
         control = Control(self._clock)
         running = asyncio.create_task(
             self._run(runner, task, membership, control, before), name=f"task {task.task} attempt {task.attempt}"

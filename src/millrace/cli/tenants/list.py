@@ -20,7 +20,7 @@ def list_tenants(target: Target, output: Output) -> None:
         show.json_document(found)
         return
     show.table(
-        ["tenant", "concurrent", "queued", "per day", "storage", "by default"],
+        ["tenant", "concurrent", "queued", "per day", "storage", "weight", "by default"],
         [
             [
                 one.tenant,
@@ -28,6 +28,7 @@ def list_tenants(target: Target, output: Output) -> None:
                 used(one.quotas.queued),
                 used(one.quotas.per_day),
                 used(one.quotas.storage_bytes, sizes=True),
+                str(one.weight),
                 "yes" if one.by_default else "no",
             ]
             for one in found.tenants

@@ -24,6 +24,7 @@ def record(tenant: TenantView, output: Output) -> None:
             ("queued", f"{used(quotas.queued)} jobs have not ended"),
             ("per day", f"{used(quotas.per_day)} jobs were accepted today (UTC)"),
             ("storage", f"{used(quotas.storage_bytes, sizes=True)} are kept"),
+            ("weight", f"{tenant.weight} of its jobs for one of another tenant"),
             ("inputs", show.escape(", ".join(tenant.inputs)) or "any that workers allow"),
             ("outputs", show.escape(", ".join(tenant.outputs)) or "any that workers allow"),
             ("changed", show.moment(tenant.changed)),

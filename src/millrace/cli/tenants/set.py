@@ -58,6 +58,7 @@ class Bytes(Limit):
 @click.option("--queued", type=Limit(), default=UNSET, metavar="N", help="Jobs that have not ended.")
 @click.option("--per-day", type=Limit(), default=UNSET, metavar="N", help="Jobs accepted since midnight UTC.")
 @click.option("--storage", type=Bytes(), default=UNSET, metavar="SIZE", help="Uploads, and outputs that the master keeps, such as 500GB.")  # fmt: skip
+@click.option("--weight", type=click.IntRange(1, 100), default=None, metavar="N", help="How many of its jobs run for one of another tenant, where both wait; 1 unless said.")  # fmt: skip
 @click.option("--input", "inputs", multiple=True, metavar="PLACE", help="Folder or URL prefix that jobs may name as an input; repeatable, and all that may be: none lets them name any.")  # fmt: skip
 @click.option("--output-place", "outputs", multiple=True, metavar="PLACE", help="The same for outputs.")
 @target_options
@@ -68,6 +69,7 @@ def set_tenant(
     queued: int | UnsetType | None,
     per_day: int | UnsetType | None,
     storage: int | UnsetType | None,
+    weight: int | None,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     target: Target,
@@ -79,6 +81,7 @@ def set_tenant(
         queued=queued,
         per_day=per_day,
         storage_bytes=storage,
+        weight=UNSET if weight is None else weight,
         inputs=_places(inputs),
         outputs=_places(outputs),
     )

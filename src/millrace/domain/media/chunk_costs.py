@@ -26,6 +26,8 @@ CROWD = 1.03
 """What processes side by side cost, of one alone: they share caches."""
 START = 2 * 1920 * 1080
 """Starting one more process, joining what it made: about two frames of 1080p."""
+HANDOVER = 30 * 1920 * 1080
+"""One more task for another worker: claimed, started, its pieces sent to the master and fetched from there."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):
@@ -72,6 +74,21 @@ def whole_time(cost: Cost, frames: int, cores: int) -> float:
         return cost.all * frames
     filled, threading = (FILLED_BY_A_LADDER, THREADING_OF_A_LADDER) if cost.is_ladder else (FILLED, THREADING)
     return cost.all * threading / (cores * filled) * frames
+
+
+def spread_threads(plan: Plan, cores: int) -> tuple[int, ...]:
+    """Threads for each encoder of a chunk that has a worker to itself: always said, since what x264 writes depends on them."""
+    return whole_threads(plan, cores) or (ceil(THREADS_PER_CORE * cores),) * len(plan.videos)
+
+
+def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int) -> float:
+    """The time for all chunks on so many workers with `cores` cores each, the longest first, one after another on each."""
+    each = sorted((chunk.frames + chunk.lead * cost.decode / cost.all for chunk in chunks), reverse=True)
+    loads = [0.0] * workers
+    for frames in each:
+        least = loads.index(min(loads))
+        loads[least] += whole_time(cost, 1, cores) * frames + HANDOVER / cores
+    return max(loads)
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:

@@ -6,7 +6,7 @@ lands at or before the first frame; one that lands later makes too few frames, w
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from msgspec import Struct
@@ -33,17 +33,41 @@ NEIGHBOURS = 2
 """Frames that deinterlacing looks back."""
 PER_CORE = 3
 """The most chunks for each core: more of them balance better and decode more for nothing."""
+PER_WORKER = 3
+"""The same for each worker that shares in a film."""
+MOST_PARTS = 500
+SPREAD_WORTH = 0.8
+"""Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
 WORTH = 0.95
 """Part of the time for the whole film that chunks must stay below; what is nearer is within the error of the estimate."""
 
 
-def with_split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = Chunking.AUTO) -> Plan:
-    """The plan with the division of its work for `cores` cores of one machine."""
-    return replace(plan, split=split(plan, probe, cores=max(1, cores), chunking=chunking))
+def with_split(
+    plan: Plan,
+    probe: Probe | None,
+    *,
+    cores: int,
+    chunking: Chunking = Chunking.AUTO,
+    helpers: int = 0,
+    each: int = PER_WORKER,
+) -> Plan:
+    """The plan with the division of its work for `cores` cores of one machine and `helpers` others like it, for each of which there
+    are `each` chunks at the most.
+    """
+    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each)
+    return replace(plan, split=found)
 
 
-def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = Chunking.AUTO) -> Split:
-    """Whole or in chunks, with the reason."""
+def split(
+    plan: Plan,
+    probe: Probe | None,
+    *,
+    cores: int,
+    chunking: Chunking = Chunking.AUTO,
+    helpers: int = 0,
+    each: int = PER_WORKER,
+) -> Split:
+    """Whole, in chunks on this worker, or in chunks on this and others, with the reason."""
     pictures, source = plan.pictures, _source(plan, probe)
     if pictures is None or source is None or probe is None or not plan.videos:
         return Split(reason="whole: nothing in it is a film from an input")
@@ -52,27 +76,84 @@ def split(plan: Plan, probe: Probe | None, *, cores: int, chunking: Chunking = C
     obstacle = _obstacle(plan, probe, source, chunking)
     if obstacle:
         return replace(whole, reason=f"whole: {obstacle}")
+    whole = replace(whole, is_possible=True)
     starts = _starts(plan, pictures, probe, source)
-    unit = unit_frames(plan)
-    found = [_division(pictures, count, unit, starts) for count in _counts(len(starts), cores, chunking)]
+    film = _Film(plan=plan, pictures=pictures, starts=starts, cost=cost, cores=cores, chunking=chunking)
+    here, time = _here(film, whole)
+    return _spread(film, here, time, workers=helpers + 1, each=each) if helpers > 0 else here
+
+
+class _Start(Struct, frozen=True):
+    """Where reading begins for a chunk that begins with this piece, and how many frames are decoded for nothing then."""
+
+    seek: Fraction
+    lead: int
+
+
+class _Film(Struct, frozen=True, kw_only=True):
+    """A film that can be cut, and what is known of how."""
+
+    plan: Plan
+    pictures: Pictures
+    starts: "Sequence[_Start | None]"
+    cost: costs.Cost
+    cores: int
+    chunking: Chunking
+
+    def divisions(self, counts: Iterable[int]) -> "list[tuple[Chunk, ...]]":
+        """The film in about so many chunks; none where it cannot be cut at all."""
+        unit = unit_frames(self.plan)
+        found = (_division(self.pictures, count, unit, self.starts) for count in counts)
+        return [chunks for chunks in found if len(chunks) > 1]
+
+
+def _here(film: _Film, whole: Split) -> tuple[Split, float]:
+    """What one worker does, whole or in chunks, and how long it takes."""
+    cost, cores, unit = film.cost, film.cores, unit_frames(film.plan)
+    whole_time = costs.whole_time(cost, film.pictures.frames, cores)
     timed = [
         (costs.chunks_time(cost, chunks, at_once=cores + 1, cores=cores), len(chunks), chunks)
-        for chunks in found
-        if len(chunks) > 1
+        for chunks in film.divisions(_counts(len(film.starts), cores, film.chunking))
     ]
     if not timed:
-        return replace(whole, reason="whole: no key frame of the input lies where it could be cut")
+        return replace(whole, reason="whole: no key frame of the input lies where it could be cut"), whole_time
     time, count, chunks = min(timed)
-    part = time / costs.whole_time(cost, pictures.frames, cores)
+    part = time / whole_time
     gain = f"{part:.2f} of the time for the whole on {cores} core{'s' * (cores > 1)}"
-    if chunking is Chunking.AUTO and part > WORTH:
-        return replace(whole, reason=f"whole: {count} chunks would take {gain}")
+    if film.chunking is Chunking.AUTO and part > WORTH:
+        return replace(whole, reason=f"whole: {count} chunks would take {gain}"), whole_time
     lead = sum(chunk.lead for chunk in chunks)
-    return Split(
+    cut = replace(
+        whole,
         chunks=chunks,
         at_once=min(cores + 1, count),
-        threads=(max(1, cores // count),) * len(plan.videos) if _is_measured(plan) else (),
+        threads=(max(1, cores // count),) * len(film.plan.videos) if _is_measured(film.plan) else (),
         reason=f"{count} chunks of whole pieces of {unit} frames: expected {gain}, with {lead} frames decoded twice",
+    )
+    return cut, time
+
+
+def _spread(film: _Film, here: Split, time: float, *, workers: int, each: int) -> Split:
+    """The film on several workers where that pays, else `here`, which takes `time`."""
+    most = min(len(film.starts), workers * each, MOST_PARTS)
+    timed = [
+        (costs.spread_time(film.cost, chunks, workers=workers, cores=film.cores), len(chunks), chunks)
+        for chunks in film.divisions(range(2, most + 1, max(1, workers // 4)))
+    ]
+    if not timed:
+        return here
+    spread_time, count, chunks = min(timed)
+    workers, part = min(workers, count), spread_time / time
+    if film.chunking is Chunking.AUTO and part > SPREAD_WORTH:
+        return replace(here, reason=f"{here.reason}; on {workers} workers it would take {part:.2f} of that")
+    lead = sum(chunk.lead for chunk in chunks)
+    return replace(
+        here,
+        chunks=chunks,
+        at_once=1,
+        workers=workers,
+        threads=costs.spread_threads(film.plan, film.cores) if _is_measured(film.plan) else (),
+        reason=f"{count} chunks on {workers} workers: expected {part:.2f} of the time on one, with {lead} frames decoded twice",
     )
 
 
@@ -120,13 +201,6 @@ def _counts(units: int, cores: int, chunking: Chunking) -> Sequence[int]:
     most = min(units, max(2, cores * PER_CORE))
     least = 2 if chunking is Chunking.ALWAYS else min(most, max(2, cores))
     return range(least, most + 1, max(1, cores // 4))
-
-
-class _Start(Struct, frozen=True):
-    """Where reading begins for a chunk that begins with this piece, and how many frames are decoded for nothing then."""
-
-    seek: Fraction
-    lead: int
 
 
 def _starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -> list[_Start | None]:

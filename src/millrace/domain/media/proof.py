@@ -7,6 +7,9 @@ difference; what it adds is the evidence, so that who distrusts a join can look 
 from collections.abc import Mapping
 from fractions import Fraction
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
 from millrace.domain.media.probe import AudioStream, VideoStream
@@ -18,8 +21,21 @@ NAME = "proof.json"
 Document = dict[str, object]
 
 
-def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Document:
-    """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have."""
+class Maker(Struct, frozen=True, kw_only=True):
+    """Who made a chunk: the node by its name, and the task and attempt in which it did."""
+
+    node: str
+    task: str
+    attempt: int
+
+
+def proof(
+    plan: Plan, produced: Produced, headers: Mapping[str, str], makers: Mapping[int, Maker] | None = None
+) -> Document:
+    """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have, `makers` who made
+    each chunk, where it was not the worker that joined them.
+    """
+    made_by = {number: asdict(maker) for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
         "division": plan.split.reason,
@@ -27,7 +43,13 @@ def proof(plan: Plan, produced: Produced, headers: Mapping[str, str]) -> Documen
         "frame_tolerance": plan.checks.frame_tolerance,
         "duration_s": _seconds(plan.duration),
         "chunks": [
-            {"number": chunk.number, "first_frame": chunk.first, "frames": chunk.frames} for chunk in plan.split.chunks
+            {
+                "number": chunk.number,
+                "first_frame": chunk.first,
+                "frames": chunk.frames,
+                **({"made_by": made_by[chunk.number]} if chunk.number in made_by else {}),
+            }
+            for chunk in plan.split.chunks
         ],
         "files": [
             entry

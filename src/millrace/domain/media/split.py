@@ -40,7 +40,8 @@ class Chunk(Struct, frozen=True, kw_only=True):
 class Split(Struct, frozen=True, kw_only=True):
     """The chunks in order of time; none where the film is encoded whole. `reason` says why, in a sentence.
 
-    `at_once` is how many chunks run side by side: one more than there are cores, so that none is idle at a chunk's end.
+    `is_possible`: nothing in the film or the job stands against cutting it. `workers` is how many share in the chunks, each a task of
+    its own; 0 where one worker makes all of them. `at_once` is how many chunks run side by side: one more than there are cores, so that none is idle at a chunk's end.
     `threads` are those of each rendition's encoder, in the order of the plan; empty leaves them to the engine. The decoder
     of a chunk has as many as its first encoder.
     """
@@ -48,6 +49,8 @@ class Split(Struct, frozen=True, kw_only=True):
     chunks: tuple[Chunk, ...] = ()
     reason: str = ""
     at_once: int = 1
+    is_possible: bool = False
+    workers: int = 0
     threads: tuple[int, ...] = ()
 
     @property

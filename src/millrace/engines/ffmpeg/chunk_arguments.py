@@ -25,26 +25,36 @@ ON_THE_FILMS_CLOCK = ("-copyts", "-start_at_zero")
 
 
 class Encoding(Struct, frozen=True, kw_only=True):
-    """What the argument lists are made of: `source` is read, `folder` gets the output, and `work` its pieces."""
+    """What the argument lists are made of: `source` is read (None where it is not), `folder` gets the output, and `work` its
+    pieces.
+    """
 
     binary: Path | str
     plan: Plan
-    source: Path
+    source: Path | None
     folder: Path
     work: Path
     working: Iterable[str] | None
+
+    @property
+    def film(self) -> Path:
+        """The source, where there must be one."""
+        if self.source is None:
+            raise ValueError("cannot encode without a source")
+        return self.source
 
 
 def chunk_commands(one: Encoding, pictures: Pictures) -> tuple[Command, ...]:
     """One command for each chunk, the longest first."""
     ordered = sorted(one.plan.split.chunks, key=lambda chunk: (-(chunk.frames + chunk.lead), chunk.number))
-    return tuple(_chunk(one, pictures, chunk) for chunk in ordered)
+    return tuple(chunk_command(one, pictures, chunk) for chunk in ordered)
 
 
-def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
+def chunk_command(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
+    """The command of one chunk."""
     plan = one.plan
     folder = one.work / chunk_folder(chunk)
-    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *_reading(plan, chunk, one.source)]
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *_reading(plan, chunk, one.film)]
     argv += ["-filter_complex", ladder_graph(plan, pictures, chunk)]
     for number, video in enumerate(plan.videos):
         encoder = chosen(video.settings.codec, one.working)
@@ -67,7 +77,7 @@ def _chunk(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
         folders=tuple(folder / video.name for video in plan.videos),
         frames=chunk.frames,
         file_bytes=whole.file_bytes(plan),
-        reads=(one.source,),
+        reads=(one.film,),
         writes=folder,
     )
 
@@ -88,13 +98,13 @@ def sides_commands(one: Encoding) -> tuple[Command, ...]:
     if not files:
         return ()
     cwd = one.folder if plan.packaging.is_segmented else one.work
-    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *whole.STRICT, *source(one.source)]
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *whole.STRICT, *source(one.film)]
     for file in files:
         argv += whole.file_options(plan, file, one.working)
     folders = tuple(dict.fromkeys((cwd / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="encode the sound", share=0.02, cwd=cwd, folders=folders, light=True)
     command = replace(command, duration=plan.duration, file_bytes=whole.file_bytes(plan))
-    return (replace(command, reads=(one.source,), writes=cwd),)
+    return (replace(command, reads=(one.film,), writes=cwd),)
 
 
 def sides_files(plan: Plan) -> tuple[OutputFile, ...]:
@@ -122,9 +132,9 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
         inputs += source(one.work / side.path)
     beside = len(files)
     described = None
-    if plan.keep_metadata:
+    if muxes_from_source(plan):
         described = beside + len(sides)
-        inputs += source(one.source)
+        inputs += source(one.film)
     argv = [*guarded(one.binary), "-n", *whole.STRICT, *inputs]
     for number, file in enumerate(files):
         argv += ["-map", f"{number}:v:0", "-c:v", "copy", *_tag(plan, file)]
@@ -133,7 +143,13 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
         argv += [*whole.metadata_options(described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
-    return (replace(command, reads=(one.work, one.source), writes=one.folder, file_bytes=whole.file_bytes(plan)),)
+    reads = (one.work, one.film) if muxes_from_source(plan) else (one.work,)
+    return (replace(command, reads=reads, writes=one.folder, file_bytes=whole.file_bytes(plan)),)
+
+
+def muxes_from_source(plan: Plan) -> bool:
+    """Whether titles and chapters are taken from the source when what was joined is muxed."""
+    return plan.keep_metadata and plan.packaging is not Packaging.CMAF
 
 
 def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:

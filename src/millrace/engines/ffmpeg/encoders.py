@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from millrace.domain.media.outputs import Plan
 from millrace.domain.media.profile import AudioCodec, Profile, VideoCodec
 from millrace.engines.engine import Command
 from millrace.engines.ffmpeg.reading import generated, guarded
@@ -54,6 +55,12 @@ def encoders_of(profile: Profile, working: Iterable[str] | None) -> frozenset[st
     names = {chosen(rendition.video.codec, working) for rendition in profile.renditions}
     names |= {chosen(entry.codec, working) for entry in profile.audio}
     return frozenset(names | ({PICTURE} if profile.thumbnails else set()))
+
+
+def encoders_in(plan: Plan, working: Iterable[str] | None) -> frozenset[str]:
+    """Names of the encoders that pictures and sound of a plan are made with."""
+    pictures = {chosen(video.settings.codec, working) for video in plan.videos}
+    return frozenset(pictures | {chosen(one.settings.codec, working) for file in plan.files for one in file.audio})
 
 
 def candidates_of(profile: Profile) -> tuple[tuple[str, ...], ...]:

@@ -8,10 +8,19 @@ from millrace.domain.media.check import Produced
 from millrace.domain.media.outputs import Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.split import Chunk
 from millrace.engines.engine import Command, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands
-from millrace.engines.ffmpeg.chunk_arguments import Encoding, chunk_commands, mux_commands, sides_commands
+from millrace.engines.ffmpeg.chunk_arguments import (
+    Encoding,
+    chunk_command,
+    chunk_commands,
+    mux_commands,
+    muxes_from_source,
+    sides_commands,
+    sides_files,
+)
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
@@ -45,6 +54,19 @@ class FFmpeg:
         one = self._encoding(plan, source, folder, work)
         return (*sides_commands(one), *chunk_commands(one, plan.pictures))
 
+    def has_sides(self, plan: Plan) -> bool:
+        """See `Engine.has_sides`."""
+        return bool(sides_files(plan))
+
+    def encode_part(
+        self, plan: Plan, chunk: Chunk | None, source: Path, folder: Path, work: Path
+    ) -> tuple[Command, ...]:
+        """See `Engine.encode_part`."""
+        one = self._encoding(plan, source, folder, work)
+        if chunk is None:
+            return sides_commands(one)
+        return () if plan.pictures is None else (chunk_command(one, plan.pictures, chunk),)
+
     def pieces(self, plan: Plan) -> tuple[str, ...]:
         """See `Engine.pieces`."""
         return pieces_to_read(plan)
@@ -53,11 +75,15 @@ class FFmpeg:
         """See `Engine.join`."""
         return join(plan, pieces)
 
-    def mux(self, plan: Plan, source: Path, folder: Path, work: Path) -> tuple[Command, ...]:
+    def joins_from_source(self, plan: Plan) -> bool:
+        """See `Engine.joins_from_source`."""
+        return muxes_from_source(plan)
+
+    def mux(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
         """See `Engine.mux`."""
         return mux_commands(self._encoding(plan, source, folder, work))
 
-    def _encoding(self, plan: Plan, source: Path, folder: Path, work: Path) -> Encoding:
+    def _encoding(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> Encoding:
         return Encoding(binary=self.binary, plan=plan, source=source, folder=folder, work=work, working=self.working)
 
     def progress(self) -> FFmpegProgress:
@@ -97,6 +123,10 @@ class FFmpeg:
     def encoder_proof(self, encoder: str) -> Command:
         """See `Engine.encoder_proof`."""
         return encoders.proof(self.binary, encoder)
+
+    def encoders_in(self, plan: Plan) -> frozenset[str]:
+        """See `Engine.encoders_in`."""
+        return encoders.encoders_in(plan, self.working)
 
     def encoders_of(self, profile: Profile) -> frozenset[str]:
         """See `Engine.encoders_of`."""

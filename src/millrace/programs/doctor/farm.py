@@ -10,7 +10,13 @@ import millrace
 from millrace.client import people
 from millrace.client.calls import Call
 from millrace.client.client import Client
-from millrace.client.errors import ClientError, RefusedError, UnauthorizedError, UnreachableError
+from millrace.client.errors import (
+    ClientError,
+    InterruptedTransferError,
+    RefusedError,
+    UnauthorizedError,
+    UnreachableError,
+)
 from millrace.programs.doctor.finding import LIMIT_S, Look, failed, skipped, warning
 from millrace.wire.v1.work import NodeView
 
@@ -158,13 +164,13 @@ class FarmLook:
         return f"{count} that a master keeps, {size / 1e6:.0f} MB, are what was recorded"
 
     def _digest(self, url: str) -> str:
-        """SHA-256 of what a master serves there; nothing where it serves nothing."""
+        """SHA-256 of what a master serves there; nothing where it serves nothing, or not all of it."""
         found = hashlib.sha256()
         call = Call(method="GET", path=url, read=lambda _: None, silence_s=LIMIT_S)
         try:
             with self._client.stream(call) as response:
                 for piece in response.iter_raw():
                     found.update(piece)
-        except RefusedError:
+        except (RefusedError, InterruptedTransferError):
             return ""
         return found.hexdigest()

@@ -27,7 +27,7 @@ WHERE tenant = $3 AND number < $1 ORDER BY number DESC LIMIT $2
 -- whatever the planner knows of the tables.
 SELECT t.state, count(*), coalesce(sum(p.fraction), 0.0)
 FROM batch_jobs b
-CROSS JOIN LATERAL (SELECT job, position, attempt, state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
+CROSS JOIN LATERAL (SELECT job, position, attempt, CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
 LEFT JOIN LATERAL (
   SELECT fraction FROM progress
   WHERE t.state IN ('assigned', 'processing', 'paused') AND job = t.job AND position = t.position AND attempt = t.attempt
@@ -36,7 +36,7 @@ WHERE b.batch = $1 GROUP BY t.state
 
 -- name: batch_page
 SELECT b.job FROM batch_jobs b
-CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
+CROSS JOIN LATERAL (SELECT CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
 WHERE b.batch = $1 AND b.job > $2 AND (cardinality($3::text[]) = 0 OR t.state = ANY ($3::text[]))
 ORDER BY b.job LIMIT $4
 

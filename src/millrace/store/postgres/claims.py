@@ -29,7 +29,6 @@ CLAIM_PARTS = {
     "give": QUERIES["give"].format(avoids=_AVOIDS),
     "avoids": _AVOIDS,
     "claimed": QUERIES["claimed"],
-    "taken": QUERIES["taken"],
 }
 """What the statements share that give tasks."""
 
@@ -38,8 +37,8 @@ CLAIM = QUERIES["claim"].format(**CLAIM_PARTS, counted=QUERIES["counted"].format
 
 def claimed(row: Sequence[Any]) -> Claimed:
     """A task from a row of the block `claimed`."""
-    _, _, job, position, attempt, job_id, profile, spec, timeout_s = row
-    return rows.claimed(position, attempt, (job_id, job, profile, spec, timeout_s))
+    _, _, job, position, attempt, job_id, *rest = row
+    return rows.claimed(position, attempt, (job_id, job, *rest))
 
 
 async def claim_all(
@@ -55,18 +54,28 @@ async def claim_all(
     return answers
 
 
+class _Rivals(Struct):
+    """What other masters were at while a batch of claims was served."""
+
+    tasks: bool = False  # some are locked by them, and were passed by
+    node: str = ""  # one that they serve, or have just served
+
+
 async def _claim_until_given(
     session: Session, classes: Sequence[int], claims: Sequence[Claim]
 ) -> list[Sequence[Claimed] | None]:
-    answers, passed_by = await _claim(session, classes, claims)
+    answers, rivals = await _claim(session, classes, claims)
     for _ in range(_TRIES):
         empty = [place for place, given in enumerate(answers) if given is not None and not given]
-        if not (empty and passed_by):
+        if not (empty and (rivals.tasks or rivals.node)):
             break
         # Another master may be serving the same request at this moment, and the answer is then what it gives. Where it
         # leaves other tasks, the database makes us wait for it, because no seat is taken twice; else we do.
-        await session.all("await_rival", classes)
-        again, passed_by = await _claim(session, classes, [claims[place] for place in empty])
+        if rivals.node:
+            await session.run("await_claim", rivals.node)
+        else:
+            await session.run("await_rival", classes)
+        again, rivals = await _claim(session, classes, [claims[place] for place in empty])
         for place, given in zip(empty, again, strict=True):
             answers[place] = given
     return answers
@@ -74,25 +83,28 @@ async def _claim_until_given(
 
 async def _claim(
     session: Session, classes: Sequence[int], claims: Sequence[Claim]
-) -> tuple[list[Sequence[Claimed] | None], bool]:
-    """The answers, and whether tasks were passed by that a rival has locked."""
+) -> tuple[list[Sequence[Claimed] | None], _Rivals]:
+    """The answers; that of a node which a rival serves is empty."""
     # In the order of the requests, so that two masters that serve the same ones wait for each other in one direction only.
     unique = {(one.request_id, one.node_id, one.epoch): one for one in reversed(claims)}
     keys = sorted(unique)
     given: list[list[Claimed] | None] = [[] for _ in keys]
-    passed_by = False
+    rivals = _Rivals()
     for row in await session.alone(
         CLAIM, classes, [key[1] for key in keys], [key[2] for key in keys], [key[0] for key in keys],
         [unique[key].limit for key in keys],
     ):  # fmt: skip
         if row[0] == 0:
-            passed_by = True
+            rivals.tasks = True
             continue
-        tasks = given[row[0] - 1]
-        if row[1] is None or tasks is None:
-            given[row[0] - 1] = None
+        place = row[0] - 1
+        tasks = given[place]
+        if row[1] is None and row[2] is not None:
+            rivals.node = keys[place][1]
+        elif row[1] is None or tasks is None:
+            given[place] = None
         else:
             tasks.append(claimed(row))
             session.changed = True
     found = dict(zip(keys, given, strict=True))
-    return [found[one.request_id, one.node_id, one.epoch] for one in claims], passed_by
+    return [found[one.request_id, one.node_id, one.epoch] for one in claims], rivals

@@ -1,8 +1,9 @@
 """The database of a master: how named SQL runs on its connections, and when its callers are told that it does not answer."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from millrace.store.postgres.connect import SETTINGS, Servers
 from millrace.store.postgres.errors import AgainError, explained, persist
@@ -27,11 +28,10 @@ __all__ = ["QUERIES", "AgainError", "Database", "Session", "persist"]
 class Session:
     """Named SQL on a connection."""
 
-    __slots__ = ("_connection", "_in_transaction", "changed", "queued")
+    __slots__ = ("_connection", "changed", "queued")
 
-    def __init__(self, connection: Any, *, in_transaction: bool = False) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._in_transaction = in_transaction
         self.changed = False  # whether transitions were added
         self.queued: set[int] = set()  # classes of tasks that became runnable
 
@@ -51,11 +51,13 @@ class Session:
         """Every row of a statement that was put together from named blocks."""
         return list(await self._connection.fetch(sql, *args))
 
+    def transaction(self) -> contextlib.AbstractAsyncContextManager[object]:
+        """All statements of the block in one transaction."""
+        return cast("contextlib.AbstractAsyncContextManager[object]", self._connection.transaction())
+
     async def alone(self, sql: str, *args: object) -> list[Any]:
-        """Every row of a statement that is a transaction of its own, run again where it lost to a rival; within another
-        transaction all of that is run again.
-        """
-        if self._in_transaction:
+        """Every row of a statement that is a transaction of its own, run again where it lost to a rival."""
+        if self._connection.is_in_transaction():  # which has to be run again as a whole
             return await self.all_of(sql, *args)
         return list(await persist(lambda: self._connection.fetch(sql, *args)))
 
@@ -147,7 +149,7 @@ class Database:
 
     async def _transact(self, unit: Callable[[Session], Awaitable[T]]) -> tuple[T, Session]:
         async with self._pool.lend(hot=False) as connection, connection.transaction():
-            session = Session(connection, in_transaction=True)
+            session = Session(connection)
             return await unit(session), session
 
     async def _written(self, work: Coroutine[Any, Any, T]) -> T:

@@ -16,7 +16,7 @@ LIMIT $1
 
 -- name: first_tasks
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
 FROM unnest($1::bigint[]) AS w (number)
 CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = w.number LIMIT 1) j
 CROSS JOIN LATERAL (SELECT * FROM tasks WHERE job = w.number AND position = 1 LIMIT 1) t
@@ -27,7 +27,7 @@ SELECT j.id, d.after, a.state, d.any_end
 FROM unnest($1::bigint[]) AS w (number)
 CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = w.number LIMIT 1) j
 CROSS JOIN LATERAL (SELECT after, any_end FROM dependencies WHERE job = w.number OFFSET 0) d
-LEFT JOIN LATERAL (SELECT state FROM tasks WHERE job = d.after AND position = 1 LIMIT 1) a ON true
+LEFT JOIN LATERAL (SELECT CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = d.after AND position = 1 LIMIT 1) a ON true
 ORDER BY w.number, d.after
 
 -- name: forget_waits

@@ -27,6 +27,8 @@ from millrace.domain.records import (
     NodeState,
     Output,
     Report,
+    Split,
+    Standing,
     Task,
     Transition,
 )
@@ -44,6 +46,7 @@ from millrace.store.postgres import keys as key_units
 from millrace.store.postgres import logs as log_units
 from millrace.store.postgres import masters as master_units
 from millrace.store.postgres import nodes as node_units
+from millrace.store.postgres import parts as part_units
 from millrace.store.postgres import quarantine as quarantine_units
 from millrace.store.postgres import tenants as tenant_units
 from millrace.store.postgres import webhooks as webhook_units
@@ -187,6 +190,9 @@ class PostgresStore(Dependencies, Batches, Schedules):
     async def task(self, task_id: str) -> Task | None:
         return await self._read(lambda session: work_units.task(session, task_id))
 
+    async def standings(self, job_id: str) -> Sequence[Standing]:
+        return await self._read(lambda session: part_units.standings(session, job_id))
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return await self._read(lambda session: job_units.attempts(session, job_id))
 
@@ -251,6 +257,17 @@ class PostgresStore(Dependencies, Batches, Schedules):
             return None
         claim = Claim(node_id=move.node_id, epoch=epoch, request_id=request_id, limit=limit)
         return await self._running().reports.submit(tuple(sorted(set(classes))), MoveAndClaim(move=move, claim=claim))
+
+    async def split(self, split: Split) -> bool:
+        for source in split.move.sources:
+            check_transition(source, split.move.target)
+        return await self._running().split(split)
+
+    async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
+        return await self._read(lambda session: part_units.ended_splits(session, limit))
+
+    async def forget_pieces(self, job_id: str, last: int) -> None:
+        await self._write(lambda session: part_units.forget_pieces(session, job_id, last))
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))
@@ -484,6 +501,9 @@ class PostgresStore(Dependencies, Batches, Schedules):
 
     async def attendance(self, *, ttl_s: float) -> Attendance:
         return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def masters_behind(self, *, ttl_s: float) -> int:
+        return await self._read(lambda session: master_units.masters_behind(session, round(ttl_s * 1000)))
 
     async def leave(self, master_id: str) -> None:
         await self._write(lambda session: master_units.leave(session, master_id))

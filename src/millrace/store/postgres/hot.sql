@@ -45,13 +45,15 @@ new_tasks AS (
     CASE WHEN state = 'queued' THEN now END, due_at, due_at
   FROM placed),
 kept_turns AS (
-  INSERT INTO turns (class_id, line, tenant, rank)
-  SELECT class_id, head_start_ms, whose, max(last) FROM (
-    SELECT class_id, head_start_ms, CASE WHEN opens THEN lead ELSE tenant END AS whose,
-      CASE WHEN opens THEN newest ELSE rank END AS last
-    FROM placed WHERE lead <> tenant) t
-  GROUP BY class_id, head_start_ms, whose ORDER BY class_id, head_start_ms, whose
-  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank)),
+  INSERT INTO turns (class_id, line, tenant, rank, taken)
+  SELECT DISTINCT ON (class_id, head_start_ms, whose) class_id, head_start_ms, whose, last, taken FROM (
+    SELECT class_id, head_start_ms, lead AS whose, newest AS last, 1 AS taken FROM placed WHERE lead <> tenant AND opens
+    UNION ALL
+    SELECT class_id, head_start_ms, tenant, rank, taken FROM placed WHERE (lead <> tenant AND NOT opens) OR weight > 1) t
+  ORDER BY class_id, head_start_ms, whose, last DESC, taken DESC
+  ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = greatest(turns.rank, excluded.rank),
+    taken = CASE WHEN turns.rank < excluded.rank THEN excluded.taken
+      WHEN turns.rank = excluded.rank THEN greatest(turns.taken, excluded.taken) ELSE turns.taken END),
 counts AS MATERIALIZED (
   SELECT l.name, l.today, count(*) AS jobs FROM limited l CROSS JOIN accepted a WHERE a.tenant = l.name GROUP BY l.name, l.today),
 counted AS (
@@ -81,26 +83,39 @@ refused AS MATERIALIZED (
 
 -- name: placed
 -- The same as domain/turns.py, for a batch: who comes after the newest turn opens turns, in any other case takes those that
--- follow its last. {ahead_ms} is how far ahead of its time a turn may lie.
+-- follow its last, after what is `left` to it of that. {ahead_ms} is how far ahead of its time a turn may lie.
 lines AS MATERIALIZED (
-  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, CASE WHEN n.lead <> a.tenant THEN ARRAY(
-    SELECT t.rank FROM tasks t
-    WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank > coalesce((
-      SELECT rank FROM turns WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant),
-      -9223372036854775808)
-    GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
-  FROM asked a LEFT JOIN LATERAL (
+  SELECT a.tenant, a.class_id, a.head_start_ms, n.newest, n.lead, w.weight, u.rank AS last, u.taken,
+    CASE WHEN u.taken < w.weight AND (n.lead <> a.tenant OR u.rank = n.newest) AND EXISTS (
+      SELECT FROM tasks t
+      WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms AND t.rank = u.rank)
+    THEN w.weight - u.taken ELSE 0 END AS left,
+    CASE WHEN n.lead <> a.tenant THEN ARRAY(
+      SELECT t.rank FROM tasks t
+      WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms
+        AND t.rank > coalesce(u.rank, -9223372036854775808)
+      GROUP BY t.rank ORDER BY t.rank LIMIT (SELECT count(*) FROM asked)) ELSE ARRAY[]::bigint[] END AS turns
+  FROM asked a
+  CROSS JOIN LATERAL (SELECT coalesce((SELECT weight FROM limited WHERE name = a.tenant), 1) AS weight OFFSET 0) w
+  LEFT JOIN LATERAL (
     SELECT t.rank AS newest, j.tenant AS lead FROM tasks t CROSS JOIN LATERAL (
       SELECT tenant FROM jobs WHERE number = t.job LIMIT 1) j
     WHERE t.state = 'queued' AND t.class_id = a.class_id AND t.line = a.head_start_ms ORDER BY t.rank DESC LIMIT 1) n ON true
+  LEFT JOIN LATERAL (
+    SELECT rank, taken FROM turns
+    WHERE class_id = a.class_id AND line = a.head_start_ms AND tenant = a.tenant AND (n.lead <> a.tenant OR w.weight > 1)
+    LIMIT 1) u ON true
   WHERE a.turn = 0),
 placed AS MATERIALIZED (
-  SELECT a.number, a.tenant, a.class_id, a.head_start_ms, a.max_retries, a.state, a.due_at, a.now, l.newest, l.lead,
-    l.turns[a.turn + 1] IS NULL AS opens,
-    coalesce(l.turns[a.turn + 1], least(
-      greatest(a.now - a.head_start_ms, l.newest + 1) + a.turn - cardinality(l.turns), a.now - a.head_start_ms + {ahead_ms})) AS rank
-  FROM accepted a CROSS JOIN lines l
-  WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms)
+  SELECT number, tenant, class_id, head_start_ms, max_retries, state, due_at, now, newest, lead, weight,
+    CASE WHEN beyond < 0 THEN taken + turn + 1 ELSE beyond % weight + 1 END AS taken,
+    beyond >= 0 AND beyond % weight = 0 AND turns[beyond / weight + 1] IS NULL AS opens,
+    CASE WHEN beyond < 0 THEN last ELSE coalesce(turns[beyond / weight + 1], least(
+      greatest(now - head_start_ms, newest + 1, CASE WHEN weight > 1 THEN last END) + beyond / weight - cardinality(turns), now - head_start_ms + {ahead_ms})) END AS rank
+  FROM (
+    SELECT a.*, l.newest, l.lead, l.weight, l.last, l.taken, l.turns, a.turn - l.left AS beyond
+    FROM accepted a CROSS JOIN lines l
+    WHERE l.tenant = a.tenant AND l.class_id = a.class_id AND l.head_start_ms = a.head_start_ms) p)
 
 -- name: accept_all
 {refused},
@@ -131,22 +146,24 @@ accepted AS MATERIALIZED (
 {placed}
 
 -- name: known_keys
-SELECT w.ord, k.body_digest, j.id, j.number, t.state, j.created_at
+SELECT w.ord, k.body_digest, j.id, j.number,
+  CASE WHEN t.split IS NOT NULL AND t.state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE t.state END, j.created_at
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (tenant, key, ord)
 CROSS JOIN LATERAL (SELECT job, body_digest FROM idempotency_keys WHERE tenant = w.tenant AND key = w.key LIMIT 1) k
 CROSS JOIN LATERAL (SELECT id, number, created_at FROM jobs WHERE number = k.job LIMIT 1) j
-CROSS JOIN LATERAL (SELECT state FROM tasks WHERE job = k.job AND position = 1 LIMIT 1) t
+CROSS JOIN LATERAL (SELECT state, split FROM tasks WHERE job = k.job AND position = 1 LIMIT 1) t
 
 -- name: claim
 -- $1 classes; of each claim in order $2 the node, $3 its epoch, $4 the request, $5 how many tasks at the most. Last a row
--- with the place alone for each claim of a node that may have nothing, and one with place 0 where seats are empty although
--- tasks are queued: a rival has locked them.
+-- with the place alone for each claim of a node that may have nothing, one with the place twice where another master is serving
+-- the node, or just has, and one with place 0 where seats are empty although tasks are queued: a rival has locked them.
 WITH asked AS MATERIALIZED (
-  SELECT w.*, n.node_name, n.free
-  FROM unnest($2::text[], $3::bigint[], $4::text[], $5::int[])
-    WITH ORDINALITY AS w (node_id, epoch, request, most, ord)
+  SELECT w.*, n.node_name, w.holding IS NULL OR w.known AS rival,
+    CASE WHEN w.holding IS NULL OR w.known THEN 0 ELSE n.slots - w.holding END AS free
+  FROM ROWS FROM (unnest($2::text[], $3::bigint[], $4::text[], $5::int[]), holdings_alone($2, $3, $4))
+    WITH ORDINALITY AS w (node_id, epoch, request, most, holding, known, ord)
   LEFT JOIN LATERAL (
-    SELECT name AS node_name, slots - {taken} AS free FROM nodes
+    SELECT name AS node_name, slots FROM nodes
     WHERE id = w.node_id AND epoch = w.epoch AND state = 'ready' LIMIT 1) n ON true
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED ({held}),
@@ -157,10 +174,10 @@ noted AS (
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
 {claimed}
 UNION ALL
-SELECT ord, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
+SELECT ord, NULL, CASE WHEN node_name IS NOT NULL AND rival THEN ord END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM asked
 WHERE node_name IS NULL OR (free <= 0 AND ord NOT IN (SELECT ord FROM held))
 UNION ALL
-SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
+SELECT 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM seats s
 WHERE (SELECT count(*) FROM heads) < s.total AND (SELECT count(*) FROM given) < (
   -- By the tenants as they were when the statement began: one that a rival filled meanwhile counts, too.
   SELECT sum(least(count, room)) FROM (
@@ -182,19 +199,18 @@ CROSS JOIN LATERAL (
   SELECT job FROM tasks WHERE state = 'queued' AND class_id = c.class_id AND lane = '' ORDER BY rank, job, position LIMIT 1
   FOR KEY SHARE) t
 
+-- name: await_claim
+-- Returns when whoever serves the node is done.
+SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7235411200000000002))
+
 -- name: still_avoids
 -- Whether a task that is queued still minds where it goes.
 q.queued_at > (SELECT now_ms()) - {avoid_ms}
 
--- name: taken
--- Slots that a node's tasks take in this epoch. Two claims of a node that are served at the same moment, by two masters, do not see
--- each other: honest workers make none.
-(SELECT count(*) FROM tasks h WHERE h.node_id = w.node_id AND h.node_epoch = w.epoch)
-
 -- name: given_before
 -- What the nodes have already by the same requests.
 SELECT a.ord, t.* FROM asked a CROSS JOIN LATERAL (
-  SELECT rank, job, position, attempt FROM tasks WHERE node_id = a.node_id AND claim_request = a.request OFFSET 0) t
+  SELECT rank, job, position, attempt, split FROM tasks WHERE node_id = a.node_id AND claim_request = a.request OFFSET 0) t
 
 -- name: give
 -- The claims that hold nothing yet get their seats, and the head of each class and lane by its index, merged, takes them in
@@ -235,17 +251,21 @@ given AS (
     claim_request = h.request, seat = h.seat, started = false, claimed_at = h.now,
     started_at = coalesce(t.started_at, h.now)
   FROM heads h WHERE t.ctid = h.task_at AND NOT h.avoided
-  RETURNING h.*, t.rank, t.attempt, t.lane),
+  RETURNING h.*, t.rank, t.attempt, t.lane, t.split),
 begun AS (
   INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request, claimed_at)
   SELECT job, position, attempt, node_id, node_name, request, now FROM given)
 
 -- name: claimed
-SELECT g.ord, g.rank, g.job, g.position, g.attempt, j.id, j.profile, s.spec, j.timeout_s
+SELECT g.ord, g.rank, g.job, g.position, g.attempt, j.id, j.profile, s.spec, j.timeout_s, p.kind, p.number, p.plan
 FROM (
-  SELECT ord, rank, job, position, attempt FROM given UNION ALL SELECT ord, rank, job, position, attempt FROM held) g
+  SELECT ord, rank, job, position, attempt, split FROM given
+  UNION ALL SELECT ord, rank, job, position, attempt, split FROM held) g
 CROSS JOIN LATERAL (SELECT id, profile, timeout_s FROM jobs WHERE number = g.job LIMIT 1) j
 CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
+LEFT JOIN LATERAL (
+  SELECT o.kind, o.number, l.plan FROM parts o CROSS JOIN parts l
+  WHERE g.split IS NOT NULL AND o.job = g.job AND o.position = g.position AND l.job = g.job AND l.position = 1 LIMIT 1) p ON true
 
 -- name: move
 {moved},
@@ -253,7 +273,7 @@ CROSS JOIN LATERAL (SELECT spec FROM job_specs WHERE job = g.job LIMIT 1) s
 noted AS (
   INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
   SELECT job, position, source, target, now, reason, current, actor FROM moved)
-SELECT ord, class_id, freed FROM moved
+SELECT ord, class_now, freed FROM moved
 
 -- name: counted
 -- What changes in the counts of tenants. The look for any tenant at all is made once, and where there is none nothing else is.
@@ -268,7 +288,7 @@ counted AS (
 SELECT lane AS tenant, 1 AS running, 0 AS queued, 0::bigint AS stored FROM given WHERE lane <> ''
 
 -- name: changed_by_moves
-SELECT tenant, -freed::int AS running, left_end::int - final::int AS queued, CASE WHEN outputs IS NULL THEN 0 ELSE kept_bytes - stored END AS stored
+SELECT tenant, -freed::int AS running, CASE WHEN position = 1 THEN left_end::int - final::int ELSE 0 END AS queued, CASE WHEN outputs IS NULL THEN 0 ELSE kept_bytes - stored END AS stored
 FROM moved
 
 -- name: move_and_claim
@@ -279,10 +299,10 @@ FROM moved
 {moved},
 asked AS MATERIALIZED (
   SELECT ord, node_id, epoch, request, most, CASE WHEN ready THEN node_name END AS node_name,
-    -- One task takes the slot that the report leaves, and nothing has to be counted.
+    -- One task takes the slot that the report leaves, and nothing has to be counted. What is counted has the report's move in it.
     CASE WHEN most = 1 AND let_go AND held_epoch = epoch THEN 1
-      ELSE slots - {taken} + (let_go AND held_epoch = epoch)::int END AS free
-  FROM moved w
+      ELSE (SELECT coalesce(slots - holding, 0) FROM holdings_alone(ARRAY[node_id], ARRAY[epoch], ARRAY[request])) END AS free
+  FROM moved
   WHERE NOT EXISTS (SELECT FROM claims_gate FOR KEY SHARE)),
 held AS MATERIALIZED (SELECT * FROM ({held}) h WHERE (job, position) NOT IN (SELECT job, position FROM moved)),
 {give},
@@ -292,14 +312,14 @@ noted AS (
   SELECT job, position, source, target, now, reason, current, actor FROM moved
   UNION ALL
   SELECT job, position, 'queued', 'assigned', now, 'claimed', attempt, node_id FROM given)
-SELECT ord, NULL AS rank, class_id, NULL AS position, freed::int, NULL, NULL, NULL, NULL FROM moved
+SELECT ord, NULL AS rank, class_now, NULL AS position, freed::int, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM moved
 UNION ALL
 {claimed}
 ORDER BY 1, 2 NULLS FIRST, 3, 4
 
 -- name: moves
 -- Arrays with one place for each move. A batch skips what a rival has locked; a move that is alone waits for it. What became
--- of the others, `move_open` tells.
+-- of the others, `move_open` tells. A task of a job that was split is moved in a transaction that holds all tasks of the job.
 WITH found AS MATERIALIZED (
   SELECT w.*, {node} t.*, a.attempt_at, (SELECT now_ms()) AS now,
     w.target IN ('completed', 'failed', 'canceled', 'rejected') AS final,
@@ -319,7 +339,7 @@ WITH found AS MATERIALIZED (
       AND state = ANY (string_to_array(w.sources, ','))
       AND (w.attempt IS NULL OR w.attempt = attempt)
       AND (w.node_id IS NULL OR w.node_id = node_id)
-      AND (w.target NOT IN ('assigned', 'processing') OR (node_id IS NOT NULL AND NOT w.release))
+      AND (w.target NOT IN ('assigned', 'processing') OR (node_id IS NOT NULL AND NOT w.release)) {whole}
     FOR UPDATE {wait}) t
   LEFT JOIN LATERAL (
     SELECT ctid AS attempt_at FROM attempts
@@ -346,9 +366,12 @@ moved AS (
     failure_message = CASE WHEN f.failure_class IS NOT NULL THEN f.failure_message
       WHEN f.restart OR f.final THEN NULL ELSE t.failure_message END,
     facts = coalesce(f.facts, t.facts),
-    stored = CASE WHEN f.outputs IS NULL THEN t.stored ELSE f.kept_bytes END
+    stored = CASE WHEN f.outputs IS NULL THEN t.stored ELSE f.kept_bytes END,
+    split = CASE WHEN f.restart THEN NULL ELSE t.split END,
+    class_id = CASE WHEN f.restart THEN coalesce(t.own_class, t.class_id) ELSE t.class_id END,
+    own_class = CASE WHEN f.restart THEN NULL ELSE t.own_class END
   FROM found f WHERE t.ctid = f.task_at
-  RETURNING f.*),
+  RETURNING f.*, t.class_id AS class_now),
 tried AS (
   UPDATE attempts a SET
     started_at = CASE WHEN f.target = 'processing' THEN coalesce(a.started_at, f.now) ELSE a.started_at END,
@@ -379,17 +402,24 @@ published AS (
     location = excluded.location, sha256 = excluded.sha256, size = excluded.size, streams = excluded.streams)
 
 -- name: move_open
--- Which of the moves that did not happen still might: a rival has locked the task, or changed it meanwhile.
-SELECT w.ord
+-- Which of the moves that did not happen still might: a rival has locked the task, or changed it meanwhile, or its job was split.
+SELECT w.ord, t.split IS NOT NULL
 FROM unnest({arrays}) WITH ORDINALITY AS w (job_id, position, sources, target, attempt, node_id, release, {more} ord)
 CROSS JOIN LATERAL (SELECT number FROM jobs WHERE id = w.job_id LIMIT 1) j
 {standing}
 CROSS JOIN LATERAL (
-  SELECT state, attempt, node_id FROM tasks WHERE job = j.number AND position = w.position LIMIT 1) t
+  SELECT state, attempt, node_id, split FROM tasks WHERE job = j.number AND position = w.position LIMIT 1) t
 WHERE t.state = ANY (string_to_array(w.sources, ','))
   AND (w.attempt IS NULL OR w.attempt = t.attempt)
   AND (w.node_id IS NULL OR w.node_id = t.node_id)
   AND (w.target NOT IN ('assigned', 'processing') OR (t.node_id IS NOT NULL AND NOT w.release))
+
+-- name: lock_tasks
+-- All tasks of a job, before anything else is locked: whoever has a tenant waits for no task.
+SELECT t.job, t.split FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = $1 ORDER BY t.position FOR UPDATE OF t
+
+-- name: only_whole
+AND split IS NULL
 
 -- name: lock_ended
 -- A job that has ended, with what counts against its running again; locked, so that it stays so.
@@ -477,7 +507,7 @@ kept AS (
 
 -- name: held
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
 FROM tasks t CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = t.job LIMIT 1) j
 WHERE t.node_id = ANY ($1::text[]) ORDER BY t.job, t.position
 

@@ -9,6 +9,7 @@ from millrace.domain.tenants import nearest, over_for_job
 from millrace.domain.turns import AHEAD_MS
 from millrace.store import rows
 from millrace.store.pages import page_statement
+from millrace.store.postgres import parts as part_units
 from millrace.store.postgres.connection import QUERIES, Session
 from millrace.store.store import Added, JobFilter, JobPage, StoreError
 
@@ -152,14 +153,15 @@ async def job(session: Session, ref: str | int) -> Job | None:
     number = ref if isinstance(ref, int) else await number_of(session, ref)
     # A number has 64 bits; a larger one is no job's.
     row = await session.one("job_by_number", number) if 0 < number < _BEYOND else None
-    return None if row is None else rows.job(row)
+    return None if row is None else (await part_units.with_progress(session, [rows.job(row)]))[0]
 
 
 async def jobs(session: Session, only: JobFilter, below: int | None, limit: int) -> JobPage:
     statement, values = page_statement(QUERIES, "$", only)
     # One more than asked for tells whether there is a next page.
     numbers = [row[0] for row in await session.all_of(statement, below or _BEYOND, limit + 1, *values)]
-    found = tuple(rows.job(row) for row in await session.all("jobs_by_numbers", numbers[:limit]))
+    listed = [rows.job(row) for row in await session.all("jobs_by_numbers", numbers[:limit])]
+    found = await part_units.with_progress(session, listed)
     more = len(numbers) > limit and found
     return JobPage(jobs=found, next_cursor=str(found[-1].number) if more else None)
 

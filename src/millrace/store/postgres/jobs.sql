@@ -11,9 +11,9 @@ INSERT INTO requirement_classes (digest, needs) VALUES ($1, $2) ON CONFLICT (dig
 
 -- name: job_by_number
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
-  j.timeout_s, t.state, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
+  j.timeout_s, CASE WHEN t.split IS NOT NULL AND t.state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE t.state END, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
   t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
-  t.attempt
+  t.attempt, t.split
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -22,9 +22,9 @@ WHERE j.number = $1
 
 -- name: jobs_by_numbers
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
-  j.timeout_s, t.state, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
+  j.timeout_s, CASE WHEN t.split IS NOT NULL AND t.state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE t.state END, t.failure_class, t.failure_message, j.created_at, t.job_due_at, t.queued_at, t.started_at,
   t.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
-  t.attempt
+  t.attempt, t.split
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -38,10 +38,16 @@ SELECT number FROM jobs WHERE id = $1
 SELECT number FROM jobs WHERE number < $1 {conditions} ORDER BY number DESC LIMIT $2
 
 -- name: jobs_page_in_states
--- Top N of each state by its index, merged: many finished jobs cost nothing to who asks for the few running ones.
+-- Top N of each state by its index, merged: many finished jobs cost nothing to who asks for the few running ones. The lead of
+-- a job stands for it, and where it was split has an index of its own (`job_state` in domain/states.py).
 SELECT j.number FROM jsonb_array_elements_text($3::text::jsonb) AS wanted (value) CROSS JOIN LATERAL (
-  SELECT number FROM tasks JOIN jobs ON number = job
-  WHERE state = wanted.value AND job < $1 {conditions} ORDER BY job DESC LIMIT $2) j
+  (SELECT number FROM tasks JOIN jobs ON number = job
+  WHERE state = wanted.value AND job < $1 AND position = 1
+    AND (split IS NULL OR state NOT IN ('pending', 'queued', 'assigned')) {conditions} ORDER BY job DESC LIMIT $2)
+  UNION ALL
+  (SELECT number FROM tasks JOIN jobs ON number = job
+  WHERE position = 1 AND split IS NOT NULL AND state IN ('pending', 'queued', 'assigned')
+    AND wanted.value = 'processing' AND job < $1 {conditions} ORDER BY job DESC LIMIT $2)) j
 ORDER BY j.number DESC LIMIT $2
 
 -- name: only_queue
@@ -64,7 +70,15 @@ AND failure_class IN (SELECT jsonb_array_elements_text({value}::text::jsonb))
 AND labels @> {value}::text::jsonb
 
 -- name: count_jobs
-SELECT state, count(*) FROM tasks GROUP BY state
+-- All tasks by their index, less those that are no lead; a lead that was split stands elsewhere.
+SELECT state, sum(count)::bigint FROM (
+  SELECT state, count(*) FROM tasks GROUP BY state
+  UNION ALL
+  SELECT state, -count(*) FROM tasks WHERE position > 1 GROUP BY state
+  UNION ALL
+  SELECT unnest(ARRAY[state, 'processing']), unnest(ARRAY[-count(*), count(*)]) FROM tasks
+  WHERE position = 1 AND split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') GROUP BY state) t
+GROUP BY state HAVING sum(count) > 0
 
 -- name: attempts
 SELECT j.id || '.' || a.position, a.attempt, a.node_id, a.node_name, a.claimed_at, a.started_at, a.ended_at, a.outcome,
@@ -111,8 +125,9 @@ ORDER BY xid DESC, seq DESC LIMIT 1
 -- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this. What others wait for
 -- stays until that is decided.
 WITH old AS MATERIALIZED (
-  SELECT job, stored FROM tasks t WHERE finished_at < $1 AND (SELECT d.after FROM dependencies d WHERE d.after = t.job LIMIT 1) IS NULL
-  ORDER BY finished_at, job LIMIT $2 FOR UPDATE OF t SKIP LOCKED),
+  SELECT job, stored FROM tasks
+  WHERE finished_at < $1 AND position = 1 AND job <> ALL (ARRAY(SELECT after FROM dependencies))
+  ORDER BY finished_at, job LIMIT $2 FOR UPDATE SKIP LOCKED),
 freed AS MATERIALIZED (
   SELECT j.tenant, sum(o.stored) AS stored FROM old o CROSS JOIN LATERAL (SELECT tenant FROM jobs WHERE number = o.job LIMIT 1) j
   WHERE o.stored > 0 GROUP BY j.tenant ORDER BY j.tenant),
@@ -127,6 +142,7 @@ d6 AS (DELETE FROM outputs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]
 d7 AS (DELETE FROM transitions WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d9 AS (DELETE FROM arrivals WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
-d10 AS (DELETE FROM dependencies WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
-d11 AS (DELETE FROM batch_jobs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
+d10 AS (DELETE FROM parts WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d11 AS (DELETE FROM dependencies WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d12 AS (DELETE FROM batch_jobs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
 DELETE FROM jobs WHERE number = ANY ((SELECT numbers FROM gone)::bigint[]) RETURNING id

@@ -22,6 +22,11 @@ async def attendance(session: Session, ttl_ms: int) -> Attendance:
     return rows.attendance(await session.one("leader"), await session.all("masters_seen", ttl_ms))
 
 
+async def masters_behind(session: Session, ttl_ms: int) -> int:
+    row = await session.one("masters_behind", ttl_ms, newest_of(load_migrations(PACKAGE)))
+    return int(row[0])
+
+
 async def leave(session: Session, master_id: str) -> None:
     await session.run("remove_master", master_id)
     await session.run("end_term", master_id)

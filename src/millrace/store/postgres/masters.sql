@@ -16,6 +16,10 @@ SELECT epoch, master_id FROM leader WHERE until >= now_ms()
 -- name: masters_seen
 SELECT id, name, version, started_at, seen_at FROM masters WHERE seen_at > now_ms() - $1::bigint ORDER BY started_at, id
 
+-- name: masters_behind
+-- How many live that do not know migration $2.
+SELECT count(*) FROM masters WHERE seen_at > now_ms() - $1::bigint AND knows < $2
+
 -- name: forget_masters
 DELETE FROM masters WHERE seen_at <= now_ms() - $1::bigint
 

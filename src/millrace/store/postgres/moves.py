@@ -2,22 +2,24 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 from millrace.domain.ids import job_of
+from millrace.domain.parts import follow_up
 from millrace.domain.records import Claimed, Move, Output
 from millrace.domain.states import State
 from millrace.domain.tenants import over_for_retry
 from millrace.store import rows
 from millrace.store.postgres.claims import CLAIM_PARTS, Claim, claimed
 from millrace.store.postgres.connection import QUERIES, Session
-from millrace.store.postgres.errors import AgainError
+from millrace.store.postgres.errors import AgainError, persist
 
 A_co = TypeVar("A_co", covariant=True)
-Keyed = Sequence[tuple[int, tuple[str, int]]]
-"""Places of moves, each with its task's job and position."""
+One = tuple[int, tuple[str, int]]
+"""The place of a move, with its task's job and position."""
+Keyed = Sequence[One]
 
 _TRIES = 8
 _TYPES = (
@@ -38,34 +40,48 @@ def _arrays(types: Sequence[str], first: int) -> str:
     return ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, first))
 
 
-def _moved(wait: str, *, publishes: bool, claims: bool) -> str:
+class Way(NamedTuple):
+    """How moves are made: what happens where a rival has locked the task, and a further condition on the task."""
+
+    wait: str
+    only: str
+
+
+BATCH = Way("SKIP LOCKED", QUERIES["only_whole"])
+ALONE = Way("", QUERIES["only_whole"])
+LOCKED = Way("", "")
+"""Within a transaction that has locked all tasks of the job, which may be split."""
+
+
+def _moved(way: Way, *, publishes: bool, claims: bool) -> str:
     return QUERIES["moves"].format(
         arrays=_arrays((*_TYPES, "bigint", "text", "int"), 2) if claims else _arrays(_TYPES, 1),
         more="epoch, request, most," if claims else "",
         node="n.node_name, n.ready, n.slots," if claims else "",
         standing=QUERIES["standing"] if claims else "",
-        wait=wait,
+        wait=way.wait,
+        whole=way.only,
         outputs=QUERIES["publish"] if publishes else "",
     )
 
 
-_KINDS = [(wait, publishes) for wait in ("", "SKIP LOCKED") for publishes in (False, True)]
+_KINDS = [(way, publishes) for way in (BATCH, ALONE, LOCKED) for publishes in (False, True)]
 _MOVES = {
-    (wait, publishes): QUERIES["move"].format(
-        moved=_moved(wait, publishes=publishes, claims=False),
+    (way, publishes): QUERIES["move"].format(
+        moved=_moved(way, publishes=publishes, claims=False),
         counted=QUERIES["counted"].format(changes=QUERIES["changed_by_moves"]),
     )
-    for wait, publishes in _KINDS
+    for way, publishes in _KINDS
 }
 _REPORTS = {
-    (wait, publishes): QUERIES["move_and_claim"].format(
-        moved=_moved(wait, publishes=publishes, claims=True),
+    (way, publishes): QUERIES["move_and_claim"].format(
+        moved=_moved(way, publishes=publishes, claims=True),
         counted=QUERIES["counted"].format(
             changes=f"{QUERIES['changed_by_moves']}\nUNION ALL\n{QUERIES['changed_by_claims']}"
         ),
         **CLAIM_PARTS,
     )
-    for wait, publishes in _KINDS
+    for way, publishes in _KINDS
 }
 _MOVES_OPEN = QUERIES["move_open"].format(arrays=_arrays(_TYPES[:_GUARDS], 1), more="", standing="")
 _REPORTS_OPEN = QUERIES["move_open"].format(
@@ -93,11 +109,15 @@ class _Batch(Protocol[A_co]):
     def moves(self) -> Sequence[Move]:
         """The moves, by place."""
 
-    async def make(self, wait: str, keyed: Keyed) -> Mapping[int, A_co]:
+    @property
+    def session(self) -> Session:
+        """Where they are made."""
+
+    async def make(self, way: Way, keyed: Keyed) -> Mapping[int, A_co]:
         """Make these; the answers of those that happened, by place."""
 
-    async def still_open(self, keyed: Keyed) -> Keyed:
-        """Those of them whose guard holds."""
+    async def still_open(self, keyed: Keyed) -> Sequence[tuple[One, bool]]:
+        """Those of them whose guard holds, each with whether its job was split."""
 
 
 A = TypeVar("A")
@@ -108,23 +128,51 @@ async def _settle(batch: _Batch[A]) -> dict[int, A]:
     answers: dict[int, A] = {}
     for places in rounds(batch.moves):
         todo = [(place, key) for place in places if (key := rows.position_of(batch.moves[place].task_id)) is not None]
-        if todo:
-            answers |= await batch.make("SKIP LOCKED" if len(todo) > 1 else "", todo)
-        # Those that a rival held, or changed while the statement ran, are tried one by one.
-        missed = [(place, key) for place, key in todo if place not in answers]
-        for one in await batch.still_open(missed) if missed else ():
-            answers |= await _alone(batch, one)
+        leads = [one for one in todo if one[1][1] == 1]
+        if leads:
+            answers |= await batch.make(BATCH if len(leads) > 1 else ALONE, leads)
+        # Those that a rival held, or changed while the statement ran, are tried one by one, and so are those of split jobs.
+        missed = [one for one in todo if one[0] not in answers]
+        for one, is_split in await batch.still_open(missed) if missed else ():
+            answers |= await (_together(batch, one) if is_split else _alone(batch, one))
     return answers
 
 
-async def _alone(batch: _Batch[A], one: "tuple[int, tuple[str, int]]") -> Mapping[int, A]:
+async def _alone(batch: _Batch[A], one: One) -> Mapping[int, A]:
     """The move made after waiting for its rivals; nothing where it does not happen."""
     for _ in range(_TRIES):
-        if done := await batch.make("", [one]):
+        if done := await batch.make(ALONE, [one]):
             return done
-        if not await batch.still_open([one]):
+        still_open = await batch.still_open([one])
+        if not still_open:
             return {}
+        if still_open[0][1]:
+            return await _together(batch, one)
     raise AgainError(f"others keep changing task {batch.moves[one[0]].task_id}")
+
+
+async def _together(batch: _Batch[A], one: One) -> Mapping[int, A]:
+    """The move of a task of a split job, with what follows from it; nothing where it does not happen."""
+    place, (job_id, _) = one
+
+    async def make() -> Mapping[int, A]:
+        async with batch.session.transaction():
+            await batch.session.run("lock_tasks", job_id)
+            done = await batch.make(LOCKED, [one])
+            if done:
+                await follow(batch.session, batch.moves[place])
+            return done
+
+    return await persist(make)
+
+
+async def follow(session: Session, move: Move) -> None:
+    """Make what follows from a move, within a transaction that has locked all tasks of its job."""
+    tasks = [rows.task(row) for row in await session.all("tasks", job_of(move.task_id))]
+    for following in follow_up(tasks, move):
+        key = rows.position_of(following.task_id)
+        if key is not None and await _Moves(session, [following]).make(LOCKED, [(0, key)]):
+            await follow(session, following)
 
 
 class _Moves:
@@ -132,21 +180,22 @@ class _Moves:
 
     def __init__(self, session: Session, moves: Sequence[Move]) -> None:
         self.moves = moves
-        self._session = session
+        self.session = session
 
-    async def make(self, wait: str, keyed: Keyed) -> Mapping[int, bool]:
-        sql = _MOVES[wait, any(self.moves[place].outputs for place, _ in keyed)]
+    async def make(self, way: Way, keyed: Keyed) -> Mapping[int, bool]:
+        sql = _MOVES[way, any(self.moves[place].outputs for place, _ in keyed)]
         done = {}
         lines = (_line(self.moves[p], *key) for p, key in keyed)
-        for ord_, class_id, freed in await self._session.alone(sql, *_columns(lines)):
+        for ord_, class_id, freed in await self.session.alone(sql, *_columns(lines)):
             place = keyed[ord_ - 1][0]
             done[place] = True
-            _note(self._session, self.moves[place], class_id, freed=freed)
+            _note(self.session, self.moves[place], class_id, freed=freed)
         return done
 
-    async def still_open(self, keyed: Keyed) -> Keyed:
+    async def still_open(self, keyed: Keyed) -> Sequence[tuple[One, bool]]:
         lines = (_line(self.moves[place], *key)[:_GUARDS] for place, key in keyed)
-        return [keyed[row[0] - 1] for row in await self._session.all_of(_MOVES_OPEN, *_columns(lines))]
+        found = await self.session.all_of(_MOVES_OPEN, *_columns(lines))
+        return [(keyed[ord_ - 1], is_split) for ord_, is_split in found]
 
 
 class _Reports:
@@ -156,12 +205,12 @@ class _Reports:
         self.moves = [report.move for report in reports]
         self._claims = [report.claim for report in reports]
         self._classes = classes
-        self._session = session
+        self.session = session
 
-    async def make(self, wait: str, keyed: Keyed) -> Mapping[int, Sequence[Claimed]]:
+    async def make(self, way: Way, keyed: Keyed) -> Mapping[int, Sequence[Claimed]]:
         # In the order of the requests, as claims are.
         keyed = sorted(keyed, key=lambda one: self._claims[one[0]].request_id)
-        sql = _REPORTS[wait, any(self.moves[place].outputs for place, _ in keyed)]
+        sql = _REPORTS[way, any(self.moves[place].outputs for place, _ in keyed)]
         # Reports of one node in one statement do not see each other, so each gets no more than the slot that it leaves.
         reports = Counter(self._claims[place].node_id for place, _ in keyed)
         lines = []
@@ -170,18 +219,19 @@ class _Reports:
             most = claim.limit if reports[claim.node_id] == 1 else 1
             lines.append((*_line(self.moves[place], *key), claim.epoch, claim.request_id, most))
         answers: dict[int, list[Claimed]] = {}
-        for row in await self._session.alone(sql, self._classes, *_columns(lines)):
+        for row in await self.session.alone(sql, self._classes, *_columns(lines)):
             place = keyed[row[0] - 1][0]
             if row[3] is None:  # the move itself, before what was given
                 answers[place] = []
-                _note(self._session, self.moves[place], row[2], freed=row[4])
+                _note(self.session, self.moves[place], row[2], freed=row[4])
             else:
                 answers[place].append(claimed(row))
         return answers
 
-    async def still_open(self, keyed: Keyed) -> Keyed:
+    async def still_open(self, keyed: Keyed) -> Sequence[tuple[One, bool]]:
         lines = ((*_line(self.moves[p], *key)[:_GUARDS], self._claims[p].epoch) for p, key in keyed)
-        return [keyed[row[0] - 1] for row in await self._session.all_of(_REPORTS_OPEN, *_columns(lines))]
+        found = await self.session.all_of(_REPORTS_OPEN, *_columns(lines))
+        return [(keyed[ord_ - 1], is_split) for ord_, is_split in found]
 
 
 async def move_all(session: Session, moves: Sequence[Move]) -> list[bool]:

@@ -45,17 +45,16 @@ DELETE FROM node_blames WHERE at < now_ms() - $1::bigint
 -- From when on it counts: $2 ago at the earliest, the last release of the node, and the oldest of the jobs that ended last.
 SELECT greatest(now_ms() - $2::bigint, (SELECT released_at FROM quarantines WHERE node_id = $1), (
   SELECT min(finished_at) FROM (
-    SELECT finished_at FROM tasks WHERE finished_at > (SELECT now_ms()) - $2::bigint
+    SELECT finished_at FROM tasks WHERE finished_at > (SELECT now_ms()) - $2::bigint AND position = 1
     ORDER BY finished_at DESC LIMIT $3) AS newest))
 
 -- name: blames
 SELECT job, at, failure_class, failure_message FROM node_blames WHERE node_id = $1 AND at >= $2 ORDER BY at, job
 
 -- name: completed_by
-SELECT count(*) FROM (SELECT job, position FROM tasks WHERE finished_at >= $2 ORDER BY finished_at DESC LIMIT $3) j
+SELECT count(*) FROM (SELECT job FROM tasks WHERE finished_at >= $2 AND position = 1 ORDER BY finished_at DESC LIMIT $3) j
 CROSS JOIN LATERAL (
-  SELECT FROM attempts a
-  WHERE a.job = j.job AND a.position = j.position AND a.node_id = $1 AND a.outcome = 'completed') a
+  SELECT FROM attempts a WHERE a.job = j.job AND a.node_id = $1 AND a.outcome = 'completed' LIMIT 1) a
 
 -- name: quarantined_times
 SELECT times FROM quarantines WHERE node_id = $1 AND since >= now_ms() - $2::bigint

@@ -6,15 +6,15 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now_ms(), $10) ON CONFLICT (tenant, 
 
 -- name: schedules
 SELECT s.id, s.tenant, s.name, s.cron, s.zone, s.overlap, s.missed, s.request, s.actor, s.created_at, s.due_at, s.last_job, j.state
-FROM schedules s LEFT JOIN LATERAL (SELECT state FROM tasks WHERE job = s.last_job AND position = 1 LIMIT 1) j ON true ORDER BY s.tenant, s.name
+FROM schedules s LEFT JOIN LATERAL (SELECT CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = s.last_job AND position = 1 LIMIT 1) j ON true ORDER BY s.tenant, s.name
 
 -- name: schedule
 SELECT s.id, s.tenant, s.name, s.cron, s.zone, s.overlap, s.missed, s.request, s.actor, s.created_at, s.due_at, s.last_job, j.state
-FROM schedules s LEFT JOIN LATERAL (SELECT state FROM tasks WHERE job = s.last_job AND position = 1 LIMIT 1) j ON true WHERE s.id = $1
+FROM schedules s LEFT JOIN LATERAL (SELECT CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = s.last_job AND position = 1 LIMIT 1) j ON true WHERE s.id = $1
 
 -- name: due_schedules
 SELECT s.id, s.tenant, s.name, s.cron, s.zone, s.overlap, s.missed, s.request, s.actor, s.created_at, s.due_at, s.last_job, j.state
-FROM schedules s LEFT JOIN LATERAL (SELECT state FROM tasks WHERE job = s.last_job AND position = 1 LIMIT 1) j ON true
+FROM schedules s LEFT JOIN LATERAL (SELECT CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = s.last_job AND position = 1 LIMIT 1) j ON true
 WHERE s.due_at IS NOT NULL AND s.due_at <= now_ms() ORDER BY s.due_at, s.id LIMIT $1
 
 -- name: set_schedule_due
@@ -44,5 +44,5 @@ DELETE FROM schedule_runs WHERE schedule = $1 AND due_at < (
 
 -- name: runs
 SELECT r.due_at, r.at, r.actor, r.outcome, r.reason, r.job, j.state
-FROM schedule_runs r LEFT JOIN LATERAL (SELECT state FROM tasks WHERE job = r.job AND position = 1 LIMIT 1) j ON true
+FROM schedule_runs r LEFT JOIN LATERAL (SELECT CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = r.job AND position = 1 LIMIT 1) j ON true
 WHERE r.schedule = $1 ORDER BY r.due_at DESC LIMIT $2

@@ -23,7 +23,7 @@ async def set_tenant(session: Session, name: str, rules: Rules, by_default: bool
     quotas = rules.quotas
     await session.run(
         "set_tenant", name, by_default, quotas.concurrent, quotas.queued, quotas.per_day, quotas.storage_bytes,
-        rows.to_text(rules.inputs), rows.to_text(rules.outputs),
+        rows.to_text(rules.inputs), rows.to_text(rules.outputs), rules.weight,
     )  # fmt: skip
     after = await tenant(session, name)
     if after is None:

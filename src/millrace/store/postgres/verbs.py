@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from millrace.domain.records import Beat, Claimed, Move, NewJob, NewNode, Node
+from millrace.domain.records import Beat, Claimed, Move, NewJob, NewNode, Node, Split
 from millrace.store.postgres.claims import Claim, claim_all
 from millrace.store.postgres.combiner import BySignature, Combiner
 from millrace.store.postgres.connection import Database, Session
@@ -12,6 +12,7 @@ from millrace.store.postgres.history import of_claimed, of_ended, of_jobs
 from millrace.store.postgres.jobs import add_jobs
 from millrace.store.postgres.moves import MoveAndClaim, move_all, move_and_claim_all
 from millrace.store.postgres.nodes import Heartbeat, heartbeats, register_all
+from millrace.store.postgres.parts import split
 from millrace.store.store import HEARTBEATS_GATHER_S, Added
 
 T = TypeVar("T")
@@ -50,6 +51,12 @@ class Verbs:
         given, answers = await self.write(unit)
         self._history.note(of_jobs([answers]))
         return given
+
+    async def split(self, asked: Split) -> bool:
+        """The end of an attempt that divides its job; it comes too seldom to be one of a batch."""
+        happened = await self.write(lambda session: split(session, asked))
+        self._history.note(of_ended([asked.move], [happened]))
+        return happened
 
     async def _hot(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         return self._told(*await self._database.hot(unit))

@@ -69,14 +69,14 @@ SELECT xid::text, seq, count(*) OVER () FROM (
 ORDER BY batch.xid DESC, seq DESC LIMIT 1
 
 -- name: relay
--- The messages of the transitions after ($1, $2) up to ($3, $4), in their order.
+-- The messages of the transitions after ($1, $2) up to ($3, $4), in their order. Those of a job are its lead task's.
 INSERT INTO webhook_messages (id, webhook, job, job_id, position, source, target, at, reason, attempt, state, created_at, due_at)
 SELECT 'm' || replace(gen_random_uuid()::text, '-', ''), w.id, b.job, j.id, b.position, b.source, b.target, b.at, b.reason,
   b.attempt, 'pending', (SELECT now_ms()), (SELECT now_ms())
 FROM transitions b CROSS JOIN LATERAL (SELECT id, tenant FROM jobs WHERE number = b.job LIMIT 1) j
 JOIN webhooks w ON w.disabled_at IS NULL AND (w.tenant = '' OR w.tenant = j.tenant) AND b.at >= w.created_at
   AND (w.events = '*' OR position(' job.' || b.target || ' ' IN ' ' || w.events || ' ') > 0)
-WHERE (b.xid, b.seq) > ($1::text::xid8, $2::bigint) AND (b.xid, b.seq) <= ($3::text::xid8, $4::bigint)
+WHERE (b.xid, b.seq) > ($1::text::xid8, $2::bigint) AND (b.xid, b.seq) <= ($3::text::xid8, $4::bigint) AND b.position = 1
 ORDER BY b.xid, b.seq, w.id
 
 -- name: move_relay

@@ -19,6 +19,9 @@ MINIMUM_SQLITE = (3, 51, 3)
 
 Rows = list[tuple[Any, ...]]
 
+LOG_BYTES = 256 << 20
+"""The log grows while somebody reads for long, and is cut to this when it begins anew; SQLite would leave it as long as it was."""
+
 _PRAGMAS = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA foreign_keys = ON",
@@ -45,6 +48,7 @@ def open_connection(path: Path, *, readonly: bool, vfs: str | None = None) -> ap
     if not readonly:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     return connection
 
 
@@ -70,6 +74,7 @@ class Session:
 
     __slots__ = (
         "_connection", "_execute", "_sql", "changed", "counted", "dry", "heads", "lanes", "lines", "now", "now_ms", "queued",
+        "weights",
     )  # fmt: skip
 
     def __init__(self, connection: apsw.Connection, now_ms: int, sql: Mapping[str, str] = QUERIES) -> None:
@@ -85,6 +90,7 @@ class Session:
         self.dry: set[tuple[int, str]] = set()  # classes and lanes of which there is no more than was read
         self.lanes: dict[str, int | None] | None = None  # those that tasks may be taken from, as far as it was read
         self.counted: dict[str, tuple[Quotas, Use] | None] = {}  # tenants that were looked up
+        self.weights: dict[str, int] | None = None  # of tenants, as far as it was read
         self.lines: dict[tuple[int, int], Turn | None] = {}  # the newest turn of lines that were looked up
 
     def all(self, name: str, *args: object) -> Rows:

@@ -29,6 +29,8 @@ from millrace.domain.records import (
     NodeState,
     Output,
     Report,
+    Split,
+    Standing,
     Task,
     Transition,
 )
@@ -48,6 +50,7 @@ from millrace.store.sqlite import keys as key_units
 from millrace.store.sqlite import logs as log_units
 from millrace.store.sqlite import masters as master_units
 from millrace.store.sqlite import nodes as node_units
+from millrace.store.sqlite import parts as part_units
 from millrace.store.sqlite import quarantine as quarantine_units
 from millrace.store.sqlite import tenants as tenant_units
 from millrace.store.sqlite import webhooks as webhook_units
@@ -209,6 +212,9 @@ class SqliteStore(Dependencies, Batches, Schedules):
     async def task(self, task_id: str) -> Task | None:
         return await self._read(lambda session: work_units.task(session, task_id))
 
+    async def standings(self, job_id: str) -> Sequence[Standing]:
+        return await self._read(lambda session: part_units.standings(session, job_id))
+
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         return await self._read(lambda session: job_units.attempts(session, job_id))
 
@@ -259,6 +265,17 @@ class SqliteStore(Dependencies, Batches, Schedules):
             work_units.move_and_claim, move=move, epoch=epoch, request_id=request_id, classes=classes, limit=limit
         )
         return await self._write(unit, weight=limit)
+
+    async def split(self, split: Split) -> bool:
+        for source in split.move.sources:
+            check_transition(source, split.move.target)
+        return await self._write(lambda session: part_units.split(session, split), weight=1 + len(split.parts))
+
+    async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
+        return await self._read(lambda session: part_units.ended_splits(session, limit))
+
+    async def forget_pieces(self, job_id: str, last: int) -> None:
+        await self._write(lambda session: part_units.forget_pieces(session, job_id, last))
 
     async def due(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.due(session, limit))
@@ -490,6 +507,9 @@ class SqliteStore(Dependencies, Batches, Schedules):
 
     async def attendance(self, *, ttl_s: float) -> Attendance:
         return await self._read(lambda session: master_units.attendance(session, round(ttl_s * 1000)))
+
+    async def masters_behind(self, *, ttl_s: float) -> int:
+        return await self._read(lambda session: master_units.masters_behind(session, round(ttl_s * 1000)))
 
     async def leave(self, master_id: str) -> None:
         await self._write(lambda session: master_units.leave(session, master_id))

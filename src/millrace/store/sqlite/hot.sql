@@ -34,9 +34,19 @@ SELECT min(rank) FROM tasks INDEXED BY tasks_turns
 WHERE state = 'queued' AND class_id = ?1 AND line = ?2
   AND rank > coalesce((SELECT rank FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3), -9223372036854775808)
 
+-- name: last_turn
+-- The last turn of tenant ?3, with how many places of it the tenant has, and whether it still waits.
+SELECT rank, taken, EXISTS (
+  SELECT 1 FROM tasks t INDEXED BY tasks_turns WHERE t.state = 'queued' AND t.class_id = ?1 AND t.line = ?2 AND t.rank = turns.rank)
+FROM turns WHERE class_id = ?1 AND line = ?2 AND tenant = ?3
+
+-- name: weights
+SELECT name, weight FROM tenants INDEXED BY tenants_weighted WHERE weight > 1
+
 -- name: keep_turn
-INSERT INTO turns (class_id, line, tenant, rank) VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank)
+INSERT INTO turns (class_id, line, tenant, rank, taken) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (class_id, line, tenant) DO UPDATE SET rank = max(rank, excluded.rank),
+  taken = CASE WHEN rank < excluded.rank THEN excluded.taken WHEN rank = excluded.rank THEN max(taken, excluded.taken) ELSE taken END
 
 -- name: counts
 -- The limits of a tenant and what is counted by them, on day ?2.
@@ -89,13 +99,20 @@ INSERT INTO attempts (job, position, attempt, node_id, node_name, claim_request,
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 
 -- name: claim_job
-UPDATE jobs SET state = 'assigned', started_at = coalesce(started_at, ?2) WHERE number = ?1
+-- The lead of a job stands for it (`job_state` in domain/states.py).
+UPDATE jobs SET started_at = coalesce(started_at, ?2),
+  state = CASE WHEN (SELECT split FROM tasks WHERE job = ?1 AND position = 1) IS NULL THEN 'assigned' ELSE 'processing' END
+WHERE number = ?1
 
 -- name: claimed
-SELECT j.id, j.number, j.profile, s.spec, j.timeout_s FROM jobs j CROSS JOIN job_specs s WHERE j.number = ?1 AND s.job = ?1
+SELECT j.id, j.number, j.profile, s.spec, j.timeout_s, p.kind, p.number, l.plan
+FROM jobs j CROSS JOIN job_specs s CROSS JOIN tasks t
+LEFT JOIN parts p ON t.split IS NOT NULL AND p.job = ?1 AND p.position = ?2
+LEFT JOIN parts l ON t.split IS NOT NULL AND l.job = ?1 AND l.position = 1
+WHERE j.number = ?1 AND s.job = ?1 AND t.job = ?1 AND t.position = ?2
 
 -- name: move_find
-SELECT j.number, t.state, t.attempt, t.node_id, t.class_id, t.node_epoch, j.tenant, t.lane, t.stored
+SELECT j.number, t.state, t.attempt, t.node_id, t.class_id, t.node_epoch, j.tenant, t.lane, t.stored, t.split, t.own_class
 FROM jobs j CROSS JOIN tasks t WHERE j.id = ?1 AND t.job = j.number AND t.position = ?2
 
 -- name: move_task
@@ -114,19 +131,27 @@ UPDATE tasks SET
   losses = CASE WHEN ?9 THEN 0 ELSE losses + ?8 END,
   avoid = CASE WHEN ?9 THEN NULL ELSE coalesce(?11, avoid) END,
   lane = coalesce(?12, lane),
-  stored = coalesce(?13, stored)
+  stored = coalesce(?13, stored),
+  split = CASE WHEN ?9 THEN NULL ELSE split END,
+  class_id = CASE WHEN ?9 THEN coalesce(own_class, class_id) ELSE class_id END,
+  own_class = CASE WHEN ?9 THEN NULL ELSE own_class END
 WHERE job = ?1 AND position = ?2
 
 -- name: move_job
--- ?2 target, ?3 now, ?4 when due, ?5 and ?6 the failure, ?7 whether they replace the old one, ?8 whether it is final
+-- ?2 the job's state, ?3 now, ?4 when due, ?5 and ?6 the failure, ?7 whether they replace the old one, ?8 whether it is final, ?9 whether the
+-- lead is queued
 UPDATE jobs SET
   state = ?2,
   failure_class = CASE WHEN ?7 THEN ?5 ELSE failure_class END,
   failure_message = CASE WHEN ?7 THEN ?6 ELSE failure_message END,
   due_at = coalesce(?4, due_at),
-  queued_at = CASE WHEN ?2 = 'queued' THEN ?3 ELSE queued_at END,
+  queued_at = CASE WHEN ?9 THEN ?3 ELSE queued_at END,
   finished_at = CASE WHEN ?8 THEN ?3 END
 WHERE number = ?1
+
+-- name: show_split
+-- The lead waits for its parts (`job_state` in domain/states.py).
+UPDATE jobs SET state = 'processing' WHERE number = ?1 AND state = 'pending'
 
 -- name: stored_by_old
 -- What is kept of the outputs of those that `delete_finished` deletes.
@@ -194,6 +219,6 @@ ON CONFLICT (job, position) DO UPDATE SET
 
 -- name: held
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.node_id = ?1 AND t.node_epoch = ?2 ORDER BY t.job, t.position

@@ -8,6 +8,7 @@ from millrace.domain.states import State
 from millrace.domain.tenants import over_for_job
 from millrace.store import rows
 from millrace.store.pages import page_statement
+from millrace.store.sqlite import parts as part_units
 from millrace.store.sqlite import tenants
 from millrace.store.sqlite.connection import QUERIES, Session
 from millrace.store.sqlite.dependencies import add_dependencies
@@ -82,14 +83,15 @@ def job(session: Session, ref: str | int) -> Job | None:
     number = ref if isinstance(ref, int) else number_of(session, ref)
     # SQLite integers have 64 bits; a larger number is no job's.
     row = session.one("job_by_number", number) if 0 < number < _BEYOND else None
-    return None if row is None else rows.job(row)
+    return None if row is None else part_units.with_progress(session, [rows.job(row)])[0]
 
 
 def jobs(session: Session, only: JobFilter, below: int | None, limit: int) -> JobPage:
     statement, values = page_statement(QUERIES, "?", only)
     # One more than asked for tells whether there is a next page.
     numbers = [row[0] for row in session.all_of(statement, below or _BEYOND, limit + 1, *values)]
-    found = tuple(rows.job(row) for row in session.all("jobs_by_numbers", rows.to_text(numbers[:limit])))
+    listed = [rows.job(row) for row in session.all("jobs_by_numbers", rows.to_text(numbers[:limit]))]
+    found = part_units.with_progress(session, listed)
     more = len(numbers) > limit and found
     return JobPage(jobs=found, next_cursor=str(found[-1].number) if more else None)
 

@@ -13,7 +13,7 @@ INSERT INTO requirement_classes (digest, needs) VALUES (?1, ?2) ON CONFLICT (dig
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
   j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
-  t.attempt
+  t.attempt, t.split
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 LEFT JOIN tasks t ON t.job = j.number AND t.position = 1
@@ -24,7 +24,7 @@ WHERE j.number = ?1
 SELECT j.id, j.number, j.tenant, j.queue, j.priority, j.classification, j.labels, j.profile, s.spec, j.max_retries,
   j.timeout_s, j.state, j.failure_class, j.failure_message, j.created_at, j.due_at, j.queued_at, j.started_at,
   j.finished_at, p.fraction, p.phase, p.frame, p.fps, p.speed, p.eta_s, p.updated_at,
-  t.attempt
+  t.attempt, t.split
 FROM jobs j
 JOIN job_specs s ON s.job = j.number
 LEFT JOIN tasks t ON t.job = j.number AND t.position = 1

@@ -20,6 +20,11 @@ def attendance(session: Session, ttl_ms: int) -> Attendance:
     return rows.attendance(leader, session.all("masters_seen", session.now_ms - ttl_ms))
 
 
+def masters_behind(session: Session, ttl_ms: int) -> int:
+    row = session.one("masters_behind", session.now_ms - ttl_ms, newest_of(load_migrations(PACKAGE)))
+    return 0 if row is None else int(row[0])
+
+
 def leave(session: Session, master_id: str) -> None:
     session.run("end_term", master_id)
     session.run("remove_master", master_id)

@@ -15,6 +15,10 @@ SELECT epoch, master_id FROM leader WHERE until >= ?1
 -- name: masters_seen
 SELECT id, name, version, started_at, seen_at FROM masters WHERE seen_at > ?1 ORDER BY started_at, id
 
+-- name: masters_behind
+-- How many were seen since ?1 that do not know migration ?2.
+SELECT count(*) FROM masters WHERE seen_at > ?1 AND knows < ?2
+
 -- name: forget_masters
 DELETE FROM masters WHERE seen_at <= ?1
 

@@ -47,7 +47,7 @@ SELECT max(?2, coalesce((SELECT released_at FROM quarantines WHERE node_id = ?1)
 SELECT job, at, failure_class, failure_message FROM node_blames WHERE node_id = ?1 AND at >= ?2 ORDER BY at, job
 
 -- name: completed_by
-SELECT count(*) FROM (SELECT number FROM jobs WHERE finished_at >= ?2 ORDER BY finished_at DESC LIMIT ?3) j
+SELECT count(DISTINCT j.number) FROM (SELECT number FROM jobs WHERE finished_at >= ?2 ORDER BY finished_at DESC LIMIT ?3) j
 CROSS JOIN attempts a ON a.job = j.number AND a.node_id = ?1 AND a.outcome = 'completed'
 
 -- name: quarantined_times

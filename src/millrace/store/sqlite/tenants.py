@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from millrace.domain.records import NewJob
 from millrace.domain.tenants import DAY_MS, Over, Quotas, Rules, Tenant, Use, over_for_bytes
-from millrace.domain.turns import Place, Turn, place
+from millrace.domain.turns import Last, Place, Turn, place
 from millrace.store import rows
 from millrace.store.sqlite.connection import Session
 
@@ -61,14 +61,39 @@ def placed(session: Session, job: NewJob) -> Place:
     newest = session.lines[key]
     alone = newest is None or newest.tenant == job.tenant
     row = None if alone else session.one("following_turn", *key, job.tenant)
-    found = place(job.tenant, session.now_ms - job.head_start_ms, newest, None if row is None else row[0])
-    if not found.opens:
-        session.run("keep_turn", *key, job.tenant, found.rank)
-    elif newest is not None and not alone:
-        session.run("keep_turn", *key, newest.tenant, newest.rank)
+    weight = _weights(session).get(job.tenant, 1)
+    found = place(
+        job.tenant,
+        session.now_ms - job.head_start_ms,
+        newest,
+        None if row is None else row[0],
+        weight=weight,
+        last=None if weight == 1 else _last(session, key, job.tenant, newest),
+    )
+    if newest is not None and not alone and found.opens:
+        session.run("keep_turn", *key, newest.tenant, newest.rank, 1)
+    if not found.opens or weight > 1:
+        session.run("keep_turn", *key, job.tenant, found.rank, found.taken)
     if found.opens and job.state == "queued":
         session.lines[key] = Turn(found.rank, job.tenant)
     return found
+
+
+def _weights(session: Session) -> dict[str, int]:
+    """Tenants that have more than one place in each of their turns. Read once for all requests of a transaction."""
+    if session.weights is None:
+        session.weights = dict(session.all("weights"))
+    return session.weights
+
+
+def _last(session: Session, line: tuple[int, int], name: str, newest: Turn | None) -> Last | None:
+    row = session.one("last_turn", *line, name)
+    if row is None:
+        return None
+    rank, taken, goes_on = row
+    # Who opened the newest turn while it had one place in each has no more in the one before.
+    passed = newest is not None and newest.tenant == name and rank < newest.rank
+    return Last(rank, taken, over=passed or not goes_on)
 
 
 def tenant(session: Session, name: str) -> Tenant | None:
@@ -86,7 +111,7 @@ def set_tenant(session: Session, name: str, rules: Rules, by_default: bool) -> T
     quotas = rules.quotas
     session.run(
         "set_tenant", name, by_default, quotas.concurrent, quotas.queued, quotas.per_day, quotas.storage_bytes,
-        rows.to_text(rules.inputs), rows.to_text(rules.outputs), session.now_ms,
+        rows.to_text(rules.inputs), rows.to_text(rules.outputs), session.now_ms, rules.weight,
     )  # fmt: skip
     after = tenant(session, name)
     if after is None:
@@ -113,7 +138,7 @@ def _forget(session: Session) -> None:
     session.counted.clear()
     session.heads.clear()
     session.dry.clear()
-    session.lanes = None
+    session.lanes = session.weights = None
 
 
 def add_upload(session: Session, upload_id: str, name: str, size: int) -> Over | None:

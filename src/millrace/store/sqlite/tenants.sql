@@ -5,7 +5,8 @@ SELECT name, by_default, max_concurrent, max_queued, max_per_day, max_storage, i
   CASE WHEN max_concurrent IS NOT NULL THEN running
     ELSE (SELECT count(*) FROM tasks t INDEXED BY tasks_held JOIN jobs j ON j.number = t.job
       WHERE t.node_id IS NOT NULL AND j.tenant = tenants.name) END,
-  queued, CASE WHEN day = ?2 THEN accepted ELSE 0 END, stored
+  queued, CASE WHEN day = ?2 THEN accepted ELSE 0 END, stored,
+  weight
 FROM tenants WHERE name = ?1
 
 -- name: tenant_names
@@ -13,18 +14,19 @@ SELECT name FROM tenants ORDER BY name
 
 -- name: set_tenant
 INSERT INTO tenants (name, by_default, max_concurrent, max_queued, max_per_day, max_storage, inputs, outputs, changed_at,
-  running, queued, day, accepted, stored)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, 0)
+  running, queued, day, accepted, stored, weight)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, 0, ?10)
 ON CONFLICT (name) DO UPDATE SET
   by_default = excluded.by_default, max_concurrent = excluded.max_concurrent, max_queued = excluded.max_queued,
   max_per_day = excluded.max_per_day, max_storage = excluded.max_storage, inputs = excluded.inputs,
-  outputs = excluded.outputs, changed_at = excluded.changed_at
+  outputs = excluded.outputs, changed_at = excluded.changed_at, weight = excluded.weight
 WHERE excluded.by_default <= tenants.by_default
 
 -- name: count_anew
 -- All that is counted, on day ?2 that began at ?3.
 UPDATE tenants SET (running, queued, accepted, stored, day) = (
-  SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL), count(*) FILTER (WHERE j.created_at >= ?3),
+  SELECT count(t.node_id), count(*) FILTER (WHERE j.finished_at IS NULL AND t.position = 1),
+    count(*) FILTER (WHERE j.created_at >= ?3 AND t.position = 1),
     coalesce(sum(t.stored), 0) + (SELECT coalesce(sum(u.size), 0) FROM uploads u WHERE u.tenant = ?1), ?2
   FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.tenant = ?1)
 WHERE name = ?1

@@ -57,14 +57,14 @@ SELECT seq FROM webhook_relay
 SELECT max(seq), count(*) FROM (SELECT seq FROM transitions WHERE seq > ?1 ORDER BY seq LIMIT ?2)
 
 -- name: relay
--- The messages of the transitions after ?1 up to ?2, in their order.
+-- The messages of the transitions after ?1 up to ?2, in their order. Those of a job are its lead task's.
 INSERT INTO webhook_messages (id, webhook, job, job_id, position, source, target, at, reason, attempt, state, created_at, due_at)
 SELECT 'm' || lower(hex(randomblob(16))), w.id, b.job, j.id, b.position, b.source, b.target, b.at, b.reason, b.attempt, 'pending', ?3, ?3
 FROM transitions b
 CROSS JOIN jobs j ON j.number = b.job
 CROSS JOIN webhooks w ON w.disabled_at IS NULL AND (w.tenant = '' OR w.tenant = j.tenant) AND b.at >= w.created_at
   AND (w.events = '*' OR instr(' ' || w.events || ' ', ' job.' || b.target || ' ') > 0)
-WHERE b.seq > ?1 AND b.seq <= ?2 ORDER BY b.seq, w.id
+WHERE b.seq > ?1 AND b.seq <= ?2 AND b.position = 1 ORDER BY b.seq, w.id
 
 -- name: move_relay
 UPDATE webhook_relay SET seq = ?1

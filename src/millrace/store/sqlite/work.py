@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from millrace.domain.elsewhere import AVOID_S
+from millrace.domain.ids import job_of
+from millrace.domain.parts import follow_up
 from millrace.domain.records import Claimed, Move, Task
-from millrace.domain.states import FINAL, HELD, State
+from millrace.domain.states import FINAL, HELD, State, job_state
 from millrace.domain.tenants import over_for_retry
 from millrace.store import rows
 from millrace.store.sqlite import tenants
@@ -93,7 +95,8 @@ def _give(
             continue  # another request of this transaction moved it after its class was read
         attempt += 1
         session.run("claim_attempt", job, position, attempt, node_id, node_name, request_id, now)
-        session.run("claim_job", job, now)
+        if position == 1:
+            session.run("claim_job", job, now)
         session.run("add_transition", job, position, "queued", "assigned", now, "claimed", attempt, node_id)
         session.changed = True
         tenants.taken(session, lane)
@@ -155,7 +158,7 @@ def _take_willing(
 
 
 def _claimed(session: Session, job: int, position: int, attempt: int) -> Claimed:
-    (row,) = session.all("claimed", job)
+    (row,) = session.all("claimed", job, position)
     return rows.claimed(position, attempt, row)
 
 
@@ -177,6 +180,7 @@ class _Found(NamedTuple):
     lane: str
     held: bool
     stored: int
+    split: int | None
 
 
 def _move(session: Session, move: Move) -> bool:
@@ -187,11 +191,12 @@ def _move(session: Session, move: Move) -> bool:
 
 
 def _guarded(session: Session, move: Move) -> _Found | None:
+    """The task of a move, if the guard of the move holds; of class that it has after it."""
     key = rows.position_of(move.task_id)
     found = None if key is None else session.one("move_find", *key)
     if key is None or found is None:
         return None
-    job, source, attempt, node_id, class_id, epoch, tenant, lane, stored = found
+    job, source, attempt, node_id, class_id, epoch, tenant, lane, stored, split, own_class = found
     release = move.release or move.target not in HELD
     if (
         source not in move.sources
@@ -203,7 +208,11 @@ def _guarded(session: Session, move: Move) -> _Found | None:
         return None
     if source in FINAL and move.target not in FINAL and _is_over(session, tenant):
         return None
-    return _Found(job, key[1], source, attempt, class_id, release, epoch, tenant, lane, node_id is not None, stored)
+    if move.restart:
+        class_id, split = own_class or class_id, None
+    return _Found(
+        job, key[1], source, attempt, class_id, release, epoch, tenant, lane, node_id is not None, stored, split
+    )
 
 
 def _is_over(session: Session, tenant: str) -> bool:
@@ -213,7 +222,7 @@ def _is_over(session: Session, tenant: str) -> bool:
 
 
 def _make(session: Session, move: Move, found: _Found) -> None:
-    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored = found
+    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored, split = found
     target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
@@ -226,7 +235,10 @@ def _make(session: Session, move: Move, found: _Found) -> None:
     failure_message = None if move.failure is None else rows.storable(move.failure.message)
     final = target in FINAL
     replaces = failure_class is not None or move.restart or final
-    session.run("move_job", job, target.value, now, due_at, failure_class, failure_message, replaces, final)
+    if position == 1:
+        shown = job_state(target, is_split=split is not None)
+        queued = target is State.QUEUED
+        session.run("move_job", job, shown.value, now, due_at, failure_class, failure_message, replaces, final, queued)
     session.run(
         "add_transition", job, position, source, target.value, now, rows.storable(move.reason), attempt, move.actor
     )  # fmt: skip
@@ -235,23 +247,26 @@ def _make(session: Session, move: Move, found: _Found) -> None:
         session.run("start_attempt", job, position, attempt, now)
     if move.outcome is not None:
         session.run("end_attempt", job, position, attempt, now, move.outcome.value, failure_class, failure_message)
-    _keep_results(session, job, move)
+    _keep_results(session, job, position, move)
     freed = bool(lane) and held and release
-    queued = (source in FINAL) - (target in FINAL)
+    waits = (source in FINAL) - (target in FINAL) if position == 1 else 0
     more = move.kept_bytes - stored if move.outputs else 0
-    if freed or queued or more:
-        tenants.changed(session, tenant, running=-freed, queued=queued, stored=more)
+    if freed or waits or more:
+        tenants.changed(session, tenant, running=-freed, queued=waits, stored=more)
     if target is State.QUEUED or freed:  # who is the next in a lane that was full is of the same class, mostly
         session.queue(class_id)
+    if split is not None:
+        for following in follow_up(tasks(session, job_of(move.task_id)), move):
+            _move(session, following)
 
 
-def _keep_results(session: Session, job: int, move: Move) -> None:
+def _keep_results(session: Session, job: int, position: int, move: Move) -> None:
     if move.outputs:
         session.run("delete_outputs", job)
         for output in move.outputs:
             streams = rows.to_text(output.streams)
             session.run("add_output", job, output.name, output.location, output.sha256, output.size, streams)
-    if move.facts is not None:
+    if move.facts is not None and position == 1:
         session.run("keep_facts", job, rows.to_text(move.facts))
 
 

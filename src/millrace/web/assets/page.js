@@ -4,6 +4,10 @@
 const part = document.getElementById("part");
 const line = document.getElementById("line");
 const log = document.getElementById("log");
+// The policy of the page lets no text become elements but through this (Trusted Types), and nobody else make such a door.
+// What goes through is what this page's own server renders, read into a document in which nothing runs.
+const plain = { createHTML: (html) => html };
+const door = window.trustedTypes?.createPolicy("page", plain) ?? plain;
 const QUICK_MS = 250;
 const MOVING_MS = 1500;
 const STILL_MS = 15000;
@@ -58,7 +62,7 @@ async function refresh() {
     if (response.status === 401) location.reload();
     if (response.ok) {
       const next = document.createElement("div");
-      next.append(...new DOMParser().parseFromString(await response.text(), "text/html").body.childNodes);
+      next.append(...new DOMParser().parseFromString(door.createHTML(await response.text()), "text/html").body.childNodes);
       morphChildren(part, next);
     }
   } catch {

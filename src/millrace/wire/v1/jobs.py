@@ -8,7 +8,7 @@ import msgspec
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.split import Chunking
 from millrace.domain.order import Priority, Queue
-from millrace.domain.records import Outcome
+from millrace.domain.records import Kind, Outcome
 from millrace.domain.sla import Classification
 from millrace.domain.states import State
 from millrace.wire.v1.base import Document, Labels, Name, Reply, Request
@@ -168,12 +168,25 @@ class AttemptView(Reply):
     reason: str = ""
 
 
-class TransitionView(Reply):
-    """One change of state."""
+class TaskStanding(Reply):
+    """A task of the job: what it makes, where it stands, on which node (by name), and how far it has come."""
+
+    task: str
+    kind: Kind
+    state: State
+    attempt: int
+    node_name: str | None
+    frames: int
+    progress: ProgressView
+
+
+class TransitionView(Reply, kw_only=True):
+    """One change of state of a task; those of the job's first task are the job's own."""
 
     cursor: str
     job: str
     number: int
+    task: str = ""
     source: State | None = msgspec.field(name="from")
     target: State = msgspec.field(name="to")
     at: datetime
@@ -228,6 +241,7 @@ class JobDetail(JobView, kw_only=True):
     facts: Document | None
     held_back: str = ""
     after: list[str] = []
+    tasks: list[TaskStanding] = []
 
 
 class JobList(Reply):

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from millrace.wire.v1.base import Reply, Request
 
 Limit = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Weight = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Place = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Places = Annotated[list[Place], msgspec.Meta(max_length=64)]
 
@@ -20,6 +21,7 @@ class TenantRequest(Request):
     queued: Annotated[Limit | None, msgspec.Meta(description="Jobs that have not ended.")] | UnsetType = UNSET
     per_day: Annotated[Limit | None, msgspec.Meta(description="Jobs accepted since midnight UTC.")] | UnsetType = UNSET
     storage_bytes: Annotated[Limit | None, msgspec.Meta(description="Bytes of uploads and of outputs that the master keeps.")] | UnsetType = UNSET  # fmt: skip
+    weight: Annotated[Weight, msgspec.Meta(description="How many of its jobs run for one of another tenant, where both wait.")] | UnsetType = UNSET  # fmt: skip
     inputs: Annotated[Places, msgspec.Meta(description="Folders and URL prefixes that jobs may name as inputs; none for any.", examples=[["/media/acme", "s3://films/acme"]])] | UnsetType = UNSET  # fmt: skip
     outputs: Annotated[Places, msgspec.Meta(description="The same for outputs.")] | UnsetType = UNSET
 
@@ -49,6 +51,7 @@ class TenantView(Reply):
     outputs: list[str]
     by_default: bool
     changed: datetime
+    weight: int = 1
 
 
 class TenantList(Reply):

@@ -7,6 +7,7 @@ import msgspec
 
 from millrace.domain.directives import Action
 from millrace.domain.failures import FailureClass
+from millrace.domain.records import Kind
 from millrace.wire.v1.base import Attempt, Count, Document, Fraction, Labels, Name, Reply, Request, Sha256
 
 Fingerprint = Annotated[str, msgspec.Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
@@ -57,8 +58,18 @@ class ClaimRequest(NextClaim):
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0
 
 
+class PartView(Reply):
+    """What a task of a divided job is to make: chunk `number`, sound and text, or the join, by the plan of the worker that divided
+    it.
+    """
+
+    kind: Kind
+    number: int
+    plan: Document
+
+
 class TaskView(Reply):
-    """A task that the node now holds, with all it needs."""
+    """A task that the node now holds, with all it needs. `part` is set where its job was divided."""
 
     task: str
     job: str
@@ -67,6 +78,7 @@ class TaskView(Reply):
     profile: str
     spec: Document
     timeout_s: float | None
+    part: PartView | None = None
 
 
 class ClaimReply(Reply):
@@ -142,6 +154,64 @@ class Fenced(Request):
 
 class StartRequest(Fenced):
     """The inputs are there and the engine starts."""
+
+
+class Skill(Fenced, kw_only=True):
+    """What a worker must be able to do to make parts of this job: `engine` is among the engines that it registered with, and each
+    of `encoders` works.
+    """
+
+    engine: Name
+    encoders: Annotated[list[Name], msgspec.Meta(max_length=16)]
+
+
+class HelpersRequest(Skill, kw_only=True):
+    """Ask whether dividing the job over several workers makes sense."""
+
+
+class HelpersReply(Reply):
+    """How many parts other nodes could begin at once. Where it is 0 whoever they are, `reason` says why."""
+
+    slots: int
+    reason: str = ""
+
+
+class PartRequest(Request):
+    """One part, to be claimed in the order of the list. `frames` is how many pictures it makes: its weight in the job's progress."""
+
+    kind: Literal["chunk", "sides"]
+    number: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    frames: Count = 0
+
+
+class SplitRequest(Skill, kw_only=True):
+    """Divide the job: this attempt ends, the parts are queued, and the task waits for all of them, and then joins them."""
+
+    parts: Annotated[list[PartRequest], msgspec.Meta(min_length=1, max_length=1000)]
+    plan: Annotated[Document, msgspec.Meta(description="What those who make the parts and join them go by.")]
+
+
+class PieceView(Reply):
+    """A file that a part has handed on."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class MadeView(Reply):
+    """What one part has made: its position in the job, the attempt and the node (by name) that made it."""
+
+    position: int
+    attempt: int
+    node_name: str
+    pieces: list[PieceView]
+
+
+class PartsReply(Reply):
+    """The parts that are made, in order."""
+
+    parts: list[MadeView]
 
 
 class OutputReport(Request):

@@ -1,0 +1,138 @@
+"""Jobs that were split: what follows from a move of one of their tasks, and how far they have come. Pure.
+
+The first task of a job is its lead. A worker that splits it lets go of it, and it waits (`pending`) for its parts, which others
+make; when the last has completed it is queued again, and whoever claims it joins them. The lead stands for the job, so:
+
+- a part that ends in failure ends the lead with the same failure;
+- a lead that has ended ends its parts, one that is paused pauses them, and one that goes on lets them go on.
+
+A store makes the moves that :func:`follow_up` gives in the transaction of the move from which they follow.
+"""
+
+from collections.abc import Sequence
+
+from millrace.domain.records import Move, Outcome, Progress, Standing, Task
+from millrace.domain.states import FINAL, State
+
+MASTER = "master"
+JOIN_FROM = 0.95
+"""The part of a split job's progress bar that its parts fill; joining fills the rest."""
+
+
+def parts_of(tasks: Sequence[Task]) -> list[Task]:
+    """Of all tasks of a job, in order, the parts of its present division; those of an earlier one have ended for good."""
+    lead = tasks[0]
+    return [task for task in tasks[1:] if task.split == lead.split]
+
+
+def follow_up(tasks: Sequence[Task], move: Move) -> tuple[Move, ...]:
+    """The moves that follow from `move`, which has just been made; each may have others that follow from it.
+
+    Args:
+        tasks: all of the job, in order, as they stand after the move.
+        move: of one of them.
+    """
+    lead, parts = tasks[0], parts_of(tasks)
+    if not parts:
+        return ()
+    of_lead = move.task_id == lead.id
+    if not of_lead and lead.state not in FINAL and move.target in (State.FAILED, State.REJECTED):
+        return (_fail(lead, move),)
+    if lead.state is State.PENDING and all(part.state is State.COMPLETED for part in parts):
+        return (_step(lead, State.QUEUED, "all parts are made", MASTER),)
+    return _taken_along(lead, parts, move) if of_lead else ()
+
+
+def _taken_along(lead: Task, parts: Sequence[Task], move: Move) -> tuple[Move, ...]:
+    """What a move of the lead means for its parts."""
+    if lead.state in FINAL:
+        return tuple(_end(part, move) for part in parts if part.state not in FINAL)
+    if lead.state is State.PAUSED:
+        waiting = (part for part in parts if part.state not in FINAL and part.state is not State.PAUSED)
+        return tuple(_step(part, State.PAUSED, move.reason, move.actor) for part in waiting)
+    paused = (part for part in parts if part.state is State.PAUSED)
+    return tuple(_step(part, resumed(part, ()), move.reason, move.actor) for part in paused)
+
+
+def resumed(task: Task, parts: Sequence[Task], *, after_others: bool = False) -> State:
+    """The state in which a paused task goes on; `parts` are those that it waits for, `after_others` whether its job also waits
+    for other jobs.
+    """
+    if task.node_id is not None:
+        return State.PROCESSING if task.started else State.ASSIGNED
+    waits = after_others or task.due_at is not None or any(part.state is not State.COMPLETED for part in parts)
+    return State.PENDING if waits else State.QUEUED
+
+
+def _step(task: Task, target: State, reason: str, actor: str) -> Move:
+    return Move(
+        task_id=task.id,
+        sources=frozenset({task.state}),
+        target=target,
+        reason=reason,
+        actor=actor,
+        attempt=task.attempt,
+    )
+
+
+def _end(part: Task, move: Move) -> Move:
+    return Move(
+        task_id=part.id,
+        sources=frozenset({part.state}),
+        target=State.CANCELED,
+        reason=move.reason if move.target is State.CANCELED else "the job failed",
+        actor=move.actor,
+        attempt=part.attempt,
+        outcome=Outcome.CANCELED if part.node_id else None,
+        release=True,
+    )
+
+
+def _fail(lead: Task, move: Move) -> Move:
+    # A job that is paused cannot be rejected any more: it was accepted by somebody.
+    target = move.target if lead.state is State.PENDING else State.FAILED
+    position = move.task_id.partition(".")[2]
+    return Move(
+        task_id=lead.id,
+        sources=frozenset({lead.state}),
+        target=target,
+        reason=f"its task {position} ended as {move.target}",
+        actor=MASTER,
+        attempt=lead.attempt,
+        failure=move.failure,
+        release=True,
+    )
+
+
+def job_progress(tasks: Sequence[Standing]) -> Progress:
+    """How far a split job has come: its parts, each counted by its frames, and then the join.
+
+    Args:
+        tasks: all of the job, in order.
+    """
+    lead, *others = tasks
+    parts = [task for task in others if task.split == lead.split]
+    made = sum(part.frames * _done(part) for part in parts)
+    frames = sum(part.frames for part in parts)
+    if all(part.state is State.COMPLETED for part in parts):
+        return Progress(
+            fraction=JOIN_FROM + (1 - JOIN_FROM) * lead.progress.fraction,
+            phase=lead.progress.phase or "join",
+            frame=frames,
+            updated_at=lead.progress.updated_at,
+        )
+    running = [part.progress for part in parts if part.state is State.PROCESSING]
+    fps = sum(one.fps for one in running)
+    return Progress(
+        fraction=JOIN_FROM * made / frames if frames else 0.0,
+        phase="encode",
+        frame=round(made),
+        fps=fps,
+        speed=sum(one.speed for one in running),
+        eta_s=(frames - made) / fps if fps else None,
+        updated_at=max((one.updated_at for one in running if one.updated_at), default=None),
+    )
+
+
+def _done(part: Standing) -> float:
+    return 1.0 if part.state is State.COMPLETED else part.progress.fraction

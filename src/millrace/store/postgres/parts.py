@@ -1,0 +1,49 @@
+"""Jobs that were split, on PostgreSQL: what each request does within its transaction."""
+
+from collections.abc import Sequence
+
+from millrace.domain.records import Job, Split, Standing
+from millrace.store import rows
+from millrace.store.postgres.connection import Session
+from millrace.store.postgres.moves import follow, move_all
+
+
+async def split(session: Session, asked: Split) -> bool:
+    move = asked.move
+    key = rows.position_of(move.task_id)
+    if key is None or key[1] != 1:
+        return False
+    standing = await session.all("lock_tasks", key[0])
+    if not standing or standing[0][1] is not None or not (await move_all(session, [move]))[0]:
+        return False
+    job = standing[0][0]
+    (first,) = await session.one("next_position", job)
+    await session.run("mark_split", job, asked.class_id)
+    await session.run("keep_plan", job, rows.to_text(asked.plan))
+    kinds, numbers, frames = zip(*((part.kind.value, part.number, part.frames) for part in asked.parts), strict=True)
+    await session.run("add_parts", job, first, kinds, numbers, frames)
+    await session.run("add_part_tasks", job, first)
+    await session.run("add_part_transitions", job, first, rows.storable(move.reason), move.actor)
+    session.queued.add(asked.class_id)
+    await follow(session, move)
+    return True
+
+
+async def standings(session: Session, job_id: str) -> Sequence[Standing]:
+    row = await session.one("number_of_job", job_id)
+    return [] if row is None else [rows.standing(one) for one in await session.all("standings", [row[0]])]
+
+
+async def with_progress(session: Session, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The same jobs, those that were split with the progress of all their tasks."""
+    numbers = [job.number for job in jobs if job.is_split]
+    return rows.with_progress(jobs, await session.all("standings", numbers) if numbers else ())
+
+
+async def ended_splits(session: Session, limit: int) -> Sequence[tuple[str, int]]:
+    return [(job_id, last) for job_id, last in await session.all("ended_splits", limit)]
+
+
+async def forget_pieces(session: Session, job_id: str, last: int) -> None:
+    await session.run("forget_plan", job_id, last)
+    await session.run("forget_pieces", job_id, last)

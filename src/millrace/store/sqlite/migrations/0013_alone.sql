@@ -1,0 +1,1 @@
+-- Nothing: one master alone uses this database.

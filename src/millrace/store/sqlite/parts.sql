@@ -1,0 +1,50 @@
+-- Jobs that were split into parts.
+
+-- name: next_position
+SELECT max(position) + 1 FROM tasks WHERE job = ?1
+
+-- name: mark_split
+-- The lead ?1 was split by its present attempt; from now on it is of class ?2.
+UPDATE tasks SET split = attempt, own_class = class_id, class_id = ?2 WHERE job = ?1 AND position = 1
+
+-- name: keep_plan
+INSERT INTO parts (job, position, kind, number, frames, plan) VALUES (?1, 1, 'join', 0, 0, ?2)
+ON CONFLICT (job, position) DO UPDATE SET plan = excluded.plan
+
+-- name: add_parts
+-- ?3 lists kind, number and frames of each.
+INSERT INTO parts (job, position, kind, number, frames)
+SELECT ?1, ?2 + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?3)
+
+-- name: add_part_tasks
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, lane, split)
+SELECT p.job, p.position, l.class_id, l.rank, l.max_retries, 'queued', ?3, l.lane, l.split
+FROM parts p JOIN tasks l ON l.job = p.job AND l.position = 1 WHERE p.job = ?1 AND p.position >= ?2
+
+-- name: add_part_transitions
+INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
+SELECT job, position, NULL, 'queued', ?3, ?4, 0, ?5 FROM parts WHERE job = ?1 AND position >= ?2 ORDER BY position
+
+-- name: standings
+-- Of each job its tasks, in order, as in rows.standing.
+SELECT t.job, j.id, t.position, p.kind, t.state, t.attempt, CASE WHEN t.node_id IS NOT NULL OR a.outcome = 'completed' THEN a.node_name END,
+  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at
+FROM tasks t JOIN jobs j ON j.number = t.job
+LEFT JOIN parts p ON p.job = t.job AND p.position = t.position
+LEFT JOIN attempts a ON a.job = t.job AND a.position = t.position AND a.attempt = t.attempt
+LEFT JOIN progress g ON g.job = t.job AND g.position = t.position AND g.attempt = t.attempt
+WHERE t.job IN (SELECT value FROM json_each(?1)) ORDER BY t.job, t.position
+
+-- name: ended_splits
+-- Jobs that have ended, and of which something may be kept that was handed between tasks; with the position of the last task.
+SELECT j.id, (SELECT max(position) FROM tasks x WHERE x.job = p.job)
+FROM parts p INDEXED BY parts_kept CROSS JOIN jobs j ON j.number = p.job
+WHERE p.plan IS NOT NULL AND j.finished_at IS NOT NULL ORDER BY p.job LIMIT ?1
+
+-- name: forget_plan
+-- Unless the job has been split anew since: then its last task is another one.
+UPDATE parts SET plan = NULL WHERE job = (SELECT number FROM jobs WHERE id = ?1 AND finished_at IS NOT NULL) AND position = 1
+  AND ?2 = (SELECT max(position) FROM tasks WHERE job = parts.job)
+
+-- name: forget_pieces
+DELETE FROM arrivals WHERE job = (SELECT number FROM jobs WHERE id = ?1) AND position BETWEEN 2 AND ?2

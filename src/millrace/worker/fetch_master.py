@@ -1,0 +1,68 @@
+"""Files that a master keeps, fetched through the worker's own client: inputs that were uploaded (`upload://ID`), and pieces of a film
+that other workers have made.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from millrace.client.async_client import AsyncClient
+from millrace.client.calls import Answer, Call, segment
+from millrace.client.errors import ClientError, InterruptedTransferError, StaleError, UnreachableError
+from millrace.domain.failures import FailureClass
+from millrace.runtime.clock import Clock
+from millrace.worker.download import BrokenOffError, Opened, Source, download
+from millrace.worker.failure import TaskFailedError, from_client_error
+from millrace.worker.fetch import Fetching
+
+
+class UploadFetch:
+    """Fetches uploads."""
+
+    def __init__(self, client: AsyncClient, *, clock: Clock, draw: Callable[[], float]) -> None:
+        """`clock` and `draw` time the repeats."""
+        self._client = client
+        self._clock = clock
+        self._draw = draw
+
+    async def __call__(self, fetching: Fetching) -> None:
+        """Fill the target; see `download` for what it raises."""
+        identity = fetching.location.removeprefix("upload://")
+        if not identity or "/" in identity:
+            raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no upload")
+        source = master_source(self._client, fetching, f"/v1/uploads/{segment(identity)}/content")
+        await download(fetching, source, clock=self._clock, draw=self._draw)
+
+
+def master_source(
+    client: AsyncClient, fetching: Fetching, path: str, query: tuple[tuple[str, str], ...] = ()
+) -> Source:
+    """A file below a master's API, from any offset. Raises StaleError, too, where the attempt that asks is over."""
+
+    @asynccontextmanager
+    async def source(offset: int) -> AsyncIterator[Opened]:
+        call = Call(
+            method="GET",
+            path=path,
+            read=_nothing,
+            query=query,
+            headers={"range": f"bytes={offset}-"} if offset else {},
+            silence_s=fetching.limits.silence_s,
+        )
+        try:
+            async with client.stream(call) as response:
+                begins = offset if response.status_code == 206 else 0
+                length = response.headers.get("content-length", "")
+                total = begins + int(length) if length.isdecimal() else None
+                yield Opened(offset=begins, total=total, pieces=response.aiter_raw())
+        except (InterruptedTransferError, UnreachableError) as error:
+            raise BrokenOffError(str(error)) from None
+        except StaleError:
+            raise
+        except ClientError as error:
+            raise from_client_error(error, f"fetch {fetching.location}") from error
+
+    return source
+
+
+def _nothing(_: Answer) -> None:
+    return None

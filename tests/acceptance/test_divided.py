@@ -1,0 +1,82 @@
+"""One film on two workers as programs of their own, one of which is killed in the middle of its part."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from outside import decoded, eventually, ffmpeg
+from test_farm_apart import Machines, machines  # noqa: F401  the fixture
+
+SECONDS, RATE = 6, 25
+PROFILE = {
+    "name": "slow",
+    "packaging": "mp4",
+    "gop_s": 1,
+    "renditions": [{"video": {"codec": "h264", "height": 180, "preset": "veryslow", "crf": 18}}],
+    "audio": [{}],
+}
+
+
+def film(path: Path) -> Path:
+    inputs = (f"testsrc2=size=320x180:rate={RATE}:duration={SECONDS}", f"sine=duration={SECONDS}:sample_rate=48000")
+    clip = [part for one in inputs for part in ("-f", "lavfi", "-i", one)]
+    # Noise makes the encoder work for long enough to be caught at it.
+    ffmpeg(
+        "-y",
+        *clip,
+        "-vf",
+        "noise=alls=40:allf=t",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-g",
+        25,
+        "-c:a",
+        "aac",
+        path,
+    )
+    return path
+
+
+def chunks(job: dict[str, Any], **wanted: str) -> list[dict[str, Any]]:
+    """The parts of a divided job that are chunks with these values."""
+    parts = [task for task in job["tasks"] if task["kind"] == "chunk"]
+    return [part for part in parts if all(part[key] == value for key, value in wanted.items())]
+
+
+def test_a_worker_killed_in_its_part_of_a_film_costs_that_part_alone(machines: Machines) -> None:  # noqa: F811
+    farm = machines.master()
+    machines.worker(farm, "one")
+    victim = machines.worker(farm, "two")
+    source, out = film(machines.media / "film.mp4"), machines.media / "out"
+    farm.submit(profile=PROFILE, input=str(source), output=str(out), parameters={"chunks": "always"})
+
+    def both_work() -> Any:
+        job = farm.job(1)
+        busy = chunks(job, state="processing", node_name="two") and chunks(job, node_name="one")
+        return job if busy else None
+
+    job = eventually(both_work, "both workers make a chunk")
+    (hit,) = chunks(job, state="processing", node_name="two")
+    victim.engine()
+    victim.kill()
+    job = farm.ends(1)
+    lost = [attempt for attempt in job["attempts"] if attempt["outcome"] == "lost"]
+    assert [(attempt["task"], attempt["node_name"]) for attempt in lost] == [(hit["task"], "two")]
+    done = [attempt for attempt in job["attempts"] if attempt["outcome"] == "completed"]
+    assert sorted(attempt["task"] for attempt in done) == sorted(task["task"] for task in job["tasks"])
+    assert {
+        attempt["attempt"] for attempt in done if attempt["task"] not in (hit["task"], job["tasks"][0]["task"])
+    } == {1}
+    made = decoded(out / "video.mp4")
+    assert (made.frames, made.streams) == (SECONDS * RATE, ("video h264 320x180", "audio aac"))
+    proof = json.loads((out / "proof.json").read_text())
+    assert sum(chunk["frames"] for chunk in proof["chunks"]) == SECONDS * RATE
+    makers = {chunk["made_by"]["task"]: chunk["made_by"]["node"] for chunk in proof["chunks"]}
+    assert makers[hit["task"]] == "one"
+    shown = farm.cli("jobs", "show", 1)
+    assert shown.code == 0
+    assert "chunk" in shown.out
+    kept = machines.shell.home / "data" / "blobs"
+    eventually(lambda: not [*kept.rglob("*.m4s")], "the pieces are deleted")

@@ -9,7 +9,9 @@ from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile_document import profile_from
-from millrace.domain.media.split import Chunking
+from millrace.domain.media.samples import ProbeEncode, with_crf
+from millrace.domain.media.split import Chunk, Chunking
+from millrace.domain.media.vmaf import measure
 from millrace.engines import ffmpeg
 from millrace.engines.engine import Command
 from millrace.engines.ffmpeg import encoders
@@ -38,6 +40,7 @@ def commands() -> Iterator[Command]:
     yield engine.probe(film)
     yield from (engine.encoder_proof(name) for name in encoders.ALL)
     rungs = [{"video": {"codec": "h264", "height": 72}}]
+    yield from quality_commands(engine, film, out, work)
     for packaging in ("mp4", "mkv", "cmaf", "hls", "m4a", "thumbnails"):
         document = {"name": "p", "packaging": packaging}
         if packaging != "thumbnails":
@@ -52,6 +55,20 @@ def commands() -> Iterator[Command]:
                 yield from engine.inspect(made, out)
                 if not made.split.is_whole:
                     yield from engine.mux(made, film, out, work)
+
+
+def quality_commands(engine: FFmpeg, film: Path, out: Path, work: Path) -> Iterator[Command]:
+    """Those of two passes, of probe encodes and of comparisons."""
+    for packaging in ("mp4", "cmaf"):
+        video = {"codec": "h264", "bitrate": "1M", "passes": 2}
+        document = {"name": "p", "packaging": packaging, "renditions": [{"video": video}], "checks": {"vmaf": True}}
+        for probe in (FILM, None):
+            made, source_of = plan(profile_from(document), probe), film if probe else None
+            yield from engine.first_pass(made, source_of, work)
+            yield engine.compare(made, made.files[0], source=source_of, folder=out, work=work, cores=2)
+            piece, one = Chunk(number=0, first=100, end=150, seek=Fraction(3)), made.videos[0]
+            tried = ProbeEncode(video=with_crf(one, 20), piece=piece, measure=measure(one))
+            yield from engine.probe_encode(made, tried, source_of, work)
 
 
 def test_every_command_begins_guarded_and_names_each_input_within_the_lists() -> None:

@@ -4,9 +4,10 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
-from store_samples import GPU_NEEDS, NEEDS, a_move, a_node, completes, queue_jobs
+from store_samples import GPU_NEEDS, NEEDS, a_move, a_node, completes, queue_jobs, until_blocked
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of
@@ -116,6 +117,29 @@ def test_a_job_is_split_once_and_no_part_is(farm: Any) -> None:
         of_part = a_move(given.task_id, State.PENDING, attempt=1, node_id=scene.node.id, release=True)
         assert not await scene.store.split(Split(move=of_part, parts=PARTS, plan={}, class_id=scene.sharing))
         assert len(await scene.states()) == 4
+        await _complete_all(scene, [given, *await scene.claim(scene.node, limit=9)])
+        await scene.claim(scene.node)
+        assert not await scene.store.split(scene.asked(attempt=2))  # whoever joins it
+        assert await scene.states() == [State.ASSIGNED, *[State.COMPLETED] * 3]
+
+    farm.run(work())
+
+
+def test_a_move_of_a_part_waits_for_whoever_moves_another_task_of_its_job(farm: Any) -> None:
+    if farm.kind != "postgres":
+        pytest.skip("an embedded database has one master")
+
+    async def work() -> None:
+        scene = await Scene(farm).begin()
+        assert await scene.store.split(scene.asked())
+        (given,) = await scene.claim(scene.other)
+        rival = await asyncpg.connect(farm.url)
+        async with rival.transaction():
+            await rival.execute("SELECT FROM tasks WHERE position = 1 FOR UPDATE")
+            moving = asyncio.create_task(scene.store.move([completes(given.task_id, 1)]))
+            await until_blocked(rival)
+        assert await moving == [True]
+        await rival.close()
 
     farm.run(work())
 

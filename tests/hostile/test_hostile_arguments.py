@@ -131,7 +131,7 @@ def test_no_text_of_a_film_is_in_any_argument_list() -> None:
 @pytest.mark.parametrize("value", VALUES)
 def test_parameters_are_words_of_a_list_or_numbers(value: str) -> None:
     profile = profile_from({"name": "p", "packaging": "mp4", "renditions": [{"video": RUNG}]})
-    for name in ("codec", "preset", "bitrate", "maxrate", "fps", "height", "crf", "chunks", "duration_s"):
+    for name in ("codec", "preset", "bitrate", "maxrate", "fps", "height", "crf", "vmaf", "chunks", "duration_s"):
         with pytest.raises((Refused, ProfileError)):
             plan(profile, FILM, parameters={name: value})
 

@@ -181,6 +181,21 @@ async def test_pieces_go_from_those_who_make_them_to_the_one_who_joins_them(rig:
     assert (await rig.call("GET", "/v1/jobs/1/outputs/pieces/p2/a.m4s")).status_code == 404
 
 
+def test_the_page_of_a_job_lists_its_tasks(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serving(tmp_path, with_pages=True) as rig:
+            one = await joins(rig, "one")
+            await divided(rig, one)
+            await one.claim()
+            shown = (await rig.call("GET", "/ui/jobs/1/part")).text
+            assert "<h2>Tasks" in shown
+            assert [word for word in ("join", "sides", "chunk", "50 frames", "attempt 1") if word not in shown] == []
+            await rig.submit()
+            assert "<h2>Tasks" not in (await rig.call("GET", "/ui/jobs/2/part")).text
+
+    asyncio.run(work())
+
+
 @on_master
 async def test_a_part_that_fails_ends_the_job_and_stops_the_others(rig: Rig) -> None:
     one, two = await joins(rig, "one"), await joins(rig, "two")

@@ -2,16 +2,30 @@
 
 import asyncio
 import json
+import random
 import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from api_serving import KEY, Rig, listening
 from farm_worker import FFMPEG, ffmpeg_source, running
+from test_api_parts import divided, joins
+from test_api_parts import made as made_part
 
+from millrace.client.async_client import AsyncClient
+from millrace.client.http import Terms
+from millrace.domain.media.split import Chunk
+from millrace.runtime.clock import SystemClock
 from millrace.scheduler.farm import Rules
+from millrace.wire.v1.work import MadeView, PartsReply, PieceView
+from millrace.worker.control import Control
+from millrace.worker.division import Order, check_source
+from millrace.worker.failure import TaskFailedError
+from millrace.worker.fetch import FetchLimits
+from millrace.worker.pieces import Pieces, makers, place_of
 
 SECONDS, RATE = 6, 25
 
@@ -160,3 +174,72 @@ def test_a_farm_that_may_not_divide_makes_the_film_on_one_worker(tmp_path: Path,
         assert len(job["tasks"]) == 1
 
     farm(tmp_path, film, scenario, rules=Rules(split=False))
+
+
+def test_pieces_are_taken_only_as_their_makers_sent_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with listening(tmp_path / "master") as rig:
+            node = await joins(rig, "one", slots=4)
+            await divided(rig, node)
+            for part in await node.claim(limit=9):
+                name = (
+                    f"pieces/chunk-{part['part']['number']:05d}/a.m4s"
+                    if part["part"]["kind"] == "chunk"
+                    else "out/a.m4s"
+                )
+                await made_part(node, part, name, b"piece")
+            (join,) = await node.claim()
+            who = {"node": node.id, "attempt": 2}
+            reply = await rig.get(f"/v1/tasks/{join['task']}/parts", params=who)
+            parts = msgspec.convert(reply, PartsReply).parts
+            terms = Terms(key=KEY, draw=random.Random(1).random)
+            async with AsyncClient([str(rig.client.base_url)], terms) as client:
+                folder = tmp_path / "join"
+                pieces = Pieces(
+                    client=client, clock=SystemClock(), draw=random.Random(1).random, limits=FetchLimits(),
+                    control=Control(SystemClock()), task=join["task"], node=node.id, attempt=2, folder=folder,
+                )  # fmt: skip
+                told: list[float] = []
+                await pieces.fetch(parts, told.append)
+                found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.m4s"))
+                assert found == ["out/a.m4s", "pieces/chunk-00000/a.m4s", "pieces/chunk-00001/a.m4s"]
+                assert told[-1] == 1.0
+                (blob,) = (tmp_path / "master" / "blobs").rglob("chunk-00001/a.m4s")
+                blob.write_bytes(b"wrong")
+                with pytest.raises(TaskFailedError, match="came with another content"):
+                    await pieces.fetch(parts, told.append)
+
+    asyncio.run(main())
+
+
+CHUNKS = (Chunk(number=0, first=0, end=50), Chunk(number=1, first=50, end=90))
+
+
+def part_with(position: int, *names: str) -> MadeView:
+    pieces = [PieceView(name=name, size=1, sha256="0" * 64) for name in names]
+    return MadeView(position=position, attempt=1, node_name=f"w{position}", pieces=pieces)
+
+
+def test_every_chunk_has_one_maker() -> None:
+    both = [part_with(2, "out/a"), part_with(3, "pieces/chunk-00001/a"), part_with(4, "pieces/chunk-00000/a")]
+    assert {number: maker.task for number, maker in makers("j", CHUNKS, both).items()} == {0: "j.4", 1: "j.3"}
+    with pytest.raises(TaskFailedError, match="nobody made chunk 0"):
+        makers("j", CHUNKS, both[:2])
+    with pytest.raises(TaskFailedError, match="two parts made chunk 1"):
+        makers("j", CHUNKS, [*both, part_with(5, "pieces/chunk-00001/b")])
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "out", "pieces/../../up", "attempt.log", "elsewhere/a"])
+def test_a_piece_lies_nowhere_but_in_its_folders(name: str) -> None:
+    with pytest.raises(TaskFailedError, match="is no name of a piece"):
+        place_of(name)
+
+
+def test_a_film_that_changed_since_it_was_divided_is_refused(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    order = Order(plan={}, encoders=[], source_bytes=4)
+    check_source(order, film)
+    film.write_bytes(b"a longer film")
+    with pytest.raises(TaskFailedError, match="has 13 bytes, and had 4"):
+        check_source(order, film)

@@ -185,6 +185,8 @@ class Bench:
 
     def encode(self, wanted: Plan, source: Path | None, folder: Path) -> None:
         work = folder.with_name(folder.name + ".pieces")
+        for command in self.engine.first_pass(wanted, source, work):
+            self.must(command)
         for command in self.engine.encode(wanted, source, folder, work):
             self.must(command)
         if source is not None and not wanted.split.is_whole:

@@ -13,7 +13,7 @@ def output(name, *streams):
     return {"name": name, "size": 1_048_576, "sha256": "0" * 64, "streams": list(streams)}
 
 
-def job(*outputs, state="processing", eta_s=3725.0, notes=(), sandbox=None):
+def job(*outputs, state="processing", eta_s=3725.0, notes=(), sandbox=None, proof=None):
     attempt = {
         "attempt": 1, "task": "j1.1", "node": "n1", "node_name": "encoder-with-a-rather-long-name.example.org",
         "claimed": BEGAN, "started": BEGAN, "ended": None, "outcome": None, "failure": None,
@@ -28,7 +28,7 @@ def job(*outputs, state="processing", eta_s=3725.0, notes=(), sandbox=None):
             "tenant": "default", "labels": {}, "max_retries": 0, "timeout_s": None, "created": BEGAN, "run_after": None,
             "started": BEGAN, "finished": BEGAN + timedelta(seconds=60), "failure": None, "sla": None, "parameters": {},
             "outputs": list(outputs), "attempts": [attempt], "transitions": [],
-            "facts": {"plan": {"notes": list(notes)}, "sandbox": sandbox},
+            "facts": {"plan": {"notes": list(notes)}, "sandbox": sandbox, "proof": proof},
         },
         JobDetail,
     )  # fmt: skip

@@ -100,6 +100,22 @@ def test_the_final_table_is_whole_on_any_terminal(width):
     assert note in " ".join(text.split())
 
 
+def test_the_vmaf_of_what_was_compared_is_in_the_table():
+    def summary(**proof):
+        outputs = output("a.mp4", VIDEO, AUDIO), output("b.mp4", VIDEO)
+        files = [
+            {"path": "a.mp4", "type": "video", **proof},
+            {"path": "a.mp4", "type": "audio"},
+            {"path": "b.mp4", "type": "video"},
+        ]
+        return Summary.of(job(*outputs, state="completed", proof={"files": files}), Path("/out"), None)
+
+    compared = summary(vmaf={"mean": 93.456})
+    assert [row.vmaf for row in compared.renditions] == [93.456, None, None]
+    assert "93.5" in told(compared)
+    assert "VMAF" not in told(summary())
+
+
 def test_what_the_sandbox_lacks_is_noted_unless_it_was_switched_off():
     def notes(missing):
         return Summary.of(job(sandbox={"missing": missing}), Path("/out"), None).notes

@@ -20,6 +20,7 @@ CASES = [
     ("unknown option", 8, "Unrecognized option 'foo'.\nError splitting the argument list: Option not found", "request"),
     ("bad profile", 234, "x264 [error]: invalid profile: hi42\nError setting profile hi42.\nTask finished with error code: -22", "request"),
     ("bad filter", 234, "[AVFilterGraph] No option name near '1'\nError parsing a filter description around: ", "request"),
+    ("model that is not there", 234, "[Parsed_libvmaf_9 @ 0x1] could not load libvmaf model with version: vmaf_v0.6.1\nError initializing filters", "capability"),
     ("filter that is not there", 1, "[AVFilterGraph] No such filter: 'zscale'\nError reinitializing filters!", "capability"),
     ("bad filter value", 234, "Cannot parse expression for width: '0x'\nError initializing filters", "request"),
     ("odd size", 187, "[libx264] width not divisible by 2 (641x361)\nError while opening encoder", "request"),

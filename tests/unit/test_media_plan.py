@@ -11,6 +11,7 @@ from millrace.domain.media.check import Produced, cause, check
 from millrace.domain.media.plan import plan, plan_generated
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.profile import Hdr
+from millrace.domain.media.profile_document import profile_from, to_document
 from millrace.engines.profiles import named
 
 VIDEO = VideoStream(
@@ -127,6 +128,8 @@ def test_hdr_is_planned_for() -> None:
         ({"crf": float("nan")}, "crf"),
         ({"warp": 9}, "warp is unknown; allowed: codec"),
         ({"duration_s": 5}, "generated"),
+        ({"vmaf": 100}, "vmaf is 100; allowed: 10 to 99"),
+        ({"vmaf": 93, "crf": 20}, "quality and crf exclude each other"),
         ({"preset": "-y"}, "preset is '-y'"),
         ({"codec": "divx"}, "codec"),
         ({"height": -1}, "height"),
@@ -149,6 +152,22 @@ def test_parameters_change_every_rendition() -> None:
     assert {(video.settings.preset, video.settings.bitrate_bps, video.settings.crf) for video in made.videos} == {
         ("ultrafast", 800_000, None)
     }
+
+
+def test_a_quality_by_parameter_takes_the_place_of_the_rate_and_the_other_way_round() -> None:
+    (video,) = plan(named("mp4-h264"), PROBE, parameters={"vmaf": 91}).videos
+    assert (video.settings.quality and video.settings.quality.vmaf, video.settings.crf) == (91, None)
+    document = {**to_document(named("mp4-h264"))}
+    document["renditions"][0]["video"] |= {"crf": None, "quality": {"vmaf": 93, "max_crf": 40, "max_bitrate": "2M"}}
+    wanted = profile_from(document)
+    (video,) = plan(wanted, PROBE, parameters={"crf": 20}).videos
+    assert (video.settings.quality, video.settings.crf) == (None, 20)
+    (video,) = plan(wanted, PROBE, parameters={"vmaf": 80}).videos
+    assert video.settings.quality is not None
+    assert (video.settings.quality.vmaf, video.settings.quality.max_crf) == (80, 40)
+    (video,) = plan(wanted, PROBE, parameters={"codec": "h265"}).videos
+    assert video.settings.quality is not None
+    assert (video.settings.quality.max_crf, video.settings.quality.max_bitrate_bps) == (45, 2_000_000)
 
 
 def test_a_codec_by_parameter_takes_its_own_defaults() -> None:

@@ -85,6 +85,38 @@ def test_a_good_one() -> None:
         ({"thumbnails": {}}, "thumbnails", "only for"),
         ({"hdr": "keep"}, "renditions[0].video.codec", "cannot hold high dynamic range; allowed with hdr: keep: h265, av1, vp9"),
         ({"hdr": "keep", "renditions": video(codec="h265", bit_depth=8)}, "renditions[0].video.bit_depth", "10"),
+        ({"renditions": video(mode="cbr")}, "renditions[0].video.mode", "needs bitrate and no maxrate"),
+        ({"renditions": video(mode="cbr", bitrate="1M", maxrate="2M")}, "renditions[0].video.mode", "no maxrate"),
+        ({"renditions": video(mode="abr")}, "renditions[0].video.mode", "vbr, cbr"),
+        ({"renditions": video(passes=2)}, "renditions[0].video.passes", "needs a bitrate"),
+        ({"renditions": video(passes=2, crf=20)}, "renditions[0].video.passes", "needs a bitrate"),
+        ({"renditions": video(passes=3)}, "renditions[0].video.passes", "1 to 2"),
+        ({"renditions": video(passes=2, bitrate="1M", mode="cbr")}, "renditions[0].video.passes", "cbr has no use for"),
+        ({"renditions": video(passes=2, bitrate="1M", codec="av1")}, "renditions[0].video.passes", "allowed for h264, h265, vp9"),
+        ({"renditions": video(bitrate="1M", maxrate="2M", codec="av1")}, "renditions[0].video.maxrate", "cannot be kept by av1"),
+        ({"renditions": video(quality=93)}, "renditions[0].video.quality", "mapping"),
+        ({"renditions": video(quality={})}, "renditions[0].video.quality.vmaf", "missing"),
+        ({"renditions": video(quality={"vmaf": 100})}, "renditions[0].video.quality.vmaf", "10 to 99"),
+        ({"renditions": video(quality={"vmaf": 93}, crf=20)}, "renditions[0].video.quality", "crf exclude"),
+        ({"renditions": video(quality={"vmaf": 93}, bitrate="1M")}, "renditions[0].video.quality", "bitrate exclude"),
+        ({"renditions": video(quality={"vmaf": 93, "min_crf": 30, "max_crf": 20})}, "renditions[0].video.quality.min_crf", "above max_crf"),
+        ({"renditions": video(quality={"vmaf": 93, "max_crf": 52})}, "renditions[0].video.quality.max_crf", "0 to 51"),
+        ({"renditions": video(quality={"vmaf": 93, "min_crf": 20.3})}, "renditions[0].video.quality.min_crf", "steps of 0.5"),
+        ({"renditions": video(quality={"vmaf": 93, "min_crf": 20.5}, codec="av1")}, "renditions[0].video.quality.min_crf", "steps of 1"),
+        ({"renditions": video(quality={"vmaf": 93, "probes": 1})}, "renditions[0].video.quality.probes", "2 to 8"),
+        ({"renditions": video(quality={"vmaf": 93, "max_bitrate": "much"})}, "renditions[0].video.quality.max_bitrate", "5M"),
+        ({"renditions": video(quality={"vmaf": 93, "unreachable": "ignore"})}, "renditions[0].video.quality.unreachable", "best, refuse"),
+        ({"renditions": video(quality={"vmaf": 93, "ssim": 1})}, "renditions[0].video.quality.ssim", "unknown"),
+        ({"per_title": True}, "per_title", "needs quality in every rendition"),
+        ({"per_title": "yes"}, "per_title", "mapping"),
+        ({"per_title": {"min_gain": 0}, "renditions": video(quality={"vmaf": 93})}, "per_title.min_gain", "0.1 to 20"),
+        ({"per_title": {"gain": 1}, "renditions": video(quality={"vmaf": 93})}, "per_title.gain", "unknown"),
+        ({"checks": {"vmaf": "yes"}}, "checks.vmaf", "true, false or a mapping"),
+        ({"checks": {"vmaf": {"min_mean": 101}}}, "checks.vmaf.min_mean", "0 to 100"),
+        ({"checks": {"vmaf": {"every": 0}}}, "checks.vmaf.every", "1 to 100"),
+        ({"checks": {"vmaf": {"min_max": 1}}}, "checks.vmaf.min_max", "unknown"),
+        ({"renditions": [{"video": {}, "vmaf": 1}]}, "renditions[0].vmaf", "true, false or a mapping"),
+        ({"packaging": "m4a", "renditions": [], "checks": {"vmaf": True}}, "checks.vmaf", "nothing to compare"),
     ],
 )  # fmt: skip
 def test_each_mistake_names_its_path_and_what_is_allowed(changes: Any, path: str, words: str) -> None:
@@ -125,6 +157,55 @@ def test_nothing_but_a_profile_error_comes_out(key: str, value: Any) -> None:
 def test_documents_come_back_as_they_went(name: str) -> None:
     profile = named(name)
     assert profile_from(to_document(profile)) == profile
+
+
+RATES: list[dict[str, Any]] = [
+    {"crf": 20.5, "maxrate": "3M"},
+    {"bitrate": "1M", "maxrate": "2M", "passes": 2},
+    {"bitrate": "1M", "mode": "cbr"},
+    {"quality": {"vmaf": 93}, "maxrate": "3M"},
+    {
+        "quality": {
+            "vmaf": 93.5,
+            "min_crf": 18,
+            "max_crf": 30.5,
+            "max_bitrate": "2M",
+            "probes": 6,
+            "unreachable": "refuse",
+        }
+    },
+]
+
+
+@pytest.mark.parametrize("settings", RATES)
+@pytest.mark.parametrize("check", [None, True, {"min_mean": 90, "every": 3}])
+@pytest.mark.parametrize("own", [None, True, False, {"min_one_percent_low": 70.5}])
+def test_rate_control_and_quality_come_back_as_they_went(settings: Any, check: Any, own: Any) -> None:
+    document = {**GOOD, "renditions": [{"video": settings, "vmaf": own}], "checks": {"vmaf": check}}
+    profile = profile_from(document)
+    assert profile_from(to_document(profile)) == profile
+
+
+@pytest.mark.parametrize(("asked", "gain"), [(None, None), (False, None), (True, 1), ({}, 1), ({"min_gain": 2.5}, 2.5)])
+def test_a_ladder_for_each_title_comes_back_as_it_went(asked: Any, gain: float | None) -> None:
+    profile = profile_from({**GOOD, "renditions": video(quality={"vmaf": 93}), "per_title": asked})
+    assert profile.per_title == gain
+    assert profile_from(to_document(profile)) == profile
+
+
+def test_a_rendition_may_ask_for_another_comparison_than_the_profile() -> None:
+    renditions = [
+        {"name": name, "video": {}, "vmaf": own} for name, own in (("a", None), ("b", False), ("c", {"min_mean": 60}))
+    ]
+    made = profile_from({**GOOD, "renditions": renditions, "checks": {"vmaf": {"min_mean": 90}}})
+    assert [rung.vmaf and rung.vmaf.min_mean for rung in made.renditions] == [90, None, 60]
+
+
+def test_a_quality_takes_the_place_of_a_crf() -> None:
+    (rung,) = profile_from({**GOOD, "renditions": video(quality={"vmaf": 93})}).renditions
+    assert (rung.video.crf, rung.video.bitrate_bps) == (None, None)
+    assert rung.video.quality is not None
+    assert (rung.video.quality.vmaf, rung.video.quality.min_crf, rung.video.quality.max_crf) == (93, 12, 45)
 
 
 def test_the_built_in_ones() -> None:

@@ -22,7 +22,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     """How far an attempt has come. `fraction` goes from 0 to 1, `speed` is media seconds for each wall second."""
 
     fraction: float = 0.0
-    phase: str = ""  # fetch, probe, encode, verify, deliver
+    phase: str = ""  # fetch, probe, search, encode, verify, compare, deliver
     frame: int = 0
     fps: float = 0.0
     speed: float = 0.0

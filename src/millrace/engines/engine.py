@@ -13,9 +13,10 @@ from msgspec import Struct, field
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
-from millrace.domain.media.outputs import Plan
+from millrace.domain.media.outputs import OutputFile, Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
 
 
@@ -125,6 +126,10 @@ class Engine(Protocol):
         """
         ...
 
+    def first_pass(self, plan: Plan, source: Path | None, work: Path) -> tuple[Command, ...]:
+        """The commands that must end before those of `encode` begin, where a plan is made in two passes; none elsewhere."""
+        ...
+
     def has_sides(self, plan: Plan) -> bool:
         """Whether sound or text is made beside the chunks of a split plan."""
         ...
@@ -171,6 +176,32 @@ class Engine(Protocol):
 
     def inspect(self, plan: Plan, folder: Path) -> tuple[Command, ...]:
         """The commands that read back what was made; their outcomes go to `read_inspection` in this order."""
+        ...
+
+    def compare(
+        self, plan: Plan, file: OutputFile, *, source: Path | None, folder: Path, work: Path, cores: int
+    ) -> Command:
+        """The command that compares a rendition in `folder` with the source; `scores` tells where its log is in `work`."""
+        ...
+
+    def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
+        """The commands, one after the other, that encode a piece of the film and compare it. What they make lies in `work`."""
+        ...
+
+    def scores(self, name: str) -> str:
+        """The file in `work` that holds the scores of a rendition, or of a probe, by its name."""
+        ...
+
+    def probed_file(self, probe: ProbeEncode) -> str:
+        """The file in `work` that holds an encoded piece."""
+        ...
+
+    def read_scores(self, log: bytes) -> tuple[tuple[int, float], ...]:
+        """Pairs of a frame, counted from 0, and its VMAF.
+
+        Raises:
+            EngineFailure: class engine; the log cannot be read.
+        """
         ...
 
     def reads(self, plan: Plan) -> tuple[str, ...]:

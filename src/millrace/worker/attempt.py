@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
@@ -14,7 +15,7 @@ from millrace.domain.failures import FailureClass
 from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
-from millrace.domain.media.proof import with_checksums
+from millrace.domain.media.proof import with_checksums, with_quality
 from millrace.domain.media.split import Chunk
 from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
@@ -31,11 +32,10 @@ from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.pieces import OUT, Pieces, makers
+from millrace.worker.quality_steps import compared, searched
 from millrace.worker.shut_in import admit, record
+from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
-ENCODE_FROM = 0.02
-ENCODE_TO = 0.96
-"""The parts of an attempt's progress bar before and after the encode."""
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
 
@@ -158,20 +158,27 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.report({"phase": "probe"})
         probe = await steps.probe(source) if source is not None else None
         plan = steps.plan(job.profile, probe, job.parameters)
+        spans = Spans.of(plan)
+        if spans.searches:
+            await self._start()
+            self.report({"phase": "search", "fraction": ENCODE_FROM})
+            plan = await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
+            plan = steps.divided(plan, probe)
         if source is not None and plan.split.is_possible and await self._divided(job, steps, source, probe, plan):
             return None
         steps.explain(plan)
-        await self._start()
-        self.report({"phase": "encode", "fraction": ENCODE_FROM})
+        if not spans.searches:
+            await self._start()
+        self.report({"phase": "encode", "fraction": spans.encode_from})
         began_s = self.control.stopwatch.elapsed_s
-        await steps.encode(plan, source, self._told(began_s))
+        await steps.encode(plan, source, self._told(spans.encode_from, spans.encode_to))
         encoded_s = self.control.stopwatch.elapsed_s - began_s
         known = {
             "probe": None if probe is None else facts.of_probe(probe),
             "encode_s": round(encoded_s, 3),
             "speed": round(float(plan.duration) / encoded_s, 2) if encoded_s > 0 else None,
         }
-        return await self._proved(job, steps, destination, plan, known)
+        return await self._proved(job, steps, destination, plan, source=source, known=known)
 
     async def _divided(self, job: Job, steps: MediaSteps, source: Path, probe: Probe | None, plan: Plan) -> bool:
         """Whether the film was divided over several workers, where that pays."""
@@ -185,7 +192,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         helpers = await division.helpers()
         # Whoever has no path to the input fetches it for every part.
         each = PER_WORKER if scheme_of(job.input or "") == "file" else 1
-        shared = steps.plan(job.profile, probe, job.parameters, helpers=helpers, parts_each=each)
+        shared = steps.divided(plan, probe, helpers=helpers, parts_each=each)
         if not shared.split.workers:
             return False
         steps.explain(shared)
@@ -207,7 +214,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        sizes = await steps.encode_part(plan, chunk, source, self._told(self.control.stopwatch.elapsed_s))
+        sizes = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -223,7 +230,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
         """The output, of the pieces that others have made."""
         destination = await self._destination(job)
-        source = await self._fetch(job) if steps.engine.joins_from_source(plan) else None
+        needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares
+        source = await self._fetch(job) if needs_source else None
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -235,21 +243,37 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.report({"phase": "join"})
         await steps.join(plan, source)
         return await self._proved(
-            job, steps, destination, plan, {"probe": order.probe, "encode_s": None, "speed": None}
+            job, steps, destination, plan, source=source, known={"probe": order.probe, "encode_s": None, "speed": None}
         )
 
     async def _proved(
-        self, job: Job, steps: MediaSteps, destination: Destination, plan: Plan, known: Mapping[str, object]
+        self,
+        job: Job,
+        steps: MediaSteps,
+        destination: Destination,
+        plan: Plan,
+        *,
+        source: Path | None,
+        known: Mapping[str, object],
     ) -> CompleteRequest:
         """Check what was made, and publish it."""
-        self.report({"phase": "verify", "fraction": ENCODE_TO, "eta_s": None})
-        made, _ = await asyncio.gather(steps.prove(plan), destination.settle(steps.out))
+        self.report({"phase": "verify", "fraction": Spans.of(plan).encode_to, "eta_s": None})
+        made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
         kept = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
             "limits": facts.of_bounds(self.means.running.bounds),
         }
         return await self._deliver(job, destination, steps.out, made, kept)
+
+    async def _compared(self, steps: MediaSteps, plan: Plan, source: Path | None) -> Made:
+        """What was made and proved, compared with the source where the plan asks for that."""
+        made, spans = await steps.prove(plan), Spans.of(plan)
+        if not spans.compares:
+            return made
+        self.report({"phase": "compare"})
+        found = await compared(steps, plan, made.probes, source, self._told(spans.encode_to, ENCODE_TO))
+        return replace(made, proof=with_quality(dict(made.proof), found))
 
     def _steps(self, engine: Engine) -> MediaSteps:
         return MediaSteps(
@@ -325,19 +349,23 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"fetch: {path.stat().st_size / 1e6:,.1f} MB")
         return path
 
-    def _told(self, began_s: float) -> Callable[[float, Progress], None]:
+    def _told(self, begin: float, end: float) -> Callable[[float, Progress], None]:
+        """Reports progress as the part of the attempt between the two; it begins now."""
+        began_s = self.control.stopwatch.elapsed_s
+
         def told(share: float, progress: Progress) -> None:
             # A report out of bounds would be refused together with the whole heartbeat, and cost the node its lease.
             done = min(1.0, max(0.0, share))
+            at = begin + (end - begin) * done
             elapsed_s = self.control.stopwatch.elapsed_s - began_s
             self.report(
                 {
-                    "fraction": ENCODE_FROM + (ENCODE_TO - ENCODE_FROM) * done,
+                    "fraction": at,
                     "frame": max(0, progress.frame),
                     "fps": max(0.0, progress.fps or 0.0),
                     "speed": max(0.0, progress.speed or 0.0),
                     # The first reports say more of the start than of the work.
-                    "eta_s": elapsed_s * (1 - done) / done if done > 0.01 else None,
+                    "eta_s": elapsed_s * (ENCODE_TO - at) / (at - begin) if done > 0.01 else None,
                 }
             )
 

@@ -18,7 +18,7 @@ from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
 from millrace.domain.media.proof import Maker, proof
-from millrace.domain.media.split import Chunk
+from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.worker.ahead import Ahead
@@ -26,15 +26,15 @@ from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import TaskFailedError, from_os_error
-from millrace.worker.side_by_side import OneProgress, side_by_side
+from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
 
 PIECES = "pieces"
 INSPECTIONS_AT_ONCE = 4
 FRAMES_BEYOND, SECONDS_BEYOND = 1000, 60
 """How far an encode may go beyond its plan before it is ended: it would fail its check in any case, if it came to an end."""
 
-Told = Callable[[float, Progress], None]
-"""Told the part (0..1) of all encode commands that is done, and the newest report."""
+FIRST_PASS = 0.3
+"""What a first pass takes of both: encoders skip there what only the second needs."""
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class MediaSteps(Struct, kw_only=True):
     """One attempt's use of one engine.
 
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
-    be a probe that was begun already. `headers` is what
+    be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
     that was.
     """
@@ -62,6 +62,7 @@ class MediaSteps(Struct, kw_only=True):
     out: Path
     cores: int = 1
     ahead: Ahead | None = None
+    chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
 
@@ -78,33 +79,21 @@ class MediaSteps(Struct, kw_only=True):
             raise _failed(error.failure) from error
         return probe
 
-    def plan(
-        self,
-        profile: Mapping[str, object],
-        probe: Probe | None,
-        parameters: Mapping[str, object],
-        *,
-        helpers: int = 0,
-        parts_each: int = PER_WORKER,
-    ) -> Plan:
-        """What is to be made, here or with so many `helpers`, each of whom gets about so many parts at the most. Raises
-        TaskFailedError, class `request` or `input`.
-        """
+    def plan(self, profile: Mapping[str, object], probe: Probe | None, parameters: Mapping[str, object]) -> Plan:
+        """What is to be made here. Raises TaskFailedError, class `request` or `input`."""
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            made = with_split(
-                plan_of(profile_from(profile), probe, parameters=given),
-                probe,
-                cores=self.cores,
-                chunking=chunking_of(given),
-                helpers=helpers,
-                each=parts_each,
-            )
+            made = plan_of(profile_from(profile), probe, parameters=given)
+            self.chunking = chunking_of(given)
         except ProfileError as error:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot use the profile: {error}") from error
         except Refused as error:
             raise TaskFailedError(error.failure_class, error.sentence) from error
-        return made
+        return self.divided(made, probe)
+
+    def divided(self, plan: Plan, probe: Probe | None, *, helpers: int = 0, parts_each: int = PER_WORKER) -> Plan:
+        """The plan with the division of its work, here or with so many `helpers`, each of whom gets about so many parts at the most."""
+        return with_split(plan, probe, cores=self.cores, chunking=self.chunking, helpers=helpers, each=parts_each)
 
     def explain(self, plan: Plan) -> None:
         """Write what was decided into the log."""
@@ -114,7 +103,14 @@ class MediaSteps(Struct, kw_only=True):
 
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
-        await self._encode(self.engine.encode(plan, source, self.out, self.work), told, at_once=plan.split.at_once)
+        first = self.engine.first_pass(plan, source, self.work) if plan.is_two_pass else ()
+        if first:
+            await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
+            told = within(told, FIRST_PASS, 1 - FIRST_PASS)
+        await self.run(self.engine.encode(plan, source, self.out, self.work), told, at_once=plan.split.at_once)
+        if first:
+            # What x264 keeps of a film between its passes grows with it.
+            await asyncio.to_thread(shutil.rmtree, self.work, ignore_errors=True)
         if source is not None and not plan.split.is_whole:
             await self.join(plan, source)
 
@@ -139,14 +135,15 @@ class MediaSteps(Struct, kw_only=True):
         """Make one chunk, or (None) sound and text. Returns the size of each file by its path below the folder of the attempt.
         Raises TaskFailedError.
         """
-        await self._encode(self.engine.encode_part(plan, chunk, source, self.out, self.work), told, at_once=1)
+        await self.run(self.engine.encode_part(plan, chunk, source, self.out, self.work), told, at_once=1)
         sizes = {}
         for folder in (self.out, self.work):
             listing = await asyncio.to_thread(list_folder, folder)
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
 
-    async def _encode(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
+    async def run(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
+        """Run commands that report their progress, `at_once` side by side. Raises TaskFailedError."""
         try:
             for folder in (self.out, self.work, *(folder for command in commands for folder in command.folders)):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ from typing import TypeVar
 from millrace.engines.engine import Command, Progress, share_done
 
 T = TypeVar("T")
+Told = Callable[[float, Progress], None]
+"""Told the part (0..1) of all the work that is done, and the newest report."""
 
 
 async def side_by_side(commands: Sequence[Command], run: Callable[[Command], Awaitable[T]], *, at_once: int) -> list[T]:
@@ -56,3 +58,12 @@ class OneProgress:
             bitrate_bps=None,
             ended=len(known) == len(self._commands) and not running,
         )
+
+
+def within(told: Told, begin: float, part: float) -> Told:
+    """Tells the progress of some work as that part of a longer one."""
+
+    def tell(share: float, report: Progress) -> None:
+        told(begin + part * share, report)
+
+    return tell

@@ -36,6 +36,7 @@ class Row(Struct, frozen=True, kw_only=True):
     fps: float | None = None
     channels: int | None = None
     language: str | None = None
+    vmaf: float | None = None
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ class Summary(Struct, frozen=True, kw_only=True):
             log=log,
             seconds=round(seconds, 3),
             notes=_notes(job),
-            renditions=[row for output in job.outputs for row in _rows(output, seconds)],
+            renditions=[row for output in job.outputs for row in _rows(output, seconds, _vmaf(job, output.name))],
             files=len(job.outputs),
             size=sum(output.size for output in job.outputs),
         )
@@ -91,6 +92,14 @@ def _listed(document: object, name: str) -> list[object]:
     return listed if isinstance(listed, list) else []
 
 
+def _vmaf(job: JobDetail, name: str) -> float | None:
+    """The mean VMAF of a rendition, where it was compared with the source."""
+    for file in _listed((job.facts or {}).get("proof"), "files"):
+        if isinstance(file, dict) and file.get("path") == name and isinstance(file.get("vmaf"), dict):
+            return float(file["vmaf"]["mean"])
+    return None
+
+
 def _entry(job: JobDetail, out: Path) -> Path | None:
     """The file that a player opens: the top playlist, or the only file with streams."""
     names = [output.name for output in job.outputs]
@@ -101,7 +110,7 @@ def _entry(job: JobDetail, out: Path) -> Path | None:
     return out / media[0] if media else None
 
 
-def _rows(output: OutputView, seconds: float) -> list[Row]:
+def _rows(output: OutputView, seconds: float, vmaf: float | None) -> list[Row]:
     rows = []
     for stream in output.streams:
         facts: dict[str, Any] = dict(stream)
@@ -119,6 +128,7 @@ def _rows(output: OutputView, seconds: float) -> list[Row]:
                 bitrate=facts.get("bitrate"),
                 duration_s=duration_s,
                 speed=round(duration_s / seconds, 2) if seconds else None,
+                vmaf=vmaf if facts.get("type") == "video" else None,
                 **kept,
             )
         )
@@ -158,7 +168,16 @@ def _table(summary: Summary) -> None:
         for number, row in enumerate(summary.renditions)
     ]
     pictured = any(row.width for row in summary.renditions)
-    headings = ("rendition", "resolution" if pictured else "sound", "codec", "bitrate", "frames", "size", "speed")
+    headings = (
+        "rendition",
+        "resolution" if pictured else "sound",
+        "codec",
+        "bitrate",
+        "VMAF",
+        "frames",
+        "size",
+        "speed",
+    )
     # A column that no row has anything for, such as the frames of an audio file, is left out.
     kept = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     show.table(
@@ -190,6 +209,7 @@ def _cells(row: Row, *, first: bool) -> list[str]:
         shape,
         row.codec,
         f"{row.bitrate / 1000:.0f} kbit/s" if row.bitrate and first else "",
+        f"{row.vmaf:.1f}" if row.vmaf is not None else "",
         str(row.frames) if row.frames else "",
         show.size(row.size) if first else "",
         f"{row.speed:g}x" if row.speed else "",

@@ -26,8 +26,13 @@ CROWD = 1.03
 """What processes side by side cost, of one alone: they share caches."""
 START = 2 * 1920 * 1080
 """Starting one more process, joining what it made: about two frames of 1080p."""
-HANDOVER = 30 * 1920 * 1080
-"""One more task for another worker: claimed, started, its pieces sent to the master and fetched from there."""
+HANDOVER = 20 * 1920 * 1080
+"""One more task for another worker: claimed, started, its pieces sent to the master; half a second (docs/decisions/0040-one-film-many-workers.md)."""
+
+
+UNEVEN = 0.3
+"""How much longer than another chunk of as many frames one may take: films are busy here and calm there. A worker waits for that at the
+end, so smaller chunks end closer together."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):
@@ -88,7 +93,8 @@ def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int
     for frames in each:
         least = loads.index(min(loads))
         loads[least] += whole_time(cost, 1, cores) * frames + HANDOVER / cores
-    return max(loads)
+    # What the last to end makes the others wait, and the join, which is one more.
+    return max(loads) + UNEVEN * whole_time(cost, 1, cores) * each[0] + HANDOVER / cores
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:

@@ -33,8 +33,8 @@ NEIGHBOURS = 2
 """Frames that deinterlacing looks back."""
 PER_CORE = 3
 """The most chunks for each core: more of them balance better and decode more for nothing."""
-PER_WORKER = 3
-"""The same for each worker that shares in a film."""
+PER_WORKER = 8
+"""The same for each worker that shares in a film; there the last one to end is waited for by all."""
 MOST_PARTS = 500
 SPREAD_WORTH = 0.8
 """Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
@@ -68,7 +68,7 @@ def split(
     each: int = PER_WORKER,
 ) -> Split:
     """Whole, in chunks on this worker, or in chunks on this and others, with the reason."""
-    pictures, source = plan.pictures, _source(plan, probe)
+    pictures, source = plan.pictures, source_stream(plan, probe)
     if pictures is None or source is None or probe is None or not plan.videos:
         return Split(reason="whole: nothing in it is a film from an input")
     cost = costs.film(plan, source)
@@ -77,13 +77,13 @@ def split(
     if obstacle:
         return replace(whole, reason=f"whole: {obstacle}")
     whole = replace(whole, is_possible=True)
-    starts = _starts(plan, pictures, probe, source)
-    film = _Film(plan=plan, pictures=pictures, starts=starts, cost=cost, cores=cores, chunking=chunking)
+    begins = starts(plan, pictures, probe, source)
+    film = _Film(plan=plan, pictures=pictures, starts=begins, cost=cost, cores=cores, chunking=chunking)
     here, time = _here(film, whole)
     return _spread(film, here, time, workers=helpers + 1, each=each) if helpers > 0 else here
 
 
-class _Start(Struct, frozen=True):
+class Start(Struct, frozen=True):
     """Where reading begins for a chunk that begins with this piece, and how many frames are decoded for nothing then."""
 
     seek: Fraction
@@ -95,7 +95,7 @@ class _Film(Struct, frozen=True, kw_only=True):
 
     plan: Plan
     pictures: Pictures
-    starts: "Sequence[_Start | None]"
+    starts: "Sequence[Start | None]"
     cost: costs.Cost
     cores: int
     chunking: Chunking
@@ -138,7 +138,7 @@ def _spread(film: _Film, here: Split, time: float, *, workers: int, each: int) -
     most = min(len(film.starts), workers * each, MOST_PARTS)
     timed = [
         (costs.spread_time(film.cost, chunks, workers=workers, cores=film.cores), len(chunks), chunks)
-        for chunks in film.divisions(range(2, most + 1, max(1, workers // 4)))
+        for chunks in film.divisions(sorted({*range(2, most + 1, max(1, workers // 4)), most}))
     ]
     if not timed:
         return here
@@ -163,7 +163,8 @@ def unit_frames(plan: Plan) -> int:
     return max(video.gop_frames, round(plan.segment * video.rate)) if plan.packaging.is_segmented else video.gop_frames
 
 
-def _source(plan: Plan, probe: Probe | None) -> VideoStream | None:
+def source_stream(plan: Plan, probe: Probe | None) -> VideoStream | None:
+    """The stream that the plan's pictures come from; None where they come from no file."""
     if plan.pictures is None or plan.generated is not None or probe is None:
         return None
     return next((one for one in probe.video if one.index == plan.pictures.stream), None)
@@ -203,7 +204,7 @@ def _counts(units: int, cores: int, chunking: Chunking) -> Sequence[int]:
     return range(least, most + 1, max(1, cores // 4))
 
 
-def _starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -> list[_Start | None]:
+def starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -> list[Start | None]:
     """For each piece, how a chunk could begin with it; None where no key frame serves.
 
     Some demuxers look for the last key frame by its presentation time and others by its decoding time, which is earlier
@@ -214,26 +215,26 @@ def _starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) -
     # In quarters of a frame: whole numbers keep a long film fast.
     keys = [int((time - probe.start) * pictures.rate * 4) for time in source.keyframes]
     early = 0 if "mov" in probe.formats or "mp4" in probe.formats else int(FFMPEG_EARLY * pictures.rate * 4)
-    starts: list[_Start | None] = []
+    begins: list[Start | None] = []
     for first in range(0, plan.frames, unit):
         reach = (first - (NEIGHBOURS if pictures.deinterlace else 0)) * 4 + 1
         wanted = bisect_right(keys, reach) - 1
         if wanted < 0:
-            starts.append(None)
+            begins.append(None)
             continue
         seek = source.keyframes[wanted] + QUARTER / pictures.rate
         if wanted + 1 < len(source.key_decoding):
             seek = min(seek, source.key_decoding[wanted + 1] - QUARTER / pictures.rate)
         found = max(0, bisect_right(keys, keys[wanted] + 1 - early) - 1)
-        starts.append(_Start(max(seek - probe.start, Fraction(0)), max(0, first - keys[found] // 4)))
-    return starts
+        begins.append(Start(max(seek - probe.start, Fraction(0)), max(0, first - keys[found] // 4)))
+    return begins
 
 
-def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[_Start | None]) -> tuple[Chunk, ...]:
+def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[Start | None]) -> tuple[Chunk, ...]:
     """At most `count` chunks: each cut lies near its even share, where the fewest frames are decoded for nothing."""
     even = Fraction(len(starts), count)
     reach = int(even / 4)
-    cuts: list[tuple[int, _Start | None]] = [(0, None)]
+    cuts: list[tuple[int, Start | None]] = [(0, None)]
     for number in range(1, count):
         place = round(even * number)
         near = [

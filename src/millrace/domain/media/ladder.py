@@ -38,6 +38,13 @@ def fitted(display: tuple[Fraction, Fraction], height: int | None) -> Size | Non
     return _even(wide, high, scale)
 
 
+def filling(size: Size, height: int) -> Size:
+    """The even size of a picture made larger or smaller until it fills the box of `height`, turned with it."""
+    long_side, short_side = max(size.width, size.height), min(size.width, size.height)
+    scale = min(height * BOX / long_side, Fraction(height, short_side))
+    return Size(width=max(2, round(size.width * scale / 2) * 2), height=max(2, round(size.height * scale / 2) * 2))
+
+
 def ladder(display: tuple[Fraction, Fraction], heights: Sequence[int | None]) -> tuple[tuple[int, Size], ...]:
     """The rungs really made, largest first: (index into `heights`, size). Rungs of equal size are made once."""
     made: dict[Size, int] = {}

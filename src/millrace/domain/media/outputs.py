@@ -7,7 +7,8 @@ from msgspec import Struct, field
 
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.probe import Color
-from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings
+from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings, VmafCheck
+from millrace.domain.media.quality_search import Choice
 from millrace.domain.media.split import Split
 
 SEGMENT_ORIGIN = Fraction(10)
@@ -51,7 +52,9 @@ class Role(StrEnum):
 
 
 class VideoOutput(Struct, frozen=True, kw_only=True):
-    """One rendition's pictures. `gop_frames` apart, from frame 0, stand the key frames."""
+    """One rendition's pictures. `gop_frames` apart, from frame 0, stand the key frames. `vmaf` asks for a comparison with the source,
+    and `search` is how the CRF was found.
+    """
 
     name: str
     size: Size
@@ -59,6 +62,8 @@ class VideoOutput(Struct, frozen=True, kw_only=True):
     frames: int
     gop_frames: int
     settings: VideoSettings
+    vmaf: VmafCheck | None = None
+    search: Choice | None = None
 
 
 class AudioOutput(Struct, frozen=True, kw_only=True):
@@ -108,6 +113,7 @@ class Sprites(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """The whole output. `duration` is that of the pictures, or of the audio where there are none (seconds).
 
+    `per_title` is the VMAF that a rendition must add to be made, once its quality has been searched; None makes all.
     `notes` are sentences for a person about what was decided differently from what the profile asks. `split` is how the
     work is divided (`chunks`); a plan that nobody has divided is made whole.
     """
@@ -122,6 +128,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     sprites: Sprites | None = None
     generated: Generated | None = None
     keep_metadata: bool = False
+    per_title: float | None = None
     notes: tuple[str, ...] = ()
     split: Split = field(default_factory=Split)
 
@@ -141,3 +148,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     def videos(self) -> tuple[VideoOutput, ...]:
         """Every rendition with pictures."""
         return tuple(file.video for file in self.files if file.video)
+
+    @property
+    def is_two_pass(self) -> bool:
+        """Whether a rendition is made in two passes over the film."""
+        return any(video.settings.passes == 2 for video in self.videos)

@@ -13,9 +13,17 @@ from millrace.domain.media.split import Chunking
 
 VIDEO = ("codec", "height", "preset", "crf", "bitrate", "maxrate", "fps")
 """Parameters that stand for the same key of every rendition's `video`."""
+VMAF = "vmaf"
+"""The parameter that stands for `quality.vmaf`."""
+REPLACED = {
+    "crf": ("bitrate", "mode", "passes", "quality"),
+    "bitrate": ("crf", "quality"),
+    VMAF: ("bitrate", "mode", "passes", "crf"),
+}
+"""What a parameter takes the place of."""
 GENERATED = ("duration_s",)
 CHUNKS = "chunks"
-ALLOWED = (*VIDEO, *GENERATED, CHUNKS)
+ALLOWED = (*VIDEO, VMAF, *GENERATED, CHUNKS)
 LONGEST_S = 3600
 
 
@@ -40,7 +48,7 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
         raise ParameterError(unknown[0], f"is unknown; allowed: {', '.join(ALLOWED)}")
     duration = _duration(parameters.get("duration_s"))
     chunking_of(parameters)
-    changes = {key: parameters[key] for key in VIDEO if key in parameters}
+    changes = {key: parameters[key] for key in (*VIDEO, VMAF) if key in parameters}
     if not changes:
         return profile, duration
     if not profile.renditions:
@@ -48,21 +56,27 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
     document = to_document(profile)
     for rendition in document["renditions"]:
         video = rendition["video"]
-        if "codec" in changes and changes["codec"] != video["codec"]:
-            # Presets and qualities of one codec mean nothing to another.
-            for key in ("preset", "crf", "bit_depth"):
-                video.pop(key, None)
-        if "crf" in changes:
-            video.pop("bitrate", None)
-        if "bitrate" in changes:
-            video.pop("crf", None)
-        video.update(changes)
+        _change(video, changes)
     try:
         changed = profile_from(document)
     except ProfileError as error:
         path, text = error.findings[0]
         raise ParameterError(path.rsplit(".", 1)[-1], text) from error
     return replace(changed, name=profile.name), duration
+
+
+def _change(video: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    if changes.get("codec", video["codec"]) != video["codec"]:
+        # Presets and qualities of one codec mean nothing to another.
+        for key in ("preset", "crf", "bit_depth"):
+            video.pop(key, None)
+        for key in ("min_crf", "max_crf"):
+            video.get("quality", {}).pop(key, None)
+    for other in (other for key, others in REPLACED.items() if key in changes for other in others):
+        video.pop(other, None)
+    video.update({key: value for key, value in changes.items() if key != VMAF})
+    if VMAF in changes:
+        video["quality"] = {**video.get("quality", {}), "vmaf": changes[VMAF]}
 
 
 def chunking_of(parameters: Mapping[str, Any]) -> Chunking:

@@ -121,6 +121,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
         sprites=sprites,
         generated=clip,
         keep_metadata=profile.metadata is Keep.KEEP,
+        per_title=profile.per_title,
         notes=tuple(notes),
     )
 
@@ -203,6 +204,7 @@ def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: li
                 frames=pictures.frames,
                 gop_frames=gop_frames,
                 settings=profile.renditions[index].video,
+                vmaf=profile.renditions[index].vmaf,
             )
         )
     if any(fitted(stream.display_size, height) is None for height in heights):

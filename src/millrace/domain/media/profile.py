@@ -74,6 +74,20 @@ class Hdr(StrEnum):
     REFUSE = "refuse"
 
 
+class RateMode(StrEnum):
+    """How a bit rate is kept: on average, or at every moment."""
+
+    VBR = "vbr"
+    CBR = "cbr"
+
+
+class Unreachable(StrEnum):
+    """What happens where a quality cannot be had within its bounds: the best that can, or no encode."""
+
+    BEST = "best"
+    REFUSE = "refuse"
+
+
 VIDEO_CODECS = {
     Packaging.CMAF: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
     Packaging.HLS: (VideoCodec.H264,),
@@ -118,13 +132,44 @@ a corrupt heap)."""
 MOST_LINES = 4320
 """8K: no level of H.264, H.265, VP9 or AV1 holds more than 8192x4352 pixels."""
 MAX_CRF = {VideoCodec.H264: 51, VideoCodec.H265: 51, VideoCodec.AV1: 63, VideoCodec.VP9: 63}
+CRF_STEP = {VideoCodec.H264: 0.5, VideoCodec.H265: 0.5, VideoCodec.AV1: 1.0, VideoCodec.VP9: 1.0}
+"""The steps in which a quality is searched; the encoders of AV1 and VP9 know whole numbers only."""
+TWO_PASS = (VideoCodec.H264, VideoCodec.H265, VideoCodec.VP9)
+"""Codecs that can look at the whole film first. FFmpeg does not hand SVT-AV1 what a first pass found."""
+MOST_PROBES = 8
+
+
+class QualityTarget(Struct, frozen=True, kw_only=True):
+    """The mean VMAF that is wanted, and within which bounds its CRF is searched with at most `probes` probe encodes.
+
+    `max_bitrate_bps` bounds the average rate.
+    """
+
+    vmaf: float
+    min_crf: float
+    max_crf: float
+    probes: int
+    max_bitrate_bps: int | None = None
+    unreachable: Unreachable = Unreachable.BEST
+
+
+class VmafCheck(Struct, frozen=True, kw_only=True):
+    """A comparison of the whole rendition with the source, and the floors that its VMAF must reach; None for no floor.
+
+    Every `every`-th frame is compared; None leaves that to the length of the film.
+    """
+
+    min_mean: float | None = None
+    min_harmonic_mean: float | None = None
+    min_one_percent_low: float | None = None
+    every: int | None = None
 
 
 class VideoSettings(Struct, frozen=True, kw_only=True):
     """How one rendition's pictures are made.
 
-    `height` names the rung (see `ladder`); None keeps the source's size. Exactly one of `crf` and `bitrate_bps` is set;
-    `maxrate_bps` bounds either. `fps` is a cap. `bit_depth` above the encoder's input is never invented.
+    `height` names the rung (see `ladder`); None keeps the source's size. One of `crf`, `bitrate_bps` and `quality` is set;
+    with `quality`, `crf` is set once it has been found. `maxrate_bps` bounds any. `fps` is a cap. `bit_depth` above the encoder's input is never invented.
     """
 
     codec: VideoCodec = VideoCodec.H264
@@ -133,15 +178,19 @@ class VideoSettings(Struct, frozen=True, kw_only=True):
     crf: float | None = None
     bitrate_bps: int | None = None
     maxrate_bps: int | None = None
+    mode: RateMode = RateMode.VBR
+    passes: int = 1
+    quality: QualityTarget | None = None
     fps: Fraction | None = None
     bit_depth: int = 8
 
 
 class Rendition(Struct, frozen=True, kw_only=True):
-    """One rung: its name becomes a folder or file name."""
+    """One rung: its name becomes a folder or file name. `vmaf` is how it is compared with the source; None for not at all."""
 
     name: str
     video: VideoSettings
+    vmaf: VmafCheck | None = None
 
 
 class AudioSettings(Struct, frozen=True, kw_only=True):
@@ -162,10 +211,11 @@ class Thumbnails(Struct, frozen=True, kw_only=True):
 
 
 class Checks(Struct, frozen=True, kw_only=True):
-    """How far an output may lie from the plan."""
+    """How far an output may lie from the plan. `vmaf` holds for every rendition that says nothing else."""
 
     duration_tolerance_s: Fraction = Fraction(1, 5)
     frame_tolerance: int = 0
+    vmaf: VmafCheck | None = None
 
 
 class Generate(Struct, frozen=True, kw_only=True):
@@ -177,7 +227,10 @@ class Generate(Struct, frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """A whole profile. `segment_s` is the length of a segment (HLS), `gop_s` of a group of pictures (else)."""
+    """A whole profile. `segment_s` is the length of a segment (HLS), `gop_s` of a group of pictures (else).
+
+    `per_title` is what VMAF a rendition must add to be made (`per_title`); None makes all of them.
+    """
 
     name: str
     description: str = ""
@@ -187,6 +240,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     subtitles: Subtitles = Subtitles.DROP
     metadata: Keep = Keep.DROP
     hdr: Hdr = Hdr.TONEMAP
+    per_title: float | None = None
     segment_s: Fraction = Fraction(4)
     gop_s: Fraction = Fraction(4)
     thumbnails: Thumbnails | None = None

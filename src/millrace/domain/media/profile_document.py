@@ -8,11 +8,9 @@ from typing import Any
 from millrace.domain.document import DocumentReader, kind_of, shown
 from millrace.domain.media.profile import (
     AUDIO_CODECS,
-    DEFAULT_CRF,
     DEFAULT_PRESET,
     HDR_BITS,
     HDR_CODECS,
-    MAX_CRF,
     MOST_LINES,
     PRESETS,
     SMALLEST_SIDE,
@@ -31,8 +29,12 @@ from millrace.domain.media.profile import (
     Thumbnails,
     VideoCodec,
     VideoSettings,
+    VmafCheck,
 )
+from millrace.domain.media.rate_control import rate_document, vmaf_check, vmaf_document, with_rate_control
 
+USUAL_GAIN = 1.0
+"""VMAF that a rendition of a per-title ladder must add."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -61,23 +63,26 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
     if not root.has("packaging"):
         root.report("packaging", f"is missing; allowed: {', '.join(Packaging)}")
     segment_s = root.seconds("segment_s", 0.5, 30, Fraction(4))
+    checks = _checks(root)
     hdr = Hdr(root.word("hdr", Hdr, Hdr.TONEMAP))
     profile = Profile(
         name=name,
         description=root.text("description", ""),
         packaging=packaging,
-        renditions=_renditions(root, packaging, hdr),
+        renditions=_renditions(root, packaging, hdr, checks.vmaf),
         audio=_audio(root, packaging),
         subtitles=Subtitles(root.word("subtitles", Subtitles, Subtitles.DROP)),
         metadata=Keep(root.word("metadata", Keep, Keep.DROP)),
         hdr=hdr,
+        per_title=_per_title(root),
         segment_s=segment_s,
         gop_s=root.seconds("gop_s", 0.1, 30, segment_s),
         thumbnails=_thumbnails(root, packaging),
-        checks=_checks(root),
+        checks=checks,
         generate=_generate(root),
     )
     _whole(root, profile)
+    _whole_quality(root, profile)
     root.done()
     if findings:
         raise ProfileError(findings)
@@ -106,7 +111,24 @@ def _whole(root: DocumentReader, profile: Profile) -> None:
             root.report("gop_s", "must go into segment_s without a rest, so that segments begin with a key frame")
 
 
-def _renditions(root: DocumentReader, packaging: Packaging, hdr: Hdr) -> tuple[Rendition, ...]:
+def _whole_quality(root: DocumentReader, profile: Profile) -> None:
+    if profile.checks.vmaf and not profile.renditions:
+        root.report("checks.vmaf", "has nothing to compare: the profile makes no video")
+    if profile.per_title is not None and not all(rung.video.quality for rung in profile.renditions):
+        root.report("per_title", "needs quality in every rendition: what they give is not known otherwise")
+
+
+def _per_title(root: DocumentReader) -> float | None:
+    value = root.raw("per_title", False)
+    if isinstance(value, bool):
+        return USUAL_GAIN if value else None
+    reader = DocumentReader(value, "per_title", root.findings)
+    gain = reader.number("min_gain", 0.1, 20, USUAL_GAIN)
+    reader.done()
+    return float(gain)
+
+
+def _renditions(root: DocumentReader, packaging: Packaging, hdr: Hdr, vmaf: VmafCheck | None) -> tuple[Rendition, ...]:
     entries = root.raw("renditions", [])
     if not isinstance(entries, list):
         root.report("renditions", f"must be a list, not {kind_of(entries)}")
@@ -123,20 +145,14 @@ def _renditions(root: DocumentReader, packaging: Packaging, hdr: Hdr) -> tuple[R
         if not isinstance(name, str) or not NAME.match(name):
             reader.report("name", f"is {shown(name)}; allowed: letters, digits, dots, dashes and underscores")
             name = default
+        compared = vmaf_check(reader, otherwise=vmaf)
         reader.done()
-        found.append(Rendition(name=name, video=video))
+        found.append(Rendition(name=name, video=video, vmaf=compared))
     return tuple(found)
 
 
 def _video(reader: DocumentReader, packaging: Packaging, hdr: Hdr) -> VideoSettings:
     codec = VideoCodec(reader.word("codec", VIDEO_CODECS.get(packaging, tuple(VideoCodec)), _first_codec(packaging)))
-    crf = reader.number("crf", 0, MAX_CRF[codec], None)
-    bitrate = reader.bits_per_second("bitrate", 10_000, 400_000_000, None)
-    maxrate = reader.bits_per_second("maxrate", 10_000, 800_000_000, None)
-    if reader.has("crf") and reader.has("bitrate"):
-        reader.report("crf", "and bitrate exclude each other: keep one of the two")
-    if bitrate and maxrate and maxrate < bitrate:
-        reader.report("maxrate", f"is {maxrate}; it must not lie below bitrate ({bitrate})")
     keeps_hdr = hdr is Hdr.KEEP
     if keeps_hdr and codec not in HDR_CODECS:
         reader.report(
@@ -152,12 +168,10 @@ def _video(reader: DocumentReader, packaging: Packaging, hdr: Hdr) -> VideoSetti
         codec=codec,
         height=reader.even("height", SMALLEST_SIDES.get(codec, SMALLEST_SIDE), MOST_LINES, None),
         preset=reader.word("preset", PRESETS[codec], DEFAULT_PRESET[codec]),
-        crf=None if bitrate else float(DEFAULT_CRF[codec] if crf is None else crf),
-        bitrate_bps=bitrate,
-        maxrate_bps=maxrate,
         fps=reader.rate("fps", None),
         bit_depth=depth,
     )
+    settings = with_rate_control(reader, settings)
     reader.done()
     return settings
 
@@ -210,6 +224,7 @@ def _checks(root: DocumentReader) -> Checks:
     found = Checks(
         duration_tolerance_s=reader.seconds("duration_tolerance_s", 0, 60, Checks().duration_tolerance_s),
         frame_tolerance=reader.whole("frame_tolerance", 0, 1000, 0),
+        vmaf=vmaf_check(reader),
     )
     reader.done()
     return found
@@ -233,7 +248,7 @@ def to_document(profile: Profile) -> dict[str, Any]:
         "name": profile.name,
         "description": profile.description,
         "packaging": str(profile.packaging),
-        "renditions": [{"name": rung.name, "video": _video_document(rung.video)} for rung in profile.renditions],
+        "renditions": [_rendition_document(rung, profile.checks.vmaf) for rung in profile.renditions],
         "audio": [
             {"codec": str(entry.codec), "bitrate": entry.bitrate_bps, "channels": entry.channels}
             for entry in profile.audio
@@ -254,6 +269,10 @@ def to_document(profile: Profile) -> dict[str, Any]:
             "rate": _ratio(profile.generate.rate),
         },
     }
+    if profile.per_title is not None:
+        document["per_title"] = {"min_gain": profile.per_title}
+    if profile.checks.vmaf is not None:
+        document["checks"]["vmaf"] = vmaf_document(profile.checks.vmaf)
     if profile.thumbnails is not None:
         document["thumbnails"] = {
             "interval_s": _plain(profile.thumbnails.interval_s),
@@ -264,14 +283,19 @@ def to_document(profile: Profile) -> dict[str, Any]:
     return document
 
 
+def _rendition_document(rung: Rendition, vmaf: VmafCheck | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": rung.name, "video": _video_document(rung.video)}
+    if rung.vmaf != vmaf:
+        document["vmaf"] = rung.vmaf is not None and vmaf_document(rung.vmaf)
+    return document
+
+
 def _video_document(video: VideoSettings) -> dict[str, Any]:
     every = {
         "codec": str(video.codec),
         "height": video.height,
         "preset": video.preset,
-        "crf": video.crf,
-        "bitrate": video.bitrate_bps,
-        "maxrate": video.maxrate_bps,
+        **rate_document(video),
         "fps": None if video.fps is None else _ratio(video.fps),
         "bit_depth": video.bit_depth,
     }

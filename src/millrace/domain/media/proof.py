@@ -13,6 +13,8 @@ from msgspec.structs import asdict
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
 from millrace.domain.media.probe import AudioStream, VideoStream
+from millrace.domain.media.quality_search import Choice
+from millrace.domain.media.vmaf import Measure, Quality
 
 VERSION = 1
 NAME = "proof.json"
@@ -60,6 +62,46 @@ def proof(
     }
 
 
+def with_quality(document: Document, compared: Mapping[str, tuple[Measure, Quality]]) -> Document:
+    """The document with how each rendition compares with the source, by path."""
+    files = document["files"]
+    entries = files if isinstance(files, list) else []
+    return {
+        **document,
+        "files": [
+            {**entry, "vmaf": _quality(*compared[entry["path"]])}
+            if entry["type"] == "video" and entry["path"] in compared
+            else entry
+            for entry in entries
+        ],
+    }
+
+
+def _search(choice: Choice) -> Document:
+    return {
+        "wanted_vmaf": choice.wanted_vmaf,
+        "crf": choice.crf,
+        "expected_vmaf": choice.vmaf,
+        "expected_bitrate": choice.bitrate_bps,
+        "shortfall": choice.shortfall,
+        "frames_of_a_probe": choice.frames,
+        "probes": [{"crf": one.crf, "vmaf": one.vmaf, "bitrate": one.bitrate_bps} for one in choice.trials],
+    }
+
+
+def _quality(measure: Measure, found: Quality) -> Document:
+    return {
+        "model": measure.model,
+        "compared_at": f"{measure.size.width}x{measure.size.height}",
+        "every": measure.every,
+        "frames": found.frames,
+        "mean": found.mean,
+        "harmonic_mean": found.harmonic_mean,
+        "one_percent_low": found.one_percent_low,
+        "worst": {"vmaf": found.worst.vmaf, "frame": found.worst.frame, "at_s": found.worst.at_s},
+    }
+
+
 def with_checksums(document: Document, sums: Mapping[str, str], sizes: Mapping[str, int]) -> Document:
     """The document with the SHA-256 and the size in bytes of every file of the output."""
     return {**document, "checksums": {name: {"sha256": sums[name], "size": sizes[name]} for name in sorted(sums)}}
@@ -103,6 +145,8 @@ def _video(
         document["frames_of_chunks"] = list(chunk_frames(plan, wanted, found))
         document["header_sha256"] = headers.get(wanted.name)
         document["joins"] = [_join(plan, wanted, found, chunk.first) for chunk in plan.split.chunks[1:]]
+    if wanted.search:
+        document["search"] = _search(wanted.search)
     return document
 
 

@@ -5,10 +5,19 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from millrace.domain.media.outputs import SEGMENT_ORIGIN, AudioOutput, Generated, OutputFile, Plan, Role, SubtitleOutput
+from millrace.domain.media.outputs import (
+    SEGMENT_ORIGIN,
+    AudioOutput,
+    Generated,
+    OutputFile,
+    Plan,
+    Role,
+    SubtitleOutput,
+    VideoOutput,
+)
 from millrace.domain.media.profile import Packaging
 from millrace.engines.engine import Command
-from millrace.engines.ffmpeg.codecs import audio_options, seconds, video_options
+from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, seconds, video_options
 from millrace.engines.ffmpeg.encoders import PICTURE, chosen
 from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
 from millrace.engines.ffmpeg.reading import generated, guarded, source
@@ -17,6 +26,7 @@ STRICT = ("-xerror", "-err_detect", "explode")
 """Damage ends the encode: without these FFmpeg conceals it and exits with 0 (measured for truncation and bit rot)."""
 HEADERS_BYTES = 64 << 20
 """Indexes, tags and, of sprites, pictures."""
+NOWHERE = ("-f", "null", "-")
 Tagged = AudioOutput | SubtitleOutput
 PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 MUXERS = {
@@ -41,18 +51,76 @@ FRAGMENTS = (
 
 
 def encode_commands(
-    binary: Path | str, plan: Plan, path: Path | None, folder: Path, working: Iterable[str] | None
+    binary: Path | str, plan: Plan, path: Path | None, folder: Path, *, work: Path, working: Iterable[str] | None
 ) -> tuple[Command, ...]:
-    """One process that decodes once and writes every file of the plan into `folder`."""
-    argv = [*guarded(binary), *PROGRESS, "-n", *STRICT, *_input(plan, path)]
+    """One process that decodes once and writes every file of the plan into `folder`. First passes have left theirs in `work`."""
+    argv = [*guarded(binary), *PROGRESS, "-n", *STRICT, *source_input(plan, path)]
     if plan.pictures:
         graph = sprite_graph(plan, plan.pictures) if plan.sprites else ladder_graph(plan, plan.pictures)
         argv += ["-filter_complex", graph]
-    argv += _sprites(plan) if plan.sprites else _files(plan, working)
+    argv += _sprites(plan) if plan.sprites else _files(plan, work, working)
     folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
     reads = () if plan.generated is not None or path is None else (path,)
-    command = Command(argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=reads, writes=folder)
+    passes = (work,) if plan.is_two_pass else ()
+    command = Command(
+        argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=(*reads, *passes), writes=folder
+    )
     return (replace(command, frames=plan.frames, duration=plan.duration, file_bytes=file_bytes(plan)),)
+
+
+def first_pass_commands(
+    binary: Path | str, plan: Plan, path: Path | None, work: Path, working: Iterable[str] | None
+) -> tuple[Command, ...]:
+    """One process that looks at the film for every rendition that is made in two passes; none where nothing is.
+
+    FFmpeg names what a pass finds by the place of the stream among all that it writes. So that both passes count alike, streams
+    that this one does not make are copied into nowhere.
+    """
+    looked = [file.video for file in plan.files if file.video and _looks_first(file.video, working)]
+    if not looked or plan.pictures is None:
+        return ()
+    unused = (f"[v{number}]nullsink" for number, video in enumerate(plan.videos) if video not in looked)
+    argv = [*guarded(binary), *PROGRESS, *STRICT, *source_input(plan, path)]
+    argv += ["-filter_complex", ";".join((ladder_graph(plan, plan.pictures), *unused))]
+    for file in plan.files:
+        if file.video in looked:
+            number = plan.videos.index(file.video)
+            options = _video(plan, number, Pass(number=1, stats=_stats(work, file.video)), working)
+            argv += ["-map", f"[v{number}]", *options, *NOWHERE]
+        elif file.video:
+            argv += into_nowhere([plan.pictures.stream])
+        argv += into_nowhere(beside_pictures(file))
+    reads = () if path is None else (path,)
+    command = Command(argv=tuple(argv), label="first pass", cwd=work, folders=(work,), frames=plan.frames)
+    return (replace(command, reads=reads, writes=work, file_bytes=file_bytes(plan)),)
+
+
+def beside_pictures(file: OutputFile) -> tuple[int, ...]:
+    """The streams of the source that a file's sound and text come from."""
+    return (*(one.stream for one in file.audio), *(one.stream for one in file.subtitles))
+
+
+def into_nowhere(streams: Iterable[int]) -> list[str]:
+    """Streams of the source that are read and not used.
+
+    FFmpeg takes for the beginning of an MPEG-TS that of the streams which are read: without its sound, pictures that begin
+    after that would stand elsewhere on the grid.
+    """
+    return [word for stream in streams for word in ("-map", f"0:{stream}", "-c", "copy", *NOWHERE)]
+
+
+def _looks_first(video: VideoOutput, working: Iterable[str] | None) -> bool:
+    return video.settings.passes == 2 and is_software(chosen(video.settings.codec, working))
+
+
+def _stats(work: Path, video: VideoOutput) -> Path:
+    return work / f"{video.name}.pass"
+
+
+def _video(plan: Plan, number: int, stage: Pass | None, working: Iterable[str] | None) -> tuple[str, ...]:
+    video = plan.videos[number]
+    encoder = chosen(video.settings.codec, working)
+    return video_options(video, encoder, plan.packaging, plan.split.threads_of(number), stage=stage)
 
 
 def file_bytes(plan: Plan) -> int:
@@ -62,7 +130,8 @@ def file_bytes(plan: Plan) -> int:
     return HEADERS_BYTES + 2 * (max(pictures, default=0) + int(sound))
 
 
-def _input(plan: Plan, path: Path | None) -> tuple[str, ...]:
+def source_input(plan: Plan, path: Path | None) -> tuple[str, ...]:
+    """The source of the plan from its beginning, or the clip that is generated instead."""
     if plan.generated is not None:
         return generated_input(plan.generated)
     if path is None:
@@ -80,14 +149,13 @@ def generated_input(clip: Generated) -> tuple[str, ...]:
     return generated(f"{bars};{tone}")
 
 
-def _files(plan: Plan, working: Iterable[str] | None) -> list[str]:
+def _files(plan: Plan, work: Path, working: Iterable[str] | None) -> list[str]:
     argv: list[str] = []
     pad = 0
     for file in plan.files:
         if file.video:
-            encoder = chosen(file.video.settings.codec, working)
-            threads = plan.split.threads_of(pad)
-            argv += ["-map", f"[v{pad}]", *video_options(file.video, encoder, plan.packaging, threads)]
+            second = Pass(number=2, stats=_stats(work, file.video)) if _looks_first(file.video, working) else None
+            argv += ["-map", f"[v{pad}]", *_video(plan, pad, second, working)]
             pad += 1
         argv += file_options(plan, file, working)
     return argv

@@ -1,70 +1,126 @@
 """Options of each encoder for one rendition."""
 
 from fractions import Fraction
+from pathlib import Path
+
+from msgspec import Struct
 
 from millrace.domain.media.outputs import AudioOutput, VideoOutput
-from millrace.domain.media.profile import AudioCodec, Packaging, VideoCodec, VideoSettings
+from millrace.domain.media.profile import AudioCodec, Packaging, RateMode, VideoCodec, VideoSettings
 
 NVENC_PRESETS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p4"}
 
 
+class Pass(Struct, frozen=True, kw_only=True):
+    """One of the two passes over a film, and where the first leaves for the second what it found: a path without an ending."""
+
+    number: int
+    stats: Path
+
+
 def video_options(
-    video: VideoOutput, encoder: str, packaging: Packaging, threads: int | None = None
+    video: VideoOutput,
+    encoder: str,
+    packaging: Packaging,
+    threads: int | None = None,
+    *,
+    stage: Pass | None = None,
 ) -> tuple[str, ...]:
     """Encoder, rate control and GOP. Key frames stand exactly every `gop_frames`, each starting a closed GOP."""
     settings, gop = video.settings, str(video.gop_frames)
     return (
         *("-c:v", encoder),
         *(("-threads", str(threads)) if threads is not None and encoder == "libx264" else ()),
-        *_speed_and_quality(settings, encoder),
+        *_speed(settings, encoder),
+        *_rate_control(settings, encoder),
+        *_pass(stage, encoder),
         *("-g", gop, "-keyint_min", gop, "-force_key_frames", f"expr:eq(mod(n,{gop}),0)"),
-        *_closed(settings.codec, encoder),
+        *_closed(encoder),
+        *_own_parameters(settings, encoder, stage),
         *tag(settings.codec, packaging),
     )
 
 
-def _speed_and_quality(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
-    if encoder.endswith("_nvenc"):
-        return _nvenc(settings)
+def is_software(encoder: str) -> bool:
+    """Whether the encoder is none of a graphics card, which makes its passes by itself."""
+    return not encoder.endswith("_nvenc")
+
+
+def _speed(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
     if encoder == "libvpx-vp9":
-        speed: tuple[str, ...] = ("-deadline", "good", "-cpu-used", settings.preset, "-row-mt", "1")
-        # libvpx takes -crf as constant quality only when the bit rate is 0.
-        quality = ("-crf", _number(settings.crf), "-b:v", "0") if settings.crf is not None else _rate(settings)
-        return (*speed, *quality, *(_bounds(settings) if settings.crf is None else ()))
-    quality = ("-crf", _number(settings.crf)) if settings.crf is not None else _rate(settings)
-    # SVT-AV1 knows a bound on the rate only together with CRF.
-    bounded = encoder != "libsvtav1" or settings.crf is not None
-    return ("-preset", settings.preset, *quality, *(_bounds(settings) if bounded else ()))
+        return ("-deadline", "good", "-cpu-used", settings.preset, "-row-mt", "1")
+    if is_software(encoder):
+        return ("-preset", settings.preset)
+    mode = str(settings.mode)
+    passes = ("-multipass", "fullres") if settings.passes == 2 else ()
+    preset = NVENC_PRESETS.get(settings.preset, "p5")
+    return ("-preset", preset, "-rc", mode, *passes, "-no-scenecut", "1", "-forced-idr", "1")
 
 
-def _nvenc(settings: VideoSettings) -> tuple[str, ...]:
-    speed = ("-preset", NVENC_PRESETS.get(settings.preset, "p5"), "-rc", "vbr", "-no-scenecut", "1", "-forced-idr", "1")
-    quality = ("-cq", _number(settings.crf), "-b:v", "0") if settings.crf is not None else _rate(settings)
-    return (*speed, *quality, *_bounds(settings))
+def _rate_control(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    if settings.crf is not None:
+        return _constant_quality(settings, settings.crf, encoder)
+    if settings.bitrate_bps is None:
+        raise ValueError("cannot encode with a quality that has not been searched yet")
+    rate = ("-b:v", str(settings.bitrate_bps))
+    if settings.mode is RateMode.CBR:
+        return (*rate, *_constant_rate(settings.bitrate_bps, encoder))
+    return (*rate, *_bounds(settings.maxrate_bps))
 
 
-def _rate(settings: VideoSettings) -> tuple[str, ...]:
-    return ("-b:v", str(settings.bitrate_bps))
+def _constant_quality(settings: VideoSettings, crf: float, encoder: str) -> tuple[str, ...]:
+    if encoder == "libvpx-vp9":
+        # libvpx takes -crf as constant quality only when the bit rate is 0, and any other rate as a bound on the average.
+        return ("-crf", f"{crf:g}", "-b:v", str(settings.maxrate_bps or 0), *_bounds(settings.maxrate_bps))
+    quality = ("-crf", f"{crf:g}") if is_software(encoder) else ("-cq", f"{crf:g}", "-b:v", "0")
+    return (*quality, *_bounds(settings.maxrate_bps))
 
 
-def _bounds(settings: VideoSettings) -> tuple[str, ...]:
+def _bounds(maxrate_bps: int | None) -> tuple[str, ...]:
     # A buffer of two seconds at the highest rate is what HLS players are told to expect (Apple authoring guide).
-    if settings.maxrate_bps is None:
+    return () if maxrate_bps is None else ("-maxrate", str(maxrate_bps), "-bufsize", str(maxrate_bps * 2))
+
+
+def _constant_rate(bitrate_bps: int, encoder: str) -> tuple[str, ...]:
+    """A buffer of one second at one rate. Where the wrapper asks for it, the lowest rate is the highest as well."""
+    least = ("-minrate", str(bitrate_bps)) if encoder == "libvpx-vp9" else ()
+    # Without filling, x264 falls below the rate wherever the picture needs less.
+    filled = ("-nal-hrd", "cbr") if encoder == "libx264" else ()
+    return (*least, "-maxrate", str(bitrate_bps), "-bufsize", str(bitrate_bps), *filled)
+
+
+def _pass(stage: Pass | None, encoder: str) -> tuple[str, ...]:
+    if stage is None or encoder == "libx265":  # which takes it among its own parameters
         return ()
-    return ("-maxrate", str(settings.maxrate_bps), "-bufsize", str(settings.maxrate_bps * 2))
+    return ("-pass", str(stage.number), "-passlogfile", str(stage.stats))
 
 
-def _closed(codec: VideoCodec, encoder: str) -> tuple[str, ...]:
+def _closed(encoder: str) -> tuple[str, ...]:
     if encoder == "libx264":
         return ("-sc_threshold", "0", "-flags", "+cgop", "-forced-idr", "1")
     if encoder == "libx265":
-        return ("-forced-idr", "1", "-x265-params", "log-level=warning:scenecut=0:open-gop=0")
+        return ("-forced-idr", "1")
+    return ("-flags", "+cgop") if encoder == "libvpx-vp9" else ()
+
+
+def _own_parameters(settings: VideoSettings, encoder: str, stage: Pass | None) -> tuple[str, ...]:
+    """What the encoder knows by its own names only."""
+    is_constant = settings.mode is RateMode.CBR
+    if encoder == "libx265":
+        passes = "" if stage is None else f":pass={stage.number}:stats={_escaped(f'{stage.stats}.log')}"
+        return (
+            "-x265-params",
+            f"log-level=warning:scenecut=0:open-gop=0{':strict-cbr=1' if is_constant else ''}{passes}",
+        )
     if encoder == "libsvtav1":
-        return ("-svtav1-params", "scd=0")
-    if encoder == "libvpx-vp9":
-        return ("-flags", "+cgop")
-    del codec
+        # Its constant rate needs pictures that follow each other without reordering.
+        return ("-svtav1-params", "scd=0:pred-struct=1" if is_constant else "scd=0")
     return ()
+
+
+def _escaped(text: str) -> str:
+    """A value in a list of `name=value` with colons between (av_dict_parse_string)."""
+    return "".join(f"\\{letter}" if letter in "\\:='" else letter for letter in text)
 
 
 def tag(codec: VideoCodec, packaging: Packaging) -> tuple[str, ...]:
@@ -88,7 +144,3 @@ def pixel_format(settings: VideoSettings) -> str:
 def seconds(value: Fraction) -> str:
     """Seconds for FFmpeg, rounded down to its microsecond so that a boundary is never missed by rounding up."""
     return f"{int(value * 1_000_000) / 1_000_000:.6f}"
-
-
-def _number(value: float | None) -> str:
-    return f"{value:g}"

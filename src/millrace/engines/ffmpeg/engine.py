@@ -5,13 +5,14 @@ from pathlib import Path
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
-from millrace.domain.media.outputs import Plan, Role
+from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
 from millrace.engines.engine import Command, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
-from millrace.engines.ffmpeg.arguments import encode_commands
+from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
     Encoding,
     chunk_command,
@@ -24,6 +25,8 @@ from millrace.engines.ffmpeg.chunk_arguments import (
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
+from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
+from millrace.engines.ffmpeg.vmaf_log import read_scores
 from millrace.engines.joining import join, pieces_to_read
 from millrace.engines.packages import files_to_read, finishing_files, segments_of
 
@@ -50,9 +53,13 @@ class FFmpeg:
     def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
         """See `Engine.encode`."""
         if plan.split.is_whole or plan.pictures is None or source is None:
-            return encode_commands(self.binary, plan, source, folder, self.working)
+            return encode_commands(self.binary, plan, source, folder, work=work, working=self.working)
         one = self._encoding(plan, source, folder, work)
         return (*sides_commands(one), *chunk_commands(one, plan.pictures))
+
+    def first_pass(self, plan: Plan, source: Path | None, work: Path) -> tuple[Command, ...]:
+        """See `Engine.first_pass`."""
+        return first_pass_commands(self.binary, plan, source, work, self.working)
 
     def has_sides(self, plan: Plan) -> bool:
         """See `Engine.has_sides`."""
@@ -102,6 +109,28 @@ class FFmpeg:
         """See `Engine.inspect`."""
         paths = _inspected(plan)
         return tuple(inspection_command(self.binary, path, folder, 1 / len(paths)) for path in paths)
+
+    def compare(
+        self, plan: Plan, file: OutputFile, *, source: Path | None, folder: Path, work: Path, cores: int
+    ) -> Command:
+        """See `Engine.compare`."""
+        return compare_command(self.binary, plan, file, path=source, folder=folder, work=work, cores=cores)
+
+    def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
+        """See `Engine.probe_encode`."""
+        return probe_commands(self.binary, plan, probe, path=source, work=work, working=self.working)
+
+    def scores(self, name: str) -> str:
+        """See `Engine.scores`."""
+        return log_name(name)
+
+    def probed_file(self, probe: ProbeEncode) -> str:
+        """See `Engine.probed_file`."""
+        return probe_file(probe)
+
+    def read_scores(self, log: bytes) -> tuple[tuple[int, float], ...]:
+        """See `Engine.read_scores`."""
+        return read_scores(log)
 
     def reads(self, plan: Plan) -> tuple[str, ...]:
         """See `Engine.reads`."""

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from millrace.domain.media.ladder import Size
 from millrace.domain.media.outputs import Pictures, Plan
 from millrace.domain.media.split import Chunk
 from millrace.engines.ffmpeg.codecs import pixel_format
@@ -21,12 +22,11 @@ def ladder_graph(plan: Plan, pictures: Pictures, chunk: Chunk | None = None) -> 
     """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first. A `chunk` keeps its places only."""
     depths = {video.settings.bit_depth for video in plan.videos}
     chains = []
-    feed = f"[0:{pictures.stream}]{_on_grid(pictures, _places(plan, chunk) if chunk else START)}"
+    feed = f"[0:{pictures.stream}]{on_grid(pictures, places(chunk, to_the_end=chunk is plan.split.chunks[-1]) if chunk else START)}"
     for number, video in enumerate(plan.videos):
         last = number == len(plan.videos) - 1
         # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay.
-        scale = f"scale={video.size.width}:{video.size.height}:flags=bicubic,setsar=1"
-        form = f"format={pixel_format(video.settings)}"
+        scale, form = scaled(video.size), f"format={pixel_format(video.settings)}"
         if last:
             chains.append(f"{feed}{scale},{form}[v{number}]")
         elif len(depths) == 1:
@@ -50,7 +50,7 @@ def sprite_graph(plan: Plan, pictures: Pictures) -> str:
     first_of_each = f"eq(n,0)+gt({bucket.format('n')},{bucket.format('(n-1)')})"
     scale = f"scale={sprites.size.width}:{sprites.size.height}:flags=area,setsar=1,format=yuvj420p"
     tile = f"tile={settings.columns}x{settings.rows}"
-    return f"[0:{pictures.stream}]{_on_grid(pictures, START)}select='{first_of_each}',{scale},{tile}[v0]"
+    return f"[0:{pictures.stream}]{on_grid(pictures, START)}select='{first_of_each}',{scale},{tile}[v0]"
 
 
 def audio_filter() -> str:
@@ -58,20 +58,26 @@ def audio_filter() -> str:
     return "aresample=async=1:first_pts=0"
 
 
-def _on_grid(pictures: Pictures, places: str) -> str:
+def on_grid(pictures: Pictures, places: str) -> str:
     """Whole pictures at a constant rate from time 0; the decoder has turned them upright already."""
     deinterlace = f"{DEINTERLACE}," if pictures.deinterlace else ""
     tonemap = f"{TONEMAP}," if pictures.tonemap else ""
-    return f"{deinterlace}fps={_ratio(pictures.rate)}{places},{tonemap}"
+    return f"{deinterlace}fps={ratio(pictures.rate)}{places},{tonemap}"
 
 
-def _places(plan: Plan, chunk: Chunk) -> str:
+def places(chunk: Chunk, *, to_the_end: bool) -> str:
     """The places of the grid that a chunk keeps. The film's last chunk goes on to the source's end, as the whole would."""
-    bounds = {"start_pts": chunk.first, "end_pts": 0 if chunk is plan.split.chunks[-1] else chunk.end}
+    bounds = {"start_pts": chunk.first, "end_pts": 0 if to_the_end else chunk.end}
     kept = ":".join(f"{name}={place}" for name, place in bounds.items() if place)
     # Only the first chunk fills up from time 0: in another one that would hide a seek that landed too late.
     return f"{'' if chunk.first else START},trim={kept}"
 
 
-def _ratio(value: Fraction) -> str:
+def scaled(size: Size) -> str:
+    """Brought to that size in square pixels."""
+    return f"scale={size.width}:{size.height}:flags=bicubic,setsar=1"
+
+
+def ratio(value: Fraction) -> str:
+    """An exact rate as filters take it."""
     return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"

@@ -147,6 +147,7 @@ SIGNATURES = (
         r"Device creation failed",
     ),
     _row(_CAPABILITY, "This machine's FFmpeg lacks a filter that the job needs.", r"No such filter: '"),
+    _row(_CAPABILITY, "This machine's FFmpeg has no VMAF model built in.", r"could not load libvmaf model"),
     _row(
         _REQUEST,
         "The profile has a value that the encoder does not know.",

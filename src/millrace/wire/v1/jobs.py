@@ -32,6 +32,15 @@ class Parameters(Request, omit_defaults=True):
     crf: Annotated[float, msgspec.Meta(ge=0, le=63)] | None = None
     bitrate: _Bitrate | None = None
     maxrate: _Bitrate | None = None
+    vmaf: (
+        Annotated[
+            float,
+            msgspec.Meta(
+                ge=10, le=99, description="A mean VMAF whose CRF is searched, instead of `crf` and `bitrate`."
+            ),
+        ]
+        | None
+    ) = None
     fps: Annotated[float, msgspec.Meta(gt=0, le=240)] | None = None
     duration_s: (
         Annotated[float, msgspec.Meta(gt=0, le=3600, description="Seconds: the length of a generated test clip.")]

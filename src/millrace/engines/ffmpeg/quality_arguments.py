@@ -1,0 +1,107 @@
+"""Argument lists that compare a rendition with its source by libvmaf, and that encode a piece of the film as a probe."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from millrace.domain.media.outputs import OutputFile, Pictures, Plan, VideoOutput
+from millrace.domain.media.profile import Packaging
+from millrace.domain.media.samples import ProbeEncode
+from millrace.domain.media.split import Chunk
+from millrace.domain.media.vmaf import Measure, measure
+from millrace.engines.engine import Command
+from millrace.engines.ffmpeg import arguments as whole
+from millrace.engines.ffmpeg.chunk_arguments import reading
+from millrace.engines.ffmpeg.codecs import pixel_format, video_options
+from millrace.engines.ffmpeg.encoders import chosen
+from millrace.engines.ffmpeg.filters import START, TONEMAP, on_grid, places, ratio, scaled
+from millrace.engines.ffmpeg.reading import guarded, playlist, source
+from millrace.engines.ffmpeg.vmaf_log import BYTES_PER_FRAME
+
+LOG_HEAD_BYTES = 1 << 20
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """What is compared: `video` as it was made, with the source's pictures that stand in the `chunk`'s places (None: all)."""
+
+    pictures: Pictures
+    video: VideoOutput
+    measure: Measure
+    chunk: Chunk | None = None
+
+
+def compare_command(
+    binary: Path | str, plan: Plan, file: OutputFile, *, path: Path | None, folder: Path, work: Path, cores: int
+) -> Command:
+    """A whole rendition against the source; the log is written into `work`."""
+    if plan.pictures is None or file.video is None:
+        raise ValueError(f"cannot compare {file.path}: it has no pictures")
+    made = f"{folder}/{file.path}"
+    one = Compared(pictures=plan.pictures, video=file.video, measure=measure(file.video))
+    argv = [*guarded(binary), *whole.PROGRESS, *whole.STRICT, *whole.source_input(plan, path)]
+    argv += [*whole.STRICT, *(playlist(made) if made.endswith(".m3u8") else source(made))]
+    argv += _comparison(one, log_name(file.video.name), cores)
+    argv += whole.into_nowhere(sorted({stream for each in plan.files for stream in whole.beside_pictures(each)}))
+    return _command(argv, f"compare {file.path}", plan, reads=(path, folder), work=work, frames=file.video.frames)
+
+
+def probe_commands(
+    binary: Path | str, plan: Plan, probe: ProbeEncode, *, path: Path | None, work: Path, working: Iterable[str] | None
+) -> tuple[Command, Command]:
+    """Encode a piece of the film, and compare it with the film; one core each, since several run side by side."""
+    if plan.pictures is None:
+        raise ValueError("cannot encode a probe of a plan without pictures")
+    video, piece, name = probe.video, probe.piece, probe_file(probe)
+    kept = places(piece, to_the_end=False)
+    read = whole.source_input(plan, path) if path is None else reading(piece, path, 1)
+    graph = f"[0:{plan.pictures.stream}]{on_grid(plan.pictures, kept)}{scaled(video.size)},format={pixel_format(video.settings)}[v0]"
+    encoder = chosen(video.settings.codec, working)
+    argv = [*guarded(binary), *whole.PROGRESS, "-n", *read, "-filter_complex", graph]
+    argv += ["-map", "[v0]", *video_options(video, encoder, Packaging.MKV, 1), "-fps_mode", "passthrough"]
+    argv += [*whole.metadata_options(None), "-f", "matroska", f"file:{name}"]
+    label = f"CRF {video.settings.crf:g} of {video.name} at frame {piece.first}"
+    encode = _command(argv, f"try {label}", plan, reads=(path,), work=work, frames=piece.frames)
+    one = Compared(pictures=plan.pictures, video=video, measure=probe.measure, chunk=piece)
+    argv = [*guarded(binary), *whole.PROGRESS, *read, *source(work / name), *_comparison(one, log_name(probe.name), 1)]
+    return encode, _command(argv, f"look at {label}", plan, reads=(path,), work=work, frames=piece.frames)
+
+
+def log_name(name: str) -> str:
+    """The file that the scores of a comparison are written to."""
+    return f"{name}.vmaf.json"
+
+
+def probe_file(probe: ProbeEncode) -> str:
+    """The file that a piece is encoded into."""
+    return f"{probe.name}.mkv"
+
+
+def _command(
+    argv: Iterable[str], label: str, plan: Plan, *, reads: tuple[Path | None, ...], work: Path, frames: int
+) -> Command:
+    return Command(
+        argv=tuple(argv),
+        label=label,
+        cwd=work,
+        folders=(work,),
+        frames=frames,
+        reads=tuple(path for path in reads if path is not None),
+        writes=work,
+        file_bytes=max(whole.file_bytes(plan), LOG_HEAD_BYTES + BYTES_PER_FRAME * frames),
+    )
+
+
+def _comparison(one: Compared, log: str, threads: int) -> tuple[str, ...]:
+    """The nth picture of the source's grid against the nth of what was made: no clock can pull them apart."""
+    # The models know standard range only.
+    toned = f"{TONEMAP}," if one.pictures.hdr else ""
+    fitted = f"{scaled(one.measure.size)},{toned}format={pixel_format(one.video.settings)}"
+    counted = f"{fitted},settb=1/({ratio(one.video.rate)}),setpts=N"
+    kept = START if one.chunk is None else places(one.chunk, to_the_end=False)
+    vmaf = (
+        f"libvmaf=model=version={one.measure.model}:log_fmt=json:log_path={log}"
+        f":n_threads={threads}:n_subsample={one.measure.every}:shortest=1"
+    )
+    graph = f"[0:{one.pictures.stream}]{on_grid(one.pictures, kept)}{counted}[r];[1:v:0]{counted}[d];[d][r]{vmaf}[v]"
+    return ("-filter_complex", graph, "-map", "[v]", "-fps_mode", "passthrough", *whole.NOWHERE)

@@ -745,6 +745,20 @@ def test_a_report_claims_the_next_task(tmp_path):
     farm(scenario, tmp_path, heartbeat_s=60.0, ttl_s=300.0)
 
 
+def test_a_newer_attempt_of_a_task_ends_the_older_one_that_no_heartbeat_has_told_of(tmp_path):
+    async def scenario(master, worker, engine):
+        task = master.add(spec())
+        older = await engine.begun()
+        master.change(task, state="queued", node=None)  # canceled and retried within a heartbeat
+        await gone(older)
+        await engine.begun()
+        engine.tell("finish")
+        await master.until(lambda: task.state == "completed")
+        assert task.attempt == 2
+
+    farm(scenario, tmp_path, slots=2, heartbeat_s=60.0, ttl_s=300.0)
+
+
 def test_slots_are_never_claimed_twice(tmp_path):
     async def scenario(master, worker, engine):
         tasks = [master.add(spec(engine="none")) for _ in range(40)]  # each fails before anything is started

@@ -123,6 +123,14 @@ def test_the_last_part_may_end_while_the_job_is_held() -> None:
     assert job.lead.state is State.QUEUED
 
 
+def test_a_part_that_fails_for_now_while_its_job_is_held_is_held_too() -> None:
+    job = Job(2)
+    job.claim(1)
+    job.move(0, State.PAUSED)
+    job.move(1, State.RETRYING)
+    assert {task.state for task in job.tasks} == {State.PAUSED}
+
+
 def test_parts_of_an_earlier_division_count_for_nothing() -> None:
     old = [a_task(2, State.COMPLETED, split=1), a_task(3, State.CANCELED, split=1)]
     tasks = [a_task(1, State.PENDING, split=4), *old, a_task(4, State.COMPLETED, split=4)]
@@ -134,7 +142,9 @@ def test_parts_of_an_earlier_division_count_for_nothing() -> None:
 
 
 _EVENTS = st.lists(
-    st.tuples(st.sampled_from(["claim", "complete", "fail", "back", "pause", "resume", "cancel"]), st.integers(1, 4)),
+    st.tuples(
+        st.sampled_from(["claim", "complete", "fail", "back", "again", "pause", "resume", "cancel"]), st.integers(1, 4)
+    ),
     max_size=30,
 )
 
@@ -148,8 +158,13 @@ def test_whatever_happens_no_part_goes_on_without_its_job_and_the_join_waits_for
         task = job.tasks[index]
         if event == "claim" and task.state is State.QUEUED:
             job.claim(index)
-        elif event in ("complete", "fail", "back") and task.node_id is not None:
-            target = {"complete": State.COMPLETED, "fail": State.FAILED, "back": State.QUEUED}[event]
+        elif event in ("complete", "fail", "back", "again") and task.node_id is not None:
+            target = {
+                "complete": State.COMPLETED,
+                "fail": State.FAILED,
+                "back": State.QUEUED,
+                "again": State.RETRYING,
+            }[event]
             if not (event == "back" and task.state is State.PAUSED):
                 job.move(index, target, failure=BROKEN if event == "fail" else None)
         elif event == "pause" and job.lead.state not in FINAL | {State.PAUSED}:

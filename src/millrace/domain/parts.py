@@ -40,7 +40,14 @@ def follow_up(tasks: Sequence[Task], move: Move) -> tuple[Move, ...]:
         return (_fail(lead, move),)
     if lead.state is State.PENDING and all(part.state is State.COMPLETED for part in parts):
         return (_step(lead, State.QUEUED, "all parts are made", MASTER),)
-    return _taken_along(lead, parts, move) if of_lead else ()
+    return _taken_along(lead, parts, move) if of_lead else _brought_back(lead, parts, move)
+
+
+def _brought_back(lead: Task, parts: Sequence[Task], move: Move) -> tuple[Move, ...]:
+    """A part whose attempt failed in the moment in which its job was paused waits with it."""
+    strays = lead.state is State.PAUSED and move.target not in FINAL and move.target is not State.PAUSED
+    moved = (part for part in parts if strays and part.id == move.task_id)
+    return tuple(_step(part, State.PAUSED, "its job is paused", MASTER) for part in moved)
 
 
 def _taken_along(lead: Task, parts: Sequence[Task], move: Move) -> tuple[Move, ...]:
@@ -124,7 +131,7 @@ def job_progress(tasks: Sequence[Standing]) -> Progress:
     running = [part.progress for part in parts if part.state is State.PROCESSING]
     fps = sum(one.fps for one in running)
     return Progress(
-        fraction=JOIN_FROM * made / frames if frames else 0.0,
+        fraction=JOIN_FROM * min(1.0, made / frames) if frames else 0.0,
         phase="encode",
         frame=round(made),
         fps=fps,

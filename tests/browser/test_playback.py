@@ -27,17 +27,20 @@ class Player:
 
     def __init__(self, visit: Visit, hls_js: Path) -> None:
         self.page = visit.page
-        for path in (HERE / "player.html", HERE / "player.js", hls_js):
-            visit.serve(f"{visit.farm.url}/ring/{path.name}", path)
-        visit.log_in()
-        visit.page.goto(f"{visit.farm.url}/ring/player.html")
+        visit.at_ring("player.html", HERE / "player.js", HERE / "sound.js", hls_js)
 
-    def load(self, ladder: dict[str, Any], **config: Any) -> None:
-        (url,) = (output["url"] for output in ladder["outputs"] if output["name"] == "master.m3u8")
-        assert self.page.evaluate("([url, config]) => load(url, config)", [url, config]) == RENDITIONS
+    def load(self, ladder: dict[str, Any], *, renditions: list[list[int]] = RENDITIONS, **config: Any) -> None:
+        url = address(ladder, "master.m3u8")
+        assert self.page.evaluate("([url, config]) => load(url, config)", [url, config]) == renditions
 
     def do(self, call: str) -> Any:
         return self.page.evaluate(call)
+
+
+def address(ladder: dict[str, Any], name: str) -> str:
+    """Where the farm serves an output."""
+    (url,) = (output["url"] for output in ladder["outputs"] if output["name"] == name)
+    return url
 
 
 @pytest.fixture

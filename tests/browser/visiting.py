@@ -26,6 +26,13 @@ class Visit:
         self.page.get_by_role("button", name="Log in").click()
         self.is_live()
 
+    def at_ring(self, page: str, *scripts: Path) -> None:
+        """Log in, and open a page of ours at the farm's address: so the session opens the outputs to it."""
+        for path in (HERE / page, *scripts):
+            self.serve(f"{self.farm.url}/ring/{path.name}", path)
+        self.log_in()
+        self.page.goto(f"{self.farm.url}/ring/{page}")
+
     def is_live(self) -> None:
         """Wait until the page follows the farm's events."""
         self.page.locator("#line[data-line=open]").wait_for()

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from millrace.domain.batches import NewBatch
 from millrace.domain.parts import follow_up
 from millrace.domain.records import Move, NewJob, NewNode, Split, Task
 from millrace.domain.states import FINAL, HELD, State, job_state
@@ -89,6 +90,9 @@ class Protocol:
         self.nodes: dict[str, ModelNode] = {}  # by fingerprint
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, job's id
         self.quotas: dict[str, Quotas] = {}
+        # By number: what the job waits for, and whether any end of it will do.
+        self.waits: dict[int, dict[int, bool]] = {}
+        self.batches: dict[tuple[str, str], tuple[str, str]] = {}  # (tenant, key) -> digest, batch's id
         self.weights: dict[str, int] = {}
         # (class, head start, tenant) -> its last turn and its places there, where it opened none or has a weight
         self.last: dict[tuple[int, int, str], tuple[int, int]] = {}
@@ -152,6 +156,35 @@ class Protocol:
     def _keep(self, key: tuple[int, int, str], rank: int, taken: int) -> None:
         self.last[key] = max((rank, taken), self.last.get(key, (-1, 0)))
 
+    def _decidable(self, *, limit: int) -> list[str]:
+        by_number = {one.number: one.state for one in self.tasks.values()}
+        found = []
+        for task in self.tasks.values():
+            states = [(by_number.get(number), any_end) for number, any_end in self.waits.get(task.number, {}).items()]
+            ended = [(state, any_end) for state, any_end in states if state is None or state in FINAL]
+            missed = any(state is None or (state is not State.COMPLETED and not any_end) for state, any_end in ended)
+            if states and task.state is not State.PAUSED and (missed or len(ended) == len(states)):
+                found.append(task.id)
+        return found
+
+    def _forget_waits(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            task = self.tasks.get(f"{job_id}.1")
+            self.waits.pop(0 if task is None else task.number, None)
+
+    def _add_batch(self, batch: NewBatch, jobs: Sequence[NewJob]) -> tuple[str, bool, bool, str]:
+        if batch.key is not None and (batch.tenant, batch.key) in self.batches:
+            digest, known = self.batches[batch.tenant, batch.key]
+            return (known, digest == batch.body_digest, digest != batch.body_digest, "")
+        quotas, use = self.quotas.get(batch.tenant, NONE), self._use(batch.tenant)
+        if quotas.queued is not None and use.queued + len(jobs) > quotas.queued:
+            return (batch.id, False, False, "queued")
+        for job in jobs:
+            self._add_jobs([job])
+        if batch.key is not None:
+            self.batches[batch.tenant, batch.key] = (batch.body_digest or "", batch.id)
+        return (batch.id, False, False, "")
+
     def _add_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[str, bool, bool, str]]:
         (job,) = jobs
         if job.idempotency_key is not None and (job.tenant, job.idempotency_key) in self.keys:
@@ -168,6 +201,8 @@ class Protocol:
         self.tasks[f"{job.id}.1"] = ModelTask(
             f"{job.id}.1", number, job.class_id, job.head_start_ms, job.state, job.tenant, turn.rank, turn.opens
         )
+        if job.after:
+            self.waits[number] = dict.fromkeys(job.after, job.after_any_end)
         return [(job.id, False, False, "")]
 
     def _register(self, new: NewNode) -> tuple[str, int, str] | None:
@@ -356,6 +391,13 @@ _SEEN: Mapping[str, Callable[[Any], Any]] = {
     "add_jobs": lambda found: [
         (one.id, one.repeated, one.conflict, "" if one.refused is None else one.refused.quota.value) for one in found
     ],
+    "decidable": lambda found: [one.task.id for one in found],
+    "add_batch": lambda one: (
+        one.id,
+        one.repeated,
+        one.conflict,
+        "" if one.refused is None else one.refused.quota.value,
+    ),
     "set_tenant": _of_tenant,
     "tenants": lambda found: [_of_tenant(one) for one in found],
     "register": lambda node: None if node is None else (node.id, node.epoch, node.state),

@@ -16,6 +16,7 @@ from msgspec.structs import fields
 from protocol_model import Protocol
 from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 
+from millrace.domain.batches import NewBatch
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.records import Kind, NewPart, NodeState, Outcome, Output, Progress, Report, Split
 from millrace.domain.states import State
@@ -27,7 +28,8 @@ from millrace.store.store import JobFilter
 
 _TABLES = (
     "requirement_classes, jobs, job_specs, idempotency_keys, tasks, attempts, progress, outputs, transitions,"
-    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals, tenants, uploads, turns, parts"
+    " nodes, node_facts, log_chunks, quarantines, node_blames, arrivals, tenants, uploads, turns, parts,"
+    " dependencies, batches, batch_jobs"
 )
 _PICK = st.integers(0, 5)
 _TENANTS = ("acme", "other")
@@ -97,6 +99,7 @@ class Machine(RuleBasedStateMachine):
         self.jobs: list[str] = []
         self.nodes: list[Any] = []
         self.given: list[tuple[str, int]] = []
+        self.made = 0
 
     def teardown(self) -> None:
         try:
@@ -134,6 +137,35 @@ class Machine(RuleBasedStateMachine):
         (added,) = self.twins.both("add_jobs", [job])
         if added.id == job.id and added.refused is None:
             self.jobs.append(job.id)
+
+    @rule(picks=st.lists(_PICK, min_size=1, max_size=3), any_end=st.booleans(), tenant=st.sampled_from(_TENANTS))
+    def add_after(self, picks: list[int], any_end: bool, tenant: str) -> None:
+        """A job that waits for some that are there."""
+        numbers = sorted({1 + pick % len(self.jobs) for pick in picks}) if self.jobs else [999]
+        job = a_job(1, state=State.PENDING, after=tuple(numbers), after_any_end=any_end, tenant=tenant)
+        (added,) = self.twins.both("add_jobs", [job])
+        if added.refused is None:
+            self.jobs.append(job.id)
+
+    @rule(pick=_PICK)
+    def forget_waits(self, pick: int) -> None:
+        self.twins.both("forget_waits", [self._task(pick).partition(".")[0]])
+
+    @rule(
+        count=st.integers(1, 3),
+        key=st.sampled_from([None, "k"]),
+        digest=st.sampled_from("de"),
+        tenant=st.sampled_from(_TENANTS),
+    )
+    def add_batch(self, count: int, key: str | None, digest: str, tenant: str) -> None:
+        self.made += 1
+        batch = NewBatch(
+            id=f"b{self.made}", tenant=tenant, name="", actor="test", key=key, body_digest=digest if key else None
+        )
+        jobs = [a_job(1, tenant=tenant) for _ in range(count)]
+        added = self.twins.both("add_batch", batch, jobs)
+        if added.id == batch.id and added.refused is None and not added.conflict:
+            self.jobs += [job.id for job in jobs]
 
     @rule(
         tenant=st.sampled_from(_TENANTS),
@@ -324,6 +356,8 @@ class Machine(RuleBasedStateMachine):
         self.twins.both("count_jobs")
         self.twins.both("queued_classes")
         self.twins.both("tenants")
+        self.twins.both("decidable", limit=99)
+        self.twins.both("batches", tenant=None, below=None, limit=99)
 
     def _all_is_equal(self) -> None:
         both = self.twins.both
@@ -334,7 +368,7 @@ class Machine(RuleBasedStateMachine):
             both("remove_tenant", tenant.name)
             assert both("set_tenant", tenant.name, tenant.rules).use == tenant.use
         for job in self.jobs:
-            for verb in ("job", "tasks", "standings", "attempts", "outputs", "facts", "transitions"):
+            for verb in ("job", "awaited", "tasks", "standings", "attempts", "outputs", "facts", "transitions"):
                 both(verb, job)
 
 

@@ -126,6 +126,9 @@ class FakeEngine:
     def inspect(self, plan, folder):
         return (Command(argv=("/bin/cat", str(folder / "video.mp4")), label="check"),)
 
+    def fragmented(self, plan):
+        return ()
+
     def reads(self, plan):
         return ()
 

@@ -57,7 +57,7 @@ def wanted(route: Route[Any]) -> Access:
         return Access.INSPECT
     if path.startswith("/nodes"):
         return Access.INSPECT if reads else Access.WORK if path == "/nodes" else Access.OPERATE
-    if path.startswith("/webhooks") or (path.startswith(("/jobs", "/uploads")) and not reads):
+    if path.startswith("/webhooks") or (path.startswith(("/jobs", "/uploads", "/batches", "/schedules")) and not reads):
         return Access.SUBMIT
     if path.endswith("/content"):
         return Access.FETCH
@@ -329,7 +329,7 @@ async def test_a_tenants_view_of_the_store_has_nothing_but_what_it_must(rig: Rig
     seen = {name for name in verbs if hasattr(view, name)}
     assert verbs - seen >= {"claim", "register", "nodes", "count_jobs", "keys", "key", "revoke_key", "delete_finished"}
     assert seen == {
-        "now", "ping", "class_of", "add_jobs", "job", "jobs", "tasks", "task", "attempts", "outputs", "facts",
+        "now", "ping", "class_of", "add_jobs", "job", "jobs", "tasks", "task", "standings", "attempts", "outputs", "facts",
         "transitions", "events", "last_cursor", "move", "read_log",
     }  # fmt: skip
 

@@ -205,6 +205,19 @@ def bucket(tmp_path):
     return lambda location: LocalBlobs(tmp_path / "s3" / location.removeprefix("s3://"))
 
 
+def test_what_players_open_first_is_stored_last(tmp_path):
+    names = ("manifest.mpd", "master.m3u8", "a/key-frames.m3u8", "a/index.m3u8", "words.vtt", "a/1.m4s", "b/index.m3u8")
+
+    async def main():
+        place = ObjectDestination(bucket(tmp_path), "s3://films/one")
+        reports = await place.publish(delivery(tmp_path / "out", names=names), Control(SystemClock()))
+        assert [report.location.removeprefix("s3://films/one/") for report in reports] == [
+            "a/1.m4s", "words.vtt", "a/index.m3u8", "b/index.m3u8", "a/key-frames.m3u8", "master.m3u8", "manifest.mpd",
+        ]  # fmt: skip
+
+    asyncio.run(main())
+
+
 def test_an_output_in_an_object_store(tmp_path):
     async def main():
         control = Control(SystemClock())

@@ -18,7 +18,7 @@ from millrace.domain.media.profile import Profile
 from millrace.domain.media.split import Chunking
 from millrace.engines.engine import Command, EngineFailure, Listing, Outcome
 from millrace.engines.ffmpeg.engine import FFmpeg
-from millrace.worker.media_steps import list_folder, put_together
+from millrace.worker.media_steps import list_folder, put_together, write_files
 
 BINARY = imageio_ffmpeg.get_ffmpeg_exe()
 BARS = ("-f", "lavfi", "-i", "testsrc2=s=128x72:r=25:d=2")
@@ -203,9 +203,7 @@ class Bench:
             raise EngineFailure(suspicion)
 
     def listing(self, wanted: Plan, folder: Path) -> Listing:
-        sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        reads = {name: (folder / name).read_bytes() for name in self.engine.reads(wanted) if name in sizes}
-        return Listing(sizes=sizes, contents=reads)
+        return list_folder(folder, self.engine.reads(wanted), fragmented=self.engine.fragmented(wanted))
 
     def inspect(self, wanted: Plan, folder: Path) -> Produced:
         outcomes = [self.run(command) for command in self.engine.inspect(wanted, folder)]
@@ -222,8 +220,7 @@ class Bench:
         self.encode(wanted, source, folder)
         produced = self.inspect(wanted, folder)
         finished = self.engine.finish(wanted, self.listing(wanted, folder))
-        for path, content in finished.items():
-            (folder / path).write_bytes(content)
+        write_files(folder, finished)
         return Made(
             probe=probe,
             plan=wanted,

@@ -45,6 +45,12 @@ class Things(Protocol):
     async def webhook(self) -> str:
         """A webhook."""
 
+    async def batch(self) -> str:
+        """A batch of one job."""
+
+    async def schedule(self) -> str:
+        """A schedule."""
+
     async def limited(self) -> str:
         """A tenant of which something was said."""
 
@@ -136,6 +142,18 @@ async def _webhook(things: Things) -> str:
     return await things.webhook()
 
 
+async def _batch(things: Things) -> str:
+    return await things.batch()
+
+
+async def _schedule(things: Things) -> str:
+    return await things.schedule()
+
+
+async def _new_schedule(things: Things) -> Ask:
+    return Ask(json={"name": f"made-{await things.schedule()}"[:64], "cron": "0 3 1 1 *", "job": JOB})
+
+
 async def _limited(things: Things) -> str:
     return await things.limited()
 
@@ -201,6 +219,19 @@ FARM: Mapping[str, Entry] = {
     "GET /v1/jobs/{ref}/logs": about(_done),
     "GET /v1/jobs/{ref}/outputs/{name}": Entry(ask=_output),
     "GET /v1/events": Entry(ask=_stream, many=True),
+    "POST /v1/batches": plain(201, json={"jobs": [JOB]}),
+    "GET /v1/batches": plain(),
+    "GET /v1/batches/{id}": about(_batch, name="id"),
+    "GET /v1/batches/{id}/jobs": about(_batch, name="id"),
+    "POST /v1/batches/{id}/cancel": about(_batch, name="id"),
+    "POST /v1/batches/{id}/retry": about(_batch, name="id"),
+    "POST /v1/schedules": Entry(ask=_new_schedule, good=201, names=False),
+    "GET /v1/schedules": plain(),
+    "GET /v1/schedules/{ref}": about(_schedule),
+    "DELETE /v1/schedules/{ref}": about(_schedule, 204),
+    "POST /v1/schedules/{ref}/pause": about(_schedule),
+    "POST /v1/schedules/{ref}/resume": about(_schedule),
+    "POST /v1/schedules/{ref}/trigger": about(_schedule),
     "GET /v1/nodes": plain(),
     "GET /v1/nodes/{ref}": about(_node),
     "DELETE /v1/nodes/{ref}": about(_node, 204),

@@ -170,6 +170,17 @@ class Stage(Things):
         body = {"url": "https://1.1.1.1/hook", "tenant": self._tenant}
         return str((await self._rig.post("/v1/webhooks", body, status=201))["webhook"]["id"])
 
+    async def batch(self) -> str:
+        body = {"jobs": [{"scenario": "720p30-h264"}], "tenant": self._tenant}
+        return str((await self._rig.post("/v1/batches", body, status=201))["id"])
+
+    async def schedule(self) -> str:
+        for one in (await self._rig.get("/v1/schedules"))["schedules"]:
+            await self._rig.call("DELETE", f"/v1/schedules/{one['id']}")
+        job = {"scenario": "720p30-h264", "tenant": self._tenant}
+        body = {"name": f"schedule-{time.monotonic_ns()}", "cron": "0 3 1 1 *", "job": job}
+        return str((await self._rig.post("/v1/schedules", body, status=201))["id"])
+
     async def limited(self) -> str:
         assert (await self._rig.call("PATCH", f"/v1/tenants/{self._tenant}", json={})).status_code == 200
         return self._tenant
@@ -201,6 +212,12 @@ class Nothing(Things):
 
     async def webhook(self) -> str:
         return "w" + "0" * 32
+
+    async def batch(self) -> str:
+        return "b" + "0" * 32
+
+    async def schedule(self) -> str:
+        return "s" + "0" * 32
 
     async def limited(self) -> str:
         return f"nobody-{time.monotonic_ns()}"

@@ -4,6 +4,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
@@ -93,7 +95,31 @@ def test_mp4_h265() -> None:
         *("-map", "0:2", "-filter:a:0", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", "160000"),
         *("-ac", "2", "-ar", "48000", "-metadata:s:a:0", "language=eng"),
         *("-map", "0:3", "-c:s:0", "mov_text", "-metadata:s:s:0", "language=eng"),
-        *("-map_metadata", "0", "-map_chapters", "0", "-f", "mp4", "-movflags", "+faststart", "file:video.mp4"),
+        *("-map_metadata", "0", "-map_chapters", "-1", "-f", "mp4", "-movflags", "+faststart", "file:video.mp4"),
+    ]
+
+
+def test_every_track_and_what_goes_along() -> None:
+    profile = profile_from(
+        {
+            "name": "t",
+            "packaging": "mkv",
+            "renditions": [{"video": {"codec": "h264"}}],
+            "audio": [{"codec": "opus", "tracks": ["de", "en"]}],
+            "subtitles": "keep",
+            "chapters": "keep",
+            "attachments": "keep",
+        }
+    )
+    german = replace(PROBE.audio[0], index=5, language="ger", channels=2)
+    argv = encode(profile, replace(PROBE, audio=(*PROBE.audio, german), chapters=4, attachments=2))
+    assert argv[argv.index("0:5") - 1 :] == [
+        *("-map", "0:5", "-filter:a:0", "aresample=async=1:first_pts=0", "-c:a:0", "libopus", "-b:a:0", "128000"),
+        *("-ac:a:0", "2", "-ar:a:0", "48000", "-metadata:s:a:0", "language=deu", "-disposition:a:0", "+default"),
+        *("-map", "0:2", "-filter:a:1", "aresample=async=1:first_pts=0", "-c:a:1", "libopus", "-b:a:1", "128000"),
+        *("-ac:a:1", "2", "-ar:a:1", "48000", "-metadata:s:a:1", "language=eng", "-disposition:a:1", "-default"),
+        *("-map", "0:3", "-c:s:0", "copy", "-metadata:s:s:0", "language=eng", "-map", "0:t", "-c:t", "copy"),
+        *("-map_metadata", "-1", "-map_chapters", "0", "-f", "matroska", "file:video.mkv"),
     ]
 
 
@@ -131,7 +157,7 @@ def test_audio() -> None:
         *READ,
         *("-map", "0:2", "-filter:a:0", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", "160000"),
         *("-ac", "2", "-ar", "48000", "-metadata:s:a:0", "language=eng"),
-        *("-map_metadata", "0", "-map_chapters", "0", "-f", "ipod", "-movflags", "+faststart", "file:audio.m4a"),
+        *("-map_metadata", "0", "-map_chapters", "-1", "-f", "ipod", "-movflags", "+faststart", "file:audio.m4a"),
     ]
 
 

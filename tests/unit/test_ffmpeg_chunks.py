@@ -34,7 +34,9 @@ STRICT = ["-xerror", "-err_detect", "explode"]
 READ = [*source("")[:-1]]
 
 
-def planned(packaging: str = "cmaf", heights: tuple[int, ...] = (360, 180), **document: Any) -> Plan:
+def planned(
+    packaging: str = "cmaf", heights: tuple[int, ...] = (360, 180), film: Probe = PROBE, **document: Any
+) -> Plan:
     """300 frames of 29.97, in chunks of 240 and 60."""
     rungs = [{"name": f"{height}p", "video": {"height": height, "crf": 23}} for height in heights]
     profile = profile_from(
@@ -48,7 +50,7 @@ def planned(packaging: str = "cmaf", heights: tuple[int, ...] = (360, 180), **do
         | document
     )
     chunks = (Chunk(number=0, first=0, end=240), Chunk(number=1, first=240, end=300, seek=Fraction(801, 100), lead=3))
-    return replace(plan(profile, PROBE), split=Split(chunks=chunks, at_once=2, threads=(1, 1), reason="two"))
+    return replace(plan(profile, film), split=Split(chunks=chunks, at_once=2, threads=(1, 1), reason="two"))
 
 
 def test_a_chunk_of_a_ladder() -> None:
@@ -63,7 +65,13 @@ def test_a_chunk_of_a_ladder() -> None:
             *("-map_metadata", "-1", "-map_chapters", "-1"),
             *("-f", "hls", "-hls_time", "4.004000", "-hls_playlist_type", "vod", "-hls_list_size", "0"),
             *("-hls_flags", "independent_segments", "-output_ts_offset", "10.000000", "-hls_segment_type", "fmp4"),
-            *("-hls_segment_options", "movflags=+frag_discont", "-hls_fmp4_init_filename", "init.mp4", *start),
+            *(
+                "-hls_segment_options",
+                "movflags=+frag_discont",
+                "-hls_fmp4_init_filename",
+                "init.mp4",
+                *start,
+            ),
             *("-hls_segment_filename", f"file:{name}/seg-%05d.m4s", f"file:{name}/index.m3u8"),
         ]
 
@@ -128,7 +136,23 @@ def test_one_file_is_muxed_of_segments_and_sound() -> None:
         *(*READ, "file:/jobs/7/pieces/sides.mp4", *READ, "file:/films/a.mkv"),
         *("-map", "0:v:0", "-c:v", "copy", "-map", "1:a:0", "-c:a:0", "copy", "-metadata:s:a:0", "language=eng"),
         *("-map", "1:s:0", "-c:s:0", "copy", "-metadata:s:s:0", "language=eng"),
-        *("-map_metadata", "2", "-map_chapters", "2", "-f", "mp4", "-movflags", "+faststart", "file:video.mp4"),
+        *("-map_metadata", "2", "-map_chapters", "-1", "-f", "mp4", "-movflags", "+faststart", "file:video.mp4"),
+    ]
+
+
+def test_tracks_chapters_and_attachments_are_muxed_into_one_file() -> None:
+    two = [{"codec": "aac", "tracks": "all"}]
+    german = replace(PROBE.audio[0], index=5, language="de")
+    film = replace(PROBE, audio=(*PROBE.audio, german), chapters=2, attachments=1)
+    made = planned("mkv", (360,), film=film, audio=two, chapters="keep", attachments="keep")
+    sides, *_ = ENGINE.encode(made, SOURCE, OUT, WORK)
+    assert "0:t" not in sides.argv
+    (command,) = ENGINE.mux(made, SOURCE, OUT, WORK)
+    assert list(command.argv)[command.argv.index("1:a:0") - 1 :] == [
+        *("-map", "1:a:0", "-c:a:0", "copy", "-metadata:s:a:0", "language=eng", "-disposition:a:0", "+default"),
+        *("-map", "1:a:1", "-c:a:1", "copy", "-metadata:s:a:1", "language=deu", "-disposition:a:1", "-default"),
+        *("-map", "2:t", "-c:t", "copy"),
+        *("-map_metadata", "-1", "-map_chapters", "2", "-f", "matroska", "file:video.mkv"),
     ]
 
 

@@ -143,3 +143,22 @@ def test_progress_reports() -> None:
 @given(st.text())
 def test_no_line_breaks_the_progress_reader(text: str) -> None:
     FFmpegProgress().feed(text)
+
+
+def test_chapters_attachments_and_forced_text_are_told() -> None:
+    beside = """\
+  Chapters:
+    Chapter #0:0: start -0.500000, end 0.000000
+      Metadata:
+        title           : One
+    Chapter #0:1: start 0.000000, end 0.100000
+    Chapter #0:1: start 0.000000, end 0.100000
+  Stream #0:4(ger): Subtitle: subrip (srt) (default) (forced)
+  Stream #0:5: Attachment: ttf
+Stream mapping:
+"""
+    found = read_probe(PACKETS, LOG_9.replace("Stream mapping:\n", beside), 0)
+    assert (found.chapters, found.attachments) == (2, 1)
+    assert [(text.language, text.forced) for text in found.subtitles] == [("fre", False), ("ger", True)]
+    later = read_probe(PACKETS, LOG_9.replace("start: 0.0", "start: 0.05").replace("Stream mapping:\n", beside), 0)
+    assert later.chapters == 1

@@ -6,12 +6,14 @@ from msgspec.structs import replace
 from millrace.domain.media.hls import (
     AudioRendition,
     Bandwidth,
+    KeyFrames,
+    Segment,
     SubtitleRendition,
     Variant,
     bandwidth,
     master_playlist,
+    media_playlist,
     parse_media_playlist,
-    single_file_playlist,
 )
 from millrace.domain.media.ladder import Size
 from millrace.engines.isobmff import codecs_string
@@ -57,22 +59,69 @@ def test_the_whole_master_playlist() -> None:
         )
         for width, height, codecs in ((640, 360, "avc1.64001e"), (1280, 720, "avc1.64001f"))
     ]
-    sound = AudioRendition(
-        name="eng", uri="audio-0/index.m3u8", codecs="mp4a.40.2", channels=2, language="eng",
-        bandwidth=Bandwidth(peak_bps=130_000, average_bps=120_000),
+    sounds = [
+        AudioRendition(
+            name=name, uri=f"audio-{number}/index.m3u8", codecs="mp4a.40.2", channels=2, language=language,
+            bandwidth=Bandwidth(peak_bps=peak, average_bps=peak - 10_000),
+        )
+        for number, (name, language, peak) in enumerate((("English", "en", 120_000), ("Unknown", "und", 130_000)))
+    ]  # fmt: skip
+    small = Bandwidth(peak_bps=2_000, average_bps=1_000)
+    titles = [
+        SubtitleRendition(name="French", uri="subtitles-0/index.m3u8", language="fr", bandwidth=small),
+        SubtitleRendition(
+            name="French (forced)", uri="subtitles-1/index.m3u8", language="fr", forced=True, bandwidth=small
+        ),
+    ]
+    keys = KeyFrames(
+        uri="720p/key-frames.m3u8", codecs="avc1.64001f", size=Size(width=1280, height=720),
+        bandwidth=Bandwidth(peak_bps=60_000, average_bps=50_000),
     )  # fmt: skip
-    titles = SubtitleRendition(name="fre", uri="subtitles-0.m3u8", language="fre")
-    assert master_playlist(variants, [sound], [titles]) == (
+    assert master_playlist(variants, sounds, titles, [keys]) == (
         "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"
-        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="eng",LANGUAGE="eng",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",'
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",'
         'URI="audio-0/index.m3u8"\n'
-        '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="fre",LANGUAGE="fre",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,'
-        'URI="subtitles-0.m3u8"\n'
-        '#EXT-X-STREAM-INF:BANDWIDTH=850000,AVERAGE-BANDWIDTH=768000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720,'
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Unknown",LANGUAGE="und",DEFAULT=NO,AUTOSELECT=YES,CHANNELS="2",'
+        'URI="audio-1/index.m3u8"\n'
+        '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="French",LANGUAGE="fr",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,'
+        'URI="subtitles-0/index.m3u8"\n'
+        '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="French (forced)",LANGUAGE="fr",DEFAULT=NO,AUTOSELECT=YES,'
+        'FORCED=YES,URI="subtitles-1/index.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=852000,AVERAGE-BANDWIDTH=769000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720,'
         'FRAME-RATE=29.970,AUDIO="audio",SUBTITLES="subtitles"\n720p/index.m3u8\n'
-        '#EXT-X-STREAM-INF:BANDWIDTH=490000,AVERAGE-BANDWIDTH=444000,CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360,'
+        '#EXT-X-STREAM-INF:BANDWIDTH=492000,AVERAGE-BANDWIDTH=445000,CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360,'
         'FRAME-RATE=29.970,AUDIO="audio",SUBTITLES="subtitles"\n360p/index.m3u8\n'
+        '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=60000,AVERAGE-BANDWIDTH=50000,CODECS="avc1.64001f",RESOLUTION=1280x720,'
+        'URI="720p/key-frames.m3u8"\n'
     )
+
+
+def test_key_frames_are_ranges_of_the_segments() -> None:
+    frames = [
+        Segment(duration=Fraction(1001, 500), uri="seg-0.m4s", begin=24, size=4000),
+        Segment(duration=Fraction(1, 2), uri="seg-0.m4s", begin=90_000, size=5000),
+    ]
+    text = media_playlist(frames, map_uri="init.mp4", key_frames=True)
+    assert text == (
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+        '#EXT-X-I-FRAMES-ONLY\n#EXT-X-MAP:URI="init.mp4"\n'
+        "#EXTINF:2.002000,\n#EXT-X-BYTERANGE:4000@24\nseg-0.m4s\n"
+        "#EXTINF:0.500000,\n#EXT-X-BYTERANGE:5000@90000\nseg-0.m4s\n#EXT-X-ENDLIST\n"
+    )
+    assert list(parse_media_playlist(text).segments) == frames
+
+
+def test_playlists_of_one_film_may_agree_on_a_target() -> None:
+    short = [Segment(duration=Fraction(3, 10), uri="seg-0.vtt")]
+    assert "TARGETDURATION:1\n" in media_playlist(short)
+    assert "TARGETDURATION:4\n" in media_playlist(short, target_s=4)
+    assert "EXT-X-MAP" not in media_playlist(short)
+
+
+def test_discontinuities_are_read() -> None:
+    found = parse_media_playlist(MEDIA.replace("#EXTINF:1.5", "#EXT-X-DISCONTINUITY\n#EXTINF:1.5"))
+    assert [one.breaks for one in found.segments] == [False, True]
+    assert found.tags == {"MAP": 'URI="init.mp4"', "ENDLIST": ""}
 
 
 def test_players_are_told_of_high_dynamic_range() -> None:
@@ -81,13 +130,9 @@ def test_players_are_told_of_high_dynamic_range() -> None:
         uri="v.m3u8", codecs="hvc1.2.4.L93.B0", size=Size(width=64, height=36), rate=Fraction(25), bandwidth=bandwidth_
     )
     assert "VIDEO-RANGE" not in master_playlist([shown])
-    assert "FRAME-RATE=25.000,VIDEO-RANGE=PQ\n" in master_playlist([replace(shown, video_range="PQ")])
-
-
-def test_a_single_file_is_a_playlist_too() -> None:
-    found = parse_media_playlist(single_file_playlist("words.vtt", Fraction(21, 2)))
-    assert found.segments[0].duration == Fraction(21, 2)
-    assert found.ended
+    assert "64x36,VIDEO-RANGE=PQ,FRAME-RATE=25.000\n" in master_playlist([replace(shown, video_range="PQ")])
+    keys = KeyFrames(uri="k.m3u8", codecs=shown.codecs, size=shown.size, bandwidth=bandwidth_, video_range="HLG")
+    assert '64x36,VIDEO-RANGE=HLG,URI="k.m3u8"\n' in master_playlist([shown], key_frames=[keys])
 
 
 def box(kind: bytes, body: bytes) -> bytes:
@@ -127,6 +172,7 @@ def test_codecs_are_read_from_header_bytes(entry: bytes, name: str) -> None:
         b"hello",
         header(box(b"zzz9", bytes(78))),
         header(box(b"avc1", bytes(78)))[:-3],
+        header(box(b"avc1", bytes(78))),
         header(box(b"mp4a", bytes(28) + box(b"esds", bytes([0, 0, 0, 0, 3, 0xFF])))),
     ],
 )

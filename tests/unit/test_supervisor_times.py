@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.supervisor.schedule.times import fault_in, is_zone, next_after
+from millrace.runtime.cron import fault_in, is_zone, next_after
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 

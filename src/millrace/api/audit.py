@@ -13,15 +13,18 @@ from millrace.domain.records import Job
 from millrace.edge.audit import AuditEntry
 from millrace.edge.call import Answer, Call
 from millrace.edge.refusal import invalid
-from millrace.scheduler.errors import NotFoundError
+from millrace.scheduler.errors import ConflictError, NotFoundError
 from millrace.scheduler.nodes import find_node
 from millrace.scheduler.read import find_job
+from millrace.scheduler.schedules import find as find_schedule
 from millrace.store.store import StoreError
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.audit import AuditEntryView, AuditPage, BlockView, ChainView
+from millrace.wire.v1.batches import BatchDetail, BatchRequest
 from millrace.wire.v1.jobs import JobDetail
 from millrace.wire.v1.keys import KeyMade
 from millrace.wire.v1.problems import FieldError
+from millrace.wire.v1.schedules import ScheduleDetail
 from millrace.wire.v1.system import UploadView
 from millrace.wire.v1.webhooks import WebhookMade
 from millrace.wire.v1.work import RegisterReply, RegisterRequest
@@ -73,6 +76,38 @@ async def watch_webhook(master: Master, call: Call[None]) -> Mapping[str, object
         if found is not None:
             return {"webhook": found.id, "tenant": found.tenant, "old_until": found.old_until}
     return None
+
+
+async def watch_batch(master: Master, call: Call[object]) -> Mapping[str, object] | None:
+    """The batch that a request names, and how its jobs stand."""
+    with suppress(StoreError):
+        found = await master.farm.store.batch(call.path["id"])
+        if found is not None:
+            return {"batch": found.id, "counts": {state.value: count for state, count in found.counts.items()}}
+    return None
+
+
+async def watch_schedule(master: Master, call: Call[None]) -> Mapping[str, object] | None:
+    """The schedule that a request names."""
+    with suppress(NotFoundError, ConflictError, StoreError):
+        found = await find_schedule(master.farm, call.path["ref"])
+        return {"schedule": found.id, "name": found.name, "due": found.due_at, "last_job": found.last_job}
+    return None
+
+
+def told_batch(body: BatchRequest) -> Mapping[str, object]:
+    """Of a batch that was refused, how large it was."""
+    return {"name": body.name, "jobs": len(body.jobs)}
+
+
+def made_batch(reply: BatchDetail) -> Mapping[str, object]:
+    """Of a new batch, what finds it; its jobs name who submitted them."""
+    return {"batch": reply.id, "name": reply.name, "jobs": reply.total, "tenant": reply.tenant}
+
+
+def made_schedule(reply: ScheduleDetail) -> Mapping[str, object]:
+    """Of a new schedule, what it is; its job stands in it."""
+    return {"schedule": reply.id, "name": reply.name, "cron": reply.cron, "zone": reply.zone, "tenant": reply.tenant}
 
 
 def made_webhook(reply: WebhookMade) -> Mapping[str, object]:

@@ -1,7 +1,7 @@
 """An example of each request and reply that people meet first. Tests decode every one into its shape."""
 
+from millrace.wire.v1 import batches, problems, schedules, system, work
 from millrace.wire.v1 import jobs as j
-from millrace.wire.v1 import problems, system, work
 
 _JOB = "j0192f5b7c8d94e2a8f6b1c3d5e7f9a0b"
 _NEXT = "j0192f5b7c8d94e2a8f6b1c3d5e7f9a1d"
@@ -17,6 +17,25 @@ EXAMPLES: dict[type, object] = {
         "priority": "high",
         "labels": {"show": "news"},
         "max_retries": 2,
+    },
+    batches.BatchRequest: {
+        "name": "monday",
+        "jobs": [
+            {"input": "/media/in/a.mp4", "profile": "web-hls", "output": "/media/out/a"},
+            {"input": "/media/in/b.mp4", "profile": "web-hls", "output": "/media/out/b", "priority": "high"},
+        ],
+    },
+    batches.SteerBatchReply: {
+        "changed": [43, 44],
+        "passed_over": {"42": "cannot cancel job 42: it is completed already"},
+        "next": None,
+    },
+    schedules.ScheduleRequest: {
+        "name": "nightly",
+        "cron": "30 3 * * *",
+        "zone": "Europe/Berlin",
+        "overlap": "forbid",
+        "job": {"input": "/media/news.mp4", "profile": "web-hls", "output": "/media/out/news-{due}"},
     },
     work.RegisterRequest: {
         "fingerprint": "host-4f1c0b8a",

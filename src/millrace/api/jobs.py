@@ -1,6 +1,7 @@
 """Jobs: submit, list, show, steer."""
 
 import asyncio
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -8,6 +9,7 @@ from millrace.api.master import Master
 from millrace.api.query import choice, labels
 from millrace.api.uploads import check_arrived, is_upload
 from millrace.api.views import accepted_view, job_detail, job_view
+from millrace.domain.after import waits_for
 from millrace.domain.failures import FailureClass
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Job
@@ -46,11 +48,17 @@ async def detail(master: Master, job: Job) -> JobDetail:
         transitions=transitions,
         facts=facts,
         tasks=tasks,
-        held_back=await why_held_back(master.farm, job.tenant) if job.state is State.QUEUED else "",
+        held_back=await _held_back(master, job),
     )
 
 
-def idempotency_key(call: Call[JobRequest]) -> str | None:
+async def _held_back(master: Master, job: Job) -> str:
+    if job.state is State.QUEUED:
+        return await why_held_back(master.farm, job.tenant)
+    return waits_for(await master.farm.store.awaited(job.id)) if job.spec.get("after") else ""
+
+
+def idempotency_key(call: Call[Any]) -> str | None:
     """The header's value, or None where it is missing."""
     key = call.header("idempotency-key")
     if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
@@ -68,7 +76,7 @@ async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
         await check_arrived(master, location)
     submitted = await submit(
         master.farm,
-        _of_tenant(master, call.body),
+        replace(call.body, tenant=tenant_of(master, call.body.tenant)),
         caller=Caller(name=call.caller),
         idempotency_key=idempotency_key(call),
     )
@@ -77,14 +85,14 @@ async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     return accepted_view(*submitted.fresh)
 
 
-def _of_tenant(master: Master, request: JobRequest) -> JobRequest:
-    """The request for the tenant whose view this is."""
-    if not master.tenant or request.tenant == master.tenant:
-        return request
-    if request.tenant != DEFAULT_TENANT:  # which is also what stands there where nothing was said
+def tenant_of(master: Master, given: str) -> str:
+    """The tenant that a request is for: the one whose view this is, or in everybody's the one that it names."""
+    if not master.tenant or given == master.tenant:
+        return given
+    if given != DEFAULT_TENANT:  # which is also what stands there where nothing was said
         why = f"must be {master.tenant!r}, to which this API key is bound; leave it out"
         raise invalid(FieldError(field="tenant", message=why, allowed=[master.tenant]), status=422)
-    return replace(request, tenant=master.tenant)
+    return master.tenant
 
 
 async def show_all(master: Master, call: Call[None]) -> JobList:

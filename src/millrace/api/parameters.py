@@ -47,6 +47,31 @@ FILTERS = (
         schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
 )
+_CURSOR = Param(name="cursor", text="`next` of the page before.", schema=NUMBER)
+BATCHES = (
+    Param(name="tenant", text="Only batches of this tenant.", schema=TEXT),
+    _CURSOR,
+    Param(
+        name="limit",
+        text="Batches in a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+)
+BATCH_JOBS = (
+    Param(
+        name="state",
+        text="Only jobs in this state.",
+        schema={"type": "string", "enum": [*State]},
+        repeatable=True,
+        example="failed",
+    ),
+    _CURSOR,
+    Param(
+        name="limit",
+        text="Jobs in a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+)
 IDEMPOTENCY = (
     Param(
         name="Idempotency-Key",

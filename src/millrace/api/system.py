@@ -9,6 +9,7 @@ from millrace.api.explain import NO_SPACE, RETRY_AFTER_S
 from millrace.api.master import Master
 from millrace.api.metrics import certificate, counter, counters, database, gauge, quotas, requests
 from millrace.domain.records import NodeState
+from millrace.domain.schedules import Outcome
 from millrace.domain.states import State
 from millrace.domain.tenants import Quota, Tenant
 from millrace.domain.webhooks import DeliveryState
@@ -109,6 +110,7 @@ async def metrics(master: Master, _: Call[None]) -> Answer:
         *gauge("millrace_leads", {"": int(leadership is not None and leadership.leads)}),
         *counters("millrace_rate_limited_total", master.limited, "rate"),
         *counters("millrace_quota_refusals_total", {one: master.farm.tenants.refused[one] for one in Quota}, "quota"),
+        *counters("millrace_schedule_runs_total", {one: master.farm.runs[one] for one in Outcome}, "outcome"),
         *counter("millrace_audit_unwritten_total", master.journal.lost if master.journal is not None else 0),
         *requests(master.tally.rows()),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from millrace.api import (
     aliases,
     audit,
+    batches,
     enrolment,
     events,
     jobs,
@@ -18,6 +19,7 @@ from millrace.api import (
     outputs,
     parts,
     profiles,
+    schedules,
     system,
     tasks,
     tenants,
@@ -28,6 +30,8 @@ from millrace.api.master import Limits, Master
 from millrace.api.own_node import Whose, as_itself, by_body, by_fingerprint, by_nothing, by_path, by_query, never
 from millrace.api.parameters import (
     AUDIT,
+    BATCH_JOBS,
+    BATCHES,
     CHAIN,
     DELIVERIES,
     ENDED,
@@ -42,10 +46,12 @@ from millrace.api.parameters import (
 )
 from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import audit as a
+from millrace.wire.v1 import batches as b
 from millrace.wire.v1 import enrolment as e
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import masters as m
+from millrace.wire.v1 import schedules as c
 from millrace.wire.v1 import system as s
 from millrace.wire.v1 import tenants as t
 from millrace.wire.v1 import webhooks as h
@@ -57,6 +63,7 @@ OPERATE, ADMIN, WORK = Access.OPERATE, Access.ADMIN, Access.WORK
 JSON, OPTIONAL_JSON, RAW = Body.JSON, Body.OPTIONAL_JSON, Body.RAW
 
 JOIN_LIMIT = 16 << 10
+BATCH_LIMIT = 16 << 20
 COMPLETION_LIMIT = 64 << 20
 """A long film in short segments and many renditions has tens of thousands of outputs."""
 
@@ -108,7 +115,22 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/jobs/{ref}/retry", SUBMIT, jobs.retry, "Run a failed, canceled or rejected job again.", gives=j.JobDetail, also=(404, 409, 429), watch=audit.watch_job),
     R("GET", "/v1/jobs/{ref}/logs", READ, logs.show, "Read a job's logs, while they grow and after the end.", media="text/plain", also=(404,), params=LOG),
     R("GET", "/v1/jobs/{ref}/outputs/{name*}", READ, outputs.get, "Fetch an output that the master keeps.", media="application/octet-stream", also=(404, 409, 410, 416), params=RANGE),
+    R("POST", "/v1/batches", SUBMIT, batches.create, "Submit many jobs at once: all of them, or none.", takes=b.BatchRequest, gives=b.BatchDetail, status=201, also=(413, 422, 429, 507), params=IDEMPOTENCY, made=audit.made_batch, audited=audit.told_batch, limit=BATCH_LIMIT),
+    R("GET", "/v1/batches", READ, batches.show_all, "List batches, newest first.", gives=b.BatchList, params=BATCHES),
+    R("GET", "/v1/batches/{id}", READ, batches.show, "Show a batch: how far it is, and what failed of it.", gives=b.BatchDetail, also=(404,)),
+    R("GET", "/v1/batches/{id}/jobs", READ, batches.show_jobs, "List a batch's jobs, in the order of their submission.", gives=j.JobList, also=(404,), params=BATCH_JOBS),
+    R("POST", "/v1/batches/{id}/cancel", SUBMIT, batches.cancel, "End a page of a batch's jobs.", takes=b.SteerBatchRequest, body=OPTIONAL_JSON, gives=b.SteerBatchReply, also=(404,), watch=audit.watch_batch),
+    R("POST", "/v1/batches/{id}/retry", SUBMIT, batches.retry, "Run a page of those jobs of a batch again that did not complete.", takes=b.SteerBatchRequest, body=OPTIONAL_JSON, gives=b.SteerBatchReply, also=(404, 429), watch=audit.watch_batch),
     R("GET", "/v1/events", READ, events.stream, "Follow every transition, as server-sent events.", media=events.MEDIA, also=(404,), params=FOLLOW),
+
+    # Schedules
+    R("POST", "/v1/schedules", SUBMIT, schedules.create, "Submit a job again and again, whenever a cron expression comes due.", takes=c.ScheduleRequest, gives=c.ScheduleDetail, status=201, also=(409, 413, 422), made=audit.made_schedule),
+    R("GET", "/v1/schedules", READ, schedules.show_all, "List schedules, by tenant and name.", gives=c.ScheduleList),
+    R("GET", "/v1/schedules/{ref}", READ, schedules.show, "Show a schedule, by id or name, with its last runs.", gives=c.ScheduleDetail, also=(404, 409)),
+    R("DELETE", "/v1/schedules/{ref}", SUBMIT, schedules.remove, "Forget a schedule; its jobs stay.", status=204, also=(404, 409), watch=audit.watch_schedule),
+    R("POST", "/v1/schedules/{ref}/pause", SUBMIT, schedules.pause, "Let no time of a schedule come.", gives=c.ScheduleDetail, also=(404, 409), watch=audit.watch_schedule),
+    R("POST", "/v1/schedules/{ref}/resume", SUBMIT, schedules.resume, "Let times of a schedule come again, from now on.", gives=c.ScheduleDetail, also=(404, 409), watch=audit.watch_schedule),
+    R("POST", "/v1/schedules/{ref}/trigger", SUBMIT, schedules.trigger, "Submit the job of a schedule now.", gives=c.RunView, also=(404, 409), watch=audit.watch_schedule),
 
     # Nodes, for people
     R("GET", "/v1/nodes", INSPECT, nodes.show_all, "List nodes, oldest first.", gives=w.NodeList),

@@ -117,6 +117,7 @@ def job_detail(
         transitions=[transition_view(transition) for transition in transitions],
         facts=None if facts is None else dict(facts),
         held_back=held_back,
+        after=_names(job.spec.get("after")),
         tasks=[task_standing(task) for task in tasks],
     )
 
@@ -184,6 +185,7 @@ def accepted_view(new: NewJob, added: Added) -> JobDetail:
             )
         ],
         facts=None,
+        after=_names(spec.get("after")),
         tasks=[
             TaskStanding(
                 task=task_id(new.id, 1),
@@ -314,6 +316,10 @@ def _quarantine(quarantine: Quarantine | None) -> QuarantineView | None:
     return QuarantineView(
         reason=quarantine.reason, since=quarantine.since, proof_due=quarantine.proof_due, times=quarantine.times
     )
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
 
 
 def _moment(text: object) -> datetime | None:

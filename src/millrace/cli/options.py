@@ -121,8 +121,16 @@ failure_class_option = click.option(
     multiple=True,
     help="Only jobs that failed for this reason; repeatable.",
 )
+pattern_option = click.option(
+    "--pattern",
+    multiple=True,
+    metavar="GLOB",
+    help="Which files of the folder, such as '*.mp4' or '**/*.mov'; repeatable.  [default: films by their suffix]",
+)
 job_argument = click.argument("job", metavar="JOB")
 webhook_argument = click.argument("webhook", metavar="WEBHOOK")
+batch_argument = click.argument("batch", metavar="BATCH")
+schedule_argument = click.argument("schedule", metavar="SCHEDULE")
 node_argument = click.argument("node", metavar="NODE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Say in one JSON line when it is ready.")
 data_option = click.option("--data", type=PATH, help="Folder for everything that is kept.  [default: millrace-data]")

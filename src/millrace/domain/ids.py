@@ -40,6 +40,16 @@ def master_id(now_ms: int, random: bytes) -> str:
     return _sortable("m", now_ms, random)
 
 
+def batch_id(now_ms: int, random: bytes) -> str:
+    """A batch's id from the time in milliseconds and ten random bytes."""
+    return _sortable("b", now_ms, random)
+
+
+def schedule_id(now_ms: int, random: bytes) -> str:
+    """A schedule's id from the time in milliseconds and ten random bytes."""
+    return _sortable("s", now_ms, random)
+
+
 def task_id(job: str, index: int) -> str:
     """The id of a job's task, counted from 1."""
     return f"{job}.{index}"

@@ -61,11 +61,13 @@ def _taken_along(lead: Task, parts: Sequence[Task], move: Move) -> tuple[Move, .
     return tuple(_step(part, resumed(part, ()), move.reason, move.actor) for part in paused)
 
 
-def resumed(task: Task, parts: Sequence[Task]) -> State:
-    """The state in which a paused task goes on; `parts` are those that it waits for."""
+def resumed(task: Task, parts: Sequence[Task], *, after_others: bool = False) -> State:
+    """The state in which a paused task goes on; `parts` are those that it waits for, `after_others` whether its job also waits
+    for other jobs.
+    """
     if task.node_id is not None:
         return State.PROCESSING if task.started else State.ASSIGNED
-    waits = task.due_at is not None or any(part.state is not State.COMPLETED for part in parts)
+    waits = after_others or task.due_at is not None or any(part.state is not State.COMPLETED for part in parts)
     return State.PENDING if waits else State.QUEUED
 
 

@@ -52,6 +52,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
         due_at: when the job becomes runnable; None for at once.
         class_id: the requirement class of its task.
         keeps: its outputs will be kept by the master.
+        after: numbers of the jobs that it waits for, in state `pending`; with `after_any_end` until they have ended, in any
+            other case until they have completed (see :mod:`millrace.domain.after`).
         idempotency_key: with `body_digest`, makes a repeated submission the same job.
     """
 
@@ -73,6 +75,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     body_digest: str | None = None
     keeps: bool = False
+    after: tuple[int, ...] = ()
+    after_any_end: bool = False
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 DAY_S = 86_400
 DAY_MS = DAY_S * 1000
@@ -81,6 +82,13 @@ def over_for_job(quotas: Quotas, use: Use, *, keeps: bool) -> Over | None:
     if keeps and quotas.storage_bytes is not None and use.storage_bytes >= quotas.storage_bytes:
         return Over(Quota.STORAGE, quotas.storage_bytes, use.storage_bytes)
     return None
+
+
+def over_for_batch(quotas: Quotas, use: Use, *, jobs: int, keeps: bool) -> Over | None:
+    """The quota that has no room for so many more jobs at once; `keeps`: the master would keep outputs of one of them."""
+    at_last = replace(use, queued=use.queued + jobs - 1, per_day=use.per_day + jobs - 1)
+    over = over_for_job(quotas, at_last, keeps=keeps)
+    return None if over is None else Over(over.quota, over.limit, getattr(use, over.quota))
 
 
 def over_for_retry(quotas: Quotas, use: Use) -> Over | None:

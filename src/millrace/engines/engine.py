@@ -18,6 +18,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
+from millrace.engines.fragments import Fragment
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -74,12 +75,14 @@ class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its na
 
 
 class Listing(Struct, frozen=True, kw_only=True):
-    """The output folder: the size in bytes of every file by relative path with slashes, and the bytes of those that
-    `Engine.reads` named (missing files are left out).
+    """The output folder: the size in bytes of every file by relative path with slashes, the bytes of those that
+    `Engine.reads` named, and the fragments of the segments in the folders that `Engine.fragmented` named (missing files are
+    left out).
     """
 
     sizes: Mapping[str, int]
     contents: Mapping[str, bytes] = field(default_factory=dict)
+    fragments: Mapping[str, tuple[Fragment, ...]] = field(default_factory=dict)
 
 
 class Joined(Struct, frozen=True, kw_only=True):
@@ -206,6 +209,10 @@ class Engine(Protocol):
 
     def reads(self, plan: Plan) -> tuple[str, ...]:
         """Relative paths of the small files whose bytes `read_inspection` and `finish` need in the listing."""
+        ...
+
+    def fragmented(self, plan: Plan) -> tuple[str, ...]:
+        """Relative folders of segments (`*.m4s`) whose fragments `finish` needs in the listing."""
         ...
 
     def read_inspection(self, plan: Plan, outcomes: Sequence[Outcome], listing: Listing) -> Produced:

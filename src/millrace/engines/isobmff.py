@@ -1,8 +1,13 @@
-"""CODECS strings (RFC 6381) from the bytes of an MP4 header (ISO/IEC 14496-12, -15; AV1-ISOBMFF; VP-codec-ISOBMFF)."""
+"""CODECS strings (RFC 6381) from the bytes of an MP4 header (ISO/IEC 14496-12, -15; AV1-ISOBMFF; VP-codec-ISOBMFF), and what
+it says of its track.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+from msgspec import Struct
+
+MEDIA = (b"moov", b"trak", b"mdia")
+PATH = (*MEDIA, b"minf", b"stbl", b"stsd")
 VIDEO_ENTRY_BYTES, AUDIO_ENTRY_BYTES = 78, 28
 """Fixed parts of a sample entry before its own boxes."""
 
@@ -14,22 +19,77 @@ def codecs_string(header: bytes) -> str:
         ValueError: the bytes are no MP4 header, or hold a codec that is not known here.
     """
     try:
-        names = [_entry(kind, body) for table in _tables(header) for kind, body in _boxes(table[8:])]
-    except IndexError as error:
+        names = [_entry(kind, body) for table in _below([header], PATH) for kind, body in boxes(table[8:])]
+    except (IndexError, KeyError) as error:
         raise ValueError("cannot read an MP4 header that is cut short") from error
     if not names:
         raise ValueError("cannot find a track in this MP4 header")
     return ",".join(dict.fromkeys(names))
 
 
-def _tables(header: bytes) -> list[bytes]:
-    level = [header]
-    for name in PATH:
-        level = [body for data in level for kind, body in _boxes(data) if kind == name]
-    return [body for data in level for kind, body in _boxes(data) if kind == b"stsd"]
+class Track(Struct, frozen=True, kw_only=True):
+    """What an initialisation segment says of its one track.
+
+    Attributes:
+        timescale: ticks in a second.
+        skipped: ticks of the media that lie before the presentation begins (the edit list).
+        language: three letters, ISO 639-2; None where it is not known.
+    """
+
+    timescale: int
+    skipped: int = 0
+    language: str | None = None
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def track_of(header: bytes) -> Track:
+    """The track of an initialisation segment.
+
+    Raises:
+        ValueError: the bytes are no MP4 header with one track.
+    """
+    described = _below([header], (*MEDIA, b"mdhd"))
+    if len(described) != 1:
+        raise ValueError(f"cannot take an initialisation segment of {len(described)} tracks for that of one")
+    try:
+        wide = 8 if described[0][0] else 4
+        times = 4 + 2 * wide
+        timescale = int.from_bytes(described[0][times : times + 4])
+        packed = int.from_bytes(described[0][times + 4 + wide : times + 6 + wide])
+        edits = _below([header], (b"moov", b"trak", b"edts", b"elst"))
+        skipped = _skipped(edits[0]) if edits else 0
+    except IndexError as error:
+        raise ValueError("cannot read an MP4 header that is cut short") from error
+    if not timescale:
+        raise ValueError("cannot read an MP4 header whose track has no timescale")
+    # Five bits for each letter, counted from the one before `a`.
+    letters = "".join(chr(0x60 + (packed >> shift & 0x1F)) for shift in (10, 5, 0))
+    return Track(
+        timescale=timescale, skipped=skipped, language=letters if letters.isalpha() and letters != "und" else None
+    )
+
+
+def _skipped(elst: bytes) -> int:
+    """The media time of the first edit that shows something (8.6.6)."""
+    wide = 8 if elst[0] else 4
+    for number in range(int.from_bytes(elst[4:8])):
+        place = 8 + number * (2 * wide + 4) + wide
+        if place + wide > len(elst):
+            raise IndexError
+        time = int.from_bytes(elst[place : place + wide], signed=True)
+        if time >= 0:
+            return time
+    return 0
+
+
+def _below(level: list[bytes], path: Sequence[bytes]) -> list[bytes]:
+    """The bodies of all boxes at this path."""
+    for name in path:
+        level = [body for data in level for kind, body in boxes(data) if kind == name]
+    return level
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each box. Raises ValueError for one that is larger than what holds it."""
     position = 0
     while position + 8 <= len(data):
         size, kind, begin = int.from_bytes(data[position : position + 4]), data[position + 4 : position + 8], 8
@@ -46,7 +106,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _entry(kind: bytes, body: bytes) -> str:
     name = kind.decode("latin-1")
     fixed = AUDIO_ENTRY_BYTES if name in ("mp4a", "Opus", "fLaC") else VIDEO_ENTRY_BYTES
-    inner = dict(_boxes(body[fixed:]))
+    inner = dict(boxes(body[fixed:]))
     if name in ("avc1", "avc3"):
         return f"{name}.{inner[b'avcC'][1:4].hex()}"
     if name in ("hvc1", "hev1"):

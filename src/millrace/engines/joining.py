@@ -14,8 +14,9 @@ from millrace.domain.media.outputs import Plan, VideoOutput
 from millrace.domain.media.profile import Packaging
 from millrace.domain.media.split import Chunk
 from millrace.engines.engine import EngineFailure, Joined, Listing
+from millrace.engines.renditions import HEADER
 
-HEADER, PLAYLIST = "init.mp4", "index.m3u8"
+PLAYLIST = "index.m3u8"
 JOINED = "joined"
 
 

@@ -1,5 +1,5 @@
-"""Delete what is past its retention: finished jobs, what their parts handed on, API keys that have ended, and the beginning of the
-audit trail.
+"""Delete what is past its retention: finished jobs with their batches, what their parts handed on, API keys that have ended, and the
+beginning of the audit trail.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +23,9 @@ async def clean(farm: Farm) -> Sequence[str]:
     # What goes now may not have been told to webhooks yet: perhaps no master ran for all that time.
     while await farm.store.relay_messages(limit=_RELAYED) == _RELAYED:
         pass
-    return await farm.store.delete_finished(before=now - kept, limit=_BATCH)
+    deleted = await farm.store.delete_finished(before=now - kept, limit=_BATCH)
+    await farm.store.forget_batches(limit=_BATCH)
+    return deleted
 
 
 async def clean_pieces(farm: Farm, delete: Callable[[str, int], Awaitable[bool]]) -> None:

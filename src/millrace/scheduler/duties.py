@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
+from millrace.scheduler.after import release_waiting
 from millrace.scheduler.clean import clean, clean_audit, clean_pieces
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.promote import promote_due
 from millrace.scheduler.reject import reject_impossible
+from millrace.scheduler.schedules import run_due
 from millrace.scheduler.space import TRIAL_S
 from millrace.scheduler.wake import listener, wake_for_queued
 from millrace.store.store import StoreFullError
@@ -29,7 +31,7 @@ async def _nothing_kept(_: str, __: int) -> bool:
 
 
 class Duties(Service):
-    """Expires leases, queues what is due, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
+    """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
 
     def __init__(
         self,
@@ -51,9 +53,12 @@ class Duties(Service):
         self._leads = leads
         self._unlisten: Callable[[], None] = lambda: None
         self._started_s = 0.0
+        self._rest_until_s = 0.0
         self._tickers = Services(
             self._ticker("expire_leases", self._expire, 1.0, one_is_enough=True),
             self._ticker("promote_due", self._promote, 0.5, one_is_enough=True),
+            self._ticker("release_waiting", self._release, 0.5, one_is_enough=True),
+            self._ticker("run_schedules", self._run_schedules, 0.5, one_is_enough=True),
             self._ticker("reject_impossible", self._reject, 5.0, one_is_enough=True),
             self._ticker("clean", self._clean, 60.0, one_is_enough=True),
             self._ticker("clean_pieces", self._clean_pieces, 10.0, one_is_enough=True),
@@ -103,6 +108,17 @@ class Duties(Service):
 
     async def _promote(self) -> None:
         await promote_due(self._farm)
+
+    async def _release(self) -> None:
+        began_s = self._farm.clock.monotonic()
+        if began_s >= self._rest_until_s:
+            await release_waiting(self._farm)
+            ended_s = self._farm.clock.monotonic()
+            # It reads every row of a job that waits: however many there are, a tenth of the time at the most.
+            self._rest_until_s = ended_s + 9 * (ended_s - began_s)
+
+    async def _run_schedules(self) -> None:
+        await run_due(self._farm)
 
     async def _wake(self) -> None:
         await wake_for_queued(self._farm, self._offers)

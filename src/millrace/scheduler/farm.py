@@ -1,6 +1,7 @@
 """What every verb of a master works with: the store, chance, the rules' numbers, who waits for work, and whether there is space."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -9,6 +10,7 @@ from msgspec import Struct, field
 from millrace.domain import ids
 from millrace.domain.order import DEFAULT_AGEING_S
 from millrace.domain.retry import DEFAULT_MAX_RETRIES
+from millrace.domain.schedules import Outcome
 from millrace.domain.tenants import NONE, Quotas
 from millrace.runtime.chance import SystemChance
 from millrace.runtime.clock import Clock, SystemClock
@@ -43,6 +45,7 @@ class Farm(Struct, frozen=True):
     changes: Bell = field(default_factory=Bell)
     space: Space = field(default_factory=Space)
     tenants: KnownTenants = field(default_factory=KnownTenants)
+    runs: Counter[Outcome] = field(default_factory=Counter)  # of schedules, by this master
 
     def new_id(self, make: Callable[[int, bytes], str], now: datetime) -> str:
         """A fresh id of the kind that `make` gives."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from millrace.domain.parts import parts_of, resumed
 from millrace.domain.records import Job, Move, Outcome, Task
 from millrace.domain.states import FINAL, HELD, State
+from millrace.scheduler.after import check_predecessors
 from millrace.scheduler.errors import ConflictError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.read import find_job
@@ -91,7 +92,8 @@ async def pause(farm: Farm, ref: str, *, actor: str) -> Job:
 
 
 async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
-    """Let a paused job go on, on the worker that holds it or in the queue. Raises as :func:`cancel`."""
+    """Let a paused job go on, on the worker that holds it, in the queue, or waiting for others. Raises as :func:`cancel`."""
+    waits = bool(await farm.store.awaited((await find_job(farm.store, ref)).id))
 
     def decide(tasks: Sequence[Task]) -> Move | None:
         task = tasks[0]
@@ -100,7 +102,7 @@ async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
         return Move(
             task_id=task.id,
             sources=frozenset({State.PAUSED}),
-            target=resumed(task, parts_of(tasks)),
+            target=resumed(task, parts_of(tasks), after_others=waits),
             reason="resumed on request",
             actor=actor,
             attempt=task.attempt,
@@ -116,7 +118,9 @@ async def retry(farm: Farm, ref: str, *, actor: str) -> Job:
 
     Raises as :func:`cancel`, and:
         QuotaError: its tenant has as many jobs that have not ended as it may.
+        ConflictError: also where a job that it runs after has not completed.
     """
+    await check_predecessors(farm, await find_job(farm.store, ref))
 
     async def refused(job: Job) -> None:
         await check_retry(farm, job.tenant)

@@ -1,7 +1,7 @@
 """Accept a job: check what is asked, resolve its profile, work out what it needs, store it."""
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct
@@ -10,15 +10,19 @@ from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.order import head_start_ms, weight
 from millrace.domain.records import Move, NewJob
 from millrace.domain.states import State
-from millrace.domain.tenants import Quota, until_tomorrow_s
-from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError
+from millrace.domain.tenants import Over, Quota, until_tomorrow_s
+from millrace.scheduler.after import predecessors
+from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError, QuotaError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_among, check_input, check_output
 from millrace.scheduler.tenants import refuse
-from millrace.scheduler.wanted import given, wanted_of
+from millrace.scheduler.wanted import Wanted, given, wanted_of
 from millrace.store.store import Added
+from millrace.wire.v1.base import Request
 from millrace.wire.v1.jobs import JobRequest
 
+NO_GSTREAMER = Finding("engine", "is gstreamer, and this release runs FFmpeg only", ("auto", "ffmpeg"))
+"""Of a job that is one of many; one that comes alone is accepted, and rejected with its own sentence."""
 _FARTHEST = timedelta(days=3660)
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 
@@ -48,6 +52,37 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         KeyReusedError: the idempotency key was used with another body.
         QuotaError: a quota of the tenant is used up.
     """
+    job, wanted = await prepare(farm, request, caller=caller, idempotency_key=idempotency_key)
+    (added,) = await farm.store.add_jobs([job])
+    if added.conflict:
+        raise KeyReusedError(
+            f"cannot accept the job: the idempotency key {idempotency_key!r} was used with another body; "
+            "send the first body again, or take a new key"
+        )
+    if added.refused is not None:
+        raise over_quota(farm, request.tenant, added.refused, added.created_at, what="accept the job")
+    if added.repeated:
+        return Submitted(id=added.id, number=added.number, repeated=True)
+    if wanted.needs.engine == "gstreamer":
+        await _reject(farm, added.id)
+        return Submitted(id=added.id, number=added.number)
+    return Submitted(id=added.id, number=added.number, fresh=(job, added))
+
+
+def over_quota(farm: Farm, tenant: str, over: Over, now: datetime, *, what: str) -> QuotaError:
+    """The error for a quota that forbids jobs; `now` is the store's."""
+    again_s = until_tomorrow_s(now) if over.quota is Quota.PER_DAY else None
+    return refuse(farm, tenant, over, what=what, retry_after_s=again_s)
+
+
+async def prepare(
+    farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None
+) -> tuple[NewJob, Wanted]:
+    """The job that a request asks for, checked and not stored; with what it resolves to.
+
+    Raises:
+        InvalidError: as :func:`submit`.
+    """
     check_input(request.input)
     check_output(request.output)
     rules = await farm.tenants.rules_of(farm, request.tenant)
@@ -55,11 +90,23 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
     check_among("output", request.output, rules.outputs, request.tenant)
     parameters = given(request.parameters)
     wanted = wanted_of(request, parameters)
+    after = await predecessors(farm, request) if request.after else ()
     # The store's time decides what is due; for the id, whose time only sorts, nobody asks another machine.
     now = farm.clock.now() if request.run_after is None else await farm.store.now()
     if request.run_after is not None and request.run_after - now > _FARTHEST:
         raise InvalidError(Finding("run_after", "lies more than ten years ahead"))
     later = request.run_after is not None and request.run_after > now
+    spec: dict[str, object] = {
+        "input": request.input,
+        "output": request.output,
+        "overwrite": request.overwrite,
+        "engine": wanted.needs.engine,
+        "profile": wanted.document,
+        "parameters": parameters,
+        "run_after": request.run_after.isoformat() if request.run_after else None,
+    }
+    if after:
+        spec |= {"after": [one.id for one in after], "after_any_end": request.after_any_end}
     job = NewJob(
         id=farm.new_job_id(now),
         tenant=request.tenant,
@@ -68,41 +115,26 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         classification=request.classification,
         labels=request.labels,
         profile=wanted.name,
-        spec={
-            "input": request.input,
-            "output": request.output,
-            "overwrite": request.overwrite,
-            "engine": wanted.needs.engine,
-            "profile": wanted.document,
-            "parameters": parameters,
-            "run_after": request.run_after.isoformat() if request.run_after else None,
-        },
+        spec=spec,
         max_retries=farm.rules.max_retries if request.max_retries is None else request.max_retries,
         timeout_s=request.timeout_s,
         class_id=await farm.store.class_of(wanted.needs),
         head_start_ms=head_start_ms(weight(request.queue, request.priority), farm.rules.ageing_s),
-        state=State.PENDING if later else State.QUEUED,
+        state=State.PENDING if later or after else State.QUEUED,
         due_at=request.run_after if later else None,
         actor=caller.name,
         idempotency_key=idempotency_key,
-        body_digest=hashlib.sha256(_CANONICAL.encode(request)).hexdigest() if idempotency_key else None,
+        body_digest=digest(request) if idempotency_key else None,
         keeps=request.output is None,
+        after=tuple(one.number for one in after),
+        after_any_end=request.after_any_end,
     )
-    (added,) = await farm.store.add_jobs([job])
-    if added.conflict:
-        raise KeyReusedError(
-            f"cannot accept the job: the idempotency key {idempotency_key!r} was used with another body; "
-            "send the first body again, or take a new key"
-        )
-    if added.refused is not None:
-        again_s = until_tomorrow_s(added.created_at) if added.refused.quota is Quota.PER_DAY else None
-        raise refuse(farm, request.tenant, added.refused, what="accept the job", retry_after_s=again_s)
-    if added.repeated:
-        return Submitted(id=added.id, number=added.number, repeated=True)
-    if wanted.needs.engine == "gstreamer":
-        await _reject(farm, added.id)
-        return Submitted(id=added.id, number=added.number)
-    return Submitted(id=added.id, number=added.number, fresh=(job, added))
+    return job, wanted
+
+
+def digest(request: Request) -> str:
+    """Tells two bodies apart that were sent with one idempotency key."""
+    return hashlib.sha256(_CANONICAL.encode(request)).hexdigest()
 
 
 async def _reject(farm: Farm, job_id: str) -> None:

@@ -5,10 +5,13 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from millrace.domain.batches import Batch, NewBatch
 from millrace.domain.records import Job, NewJob, Transition
+from millrace.domain.schedules import NewSchedule, Schedule
 from millrace.domain.tenants import Over, Rules, Tenant
 from millrace.domain.webhooks import NewWebhook, Webhook
 from millrace.scheduler.farm import Farm
+from millrace.store.many import BatchAdded
 from millrace.store.store import Added, JobFilter, JobPage, Store
 
 _PASSED_ON = frozenset({
@@ -18,6 +21,8 @@ _PASSED_ON = frozenset({
     # And with the id of an upload, whose card was read.
     "release_upload",
     "remove_webhook", "rotate_webhook", "deliveries", "replay_messages",
+    # And with the id of a batch or a schedule, that `batch` or `schedule` has.
+    "awaited", "batch_jobs", "set_schedule_due", "remove_schedule", "run_schedule", "runs",
     "tasks", "task", "standings", "attempts", "outputs", "facts", "transitions", "move", "read_log",
 })  # fmt: skip
 
@@ -56,6 +61,32 @@ class _TenantStore:
         # Asked also where the answer is empty: whether a cursor is one does not depend on who asks.
         page = await self._store.jobs(replace(only, tenant=self._tenant), cursor=cursor, limit=limit)
         return page if only.tenant in (None, self._tenant) else JobPage(jobs=(), next_cursor=None)
+
+    async def add_batch(self, batch: NewBatch, jobs: Sequence[NewJob]) -> BatchAdded:
+        if batch.tenant != self._tenant or any(job.tenant != self._tenant for job in jobs):
+            raise AssertionError("a batch of another tenant")
+        return await self._store.add_batch(batch, jobs)
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        found = await self._store.batch(batch_id)
+        return found if found is not None and found.tenant == self._tenant else None
+
+    async def batches(self, *, tenant: str | None, below: int | None, limit: int) -> Sequence[Batch]:
+        if tenant not in (None, self._tenant):
+            return ()
+        return await self._store.batches(tenant=self._tenant, below=below, limit=limit)
+
+    async def add_schedule(self, schedule: NewSchedule) -> Schedule | None:
+        if schedule.tenant != self._tenant:
+            raise AssertionError("a schedule of another tenant")
+        return await self._store.add_schedule(schedule)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        return [one for one in await self._store.schedules() if one.tenant == self._tenant]
+
+    async def schedule(self, schedule_id: str) -> Schedule | None:
+        found = await self._store.schedule(schedule_id)
+        return found if found is not None and found.tenant == self._tenant else None
 
     async def add_webhook(self, webhook: NewWebhook) -> Webhook:
         if webhook.tenant != self._tenant:

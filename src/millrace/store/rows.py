@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from millrace.domain.after import Awaited, Waiting
+from millrace.domain.batches import Batch
 from millrace.domain.chain import Block, Head
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of, task_id
@@ -34,8 +36,10 @@ from millrace.domain.records import (
     Transition,
 )
 from millrace.domain.roles import Role
+from millrace.domain.schedules import Missed, Overlap, Run, Schedule
+from millrace.domain.schedules import Outcome as RunOutcome
 from millrace.domain.sla import Classification
-from millrace.domain.states import State
+from millrace.domain.states import FINAL, State
 from millrace.domain.tenants import Quotas, Rules, Tenant, Use
 from millrace.domain.webhooks import Delivery, DeliveryState, Message, Webhook
 
@@ -178,6 +182,69 @@ def task(row: Row) -> Task:
         claimed_at=_maybe(row[11]),
         due_at=_maybe(row[12]),
         split=row[13],
+    )
+
+
+def awaited(found: Iterable[Row]) -> Mapping[str, tuple[Awaited, ...]]:
+    """What jobs wait for, by their ids."""
+    by_job: dict[str, tuple[Awaited, ...]] = {}
+    for job_id, number, state, any_end in found:
+        one = Awaited(number=number, state=None if state is None else State(state), any_end=bool(any_end))
+        by_job[job_id] = (*by_job.get(job_id, ()), one)
+    return by_job
+
+
+def waiting(tasks: Iterable[Row], awaited_: Mapping[str, tuple[Awaited, ...]]) -> Sequence[Waiting]:
+    """Tasks, each with what its job waits for."""
+    return [Waiting(task=one, awaited=awaited_.get(one.job_id, ())) for one in map(task, tasks)]
+
+
+def batch(row: Row, counts_: Iterable[Row]) -> Batch:
+    """A batch, and the rows of its states: the state, how many there are, the sum of their fractions."""
+    by_state = {State(state): (count, fractions) for state, count, fractions in counts_}
+    unfinished = by_state.keys() - FINAL
+    return Batch(
+        number=row[0],
+        id=row[1],
+        tenant=row[2],
+        name=row[3],
+        total=row[4],
+        actor=row[5],
+        created_at=to_datetime(row[6]),
+        counts={state: count for state, (count, _) in by_state.items()},
+        running=sum(by_state[state][1] for state in unfinished),
+    )
+
+
+def schedule(row: Row) -> Schedule:
+    """One schedule with how its last job stands."""
+    return Schedule(
+        id=row[0],
+        tenant=row[1],
+        name=row[2],
+        cron=row[3],
+        zone=row[4],
+        overlap=Overlap(row[5]),
+        missed=Missed(row[6]),
+        request=row[7],
+        actor=row[8],
+        created_at=to_datetime(row[9]),
+        due_at=_maybe(row[10]),
+        last_job=row[11],
+        last_state=None if row[12] is None else State(row[12]),
+    )
+
+
+def run(row: Row) -> Run:
+    """One run of a schedule."""
+    return Run(
+        due_at=to_datetime(row[0]),
+        at=to_datetime(row[1]),
+        actor=row[2],
+        outcome=RunOutcome(row[3]),
+        reason=row[4],
+        job=row[5],
+        state=None if row[6] is None else State(row[6]),
     )
 
 

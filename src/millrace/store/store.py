@@ -40,6 +40,7 @@ from millrace.domain.records import (
 )
 from millrace.domain.states import State
 from millrace.domain.tenants import Over
+from millrace.store.many import ManyJobs
 from millrace.store.outbox import Outbox
 from millrace.store.tenants import Tenants
 
@@ -152,7 +153,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Outbox, Tenants, Protocol):
+class Store(Outbox, Tenants, ManyJobs, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:

@@ -89,6 +89,12 @@ METRICS: tuple[Metric, ...] = (
         labels=("quota",),
     ),
     Metric(
+        name="millrace_schedule_runs_total",
+        kind="counter",
+        help="Times of schedules that this master saw come due, by what became of each.",
+        labels=("outcome",),
+    ),
+    Metric(
         name="millrace_audit_unwritten_total",
         kind="counter",
         help="Entries of the audit trail that the database never took; they are in this master's log.",

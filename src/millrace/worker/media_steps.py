@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from millrace.domain.media.proof import Maker, proof
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
+from millrace.engines.fragments import read_fragments
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
@@ -218,15 +220,16 @@ class MediaSteps(Struct, kw_only=True):
             TaskFailedError: class `output`, naming the first differences.
         """
         outcomes = await self._collect_all(self.engine.inspect(plan, self.out))
-        listing = await asyncio.to_thread(list_folder, self.out, self.engine.reads(plan))
+        listing = await asyncio.to_thread(
+            list_folder, self.out, self.engine.reads(plan), fragmented=self.engine.fragmented(plan)
+        )
         produced = self.engine.read_inspection(plan, outcomes, listing)
         findings = check(plan, produced)
         if findings:
             raise TaskFailedError(FailureClass.OUTPUT, _sentence(findings, self.log))
         try:
-            finishing = self.engine.finish(plan, listing)
-            for name, data in finishing.items():
-                (self.out / name).write_bytes(data)
+            finishing = await asyncio.to_thread(self.engine.finish, plan, listing)
+            await asyncio.to_thread(write_files, self.out, finishing)
         except ValueError as error:
             raise TaskFailedError(FailureClass.OUTPUT, str(error)) from error
         except OSError as error:
@@ -258,16 +261,22 @@ def beyond(command: Command, report: Progress) -> Failure | None:
 
 def put_together(work: Path, target: Path, joined: Joined) -> None:
     """Move and write what was decided. Blocking. Raises OSError."""
-    for path in {*(to for _, to in joined.moves), *joined.files}:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
     for piece, to in joined.moves:
+        (target / to).parent.mkdir(parents=True, exist_ok=True)
         (work / piece).rename(target / to)
-    for name, data in joined.files.items():
-        (target / name).write_bytes(data)
+    write_files(target, joined.files)
 
 
-def list_folder(folder: Path, reads: tuple[str, ...] = ()) -> Listing:
-    """The size of every file below a folder, and the bytes of some. Blocking.
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their relative paths. Blocking. Raises OSError."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def list_folder(folder: Path, reads: tuple[str, ...] = (), *, fragmented: tuple[str, ...] = ()) -> Listing:
+    """The size of every file below a folder, the bytes of some, and the fragments of the segments in some folders. Blocking.
 
     Raises:
         TaskFailedError: class `output`; something is neither file nor folder. Whoever reads the output is not shut in: a link
@@ -283,7 +292,13 @@ def list_folder(folder: Path, reads: tuple[str, ...] = ()) -> Listing:
             elif not stat.S_ISDIR(found.st_mode):
                 raise TaskFailedError(FailureClass.OUTPUT, f"cannot take the output: {kept} is neither file nor folder")
     contents = {name: (folder / name).read_bytes() for name in reads if name in sizes}
-    return Listing(sizes=dict(sorted(sizes.items())), contents=contents)
+    fragments = {}
+    for name in sizes:
+        if name.endswith(".m4s") and name.rpartition("/")[0] in fragmented:
+            # What is none is told by the check, or missed by who needs it.
+            with suppress(ValueError), (folder / name).open("rb") as file:
+                fragments[name] = read_fragments(file)
+    return Listing(sizes=dict(sorted(sizes.items())), contents=contents, fragments=fragments)
 
 
 def _failed(failure: Failure) -> TaskFailedError:

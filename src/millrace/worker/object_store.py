@@ -20,7 +20,7 @@ from millrace.worker.fetch import Fetching
 MANIFEST = "millrace.json"
 _MANIFEST_LIMIT = 64 << 20
 """A long film in short segments and many renditions has tens of thousands of outputs."""
-_ENTRIES = (".vtt", "index.m3u8", ".m3u8")
+_ENTRIES = (".vtt", "index.m3u8", "key-frames.m3u8", ".m3u8", ".mpd")
 """What players open first is stored last, after everything that it names."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")

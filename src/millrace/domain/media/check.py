@@ -7,8 +7,9 @@ from fractions import Fraction
 from msgspec import Struct, field
 
 from millrace.domain.failures import FailureClass
-from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, VideoOutput
-from millrace.domain.media.probe import AudioStream, Color, Probe, VideoStream
+from millrace.domain.media.languages import language_code, language_name, same_language
+from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, SubtitleOutput, VideoOutput
+from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 
 CODECS = {"h265": "hevc"}
 AUDIO_SLACK = Fraction(1, 10)
@@ -76,7 +77,30 @@ def _file(plan: Plan, file: OutputFile, produced: Produced) -> list[str]:
         texts += _video(plan, file.video, probe.video[0])
     for wanted, found in zip(file.audio, probe.audio, strict=False):
         texts += _audio(plan, wanted, found)
+    return texts + _beside(plan, file, probe)
+
+
+def _beside(plan: Plan, file: OutputFile, probe: Probe) -> list[str]:
+    """What goes along with pictures and sound."""
+    texts = []
+    if file.role is Role.MOVIE:
+        texts += _languages(file.audio, probe.audio, "audio") + _languages(file.subtitles, probe.subtitles, "subtitles")
+    if probe.chapters != plan.chapters:
+        texts.append(f"has {probe.chapters} chapters; planned: {plan.chapters}")
+    if probe.attachments != plan.attachments:
+        texts.append(f"has {probe.attachments} attachments; planned: {plan.attachments}")
     return texts
+
+
+def _languages(
+    planned: Sequence[AudioOutput | SubtitleOutput], found: Sequence[AudioStream | SubtitleStream], kind: str
+) -> list[str]:
+    """Languages that a container can name stand there. Segments tell theirs in their own headers (see `hls_rules`)."""
+    return [
+        f"has {kind} in {language_name(there.language)}; planned: {language_name(wanted.language)}"
+        for wanted, there in zip(planned, found, strict=False)
+        if language_code(wanted.language) and not same_language(wanted.language, there.language)
+    ]
 
 
 def _video(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:

@@ -1,27 +1,38 @@
 """HLS playlists as text (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 
 from msgspec import Struct
 
 from millrace.domain.media.ladder import Size
+from millrace.domain.media.languages import UNKNOWN
 
 
 class Segment(Struct, frozen=True, kw_only=True):
-    """One segment of a media playlist: length in seconds and its address as written."""
+    """One segment of a media playlist: length in seconds and its address as written.
+
+    Where it is a part of a file, it has `size` bytes from `begin`. `breaks` tells of a discontinuity before it.
+    """
 
     duration: Fraction
     uri: str
+    begin: int = 0
+    size: int | None = None
+    breaks: bool = False
 
 
 class MediaPlaylist(Struct, frozen=True, kw_only=True):
-    """A media playlist. `map_uri` is the initialisation segment, `ended` tells that nothing will be added."""
+    """A media playlist. `map_uri` is the initialisation segment, `ended` tells that nothing will be added.
+
+    `tags` are those that hold for the whole, without `#EXT-X-`, each with what stands after its colon.
+    """
 
     segments: tuple[Segment, ...]
     map_uri: str | None
     ended: bool
+    tags: Mapping[str, str] = {}
 
 
 class Bandwidth(Struct, frozen=True, kw_only=True):
@@ -32,22 +43,35 @@ class Bandwidth(Struct, frozen=True, kw_only=True):
 
 
 class AudioRendition(Struct, frozen=True, kw_only=True):
-    """One entry of the audio group."""
+    """One entry of the audio group: `name` for people and only once in the group, `language` as BCP 47 has it."""
 
     name: str
     uri: str
     codecs: str
     channels: int
     bandwidth: Bandwidth
-    language: str | None = None
+    language: str = UNKNOWN
 
 
 class SubtitleRendition(Struct, frozen=True, kw_only=True):
-    """One entry of the subtitle group."""
+    """One entry of the subtitle group. `forced` ones are shown without being asked for: they translate what is foreign in the film."""
 
     name: str
     uri: str
-    language: str | None = None
+    bandwidth: Bandwidth
+    language: str = UNKNOWN
+    forced: bool = False
+
+
+class KeyFrames(Struct, frozen=True, kw_only=True):
+    """The key frames of one rendition, for players that show pictures while somebody seeks or winds."""
+
+    uri: str
+    codecs: str
+    size: Size
+    bandwidth: Bandwidth
+    video_range: str | None = None
+    """`PQ` or `HLG`; None where it is standard."""
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -72,33 +96,59 @@ def parse_media_playlist(text: str) -> MediaPlaylist:
     if not lines or lines[0] != "#EXTM3U":
         raise ValueError("cannot read a playlist that does not begin with #EXTM3U")
     segments: list[Segment] = []
-    duration: Fraction | None = None
-    map_uri = None
+    tags: dict[str, str] = {}
+    said: dict[str, str] = {}
     for line in lines:
-        if line.startswith("#EXTINF:"):
-            duration = Fraction(line.removeprefix("#EXTINF:").split(",", 1)[0])
-        elif line.startswith("#EXT-X-MAP:"):
-            map_uri = line.partition('URI="')[2].partition('"')[0] or None
+        name, _, value = line.partition(":")
+        if name in _OF_SEGMENTS:
+            said[name] = value
+        elif name.startswith("#EXT-X-"):
+            tags[name.removeprefix("#EXT-X-")] = value
         elif not line.startswith("#"):
-            if duration is None:
-                raise ValueError(f"cannot read a playlist whose segment {line} has no EXTINF")
-            segments.append(Segment(duration=duration, uri=line))
-            duration = None
-    return MediaPlaylist(segments=tuple(segments), map_uri=map_uri, ended="#EXT-X-ENDLIST" in lines)
+            segments.append(_segment(line, said))
+            said = {}
+    map_uri = tags.get("MAP", "").partition('URI="')[2].partition('"')[0] or None
+    return MediaPlaylist(segments=tuple(segments), map_uri=map_uri, ended="ENDLIST" in tags, tags=tags)
 
 
-def media_playlist(segments: Sequence[Segment], *, map_uri: str) -> str:
-    """A whole media playlist of fragmented MP4 segments, each beginning with a key frame.
+_OF_SEGMENTS = ("#EXTINF", "#EXT-X-BYTERANGE", "#EXT-X-DISCONTINUITY")
 
-    The target duration is the longest segment to the nearest second (RFC 8216 4.3.3.1).
+
+def _segment(uri: str, said: Mapping[str, str]) -> Segment:
+    if "#EXTINF" not in said:
+        raise ValueError(f"cannot read a playlist whose segment {uri} has no EXTINF")
+    size, _, begin = said.get("#EXT-X-BYTERANGE", "").partition("@")
+    return Segment(
+        duration=Fraction(said["#EXTINF"].split(",", 1)[0]),
+        uri=uri,
+        begin=int(begin or 0),
+        size=int(size) if size else None,
+        breaks="#EXT-X-DISCONTINUITY" in said,
+    )
+
+
+def target_duration(durations: Iterable[Fraction]) -> int:
+    """The longest to the nearest second, and at least one (RFC 8216 4.3.3.1)."""
+    return max([1, *(int(one + Fraction(1, 2)) for one in durations)])
+
+
+def media_playlist(
+    segments: Sequence[Segment], *, map_uri: str | None = None, target_s: int | None = None, key_frames: bool = False
+) -> str:
+    """A whole media playlist of segments that can each be played alone; with `key_frames`, each is one picture (4.3.3.6).
+
+    `target_s` is given where playlists must agree: those of one film have one target duration (RFC 8216 6.2.4).
     """
-    target = max((int(one.duration + Fraction(1, 2)) for one in segments), default=1)
+    longest = target_duration(one.duration for one in segments)
     lines = [
-        *("#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(1, target)}", "#EXT-X-MEDIA-SEQUENCE:0"),
-        *("#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS", f'#EXT-X-MAP:URI="{map_uri}"'),
+        *("#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{target_s or longest}", "#EXT-X-MEDIA-SEQUENCE:0"),
+        *("#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-I-FRAMES-ONLY" if key_frames else "#EXT-X-INDEPENDENT-SEGMENTS"),
+        *([f'#EXT-X-MAP:URI="{map_uri}"'] if map_uri else ()),
     ]
     for one in segments:
-        lines += [f"#EXTINF:{float(one.duration):.6f},", one.uri]
+        lines.append(f"#EXTINF:{float(one.duration):.6f},")
+        lines += [f"#EXT-X-BYTERANGE:{one.size}@{one.begin}"] if one.size is not None else []
+        lines.append(one.uri)
     return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
 
 
@@ -134,43 +184,46 @@ def master_playlist(
     variants: Sequence[Variant],
     audio: Sequence[AudioRendition] = (),
     subtitles: Sequence[SubtitleRendition] = (),
+    key_frames: Sequence[KeyFrames] = (),
 ) -> str:
     """The multivariant playlist: the best variant first, every variant with the audio and subtitle groups."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     for number, entry in enumerate(audio):
         lines.append(
-            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{entry.name}",{_language(entry.language)}'
+            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{entry.name}",LANGUAGE="{entry.language}",'
             f'DEFAULT={_yes(number == 0)},AUTOSELECT=YES,CHANNELS="{entry.channels}",URI="{entry.uri}"'
         )
     lines.extend(
-        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="{title.name}",{_language(title.language)}'
-        f'DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="{title.uri}"'
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="{title.name}",LANGUAGE="{title.language}",'
+        f'DEFAULT=NO,AUTOSELECT=YES,FORCED={_yes(title.forced)},URI="{title.uri}"'
         for title in subtitles
     )
+    beside = [[entry.bandwidth for entry in audio], [title.bandwidth for title in subtitles]]
+    groups = (',AUDIO="audio"' if audio else "") + (',SUBTITLES="subtitles"' if subtitles else "")
     for variant in sorted(variants, key=lambda one: -one.bandwidth.average_bps):
         codecs = ",".join(dict.fromkeys([variant.codecs, *(entry.codecs for entry in audio)]))
-        groups = (',AUDIO="audio"' if audio else "") + (',SUBTITLES="subtitles"' if subtitles else "")
-        shown = f",VIDEO-RANGE={variant.video_range}" if variant.video_range else ""
-        peak = variant.bandwidth.peak_bps + max((entry.bandwidth.peak_bps for entry in audio), default=0)
-        average = variant.bandwidth.average_bps + max((entry.bandwidth.average_bps for entry in audio), default=0)
         lines.append(
-            f'#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS="{codecs}",'
-            f"RESOLUTION={variant.size.width}x{variant.size.height},FRAME-RATE={float(variant.rate):.3f}{shown}{groups}"
+            f"#EXT-X-STREAM-INF:{_rates(variant.bandwidth, beside)},{_looks(codecs, variant)},"
+            f"FRAME-RATE={float(variant.rate):.3f}{groups}"
         )
         lines.append(variant.uri)
+    lines.extend(
+        f'#EXT-X-I-FRAME-STREAM-INF:{_rates(one.bandwidth)},{_looks(one.codecs, one)},URI="{one.uri}"'
+        for one in sorted(key_frames, key=lambda one: -one.bandwidth.average_bps)
+    )
     return "\n".join(lines) + "\n"
 
 
-def single_file_playlist(uri: str, duration: Fraction) -> str:
-    """A media playlist of one file: how a whole WebVTT file joins a subtitle group."""
-    return (
-        f"#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{max(1, ceil(duration))}\n#EXT-X-MEDIA-SEQUENCE:0\n"
-        f"#EXT-X-PLAYLIST-TYPE:VOD\n#EXTINF:{float(duration):.6f},\n{uri}\n#EXT-X-ENDLIST\n"
-    )
+def _rates(own: Bandwidth, beside: Sequence[Sequence[Bandwidth]] = ()) -> str:
+    """The most that a player may have to load: with the heaviest of each group beside it (RFC 8216 4.3.4.2)."""
+    peak = own.peak_bps + sum(max((one.peak_bps for one in group), default=0) for group in beside)
+    average = own.average_bps + sum(max((one.average_bps for one in group), default=0) for group in beside)
+    return f"BANDWIDTH={peak},AVERAGE-BANDWIDTH={average}"
 
 
-def _language(language: str | None) -> str:
-    return f'LANGUAGE="{language}",' if language else ""
+def _looks(codecs: str, one: Variant | KeyFrames) -> str:
+    shown = f",VIDEO-RANGE={one.video_range}" if one.video_range else ""
+    return f'CODECS="{codecs}",RESOLUTION={one.size.width}x{one.size.height}{shown}'
 
 
 def _yes(value: bool) -> str:

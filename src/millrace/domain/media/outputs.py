@@ -13,6 +13,8 @@ from millrace.domain.media.split import Split
 
 SEGMENT_ORIGIN = Fraction(10)
 """Seconds on their own clock at which segments begin, as usual in HLS: players show it as 0."""
+SAMPLE_RATE_HZ = 48_000
+"""Of all sound: Opus needs it, and segments then align with common frame rates."""
 TRANSPORT_DELAY = Fraction(7, 5)
 """What FFmpeg's MPEG-TS muxer adds, so that the clock reference can run ahead (`-muxdelay`, `-muxpreload`)."""
 
@@ -78,12 +80,13 @@ class AudioOutput(Struct, frozen=True, kw_only=True):
 
 
 class SubtitleOutput(Struct, frozen=True, kw_only=True):
-    """One subtitle stream: `codec` is FFmpeg's name of what is written, or `copy`."""
+    """One subtitle stream: `codec` is FFmpeg's name of what is written, or `copy`. `forced` ones are shown to everybody."""
 
     name: str
     stream: int
     codec: str
     language: str | None = None
+    forced: bool = False
 
 
 class OutputFile(Struct, frozen=True, kw_only=True):
@@ -115,7 +118,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `per_title` is the VMAF that a rendition must add to be made, once its quality has been searched; None makes all.
     `notes` are sentences for a person about what was decided differently from what the profile asks. `split` is how the
-    work is divided (`chunks`); a plan that nobody has divided is made whole.
+    work is divided (`chunks`); a plan that nobody has divided is made whole. `chapters` and `attachments` are how many of the
+    source's go into every file.
     """
 
     profile: str
@@ -128,6 +132,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     sprites: Sprites | None = None
     generated: Generated | None = None
     keep_metadata: bool = False
+    chapters: int = 0
+    attachments: int = 0
     per_title: float | None = None
     notes: tuple[str, ...] = ()
     split: Split = field(default_factory=Split)

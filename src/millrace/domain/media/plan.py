@@ -29,7 +29,7 @@ from millrace.domain.media.outputs import (
     VideoOutput,
 )
 from millrace.domain.media.parameters import with_parameters
-from millrace.domain.media.plan_tracks import audio_tracks, subtitle_tracks
+from millrace.domain.media.plan_tracks import audio_tracks, kept_attachments, kept_chapters, subtitle_tracks
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile import (
     SMALLEST_SIDE,
@@ -108,6 +108,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
     elif not audio:
         raise Refused(FailureClass.INPUT, "The input has no audio stream, and the profile makes audio only.")
     subtitles = subtitle_tracks(profile, probe, notes)
+    chapters, attachments = kept_chapters(profile, probe, notes), kept_attachments(profile, probe, notes)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
     return Plan(
@@ -121,6 +122,8 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
         sprites=sprites,
         generated=clip,
         keep_metadata=profile.metadata is Keep.KEEP,
+        chapters=chapters,
+        attachments=attachments,
         per_title=profile.per_title,
         notes=tuple(notes),
     )

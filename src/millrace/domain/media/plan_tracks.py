@@ -1,26 +1,110 @@
-"""The audio and subtitle tracks of a plan."""
+"""The sound, the text and what else goes along: tracks of a plan, chapters, attachments."""
 
 from millrace.domain.failures import FailureClass, Refused
+from millrace.domain.media.languages import same_language
 from millrace.domain.media.outputs import AudioOutput, SubtitleOutput
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream
-from millrace.domain.media.profile import AudioCodec, AudioSettings, Packaging, Profile, Subtitles
+from millrace.domain.media.profile import AudioCodec, AudioSettings, Keep, Packaging, Profile, Subtitles, Tracks
 
 SIDECAR = {Packaging.MP4: "mov_text", Packaging.MKV: "subrip", Packaging.WEBM: "webvtt"}
 """What text subtitles become inside a file; in HLS they become WebVTT files."""
 KEEPABLE = {Packaging.MP4: ("mov_text",), Packaging.WEBM: ("webvtt",)}
+WITH_CHAPTERS = (
+    *(Packaging.MP4, Packaging.MKV, Packaging.WEBM),
+    *(Packaging.M4A, Packaging.MP3, Packaging.OGG),
+)
+"""Packagings that hold chapters (read back by a test)."""
+MOST_TRACKS = 32
+"""Sound tracks of one output: each is an encoder of its own, and a film has a handful."""
 
 
 def audio_tracks(profile: Profile, probe: Probe, notes: list[str]) -> tuple[AudioOutput, ...]:
-    """The audio renditions, all from the first audio stream. What differs from the profile is added to `notes`."""
+    """The audio renditions, entry by entry of the profile. What differs from it, or is left out, is added to `notes`.
+
+    Raises:
+        Refused: class input, where there would be more of them than one output holds.
+    """
     if not profile.audio:
         return ()
     if not probe.audio:
         notes.append("The input has no audio; the output has none either.")
         return ()
-    stream = probe.audio[0]
+    made = [(entry, stream) for entry in profile.audio for stream in _chosen(entry, probe, notes)]
+    if len(made) > MOST_TRACKS:
+        raise Refused(
+            FailureClass.INPUT,
+            f"The output would have {len(made)} audio tracks, and at most {MOST_TRACKS} are made; name the languages in tracks.",
+        )
+    return tuple(_audio_output(entry, stream, probe, number) for number, (entry, stream) in enumerate(made))
+
+
+def _chosen(entry: AudioSettings, probe: Probe, notes: list[str]) -> tuple[AudioStream, ...]:
+    """The streams that an entry is made of."""
+    if entry.languages:
+        return _in_languages(entry.languages, probe, notes)
+    if entry.tracks is Tracks.ALL:
+        return probe.audio
     if len(probe.audio) > 1:
-        notes.append(f"The input has {len(probe.audio)} audio streams; the first one (stream {stream.index}) is used.")
-    return tuple(_audio_output(entry, stream, probe, number) for number, entry in enumerate(profile.audio))
+        text = f"The input has {len(probe.audio)} audio streams; the first one (stream {probe.audio[0].index}) is used."
+        _note(notes, text)
+    return probe.audio[:1]
+
+
+def _in_languages(languages: tuple[str, ...], probe: Probe, notes: list[str]) -> tuple[AudioStream, ...]:
+    """In the order in which they are named. A film in none of them is not made silent: its first sound is used."""
+    found = [one for wanted in languages for one in probe.audio if same_language(one.language, wanted)]
+    found = list(dict.fromkeys(found))
+    missing = [
+        wanted for wanted in languages if not any(same_language(one.language, wanted) for one in probe.audio)
+    ]  # fmt: skip
+    others = [one for one in probe.audio if one not in found]
+    if not found:
+        first = probe.audio[0]
+        _note(notes, f"The input has no audio in {', '.join(missing)}; its first one (stream {first.index}) is used.")
+        return (first,)
+    if missing:
+        _note(notes, f"The input has no audio in {', '.join(missing)}.")
+    if others:
+        left = ", ".join(f"stream {one.index} ({one.language or 'no language'})" for one in others)
+        _note(notes, f"Audio in other languages than those of the profile is left out: {left}.")
+    return tuple(found)
+
+
+def _note(notes: list[str], text: str) -> None:
+    """Once, however many entries of a profile say it."""
+    if text not in notes:
+        notes.append(text)
+
+
+def kept_chapters(profile: Profile, probe: Probe, notes: list[str]) -> int:
+    """How many chapters the output has. Those that it has not are noted."""
+    if not probe.chapters or profile.packaging is Packaging.THUMBNAILS:
+        return 0
+    if profile.chapters is Keep.KEEP and profile.packaging in WITH_CHAPTERS:
+        return probe.chapters
+    why = "as the profile says" if profile.chapters is Keep.DROP else f"because {profile.packaging} holds none"
+    notes.append(f"The input has {_counted(probe.chapters, 'chapter')}, left out {why}.")
+    return 0
+
+
+def kept_attachments(profile: Profile, probe: Probe, notes: list[str]) -> int:
+    """How many attachments (fonts of subtitles, pictures) the output has. Those that it has not are noted, as are covers."""
+    if profile.packaging is Packaging.THUMBNAILS:
+        return 0
+    covers = len(probe.video) - len(probe.pictures)
+    if covers:
+        notes.append(f"The input has {_counted(covers, 'cover picture')}, left out.")
+    if not probe.attachments:
+        return 0
+    if profile.attachments is Keep.KEEP:
+        return probe.attachments
+    how = "as the profile says" if profile.packaging is Packaging.MKV else f"because {profile.packaging} holds none"
+    notes.append(f"The input has {_counted(probe.attachments, 'attachment')}, left out {how}.")
+    return 0
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count > 1 else "")
 
 
 def _audio_output(settings: AudioSettings, stream: AudioStream, probe: Probe, number: int) -> AudioOutput:
@@ -53,7 +137,13 @@ def subtitle_tracks(profile: Profile, probe: Probe, notes: list[str]) -> tuple[S
         codec = _kept(kind, stream) if profile.subtitles is Subtitles.KEEP else _converted(kind, stream, notes)
         if codec is not None:
             made.append(
-                SubtitleOutput(name=f"subtitles-{number}", stream=stream.index, codec=codec, language=stream.language)
+                SubtitleOutput(
+                    name=f"subtitles-{number}",
+                    stream=stream.index,
+                    codec=codec,
+                    language=stream.language,
+                    forced=stream.forced,
+                )
             )
     return tuple(made)
 

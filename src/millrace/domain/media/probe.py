@@ -105,16 +105,20 @@ class AudioStream(Struct, frozen=True, kw_only=True):
 
 
 class SubtitleStream(Struct, frozen=True, kw_only=True):
-    """One subtitle stream: `is_text` tells whether it can be converted to another text format."""
+    """One subtitle stream: `is_text` tells whether it can be converted to another text format, `forced` whether it is for everybody."""
 
     index: int
     codec: str
     is_text: bool
     language: str | None = None
+    forced: bool = False
 
 
 class Probe(Struct, frozen=True, kw_only=True):
-    """A whole file. `start` is the earliest time of any stream, `duration` reaches from there to the last end."""
+    """A whole file. `start` is the earliest time of any stream, `duration` reaches from there to the last end.
+
+    `chapters` and `attachments` (fonts, pictures) are how many there are.
+    """
 
     formats: tuple[str, ...]
     duration: Fraction
@@ -123,6 +127,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     video: tuple[VideoStream, ...] = ()
     audio: tuple[AudioStream, ...] = ()
     subtitles: tuple[SubtitleStream, ...] = ()
+    chapters: int = 0
+    attachments: int = 0
 
     @property
     def pictures(self) -> tuple[VideoStream, ...]:

@@ -52,7 +52,7 @@ class Packaging(StrEnum):
 
 
 class Keep(StrEnum):
-    """What happens to metadata."""
+    """What happens to metadata, chapters or attachments."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -64,6 +64,13 @@ class Subtitles(StrEnum):
     KEEP = "keep"
     CONVERT = "convert"
     DROP = "drop"
+
+
+class Tracks(StrEnum):
+    """Which sound tracks of the input are made."""
+
+    FIRST = "first"
+    ALL = "all"
 
 
 class Hdr(StrEnum):
@@ -194,11 +201,16 @@ class Rendition(Struct, frozen=True, kw_only=True):
 
 
 class AudioSettings(Struct, frozen=True, kw_only=True):
-    """How one audio rendition is made. `channels` is a cap: fewer are never turned into more."""
+    """How one audio rendition is made of each of `tracks`, or of the tracks in these `languages` where there are any.
+
+    `channels` is a cap: fewer are never turned into more.
+    """
 
     codec: AudioCodec = AudioCodec.AAC
     bitrate_bps: int = 128_000
     channels: int = 2
+    tracks: Tracks = Tracks.FIRST
+    languages: tuple[str, ...] = ()
 
 
 class Thumbnails(Struct, frozen=True, kw_only=True):
@@ -239,6 +251,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     audio: tuple[AudioSettings, ...] = ()
     subtitles: Subtitles = Subtitles.DROP
     metadata: Keep = Keep.DROP
+    chapters: Keep = Keep.DROP
+    attachments: Keep = Keep.DROP
     hdr: Hdr = Hdr.TONEMAP
     per_title: float | None = None
     segment_s: Fraction = Fraction(4)

@@ -27,6 +27,7 @@ from millrace.domain.media.profile import (
     Rendition,
     Subtitles,
     Thumbnails,
+    Tracks,
     VideoCodec,
     VideoSettings,
     VmafCheck,
@@ -36,6 +37,9 @@ from millrace.domain.media.rate_control import rate_document, vmaf_check, vmaf_d
 USUAL_GAIN = 1.0
 """VMAF that a rendition of a per-title ladder must add."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+TRACK = re.compile(r"(?:audio|subtitles)-\d+\Z")
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
+MOST_LANGUAGES = 20
 
 
 class ProfileError(Exception):
@@ -63,6 +67,7 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
     if not root.has("packaging"):
         root.report("packaging", f"is missing; allowed: {', '.join(Packaging)}")
     segment_s = root.seconds("segment_s", 0.5, 30, Fraction(4))
+    metadata = Keep(root.word("metadata", Keep, Keep.DROP))
     checks = _checks(root)
     hdr = Hdr(root.word("hdr", Hdr, Hdr.TONEMAP))
     profile = Profile(
@@ -72,7 +77,9 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
         renditions=_renditions(root, packaging, hdr, checks.vmaf),
         audio=_audio(root, packaging),
         subtitles=Subtitles(root.word("subtitles", Subtitles, Subtitles.DROP)),
-        metadata=Keep(root.word("metadata", Keep, Keep.DROP)),
+        metadata=metadata,
+        chapters=Keep(root.word("chapters", Keep, metadata)),
+        attachments=Keep(root.word("attachments", Keep, Keep.DROP)),
         hdr=hdr,
         per_title=_per_title(root),
         segment_s=segment_s,
@@ -102,13 +109,22 @@ def _whole(root: DocumentReader, profile: Profile) -> None:
         root.report("packaging", "thumbnails has neither renditions nor audio: leave both out")
     if len(profile.audio) > 1 and not kind.is_segmented and kind is not Packaging.MKV:
         root.report("audio", f"has {len(profile.audio)} entries; allowed with packaging {kind}: one")
-    names = [rendition.name for rendition in profile.renditions]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        root.report("renditions", f"has two entries named {name}; give each its own name")
+    if profile.attachments is Keep.KEEP and kind is not Packaging.MKV:
+        root.report("attachments", f"is keep, which only packaging mkv can do, not {kind}")
+    _names(root, profile)
     if kind.is_segmented and profile.gop_s != profile.segment_s and root.has("gop_s"):
         ratio = profile.segment_s / profile.gop_s
         if ratio.denominator != 1:
             root.report("gop_s", "must go into segment_s without a rest, so that segments begin with a key frame")
+
+
+def _names(root: DocumentReader, profile: Profile) -> None:
+    """Names of renditions become those of files and folders."""
+    names = [rendition.name for rendition in profile.renditions]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        root.report("renditions", f"has two entries named {name}; give each its own name")
+    for name in (name for name in names if profile.packaging.is_segmented and TRACK.match(name)):
+        root.report("renditions", f"has an entry named {name}, which is the folder of a sound or text track")
 
 
 def _whole_quality(root: DocumentReader, profile: Profile) -> None:
@@ -191,15 +207,37 @@ def _audio(root: DocumentReader, packaging: Packaging) -> tuple[AudioSettings, .
     found = []
     for number, entry in enumerate(entries):
         reader = DocumentReader(entry, f"audio[{number}]", root.findings)
+        tracks, languages = _tracks(reader, packaging)
         found.append(
             AudioSettings(
                 codec=AudioCodec(reader.word("codec", codecs, codecs[0])),
                 bitrate_bps=reader.bits_per_second("bitrate", 8_000, 1_000_000, 128_000),
                 channels=reader.whole("channels", 1, 8, 2),
+                tracks=tracks,
+                languages=languages,
             )
         )
         reader.done()
     return tuple(found)
+
+
+def _tracks(reader: DocumentReader, packaging: Packaging) -> tuple[Tracks, tuple[str, ...]]:
+    """`first`, `all`, or a list of languages."""
+    value = reader.raw("tracks", Tracks.FIRST)
+    words = value if isinstance(value, list) else [value]
+    languages = [word for word in words if isinstance(word, str) and LANGUAGE.match(word)]
+    if isinstance(value, list) and 0 < len(languages) == len(words) <= MOST_LANGUAGES:
+        found, named = Tracks.ALL, tuple(languages)
+    elif value in tuple(Tracks):
+        found, named = Tracks(value), ()
+    else:
+        quoted = '; YAML reads no as false, so write "no"' if False in words else ""
+        allowed = "allowed: first, all, or a list of languages such as [en, de]"
+        reader.report("tracks", f"is {shown(value)}; {allowed}{quoted}")
+        return Tracks.FIRST, ()
+    if packaging.is_audio_only and found is not Tracks.FIRST:
+        reader.report("tracks", f"must be first: packaging {packaging} holds one sound track")
+    return found, named
 
 
 def _thumbnails(root: DocumentReader, packaging: Packaging) -> Thumbnails | None:
@@ -249,11 +287,7 @@ def to_document(profile: Profile) -> dict[str, Any]:
         "description": profile.description,
         "packaging": str(profile.packaging),
         "renditions": [_rendition_document(rung, profile.checks.vmaf) for rung in profile.renditions],
-        "audio": [
-            {"codec": str(entry.codec), "bitrate": entry.bitrate_bps, "channels": entry.channels}
-            for entry in profile.audio
-        ]
-        or "none",
+        "audio": [_audio_document(entry) for entry in profile.audio] or "none",
         "subtitles": str(profile.subtitles),
         "metadata": str(profile.metadata),
         "hdr": str(profile.hdr),
@@ -269,6 +303,11 @@ def to_document(profile: Profile) -> dict[str, Any]:
             "rate": _ratio(profile.generate.rate),
         },
     }
+    # What is as it was before these keys came is left out, so that workers of before can read it.
+    if profile.chapters is not profile.metadata:
+        document["chapters"] = str(profile.chapters)
+    if profile.attachments is not Keep.DROP:
+        document["attachments"] = str(profile.attachments)
     if profile.per_title is not None:
         document["per_title"] = {"min_gain": profile.per_title}
     if profile.checks.vmaf is not None:
@@ -300,6 +339,13 @@ def _video_document(video: VideoSettings) -> dict[str, Any]:
         "bit_depth": video.bit_depth,
     }
     return {key: value for key, value in every.items() if value is not None}
+
+
+def _audio_document(audio: AudioSettings) -> dict[str, Any]:
+    document = {"codec": str(audio.codec), "bitrate": audio.bitrate_bps, "channels": audio.channels}
+    if audio.languages:
+        return {**document, "tracks": list(audio.languages)}
+    return document if audio.tracks is Tracks.FIRST else {**document, "tracks": str(audio.tracks)}
 
 
 def _plain(value: Fraction) -> int | float:

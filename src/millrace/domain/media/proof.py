@@ -114,6 +114,16 @@ def _streams(plan: Plan, file: OutputFile, produced: Produced, headers: Mapping[
         entries.append(_video(plan, file, file.video, probe.video[0], headers))
     for wanted, found in zip(file.audio, probe.audio, strict=False):
         entries.append(_audio(file, wanted, found))
+    entries.extend(
+        {"path": file.path, "type": "subtitles", "codec": text.codec, "language": text.language}
+        for text in probe.subtitles
+    )
+    for kind, planned, count in (
+        ("chapters", plan.chapters, probe.chapters),
+        ("attachments", plan.attachments, probe.attachments),
+    ):
+        if planned:
+            entries.append({"path": file.path, "type": kind, "count": {"planned": planned, "found": count}})
     return entries
 
 
@@ -167,6 +177,7 @@ def _audio(file: OutputFile, wanted: AudioOutput, found: AudioStream) -> Documen
         "type": "audio",
         "codec": found.codec,
         "channels": found.channels,
+        "language": wanted.language,
         "duration_s": {"planned": _seconds(wanted.duration), "found": _seconds(found.duration)},
         "samples": round(found.duration * found.sample_rate),
         "pieces": 1,

@@ -25,7 +25,7 @@ NEAR, TOGETHER = 1.0, 6.0
 another sample of the film."""
 BEYOND = 2.0
 """How far above a good probe the next one looks, where nothing is known above it."""
-FARTHEST_START = 8.0
+FARTHEST_START = 4.0
 """How far from its codec's default CRF a search begins: what small renditions can reach is not known before."""
 
 Point = tuple[float, float]

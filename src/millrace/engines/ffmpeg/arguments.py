@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from millrace.domain.media.languages import language_code
 from millrace.domain.media.outputs import (
     SEGMENT_ORIGIN,
     AudioOutput,
@@ -169,7 +170,9 @@ def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) ->
     for number, subtitles in enumerate(file.subtitles):
         argv += ["-map", f"0:{subtitles.stream}", f"-c:s:{number}", subtitles.codec]
         argv += language_options("s", number, subtitles)
-    return [*argv, *metadata_options(0 if plan.keep_metadata else None), *target_options(plan, file)]
+    if plan.attachments and file.video:
+        argv += attachment_options(0)
+    return [*argv, *words_options(plan, 0), *target_options(plan, file)]
 
 
 def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[str]:
@@ -184,19 +187,36 @@ def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[st
         audio_filter(),
         *options,
         *language_options("a", number, audio),
+        *default_options(number, count),
     ]
 
 
 def language_options(kind: str, number: int, stream: Tagged) -> tuple[str, ...]:
-    """The language of a stream where it is known."""
-    return (f"-metadata:s:{kind}:{number}", f"language={stream.language}") if stream.language else ()
+    """The language of a stream where it is known, as containers write it: MP4 takes three letters and nothing else."""
+    code = language_code(stream.language) or stream.language
+    return (f"-metadata:s:{kind}:{number}", f"language={code}") if code else ()
 
 
-def metadata_options(number: int | None) -> tuple[str, ...]:
-    """Titles and chapters of that input, or none."""
+def default_options(number: int, count: int) -> tuple[str, ...]:
+    """The first of several sound tracks is the one that plays, whatever the input says of them."""
+    return (f"-disposition:a:{number}", "-default" if number else "+default") if count > 1 else ()
+
+
+def attachment_options(number: int) -> tuple[str, ...]:
+    """The attachments of that input, as they are."""
+    return ("-map", f"{number}:t", "-c:t", "copy")
+
+
+def words_options(plan: Plan, number: int) -> tuple[str, ...]:
+    """Titles and chapters of that input, as far as they are kept."""
+    return metadata_options(number if plan.keep_metadata else None, chapters=number if plan.chapters else None)
+
+
+def metadata_options(number: int | None, *, chapters: int | None = None) -> tuple[str, ...]:
+    """Titles of that input and chapters of that one, or none."""
     # The encoder tag stays: it tells how a file was made and nothing about a person.
-    from_ = "-1" if number is None else str(number)
-    return ("-map_metadata", from_, "-map_chapters", from_)
+    titles, parts = ("-1" if one is None else str(one) for one in (number, chapters))
+    return ("-map_metadata", titles, "-map_chapters", parts)
 
 
 def target_options(plan: Plan, file: OutputFile) -> tuple[str, ...]:
@@ -231,6 +251,6 @@ def _sprites(plan: Plan) -> list[str]:
         "4",
         "-fps_mode",
         "passthrough",
-        *metadata_options(0 if plan.keep_metadata else None),
+        *words_options(plan, 0),
     ]
     return [*argv, "-f", "image2", "-start_number", "1", "file:sprite-%03d.jpg"]

@@ -136,16 +136,16 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
     for side in sides:
         inputs += source(one.work / side.path)
     beside = len(files)
-    described = None
+    described = beside + len(sides)
     if muxes_from_source(plan):
-        described = beside + len(sides)
         inputs += source(one.film)
     argv = [*guarded(one.binary), "-n", *whole.STRICT, *inputs]
     for number, file in enumerate(files):
         argv += ["-map", f"{number}:v:0", "-c:v", "copy", *_tag(plan, file)]
         argv += _copied("a", beside, file.audio) if sides else []
         argv += _copied("s", beside, file.subtitles) if sides else []
-        argv += [*whole.metadata_options(described), *whole.target_options(plan, file)]
+        argv += whole.attachment_options(described) if plan.attachments else ()
+        argv += [*whole.words_options(plan, described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
     reads = (one.work, one.film) if muxes_from_source(plan) else (one.work,)
@@ -153,8 +153,8 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
 
 
 def muxes_from_source(plan: Plan) -> bool:
-    """Whether titles and chapters are taken from the source when what was joined is muxed."""
-    return plan.keep_metadata and plan.packaging is not Packaging.CMAF
+    """Whether titles, chapters or attachments are taken from the source when what was joined is muxed."""
+    return (plan.keep_metadata or plan.chapters + plan.attachments > 0) and plan.packaging is not Packaging.CMAF
 
 
 def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:
@@ -162,6 +162,7 @@ def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[s
     for place, stream in enumerate(streams):
         argv += ["-map", f"{number}:{kind}:{place}", f"-c:{kind}:{place}", "copy"]
         argv += whole.language_options(kind, place, stream)
+        argv += whole.default_options(place, len(streams)) if kind == "a" else ()
     return argv
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from millrace.domain.media.outputs import AudioOutput, VideoOutput
+from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, VideoOutput
 from millrace.domain.media.profile import AudioCodec, Packaging, RateMode, VideoCodec, VideoSettings
 
 NVENC_PRESETS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p4"}
@@ -131,9 +131,9 @@ def tag(codec: VideoCodec, packaging: Packaging) -> tuple[str, ...]:
 
 
 def audio_options(audio: AudioOutput, encoder: str) -> tuple[str, ...]:
-    """Encoder, rate and channels. 48 kHz throughout: Opus needs it, and segments then align with common frame rates."""
+    """Encoder, rate and channels."""
     rate = () if audio.settings.codec is AudioCodec.FLAC else ("-b:a", str(audio.settings.bitrate_bps))
-    return ("-c:a", encoder, *rate, "-ac", str(audio.channels), "-ar", "48000")
+    return ("-c:a", encoder, *rate, "-ac", str(audio.channels), "-ar", str(SAMPLE_RATE_HZ))
 
 
 def pixel_format(settings: VideoSettings) -> str:

@@ -28,7 +28,7 @@ from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
 from millrace.engines.ffmpeg.vmaf_log import read_scores
 from millrace.engines.joining import join, pieces_to_read
-from millrace.engines.packages import files_to_read, finishing_files, segments_of
+from millrace.engines.packages import files_to_read, finishing_files, fragmented, segments_of
 
 
 class FFmpeg:
@@ -135,6 +135,10 @@ class FFmpeg:
     def reads(self, plan: Plan) -> tuple[str, ...]:
         """See `Engine.reads`."""
         return files_to_read(plan)
+
+    def fragmented(self, plan: Plan) -> tuple[str, ...]:
+        """See `Engine.fragmented`."""
+        return fragmented(plan)
 
     def read_inspection(self, plan: Plan, outcomes: Sequence[Outcome], listing: Listing) -> Produced:
         """See `Engine.read_inspection`."""

@@ -10,6 +10,7 @@ DURATION = re.compile(r"^\s+Duration: (N/A|(\d+):(\d\d):(\d\d\.\d+))(?:, start: 
 STREAM = re.compile(
     r"^\s+Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\(([^)]*)\))?: (Video|Audio|Subtitle|Data|Attachment): (.*)$"
 )
+CHAPTER = re.compile(r"^\s+Chapter #0:(\d+): start -?[\d.]+, end (-?\d+\.\d+)")
 MAPPING = re.compile(r"^\s+Stream #0:(\d+) -> #0:(\d+) \(copy\)")
 ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?|-?nan) degrees")
 SIZE = re.compile(r"^(\d+)x(\d+)")
@@ -67,6 +68,8 @@ class Headers(Struct):
     streams: list[Header] = field(default_factory=list)
     mapping: dict[int, int] = field(default_factory=dict)
     """Input stream number by output stream number."""
+    chapters: dict[int, Fraction] = field(default_factory=dict)
+    """When each chapter ends, in seconds on the file's own clock."""
     forged: bool = False
     timed: bool = False
     by_index: dict[int, Header] = field(default_factory=dict)
@@ -105,6 +108,8 @@ def _inside(line: str, found: Headers) -> None:
             found.streams.append(made)
         elif (same.kind, same.parts) != (made.kind, made.parts):  # a stream of two programs is printed twice
             found.forged = True
+    elif match := CHAPTER.match(line):
+        found.chapters[int(match[1])] = Fraction(match[2])
     elif found.streams and (match := ROTATION.search(line)) and "nan" not in match[1]:
         found.streams[-1].rotation = float(match[1])
 

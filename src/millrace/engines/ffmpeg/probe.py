@@ -135,6 +135,7 @@ def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
                     codec=header.codec,
                     is_text=header.codec in printed.TEXT_SUBTITLES,
                     language=header.language,
+                    forced="(forced)" in header.text,
                 )
             )
     timed: list[VideoStream | AudioStream] = [*(one for one in video if not one.attached_picture), *audio]
@@ -147,6 +148,9 @@ def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
         video=tuple(video),
         audio=tuple(audio),
         subtitles=tuple(subtitles),
+        # What ends before the film begins belongs to nothing in it, and FFmpeg keeps none of that.
+        chapters=sum(chapter_end >= start for chapter_end in head.chapters.values()),
+        attachments=sum(header.kind == "Attachment" for header in head.streams),
     )
 
 

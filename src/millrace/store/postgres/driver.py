@@ -51,13 +51,16 @@ from millrace.store.postgres import quarantine as quarantine_units
 from millrace.store.postgres import tenants as tenant_units
 from millrace.store.postgres import webhooks as webhook_units
 from millrace.store.postgres import work as work_units
+from millrace.store.postgres.batches import Batches
 from millrace.store.postgres.claims import Claim
 from millrace.store.postgres.connect import PATIENT_SETTINGS
 from millrace.store.postgres.connection import Database, Session
+from millrace.store.postgres.dependencies import Dependencies, accepted
 from millrace.store.postgres.errors import explained
 from millrace.store.postgres.moves import MoveAndClaim, rounds, run_again
 from millrace.store.postgres.nodes import Heartbeat
 from millrace.store.postgres.notices import Notices
+from millrace.store.postgres.schedules import Schedules
 from millrace.store.postgres.schema import migrate
 from millrace.store.postgres.verbs import Verbs
 from millrace.store.store import (
@@ -74,7 +77,7 @@ T = TypeVar("T")
 _EVENT_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 
-class PostgresStore:
+class PostgresStore(Dependencies, Batches, Schedules):
     """A :class:`~millrace.store.store.Store` for any number of masters."""
 
     def __init__(self, url: str, *, clock: Clock, connections: int, may_lose: bool) -> None:
@@ -147,6 +150,9 @@ class PostgresStore:
     async def _write(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         return await self._running().write(unit)
 
+    async def _accept(self, unit: Callable[[Session], Awaitable[tuple[T, Sequence[Added]]]]) -> T:
+        return await self._running().accept(unit)
+
     async def _read(self, query: Callable[[Session], Awaitable[T]]) -> T:
         if self._database is None:
             raise StoreUnavailableError("cannot use PostgreSQL: the store is not started")
@@ -164,6 +170,8 @@ class PostgresStore:
         return await self._read(lambda session: job_units.classes(session, after))
 
     async def add_jobs(self, jobs: Sequence[NewJob]) -> Sequence[Added]:
+        if any(job.after for job in jobs):  # which come too seldom to be some of a batch
+            return await self._accept(lambda session: accepted(session, jobs))
         return await self._running().add_jobs.submit(jobs)
 
     async def job(self, ref: str | int) -> Job | None:

@@ -122,9 +122,12 @@ SELECT xid::text || '-' || seq FROM transitions WHERE xid < pg_snapshot_xmin(pg_
 ORDER BY xid DESC, seq DESC LIMIT 1
 
 -- name: delete_finished
--- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this.
+-- Tasks are locked first, as a move does, so that a `retry` at the same moment cannot deadlock with this. What others wait for
+-- stays until that is decided.
 WITH old AS MATERIALIZED (
-  SELECT job, stored FROM tasks WHERE finished_at < $1 AND position = 1 ORDER BY finished_at, job LIMIT $2 FOR UPDATE SKIP LOCKED),
+  SELECT job, stored FROM tasks
+  WHERE finished_at < $1 AND position = 1 AND job <> ALL (ARRAY(SELECT after FROM dependencies))
+  ORDER BY finished_at, job LIMIT $2 FOR UPDATE SKIP LOCKED),
 freed AS MATERIALIZED (
   SELECT j.tenant, sum(o.stored) AS stored FROM old o CROSS JOIN LATERAL (SELECT tenant FROM jobs WHERE number = o.job LIMIT 1) j
   WHERE o.stored > 0 GROUP BY j.tenant ORDER BY j.tenant),
@@ -139,5 +142,7 @@ d6 AS (DELETE FROM outputs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]
 d7 AS (DELETE FROM transitions WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d8 AS (DELETE FROM log_chunks WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
 d9 AS (DELETE FROM arrivals WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
-d10 AS (DELETE FROM parts WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
+d10 AS (DELETE FROM parts WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d11 AS (DELETE FROM dependencies WHERE job = ANY ((SELECT numbers FROM gone)::bigint[])),
+d12 AS (DELETE FROM batch_jobs WHERE job = ANY ((SELECT numbers FROM gone)::bigint[]))
 DELETE FROM jobs WHERE number = ANY ((SELECT numbers FROM gone)::bigint[]) RETURNING id

@@ -46,6 +46,12 @@ class Verbs:
         """Run a unit in a transaction of its own."""
         return self._told(*await self._database.transact(unit))
 
+    async def accept(self, unit: Callable[[Session], Awaitable[tuple[T, Sequence[Added]]]]) -> T:
+        """The same for one that also gives the jobs that it accepted."""
+        given, answers = await self.write(unit)
+        self._history.note(of_jobs([answers]))
+        return given
+
     async def split(self, asked: Split) -> bool:
         """The end of an attempt that divides its job; it comes too seldom to be one of a batch."""
         happened = await self.write(lambda session: split(session, asked))

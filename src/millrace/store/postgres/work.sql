@@ -11,10 +11,12 @@ SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t
 FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = $1 AND t.position = $2
 
 -- name: due
+-- A job that waits for others is none, whatever its time.
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
   t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.state IN ('pending', 'retrying') AND t.due_at IS NOT NULL AND t.due_at <= now_ms()
+  AND (SELECT d.job FROM dependencies d WHERE d.job = t.job LIMIT 1) IS NULL
 ORDER BY t.due_at, t.job, t.position LIMIT $1
 
 -- name: next_due

@@ -55,10 +55,14 @@ from millrace.store.sqlite import quarantine as quarantine_units
 from millrace.store.sqlite import tenants as tenant_units
 from millrace.store.sqlite import webhooks as webhook_units
 from millrace.store.sqlite import work as work_units
+from millrace.store.sqlite.access import ALONE
+from millrace.store.sqlite.batches import Batches
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
+from millrace.store.sqlite.dependencies import Dependencies
 from millrace.store.sqlite.readers import Readers
+from millrace.store.sqlite.schedules import Schedules
 from millrace.store.sqlite.schema import migrate
-from millrace.store.sqlite.writer import MAX_BATCH, Writer
+from millrace.store.sqlite.writer import Writer
 from millrace.store.store import (
     HEARTBEATS_GATHER_S,
     Added,
@@ -74,11 +78,9 @@ from millrace.store.store import (
 )
 
 T = TypeVar("T")
-ALONE = MAX_BATCH + 1
-"""The weight of what may look at any number of rows: it runs on the thread."""
 
 
-class SqliteStore:
+class SqliteStore(Dependencies, Batches, Schedules):
     """A :class:`~millrace.store.store.Store` in one file, for one process."""
 
     def __init__(

@@ -156,7 +156,8 @@ UPDATE jobs SET state = 'processing' WHERE number = ?1 AND state = 'pending'
 -- name: stored_by_old
 -- What is kept of the outputs of those that `delete_finished` deletes.
 SELECT j.tenant, sum(t.stored) FROM (
-  SELECT number, tenant FROM jobs WHERE finished_at < ?1 ORDER BY finished_at, number LIMIT ?2) j
+  SELECT number, tenant FROM jobs WHERE finished_at < ?1 AND NOT EXISTS (SELECT 1 FROM dependencies WHERE after = number)
+  ORDER BY finished_at, number LIMIT ?2) j
 JOIN tasks t ON t.job = j.number GROUP BY j.tenant HAVING sum(t.stored) > 0
 
 -- name: start_attempt

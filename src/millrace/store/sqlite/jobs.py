@@ -11,6 +11,7 @@ from millrace.store.pages import page_statement
 from millrace.store.sqlite import parts as part_units
 from millrace.store.sqlite import tenants
 from millrace.store.sqlite.connection import QUERIES, Session
+from millrace.store.sqlite.dependencies import add_dependencies
 from millrace.store.store import Added, JobFilter, JobPage
 
 _BEYOND = 2**62  # above every number
@@ -56,6 +57,8 @@ def _add_job(session: Session, job: NewJob) -> Added:
     session.changed = True
     if job.idempotency_key is not None:
         session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)
+    if job.after:
+        add_dependencies(session, number, job)
     if job.state is State.QUEUED:
         session.queue(job.class_id)
     return Added(id=job.id, number=number, state=job.state, created_at=session.now, cursor=str(cursor))

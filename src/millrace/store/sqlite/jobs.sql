@@ -103,7 +103,8 @@ WHERE x.seq > ?1 AND j.tenant = ?3 ORDER BY x.seq LIMIT ?2
 SELECT max(seq) FROM transitions
 
 -- name: delete_finished
--- Whatever belongs to a job goes with it by ON DELETE CASCADE.
+-- Whatever belongs to a job goes with it by ON DELETE CASCADE. What others wait for stays until that is decided.
 DELETE FROM jobs WHERE number IN (
-  SELECT number FROM jobs WHERE finished_at < ?1 ORDER BY finished_at, number LIMIT ?2)
+  SELECT number FROM jobs WHERE finished_at < ?1 AND NOT EXISTS (SELECT 1 FROM dependencies WHERE after = number)
+  ORDER BY finished_at, number LIMIT ?2)
 RETURNING id

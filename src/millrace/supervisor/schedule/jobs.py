@@ -12,7 +12,7 @@ from itertools import count
 from msgspec import Struct
 from msgspec.structs import replace
 
-from millrace.supervisor.schedule.times import next_after
+from millrace.runtime.cron import next_after
 from millrace.supervisor.schedule.values import Overlap, Schedule
 
 HISTORY = 100

@@ -3,8 +3,8 @@
 from urllib.parse import urlsplit
 
 from millrace.domain.document import shown
+from millrace.runtime.cron import fault_in, is_zone
 from millrace.supervisor.plans.reader import Reader
-from millrace.supervisor.schedule.times import fault_in, is_zone
 from millrace.supervisor.schedule.values import MOST_AT_ONCE, Heartbeat, Overlap, Schedule
 
 MAX_TIMEOUT_S = 30 * 86_400.0

@@ -23,7 +23,7 @@ DEFAULT_TENANT = "default"
 """Whose a job is where it does not say."""
 
 
-class Parameters(Request):
+class Parameters(Request, omit_defaults=True):
     """What a job changes in its profile, for every rendition."""
 
     codec: Literal["h264", "h265", "av1", "vp9"] | None = None
@@ -57,8 +57,10 @@ class Parameters(Request):
     ) = None
 
 
-class JobRequest(Request):
+class JobRequest(Request, omit_defaults=True):
     """A piece of work: turn `input` into what `profile` describes, and put it at `output`."""
+
+    # Written down without defaults, so that a field more changes neither what a repeated request is known by nor a schedule.
 
     input: (
         Annotated[
@@ -116,6 +118,16 @@ class JobRequest(Request):
     labels: Labels = {}
     requires: Annotated[Labels, msgspec.Meta(description="Labels that a node must carry to run the job.")] = {}
     run_after: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    after: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=64)]],
+        msgspec.Meta(
+            max_length=100,
+            description="Jobs, by id or number, that have to complete before this one runs. It is rejected where one of them does not.",
+        ),
+    ] = []
+    after_any_end: Annotated[
+        bool, msgspec.Meta(description="Run it once those in `after` have ended, however they ended.")
+    ] = False
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=30 * 86_400)] | None = None
     max_retries: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
 
@@ -227,7 +239,9 @@ class JobView(Reply, kw_only=True):
 
 
 class JobDetail(JobView, kw_only=True):
-    """A job with all that is known of it. `held_back` says for which quota of its tenant a queued job waits."""
+    """A job with all that is known of it. `held_back` says for which quota of its tenant a queued job waits, or for which jobs a
+    pending one; `after` are the ids of those that it runs after.
+    """
 
     parameters: Document
     outputs: list[OutputView]
@@ -235,6 +249,7 @@ class JobDetail(JobView, kw_only=True):
     transitions: list[TransitionView]
     facts: Document | None
     held_back: str = ""
+    after: list[str] = []
     tasks: list[TaskStanding] = []
 
 

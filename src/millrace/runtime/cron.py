@@ -5,10 +5,7 @@ that the clock skips in spring comes at the first moment after the gap, one that
 only. One that begins its minutes or its hours with a star follows the clock: it runs in both of the doubled hours.
 """
 
-import zoneinfo
 from datetime import UTC, datetime, tzinfo
-
-import cronsim
 
 _NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -29,6 +26,8 @@ def next_after(expression: str, zone: str, moment: datetime) -> datetime:
     Raises:
         ValueError: it is no such expression or zone, or it never comes due.
     """
+    import cronsim  # noqa: PLC0415  23 ms, for which only who has a schedule shall wait
+
     text = _NICKNAMES.get(expression.strip().lower(), expression)
     if len(text.split()) != _FIELDS:
         raise ValueError("five fields are needed: minute, hour, day of the month, month, day of the week")
@@ -42,6 +41,11 @@ def next_after(expression: str, zone: str, moment: datetime) -> datetime:
         if due > moment:
             return due
     raise ValueError("it never comes due")
+
+
+def local_time(zone: str, moment: datetime) -> datetime:
+    """A moment as clocks show it there."""
+    return moment.astimezone(_zone(zone))
 
 
 def fault_in(expression: str) -> str | None:
@@ -63,6 +67,8 @@ def is_zone(name: str) -> bool:
 
 
 def _zone(name: str) -> tzinfo:
+    import zoneinfo  # noqa: PLC0415  as above
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (OSError, LookupError, ValueError) as error:  # a folder of zones, an unknown name, `../x`

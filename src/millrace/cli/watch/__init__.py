@@ -1,0 +1,1 @@
+"""`millrace watch`: submit every film that comes into a folder."""

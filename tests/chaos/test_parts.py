@@ -149,8 +149,9 @@ def evidence(*moves: tuple[object, ...], state: str, attempt: int) -> Evidence:
             "losses",
             "node_id",
             "node_epoch",
+            "split",
         ),
-        [(1, 1, 1, 1, 3, state, attempt, 0, 0, None, None)],
+        [(1, 1, 1, 1, 3, state, attempt, 0, 0, None, None, None)],
     )
     keep("attempts", ("job", "position", "attempt", "node_id", "outcome", "failure_class"), [])
     keep(

@@ -6,7 +6,6 @@ is guessed but that every worker is as fast as the others.
 """
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -18,7 +17,6 @@ from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 from bench.measure import median, spread, table
 from bench.media import MILLRACE, SAMPLE, clip
@@ -119,12 +117,12 @@ def _run(folder: Path, film: Path, count: int, quota: float) -> Went:
         began_s = time.monotonic()
         body = {"profile": PROFILE, "input": str(film), "output": str(folder / "out"), "parameters": {"chunks": "auto"}}
         farm.post("/v1/jobs", body)
-        wait_until(lambda: _get(farm, "/v1/jobs/1")["state"] in ("completed", "failed"), "the film", _END_S)
+        wait_until(lambda: farm.get("/v1/jobs/1")["state"] in ("completed", "failed"), "the film", _END_S)
         all_s = time.monotonic() - began_s
-        job = _get(farm, "/v1/jobs/1")
+        job = farm.get("/v1/jobs/1")
         if job["state"] != "completed":
             raise SystemExit(f"cannot measure: the job failed: {job['failure']}")
-        logs = _get(farm, "/v1/jobs/1/logs", text=True)
+        logs = farm.text("/v1/jobs/1/logs")
         return _went(all_s, job, logs)
 
 
@@ -160,16 +158,8 @@ def _worker(folder: Path, farm: Master, number: int, quota: float, roots: Sequen
         group.rmdir()
 
 
-def _get(farm: Master, path: str, *, text: bool = False) -> Any:
-    request = Request(
-        f"http://{farm.address[0]}:{farm.address[1]}{path}", headers={"authorization": f"Bearer {farm.key}"}
-    )
-    with urlopen(request, timeout=30) as reply:
-        return reply.read().decode() if text else json.load(reply)
-
-
 def _ready(farm: Master) -> int:
-    return sum(node["state"] == "ready" for node in _get(farm, "/v1/nodes")["nodes"])
+    return sum(node["state"] == "ready" for node in farm.get("/v1/nodes")["nodes"])
 
 
 _CHUNK = re.compile(r"^\S+ encode frames \d+ to \d+: .*?; ([\d.]+) s,", re.MULTILINE)
@@ -234,13 +224,8 @@ class Simulated:
 
 def simulate(costs: Costs, workers: int, *, seconds: int = LONG_S) -> Simulated:
     """The time of a film of so many seconds, divided by the planner, on equal workers of one core."""
-    wanted = with_split(
-        plan(profile_from(PROFILE), _long(seconds)),
-        _long(seconds),
-        cores=1,
-        chunking=Chunking.AUTO,
-        helpers=workers - 1,
-    )
+    film = _long(seconds)
+    wanted = with_split(plan(profile_from(PROFILE), film), film, cores=1, chunking=Chunking.AUTO, helpers=workers - 1)
     chunks = wanted.split.chunks or None
     frames = seconds * RATE
     if chunks is None or wanted.split.workers == 1:

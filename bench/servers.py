@@ -32,13 +32,24 @@ class Master:
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """One request by hand."""
+        return json.loads(self._reply(path, json.dumps(body).encode()))
+
+    def get(self, path: str) -> Any:
+        """One document."""
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
+        """One text."""
+        return self._reply(path, None).decode()
+
+    def _reply(self, path: str, data: bytes | None) -> bytes:
         request = Request(
             f"http://{self.address[0]}:{self.address[1]}{path}",
-            data=json.dumps(body).encode(),
+            data=data,
             headers={"authorization": f"Bearer {self.key}", "content-type": "application/json"},
         )
         with urlopen(request, timeout=30) as reply:
-            return json.load(reply)
+            return bytes(reply.read())
 
 
 @dataclass(frozen=True, slots=True)

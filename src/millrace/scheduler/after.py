@@ -60,27 +60,19 @@ async def release_waiting(farm: Farm) -> int:
 
 
 def _move(waiting: Waiting, verdict: Verdict | str) -> Move | None:
-    task = waiting.task
-    if isinstance(verdict, str):
-        return Move(
-            task_id=task.id,
-            sources=frozenset({State.PENDING}),
-            target=State.REJECTED,
-            reason=verdict,
-            actor="master",
-            attempt=task.attempt,
-            failure=Failure(failure_class=FailureClass.REQUEST, message=verdict),
-        )
-    if verdict is Verdict.RUNS:
-        return Move(
-            task_id=task.id,
-            sources=frozenset({State.PENDING}),
-            target=State.QUEUED,
-            reason=RUNS,
-            actor="master",
-            attempt=task.attempt,
-        )
-    return None
+    """What becomes of its task; None where that stays as it is."""
+    sentence = verdict if isinstance(verdict, str) else None
+    if sentence is None and verdict is not Verdict.RUNS:
+        return None
+    return Move(
+        task_id=waiting.task.id,
+        sources=frozenset({State.PENDING}),
+        target=State.REJECTED if sentence else State.QUEUED,
+        reason=sentence or RUNS,
+        actor="master",
+        attempt=waiting.task.attempt,
+        failure=Failure(failure_class=FailureClass.REQUEST, message=sentence) if sentence else None,
+    )
 
 
 async def check_predecessors(farm: Farm, job: Job) -> None:

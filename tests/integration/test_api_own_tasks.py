@@ -246,6 +246,7 @@ async def test_55_of_two_workers_with_one_identity_the_later_one_stays(rig: Rig)
     # What a dead worker had sent, and comes late, keeps nobody out: the later one must have been heard of.
     await one.register()
     await thief.register(boot="boot-thief")
+    time_passed[0] = timedelta(milliseconds=1)  # heard of since, not in the millisecond in which it registered
     assert await beats(thief) == 200
     for _ in range(2):
         refused = await one.register(status=409)

@@ -50,7 +50,7 @@ new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(asyncio.wait_for(main, 30.0))
+        runner.run(asyncio.wait_for(main, 120.0))
 
 
 class TurningClock(VirtualClock):

@@ -242,7 +242,7 @@ def test_drain_ends_a_long_poll_at_once(tmp_path):
     async def scenario(master, worker, engine):
         await master.until(lambda: master.count("/claim") > 0)
         worker.drain()
-        await asyncio.wait_for(worker.wait_drained(), 4)
+        await asyncio.wait_for(worker.wait_drained(), 30)
 
     farm(scenario, tmp_path, claim_wait_s=60.0)
 

@@ -114,7 +114,7 @@ class HttpProtocol(asyncio.Protocol):
         self._moved = -1  # how many of those had come when somebody last looked
         self._sent = 0  # bytes that were sent, and how many of them when the client was last seen to have taken all
         self._cleared = 0
-        self._taken = 0  # a count of what it took, and when that had last grown by enough
+        self._taken = -1  # a count of what it took (-1: all), and when that had last grown by enough
         self._taken_s = 0.0
 
     # What the transport tells -----------------------------------------------------------------------------------------
@@ -348,10 +348,12 @@ class HttpProtocol(asyncio.Protocol):
         left = waiting(self.transport) if self._sent != self._cleared else 0
         if not left:
             self._cleared = self._sent
-            self._taken_s = now_s
+            self._taken, self._taken_s = -1, now_s
             return False
         count = taken(self.transport, self._sent, left)
-        if count - self._taken >= READER_BYTES:
+        if self._taken < 0:  # what it took at once does not buy it more time
+            self._taken = count
+        elif count - self._taken >= READER_BYTES:
             self._taken = count
             self._taken_s = now_s
         return now_s - self._taken_s > (KNOWN_READER_S if KNOWN in self.app_state else READER_S)

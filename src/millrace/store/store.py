@@ -25,6 +25,7 @@ from millrace.domain.records import (
     Beat,
     Claimed,
     Document,
+    Hedge,
     Job,
     Move,
     NewJob,
@@ -287,6 +288,14 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
         Raises:
             IllegalTransitionError: as :meth:`move`.
         """
+
+    async def hedge(self, hedge: Hedge) -> bool:
+        """Queue a second task for a part, if :func:`millrace.domain.parts.may_hedge`; whether it happened. It avoids the node that
+        makes the part for as long as nobody has begun it.
+        """
+
+    async def under_way_in_parts(self, *, limit: int) -> Sequence[str]:
+        """The ids of jobs that wait for their parts, none of which waits for a worker, oldest first."""
 
     async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
         """Jobs that have ended, and of which what their tasks handed to each other may still be kept, each with the position of

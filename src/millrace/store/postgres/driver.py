@@ -19,6 +19,7 @@ from millrace.domain.records import (
     Beat,
     Claimed,
     Document,
+    Hedge,
     Job,
     Move,
     NewJob,
@@ -262,6 +263,12 @@ class PostgresStore(Dependencies, Batches, Schedules):
         for source in split.move.sources:
             check_transition(source, split.move.target)
         return await self._running().split(split)
+
+    async def hedge(self, hedge: Hedge) -> bool:
+        return await self._running().write(lambda session: part_units.hedge(session, hedge))
+
+    async def under_way_in_parts(self, *, limit: int) -> Sequence[str]:
+        return await self._read(lambda session: part_units.under_way_in_parts(session, limit))
 
     async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
         return await self._read(lambda session: part_units.ended_splits(session, limit))

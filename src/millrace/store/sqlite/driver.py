@@ -21,6 +21,7 @@ from millrace.domain.records import (
     Beat,
     Claimed,
     Document,
+    Hedge,
     Job,
     Move,
     NewJob,
@@ -270,6 +271,12 @@ class SqliteStore(Dependencies, Batches, Schedules):
         for source in split.move.sources:
             check_transition(source, split.move.target)
         return await self._write(lambda session: part_units.split(session, split), weight=1 + len(split.parts))
+
+    async def hedge(self, hedge: Hedge) -> bool:
+        return await self._write(lambda session: part_units.hedge(session, hedge))
+
+    async def under_way_in_parts(self, *, limit: int) -> Sequence[str]:
+        return await self._read(lambda session: part_units.under_way_in_parts(session, limit))
 
     async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
         return await self._read(lambda session: part_units.ended_splits(session, limit))

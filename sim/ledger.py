@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from millrace.domain.parts import ANEW
 from millrace.domain.records import ACCEPTED
 from millrace.domain.states import FINAL, HELD, TRANSITIONS, State, job_state
 
@@ -48,6 +49,11 @@ class Moved(NamedTuple):
     def task_id(self) -> str:
         """As the product spells it."""
         return f"{self.job_id}.{self.position}"
+
+    @property
+    def anew(self) -> bool:
+        """Whether a divided job went back to before its division."""
+        return self.reason.startswith(ANEW)
 
     @property
     def claims(self) -> bool:
@@ -124,7 +130,8 @@ class Ledger:
             self.fail("I7", f"{moved.task_id} moves and was never accepted")
             return
         self._check_move(task, State(moved.source), State(moved.target), moved)
-        self._check_join(task, State(moved.source), State(moved.target))
+        if not moved.anew:
+            self._check_join(task, State(moved.source), State(moved.target))
         self._apply(task, State(moved.target), moved)
 
     def compare(self, task: Known) -> None:
@@ -155,7 +162,9 @@ class Ledger:
             for race in races:
                 states = [one.state for one in race]
                 if State.FAILED in states and any(one.node is not None for one in race):
-                    self.fail("I36", f"{task.id} fails by one of two tasks that make a part, and the other runs: {states}")
+                    self.fail(
+                        "I36", f"{task.id} fails by one of two tasks that make a part, and the other runs: {states}"
+                    )
 
     def _races(self, lead: Known) -> list[list[Known]]:
         """The tasks that make each part, one or two."""
@@ -179,7 +188,10 @@ class Ledger:
             if len(race) == 2 and any(self._waits(one) and (not one.hedges or one.attempt) for one in race):
                 others = [one for one in race if not self._waits(one)]
                 if not others or any(one.state not in FINAL for one in others):
-                    self.fail("I36", f"of two tasks that make a part of {lead.id} one waits, and the other has not ended: {states}")
+                    self.fail(
+                        "I36",
+                        f"of two tasks that make a part of {lead.id} one waits, and the other has not ended: {states}",
+                    )
 
     @staticmethod
     def _waits(task: Known) -> bool:
@@ -195,7 +207,11 @@ class Ledger:
             self.fail("I36", f"{lead.id} is paused, and of its parts some are not: {states}")
         races = self._races(lead)
         self._compare_races(lead, races)
-        if races and lead.state is State.PENDING and all(any(one.state is State.COMPLETED for one in race) for race in races):
+        if (
+            races
+            and lead.state is State.PENDING
+            and all(any(one.state is State.COMPLETED for one in race) for race in races)
+        ):
             self.fail("I36", f"{lead.id} waits for parts that are all made")
         lost = any(all(one.state in (State.FAILED, State.CANCELED) for one in race) for race in races)
         if lead.state in (State.PENDING, State.PAUSED) and lost:
@@ -243,7 +259,7 @@ class Ledger:
     def _apply(self, task: Known, target: State, moved: Moved) -> None:
         source, reason, attempt, actor = task.state, moved.reason, moved.attempt, moved.actor
         task.since_s = self.now_s()
-        if source in FINAL:
+        if source in FINAL or moved.anew:
             task.spent = task.losses = 0
             task.parts = ()
         if source is State.QUEUED and target is State.ASSIGNED:

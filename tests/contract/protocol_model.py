@@ -272,20 +272,20 @@ class Protocol:
         waits = move.target in (State.PENDING, State.RETRYING, State.PAUSED)
         task.delayed = waits and (move.delay_s is not None or task.delayed)
         task.state = move.target
+        divided = task.split is not None
         if move.restart:
             task.split, task.class_id, task.own_class = None, task.own_class or task.class_id, None
         task.spent = 0 if move.restart else task.spent + move.spends
         task.losses = 0 if move.restart else task.losses + move.loses
         task.avoid = () if move.restart else task.avoid if move.avoid is None else move.avoid
-        self._follow(task, move)
+        if divided:
+            self._follow(task, move)
 
     def _of_job(self, job: str) -> list[ModelTask]:
         return sorted((one for one in self.tasks.values() if one.job == job), key=lambda one: one.position)
 
     def _follow(self, task: ModelTask, move: Move) -> None:
         """All that follows from a move has happened when it is answered."""
-        if task.split is None:
-            return
         for following in follow_up([one.record for one in self._of_job(task.job)], move):
             other = self._guarded(following)
             if other is not None:

@@ -11,6 +11,7 @@ from store_samples import PARTS, PLAN, Scene, a_move, completes, queue_jobs, unt
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of
+from millrace.domain.parts import planned_anew
 from millrace.domain.records import Kind, Outcome, Progress, Report, Split
 from millrace.domain.states import State
 from millrace.store.store import Arrival, JobFilter
@@ -220,6 +221,30 @@ def test_a_retried_job_is_whole_again_and_may_be_split_anew(farm: Any) -> None:
         assert [one.task_id for one in given] == [scene.part(n) for n in (5, 6, 7)]
         await _complete_all(scene, given)
         assert (await scene.states())[0] is State.QUEUED
+
+    farm.run(work())
+
+
+@pytest.mark.parametrize("all_made", [False, True])
+def test_a_job_that_is_planned_anew_is_whole_again_and_no_part_goes_on(farm: Any, all_made: bool) -> None:
+    async def work() -> None:
+        scene = await Scene(farm).begin()
+        assert await scene.store.split(scene.asked())
+        given = await scene.claim(scene.other, limit=9 if all_made else 2)
+        await _complete_all(scene, given if all_made else given[:1])
+        lead = await scene.store.task(scene.lead)
+        move = planned_anew(lead, "nobody can")
+        assert await scene.store.move([move]) == [True]
+        ended = State.COMPLETED if all_made else State.CANCELED
+        tasks = await scene.store.tasks(job_of(scene.lead))
+        assert [task.state for task in tasks] == [State.QUEUED, State.COMPLETED, ended, ended]
+        assert (tasks[0].split, tasks[0].class_id) == (None, scene.plain)
+        assert all(task.node_id is None for task in tasks)
+        assert (await scene.job()).state is State.QUEUED
+        (again,) = await scene.claim(scene.node, classes=[scene.plain], limit=9)
+        assert (again.task_id, again.part, again.attempt) == (scene.lead, None, 2)
+        assert await scene.store.split(scene.asked(attempt=2))
+        assert (await scene.states())[4:] == [State.QUEUED] * 3
 
     farm.run(work())
 

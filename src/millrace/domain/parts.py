@@ -4,7 +4,8 @@ The first task of a job is its lead. A worker that splits it lets go of it, and 
 make; when the last has completed it is queued again, and whoever claims it joins them. The lead stands for the job, so:
 
 - a part that ends in failure ends the lead with the same failure;
-- a lead that has ended ends its parts, one that is paused pauses them, and one that goes on lets them go on.
+- a lead that has ended ends its parts, one that is paused pauses them, and one that goes on lets them go on;
+- a lead that is planned anew (a move that restarts it) ends the parts that there were.
 
 A part that is slow may get a second task, its hedge (:mod:`millrace.domain.hedging`). The two race as long as both run: the first that
 completes has made the part, and the other is canceled in the same transaction. Whichever stops running before that leaves the race to
@@ -20,6 +21,7 @@ from millrace.domain.records import Hedge, Move, Outcome, Progress, Standing, Ta
 from millrace.domain.states import FINAL, State
 
 MASTER = "master"
+ANEW = "planned anew"
 RUNNING = frozenset({State.ASSIGNED, State.PROCESSING})
 JOIN_FROM = 0.95
 """The part of a split job's progress bar that its parts fill; joining fills the rest."""
@@ -50,6 +52,21 @@ def all_made(parts: Sequence[Task]) -> bool:
     return all(part_of(task) in made for task in parts)
 
 
+def planned_anew(lead: Task, why: str) -> Move | None:
+    """The move that takes a divided job back to before its division, where its lead waits; `why` is a phrase."""
+    if lead.split is None or lead.state not in (State.PENDING, State.QUEUED):
+        return None
+    return Move(
+        task_id=lead.id,
+        sources=frozenset({lead.state}),
+        target=State.QUEUED,
+        reason=f"{ANEW}: {why}",
+        actor=MASTER,
+        attempt=lead.attempt,
+        restart=True,
+    )
+
+
 def may_hedge(tasks: Sequence[Task], asked: Hedge) -> bool:
     """Whether the task of a part, among all of its job, may get a hedge: it runs as was said, and never had one."""
     lead, parts = tasks[0], parts_of(tasks)
@@ -71,9 +88,11 @@ def follow_up(tasks: Sequence[Task], move: Move) -> tuple[Move, ...]:
         move: of one of them.
     """
     lead, parts = tasks[0], parts_of(tasks)
+    of_lead = move.task_id == lead.id
+    if of_lead and move.restart:
+        return tuple(_end(task, move, f"the job is {ANEW}") for task in tasks[1:] if task.state not in FINAL)
     if not parts:
         return ()
-    of_lead = move.task_id == lead.id
     part = next((one for one in parts if one.id == move.task_id), None)
     rival = None if part is None else rival_of(part, parts)
     if part is not None and rival is not None and rival.state not in FINAL:
@@ -151,12 +170,12 @@ def _step(task: Task, target: State, reason: str, actor: str) -> Move:
     )
 
 
-def _end(part: Task, move: Move) -> Move:
+def _end(part: Task, move: Move, reason: str = "") -> Move:
     return Move(
         task_id=part.id,
         sources=frozenset({part.state}),
         target=State.CANCELED,
-        reason=move.reason if move.target is State.CANCELED else "the job failed",
+        reason=reason or (move.reason if move.target is State.CANCELED else "the job failed"),
         actor=move.actor,
         attempt=part.attempt,
         outcome=Outcome.CANCELED if part.node_id else None,

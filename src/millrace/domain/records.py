@@ -240,7 +240,7 @@ class Move(Struct, frozen=True, kw_only=True):
         outputs: what was published; replaces earlier outputs of the job.
         kept_bytes: how much of the outputs the master keeps.
         facts: plain data to keep with the job (probe, plan, proof).
-        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure, what is avoided, and that the
+        restart: for the `retry` verb, and for what is planned anew: sets `spent` and `losses` to zero and forgets the failure, what is avoided, and that the
             job was split.
         avoid: nodes that the task had better not go to next (see :mod:`millrace.domain.elsewhere`); None leaves them.
     """

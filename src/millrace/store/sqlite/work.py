@@ -181,6 +181,7 @@ class _Found(NamedTuple):
     held: bool
     stored: int
     split: int | None
+    divided: bool  # before the move
 
 
 def _move(session: Session, move: Move) -> bool:
@@ -208,10 +209,11 @@ def _guarded(session: Session, move: Move) -> _Found | None:
         return None
     if source in FINAL and move.target not in FINAL and _is_over(session, tenant):
         return None
+    divided = split is not None
     if move.restart:
         class_id, split = own_class or class_id, None
     return _Found(
-        job, key[1], source, attempt, class_id, release, epoch, tenant, lane, node_id is not None, stored, split
+        job, key[1], source, attempt, class_id, release, epoch, tenant, lane, node_id is not None, stored, split, divided
     )
 
 
@@ -222,7 +224,7 @@ def _is_over(session: Session, tenant: str) -> bool:
 
 
 def _make(session: Session, move: Move, found: _Found) -> None:
-    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored, split = found
+    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored, split, divided = found
     target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
@@ -255,7 +257,7 @@ def _make(session: Session, move: Move, found: _Found) -> None:
         tenants.changed(session, tenant, running=-freed, queued=waits, stored=more)
     if target is State.QUEUED or freed:  # who is the next in a lane that was full is of the same class, mostly
         session.queue(class_id)
-    if split is not None:
+    if divided:
         for following in follow_up(tasks(session, job_of(move.task_id)), move):
             _move(session, following)
 

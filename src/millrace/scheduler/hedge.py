@@ -18,7 +18,7 @@ async def hedge_stragglers(farm: Farm) -> int:
 
     Idempotent: a part gets one hedge at the most, whoever asks.
     """
-    jobs = await farm.store.under_way_in_parts(limit=_BATCH)
+    jobs = await farm.store.under_way_in_parts(limit=_BATCH) if farm.rules.hedge else ()
     if not jobs or await why_not(farm):
         return 0
     slow = [one for job_id in jobs for one in await _stragglers(farm, job_id)]

@@ -6,11 +6,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain import ids
-from millrace.domain.masters import TERM_S
-from millrace.domain.needs import Needs, missing, satisfies
 from millrace.domain.ids import position_of
+from millrace.domain.masters import TERM_S
+from millrace.domain.needs import Needs, missing, satisfies, taken
 from millrace.domain.parts import parts_of, rival_of
-from millrace.domain.records import Document, Move, NewPart, NodeState, Outcome, Split, Task
+from millrace.domain.records import Document, Move, NewPart, Node, NodeState, Outcome, Split, Task
 from millrace.domain.states import HELD, State
 from millrace.scheduler.errors import ConflictError, NotFoundError
 from millrace.scheduler.farm import Farm
@@ -51,7 +51,18 @@ async def free_elsewhere(farm: Farm, task_id: str, *, node_id: str, attempt: int
         return Free(reason=reason)
     needs = await _needs(farm, task, skill)
     ready = [node for node in await farm.store.nodes() if node.state is NodeState.READY and node.id != node_id]
-    return Free(slots=sum(max(0, node.slots - node.holding) for node in ready if satisfies(offer_of(node), needs)))
+    return Free(slots=sum(_could_begin(node, needs) for node in ready))
+
+
+def _could_begin(node: Node, needs: Needs) -> int:
+    """How many tasks with these needs the node could begin by its free slots; of hardware encoders it is not known what is free."""
+    offer = offer_of(node)
+    if not satisfies(offer, needs):
+        return 0
+    sessions = [
+        offer.sessions[family] // count for family, count in taken(offer, needs).items() if family in offer.sessions
+    ]
+    return max(0, min([node.slots - node.holding, *sessions]))
 
 
 async def split(

@@ -1,10 +1,12 @@
 """Codec -> the encoders that can make it, in order of preference, and the tiny encode that proves one."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.profile import AudioCodec, Profile, VideoCodec
+from millrace.domain.sessions import family_of
 from millrace.engines.engine import Command
 from millrace.engines.ffmpeg.reading import generated, guarded
 
@@ -14,7 +16,9 @@ VIDEO: dict[VideoCodec, tuple[str, ...]] = {
     VideoCodec.AV1: ("libsvtav1", "av1_nvenc"),
     VideoCodec.VP9: ("libvpx-vp9",),
 }
-"""Software first: the profiles' qualities are measured with it, and its output is the same on every machine."""
+"""Software first: the profiles' qualities are measured with it, and its output is the same on every machine. Then hardware, by the
+alphabet, as masters count on (`millrace.domain.sessions.chosen_among`).
+"""
 AUDIO: dict[AudioCodec, tuple[str, ...]] = {
     AudioCodec.AAC: ("aac",),
     AudioCodec.OPUS: ("libopus",),
@@ -43,6 +47,17 @@ def proof(binary: Path | str, encoder: str) -> Command:
     )
 
 
+def session(binary: Path | str, encoder: str) -> Command:
+    """An encode that takes one session, says so by its first frame, and goes on for a minute, or until it is ended."""
+    return Command(
+        argv=(
+            *guarded(binary), "-v", "error", "-progress", "pipe:1", "-stats_period", "0.1", "-re",
+            *generated(f"testsrc2=size={PROOF_SIZE}:rate=25:duration=60"), "-pix_fmt", "yuv420p", "-c:v", encoder, "-f", "null", "-",
+        ),
+        label=f"open a session of {encoder}",
+    )  # fmt: skip
+
+
 def chosen(codec: VideoCodec | AudioCodec, working: Iterable[str] | None) -> str:
     """The encoder to use: the first candidate among the `working` ones; the first of all when nothing is known."""
     names = VIDEO[codec] if isinstance(codec, VideoCodec) else AUDIO[codec]
@@ -68,3 +83,9 @@ def candidates_of(profile: Profile) -> tuple[tuple[str, ...], ...]:
     groups = {VIDEO[rendition.video.codec] for rendition in profile.renditions}
     groups |= {AUDIO[entry.codec] for entry in profile.audio}
     return tuple(sorted(groups | ({(PICTURE,)} if profile.thumbnails else set())))
+
+
+def streams_of(profile: Profile) -> Mapping[str, int]:
+    """For each encoder of hardware that could make the profile's pictures, how many it would make at once: one for each rendition."""
+    names = (name for rendition in profile.renditions for name in VIDEO[rendition.video.codec])
+    return Counter(name for name in names if family_of(name) is not None)

@@ -203,6 +203,10 @@ CROSS JOIN LATERAL (
 -- Returns when whoever serves the node is done.
 SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7235411200000000002))
 
+-- name: hold_node
+-- Until the transaction ends nobody else gives the node anything (see holdings_alone).
+SELECT pg_advisory_xact_lock(hashtextextended($1, 7235411200000000002))
+
 -- name: still_avoids
 -- Whether a task that is queued still minds where it goes. What was never begun and avoids a node is a hedge, which is never for the
 -- node that makes its part.

@@ -10,6 +10,10 @@ SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t
   t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = ?1 AND t.position = ?2
 
+-- name: held_classes
+-- Of what node ?1 holds in epoch ?2, without the task ?4 of job ?3.
+SELECT class_id FROM tasks WHERE node_id = ?1 AND node_epoch = ?2 AND NOT (job = ?3 AND position = ?4)
+
 -- name: due
 -- A job that waits for others is none, whatever its time.
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 RATE = 25
@@ -37,7 +38,7 @@ def scenes(ffmpeg: str, source: str) -> list[tuple[int, int]]:
     for first, end in zip(cuts, [*cuts[1:], _frames(ffmpeg, source)], strict=True):
         parts = -(-(end - first) // MOST)
         edges = [first + (end - first) * part // parts for part in range(parts + 1)]
-        found += list(zip(edges, edges[1:], strict=False))
+        found += list(pairwise(edges))
     return found
 
 

@@ -19,6 +19,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     claim_wait_s: float = 20.0
     reject_after_s: float = 600.0
     rates: tuple[float, float] = (0.97, 1.03)
+    hedge: bool = False  # whether slow parts are made twice
 
 
 class WorkerPlan(Struct, frozen=True, kw_only=True):
@@ -178,7 +179,7 @@ def _stragglers(seed: int, chance: Random) -> Plan:
             faults.append(Fault(at_s=at_s + chance.uniform(6.5, 13.0), lasts_s=lasts, kind=kind, target=target))
     if chance.random() < 0.3:
         faults.append(Fault(at_s=1.0, lasts_s=100.0, kind="storm", target="database", number=0.3))
-    rules = Rules(ttl_s=5.0, heartbeat_s=1.0)
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0, hedge=True)
     made = _ordeal(
         seed, rules, tuple(jobs), faults, workers=3, masters=chance.choice((1, 2)), slots=chance.choice((1, 2, 2))
     )

@@ -38,6 +38,23 @@ async def test_a_job_is_given_when_a_session_is_free_and_the_end_of_one_brings_t
 
 
 @on_master
+async def test_the_end_of_a_task_without_a_session_brings_none_that_takes_one(rig: Rig) -> None:
+    node = await card(rig, sessions=1)
+    await rig.submit()
+    await rig.submit(scenario=None, profile="audio", input="/media/film.mp4")
+    hard, sound = *await node.claim(), *await node.claim()
+    assert (hard["number"], sound["number"]) == (1, 2)
+    await rig.submit()
+    then = {"epoch": node.epoch, "request": "with-the-report", "limit": 1}
+    ended = await node.report("fail", sound, **{"class": "input", "message": "no sound"}, claim=then)
+    assert ended["tasks"] == []
+    ended = await node.report(
+        "fail", hard, **{"class": "input", "message": "no video"}, claim={**then, "request": "another-one"}
+    )
+    assert [task["number"] for task in ended["tasks"]] == [3]
+
+
+@on_master
 async def test_others_are_not_kept_from_a_job_by_a_card_that_is_full(rig: Rig) -> None:
     node = await card(rig, sessions=1)
     for _ in range(2):

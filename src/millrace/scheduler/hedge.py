@@ -49,7 +49,6 @@ async def _idle(farm: Farm, class_id: int) -> Mapping[str, int]:
         offer = offer_of(node)
         if (
             node.state is NodeState.READY
-            and node.slots > node.holding
             and satisfies(offer, needs[class_id])
             and not any(satisfies(offer, other) for other in waiting)
         ):

@@ -17,6 +17,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     claim_wait_s: float = 20.0
     reject_after_s: float = 600.0
     rates: tuple[float, float] = (0.97, 1.03)
+    hedge: bool = False  # whether slow parts are made twice
 
 
 class WorkerPlan(Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from millrace.outbound.guard import Guard
 from millrace.outbound.post import Sender
 from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
+from millrace.programs.http.door import most_connections
 from millrace.programs.http.listen import adopt, check_certificate, host_of, hosts_of, is_loopback, listen, url_of
 from millrace.programs.http.own_tls import FOLDER, Authority, OwnTls, names_for, open_authority
 from millrace.programs.http.protocol import HttpProtocol
@@ -170,6 +171,7 @@ class MasterProgram(Service):
             leadership=leadership,
             rates=_rates(settings),
             hosts=hosts_of(settings.host, settings.hosts),
+            most_requests=most_connections(),
             authority=authority,
             worker_auth=WorkerAuth(settings.worker_auth),
         )

@@ -119,7 +119,7 @@ def test_a_real_ffmpeg_says_when_its_encoder_works_and_holds_it_until_it_is_ende
 
     async def main() -> None:
         command = encoders.session(ffmpeg.binary(None), "libx264")
-        refused = encoders.session(ffmpeg.binary(None), "none_nvenc")
+        refused = encoders.session(ffmpeg.binary(None), "aac")  # which makes no pictures
         async with AsyncExitStack() as held:
             for wanted, opens in ((command, True), (refused, False), (command, True)):
                 assert await _opens(trial(wanted, {}, None, tmp_path), held, clock=SystemClock()) is opens

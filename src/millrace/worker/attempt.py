@@ -3,7 +3,8 @@ to what is handed on, of a join from there to the output.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from millrace.domain.failures import FailureClass
 from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
-from millrace.domain.media.proof import with_checksums, with_quality
+from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
 from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
@@ -33,7 +34,9 @@ from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, sho
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.pieces import OUT, Pieces, makers
 from millrace.worker.quality_steps import compared, searched
+from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
+from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
 FETCHED = 0.5
@@ -83,6 +86,7 @@ class Means(Struct, frozen=True, kw_only=True):
     """What every attempt of a worker works with.
 
     Attributes:
+        name: of the node, as people know it.
         client: speaks to the masters.
         engines: by name, each bound to the encoders that work.
         running: how children are run.
@@ -96,8 +100,10 @@ class Means(Struct, frozen=True, kw_only=True):
         ahead: the probe of an input that was expected.
         abilities: by engine, how it makes parts of a film.
         pieces: fetches what others have made, for a task under a node's name, into a folder.
+        stores: by engine, where finished pieces are kept; none where nothing is.
     """
 
+    name: str
     client: AsyncClient
     engines: Mapping[str, Engine]
     running: Engines
@@ -111,6 +117,7 @@ class Means(Struct, frozen=True, kw_only=True):
     pieces: Callable[[TaskView, str, Control, Path], Pieces]
     cores: int = 1
     ahead: Ahead | None = None
+    stores: Mapping[str, Store] = {}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -141,6 +148,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"job {self.task.number}{what}, attempt {self.task.attempt}, profile {self.task.profile}")
         self.log.say(f"sandbox: {record(self.means.running.able)}")
         self.log.say(f"limits: {self.means.running.bounds}")
+        for store in self.means.stores.values():
+            await asyncio.to_thread(store.cache.trim)
         if part is None:
             return await self._whole(job)
         order, plan = order_of(part)
@@ -154,7 +163,33 @@ class Attempt(Struct, frozen=True, kw_only=True):
         engine = self._engine(job.engine)
         destination = await self._destination(job)
         source = await self._fetch(job)
-        steps = self._steps(engine)
+        async with self._reuse(job, source) as reuse:
+            return await self._made(job, self._steps(engine, reuse), destination, source)
+
+    @asynccontextmanager
+    async def _reuse(self, job: Job, source: Path | None) -> AsyncIterator[Reuse | None]:
+        """What was made before of this film. Where what is made now is not as planned, nobody takes a piece of it again."""
+        store = self.means.stores.get(job.engine)
+        if store is None or source is None:
+            yield None
+            return
+        maker = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
+        reuse = Reuse(
+            store=store, source=asyncio.ensure_future(identify(source)), maker=maker, control=self.control, log=self.log
+        )
+        try:
+            yield reuse
+        except TaskFailedError as error:
+            if error.failure.failure_class is FailureClass.OUTPUT:
+                await reuse.forget()
+            raise
+        finally:
+            reuse.source.cancel()
+            await asyncio.gather(reuse.source, return_exceptions=True)
+
+    async def _made(
+        self, job: Job, steps: MediaSteps, destination: Destination, source: Path | None
+    ) -> CompleteRequest | None:
         self.report({"phase": "probe"})
         probe = await steps.probe(source) if source is not None else None
         plan = steps.plan(job.profile, probe, job.parameters)
@@ -164,7 +199,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
             self.report({"phase": "search", "fraction": ENCODE_FROM})
             plan = await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
             plan = steps.divided(plan, probe)
-        if source is not None and plan.split.is_possible and await self._divided(job, steps, source, probe, plan):
+        here = await steps.known(plan)
+        plan = here.plan
+        may_divide = plan.split.is_possible and not here.mostly
+        if source is not None and may_divide and await self._divided(job, steps, source, probe, plan):
             return None
         steps.explain(plan)
         if not spans.searches:
@@ -275,7 +313,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         found = await compared(steps, plan, made.probes, source, self._told(spans.encode_to, ENCODE_TO))
         return replace(made, proof=with_quality(dict(made.proof), found))
 
-    def _steps(self, engine: Engine) -> MediaSteps:
+    def _steps(self, engine: Engine, reuse: Reuse | None = None) -> MediaSteps:
         return MediaSteps(
             engine=engine,
             engines=self.means.running,
@@ -285,6 +323,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             out=self.folder / OUT,
             cores=self.means.cores,
             ahead=self.means.ahead,
+            reuse=reuse,
         )
 
     async def _destination(self, job: Job) -> Destination:

@@ -28,6 +28,7 @@ from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.reuse import Known, Reuse
 from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
 
 PIECES = "pieces"
@@ -53,7 +54,7 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was.
+    that was. `reuse` is what was made before; None where nothing is kept.
     """
 
     engine: Engine
@@ -67,6 +68,7 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    reuse: Reuse | None = None
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
@@ -103,13 +105,22 @@ class MediaSteps(Struct, kw_only=True):
             self.log.say(f"plan: {note}")
         self.log.say(f"plan: {plan.split.reason}")
 
+    async def known(self, plan: Plan) -> Known:
+        """The plan as it is best made, for what is there of it already."""
+        if self.reuse is None:
+            return Known(plan=plan)
+        return await self.reuse.planned(self.engine, plan, self.chunking, self.out, self.work)
+
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
         first = self.engine.first_pass(plan, source, self.work) if plan.is_two_pass else ()
         if first:
             await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
             told = within(told, FIRST_PASS, 1 - FIRST_PASS)
-        await self.run(self.engine.encode(plan, source, self.out, self.work), told, at_once=plan.split.at_once)
+        commands = self.engine.encode(plan, source, self.out, self.work)
+        if self.reuse is not None and (done := await self.reuse.fill(plan, commands)):
+            commands = self.engine.encode(plan, source, self.out, self.work, done=done)
+        await self.run(commands, told, at_once=plan.split.at_once)
         if first:
             # What x264 keeps of a film between its passes grows with it.
             await asyncio.to_thread(shutil.rmtree, self.work, ignore_errors=True)
@@ -167,6 +178,8 @@ class MediaSteps(Struct, kw_only=True):
             return beyond(command, report)
 
         self._judge(await self._follow(command, on_line, lambda: newest[0]))
+        if self.reuse is not None:
+            await self.reuse.keep(command.pieces)
 
     async def _follow(self, command: Command, on_line: Follow, mark: Callable[[], object]) -> Ended:
         return await follow(
@@ -237,7 +250,11 @@ class MediaSteps(Struct, kw_only=True):
         sizes = {**listing.sizes, **{name: len(data) for name, data in finishing.items()}}
         files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
         self.log.say(f"check: every file is as planned ({files}, {sum(sizes.values()) / 1e6:,.1f} MB)")
-        return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers, self.makers))
+        return Made(
+            probes=produced.probes,
+            sizes=sizes,
+            proof=proof(plan, produced, self.headers, self.makers, self.reuse.reused if self.reuse else ()),
+        )
 
     async def _collect(self, command: Command) -> Outcome:
         return await collect(command, engines=self.engines, control=self.control, log=self.log, folder=self.folder)
@@ -272,6 +289,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # a cache may hold what is replaced under another name
         path.write_bytes(data)
 
 

@@ -32,13 +32,15 @@ from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
-from millrace.worker.pieces import OUT, Pieces, makers
+from millrace.worker.pieces import OUT, Pieces, Wrong, makers, wrong_parts
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
 from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
+MOST_AGAIN = 4
+"""A part of a film's chunks beyond which a join does not make them again: then it is not they that are at fault."""
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
 
@@ -246,9 +248,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ) -> CompleteRequest:
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
-        source = await self._fetch(job)
-        if source is None:
-            raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+        source = _film(await self._fetch(job))
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
@@ -275,14 +275,35 @@ class Attempt(Struct, frozen=True, kw_only=True):
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
         await self._start()
         self.report({"phase": "fetch"})
-        await self.means.pieces(self.task, self.node, self.control, self.folder).fetch(
+        lost = await self.means.pieces(self.task, self.node, self.control, self.folder).fetch(
             parts, lambda share: self.report({"fraction": FETCHED * share})
         )
+        if wrong := await wrong_parts(steps, plan, parts, lost):
+            source = source or await self._fetch(job)
+            await self._make_again(steps, order, plan, wrong, source)
         self.report({"phase": "join"})
         await steps.join(plan, source)
         return await self._proved(
             job, steps, destination, plan, source=source, known={"probe": order.probe, "encode_s": None, "speed": None}
         )
+
+    async def _make_again(
+        self, steps: MediaSteps, order: Order, plan: Plan, wrong: Sequence[Wrong], source: Path | None
+    ) -> None:
+        """Make here what of the pieces is not as it should be. Where that fails, another worker has the next attempt."""
+        if len(wrong) > max(1, len(plan.split.chunks) // MOST_AGAIN):
+            raise TaskFailedError(
+                FailureClass.NETWORK,
+                f"cannot join the film: {len(wrong)} of its parts are not there; {wrong[0].reason}",
+            )
+        source = _film(source)
+        check_source(order, source)
+        for one in wrong:
+            self.log.say(f"join: {one.reason}; {one.name} is made again here")
+            await steps.encode_part(plan, one.chunk, source, lambda *_: None)
+            if one.chunk is not None:
+                own = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
+                steps.makers = {**steps.makers, one.chunk.number: own}
 
     async def _proved(
         self,
@@ -436,6 +457,12 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"deliver: {len(reports)} files to {shown(job.output) if job.output else 'the master'}")
         self.report({"fraction": 1.0})
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports, facts=known)
+
+
+def _film(source: Path | None) -> Path:
+    if source is None:
+        raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+    return source
 
 
 def _facts(plan: Plan, made: Made, known: Mapping[str, object]) -> dict[str, object]:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.engines.fragments import read_fragments
+from millrace.engines.joining import chunk_folder, miscounted
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
@@ -120,7 +121,7 @@ class MediaSteps(Struct, kw_only=True):
         commands = self.engine.encode(plan, source, self.out, self.work)
         if self.reuse is not None and (done := await self.reuse.fill(plan, commands)):
             commands = self.engine.encode(plan, source, self.out, self.work, done=done)
-        await self.run(commands, told, at_once=plan.split.at_once)
+        await self.run(commands, told, at_once=plan.split.at_once, plan=plan)
         if first:
             # What x264 keeps of a film between its passes grows with it.
             await asyncio.to_thread(shutil.rmtree, self.work, ignore_errors=True)
@@ -148,22 +149,44 @@ class MediaSteps(Struct, kw_only=True):
         """Make one chunk, or (None) sound and text. Returns the size of each file by its path below the folder of the attempt.
         Raises TaskFailedError.
         """
-        await self.run(self.engine.encode_part(plan, chunk, source, self.out, self.work), told, at_once=1)
+        commands = self.engine.encode_part(plan, chunk, source, self.out, self.work)
+        await self.run(commands, told, at_once=1, plan=plan)
         sizes = {}
         for folder in (self.out, self.work):
             listing = await asyncio.to_thread(list_folder, folder)
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
 
-    async def run(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
-        """Run commands that report their progress, `at_once` side by side. Raises TaskFailedError."""
-        try:
-            for folder in (self.out, self.work, *(folder for command in commands for folder in command.folders)):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise from_os_error(error, "make the folders of the output") from error
+    async def run(self, commands: Sequence[Command], told: Told, *, at_once: int, plan: Plan | None = None) -> None:
+        """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`. Raises
+        TaskFailedError.
+        """
+        folders = (self.out, self.work, *(folder for command in commands for folder in command.folders))
+        await asyncio.to_thread(_make, folders)
         progress = OneProgress(commands)
-        await side_by_side(commands, lambda command: self._encode_one(command, progress, told), at_once=at_once)
+
+        async def one(command: Command) -> None:
+            await self._encode_one(command, progress, told)
+            if plan is not None and command.chunk is not None and (wrong := await self.miscounted(plan, command.chunk)):
+                self.log.say(f"check: {command.label}: it made {wrong}; it is made again")
+                await asyncio.to_thread(_make, command.folders, anew=True)
+                await self._encode_one(command, progress, told)
+                if wrong := await self.miscounted(plan, command.chunk):
+                    # Of a class that is tried elsewhere: this machine may be at fault.
+                    raise TaskFailedError(
+                        FailureClass.ENGINE,
+                        f"cannot {command.label}: it made {wrong}, twice; where another machine does the same, --chunks never helps",
+                    )
+            if self.reuse is not None:
+                await self.reuse.keep(command.pieces)
+
+        await side_by_side(commands, one, at_once=at_once)
+
+    async def miscounted(self, plan: Plan, chunk: Chunk) -> str:
+        """Which rendition of a chunk has another number of frames than planned, as a clause; empty where none has."""
+        names = tuple(video.name for video in plan.videos)
+        listing = await asyncio.to_thread(list_folder, self.work / chunk_folder(chunk), fragmented=names)
+        return miscounted(plan, chunk, listing)
 
     async def _encode_one(self, command: Command, progress: OneProgress, told: Told) -> None:
         reader = self.engine.progress()
@@ -178,8 +201,6 @@ class MediaSteps(Struct, kw_only=True):
             return beyond(command, report)
 
         self._judge(await self._follow(command, on_line, lambda: newest[0]))
-        if self.reuse is not None:
-            await self.reuse.keep(command.pieces)
 
     async def _follow(self, command: Command, on_line: Follow, mark: Callable[[], object]) -> Ended:
         return await follow(
@@ -274,6 +295,17 @@ def beyond(command: Command, report: Progress) -> Failure | None:
         return None
     sentence = f"cannot {command.label}: it made {made} and went on, where {planned} were planned; the input contradicts itself"
     return Failure(failure_class=FailureClass.OUTPUT, message=sentence)
+
+
+def _make(folders: Iterable[Path], *, anew: bool = False) -> None:
+    """Make folders, or with `anew` make them empty. Blocking. Raises TaskFailedError."""
+    try:
+        for folder in folders:
+            if anew:
+                shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, "make the folders of the output") from error
 
 
 def put_together(work: Path, target: Path, joined: Joined) -> None:

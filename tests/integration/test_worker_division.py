@@ -22,6 +22,7 @@ from millrace.domain.media.split import Chunk
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.farm import Rules
 from millrace.wire.v1.work import MadeView, PartsReply, PieceView
+from millrace.worker.cache import CacheTerms
 from millrace.worker.control import Control
 from millrace.worker.division import Order, check_source
 from millrace.worker.failure import TaskFailedError
@@ -29,6 +30,10 @@ from millrace.worker.fetch import FetchLimits
 from millrace.worker.pieces import Pieces, makers, place_of
 
 SECONDS, RATE = 6, 25
+LOWER = [
+    {"name": f"low-{height}", "video": {"codec": "h264", "height": height, "preset": "ultrafast", "crf": 0}}
+    for height in (36, 18)
+]
 
 
 def profile(packaging: str, **more: Any) -> dict[str, Any]:
@@ -76,7 +81,9 @@ async def ended(rig: Rig, number: int) -> Any:
             await ring.wait()
 
 
-def farm(tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: Rules | None = None) -> None:
+def farm(
+    tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: Rules | None = None, **terms: Any
+) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
             rig = await stack.enter_async_context(listening(tmp_path / "master", rules=rules))
@@ -86,7 +93,7 @@ def farm(tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: 
                 await stack.enter_async_context(
                     running(
                         None, folder, [ffmpeg_source()], urls=[str(rig.client.base_url)], key=KEY, name=f"w{number}",
-                        roots=[film.parent, tmp_path / "out"],
+                        roots=[film.parent, tmp_path / "out"], **terms,
                     )
                 )  # fmt: skip
             (tmp_path / "out").mkdir()
@@ -175,6 +182,33 @@ def test_a_farm_that_may_not_divide_makes_the_film_on_one_worker(tmp_path: Path,
         assert len(job["tasks"]) == 1
 
     farm(tmp_path, film, scenario, rules=Rules(split=False))
+
+
+def test_parts_that_were_made_for_an_earlier_job_are_not_made_again(tmp_path: Path, film: Path) -> None:
+    """Two workers that share a folder for pieces."""
+
+    async def scenario(rig: Rig) -> None:
+        first = await made(rig, film, tmp_path / "out" / "one", profile("cmaf"), "always")
+        assert first["state"] == "completed", first["failure"]
+        assert len(first["tasks"]) > 2
+        proofs = [json.loads((tmp_path / "out" / "one" / "proof.json").read_text())]
+        assert proofs[0]["reused"] == []
+        # More work than one of them would have: it is divided as before, and each takes what any of them made.
+        more = {**profile("cmaf"), "renditions": [*profile("cmaf")["renditions"], *LOWER]}
+        second = await made(rig, film, tmp_path / "out" / "two", more, "always")
+        assert second["state"] == "completed", second["failure"]
+        proof = json.loads((tmp_path / "out" / "two" / "proof.json").read_text())
+        assert [one["frames"] for one in proof["chunks"]] == [one["frames"] for one in proofs[0]["chunks"]]
+        reused = [one for one in proof["reused"] if one["chunk"] is not None]
+        assert sorted(one["chunk"] for one in reused) == [one["number"] for one in proof["chunks"]]
+        makers = {one["number"]: one["made_by"] for one in proofs[0]["chunks"]}
+        for one in reused:
+            assert {name: one["made_by"][name] for name in ("node", "task", "attempt")} == makers[one["chunk"]]
+        kept = {name: one for name, one in proofs[0]["checksums"].items() if name.endswith(".m4s")}
+        assert kept.items() <= proof["checksums"].items()
+
+    terms = CacheTerms(folder=tmp_path / "cache", most_bytes=10**9, unused_s=1e9)
+    farm(tmp_path, film, scenario, cache=terms)
 
 
 def test_pieces_are_taken_only_as_their_makers_sent_them(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from millrace.engines.engine import Piece
 from millrace.runtime.clock import SystemClock
 from millrace.worker.build import Build
 from millrace.worker.cache import CacheTerms
-from millrace.worker.source import identify
+from millrace.worker.source import Identity, identify
 
 
 def cache(tmp_path: Path, **terms: float) -> CacheTerms:
@@ -92,6 +92,26 @@ def test_a_retry_of_a_failed_job_makes_only_what_is_not_made(tmp_path):
         assert reused["made_at"].endswith("+00:00")
 
     farm(scenario, tmp_path)
+
+
+def test_a_worker_that_ends_in_the_midst_leaves_what_it_finished_to_the_next(tmp_path):
+    async def main():
+        media = tmp_path / "media"
+        media.mkdir()
+        (media / "film.mp4").write_text("video")
+        with FakeMaster() as master:
+            engine = PieceEngine(tmp_path / "engine")
+            given = {"roots": [media], "cache": cache(tmp_path)}
+            async with running(master, tmp_path, [engine.source()], **given):
+                task = master.add(spec(media))
+                assert await engine.begin(3) == [0, 1, 3]
+                engine.tell_chunk(1, "finish")
+                assert await engine.begin(1) == [2]
+            master.change(task, state="queued")
+            async with running(master, tmp_path, [engine.source()], **given):
+                await completes(master, engine, task, chunks=[0, 2])
+
+    asyncio.run(main())
 
 
 def test_a_canceled_job_leaves_what_it_made_to_the_next(tmp_path):
@@ -349,5 +369,24 @@ def test_a_source_is_known_by_all_its_bytes_as_long_as_nobody_writes_to_it(tmp_p
         assert not source.is_unchanged()
         with pytest.raises(FileNotFoundError):
             await identify(path)
+
+    asyncio.run(main())
+
+
+def test_who_was_told_what_a_source_is_believes_it_only_of_the_very_same_file(tmp_path):
+    async def main():
+        path = tmp_path / "film.mp4"
+        path.write_bytes(b"film")
+        marks = (await identify(path)).identity.marks
+        told = Identity(marks, "f" * 64)
+        assert (await identify(path, told)).sha256 == "f" * 64
+        for other in (
+            replace(marks, inode=marks.inode + 1),
+            replace(marks, size=5),
+            replace(marks, modified_ns=marks.modified_ns + 1),
+            replace(marks, changed_ns=marks.changed_ns + 1),
+        ):
+            assert (await identify(path, Identity(other, "f" * 64))).sha256 == hashlib.sha256(b"film").hexdigest()
+        assert (await identify(path, Identity(replace(marks, device=7), "f" * 64))).sha256 == "f" * 64
 
     asyncio.run(main())

@@ -213,7 +213,12 @@ def test_a_film_is_divided_as_an_earlier_job_divided_it() -> None:
     impossible = replace(plan, split=Split(reason="whole"))
     assert divided_as(impossible, before, Chunking.AUTO) == impossible
     shared = replace(before, split=replace(before.split, workers=2))
-    assert divided_as(plan, shared, Chunking.AUTO) == plan
+    alone = divided_as(plan, shared, Chunking.AUTO)  # what others made can be joined by one
+    assert (alone.split.chunks, alone.split.workers) == (before.split.chunks, 0)
+    many = replace(plan, split=replace(plan.split, workers=3, at_once=1))
+    assert divided_as(many, before, Chunking.AUTO).split.workers == 3
+    assert divided_as(many, before, Chunking.AUTO).split.at_once == 1
+    assert divided_as(many, replace(before, split=Split()), Chunking.AUTO) == many
 
 
 def test_films_that_cannot_be_divided_alike_are_other_films() -> None:

@@ -252,7 +252,7 @@ class WorkerSettings:
     input_timeout_s: float = setting(21_600.0, "MILLRACE_INPUT_TIMEOUT", "Seconds that fetching an input may take.", _seconds)  # fmt: skip
     sandbox: str = setting("auto", "MILLRACE_SANDBOX", "Whether engines are shut in: `auto` as well as the machine can and with a warning where that is not all, `require` all of it or the worker does not start, `off`.", _sandbox)  # fmt: skip
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
-    cache: Path | None = setting(None, "MILLRACE_CACHE", "Folder for finished pieces of films, which later jobs use again and several workers of one machine may share; empty for one in the state folder (of the data folder under `up`; `transcode` then keeps none).", _optional_path)  # fmt: skip
+    cache: Path | None = setting(None, "MILLRACE_CACHE", "Folder for finished pieces of films, which later jobs use again and several workers may share; empty for one in the state folder (of the data folder under `up`; `transcode` then keeps none).", _optional_path)  # fmt: skip
     cache_mb: int = setting(10_000, "MILLRACE_CACHE_MB", "Megabytes that the pieces in it may take, those that were unused for longest go first; 0 keeps none.", _count)  # fmt: skip
     cache_days: int = setting(7, "MILLRACE_CACHE_DAYS", "Days for which a piece is kept that no job uses; 0 for no limit.", _days)  # fmt: skip
     drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip

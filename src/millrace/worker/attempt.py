@@ -32,11 +32,11 @@ from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
-from millrace.worker.pieces import OUT, Pieces, Wrong, makers, wrong_parts
+from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, makers, read_handed, wrong_parts
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
-from millrace.worker.source import identify
+from millrace.worker.source import Identity, identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
 MOST_AGAIN = 4
@@ -169,15 +169,19 @@ class Attempt(Struct, frozen=True, kw_only=True):
             return await self._made(job, self._steps(engine, reuse), destination, source)
 
     @asynccontextmanager
-    async def _reuse(self, job: Job, source: Path | None) -> AsyncIterator[Reuse | None]:
-        """What was made before of this film. Where what is made now is not as planned, nobody takes a piece of it again."""
+    async def _reuse(self, job: Job, source: Path | None, told: Identity | None = None) -> AsyncIterator[Reuse | None]:
+        """What was made before of this film, of which somebody may have `told` what it is. Where what is made now is not as planned, nobody takes a piece of it again."""
         store = self.means.stores.get(job.engine)
         if store is None or source is None:
             yield None
             return
         maker = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
         reuse = Reuse(
-            store=store, source=asyncio.ensure_future(identify(source)), maker=maker, control=self.control, log=self.log
+            store=store,
+            source=asyncio.ensure_future(identify(source, told)),
+            maker=maker,
+            control=self.control,
+            log=self.log,
         )
         try:
             yield reuse
@@ -232,12 +236,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
         helpers = await division.helpers()
         # Whoever has no path to the input fetches it for every part.
         each = PER_WORKER if scheme_of(job.input or "") == "file" else 1
-        shared = steps.divided(plan, probe, helpers=helpers, parts_each=each)
+        shared = (await steps.known(steps.divided(plan, probe, helpers=helpers, parts_each=each))).plan
         if not shared.split.workers:
             return False
         steps.explain(shared)
         await self.control.gate()
-        order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
+        identity = await steps.reuse.identity() if steps.reuse is not None else None
+        order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe), identity)
         refused = await division.divide(order, steps.parts(shared))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
@@ -252,7 +257,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        sizes = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        async with self._reuse(job, source, order.identity) as reuse:
+            steps.reuse = reuse
+            made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        sizes = {**made, **await asyncio.to_thread(hand_on, steps, chunk)}
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -281,11 +289,18 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if wrong := await wrong_parts(steps, plan, parts, lost):
             source = source or await self._fetch(job)
             await self._make_again(steps, order, plan, wrong, source)
+        handed = await asyncio.to_thread(read_handed, steps.work)
+        steps.reused = handed.reused
         self.report({"phase": "join"})
-        await steps.join(plan, source)
-        return await self._proved(
-            job, steps, destination, plan, source=source, known={"probe": order.probe, "encode_s": None, "speed": None}
-        )
+        try:
+            await steps.join(plan, source)
+            known = {"probe": order.probe, "encode_s": None, "speed": None}
+            return await self._proved(job, steps, destination, plan, source=source, known=known)
+        except TaskFailedError as error:
+            store = self.means.stores.get(job.engine)
+            if store is not None and error.failure.failure_class is FailureClass.OUTPUT:
+                await asyncio.to_thread(store.forget, handed.keys)
+            raise
 
     async def _make_again(
         self, steps: MediaSteps, order: Order, plan: Plan, wrong: Sequence[Wrong], source: Path | None

@@ -19,6 +19,7 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
+from millrace.worker.source import Identity
 
 log = logger("worker")
 
@@ -34,13 +35,15 @@ class Ability(Struct, frozen=True, kw_only=True):
 
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job.
+    facts about it that are kept with the job. `identity` is what the source is, where that is known: so who makes a part need not read
+    all of it.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
     probe: Mapping[str, object] | None = None
+    identity: Identity | None = None
 
 
 class Division(Struct, frozen=True, kw_only=True):
@@ -91,9 +94,17 @@ def _request(part: NewPart) -> PartRequest:
     return PartRequest(kind=kind, number=part.number, frames=part.frames)
 
 
-def order_for(plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
+def order_for(
+    plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None, identity: Identity | None
+) -> Order:
     """What is said to those who make the parts. Blocking. Raises OSError."""
-    return Order(plan=to_document(plan), encoders=list(encoders), source_bytes=source.stat().st_size, probe=probe)
+    return Order(
+        plan=to_document(plan),
+        encoders=list(encoders),
+        source_bytes=source.stat().st_size,
+        probe=probe,
+        identity=identity,
+    )
 
 
 def order_of(part: PartView) -> tuple[Order, Plan]:

@@ -18,10 +18,10 @@ from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
-from millrace.domain.media.proof import Maker, proof
+from millrace.domain.media.proof import Maker, Reused, proof
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
-from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
+from millrace.engines.engine import Command, Done, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.engines.fragments import read_fragments
 from millrace.engines.joining import chunk_folder, miscounted
 from millrace.worker.ahead import Ahead
@@ -55,7 +55,8 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `reuse` is what was made before; None where nothing is kept.
+    that was. `reuse` is what was made before; None where nothing is kept. `reused` is what
+    was taken of it.
     """
 
     engine: Engine
@@ -70,6 +71,7 @@ class MediaSteps(Struct, kw_only=True):
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
     reuse: Reuse | None = None
+    reused: Sequence[Reused] = ()
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
@@ -119,7 +121,7 @@ class MediaSteps(Struct, kw_only=True):
             await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
             told = within(told, FIRST_PASS, 1 - FIRST_PASS)
         commands = self.engine.encode(plan, source, self.out, self.work)
-        if self.reuse is not None and (done := await self.reuse.fill(plan, commands)):
+        if done := await self._filled(plan, commands):
             commands = self.engine.encode(plan, source, self.out, self.work, done=done)
         await self.run(commands, told, at_once=plan.split.at_once, plan=plan)
         if first:
@@ -127,6 +129,14 @@ class MediaSteps(Struct, kw_only=True):
             await asyncio.to_thread(shutil.rmtree, self.work, ignore_errors=True)
         if source is not None and not plan.split.is_whole:
             await self.join(plan, source)
+
+    async def _filled(self, plan: Plan, commands: Sequence[Command]) -> Done:
+        """The places of those of their pieces that were made before and are there now."""
+        if self.reuse is None:
+            return frozenset()
+        done, reused = await self.reuse.fill(plan, commands)
+        self.reused = (*self.reused, *reused)
+        return done
 
     def encoders(self, plan: Plan) -> Sequence[str]:
         """Which encoders all parts of the plan are made with."""
@@ -150,6 +160,8 @@ class MediaSteps(Struct, kw_only=True):
         Raises TaskFailedError.
         """
         commands = self.engine.encode_part(plan, chunk, source, self.out, self.work)
+        if done := await self._filled(plan, commands):
+            commands = self.engine.encode_part(plan, chunk, source, self.out, self.work, done=done)
         await self.run(commands, told, at_once=1, plan=plan)
         sizes = {}
         for folder in (self.out, self.work):
@@ -274,7 +286,7 @@ class MediaSteps(Struct, kw_only=True):
         return Made(
             probes=produced.probes,
             sizes=sizes,
-            proof=proof(plan, produced, self.headers, self.makers, self.reuse.reused if self.reuse else ()),
+            proof=proof(plan, produced, self.headers, self.makers, self.reused),
         )
 
     async def _collect(self, command: Command) -> Outcome:

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import msgspec
 from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import Plan
-from millrace.domain.media.proof import Maker
+from millrace.domain.media.proof import Maker, Reused
 from millrace.domain.media.split import Chunk
 from millrace.engines.joining import chunk_folder
 from millrace.runtime.clock import Clock
@@ -25,6 +26,7 @@ from millrace.worker.media_steps import PIECES, MediaSteps
 
 AT_ONCE = 4
 OUT = "out"
+_HANDED = "handed-on-"
 TRIES = 2
 """What came with another content may have been changed on its way."""
 _GONE = frozenset({FailureClass.NETWORK, FailureClass.INPUT})
@@ -175,4 +177,37 @@ async def wrong_parts(
             if wrong := await steps.miscounted(plan, chunk):
                 await asyncio.to_thread(remove, steps.folder, part)
                 found.append(Wrong(chunk=chunk, reason=f"part {part.position} made {wrong}"))
+    return found
+
+
+class Handed(Struct, frozen=True, kw_only=True):
+    """What the makers of parts put down for who joins: what they took from a cache, and the keys of all that may lie in one now."""
+
+    reused: tuple[Reused, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Blocking. Raises
+    OSError.
+    """
+    if steps.reuse is None or not steps.reuse.touched:
+        return {}
+    name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
+    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
+    (steps.work / name).write_bytes(data)
+    return {f"{PIECES}/{name}": len(data)}
+
+
+def read_handed(work: Path) -> Handed:
+    """What all of them have put down. Blocking. Raises TaskFailedError."""
+    found = Handed()
+    for path in sorted(work.glob(f"{_HANDED}*.json")):
+        try:
+            one = msgspec.json.decode(path.read_bytes(), type=Handed)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise TaskFailedError(
+                FailureClass.OUTPUT, f"cannot join the film: {path.name} cannot be read: {error}"
+            ) from None
+        found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
     return found

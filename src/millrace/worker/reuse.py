@@ -19,7 +19,7 @@ from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.build import Build
 from millrace.worker.cache import Cache, Facts
 from millrace.worker.control import Control
-from millrace.worker.source import Source, finished
+from millrace.worker.source import Identity, Source, finished
 
 
 class Store(Struct, frozen=True, kw_only=True):
@@ -57,7 +57,6 @@ class Reuse(Struct, kw_only=True):
     maker: Maker
     control: Control
     log: AttemptLog
-    reused: list[Reused] = field(default_factory=list)
     touched: list[str] = field(default_factory=list)
 
     async def planned(self, engine: Engine, plan: Plan, chunking: Chunking, out: Path, work: Path) -> Known:
@@ -77,21 +76,26 @@ class Reuse(Struct, kw_only=True):
         earlier = await self._known(engine, other, source, out, work)
         return earlier if earlier.found > found.found else found
 
+    async def identity(self) -> Identity | None:
+        """What the film is, for those who make parts of it; None where that cannot be told."""
+        source = await self._source()
+        return None if source is None else source.identity
+
     async def _known(self, engine: Engine, plan: Plan, source: Source, out: Path, work: Path) -> Known:
         pieces = [piece for one in engine.encode(plan, source.path, out, work) for piece in one.pieces]
         recipes = await self._recipes(pieces, source)
         found = await asyncio.to_thread(lambda: sum(map(self.store.cache.has, recipes.values())))
         return Known(plan=plan, found=found, pieces=len(pieces))
 
-    async def fill(self, plan: Plan, commands: Sequence[Command]) -> Done:
-        """Put to their places what of these commands' pieces is in the cache; the places of those that are there now."""
+    async def fill(self, plan: Plan, commands: Sequence[Command]) -> tuple[Done, Sequence[Reused]]:
+        """Put to their places what of these commands' pieces is in the cache. The places of those that are there now, and who made them."""
         pieces = [piece for command in commands for piece in command.pieces]
         source = await self._source() if pieces else None
         if source is None:
-            return frozenset()
+            return frozenset(), ()
         note = partial(self.store.cache.note, film_key(source.sha256, plan), msgspec.json.encode(to_document(plan)))
         await asyncio.to_thread(note)
-        done = set()
+        done: dict[Path, Reused] = {}
         recipes = await self._recipes(pieces, source)
         for piece in pieces:
             if (recipe := recipes.get(piece.path)) is None:
@@ -99,11 +103,11 @@ class Reuse(Struct, kw_only=True):
             await self.control.gate()
             facts = await finished(partial(self.store.cache.take, recipe, piece.path))
             if facts is not None:
-                self._note(piece, facts)
-                done.add(piece.path)
+                self.touched.append(recipe.key)
+                done[piece.path] = _reused(piece, facts)
         if done:
             self.log.say(f"cache: {len(done)} of {len(pieces)} pieces are here already")
-        return frozenset(done)
+        return frozenset(done), tuple(done.values())
 
     async def keep(self, pieces: Sequence[Piece]) -> None:
         """Keep what was made, unless the film is another one by now."""
@@ -121,18 +125,6 @@ class Reuse(Struct, kw_only=True):
         await asyncio.to_thread(self.store.forget, self.touched)
         if self.touched:
             self.log.say(f"cache: {len(self.touched)} pieces are taken out of it")
-
-    def _note(self, piece: Piece, facts: Facts) -> None:
-        self.touched.append(facts.recipe.key)
-        self.reused.append(
-            Reused(
-                piece=piece.name,
-                chunk=piece.chunk,
-                key=facts.recipe.key,
-                made_by=facts.made_by,
-                made_at=facts.made_at,
-            )
-        )
 
     async def _source(self) -> Source | None:
         try:
@@ -155,3 +147,13 @@ class Reuse(Struct, kw_only=True):
             )
             for piece in pieces
         }
+
+
+def _reused(piece: Piece, facts: Facts) -> Reused:
+    return Reused(
+        piece=piece.name,
+        chunk=piece.chunk,
+        key=facts.recipe.key,
+        made_by=facts.made_by,
+        made_at=facts.made_at,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 T = TypeVar("T")
 
@@ -28,6 +29,10 @@ class Marks(Struct, frozen=True):
     modified_ns: int
     changed_ns: int
 
+    def are_those_of(self, other: "Marks") -> bool:
+        """Whether another machine saw the same file, unchanged: there its file system may be another device."""
+        return replace(self, device=0) == replace(other, device=0)
+
     def settled_in_s(self, now_s: float) -> float:
         """Seconds until another change of the file would surely change its times."""
         is_coarse = self.modified_ns % _SECOND_NS == 0 and self.changed_ns % _SECOND_NS == 0
@@ -35,17 +40,28 @@ class Marks(Struct, frozen=True):
         return min(tick_s, max(0.0, tick_s - (now_s - max(self.modified_ns, self.changed_ns) / _SECOND_NS)))
 
 
-class Source(Struct, frozen=True):
-    """A file whose bytes are known: their SHA-256 holds as long as the marks do."""
+class Identity(Struct, frozen=True):
+    """The SHA-256 of a file's bytes; it holds as long as the marks do."""
 
-    path: Path
     marks: Marks
     sha256: str
+
+
+class Source(Struct, frozen=True):
+    """A file whose bytes are known."""
+
+    path: Path
+    identity: Identity
+
+    @property
+    def sha256(self) -> str:
+        """Of all its bytes."""
+        return self.identity.sha256
 
     def is_unchanged(self) -> bool:
         """Whether it is still what it was when it was read. Blocking."""
         try:
-            return marks_of(self.path) == self.marks
+            return marks_of(self.path) == self.identity.marks
         except OSError:
             return False
 
@@ -56,16 +72,20 @@ def marks_of(path: Path) -> Marks:
     return Marks(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-async def identify(path: Path) -> Source | None:
-    """Read all of a file; None where it changed meanwhile. Raises OSError. A cancelled one reads no further."""
+async def identify(path: Path, told: Identity | None = None) -> Source | None:
+    """Read all of a file, unless it is the one that somebody was `told` of who read it; None where it changed meanwhile. Raises OSError.
+    A cancelled one reads no further.
+    """
     marks = await asyncio.to_thread(marks_of, path)
+    if told is not None and marks.are_those_of(told.marks):
+        return Source(path, Identity(marks, told.sha256))
     await asyncio.sleep(marks.settled_in_s(time.time()))
     stopped = threading.Event()
     try:
         found = await finished(lambda: _digest(path, stopped), stopped.set)
     except EOFError:
         return None
-    source = Source(path, marks, found)
+    source = Source(path, Identity(marks, found))
     return source if await asyncio.to_thread(source.is_unchanged) else None
 
 

@@ -48,17 +48,25 @@ def divided_as(plan: Plan, before: Plan, chunking: Chunking) -> Plan:
 
     A rendition of the same size gets the same number of threads: what an encoder writes depends on them.
     """
-    split = before.split
+    split, own = before.split, plan.split
     allowed = chunking is not (Chunking.ALWAYS if split.is_whole else Chunking.NEVER)
-    if split.workers or not allowed or not (split.is_whole or plan.split.is_possible):
+    if not allowed or not (own.is_possible or split.is_whole) or (own.workers and split.is_whole):
         return plan
     known = {video.size: split.threads_of(number) for number, video in enumerate(before.videos)}
     threads: tuple[int, ...] = ()
     if split.threads:
-        own = (plan.split.threads_of(number) for number in range(len(plan.videos)))
-        threads = tuple(known.get(video.size) or other or 1 for video, other in zip(plan.videos, own, strict=True))
-    reason = AS_BEFORE + split.reason.removeprefix(AS_BEFORE)
-    return replace(plan, split=replace(split, threads=threads, is_possible=plan.split.is_possible, reason=reason))
+        others = (own.threads_of(number) for number in range(len(plan.videos)))
+        threads = tuple(known.get(video.size) or other or 1 for video, other in zip(plan.videos, others, strict=True))
+    return replace(
+        plan,
+        split=replace(
+            own,
+            chunks=split.chunks,
+            threads=threads,
+            at_once=own.at_once if own.workers else max(own.at_once, split.at_once),
+            reason=AS_BEFORE + split.reason.removeprefix(AS_BEFORE),
+        ),
+    )
 
 
 def _digest(value: object) -> str:

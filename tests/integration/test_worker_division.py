@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import shutil
 import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -93,7 +94,8 @@ def farm(
                 await stack.enter_async_context(
                     running(
                         None, folder, [ffmpeg_source()], urls=[str(rig.client.base_url)], key=KEY, name=f"w{number}",
-                        roots=[film.parent, tmp_path / "out"], **terms,
+                        roots=[film.parent, tmp_path / "out"],
+                        **{name: given(folder) if callable(given) else given for name, given in terms.items()},
                     )
                 )  # fmt: skip
             (tmp_path / "out").mkdir()
@@ -209,6 +211,53 @@ def test_parts_that_were_made_for_an_earlier_job_are_not_made_again(tmp_path: Pa
 
     terms = CacheTerms(folder=tmp_path / "cache", most_bytes=10**9, unused_s=1e9)
     farm(tmp_path, film, scenario, cache=terms)
+
+
+def cache(folder: Path) -> CacheTerms:
+    return CacheTerms(folder=folder / "cache", most_bytes=10**9, unused_s=1e9)
+
+
+def test_what_one_worker_made_of_an_earlier_job_another_gets_from_the_farm(tmp_path: Path, film: Path) -> None:
+    """Two workers that share nothing, and have lost what they kept themselves."""
+
+    async def again(rig: Rig, name: str) -> tuple[Any, Any]:
+        for number in range(2):
+            await asyncio.to_thread(shutil.rmtree, tmp_path / f"w{number}" / "cache", ignore_errors=True)
+        job = await made(rig, film, tmp_path / "out" / name, profile("cmaf"), "always")
+        assert job["state"] == "completed", job["failure"]
+        return job, json.loads((tmp_path / "out" / name / "proof.json").read_text())
+
+    def reused(proof: Any) -> list[int]:
+        return sorted(one["chunk"] for one in proof["reused"] if one["chunk"] is not None)
+
+    async def scenario(rig: Rig) -> None:
+        _, first = await again(rig, "one")
+        assert first["reused"] == []
+        every = [one["number"] for one in first["chunks"]]
+        _, second = await again(rig, "two")
+        assert reused(second) == every
+        makers = {one["number"]: one["made_by"] for one in first["chunks"]}
+        assert {one["chunk"]: one["made_by"] for one in second["reused"] if one["chunk"] is not None} == makers
+        media = {name: one for name, one in first["checksums"].items() if name.endswith(".m4s")}
+        assert media.items() <= second["checksums"].items()
+        # What a disk has changed is not taken, and what is made instead is kept in its place.
+        damaged = next(one for one in second["reused"] if one["chunk"] == 1)
+        (blob,) = (tmp_path / "master" / "blobs" / "cache").rglob(damaged["key"])
+        data = bytearray(blob.read_bytes())
+        data[-1] ^= 1
+        blob.write_bytes(data)
+        _, third = await again(rig, "three")
+        assert reused(third) == [number for number in every if number != 1]
+        assert media.items() <= third["checksums"].items()
+        _, fourth = await again(rig, "four")
+        assert reused(fourth) == every
+        rig.app.master.keeps_pieces = False
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "master" / "blobs" / "cache")
+        _, fifth = await again(rig, "five")
+        assert fifth["reused"] == []
+        assert not (tmp_path / "master" / "blobs" / "cache").exists()
+
+    farm(tmp_path, film, scenario, cache=cache)
 
 
 def test_pieces_are_taken_only_as_their_makers_sent_them(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_who_is_killed_while_keeping_leaves_no_entry_and_the_rest_goes_with_time
         raise Killed
 
     monkeypatch.setattr(Path, "rename", killed)
-    monkeypatch.setattr(cache_module, "_remove", lambda _: None)
+    monkeypatch.setattr(cache_module, "remove", lambda _: None)
     with pytest.raises(Killed):
         cache.keep(recipe(), made, MAKER)
     monkeypatch.undo()

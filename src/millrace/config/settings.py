@@ -216,6 +216,8 @@ class MasterSettings:
     rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
     rate_machines: tuple[float, int] | None = setting((500.0, 2000), "MILLRACE_RATE_MACHINES", "The same for what one worker says that has joined with a key of its own.", _rate)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
+    cache_mb: int = setting(10_000, "MILLRACE_CACHE_MB", "Megabytes that finished pieces of divided films may take among the blobs, which later jobs use again; those that were unused for longest go first; 0 keeps none, as under `up`, where workers share a folder.", _count)  # fmt: skip
+    cache_days: int = setting(7, "MILLRACE_CACHE_DAYS", "Days for which a piece is kept that no job uses; 0 for no limit.", _days)  # fmt: skip
     webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
     tenant_concurrent: int | None = setting(None, "MILLRACE_TENANT_CONCURRENT", "Tasks of one tenant that run at the same time, where `millrace tenants set` says nothing of it; empty for no limit. The other three likewise.", _limit)  # fmt: skip

@@ -61,7 +61,7 @@ def _master(farm: Farm) -> ProcessPlan:
     return _program(
         MASTER,
         *(MASTER, *options),
-        env={"MILLRACE_LOG": farm.log_form},
+        env={"MILLRACE_LOG": farm.log_form, "MILLRACE_CACHE_MB": "0"},  # the workers share a folder
         stop_s=MARGIN_S,
         execution=Execution(pass_fds=(farm.descriptor,)),
     )

@@ -15,6 +15,7 @@ from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.outputs import Plan
+from millrace.domain.media.plan_document import to_document
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
@@ -27,7 +28,7 @@ from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
 from millrace.worker.disk import check_room
-from millrace.worker.division import Ability, Division, Order, check_source, chunk_of, order_for, order_of
+from millrace.worker.division import Ability, Division, Order, SharedFilm, check_source, chunk_of, order_for, order_of
 from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
@@ -36,7 +37,7 @@ from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, makers, read_han
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
-from millrace.worker.source import Identity, identify
+from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
 MOST_AGAIN = 4
@@ -169,7 +170,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
             return await self._made(job, self._steps(engine, reuse), destination, source)
 
     @asynccontextmanager
-    async def _reuse(self, job: Job, source: Path | None, told: Identity | None = None) -> AsyncIterator[Reuse | None]:
+    async def _reuse(
+        self, job: Job, source: Path | None, told: SharedFilm | None = None
+    ) -> AsyncIterator[Reuse | None]:
         """What was made before of this film, of which somebody may have `told` what it is. Where what is made now is not as planned, nobody takes a piece of it again."""
         store = self.means.stores.get(job.engine)
         if store is None or source is None:
@@ -178,10 +181,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         maker = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
         reuse = Reuse(
             store=store,
-            source=asyncio.ensure_future(identify(source, told)),
+            source=asyncio.ensure_future(identify(source, None if told is None else told.identity)),
             maker=maker,
             control=self.control,
             log=self.log,
+            farm=self._farm() if told is not None and told.is_kept else None,
         )
         try:
             yield reuse
@@ -236,17 +240,22 @@ class Attempt(Struct, frozen=True, kw_only=True):
         helpers = await division.helpers()
         # Whoever has no path to the input fetches it for every part.
         each = PER_WORKER if scheme_of(job.input or "") == "file" else 1
-        shared = (await steps.known(steps.divided(plan, probe, helpers=helpers, parts_each=each))).plan
+        shared = steps.divided(plan, probe, helpers=helpers, parts_each=each)
         if not shared.split.workers:
             return False
+        order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
+        if steps.reuse is not None:
+            shared, film = await steps.reuse.shared(steps.engine, shared, steps.chunking, self._farm())
+            order = replace(order, plan=to_document(shared), film=film)
         steps.explain(shared)
         await self.control.gate()
-        identity = await steps.reuse.identity() if steps.reuse is not None else None
-        order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe), identity)
         refused = await division.divide(order, steps.parts(shared))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
         return not refused
+
+    def _farm(self) -> Pieces:
+        return self.means.pieces(self.task, self.node, self.control, self.folder)
 
     async def _part(
         self, job: Job, steps: MediaSteps, order: Order, plan: Plan, chunk: Chunk | None
@@ -257,7 +266,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        async with self._reuse(job, source, order.identity) as reuse:
+        async with self._reuse(job, source, order.film) as reuse:
             steps.reuse = reuse
             made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
         sizes = {**made, **await asyncio.to_thread(hand_on, steps, chunk)}
@@ -283,9 +292,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
         await self._start()
         self.report({"phase": "fetch"})
-        lost = await self.means.pieces(self.task, self.node, self.control, self.folder).fetch(
-            parts, lambda share: self.report({"fraction": FETCHED * share})
-        )
+        lost = await self._farm().fetch(parts, lambda share: self.report({"fraction": FETCHED * share}))
         if wrong := await wrong_parts(steps, plan, parts, lost):
             source = source or await self._fetch(job)
             await self._make_again(steps, order, plan, wrong, source)

@@ -106,10 +106,10 @@ class Cache:
                 _take(_below(entry / _PIECE, name), _below(target, name), file)
             self._touch(entry / _FACTS)
         except FileNotFoundError:
-            _remove(target)
+            remove(target)
             return None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, _DamagedError) as error:
-            _remove(target)
+            remove(target)
             log.warning("worker.cache_not_used", piece=recipe.key, reason=str(error))
             if not isinstance(error, OSError) or error.errno not in NO_SPACE:
                 self.forget(recipe.key)
@@ -141,8 +141,15 @@ class Cache:
             if error.errno != errno.ENOTEMPTY:  # another one was quicker
                 log.warning("worker.cache_not_kept", folder=str(self.folder), reason=error.strerror or str(error))
         finally:
-            _remove(private)
+            remove(private)
         self.trim()
+
+    def facts(self, recipe: Recipe) -> Facts | None:
+        """What is kept with a piece; None where it is not there. What it says of the piece itself is not compared."""
+        try:
+            return _facts(self.folder / recipe.key, recipe)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, _DamagedError):
+            return None
 
     def forget(self, key: str) -> None:
         """Take a piece out."""
@@ -160,7 +167,7 @@ class Cache:
             private.replace(path)
         except OSError as error:
             log.warning("worker.cache_not_kept", folder=str(self.folder), reason=error.strerror or str(error))
-            _remove(private)
+            remove(private)
 
     def noted(self, film: str) -> bytes | None:
         """What is remembered of a film."""
@@ -211,14 +218,14 @@ class Cache:
     def _drop_old(self, path: Path, before_s: float) -> None:
         with suppress(OSError):
             if path.lstat().st_mtime < before_s:
-                _remove(path)
+                remove(path)
 
     def _drop(self, entry: Path) -> None:
         """In one step for everybody who looks, whatever becomes of the rest."""
         private = self.folder / f"{_PRIVATE}{secrets.token_hex(8)}"
         with suppress(OSError):
             entry.rename(private)
-            _remove(private)
+            remove(private)
 
     def _touch(self, path: Path) -> None:
         now_s = self._now().timestamp()
@@ -291,7 +298,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all below it, as far as it lets itself. Blocking."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

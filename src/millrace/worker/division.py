@@ -33,17 +33,23 @@ class Ability(Struct, frozen=True, kw_only=True):
     bind: Callable[[frozenset[str] | None], Engine]
 
 
+class SharedFilm(Struct, frozen=True, kw_only=True):
+    """What the source is, so that who makes a part need not read all of it, and whether the farm keeps finished pieces of it."""
+
+    identity: Identity
+    is_kept: bool = False
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job. `identity` is what the source is, where that is known: so who makes a part need not read
-    all of it.
+    facts about it that are kept with the job. `film` is what is known of it for finished pieces.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
     probe: Mapping[str, object] | None = None
-    identity: Identity | None = None
+    film: SharedFilm | None = None
 
 
 class Division(Struct, frozen=True, kw_only=True):
@@ -94,17 +100,9 @@ def _request(part: NewPart) -> PartRequest:
     return PartRequest(kind=kind, number=part.number, frames=part.frames)
 
 
-def order_for(
-    plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None, identity: Identity | None
-) -> Order:
+def order_for(plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
     """What is said to those who make the parts. Blocking. Raises OSError."""
-    return Order(
-        plan=to_document(plan),
-        encoders=list(encoders),
-        source_bytes=source.stat().st_size,
-        probe=probe,
-        identity=identity,
-    )
+    return Order(plan=to_document(plan), encoders=list(encoders), source_bytes=source.stat().st_size, probe=probe)
 
 
 def order_of(part: PartView) -> tuple[Order, Plan]:

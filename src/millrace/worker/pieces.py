@@ -9,12 +9,14 @@ from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
+from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.proof import Maker, Reused
 from millrace.domain.media.split import Chunk
 from millrace.engines.joining import chunk_folder
 from millrace.runtime.clock import Clock
+from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import MadeView, PieceView
 from millrace.worker.control import Control
 from millrace.worker.deliver import digest_of
@@ -23,6 +25,8 @@ from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import master_source
 from millrace.worker.media_steps import PIECES, MediaSteps
+
+log = logger("worker")
 
 AT_ONCE = 4
 OUT = "out"
@@ -83,6 +87,38 @@ class Pieces(Struct, frozen=True, kw_only=True):
             if part.position in lost:
                 await asyncio.to_thread(remove, self.folder, part)
         return lost
+
+    async def cached(self, key: str, target: Path) -> bool:
+        """Fetch what the master keeps under a key for later jobs; whether it is there. Raises HandBackError, TaskFailedError, StaleError."""
+        fetching = Fetching(
+            location=f"piece {key[:12]}",
+            target=target,
+            limits=self.limits,
+            control=self.control,
+            told=lambda *_: None,
+        )
+        query = (("node", self.node), ("attempt", str(self.attempt)))
+        source = master_source(self.client, fetching, work.cached_path(self.task, key), query)
+        try:
+            await download(fetching, source, clock=self.clock, draw=self.draw)
+        except TaskFailedError as error:
+            if error.failure.failure_class not in _GONE:
+                raise
+            return False
+        return True
+
+    async def cache(self, key: str, path: Path) -> bool:
+        """Let the master keep a file for later jobs; whether it does. Raises StaleError."""
+        size = (await asyncio.to_thread(path.stat)).st_size
+        call = work.put_cached(self.task, key, node=self.node, attempt=self.attempt, path=path, size=size)
+        try:
+            await self.client.do(call)
+        except StaleError:
+            raise
+        except ClientError as error:
+            log.info("worker.piece_not_kept", reason=str(error))
+            return False
+        return True
 
     async def _one(self, position: int, piece: PieceView) -> str:
         """Fetch it; why it is not here whole, or nothing where it is."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -15,11 +16,15 @@ from millrace.domain.media.proof import Maker, Reused
 from millrace.domain.media.recipe import Recipe, divided_as, film_key
 from millrace.domain.media.split import Chunking
 from millrace.engines.engine import Command, Done, Engine, Piece
+from millrace.worker.archive import ArchiveError, pack, unpack
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.build import Build
-from millrace.worker.cache import Cache, Facts
+from millrace.worker.cache import Cache, Facts, remove
 from millrace.worker.control import Control
-from millrace.worker.source import Identity, Source, finished
+from millrace.worker.division import SharedFilm
+from millrace.worker.source import Source, finished
+
+_ARCHIVE, _NOTE = "kept-piece", "kept-note"
 
 
 class Store(Struct, frozen=True, kw_only=True):
@@ -47,9 +52,26 @@ class Known(Struct, frozen=True, kw_only=True):
         return self.found * 2 >= self.pieces > 0
 
 
+class Farm(Protocol):
+    """Where the masters keep files for later jobs, by their keys."""
+
+    @property
+    def folder(self) -> Path:
+        """The attempt's own."""
+        ...
+
+    async def cached(self, key: str, target: Path) -> bool:
+        """Fetch one; whether it is there. Raises TaskFailedError, HandBackError, StaleError."""
+        ...
+
+    async def cache(self, key: str, path: Path) -> bool:
+        """Keep one; whether it is kept. Raises StaleError."""
+        ...
+
+
 class Reuse(Struct, kw_only=True):
     """One attempt's use of a cache. `source` becomes the film that it is about, or None where that cannot be told; `maker` is who
-    makes what is made here.
+    makes what is made here. `farm` is where the farm keeps pieces for all workers; None where they are not asked for there.
     """
 
     store: Store
@@ -57,6 +79,7 @@ class Reuse(Struct, kw_only=True):
     maker: Maker
     control: Control
     log: AttemptLog
+    farm: "Farm | None" = None
     touched: list[str] = field(default_factory=list)
 
     async def planned(self, engine: Engine, plan: Plan, chunking: Chunking, out: Path, work: Path) -> Known:
@@ -66,20 +89,11 @@ class Reuse(Struct, kw_only=True):
             return Known(plan=plan)
         found = await self._known(engine, plan, source, out, work)
         text = await asyncio.to_thread(self.store.cache.noted, film_key(source.sha256, plan))
-        try:
-            before = None if text is None else plan_from(msgspec.json.decode(text))
-        except (PlanError, msgspec.MsgspecError):
-            before = None
-        other = plan if before is None else divided_as(plan, before, chunking)
+        other = plan if text is None else _as_noted(plan, text, chunking)
         if other == plan:
             return found
         earlier = await self._known(engine, other, source, out, work)
         return earlier if earlier.found > found.found else found
-
-    async def identity(self) -> Identity | None:
-        """What the film is, for those who make parts of it; None where that cannot be told."""
-        source = await self._source()
-        return None if source is None else source.identity
 
     async def _known(self, engine: Engine, plan: Plan, source: Source, out: Path, work: Path) -> Known:
         pieces = [piece for one in engine.encode(plan, source.path, out, work) for piece in one.pieces]
@@ -102,6 +116,8 @@ class Reuse(Struct, kw_only=True):
                 continue
             await self.control.gate()
             facts = await finished(partial(self.store.cache.take, recipe, piece.path))
+            if facts is None and self.farm is not None:
+                facts = await self._fetched(self.farm, recipe, piece.path)
             if facts is not None:
                 self.touched.append(recipe.key)
                 done[piece.path] = _reused(piece, facts)
@@ -119,12 +135,58 @@ class Reuse(Struct, kw_only=True):
             if (recipe := recipes.get(piece.path)) is not None:
                 await finished(partial(self.store.cache.keep, recipe, piece.path, self.maker))
                 self.touched.append(recipe.key)
+                await self._send(recipe, piece.path)
 
     async def forget(self) -> None:
         """What was made of these pieces is not as planned: nobody takes them again."""
         await asyncio.to_thread(self.store.forget, self.touched)
         if self.touched:
             self.log.say(f"cache: {len(self.touched)} pieces are taken out of it")
+
+    async def shared(
+        self, engine: Engine, plan: Plan, chunking: Chunking, farm: Farm
+    ) -> tuple[Plan, SharedFilm | None]:
+        """The plan for several workers, divided as before where that is known to the farm or here; and what they are told of the film.
+        Whoever divides it later learns of this plan. Raises TaskFailedError, HandBackError, StaleError.
+        """
+        source = await self._source()
+        if source is None:
+            return plan, None
+        key, path = film_key(source.sha256, plan), farm.folder / _NOTE
+        if await farm.cached(key, path):
+            plan = _as_noted(plan, await asyncio.to_thread(path.read_bytes), chunking)
+        else:
+            plan = (await self.planned(engine, plan, chunking, farm.folder / "out", farm.folder / "pieces")).plan
+        await asyncio.to_thread(path.write_bytes, msgspec.json.encode(to_document(plan)))
+        return plan, SharedFilm(identity=source.identity, is_kept=await farm.cache(key, path))
+
+    async def _fetched(self, farm: Farm, recipe: Recipe, target: Path) -> Facts | None:
+        """The piece as the farm keeps it, put to its place; None where it keeps no good one."""
+        path = farm.folder / _ARCHIVE
+        try:
+            return (
+                await finished(partial(unpack, path, recipe, target)) if await farm.cached(recipe.key, path) else None
+            )
+        except (ArchiveError, OSError) as error:
+            self.log.say(f"cache: a piece of the farm is not used: {error}")
+            await asyncio.to_thread(remove, target)
+            return None
+        finally:
+            await asyncio.to_thread(remove, path)
+
+    async def _send(self, recipe: Recipe, piece: Path) -> None:
+        """Let the farm keep what is kept here."""
+        facts = await asyncio.to_thread(self.store.cache.facts, recipe)
+        if self.farm is None or facts is None:
+            return
+        path = self.farm.folder / _ARCHIVE
+        try:
+            await finished(partial(pack, facts, piece, path))
+            await self.farm.cache(recipe.key, path)
+        except OSError as error:
+            self.log.say(f"cache: a piece is not sent to the farm: {error.strerror or error}")
+        finally:
+            await asyncio.to_thread(remove, path)
 
     async def _source(self) -> Source | None:
         try:
@@ -147,6 +209,14 @@ class Reuse(Struct, kw_only=True):
             )
             for piece in pieces
         }
+
+
+def _as_noted(plan: Plan, text: bytes, chunking: Chunking) -> Plan:
+    """The plan with the division of the one that was noted; as it is where that cannot be read, or is not allowed."""
+    try:
+        return divided_as(plan, plan_from(msgspec.json.decode(text)), chunking)
+    except (PlanError, msgspec.MsgspecError, UnicodeDecodeError):
+        return plan
 
 
 def _reused(piece: Piece, facts: Facts) -> Reused:

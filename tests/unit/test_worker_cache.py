@@ -85,6 +85,15 @@ def test_keeping_takes_no_second_room_and_taking_shares_no_file(tmp_path: Path) 
     assert (tmp_path / "t2" / "seg-0.m4s").read_bytes() == b"segment"
 
 
+def test_what_is_no_key_is_forgotten_nowhere(tmp_path: Path) -> None:
+    cache = a_cache(tmp_path)
+    cache.keep(recipe(), piece(tmp_path), MAKER)
+    for key in ("..", "../p", "", "films", str(tmp_path / "p"), recipe().key + "/piece"):
+        cache.forget(key)
+    assert cache.take(recipe(), tmp_path / "t")
+    assert (tmp_path / "p").exists()
+
+
 def test_without_links_it_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, "other file system")

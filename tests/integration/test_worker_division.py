@@ -19,6 +19,7 @@ from test_api_parts import made as made_part
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.http import Terms
+from millrace.domain.media.check import Finding
 from millrace.domain.media.split import Chunk
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler.farm import Rules
@@ -256,6 +257,25 @@ def test_what_one_worker_made_of_an_earlier_job_another_gets_from_the_farm(tmp_p
         _, fifth = await again(rig, "five")
         assert fifth["reused"] == []
         assert not (tmp_path / "master" / "blobs" / "cache").exists()
+
+    farm(tmp_path, film, scenario, cache=cache)
+
+
+def test_parts_of_an_output_that_is_not_as_planned_are_not_taken_again(
+    tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        monkeypatch.setattr("millrace.worker.media_steps.check", lambda *_: (Finding(path="a", text="is wrong"),))
+        job = await made(rig, film, tmp_path / "out" / "one", profile("cmaf"), "always")
+        assert (job["state"], job["failure"]["class"]) == ("failed", "output")
+        monkeypatch.undo()
+        for number in range(2):
+            await asyncio.to_thread(shutil.rmtree, tmp_path / f"w{number}" / "cache")
+        kept = [path for path in (tmp_path / "master" / "blobs" / "cache").rglob("?" * 64) if path.stat().st_size]
+        assert len(kept) == 1  # how it was divided
+        job = await made(rig, film, tmp_path / "out" / "one", profile("cmaf"), "always")
+        assert job["state"] == "completed", job["failure"]
+        assert json.loads((tmp_path / "out" / "one" / "proof.json").read_text())["reused"] == []
 
     farm(tmp_path, film, scenario, cache=cache)
 

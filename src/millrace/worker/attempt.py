@@ -181,6 +181,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         maker = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
         reuse = Reuse(
             store=store,
+            path=source,
             source=asyncio.ensure_future(identify(source, None if told is None else told.identity)),
             maker=maker,
             control=self.control,
@@ -304,10 +305,21 @@ class Attempt(Struct, frozen=True, kw_only=True):
             known = {"probe": order.probe, "encode_s": None, "speed": None}
             return await self._proved(job, steps, destination, plan, source=source, known=known)
         except TaskFailedError as error:
-            store = self.means.stores.get(job.engine)
-            if store is not None and error.failure.failure_class is FailureClass.OUTPUT:
-                await asyncio.to_thread(store.forget, handed.keys)
+            if error.failure.failure_class is FailureClass.OUTPUT:
+                await self._distrust(job, order, handed.keys)
             raise
+
+    async def _distrust(self, job: Job, order: Order, keys: Sequence[str]) -> None:
+        """What was joined of these pieces is not as planned: nobody takes them again from this worker's folder or from the masters."""
+        store, farm = self.means.stores.get(job.engine), self._farm()
+        if store is not None:
+            await asyncio.to_thread(store.forget, keys)
+        if order.film is not None and order.film.is_kept:
+            nothing = self.folder / "nothing"
+            await asyncio.to_thread(nothing.write_bytes, b"")
+            for key in keys:
+                await farm.cache(key, nothing)
+        self.log.say(f"cache: {len(keys)} pieces are taken out of it")
 
     async def _make_again(
         self, steps: MediaSteps, order: Order, plan: Plan, wrong: Sequence[Wrong], source: Path | None

@@ -70,11 +70,12 @@ class Farm(Protocol):
 
 
 class Reuse(Struct, kw_only=True):
-    """One attempt's use of a cache. `source` becomes the film that it is about, or None where that cannot be told; `maker` is who
-    makes what is made here. `farm` is where the farm keeps pieces for all workers; None where they are not asked for there.
+    """One attempt's use of a cache. `path` is the input, and `source` becomes what film it is, or None where that cannot be told; `maker`
+    is who makes what is made here. `farm` is where the farm keeps pieces for all workers; None where they are not asked for there.
     """
 
     store: Store
+    path: Path
     source: "asyncio.Future[Source | None]"
     maker: Maker
     control: Control
@@ -84,19 +85,22 @@ class Reuse(Struct, kw_only=True):
 
     async def planned(self, engine: Engine, plan: Plan, chunking: Chunking, out: Path, work: Path) -> Known:
         """The plan as it is, or divided as an earlier job with the same film was, where more of its pieces are here then."""
-        source = await self._source()
+        pieces = self._pieces(engine, plan, out, work)
+        source = await self._source() if pieces else None
         if source is None:
             return Known(plan=plan)
-        found = await self._known(engine, plan, source, out, work)
+        found = await self._known(plan, pieces, source)
         text = await asyncio.to_thread(self.store.cache.noted, film_key(source.sha256, plan))
         other = plan if text is None else _as_noted(plan, text, chunking)
         if other == plan:
             return found
-        earlier = await self._known(engine, other, source, out, work)
+        earlier = await self._known(other, self._pieces(engine, other, out, work), source)
         return earlier if earlier.found > found.found else found
 
-    async def _known(self, engine: Engine, plan: Plan, source: Source, out: Path, work: Path) -> Known:
-        pieces = [piece for one in engine.encode(plan, source.path, out, work) for piece in one.pieces]
+    def _pieces(self, engine: Engine, plan: Plan, out: Path, work: Path) -> Sequence[Piece]:
+        return [piece for command in engine.encode(plan, self.path, out, work) for piece in command.pieces]
+
+    async def _known(self, plan: Plan, pieces: Sequence[Piece], source: Source) -> Known:
         recipes = await self._recipes(pieces, source)
         found = await asyncio.to_thread(lambda: sum(map(self.store.cache.has, recipes.values())))
         return Known(plan=plan, found=found, pieces=len(pieces))
@@ -176,7 +180,7 @@ class Reuse(Struct, kw_only=True):
 
     async def _send(self, recipe: Recipe, piece: Path) -> None:
         """Let the farm keep what is kept here."""
-        facts = await asyncio.to_thread(self.store.cache.facts, recipe)
+        facts = None if self.farm is None else await asyncio.to_thread(self.store.cache.facts, recipe)
         if self.farm is None or facts is None:
             return
         path = self.farm.folder / _ARCHIVE

@@ -21,6 +21,7 @@ from millrace.domain.media.profile_document import ProfileError, profile_from
 from millrace.domain.media.proof import Maker, Reused, proof
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
+from millrace.domain.sessions import family_of
 from millrace.engines.engine import Command, Done, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.engines.fragments import read_fragments
 from millrace.engines.joining import chunk_folder, miscounted
@@ -170,9 +171,11 @@ class MediaSteps(Struct, kw_only=True):
         return sizes
 
     async def run(self, commands: Sequence[Command], told: Told, *, at_once: int, plan: Plan | None = None) -> None:
-        """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`. Raises
-        TaskFailedError.
+        """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`; those that take
+        sessions of hardware one after the other, because the master counts what one of them takes. Raises TaskFailedError.
         """
+        if any(family_of(word) for command in commands for word in command.argv):
+            at_once = 1
         folders = (self.out, self.work, *(folder for command in commands for folder in command.folders))
         await asyncio.to_thread(_make, folders)
         progress = OneProgress(commands)

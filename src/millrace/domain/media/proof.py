@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
@@ -24,11 +23,23 @@ Document = dict[str, object]
 
 
 class Maker(Struct, frozen=True, kw_only=True):
-    """Who made a chunk: the node by its name, and the task and attempt in which it did."""
+    """Who made a chunk: the node by its name, and the task and attempt in which it did. `beat`: the task that made the same chunk and
+    was later, empty where none did.
+    """
 
     node: str
     task: str
     attempt: int
+    beat: str = ""
+
+    def to_document(self) -> Document:
+        """Plain JSON data."""
+        return {
+            "node": self.node,
+            "task": self.task,
+            "attempt": self.attempt,
+            **({"beat": self.beat} if self.beat else {}),
+        }
 
 
 class Reused(Struct, frozen=True, kw_only=True):
@@ -42,6 +53,16 @@ class Reused(Struct, frozen=True, kw_only=True):
     made_by: Maker
     made_at: str
 
+    def to_document(self) -> Document:
+        """Plain JSON data."""
+        return {
+            "piece": self.piece,
+            "chunk": self.chunk,
+            "made_by": self.made_by.to_document(),
+            "made_at": self.made_at,
+            "key": self.key,
+        }
+
 
 def proof(
     plan: Plan,
@@ -53,7 +74,7 @@ def proof(
     """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have, `makers` who made
     each chunk, where it was not the worker that joined them, and `reused` what came from a cache.
     """
-    made_by = {number: asdict(maker) for number, maker in (makers or {}).items()}
+    made_by = {number: maker.to_document() for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
         "division": plan.split.reason,
@@ -69,7 +90,7 @@ def proof(
             }
             for chunk in plan.split.chunks
         ],
-        "reused": [{**asdict(one), "made_by": asdict(one.made_by)} for one in reused],
+        "reused": [one.to_document() for one in reused],
         "files": [
             entry
             for file in plan.files

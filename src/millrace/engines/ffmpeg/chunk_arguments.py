@@ -79,12 +79,13 @@ def _chunk_argv(one: Encoding, pictures: Pictures, chunk: Chunk, made: Collectio
     """The arguments that make some renditions of a chunk, by their places in the ladder."""
     plan = one.plan
     without = [number for number in range(len(plan.videos)) if number not in made]
-    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *reading(chunk, one.film, _decoder_threads(plan))]
-    argv += ["-filter_complex", ladder_graph(plan, pictures, chunk, without=without)]
+    card, forms = whole.card(plan, one.working), whole.picture_forms(plan, one.working)
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(chunk, one.film, _decoder_threads(plan))]
+    argv += ["-filter_complex", ladder_graph(plan, pictures, forms, chunk, without=without)]
     for number, video in enumerate(plan.videos):
         if number in without:
             continue
-        encoder = chosen(video.settings.codec, one.working)
+        encoder = chosen(video.settings, one.working)
         argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads_of(number))]
         # What the grid gives is final: one frame for each place, at its own time.
         argv += ["-fps_mode", "passthrough"]

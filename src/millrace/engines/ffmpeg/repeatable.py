@@ -29,11 +29,11 @@ def is_repeatable(plan: Plan, working: Iterable[str] | None) -> bool:
     What an encoder of a graphics card makes depends on the card and its driver, which no argument names; two passes on what the first one
     left.
     """
-    encoders = (chosen(video.settings.codec, working) for video in plan.videos)
+    encoders = (chosen(video.settings, working) for video in plan.videos)
     return not plan.is_two_pass and is_separable(plan) and all(map(is_software, encoders))
 
 
 def by_cores(plan: Plan, number: int, working: Iterable[str] | None) -> bool:
     """Whether the encoder of that rendition chooses its own number of threads, on which what it writes depends."""
-    encoder = chosen(plan.videos[number].settings.codec, working)
+    encoder = chosen(plan.videos[number].settings, working)
     return encoder != "libx264" or plan.split.threads_of(number) is None

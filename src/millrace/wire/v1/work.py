@@ -200,12 +200,15 @@ class PieceView(Reply):
 
 
 class MadeView(Reply):
-    """What one part has made: its position in the job, the attempt and the node (by name) that made it."""
+    """What one part has made: its position in the job, the attempt and the node (by name) that made it. `beat` is the task that made
+    the same and was later, where two raced.
+    """
 
     position: int
     attempt: int
     node_name: str
     pieces: list[PieceView]
+    beat: str = ""
 
 
 class PartsReply(Reply):

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from millrace.outbound.addresses import Network
 from millrace.process.sandbox import Demand
+from millrace.worker.cache import CacheTerms
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
 from millrace.worker.proofs import EngineSource
@@ -41,6 +42,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         input_networks: where `http(s)` inputs may lie although it is not public.
         fetch: limits of fetches.
         sandbox: whether engines are shut in.
+        cache: where finished pieces are kept; None for nowhere.
         open_store: opens `s3://` with this worker's keys; None where it has none.
     """
 
@@ -70,4 +72,5 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     input_networks: Sequence[Network] = ()
     fetch: FetchLimits = field(default_factory=FetchLimits)
     sandbox: Demand = Demand.OFF
+    cache: CacheTerms | None = None
     open_store: OpenStore | None = None

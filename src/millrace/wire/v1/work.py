@@ -217,6 +217,13 @@ class PartsReply(Reply):
     parts: list[MadeView]
 
 
+class CachedView(Reply):
+    """A finished piece that was kept for later jobs."""
+
+    size: int
+    sha256: str
+
+
 class OutputReport(Request):
     """One file that was published."""
 

@@ -191,6 +191,7 @@ class SimSteps:
         self._task, self._attempt = task, int(attempt)
 
         self.makers: dict[int, Maker] = {}
+        self.cpu_s = 0.0
         self.engine = SimpleNamespace(joins_from_source=lambda _: False)
 
     async def probe(self, source: Path) -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
+from millrace.client.calls import Call
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.outputs import Plan
@@ -19,7 +20,7 @@ from millrace.domain.media.proof import with_checksums, with_quality
 from millrace.domain.media.split import Chunk
 from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
-from millrace.wire.v1.work import CompleteRequest, StartRequest, TaskView
+from millrace.wire.v1.work import CompleteRequest, StartRequest, Taken, TaskView
 from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
@@ -35,6 +36,7 @@ from millrace.worker.pieces import OUT, Pieces, makers
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.shut_in import admit, record
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
+from millrace.worker.with_facts import with_facts
 
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
@@ -160,7 +162,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         plan = steps.plan(job.profile, probe, job.parameters)
         spans = Spans.of(plan)
         if spans.searches:
-            await self._start()
+            await self._start(_planned(plan, probe))
             self.report({"phase": "search", "fraction": ENCODE_FROM})
             plan = await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
             plan = steps.divided(plan, probe)
@@ -168,14 +170,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
             return None
         steps.explain(plan)
         if not spans.searches:
-            await self._start()
+            await self._start(_planned(plan, probe))
         self.report({"phase": "encode", "fraction": spans.encode_from})
-        began_s = self.control.stopwatch.elapsed_s
+        began_s, used_s = self.control.stopwatch.elapsed_s, steps.cpu_s
         await steps.encode(plan, source, self._told(spans.encode_from, spans.encode_to))
         encoded_s = self.control.stopwatch.elapsed_s - began_s
         known = {
             "probe": None if probe is None else facts.of_probe(probe),
             "encode_s": round(encoded_s, 3),
+            "encode_cpu_s": round(steps.cpu_s - used_s, 3),
             "speed": round(float(plan.duration) / encoded_s, 2) if encoded_s > 0 else None,
         }
         return await self._proved(job, steps, destination, plan, source=source, known=known)
@@ -197,8 +200,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
             return False
         steps.explain(shared)
         await self.control.gate()
+        # What is said afterwards would lengthen the log of an attempt that has ended.
+        await self.log.flush()
         order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
-        refused = await division.divide(order, steps.parts(shared))
+        refused = await division.divide(order, steps.parts(shared), _planned(shared, probe))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
         return not refused
@@ -293,9 +298,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
         return destination
 
-    async def _start(self) -> None:
-        request = StartRequest(node=self.node, attempt=self.task.attempt)
-        await self.means.client.do(work.start(self.task.task, request), patience_s=None)
+    async def _start(self, planned: Mapping[str, object] | None = None) -> None:
+        def call(found: dict[str, object]) -> Call[Taken]:
+            return work.start(self.task.task, StartRequest(node=self.node, attempt=self.task.attempt, facts=found))
+
+        await with_facts(self.means.client, call, planned or {})
 
     def _ability(self, name: str) -> Ability:
         found = self.means.abilities.get(name)
@@ -397,6 +404,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"deliver: {len(reports)} files to {shown(job.output) if job.output else 'the master'}")
         self.report({"fraction": 1.0})
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports, facts=known)
+
+
+def _planned(plan: Plan, probe: Probe | None) -> dict[str, object]:
+    """What is known before the encode begins."""
+    return {"probe": None if probe is None else facts.of_probe(probe), "plan": facts.of_plan(plan)}
 
 
 def _facts(plan: Plan, made: Made, known: Mapping[str, object]) -> dict[str, object]:

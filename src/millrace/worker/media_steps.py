@@ -14,6 +14,7 @@ from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.check import Finding, check
 from millrace.domain.media.chunks import PER_WORKER, with_split
 from millrace.domain.media.outputs import Plan
+from millrace.domain.media.pace import FIRST_PASS
 from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
@@ -35,9 +36,6 @@ INSPECTIONS_AT_ONCE = 4
 FRAMES_BEYOND, SECONDS_BEYOND = 1000, 60
 """How far an encode may go beyond its plan before it is ended: it would fail its check in any case, if it came to an end."""
 
-FIRST_PASS = 0.3
-"""What a first pass takes of both: encoders skip there what only the second needs."""
-
 
 class Made(Struct, frozen=True, kw_only=True):
     """What an attempt made and proved: probes by relative path, the size of every file in the folder, and the evidence."""
@@ -53,7 +51,7 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was.
+    that was. `cpu_s` is what engines have used until now, those apart that only describe.
     """
 
     engine: Engine
@@ -67,6 +65,7 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    cpu_s: float = 0.0
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
@@ -169,7 +168,7 @@ class MediaSteps(Struct, kw_only=True):
         self._judge(await self._follow(command, on_line, lambda: newest[0]))
 
     async def _follow(self, command: Command, on_line: Follow, mark: Callable[[], object]) -> Ended:
-        return await follow(
+        ended = await follow(
             command,
             engines=self.engines,
             control=self.control,
@@ -178,6 +177,8 @@ class MediaSteps(Struct, kw_only=True):
             on_line=on_line,
             mark=mark,
         )
+        self.cpu_s += ended.exit.cpu_s
+        return ended
 
     async def join(self, plan: Plan, source: Path | None) -> None:
         """Make one output of the pieces in `work` and `out`; what was joined is kept nowhere twice. Raises TaskFailedError."""

@@ -178,7 +178,9 @@ class AttemptView(Reply):
 
 
 class TaskStanding(Reply):
-    """A task of the job: what it makes, where it stands, on which node (by name), and how far it has come."""
+    """A task of the job: what it makes (`number` is that of the chunk), where it stands, on which node (by name), and how far it has
+    come.
+    """
 
     task: str
     kind: Kind
@@ -187,6 +189,7 @@ class TaskStanding(Reply):
     node_name: str | None
     frames: int
     progress: ProgressView
+    number: int = 0
 
 
 class TransitionView(Reply, kw_only=True):

@@ -98,6 +98,13 @@ class Joined(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
+class Brief(Struct, frozen=True, kw_only=True):
+    """The command that describes the streams of a file, and what the engine has read of the packets in them, which is its own."""
+
+    command: Command
+    index: object
+
+
 class ProgressReader(Protocol):
     """Turns lines of an encode's stdout into progress."""
 
@@ -118,6 +125,22 @@ class Engine(Protocol):
 
         Raises:
             EngineFailure: the file is missing, damaged, truncated or of a kind that is not accepted.
+        """
+        ...
+
+    def brief(self, source: Path) -> Brief | None:
+        """A shorter way to the same facts, where the file is long and has an index that says them; None for none. Blocking.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        ...
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """The facts; None where what was read contradicts itself, so that `probe` has to tell them.
+
+        Raises:
+            EngineFailure: as `read_probe`.
         """
         ...
 

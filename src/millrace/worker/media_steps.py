@@ -69,6 +69,9 @@ class MediaSteps(Struct, kw_only=True):
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
+        probe = await self._probed_briefly(source)
+        if probe is not None:
+            return probe
         command = self.engine.probe(source)
         outcome = None if self.ahead is None else await self.ahead.outcome(command, self.log)
         if outcome is None:
@@ -79,6 +82,24 @@ class MediaSteps(Struct, kw_only=True):
             self.log.write(outcome.stderr)
             raise _failed(error.failure) from error
         return probe
+
+    async def _probed_briefly(self, source: Path) -> Probe | None:
+        """The same of a long film with an index; None where there is none."""
+        try:
+            brief = await asyncio.to_thread(self.engine.brief, source)
+        except OSError as error:
+            raise from_os_error(error, "read the input") from error
+        if brief is None:
+            return None
+        if self.ahead is not None:
+            await self.ahead.drop()  # it reads all of the film
+            self.ahead = None
+        outcome = await self._collect(brief.command)
+        try:
+            return self.engine.read_brief(brief, outcome.stderr, outcome.exit_status)
+        except EngineFailure as error:
+            self.log.write(outcome.stderr)
+            raise _failed(error.failure) from error
 
     def plan(self, profile: Mapping[str, object], probe: Probe | None, parameters: Mapping[str, object]) -> Plan:
         """What is to be made here. Raises TaskFailedError, class `request` or `input`."""

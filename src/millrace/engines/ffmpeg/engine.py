@@ -10,7 +10,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Command, Joined, Listing, Outcome
+from millrace.engines.engine import Brief, Command, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -23,7 +23,7 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_files,
 )
 from millrace.engines.ffmpeg.failure import failure, suspicion
-from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
+from millrace.engines.ffmpeg.probe import brief, inspection_command, probe_command, read_back, read_brief, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
 from millrace.engines.ffmpeg.vmaf_log import read_scores
@@ -49,6 +49,14 @@ class FFmpeg:
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
+
+    def brief(self, source: Path) -> Brief | None:
+        """See `Engine.brief`."""
+        return brief(self.binary, source)
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """See `Engine.read_brief`."""
+        return read_brief(brief, stderr, exit_status)
 
     def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
         """See `Engine.encode`."""

@@ -37,7 +37,7 @@ def planned(chunks: int, *, helpers: int = 0) -> SimpleNamespace:
     """A plan: with helpers it is divided, where it can be."""
     found = tuple(Chunk(number=n, first=n * FRAMES, end=(n + 1) * FRAMES) for n in range(chunks))
     split = SimpleNamespace(is_possible=chunks > 1, workers=helpers + 1 if helpers and chunks > 1 else 0, chunks=found)
-    return SimpleNamespace(duration=1, split=split, videos=())
+    return SimpleNamespace(duration=1, split=split, videos=(), comparison=())
 
 
 def told_plan(plan: SimpleNamespace) -> dict[str, int]:

@@ -109,7 +109,7 @@ async def made(rig: Rig, film: Path, out: Path | None, document: dict[str, Any],
 @pytest.mark.parametrize("packaging", ["mp4", "cmaf"])
 def test_a_film_that_two_workers_made_is_the_one_that_one_makes(tmp_path: Path, film: Path, packaging: str) -> None:
     async def scenario(rig: Rig) -> None:
-        document = profile(packaging, metadata="keep")
+        document = profile(packaging, metadata="keep", comparison={"frames": 2})
         job = await made(rig, film, tmp_path / "out" / "divided", document, "always")
         assert job["state"] == "completed", job["failure"]
         lead, *parts = job["tasks"]
@@ -123,6 +123,11 @@ def test_a_film_that_two_workers_made_is_the_one_that_one_makes(tmp_path: Path, 
         name = "video.mp4" if packaging == "mp4" else "master.m3u8"
         for kind in ("v", "a"):
             assert frames(tmp_path / "out" / "divided" / name, kind) == frames(tmp_path / "out" / "whole" / name, kind)
+        for number in (1, 2):
+            picture = f"comparison/72p-{number}.png"
+            divided, alone = (tmp_path / "out" / name_ / picture for name_ in ("divided", "whole"))
+            assert divided.read_bytes() == alone.read_bytes()
+            assert str(divided) in {output["path"] for output in job["outputs"]}
         proof = json.loads((tmp_path / "out" / "divided" / "proof.json").read_text())
         by_task = {part["task"]: part for part in parts}
         for chunk in proof["chunks"]:

@@ -105,6 +105,14 @@ class Brief(Struct, frozen=True, kw_only=True):
     index: object
 
 
+class Illustration(Struct, frozen=True, kw_only=True):
+    """A picture to be made: the command, the files that it needs in the folder of its work, and the picture's name there."""
+
+    command: Command
+    files: Mapping[str, bytes]
+    picture: str
+
+
 class ProgressReader(Protocol):
     """Turns lines of an encode's stdout into progress."""
 
@@ -212,6 +220,12 @@ class Engine(Protocol):
 
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """The commands, one after the other, that encode a piece of the film and compare it. What they make lies in `work`."""
+        ...
+
+    def side_by_side(
+        self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
+    ) -> Illustration:
+        """How one frame of a rendition in `folder` is shown beside that of the source. What is made lies in `work`."""
         ...
 
     def scores(self, name: str) -> str:

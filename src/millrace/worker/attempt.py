@@ -24,6 +24,7 @@ from millrace.wire.v1.work import CompleteRequest, StartRequest, Taken, TaskView
 from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
+from millrace.worker.comparison_steps import illustrated
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
 from millrace.worker.disk import check_room
@@ -235,7 +236,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
         """The output, of the pieces that others have made."""
         destination = await self._destination(job)
-        needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares
+        needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares or bool(plan.comparison)
         source = await self._fetch(job) if needs_source else None
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
@@ -274,6 +275,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     async def _compared(self, steps: MediaSteps, plan: Plan, source: Path | None) -> Made:
         """What was made and proved, compared with the source where the plan asks for that."""
         made, spans = await steps.prove(plan), Spans.of(plan)
+        if plan.comparison:
+            made = replace(made, sizes={**made.sizes, **await illustrated(steps, plan, source)})
         if not spans.compares:
             return made
         self.report({"phase": "compare"})

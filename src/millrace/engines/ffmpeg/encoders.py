@@ -22,12 +22,15 @@ AUDIO: dict[AudioCodec, tuple[str, ...]] = {
     AudioCodec.FLAC: ("flac",),
 }
 PICTURE = "mjpeg"
+STILL = "png"
 ALL = (
     *(name for names in VIDEO.values() for name in names),
     *(name for names in AUDIO.values() for name in names),
     PICTURE,
+    STILL,
 )
 """Every encoder that a worker should try at its start."""
+_FORMS = {PICTURE: "yuvj420p", STILL: "rgb24"}
 PROOF_SIZE = "256x144"
 """NVENC refuses pictures narrower than 145 pixels, and SVT-AV1 ones below 64."""
 
@@ -36,7 +39,7 @@ def proof(binary: Path | str, encoder: str) -> Command:
     """A real encode of ten small frames or a fifth of a second, thrown away."""
     is_audio = encoder in {name for names in AUDIO.values() for name in names}
     clip = "sine=duration=0.2:sample_rate=48000" if is_audio else f"testsrc2=size={PROOF_SIZE}:rate=25:duration=0.4"
-    kind = ("-c:a",) if is_audio else ("-pix_fmt", "yuvj420p" if encoder == PICTURE else "yuv420p", "-c:v")
+    kind = ("-c:a",) if is_audio else ("-pix_fmt", _FORMS.get(encoder, "yuv420p"), "-c:v")
     return Command(
         argv=(*guarded(binary), "-v", "error", *generated(clip), *kind, encoder, "-f", "null", "-"),
         label=f"prove {encoder}",
@@ -54,7 +57,7 @@ def encoders_of(profile: Profile, working: Iterable[str] | None) -> frozenset[st
     """Names of the encoders that the profile would be made with."""
     names = {chosen(rendition.video.codec, working) for rendition in profile.renditions}
     names |= {chosen(entry.codec, working) for entry in profile.audio}
-    return frozenset(names | ({PICTURE} if profile.thumbnails else set()))
+    return frozenset(names | _pictures(profile))
 
 
 def encoders_in(plan: Plan, working: Iterable[str] | None) -> frozenset[str]:
@@ -67,4 +70,8 @@ def candidates_of(profile: Profile) -> tuple[tuple[str, ...], ...]:
     """For each codec that the profile writes, the encoders that can make it; a node needs one of each."""
     groups = {VIDEO[rendition.video.codec] for rendition in profile.renditions}
     groups |= {AUDIO[entry.codec] for entry in profile.audio}
-    return tuple(sorted(groups | ({(PICTURE,)} if profile.thumbnails else set())))
+    return tuple(sorted(groups | {(name,) for name in _pictures(profile)}))
+
+
+def _pictures(profile: Profile) -> set[str]:
+    return ({PICTURE} if profile.thumbnails else set()) | ({STILL} if profile.comparison else set())

@@ -10,7 +10,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Brief, Command, Joined, Listing, Outcome
+from millrace.engines.engine import Brief, Command, Illustration, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -22,6 +22,7 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_commands,
     sides_files,
 )
+from millrace.engines.ffmpeg.comparison_arguments import side_by_side
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import brief, inspection_command, probe_command, read_back, read_brief, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
@@ -127,6 +128,12 @@ class FFmpeg:
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """See `Engine.probe_encode`."""
         return probe_commands(self.binary, plan, probe, path=source, work=work, working=self.working)
+
+    def side_by_side(
+        self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
+    ) -> Illustration:
+        """See `Engine.side_by_side`."""
+        return side_by_side(self.binary, plan, file, moment, path=source, folder=folder, work=work)
 
     def scores(self, name: str) -> str:
         """See `Engine.scores`."""

@@ -142,8 +142,9 @@ class _Film(Struct, frozen=True, kw_only=True):
 def _here(film: _Film, whole: Split, decision: Decision) -> tuple[Split, Decision]:
     """What one worker does, whole or in chunks."""
     cost, cores = film.cost, film.cores
+    at_once = costs.side_by_side(cost, cores)
     timed = [
-        (costs.chunks_time(cost, chunks, at_once=cores + 1, cores=cores), len(chunks), chunks)
+        (costs.chunks_time(cost, chunks, at_once=at_once, cores=cores), len(chunks), chunks)
         for chunks in film.divisions(_counts(len(film.starts), cores, film.chunking))
     ]
     if not timed:
@@ -155,7 +156,7 @@ def _here(film: _Film, whole: Split, decision: Decision) -> tuple[Split, Decisio
     cut = replace(
         whole,
         chunks=chunks,
-        at_once=min(cores + 1, count),
+        at_once=min(at_once, count),
         threads=(max(1, cores // count),) * len(film.plan.videos) if _is_measured(film.plan) else (),
     )
     return cut, replace(decision, ways=ways, here=1, chosen=1)

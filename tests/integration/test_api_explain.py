@@ -116,7 +116,9 @@ async def test_of_a_divided_job_it_says_who_makes_each_chunk_and_how_long_it_too
         *((one, part) for part in await one.claim(limit=2)),
         *((two, part) for part in await two.claim()),
     ):
+        await node.report("start", part, facts=facts(0))  # a part plans nothing
         await made(node, part, "out/a.m4s", b"piece")
+    assert (await rig.get("/v1/jobs/1"))["facts"]["plan"]["decision"]["chosen"] == 2
     found = await explained(rig)
     assert [(one["node_name"], one["state"]) for one in found["chunks"]] == [("one", "completed"), ("two", "completed")]
     assert all(one["took_s"] >= 0 for one in found["chunks"])

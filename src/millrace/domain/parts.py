@@ -131,7 +131,7 @@ def job_progress(tasks: Sequence[Standing]) -> Progress:
     running = [part.progress for part in parts if part.state is State.PROCESSING]
     fps = sum(one.fps for one in running)
     # A search for a quality may have filled some of the bar before: what was shown is not taken back.
-    begun = min(JOIN_FROM, lead.progress.fraction) if lead.attempt == lead.split else 0.0
+    begun = min(JOIN_FROM, lead.progress.fraction)
     return Progress(
         fraction=begun + (JOIN_FROM - begun) * (min(1.0, made / frames) if frames else 0.0),
         phase="encode",

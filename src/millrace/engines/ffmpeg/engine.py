@@ -10,7 +10,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Command, Done, Joined, Listing, Outcome
+from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -22,8 +22,9 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_commands,
     sides_files,
 )
+from millrace.engines.ffmpeg.comparison_arguments import side_by_side
 from millrace.engines.ffmpeg.failure import failure, suspicion
-from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
+from millrace.engines.ffmpeg.probe import brief, inspection_command, probe_command, read_back, read_brief, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
 from millrace.engines.ffmpeg.vmaf_log import read_scores
@@ -49,6 +50,14 @@ class FFmpeg:
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
+
+    def brief(self, source: Path) -> Brief | None:
+        """See `Engine.brief`."""
+        return brief(self.binary, source)
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """See `Engine.read_brief`."""
+        return read_brief(brief, stderr, exit_status)
 
     def encode(
         self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()
@@ -125,6 +134,12 @@ class FFmpeg:
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """See `Engine.probe_encode`."""
         return probe_commands(self.binary, plan, probe, path=source, work=work, working=self.working)
+
+    def side_by_side(
+        self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
+    ) -> Illustration:
+        """See `Engine.side_by_side`."""
+        return side_by_side(self.binary, plan, file, moment, path=source, folder=folder, work=work)
 
     def scores(self, name: str) -> str:
         """See `Engine.scores`."""

@@ -35,7 +35,7 @@ from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
-from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, makers, read_handed, wrong_parts
+from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, handed_on, makers, wrong_parts
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
@@ -276,7 +276,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         async with self._reuse(job, source, order.film) as reuse:
             steps.reuse = reuse
             made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
-        sizes = {**made, **await asyncio.to_thread(hand_on, steps, chunk)}
+        sizes = {**made, **await hand_on(steps, chunk)}
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -303,7 +303,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if wrong := await wrong_parts(steps, plan, parts, lost):
             source = source or await self._fetch(job)
             await self._make_again(steps, order, plan, wrong, source)
-        handed = await asyncio.to_thread(read_handed, steps.work)
+        handed = await handed_on(steps, parts)
         steps.reused = handed.reused
         self.report({"phase": "join"})
         try:

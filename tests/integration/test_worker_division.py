@@ -76,7 +76,9 @@ async def ended(rig: Rig, number: int) -> Any:
             await ring.wait()
 
 
-def farm(tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: Rules | None = None) -> None:
+def farm(
+    tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: Rules | None = None, **terms: Any
+) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
             rig = await stack.enter_async_context(listening(tmp_path / "master", rules=rules))
@@ -86,7 +88,7 @@ def farm(tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: 
                 await stack.enter_async_context(
                     running(
                         None, folder, [ffmpeg_source()], urls=[str(rig.client.base_url)], key=KEY, name=f"w{number}",
-                        roots=[film.parent, tmp_path / "out"],
+                        roots=[film.parent, tmp_path / "out"], **terms,
                     )
                 )  # fmt: skip
             (tmp_path / "out").mkdir()

@@ -161,6 +161,8 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
             deadline_s=settings.input_timeout_s,
             keep_free_bytes=settings.min_free_mb * MEGABYTE,
         ),
+        kept_bytes=settings.input_cache_mb * MEGABYTE,
+        keep_s=settings.input_cache_s,
         sandbox=Demand(settings.sandbox),
         open_store=_open_store,
     )

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
@@ -26,16 +27,29 @@ from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
 from millrace.worker.disk import check_room
-from millrace.worker.division import Ability, Division, Order, check_source, chunk_of, order_for, order_of
+from millrace.worker.division import (
+    Ability,
+    Division,
+    Order,
+    Shared,
+    check_source,
+    chunk_of,
+    order_for,
+    order_of,
+    ranges_in,
+)
 from millrace.worker.engine_run import Engines
 from millrace.worker.failure import TaskFailedError, from_os_error
-from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
+from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
+from millrace.worker.part_ranges import shared_out
 from millrace.worker.pieces import OUT, Pieces, makers
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.shut_in import admit, record
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
+OF_THE_INPUT = frozenset({FailureClass.INPUT, FailureClass.ENGINE, FailureClass.OUTPUT})
+"""Failures that a hole in the input may be the cause of."""
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
 
@@ -136,6 +150,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if not self.means.holds():
             # Given by a master that had not heard from us for long: nothing starts before it has.
             await self.means.confirm()
+        await self.means.fetcher.make_room(self.means.keep_free_bytes)
         job, part = job_of(self.task.spec), self.task.part
         what = "" if part is None else f", {part.kind}{f' {part.number}' if part.kind is Kind.CHUNK else ''}"
         self.log.say(f"job {self.task.number}{what}, attempt {self.task.attempt}, profile {self.task.profile}")
@@ -166,6 +181,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             plan = steps.divided(plan, probe)
         if source is not None and plan.split.is_possible and await self._divided(job, steps, source, probe, plan):
             return None
+        steps.probed = None  # as long as the film
         steps.explain(plan)
         if not spans.searches:
             await self._start()
@@ -190,15 +206,18 @@ class Attempt(Struct, frozen=True, kw_only=True):
             encoders=steps.encoders(plan),
         )
         helpers = await division.helpers()
-        # Whoever has no path to the input fetches it for every part.
-        each = PER_WORKER if scheme_of(job.input or "") == "file" else 1
-        shared = steps.divided(plan, probe, helpers=helpers, parts_each=each)
-        if not shared.split.workers:
+        shared = Shared(plan=steps.divided(plan, probe, helpers=helpers, parts_each=PER_WORKER))
+        if not shared.plan.split.workers:
             return False
-        steps.explain(shared)
+        if probe is not None and scheme_of(job.input or "") != "file":
+            shared = await shared_out(steps, plan, probe, source, helpers=helpers)
+            await self.means.fetcher.keep(job.input or "", shared.source_sha256, source)
+            if not shared.plan.split.workers:
+                return False
+        steps.explain(shared.plan)
         await self.control.gate()
         order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
-        refused = await division.divide(order, steps.parts(shared))
+        refused = await division.divide(order, steps.parts(shared.plan))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
         return not refused
@@ -208,13 +227,18 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ) -> CompleteRequest:
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
-        source = await self._fetch(job)
-        if source is None:
-            raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
-        check_source(order, source)
+        source, is_whole = await self._part_source(job, order, ranges_in(order, chunk))
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        sizes = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        try:
+            sizes = await self._part_made(steps, plan, chunk, source, is_exact=not is_whole)
+        except TaskFailedError as error:
+            if is_whole or error.failure.failure_class not in OF_THE_INPUT:
+                raise
+            self.log.say(f"ranges: {error}; it is made once more, from all of the input")
+            await asyncio.to_thread(steps.clear)
+            source, _ = await self._part_source(job, order, None)
+            sizes = await self._part_made(steps, plan, chunk, source, is_exact=False)
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -227,11 +251,38 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"deliver: {len(reports)} pieces to the master")
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports)
 
+    async def _part_source(self, job: Job, order: Order, ranges: Ranges | None) -> tuple[Path, bool]:
+        """The input as it was when the film was divided, and whether it is all there: where only ranges were fetched it has holes."""
+        found = await self._fetched(job, ranges=ranges, sha256=order.source_sha256)
+        if found is None:
+            raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+        check_source(order, found.path)
+        return found.path, found.is_whole
+
+    async def _part_made(
+        self, steps: MediaSteps, plan: Plan, chunk: Chunk | None, source: Path, *, is_exact: bool
+    ) -> Mapping[str, int]:
+        """The pieces of a part. Where `is_exact` every frame must be there: whoever joins could not ask for the lacking ones."""
+        told, made = self._told(ENCODE_FROM, ENCODE_TO), 0
+
+        def counted(share: float, progress: Progress) -> None:
+            nonlocal made
+            made = progress.frame
+            told(share, progress)
+
+        sizes = await steps.encode_part(plan, chunk, source, counted)
+        if is_exact and chunk is not None and made != chunk.frames:
+            raise TaskFailedError(
+                FailureClass.OUTPUT,
+                f"cannot encode frames {chunk.first} to {chunk.end - 1}: {made} of {chunk.frames} were made",
+            )
+        return sizes
+
     async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
         """The output, of the pieces that others have made."""
         destination = await self._destination(job)
         needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares
-        source = await self._fetch(job) if needs_source else None
+        source = (await self._part_source(job, order, None))[0] if needs_source else None
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -326,6 +377,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
         return engine
 
     async def _fetch(self, job: Job) -> Path | None:
+        found = await self._fetched(job)
+        return None if found is None else found.path
+
+    async def _fetched(self, job: Job, *, ranges: Ranges | None = None, sha256: str = "") -> Fetched | None:
         if job.input is None:
             self.log.say("fetch: no input is given, a test clip is generated")
             return None
@@ -337,17 +392,21 @@ class Attempt(Struct, frozen=True, kw_only=True):
             if total:
                 self.report({"fraction": ENCODE_FROM * min(1.0, have / total)})
 
-        path = await self.means.fetcher.fetch(
+        found = await self.means.fetcher.fetch(
             Fetching(
                 location=job.input,
                 target=self.folder / "input",
                 limits=self.means.limits,
                 control=self.control,
                 told=told,
+                ranges=ranges,
+                sha256=sha256,
             )
         )
-        self.log.say(f"fetch: {path.stat().st_size / 1e6:,.1f} MB")
-        return path
+        self.log.say(
+            f"fetch: {found.path.stat().st_size / 1e6:,.1f} MB, of which {found.moved / 1e6:,.1f} came over the network"
+        )
+        return found
 
     def _told(self, begin: float, end: float) -> Callable[[float, Progress], None]:
         """Reports progress as the part of the attempt between the two; it begins now."""

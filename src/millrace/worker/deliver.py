@@ -16,6 +16,7 @@ from millrace.domain.failures import FailureClass
 from millrace.domain.media.proof import NAME
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
+from millrace.worker.digest import digest_of
 from millrace.worker.failure import TaskFailedError, from_client_error
 
 MANIFEST = ".millrace.json"
@@ -78,12 +79,6 @@ async def digests(folder: Path, sizes: Mapping[str, int], control: Control) -> d
         await control.gate()
         found[name] = await asyncio.to_thread(digest_of, folder / name)
     return found
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file. Blocking. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_proof(folder: Path, document: Mapping[str, object]) -> Product:

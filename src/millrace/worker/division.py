@@ -11,6 +11,7 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan_document import PlanError, plan_from, to_document
 from millrace.domain.media.split import Chunk
@@ -34,13 +35,26 @@ class Ability(Struct, frozen=True, kw_only=True):
 
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job.
+    facts about it that are kept with the job. Where the source comes over the network, its SHA-256, and for each part by its name
+    what it needs of it, where that is known.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
     probe: Mapping[str, object] | None = None
+    source_sha256: str = ""
+    ranges: Mapping[str, Ranges] = {}
+
+
+class Shared(Struct, frozen=True, kw_only=True):
+    """A film divided over several workers: its plan, the SHA-256 of an input that is fetched, and what the parts need of that, by their
+    names.
+    """
+
+    plan: Plan
+    source_sha256: str = ""
+    ranges: Mapping[str, Ranges] = {}
 
 
 class Division(Struct, frozen=True, kw_only=True):
@@ -91,9 +105,32 @@ def _request(part: NewPart) -> PartRequest:
     return PartRequest(kind=kind, number=part.number, frames=part.frames)
 
 
-def order_for(plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
+def order_for(shared: Shared, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
     """What is said to those who make the parts. Blocking. Raises OSError."""
-    return Order(plan=to_document(plan), encoders=list(encoders), source_bytes=source.stat().st_size, probe=probe)
+    return Order(
+        plan=to_document(shared.plan),
+        encoders=list(encoders),
+        source_bytes=source.stat().st_size,
+        probe=probe,
+        source_sha256=shared.source_sha256,
+        ranges=shared.ranges,
+    )
+
+
+def part_name(chunk: Chunk | None) -> str:
+    """How an order names a part: by the number of its chunk, or `sides` for sound and text."""
+    return str(Kind.SIDES) if chunk is None else str(chunk.number)
+
+
+def ranges_in(order: Order, chunk: Chunk | None) -> Ranges | None:
+    """What a part needs of the source; None where that is not known, so that it needs all. Raises TaskFailedError."""
+    found = order.ranges.get(part_name(chunk))
+    if found is None:
+        return None
+    fault = found.fault or ("its input has another length" if found.size != order.source_bytes else "")
+    if fault:
+        raise TaskFailedError(FailureClass.ENGINE, f"cannot make this part: {fault}")
+    return found
 
 
 def order_of(part: PartView) -> tuple[Order, Plan]:

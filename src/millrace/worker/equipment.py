@@ -21,6 +21,7 @@ from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetcher, RemoteFetch
 from millrace.worker.fetch_http import HttpFetch
 from millrace.worker.fetch_master import UploadFetch
+from millrace.worker.kept_inputs import KeptInputs
 from millrace.worker.object_store import ObjectDestination, ObjectFetch
 from millrace.worker.proofs import Proven, prove
 from millrace.worker.roots import Roots
@@ -32,13 +33,14 @@ MOST_URL_CHARS = 8192
 
 
 class Equipment(Struct, frozen=True, kw_only=True):
-    """Made once for a worker's life. `http` is closed at its end."""
+    """Made once for a worker's life. `kept` is prepared at its beginning, `http` closed at its end."""
 
     running: Engines
     roots: Roots
     fetcher: Fetcher
     destination: Callable[[str | None], Destination]
     http: HttpFetch
+    kept: KeptInputs
 
     async def close(self) -> None:
         """Close connections."""
@@ -77,7 +79,15 @@ def equip(
             return ObjectDestination(terms.open_store, output)
         return FolderDestination(roots.output(output))
 
-    return Equipment(running=running, roots=roots, fetcher=Fetcher(roots, remote), destination=destination, http=http)
+    kept = KeptInputs(terms.scratch / "inputs", most_bytes=terms.kept_bytes, keep_s=terms.keep_s, clock=clock)
+    return Equipment(
+        running=running,
+        roots=roots,
+        fetcher=Fetcher(roots, remote, kept),
+        destination=destination,
+        http=http,
+        kept=kept,
+    )
 
 
 def begin(terms: WorkerTerms, equipment: Equipment, *, clock: Clock, folder: Path) -> Ahead | None:

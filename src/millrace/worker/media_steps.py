@@ -53,7 +53,7 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was.
+    that was. `probed` is all that the probe said.
     """
 
     engine: Engine
@@ -67,6 +67,7 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    probed: Outcome | None = None
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
@@ -79,6 +80,7 @@ class MediaSteps(Struct, kw_only=True):
         except EngineFailure as error:
             self.log.write(outcome.stderr)
             raise _failed(error.failure) from error
+        self.probed = outcome
         return probe
 
     def plan(self, profile: Mapping[str, object], probe: Probe | None, parameters: Mapping[str, object]) -> Plan:
@@ -143,6 +145,11 @@ class MediaSteps(Struct, kw_only=True):
             listing = await asyncio.to_thread(list_folder, folder)
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
+
+    def clear(self) -> None:
+        """Remove what was made so far. Blocking."""
+        for folder in (self.out, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
         """Run commands that report their progress, `at_once` side by side. Raises TaskFailedError."""

@@ -69,11 +69,11 @@ class ObjectFetch:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no object")
 
         @asynccontextmanager
-        async def source(offset: int) -> AsyncIterator[Opened]:
+        async def source(offset: int, end: int | None) -> AsyncIterator[Opened]:
             try:
                 store = self._open(f"s3://{place.bucket}")
-                total = (await store.stat(place.path)).size_bytes
-                yield Opened(offset=offset, total=total, pieces=store.get(place.path, start=offset))
+                total = (await store.stat(place.path)).size_bytes if end is None else None
+                yield Opened(offset=offset, total=total, pieces=store.get(place.path, start=offset, end=end))
             except BlobsUnavailable as error:
                 raise BrokenOffError(str(error)) from error
             except BlobError as error:

@@ -15,7 +15,7 @@ from millrace.engines.joining import chunk_folder
 from millrace.runtime.clock import Clock
 from millrace.wire.v1.work import MadeView, PieceView
 from millrace.worker.control import Control
-from millrace.worker.deliver import digest_of
+from millrace.worker.digest import digest_of
 from millrace.worker.download import download
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits

@@ -39,6 +39,8 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         timeout_s: time limit of jobs that name none.
         input_networks: where `http(s)` inputs may lie although it is not public.
         fetch: limits of fetches.
+        kept_bytes: how many bytes of inputs that were fetched are kept for the next task that wants the same; 0 for none.
+        keep_s: how long they are kept after their last use.
         sandbox: whether engines are shut in.
         open_store: opens `s3://` with this worker's keys; None where it has none.
     """
@@ -67,5 +69,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     input_networks: Sequence[Network] = ()
     fetch: FetchLimits = field(default_factory=FetchLimits)
+    kept_bytes: int = 0
+    keep_s: float = 3600.0
     sandbox: Demand = Demand.OFF
     open_store: OpenStore | None = None

@@ -1,0 +1,104 @@
+"""What each part of a film needs of an input that comes over the network: found by the worker that divides it, which has all of it."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from millrace.domain.media.byte_ranges import BUNDLE_BYTES, Bundle, Ranges, Span, bundled, length
+from millrace.domain.media.outputs import Plan
+from millrace.domain.media.probe import Probe
+from millrace.domain.media.source_map import SourceMap
+from millrace.worker.digest import digest_of
+from millrace.worker.division import Shared, part_name
+from millrace.worker.engine_run import collect
+from millrace.worker.failure import from_os_error
+from millrace.worker.media_steps import MediaSteps
+
+READ_BYTES = 1 << 20
+LARGEST = 0.8
+"""A part that needs more than that of the film gets all of it: then nothing can be missing."""
+MOST_BUNDLES = 1000
+"""Of a film: their digests stand in what every worker that makes a part is told."""
+MOST_AGAIN = 1.5
+"""What all chunks together may fetch, of the film: each begins with the head of the file and with frames before its own."""
+
+
+async def shared_out(steps: MediaSteps, plan: Plan, probe: Probe, source: Path, *, helpers: int) -> Shared:
+    """Divide a film whose input everybody has to fetch: into more chunks than workers only where each fetches little more than its own
+    frames. Raises TaskFailedError.
+    """
+    found = await _mapped(steps, source)
+    shared, spans = steps.divided(plan, probe, helpers=helpers, parts_each=1), {}
+    if found is not None:
+        fine = steps.divided(plan, probe, helpers=helpers)
+        spans = needs(found, fine, probe)
+        if (
+            sum(length(spans.get(part_name(one), ((0, found.size),))) for one in fine.split.chunks)
+            <= MOST_AGAIN * found.size
+        ):
+            shared = fine
+        else:
+            spans = needs(found, shared, probe)
+    try:
+        sha256, ranges = await asyncio.to_thread(_hashed, source, spans)
+    except OSError as error:
+        raise from_os_error(error, "read the input") from error
+    if ranges:
+        asked, whole = (
+            sum(sizes) / 1e6 for sizes in zip(*((one.needed, one.size) for one in ranges.values()), strict=True)
+        )
+        steps.log.say(f"ranges: {len(ranges)} parts fetch {asked:,.1f} MB together, in the place of {whole:,.1f} MB")
+    return Shared(plan=shared, source_sha256=sha256, ranges=ranges)
+
+
+def needs(found: SourceMap, plan: Plan, probe: Probe) -> dict[str, tuple[Span, ...]]:
+    """By the name of the part, what it needs of the input; nothing of those that are better given all. Pure."""
+    by_name = {part_name(chunk): found.chunk(plan, probe, chunk) for chunk in plan.split.chunks}
+    by_name[part_name(None)] = found.sides(plan, probe)
+    return {name: spans for name, spans in by_name.items() if spans and length(spans) <= LARGEST * found.size}
+
+
+async def _mapped(steps: MediaSteps, source: Path) -> SourceMap | None:
+    """Where the packets of the input lie; None where that cannot be known, which the log then explains."""
+    if steps.probed is None:
+        return None
+    opened = await collect(
+        steps.engine.opening(source),
+        engines=steps.engines,
+        control=steps.control,
+        log=steps.log,
+        folder=steps.folder,
+    )
+    try:
+        return await asyncio.to_thread(steps.engine.map_source, source, steps.probed, opened)
+    except ValueError as error:
+        steps.log.say(f"ranges: every part fetches all of the input: {error}")
+    except OSError as error:
+        raise from_os_error(error, "read the input") from error
+    return None
+
+
+def _hashed(source: Path, spans: Mapping[str, Sequence[Span]]) -> tuple[str, dict[str, Ranges]]:
+    """The SHA-256 of the input, and those of what the parts need. Blocking. Raises OSError."""
+    size = source.stat().st_size
+    each = max(BUNDLE_BYTES, size // MOST_BUNDLES)
+    with source.open("rb") as file:
+        ranges = {
+            name: Ranges(
+                size=size,
+                bundles=tuple(Bundle(spans=one, sha256=_digest(file, one)) for one in bundled(needed, most_bytes=each)),
+            )
+            for name, needed in spans.items()
+        }
+    return digest_of(source), ranges
+
+
+def _digest(file: BinaryIO, spans: Sequence[Span]) -> str:
+    found = hashlib.sha256()
+    for begin, end in spans:
+        file.seek(begin)
+        for place in range(begin, end, READ_BYTES):
+            found.update(file.read(min(READ_BYTES, end - place)))
+    return found.hexdigest()

@@ -68,6 +68,18 @@ class Blobs(Protocol):
         """
         ...
 
+    async def adopt(self, key: str, source: Path) -> None:
+        """Store a finished file that nobody will change any more, without a copy where that can be. The source stays.
+
+        Raises as `put`.
+        """
+        await self.put(key, source)
+
+    async def lend(self, key: str, target: Path) -> bool:
+        """Give a blob the name `target`, too, for a reader that changes nothing; False where that takes a copy. Raises BlobMissing."""
+        del key, target
+        return False
+
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to, not including, `end` (None: to the last), cut at the size of the blob.
 

@@ -25,7 +25,7 @@ from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
-from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
+from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
 from millrace.worker.disk import check_room
 from millrace.worker.division import (
     Ability,
@@ -245,9 +245,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         except OSError as error:
             raise from_os_error(error, "read the pieces back") from error
         products = [Product(name=name, size=size, sha256=sums[name]) for name, size in sizes.items()]
-        reports = await MasterDestination(self.means.client).publish(
-            self._delivery(job, self.folder, products), self.control
-        )
+        reports = await self.means.destination(None).publish(self._delivery(job, self.folder, products), self.control)
         self.log.say(f"deliver: {len(reports)} pieces to the master")
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports)
 

@@ -13,8 +13,9 @@ from millrace.process.sandbox import Able
 from millrace.runtime.clock import Clock
 from millrace.worker.ahead import Ahead
 from millrace.worker.bounds import Bounds
-from millrace.worker.deliver import Destination, MasterDestination
+from millrace.worker.deliver import Destination
 from millrace.worker.deliver_folder import FolderDestination
+from millrace.worker.deliver_master import MasterDestination
 from millrace.worker.engine_run import Engines
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.failure import TaskFailedError
@@ -25,6 +26,7 @@ from millrace.worker.kept_inputs import KeptInputs
 from millrace.worker.object_store import ObjectDestination, ObjectFetch
 from millrace.worker.proofs import Proven, prove
 from millrace.worker.roots import Roots
+from millrace.worker.shared_store import SharedStore
 from millrace.worker.terms import WorkerTerms
 
 PROOFS = "proofs.json"
@@ -41,6 +43,7 @@ class Equipment(Struct, frozen=True, kw_only=True):
     destination: Callable[[str | None], Destination]
     http: HttpFetch
     kept: KeptInputs
+    shared: SharedStore | None = None
 
     async def close(self) -> None:
         """Close connections."""
@@ -72,9 +75,11 @@ def equip(
     if terms.environment is not None:
         running = replace(running, environment=terms.environment)
 
+    shared = None if terms.shared is None else SharedStore(terms.shared, client, clock=clock, draw=draw)
+
     def destination(output: str | None) -> Destination:
         if output is None:
-            return MasterDestination(client)
+            return MasterDestination(client, shared)
         if output.startswith("s3://") and terms.open_store is not None:
             return ObjectDestination(terms.open_store, output)
         return FolderDestination(roots.output(output))
@@ -87,6 +92,7 @@ def equip(
         destination=destination,
         http=http,
         kept=kept,
+        shared=shared,
     )
 
 

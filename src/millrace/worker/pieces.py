@@ -21,6 +21,7 @@ from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import master_source
 from millrace.worker.media_steps import PIECES
+from millrace.worker.shared_store import SharedStore
 
 AT_ONCE = 4
 OUT = "out"
@@ -38,6 +39,7 @@ class Pieces(Struct, frozen=True, kw_only=True):
     node: str
     attempt: int
     folder: Path
+    shared: SharedStore | None = None
 
     async def fetch(self, parts: Sequence[MadeView], told: Callable[[float], None]) -> None:
         """Bring every piece to its place below the folder, a few at a time; `told` hears the part (0..1) that is there.
@@ -51,15 +53,15 @@ class Pieces(Struct, frozen=True, kw_only=True):
         total = sum(piece.size for part in parts for piece in part.pieces) or 1
         have = 0
 
-        async def one(position: int, piece: PieceView) -> None:
+        async def one(part: MadeView, piece: PieceView) -> None:
             nonlocal have
             async with turns:
                 await self.control.gate()
-                await self._one(position, piece)
+                await self._one(part, piece)
             have += piece.size
             told(have / total)
 
-        tasks = [asyncio.ensure_future(one(part.position, piece)) for part in parts for piece in part.pieces]
+        tasks = [asyncio.ensure_future(one(part, piece)) for part in parts for piece in part.pieces]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -68,7 +70,8 @@ class Pieces(Struct, frozen=True, kw_only=True):
             if tasks:
                 await asyncio.wait(tasks)
 
-    async def _one(self, position: int, piece: PieceView) -> None:
+    async def _one(self, part: MadeView, piece: PieceView) -> None:
+        position = part.position
         target = self.folder / place_of(piece.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         fetching = Fetching(
@@ -78,14 +81,18 @@ class Pieces(Struct, frozen=True, kw_only=True):
             control=self.control,
             told=lambda *_: None,
         )
-        path = work.piece_path(self.task, position, piece.name)
-        query = (("node", self.node), ("attempt", str(self.attempt)))
-        source = master_source(self.client, fetching, path, query)
-        await download(fetching, source, clock=self.clock, draw=self.draw)
+        if self.shared is None or not part.prefix or not await self.shared.bring(part.prefix + piece.name, fetching):
+            await self._from_master(position, piece, fetching)
         if await asyncio.to_thread(digest_of, target) != piece.sha256:
             raise TaskFailedError(
                 FailureClass.NETWORK, f"cannot join the film: {piece.name} of part {position} came with another content"
             )
+
+    async def _from_master(self, position: int, piece: PieceView, fetching: Fetching) -> None:
+        path = work.piece_path(self.task, position, piece.name)
+        query = (("node", self.node), ("attempt", str(self.attempt)))
+        source = master_source(self.client, fetching, path, query)
+        await download(fetching, source, clock=self.clock, draw=self.draw)
 
 
 def place_of(name: str) -> PurePosixPath:

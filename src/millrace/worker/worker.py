@@ -227,6 +227,7 @@ class Worker(Service):
             node=node,
             attempt=task.attempt,
             folder=folder,
+            shared=None if self._equipment is None else self._equipment.shared,
         )
 
     # Claims ---------------------------------------------------------------------------------------------------------

@@ -102,13 +102,13 @@ class SourceMap(Struct, frozen=True, kw_only=True):
     def _numbers(self, plan: Plan, probe: Probe, chunk: Chunk, packets: PacketList, rate: Fraction) -> range:
         """The packets from the key frame at which reading begins to the last one that may be read.
 
-        FFmpeg seeks by the time of presentation or by that of decoding, and earlier than it was told where it takes the container to be
-        ordered by decoding time. The key frame that is the earliest by all of that is taken, with a frame to spare.
+        FFmpeg seeks by the time of presentation or by that of decoding, earlier than it was told where it takes the container to be
+        ordered by decoding time, and in MP4 by a rule of its own where frames of an open GOP lead a key frame. So a key frame that lies
+        so near is not relied on, and the one before it is taken.
         """
         first = 0
         if chunk.seek is not None:
-            early = Fraction(0) if {"mov", "mp4"} & set(probe.formats) else FFMPEG_EARLY
-            reach = (probe.start + chunk.seek - early - 1 / rate) / packets.time_base
+            reach = (probe.start + chunk.seek - FFMPEG_EARLY) / packets.time_base
             first = max((number for number in packets.keys if packets.times[number] <= reach), default=0)
         shown = (probe.start + (chunk.end + 1) / rate) / packets.time_base
         last = max((number for number, time in enumerate(packets.times) if time <= shown), default=first)

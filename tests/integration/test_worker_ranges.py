@@ -12,6 +12,8 @@ import pytest
 from starlette.responses import Response
 from test_worker_places import FILM, Films, bucket, served
 
+from millrace.blobs.local import LocalBlobs
+from millrace.blobs.location import open_blobs
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.byte_ranges import Bundle, Ranges, Span
 from millrace.outbound.addresses import EVERYWHERE
@@ -156,3 +158,38 @@ def test_ranges_of_an_object(tmp_path: Path) -> None:
         return (tmp_path / "input").read_bytes()
 
     assert asyncio.run(main()) == with_holes(*SPANS)
+
+
+def test_a_store_that_gives_all_for_a_range_is_asked_for_none(tmp_path: Path) -> None:
+    class Whole(LocalBlobs):
+        serves_ranges = False
+
+    async def main() -> None:
+        fetch = ObjectFetch(lambda _: Whole(tmp_path), clock=SystemClock(), draw=random.Random(1).random)
+        with pytest.raises(NoRangesError):
+            await fetch(fetching("s3://films/film.mp4", tmp_path / "input", ranges_of(*SPANS), lambda *_: None))
+
+    asyncio.run(main())
+
+
+def test_ranges_of_an_object_in_a_bucket(tmp_path: Path, s3_endpoint: str) -> None:
+    """Whether that server knows ranges or not."""
+    keys = {"AWS_ACCESS_KEY_ID": "test-key", "AWS_SECRET_ACCESS_KEY": "test-secret-value"}
+    location = f"s3://media/{tmp_path.name}?endpoint={s3_endpoint}"
+
+    async def main() -> bytes | None:
+        async def once() -> Any:
+            yield FILM
+
+        await open_blobs(location, environ=keys).put("film.mp4", once())
+        target = tmp_path / "input"
+        fetch = ObjectFetch(
+            lambda _: open_blobs(location, environ=keys), clock=SystemClock(), draw=random.Random(1).random
+        )
+        try:
+            await fetch(fetching("s3://media/film.mp4", target, ranges_of(*SPANS), lambda *_: None))
+        except NoRangesError:
+            return None
+        return await asyncio.to_thread(target.read_bytes)
+
+    assert asyncio.run(main()) in (with_holes(*SPANS), None)

@@ -11,6 +11,7 @@ from test_api_parts import divided as divided_job
 from test_api_parts import joins
 from test_divided_ranges import uploaded
 from test_worker_division import SECONDS, ended, farm, film, frames, profile
+from test_worker_division import made as whole
 
 from millrace.api import outputs, parts
 from millrace.blobs.local import LocalBlobs
@@ -98,3 +99,22 @@ def test_a_store_that_is_another_than_the_masters_costs_a_detour(tmp_path: Path,
         await made(rig, film, tmp_path)
 
     farm(tmp_path, film, scenario, shared=LocalBlobs(tmp_path / "elsewhere"))
+
+
+def test_a_store_that_does_not_do_is_left_alone_for_a_while(tmp_path: Path, film: Path) -> None:
+    class Elsewhere(LocalBlobs):
+        tried = 0
+
+        async def adopt(self, key: str, source: Path) -> None:
+            self.tried += 1
+            await super().adopt(key, source)
+
+    shared = Elsewhere(tmp_path / "elsewhere")
+
+    async def scenario(rig: Rig) -> None:
+        for _ in range(2):
+            job = await whole(rig, film, None, profile("mp4"), "never")
+            assert job["state"] == "completed", job["failure"]
+            assert shared.tried == 2  # the film and its proof
+
+    farm(tmp_path, film, scenario, workers=1, shared=shared)

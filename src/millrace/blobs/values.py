@@ -58,7 +58,12 @@ class BlobInfo(Struct, frozen=True, kw_only=True):
 
 
 class Blobs(Protocol):
-    """A store of big bytes under keys such as `jobs/42/input.mp4`. Every call may raise a BlobError."""
+    """A store of big bytes under keys such as `jobs/42/input.mp4`. Every call may raise a BlobError.
+
+    `serves_ranges` is False once a range has turned out to cost all that lies before it.
+    """
+
+    serves_ranges: bool = True
 
     async def put(self, key: str, source: Path | AsyncIterable[bytes], *, size_bytes: int | None = None) -> Stored:
         """Store all of `source` under `key`, replacing what was there; readers see the old bytes or the new, never a part.

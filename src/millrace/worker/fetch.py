@@ -90,10 +90,15 @@ class Fetching(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What names this input and no other one for ever; empty where nothing does. An upload never changes once it has arrived."""
-        if self.location.startswith("upload://"):
-            return self.location
-        return f"{self.sha256} {self.location}" if self.sha256 else ""
+        """What names this input and no other one for ever; empty where nothing does."""
+        return key_of(self.location, self.sha256)
+
+
+def key_of(location: str, sha256: str) -> str:
+    """As `Fetching.key`. An upload never changes once it has arrived; elsewhere it takes the digest, beside the place that a job may read."""
+    if location.startswith("upload://"):
+        return location
+    return f"{sha256} {location}" if sha256 else ""
 
 
 class Fetched(Struct, frozen=True, kw_only=True):
@@ -148,7 +153,7 @@ class Fetcher:
 
     async def keep(self, location: str, sha256: str, path: Path) -> None:
         """Keep a file that was fetched from there, now that its SHA-256 is known."""
-        await asyncio.to_thread(self._kept.keep, f"{sha256} {location}", path)
+        await asyncio.to_thread(self._kept.keep, key_of(location, sha256), path)
 
     async def make_room(self, at_least_bytes: int) -> None:
         """Have so much room, if that takes no more than to drop what is kept. Raises OSError."""

@@ -23,6 +23,9 @@ from millrace.worker.fetch_blob import blob_source
 
 log = logger("worker")
 
+REST_S = 300.0
+"""How long a store that could not be written is left alone: each try may take a minute."""
+
 
 class SharedStore:
     """Stores files among the masters' blobs, and brings them from there."""
@@ -33,9 +36,12 @@ class SharedStore:
         self._client = client
         self._clock = clock
         self._draw = draw
+        self._rests_until_s = 0.0
 
     async def store(self, who: Delivery, control: Control) -> Sequence[str] | None:
         """What the files are to be reported as; None where they have to go through a master. Raises StaleError."""
+        if self._clock.monotonic() < self._rests_until_s:
+            return None
         try:
             prefix = (await self._client.do(work.place(who.task, node=who.node, attempt=who.attempt))).prefix
             for one in who.products:
@@ -47,6 +53,7 @@ class SharedStore:
         except StaleError:
             raise
         except (BlobError, ClientError) as error:
+            self._rests_until_s = self._clock.monotonic() + REST_S
             log.warning("worker.not_stored_directly", reason=str(error))
             return None
 

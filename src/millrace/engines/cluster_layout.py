@@ -14,6 +14,8 @@ STREAMS = (1, 2, 17)
 """Types of tracks that FFmpeg makes streams of: pictures, sound, text."""
 LACING = 0x06
 MOST_TRACKS = 1000
+MOST_ELEMENTS = 10_000_000
+"""A day of film has about as many; a hostile one could have one for every two bytes."""
 
 
 class Bytes(Protocol):
@@ -36,7 +38,8 @@ def read_clusters(data: Bytes) -> Clusters:
     Raises:
         ValueError: no cues lead to the clusters, or lengths are left open.
     """
-    segment = next((found for found in _elements(data, 0, len(data)) if found[0] == SEGMENT), None)
+    walk = _Walk(data)
+    segment = next((found for found in walk.elements(0, len(data)) if found[0] == SEGMENT), None)
     if segment is None:
         raise ValueError("its container has no index that is known here")
     numbers: list[int] = []
@@ -44,12 +47,12 @@ def read_clusters(data: Bytes) -> Clusters:
     blocks: dict[int, list[Span]] = {}
     laced: set[int] = set()
     has_cues, place = False, segment[1]
-    for kind, begin, end in _elements(data, segment[1], segment[2]):
+    for kind, begin, end in walk.elements(segment[1], segment[2]):
         if kind == TRACKS:
-            numbers += _streams(data, begin, end)
+            numbers += _streams(walk, begin, end)
         elif kind == CLUSTER:
             spans.append((place, end))
-            for number, flags, first, last in _blocks(data, begin, end):
+            for number, flags, first, last in _blocks(walk, begin, end):
                 blocks.setdefault(number, []).append((first, last))
                 if flags & LACING:
                     laced.add(number)
@@ -61,26 +64,28 @@ def read_clusters(data: Bytes) -> Clusters:
     return Clusters(spans=tuple(spans), tracks=tracks)
 
 
-def _streams(data: Bytes, begin: int, end: int) -> Iterator[int]:
+def _streams(walk: "_Walk", begin: int, end: int) -> Iterator[int]:
     """The numbers of the tracks that become streams, in order."""
-    for count, (kind, first, last) in enumerate(_elements(data, begin, end)):
+    for count, (kind, first, last) in enumerate(walk.elements(begin, end)):
         if count > MOST_TRACKS:
             raise ValueError(f"it has more than {MOST_TRACKS} tracks")
         if kind == TRACK:
-            said = {each: data[start:stop] for each, start, stop in _elements(data, first, last) if stop - start <= 8}
+            said = {
+                each: walk.data[start:stop] for each, start, stop in walk.elements(first, last) if stop - start <= 8
+            }
             if int.from_bytes(said.get(TRACK_TYPE, b"")) in STREAMS:
                 yield int.from_bytes(said.get(TRACK_NUMBER, b""))
 
 
-def _blocks(data: Bytes, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _blocks(walk: "_Walk", begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """For each block its track's number, its flags, and where its frame lies."""
-    for kind, first, last in _elements(data, begin, end):
+    for kind, first, last in walk.elements(begin, end):
         if kind == SIMPLE_BLOCK:
-            yield _block(data, first, last)
+            yield _block(walk.data, first, last)
         elif kind == BLOCK_GROUP:
-            for inner, start, stop in _elements(data, first, last):
+            for inner, start, stop in walk.elements(first, last):
                 if inner == BLOCK:
-                    yield _block(data, start, stop)
+                    yield _block(walk.data, start, stop)
 
 
 def _block(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
@@ -92,24 +97,32 @@ def _block(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
     return number, data[frame - 1 : frame][0], frame, end
 
 
-def _elements(data: Bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The ID of each element and where its content lies."""
-    place = begin
-    while place < end:
-        head = data[place : min(place + 12, end)]
-        if not head or not head[0]:
-            raise ValueError("one of its elements has no name")
-        wide = 9 - head[0].bit_length()
-        if wide > 4:
-            raise ValueError("one of its elements has no name")
-        width, size = _number(head[wide : wide + 8])
-        if size == (1 << 7 * width) - 1:
-            raise ValueError("the length of one of its elements is left open")
-        first = place + wide + width
-        if first + size > end:
-            raise ValueError("one of its elements leaves what holds it")
-        yield int.from_bytes(head[:wide]), first, first + size
-        place = first + size
+class _Walk:
+    """Over the elements of one file, as far as it is worth it."""
+
+    def __init__(self, data: Bytes) -> None:
+        self.data = data
+        self._seen = 0
+
+    def elements(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """The ID of each element and where its content lies."""
+        place = begin
+        while place < end:
+            self._seen += 1
+            if self._seen > MOST_ELEMENTS:
+                raise ValueError(f"it has more than {MOST_ELEMENTS} elements")
+            head = self.data[place : min(place + 12, end)]
+            wide = 9 - head[0].bit_length()
+            if wide > 4:
+                raise ValueError("one of its elements has no name")
+            width, size = _number(head[wide : wide + 8])
+            if size == (1 << 7 * width) - 1:
+                raise ValueError("the length of one of its elements is left open")
+            first = place + wide + width
+            if first + size > end:
+                raise ValueError("one of its elements leaves what holds it")
+            yield int.from_bytes(head[:wide]), first, first + size
+            place = first + size
 
 
 def _number(head: bytes) -> tuple[int, int]:

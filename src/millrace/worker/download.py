@@ -151,8 +151,7 @@ class _Filling:
             _check(fetching, have, to_come=0)
             if opened.total is None and run.end is None and before // ROOM_EVERY != have // ROOM_EVERY:
                 _check_room_left(fetching)
-            # Off the event loop: a slow disk must not hold up everything else.
-            await asyncio.to_thread(_write, run.descriptor, piece, place)
+            await _written(run.descriptor, piece, place)
             run.have = have
             self._came += len(piece)
             fetching.told(*((have, opened.total) if fetching.ranges is None else (self._came, fetching.ranges.needed)))
@@ -241,6 +240,18 @@ def _check(fetching: Fetching, size: int, *, to_come: int) -> None:
         )
     if to_come:
         check_room(fetching.target.parent, at_least_bytes=limits.keep_free_bytes, needed_bytes=to_come)
+
+
+async def _written(descriptor: int, piece: bytes, place: int) -> None:
+    """Write it off the event loop: a slow disk must not hold up everything else. A thread cannot be cancelled, so its end is waited for:
+    once the file is closed, its descriptor may be that of another.
+    """
+    writing = asyncio.ensure_future(asyncio.to_thread(_write, descriptor, piece, place))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait((writing,))
+        raise
 
 
 def _write(descriptor: int, piece: bytes, place: int) -> None:

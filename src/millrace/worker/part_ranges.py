@@ -33,14 +33,12 @@ async def shared_out(steps: MediaSteps, plan: Plan, probe: Probe, source: Path, 
     shared, spans = steps.divided(plan, probe, helpers=helpers, parts_each=1), {}
     if found is not None:
         fine = steps.divided(plan, probe, helpers=helpers)
-        spans = needs(found, fine, probe)
-        if (
-            sum(length(spans.get(part_name(one), ((0, found.size),))) for one in fine.split.chunks)
-            <= MOST_AGAIN * found.size
-        ):
+        spans = await asyncio.to_thread(needs, found, fine, probe)
+        fetched = sum(length(spans.get(part_name(one), ((0, found.size),))) for one in fine.split.chunks)
+        if fetched <= MOST_AGAIN * found.size:
             shared = fine
         else:
-            spans = needs(found, shared, probe)
+            spans = await asyncio.to_thread(needs, found, shared, probe)
     try:
         sha256, ranges = await asyncio.to_thread(_hashed, source, spans)
     except OSError as error:

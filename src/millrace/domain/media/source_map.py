@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from math import floor
 
 from msgspec import Struct
 
@@ -108,8 +109,8 @@ class SourceMap(Struct, frozen=True, kw_only=True):
         """
         first = 0
         if chunk.seek is not None:
-            reach = (probe.start + chunk.seek - FFMPEG_EARLY) / packets.time_base
+            reach = floor((probe.start + chunk.seek - FFMPEG_EARLY) / packets.time_base)
             first = max((number for number in packets.keys if packets.times[number] <= reach), default=0)
-        shown = (probe.start + (chunk.end + 1) / rate) / packets.time_base
+        shown = floor((probe.start + (chunk.end + 1) / rate) / packets.time_base)
         last = max((number for number, time in enumerate(packets.times) if time <= shown), default=first)
         return range(first, last + 1 + READ_AHEAD + max(plan.split.threads, default=0))

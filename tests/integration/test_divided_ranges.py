@@ -15,7 +15,7 @@ from test_worker_division import ended, farm, frames, made, profile
 from millrace.domain.media.byte_ranges import Span
 from millrace.worker import part_ranges
 
-SECONDS = 40
+SECONDS = 24
 ATTEMPT = re.compile(r"^\S+ job \d+,", re.MULTILINE)
 FETCHED = re.compile(r"fetch: ([\d.]+) MB, of which ([\d.]+) came over the network")
 

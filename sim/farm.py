@@ -78,6 +78,7 @@ class Master:
                 lease_ttl_s=rules.ttl_s,
                 heartbeat_s=rules.heartbeat_s,
                 reject_after_s=rules.reject_after_s,
+                hedge=rules.hedge,
                 quotas=world.plan.quotas,
             ),
             chance=chance,

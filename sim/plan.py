@@ -19,6 +19,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     claim_wait_s: float = 20.0
     reject_after_s: float = 600.0
     rates: tuple[float, float] = (0.97, 1.03)
+    hedge: bool = False  # whether slow parts are made twice
 
 
 class WorkerPlan(Struct, frozen=True, kw_only=True):
@@ -107,6 +108,9 @@ LIMITED = 13
 DIVIDING = 4
 """In one seed of 8, those with this remainder, jobs can be divided into chunks."""
 
+STRAGGLING = 28
+"""In one seed of 32, among those, some parts are slow, and so are some of those that are made twice because of that."""
+
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
@@ -115,6 +119,8 @@ def draw(seed: int) -> Plan:
         return plan
     chance = Random(f"chunks:{seed}")
     jobs = tuple(replace(job, chunks=chance.choice((0, 2, 3, 5))) for job in plan.jobs)
+    if seed % 32 == STRAGGLING:
+        return _stragglers(seed, chance)
     if seed % 16 == DIVIDING:
         return replace(plan, jobs=jobs, steps=(*plan.steps, *_steps_on_parts(chance, jobs)))
     return _late_divisions(plan, chance)
@@ -146,6 +152,38 @@ def _late_divisions(plan: Plan, chance: Random) -> Plan:
     storm = Fault(at_s=0.2, lasts_s=70.0, kind="storm", target="database", number=0.8)
     made = _ordeal(plan.seed, Rules(), jobs, [storm], workers=3, masters=chance.choice((1, 2)), slots=2)
     return replace(made, steps=tuple(steps))
+
+
+def _stragglers(seed: int, chance: Random) -> Plan:
+    """Jobs one by one, each with a part that takes so long that a second worker is given it; what that one makes is slow too now and
+    then, so that both end together, or finds the input bad. Workers die, and people hold jobs, while two race.
+    """
+    jobs, steps, faults = [], [], []
+    for index in range(5):
+        lasts_s, at_s = chance.uniform(1.0, 3.0), 0.5 + 26.0 * index
+        # The lead, sound and text, and five chunks come before the hedge.
+        slow, hedge = chance.randrange(3, 8), 8
+        paces = {slow: chance.uniform(4.0, 9.0), hedge: chance.choice((1.0, chance.uniform(1.0, 5.0)))}
+        spoiled = chance.choice(((), (), (), (hedge,), (slow,)))
+        behaviour = Behaviour(lasts_s=lasts_s, paces=paces, spoiled=spoiled)
+        jobs.append(replace(_plain_job(index, at_s=at_s, to_folder=False, behaviour=behaviour), chunks=5))
+        racing_s = at_s + chance.uniform(5.0, 20.0)
+        for verb in chance.choice(((), (), (), ("pause", "resume"), ("cancel",))):
+            steps.append(Step(at_s=racing_s, verb=verb, index=index))
+            racing_s += chance.uniform(0.5, 5.0)
+        if chance.random() < 0.6:
+            kind, lasts = chance.choice(
+                (("crash", 0.0), ("crash", 0.0), ("suspend", 9.0), ("isolate", 9.0), ("hurry", 0.0))
+            )
+            target = f"worker{chance.randrange(3)}"
+            faults.append(Fault(at_s=at_s + chance.uniform(6.5, 13.0), lasts_s=lasts, kind=kind, target=target))
+    if chance.random() < 0.3:
+        faults.append(Fault(at_s=1.0, lasts_s=100.0, kind="storm", target="database", number=0.3))
+    rules = Rules(ttl_s=5.0, heartbeat_s=1.0, hedge=True)
+    made = _ordeal(
+        seed, rules, tuple(jobs), faults, workers=3, masters=chance.choice((1, 2)), slots=chance.choice((1, 2, 2))
+    )
+    return replace(made, steps=tuple(steps), ends_s=140.0)
 
 
 def _steps_on_parts(chance: Random, jobs: tuple[JobPlan, ...]) -> list[Step]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from millrace.domain import parts as part_rules
 from millrace.domain.parts import follow_up, parts_of
-from millrace.domain.records import Claimed, Move, Outcome
-from millrace.domain.states import State
+from millrace.domain.records import Claimed, Move, Outcome, Task
+from millrace.domain.states import FINAL, State
 from millrace.domain.tenants import over_for_job
 from millrace.store import rows
 from millrace.store.sqlite import jobs, logs, nodes, tenants, work
@@ -85,6 +86,32 @@ def _parts_outlive_their_job() -> Patches:
     return [(work, "follow_up", following)]
 
 
+def _race_without(state: State | None) -> Any:
+    """What a task of a part that two make does not mean for the other: with None that it waits, or is queued again."""
+
+    def plant() -> Patches:
+        raced = part_rules._raced
+
+        def without(part: Task, rival: Task) -> Any:
+            heeds = part.state is not state if state is not None else part.state in FINAL
+            return raced(part, rival) if heeds else ()
+
+        return [(part_rules, "_raced", without)]
+
+    return plant
+
+
+def _race_lost_fails() -> Patches:
+    """Whichever of the two tasks of a part fails, the job does."""
+    following = part_rules.follow_up
+
+    def failing(tasks: Any, move: Move) -> Any:
+        of_part = move.target is State.FAILED and move.task_id != tasks[0].id and tasks[0].state not in FINAL
+        return (part_rules._fail(tasks[0], move),) if of_part else following(tasks, move)
+
+    return [(work, "follow_up", failing)]
+
+
 def _answer_before_commit() -> Patches:
     run, end = Writer._run, Writer._end
 
@@ -109,7 +136,7 @@ def _answer_before_commit() -> Patches:
 
 def _select_then_update() -> Patches:
     async def claim(
-        self: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int, **_: object
     ) -> Sequence[Claimed] | None:
         def look(session: Any) -> Any:
             standing = session.all("claim_node", node_id, epoch, request_id)
@@ -156,7 +183,7 @@ def _claim_not_replayable() -> Patches:
     """A claim that comes again is one more claim."""
 
     def claim(
-        session: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        session: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int, **_: object
     ) -> Sequence[Claimed] | None:
         standing = session.all("claim_node", node_id, epoch, request_id)
         if not standing or standing[0][1] != "ready":
@@ -332,6 +359,10 @@ BUGS = (
     Bug(name="split-without-fence", breaks=("I3", "I4"), plant=_unfenced(Outcome.SPLIT)),
     Bug(name="join-one-part-early", breaks=("I36",), plant=_join_one_early),
     Bug(name="parts-outlive-their-job", breaks=("I36",), plant=_parts_outlive_their_job),
+    Bug(name="race-counts-twice", breaks=("I36",), plant=_race_without(State.COMPLETED)),
+    Bug(name="race-left-and-gone-on", breaks=("I36",), plant=_race_without(None)),
+    Bug(name="race-lost-fails-the-job", breaks=("I36",), plant=_race_lost_fails),
+    Bug(name="hedge-on-the-same-node", breaks=("I36",), plant=sql(add_hedge=("lane, split, node_id, position", "lane, split, NULL, position"))),
     Bug(name="start-without-fence", breaks=("I3",), plant=_start_unfenced),
     Bug(name="progress-without-fence", breaks=("I3",), plant=sql(
         keep_progress=("AND t.attempt = ?3 AND t.node_id = ?4 AND t.node_epoch = ?5", "AND ?3 = ?3 AND ?4 = ?4 AND ?5 = ?5"),

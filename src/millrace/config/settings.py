@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from millrace.config.errors import SettingError
+from millrace.domain.sessions import FAMILIES
 
 
 def _text(value: str) -> str:
@@ -133,6 +134,20 @@ def _labels(value: str) -> Labels:
     return tuple((key, text) for key, _, text in pairs)
 
 
+Sessions = tuple[tuple[str, int], ...]
+_session_count = _whole(MOST_SLOTS, "a number of sessions")
+
+
+def _sessions(value: str) -> Sessions:
+    try:
+        pairs = [(family, _session_count(count)) for family, count in _labels(value)]
+    except ValueError:
+        pairs = [("", 0)]
+    if not all(family in FAMILIES for family, _ in pairs):
+        raise ValueError(f"sessions such as nvenc=3, of {', '.join(FAMILIES)}")
+    return tuple(pairs)
+
+
 def _sandbox(value: str) -> str:
     if value not in SANDBOX:
         raise ValueError(f"one of {', '.join(SANDBOX)}")
@@ -210,6 +225,7 @@ class MasterSettings:
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
     split: bool = setting(True, "MILLRACE_SPLIT", "Whether one film may be encoded on several workers at once: 1, or 0 for each film on one worker.", _switch)  # fmt: skip
+    hedge: bool = setting(True, "MILLRACE_HEDGE", "Whether a slow part of a film that several workers share is made by a second, idle worker too: 1, or 0.", _switch)  # fmt: skip
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
     rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
@@ -237,6 +253,7 @@ class WorkerSettings:
     state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
     name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
     slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _slots)
+    sessions: Sessions = setting((), "MILLRACE_SESSIONS", "Sessions that each kind of hardware encoder may have at once, such as `nvenc=3`; empty: as many as can be opened when the worker starts. Several workers of one machine share a card: give each its part.", _sessions)  # fmt: skip
     cores: int | None = setting(None, "MILLRACE_CORES", "Processor cores that its tasks may keep busy together; empty for those of the machine or of its container, at most one for each gigabyte of memory.", _slots)  # fmt: skip
     labels: Labels = setting((), "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip

@@ -286,6 +286,7 @@ def _rules(settings: MasterSettings) -> Rules:
         ageing_s=settings.ageing_s,
         reject_after_s=settings.reject_after_s,
         split=settings.split,
+        hedge=settings.hedge,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
         keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
         quotas=Quotas(

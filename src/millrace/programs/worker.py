@@ -154,6 +154,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         proofs=settings.proofs and settings.proofs.absolute(),
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
+        sessions=dict(settings.sessions),
         cores=max(1, usable_cores(settings.cores) // settings.slots),
         labels=dict(settings.labels),
         memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,

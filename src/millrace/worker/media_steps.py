@@ -21,6 +21,7 @@ from millrace.domain.media.profile_document import ProfileError, profile_from
 from millrace.domain.media.proof import Maker, proof
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
+from millrace.domain.sessions import family_of
 from millrace.engines.engine import Command, Engine, EngineFailure, Joined, Listing, Outcome, Progress
 from millrace.engines.fragments import read_fragments
 from millrace.worker.ahead import Ahead
@@ -152,7 +153,11 @@ class MediaSteps(Struct, kw_only=True):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
-        """Run commands that report their progress, `at_once` side by side. Raises TaskFailedError."""
+        """Run commands that report their progress, `at_once` side by side; those that take sessions of hardware one after the other,
+        because the master counts what one of them takes. Raises TaskFailedError.
+        """
+        if any(family_of(word) for command in commands for word in command.argv):
+            at_once = 1
         try:
             for folder in (self.out, self.work, *(folder for command in commands for folder in command.folders)):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -116,7 +116,9 @@ def makers(job: str, chunks: Sequence[Chunk], parts: Sequence[MadeView]) -> Mapp
         for number in made:
             if number in found:
                 raise TaskFailedError(FailureClass.OUTPUT, f"cannot join the film: two parts made chunk {number}")
-            found[number] = Maker(node=part.node_name, task=f"{job}.{part.position}", attempt=part.attempt)
+            found[number] = Maker(
+                node=part.node_name, task=f"{job}.{part.position}", attempt=part.attempt, beat=part.beat
+            )
     lacking = [chunk.number for chunk in chunks if chunk.number not in found]
     if lacking:
         raise TaskFailedError(FailureClass.OUTPUT, f"cannot join the film: nobody made chunk {lacking[0]}")

@@ -26,6 +26,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         proofs: the file where proven encoders are remembered; None for one in the state folder.
         engines: what to run jobs with.
         slots: tasks at the same time.
+        sessions: of families of hardware encoders, how many sessions each has at once; one that is left out is counted.
         cores: processor cores that one task may keep busy.
         labels, facts: told to the master.
         memory_mb: offered to jobs that ask for some.
@@ -56,6 +57,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     proofs: Path | None = None
     engines: Sequence[EngineSource] = ()
     slots: int = 1
+    sessions: Mapping[str, int] = field(default_factory=dict)
     cores: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)

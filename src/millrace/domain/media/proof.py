@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
@@ -24,11 +23,23 @@ Document = dict[str, object]
 
 
 class Maker(Struct, frozen=True, kw_only=True):
-    """Who made a chunk: the node by its name, and the task and attempt in which it did."""
+    """Who made a chunk: the node by its name, and the task and attempt in which it did. `beat`: the task that made the same chunk and
+    was later, empty where none did.
+    """
 
     node: str
     task: str
     attempt: int
+    beat: str = ""
+
+    def to_document(self) -> Document:
+        """Plain JSON data."""
+        return {
+            "node": self.node,
+            "task": self.task,
+            "attempt": self.attempt,
+            **({"beat": self.beat} if self.beat else {}),
+        }
 
 
 def proof(
@@ -37,7 +48,7 @@ def proof(
     """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have, `makers` who made
     each chunk, where it was not the worker that joined them.
     """
-    made_by = {number: asdict(maker) for number, maker in (makers or {}).items()}
+    made_by = {number: maker.to_document() for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
         "division": plan.split.reason,

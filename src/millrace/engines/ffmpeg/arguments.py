@@ -18,9 +18,10 @@ from millrace.domain.media.outputs import (
 )
 from millrace.domain.media.profile import Packaging
 from millrace.engines.engine import Command
-from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, seconds, video_options
+from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, picture_form, seconds, video_options
 from millrace.engines.ffmpeg.encoders import PICTURE, chosen
 from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
+from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import generated, guarded, source
 
 STRICT = ("-xerror", "-err_detect", "explode")
@@ -55,9 +56,10 @@ def encode_commands(
     binary: Path | str, plan: Plan, path: Path | None, folder: Path, *, work: Path, working: Iterable[str] | None
 ) -> tuple[Command, ...]:
     """One process that decodes once and writes every file of the plan into `folder`. First passes have left theirs in `work`."""
-    argv = [*guarded(binary), *PROGRESS, "-n", *STRICT, *source_input(plan, path)]
+    argv = [*guarded(binary), *PROGRESS, "-n", *STRICT, *card(plan, working), *source_input(plan, path)]
     if plan.pictures:
-        graph = sprite_graph(plan, plan.pictures) if plan.sprites else ladder_graph(plan, plan.pictures)
+        forms = picture_forms(plan, working)
+        graph = sprite_graph(plan, plan.pictures) if plan.sprites else ladder_graph(plan, plan.pictures, forms)
         argv += ["-filter_complex", graph]
     argv += _sprites(plan) if plan.sprites else _files(plan, work, working)
     folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
@@ -81,8 +83,9 @@ def first_pass_commands(
     if not looked or plan.pictures is None:
         return ()
     unused = (f"[v{number}]nullsink" for number, video in enumerate(plan.videos) if video not in looked)
-    argv = [*guarded(binary), *PROGRESS, *STRICT, *source_input(plan, path)]
-    argv += ["-filter_complex", ";".join((ladder_graph(plan, plan.pictures), *unused))]
+    argv = [*guarded(binary), *PROGRESS, *STRICT, *card(plan, working), *source_input(plan, path)]
+    graph = ladder_graph(plan, plan.pictures, picture_forms(plan, working))
+    argv += ["-filter_complex", ";".join((graph, *unused))]
     for file in plan.files:
         if file.video in looked:
             number = plan.videos.index(file.video)
@@ -110,8 +113,18 @@ def into_nowhere(streams: Iterable[int]) -> list[str]:
     return [word for stream in streams for word in ("-map", f"0:{stream}", "-c", "copy", *NOWHERE)]
 
 
+def picture_forms(plan: Plan, working: Iterable[str] | None) -> list[str]:
+    """For each rendition, the filters that end its chain."""
+    return [picture_form(video.settings, chosen(video.settings, working)) for video in plan.videos]
+
+
+def card(plan: Plan, working: Iterable[str] | None) -> tuple[str, ...]:
+    """The graphics card of the encoders that need to be told of one."""
+    return device(chosen(video.settings, working) for video in plan.videos)
+
+
 def _looks_first(video: VideoOutput, working: Iterable[str] | None) -> bool:
-    return video.settings.passes == 2 and is_software(chosen(video.settings.codec, working))
+    return video.settings.passes == 2 and is_software(chosen(video.settings, working))
 
 
 def _stats(work: Path, video: VideoOutput) -> Path:
@@ -120,7 +133,7 @@ def _stats(work: Path, video: VideoOutput) -> Path:
 
 def _video(plan: Plan, number: int, stage: Pass | None, working: Iterable[str] | None) -> tuple[str, ...]:
     video = plan.videos[number]
-    encoder = chosen(video.settings.codec, working)
+    encoder = chosen(video.settings, working)
     return video_options(video, encoder, plan.packaging, plan.split.threads_of(number), stage=stage)
 
 
@@ -166,7 +179,7 @@ def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) ->
     """The sound and the text of a file, and where it is written."""
     argv: list[str] = []
     for number, audio in enumerate(file.audio):
-        argv += _audio(audio, number, len(file.audio), chosen(audio.settings.codec, working))
+        argv += _audio(audio, number, len(file.audio), chosen(audio.settings, working))
     for number, subtitles in enumerate(file.subtitles):
         argv += ["-map", f"0:{subtitles.stream}", f"-c:s:{number}", subtitles.codec]
         argv += language_options("s", number, subtitles)

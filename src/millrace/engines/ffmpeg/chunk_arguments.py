@@ -54,10 +54,11 @@ def chunk_command(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
     """The command of one chunk."""
     plan = one.plan
     folder = one.work / chunk_folder(chunk)
-    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *reading(chunk, one.film, _decoder_threads(plan))]
-    argv += ["-filter_complex", ladder_graph(plan, pictures, chunk)]
+    card = whole.card(plan, one.working)
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(chunk, one.film, _decoder_threads(plan))]
+    argv += ["-filter_complex", ladder_graph(plan, pictures, whole.picture_forms(plan, one.working), chunk)]
     for number, video in enumerate(plan.videos):
-        encoder = chosen(video.settings.codec, one.working)
+        encoder = chosen(video.settings, one.working)
         argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads_of(number))]
         # What the grid gives is final: one frame for each place, at its own time.
         argv += ["-fps_mode", "passthrough"]

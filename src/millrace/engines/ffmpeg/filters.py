@@ -1,11 +1,12 @@
 """The filter graph: the source decoded once, each rendition scaled from the one above it (a cascade)."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.outputs import Pictures, Plan
 from millrace.domain.media.split import Chunk
-from millrace.engines.ffmpeg.codecs import pixel_format
+from millrace.engines.ffmpeg.hardware import UPLOAD
 
 START = ":start_time=0"
 DEINTERLACE = "bwdif=mode=send_frame:parity=auto:deint=all"
@@ -18,18 +19,22 @@ brightest highlight kept. Measured on grey: 64, 128, 180, 235 come back as 64, 1
 npl=100) gives 59, 113, 151, 184."""
 
 
-def ladder_graph(plan: Plan, pictures: Pictures, chunk: Chunk | None = None) -> str:
-    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first. A `chunk` keeps its places only."""
+def ladder_graph(plan: Plan, pictures: Pictures, forms: Sequence[str], chunk: Chunk | None = None) -> str:
+    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first. `forms` are the filters that end each chain;
+    a `chunk` keeps its places only.
+    """
     depths = {video.settings.bit_depth for video in plan.videos}
+    shared = len(depths) == 1 and not any(UPLOAD in form for form in forms)
     chains = []
     feed = f"[0:{pictures.stream}]{on_grid(pictures, places(chunk, to_the_end=chunk is plan.split.chunks[-1]) if chunk else START)}"
-    for number, video in enumerate(plan.videos):
+    for number, (video, form) in enumerate(zip(plan.videos, forms, strict=True)):
         last = number == len(plan.videos) - 1
-        # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay.
-        scale, form = scaled(video.size), f"format={pixel_format(video.settings)}"
+        # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay; and what lies in
+        # the memory of a card is scaled no more.
+        scale = scaled(video.size)
         if last:
             chains.append(f"{feed}{scale},{form}[v{number}]")
-        elif len(depths) == 1:
+        elif shared:
             chains.append(f"{feed}{scale},{form},split=2[v{number}][s{number}]")
         else:
             chains.append(f"{feed}{scale},split=2[d{number}][s{number}]")

@@ -201,7 +201,7 @@ class PieceView(Reply):
 
 class MadeView(Reply):
     """What one part has made: its position in the job, the attempt and the node (by name) that made it. `prefix` is where its pieces lie
-    among the masters' blobs.
+    among the masters' blobs, `beat` the task that made the same and was later, where two raced.
     """
 
     position: int
@@ -209,6 +209,7 @@ class MadeView(Reply):
     node_name: str
     pieces: list[PieceView]
     prefix: str = ""
+    beat: str = ""
 
 
 class PartsReply(Reply):

@@ -56,6 +56,7 @@ class Watch(Ledger):
             self._look_at_quotas()
         for task_id in dict.fromkeys(moved.task_id for moved in news):
             self.compare(self.tasks[task_id])
+        self.world.many.committed()
 
     def _look_at_quotas(self) -> None:
         """A tenant has no more than its quotas allow, and what is counted is what is there."""
@@ -122,6 +123,7 @@ class Watch(Ledger):
             self.fail("I7", f"transition {moved.seq} follows {self.seq}")
         self.seq = moved.seq
         self.take(moved)
+        self.world.many.moved(moved)
         if moved.claims and moved.task_id in self.tasks:
             self._claimed(self.tasks[moved.task_id], nodes_before)
 

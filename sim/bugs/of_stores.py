@@ -16,21 +16,8 @@ from millrace.store.sqlite import jobs, logs, nodes, tenants, work
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.sqlite.writer import Writer
 from millrace.store.store import Added, StoreUnavailableError
-from sim.bugs.bug import Bug, Patches, sql
+from sim.bugs.bug import Bug, Patches, Through, sql
 from sim.loop import PROCESS
-
-
-class _Through:
-    """A session, with something of it changed."""
-
-    def __init__(self, session: Any) -> None:
-        self.__dict__["_session"] = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._session, name, value)
 
 
 def _unfenced(outcome: Outcome) -> Any:
@@ -198,7 +185,7 @@ def _claim_not_replayable() -> Patches:
 def _draining_claims() -> Patches:
     claim = work.claim
 
-    class Blind(_Through):
+    class Blind(Through):
         def all(self, name: str, *args: object) -> Any:
             found = self._session.all(name, *args)
             return [(row[0], "ready", *row[2:]) for row in found] if name == "claim_node" else found
@@ -272,7 +259,7 @@ def _history_beside() -> Patches:
     make, move = work._make, SqliteStore.move
     late: list[tuple[Any, ...]] = []
 
-    class Quiet(_Through):
+    class Quiet(Through):
         def run(self, name: str, *args: object) -> None:
             if name == "add_transition" and args[3] == "retrying":
                 late.append(args)
@@ -295,7 +282,7 @@ def _history_beside() -> Patches:
 def _job_left_behind() -> Patches:
     make = work._make
 
-    class Half(_Through):
+    class Half(Through):
         def run(self, name: str, *args: object) -> None:
             if name != "move_job" or args[1] != "retrying":
                 self._session.run(name, *args)

@@ -3,14 +3,17 @@
 import asyncio
 import sys
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from millrace.engines.engine import Command
+from millrace.engines.ffmpeg import encoders
+from millrace.programs import ffmpeg
 from millrace.runtime.clock import SystemClock
-from millrace.worker.proofs import EngineSource, Proven
-from millrace.worker.sessions import MOST, count_sessions
+from millrace.worker.proofs import EngineSource, Proven, trial
+from millrace.worker.sessions import MOST, _opens, count_sessions
 
 CARD = """
 import fcntl, signal, sys
@@ -107,5 +110,18 @@ def test_workers_that_start_together_do_not_take_each_others_sessions(tmp_path: 
         card = Card(tmp_path / "card", 3)
         assert await asyncio.gather(*(card.count("h264_nvenc") for _ in range(3))) == [{"nvenc": 3}] * 3
         assert card.asked == 4
+
+    asyncio.run(main())
+
+
+def test_a_real_ffmpeg_says_when_its_encoder_works_and_holds_it_until_it_is_ended(tmp_path: Path) -> None:
+    """With encoders in software: there is no card here."""
+
+    async def main() -> None:
+        command = encoders.session(ffmpeg.binary(None), "libx264")
+        refused = encoders.session(ffmpeg.binary(None), "aac")  # which makes no pictures
+        async with AsyncExitStack() as held:
+            for wanted, opens in ((command, True), (refused, False), (command, True)):
+                assert await _opens(trial(wanted, {}, None, tmp_path), held, clock=SystemClock()) is opens
 
     asyncio.run(main())

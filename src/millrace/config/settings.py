@@ -232,6 +232,8 @@ class MasterSettings:
     rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
     rate_machines: tuple[float, int] | None = setting((500.0, 2000), "MILLRACE_RATE_MACHINES", "The same for what one worker says that has joined with a key of its own.", _rate)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
+    cache_mb: int = setting(10_000, "MILLRACE_CACHE_MB", "Megabytes that finished pieces of divided films may take among the blobs, which later jobs use again; those that were unused for longest go first; 0 keeps none, as under `up`, where workers share a folder.", _count)  # fmt: skip
+    cache_days: int = setting(7, "MILLRACE_CACHE_DAYS", "Days for which a piece is kept that no job uses; 0 for no limit.", _days)  # fmt: skip
     webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
     tenant_concurrent: int | None = setting(None, "MILLRACE_TENANT_CONCURRENT", "Tasks of one tenant that run at the same time, where `millrace tenants set` says nothing of it; empty for no limit. The other three likewise.", _limit)  # fmt: skip
@@ -272,6 +274,9 @@ class WorkerSettings:
     input_cache_s: float = setting(3600.0, "MILLRACE_INPUT_CACHE_AGE", "Seconds after its last use for which such an input is kept.", _seconds)  # fmt: skip
     sandbox: str = setting("auto", "MILLRACE_SANDBOX", "Whether engines are shut in: `auto` as well as the machine can and with a warning where that is not all, `require` all of it or the worker does not start, `off`.", _sandbox)  # fmt: skip
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
+    cache: Path | None = setting(None, "MILLRACE_CACHE", "Folder for finished pieces of films, which later jobs use again and several workers may share; empty for one in the state folder (of the data folder under `up`; `transcode` then keeps none).", _optional_path)  # fmt: skip
+    cache_mb: int = setting(10_000, "MILLRACE_CACHE_MB", "Megabytes that the pieces in it may take, those that were unused for longest go first; 0 keeps none.", _count)  # fmt: skip
+    cache_days: int = setting(7, "MILLRACE_CACHE_DAYS", "Days for which a piece is kept that no job uses; 0 for no limit.", _days)  # fmt: skip
     drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
     join: str = setting("", "MILLRACE_JOIN", "A token of `millrace nodes invite`, with which a worker joins at its first start; later ones do not need it.", secret=True)  # fmt: skip

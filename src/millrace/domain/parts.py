@@ -90,7 +90,7 @@ def follow_up(tasks: Sequence[Task], move: Move) -> tuple[Move, ...]:
     lead, parts = tasks[0], parts_of(tasks)
     of_lead = move.task_id == lead.id
     if of_lead and move.restart:
-        return tuple(_end(task, move, f"the job is {ANEW}") for task in tasks[1:] if task.state not in FINAL)
+        return tuple(_cancel(task, f"the job is {ANEW}", move.actor) for task in tasks[1:] if task.state not in FINAL)
     if not parts:
         return ()
     part = next((one for one in parts if one.id == move.task_id), None)
@@ -109,22 +109,22 @@ def follow_up(tasks: Sequence[Task], move: Move) -> tuple[Move, ...]:
 def _raced(part: Task, rival: Task) -> tuple[Move, ...]:
     """What a move of a part means for the other task that makes the same and has not ended."""
     if part.state is State.COMPLETED:
-        return (_leave(rival, f"task {position_of(part.id)} made the part first"),)
+        return (_cancel(rival, f"task {position_of(part.id)} made the part first"),)
     if part.node_id is not None or part.state in FINAL:
         return ()
     if rival.node_id is not None:
-        return (_leave(part, f"task {position_of(rival.id)} goes on with the part"),)
+        return (_cancel(part, f"task {position_of(rival.id)} goes on with the part"),)
     hedge, other = (part, rival) if part.hedges is not None else (rival, part)
-    return (_leave(hedge, f"nobody had begun it when task {position_of(other.id)} stopped"),)
+    return (_cancel(hedge, f"nobody had begun it when task {position_of(other.id)} stopped"),)
 
 
-def _leave(task: Task, reason: str) -> Move:
+def _cancel(task: Task, reason: str, actor: str = MASTER) -> Move:
     return Move(
         task_id=task.id,
         sources=frozenset({task.state}),
         target=State.CANCELED,
         reason=reason,
-        actor=MASTER,
+        actor=actor,
         attempt=task.attempt,
         outcome=Outcome.CANCELED if task.node_id else None,
         release=True,
@@ -170,17 +170,8 @@ def _step(task: Task, target: State, reason: str, actor: str) -> Move:
     )
 
 
-def _end(part: Task, move: Move, reason: str = "") -> Move:
-    return Move(
-        task_id=part.id,
-        sources=frozenset({part.state}),
-        target=State.CANCELED,
-        reason=reason or (move.reason if move.target is State.CANCELED else "the job failed"),
-        actor=move.actor,
-        attempt=part.attempt,
-        outcome=Outcome.CANCELED if part.node_id else None,
-        release=True,
-    )
+def _end(part: Task, move: Move) -> Move:
+    return _cancel(part, move.reason if move.target is State.CANCELED else "the job failed", move.actor)
 
 
 def _fail(lead: Task, move: Move) -> Move:

@@ -26,11 +26,13 @@ from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
 from millrace.telemetry.logs import logger
+from millrace.worker.cache import CacheTerms
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.worker import Worker, WorkerTerms
 
 log = logger("worker")
 MEGABYTE = 10**6
+DAY_S = 86400.0
 CERTIFICATE_S = 3600.0
 
 
@@ -175,4 +177,17 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         sandbox=Demand(settings.sandbox),
         shared=_shared(settings.blobs),
         open_store=_open_store,
+        cache=_cache(settings),
+    )
+
+
+def _cache(settings: WorkerSettings) -> CacheTerms | None:
+    """What is kept of finished pieces. It makes room before the disk is so full that work would be handed back."""
+    if not settings.cache_mb:
+        return None
+    return CacheTerms(
+        folder=(settings.cache or settings.state / "cache").absolute(),
+        most_bytes=settings.cache_mb * MEGABYTE,
+        unused_s=settings.cache_days * DAY_S or float("inf"),
+        keep_free_bytes=2 * settings.min_free_mb * MEGABYTE,
     )

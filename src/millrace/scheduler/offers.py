@@ -74,7 +74,7 @@ class Offers:
         self._nodes[node.id, node.epoch] = offer_of(node)
 
     async def classes_for(self, node_id: str, epoch: int) -> frozenset[int]:
-        """The classes that the node satisfies; empty for a node that is unknown or has another epoch."""
+        """The classes that the node satisfies; empty for a node that is unknown, has another epoch, or registers anew meanwhile."""
         key = (node_id, epoch)
         if key not in self._nodes:
             node = await self._store.node(node_id)
@@ -83,8 +83,10 @@ class Offers:
             self.register(node)
         if self._stale or self._reading.locked():
             await self._refresh()
+        offer = self._nodes.get(key)
+        if offer is None:
+            return frozenset()
         if key not in self._satisfied:
-            offer = self._nodes[key]
             self._satisfied[key] = frozenset(
                 number for number, needs in self._classes.items() if satisfies(offer, needs)
             )

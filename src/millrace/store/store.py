@@ -135,6 +135,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     failures: frozenset[FailureClass] = (
         frozenset()
     )  # the class of what a job that failed, or waits to be retried, ended with
+    alone: bool = False  # those that were neither one of a batch nor a schedule's
 
 
 class JobPage(Struct, frozen=True, kw_only=True):

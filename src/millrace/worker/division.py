@@ -20,6 +20,7 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
+from millrace.worker.source import Identity, marks_of
 
 log = logger("worker")
 
@@ -33,16 +34,24 @@ class Ability(Struct, frozen=True, kw_only=True):
     bind: Callable[[frozenset[str] | None], Engine]
 
 
+class SharedFilm(Struct, frozen=True, kw_only=True):
+    """What the source is, so that who makes a part need not read all of it, and whether the farm keeps finished pieces of it."""
+
+    identity: Identity
+    is_kept: bool = False
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job. Where the source comes over the network, its SHA-256, and for each part by its name
-    what it needs of it, where that is known.
+    facts about it that are kept with the job. `film` is what is known of it for finished pieces. Where the source comes over the network,
+    its SHA-256, and for each part by its name what it needs of it, where that is known.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
     probe: Mapping[str, object] | None = None
+    film: SharedFilm | None = None
     source_sha256: str = ""
     ranges: Mapping[str, Ranges] = {}
 
@@ -161,3 +170,13 @@ def check_source(order: Order, source: Path) -> None:
             f"cannot make this part: the input has {size} bytes, and had {order.source_bytes} when the film was divided; it must not "
             "change while it is read",
         )
+
+
+def film_of(order: Order, source: Path) -> SharedFilm | None:
+    """What is known of the film for finished pieces. What was fetched, and compared, is the film that was divided, also where it has holes:
+    nobody reads it once more to know. Blocking. Raises OSError.
+    """
+    if not order.source_sha256:
+        return order.film
+    is_kept = order.film is not None and order.film.is_kept
+    return SharedFilm(identity=Identity(marks_of(source), order.source_sha256), is_kept=is_kept)

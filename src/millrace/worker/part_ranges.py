@@ -25,20 +25,24 @@ MOST_AGAIN = 1.5
 """What all chunks together may fetch, of the film: each begins with the head of the file and with frames before its own."""
 
 
-async def shared_out(steps: MediaSteps, plan: Plan, probe: Probe, source: Path, *, helpers: int) -> Shared:
+async def finely(found: SourceMap | None, steps: MediaSteps, plan: Plan, probe: Probe | None, *, helpers: int) -> Plan:
     """Divide a film whose input everybody has to fetch: into more chunks than workers only where each fetches little more than its own
-    frames. Raises TaskFailedError.
+    frames.
     """
-    found = await _mapped(steps, source)
-    shared, spans = steps.divided(plan, probe, helpers=helpers, parts_each=1), {}
-    if found is not None:
-        fine = steps.divided(plan, probe, helpers=helpers)
-        spans = await asyncio.to_thread(needs, found, fine, probe)
-        fetched = sum(length(spans.get(part_name(one), ((0, found.size),))) for one in fine.split.chunks)
-        if fetched <= MOST_AGAIN * found.size:
-            shared = fine
-        else:
-            spans = await asyncio.to_thread(needs, found, shared, probe)
+    coarse = steps.divided(plan, probe, helpers=helpers, parts_each=1)
+    if found is None or probe is None:
+        return coarse
+    fine = steps.divided(plan, probe, helpers=helpers)
+    spans = await asyncio.to_thread(needs, found, fine, probe)
+    fetched = sum(length(spans.get(part_name(one), ((0, found.size),))) for one in fine.split.chunks)
+    return fine if fetched <= MOST_AGAIN * found.size else coarse
+
+
+async def shared_out(
+    found: SourceMap | None, steps: MediaSteps, plan: Plan, probe: Probe | None, source: Path
+) -> Shared:
+    """What those who make the parts of a plan are told of the input. Raises TaskFailedError."""
+    spans = {} if found is None or probe is None else await asyncio.to_thread(needs, found, plan, probe)
     try:
         sha256, ranges = await asyncio.to_thread(_hashed, source, spans)
     except OSError as error:
@@ -48,7 +52,7 @@ async def shared_out(steps: MediaSteps, plan: Plan, probe: Probe, source: Path, 
             sum(sizes) / 1e6 for sizes in zip(*((one.needed, one.size) for one in ranges.values()), strict=True)
         )
         steps.log.say(f"ranges: {len(ranges)} parts fetch {asked:,.1f} MB together, in the place of {whole:,.1f} MB")
-    return Shared(plan=shared, source_sha256=sha256, ranges=ranges)
+    return Shared(plan=plan, source_sha256=sha256, ranges=ranges)
 
 
 def needs(found: SourceMap, plan: Plan, probe: Probe) -> dict[str, tuple[Span, ...]]:
@@ -58,7 +62,7 @@ def needs(found: SourceMap, plan: Plan, probe: Probe) -> dict[str, tuple[Span, .
     return {name: spans for name, spans in by_name.items() if spans and length(spans) <= LARGEST * found.size}
 
 
-async def _mapped(steps: MediaSteps, source: Path) -> SourceMap | None:
+async def mapped(steps: MediaSteps, source: Path) -> SourceMap | None:
     """Where the packets of the input lie; None where that cannot be known, which the log then explains."""
     if steps.probed is None:
         return None

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from millrace.blobs.values import Blobs
 from millrace.outbound.addresses import Network
 from millrace.process.sandbox import Demand
+from millrace.worker.cache import CacheTerms
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
 from millrace.worker.proofs import EngineSource
@@ -45,6 +46,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         keep_s: how long they are kept after their last use.
         sandbox: whether engines are shut in.
         shared: the store in which the masters keep blobs, where this worker reaches it itself; None where it does not.
+        cache: where finished pieces are kept; None for nowhere.
         open_store: opens `s3://` with this worker's keys; None where it has none.
     """
 
@@ -77,4 +79,5 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     keep_s: float = 3600.0
     sandbox: Demand = Demand.OFF
     shared: Blobs | None = None
+    cache: CacheTerms | None = None
     open_store: OpenStore | None = None

@@ -244,6 +244,13 @@ class StoredReply(Reply):
     locations: list[str]
 
 
+class CachedView(Reply):
+    """A finished piece that was kept for later jobs."""
+
+    size: int
+    sha256: str
+
+
 class OutputReport(Request):
     """One file that was published."""
 

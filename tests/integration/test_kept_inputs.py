@@ -28,7 +28,7 @@ class Place:
         self.folder = folder
         self.clock = clock or SystemClock()
         self.kept = KeptInputs(folder / "inputs", most_bytes=most_bytes, keep_s=keep_s, clock=self.clock)
-        self.kept.prepare()
+        self.kept._prepare()
         self.asked: list[str] = []
         self.data = b"film" * 10
         self.before: Callable[[], Awaitable[None]] | None = None
@@ -131,7 +131,7 @@ def test_what_is_in_use_survives_its_removal(tmp_path: Path) -> None:
     async def main() -> None:
         place = Place(tmp_path)
         found = await place.fetch("a")
-        place.kept.make_room(1 << 62)
+        await place.kept.make_room(1 << 62)
         assert place.entries == []
         assert found.path.read_bytes() == place.data
 
@@ -223,7 +223,7 @@ def test_with_no_room_what_is_kept_goes_before_a_task_is_handed_back(
         place.before = full
         assert (await place.fetch("b", OTHER)).moved == 40
         place.before = _full
-        place.kept.make_room(1 << 62)
+        await place.kept.make_room(1 << 62)
         with pytest.raises(HandBackError):
             await place.fetch("c", "upload://3")
 

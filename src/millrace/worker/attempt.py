@@ -291,7 +291,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         source, is_whole = await self._part_source(job, order, ranges_in(order, chunk))
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        film = await asyncio.to_thread(film_of, order, source)
+        film = await asyncio.to_thread(film_of, order, source) if order.source_sha256 else order.film
         async with self._reuse(job, source, film) as reuse:
             steps.reuse = reuse
             try:

@@ -172,11 +172,9 @@ def check_source(order: Order, source: Path) -> None:
         )
 
 
-def film_of(order: Order, source: Path) -> SharedFilm | None:
-    """What is known of the film for finished pieces. What was fetched, and compared, is the film that was divided, also where it has holes:
-    nobody reads it once more to know. Blocking. Raises OSError.
+def film_of(order: Order, source: Path) -> SharedFilm:
+    """What is known of a film that was fetched, for finished pieces: it was compared with the one that was divided, also where it has
+    holes, so nobody reads it once more to know. Blocking. Raises OSError.
     """
-    if not order.source_sha256:
-        return order.film
     is_kept = order.film is not None and order.film.is_kept
     return SharedFilm(identity=Identity(marks_of(source), order.source_sha256), is_kept=is_kept)

@@ -157,7 +157,7 @@ class Fetcher:
 
     async def make_room(self, at_least_bytes: int) -> None:
         """Have so much room, if that takes no more than to drop what is kept. Raises OSError."""
-        await asyncio.to_thread(self._kept.make_room, at_least_bytes)
+        await self._kept.make_room(at_least_bytes)
 
     async def _found(self, remote: RemoteFetch, fetching: Fetching) -> Fetched:
         target = fetching.target
@@ -188,6 +188,6 @@ class Fetcher:
         try:
             await remote(fetching)
         except HandBackError:
-            if not await asyncio.to_thread(self._kept.make_room, sys.maxsize):
+            if not await self._kept.make_room(sys.maxsize):
                 raise
             await remote(fetching)

@@ -37,8 +37,12 @@ class KeptInputs:
         self._clock = clock
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Make the folder. What was kept before the machine was started anew goes: nobody synced it. Raises OSError."""
+        if self._most_bytes or self._all.exists():
+            await asyncio.to_thread(self._prepare)
+
+    def _prepare(self) -> None:
         if not self._most_bytes:
             shutil.rmtree(self._all, ignore_errors=True)
             return
@@ -97,8 +101,11 @@ class KeptInputs:
             if now - used > self._keep_s or total > self._most_bytes:
                 path.unlink(missing_ok=True)
 
-    def make_room(self, at_least_bytes: int) -> bool:
-        """Remove the longest unused ones while there is less room than that; whether any was. Blocking. Raises OSError."""
+    async def make_room(self, at_least_bytes: int) -> bool:
+        """Remove the longest unused ones while there is less room than that; whether any was. Raises OSError."""
+        return bool(self._most_bytes) and await asyncio.to_thread(self._make_room, at_least_bytes)
+
+    def _make_room(self, at_least_bytes: int) -> bool:
         removed = False
         for _, _, _, path in sorted(self._entries()):
             if disk.free_bytes(self._folder) >= at_least_bytes:

@@ -17,6 +17,7 @@ from millrace.domain.media.outputs import OutputFile, Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
+from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
 from millrace.engines.fragments import Fragment
 
@@ -171,6 +172,19 @@ class Engine(Protocol):
 
         Raises:
             EngineFailure: as `read_probe`.
+        """
+        ...
+
+    def opening(self, source: Path) -> Command:
+        """The command that opens a local file and does nothing with it."""
+        ...
+
+    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
+        """Where the packets lie that `probe` has read, and how many are read to open the file. Blocking: reads all of it.
+
+        Raises:
+            ValueError: that cannot be known; the message says why, of the film as `its`.
+            OSError: the file cannot be read.
         """
         ...
 

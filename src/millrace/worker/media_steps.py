@@ -54,7 +54,7 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `reuse` is what was made before; None where nothing is kept. `reused` is what
+    that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
     was taken of it. `cpu_s` is what engines have used until now, those apart that only describe.
     """
 
@@ -69,6 +69,7 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    probed: Outcome | None = None
     reuse: Reuse | None = None
     reused: Sequence[Reused] = ()
     cpu_s: float = 0.0
@@ -87,6 +88,7 @@ class MediaSteps(Struct, kw_only=True):
         except EngineFailure as error:
             self.log.write(outcome.stderr)
             raise _failed(error.failure) from error
+        self.probed = outcome
         return probe
 
     async def _probed_briefly(self, source: Path) -> Probe | None:
@@ -189,6 +191,11 @@ class MediaSteps(Struct, kw_only=True):
             listing = await asyncio.to_thread(list_folder, folder)
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
+
+    def clear(self) -> None:
+        """Remove what was made so far. Blocking."""
+        for folder in (self.out, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self, commands: Sequence[Command], told: Told, *, at_once: int, plan: Plan | None = None) -> None:
         """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`; those that take

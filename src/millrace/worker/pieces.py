@@ -19,12 +19,13 @@ from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import MadeView, PieceView
 from millrace.worker.control import Control
-from millrace.worker.deliver import digest_of
+from millrace.worker.digest import digest_of
 from millrace.worker.download import download
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import master_source
 from millrace.worker.media_steps import PIECES, MediaSteps
+from millrace.worker.shared_store import SharedStore
 
 log = logger("worker")
 
@@ -49,6 +50,7 @@ class Pieces(Struct, frozen=True, kw_only=True):
     node: str
     attempt: int
     folder: Path
+    shared: SharedStore | None = None
 
     async def fetch(self, parts: Sequence[MadeView], told: Callable[[float], None]) -> Mapping[int, str]:
         """Bring every piece to its place below the folder, a few at a time; `told` hears the part (0..1) that is there.
@@ -66,16 +68,16 @@ class Pieces(Struct, frozen=True, kw_only=True):
         have = 0
         lost: dict[int, str] = {}
 
-        async def one(position: int, piece: PieceView) -> None:
+        async def one(part: MadeView, piece: PieceView) -> None:
             nonlocal have
             async with turns:
                 await self.control.gate()
-                if position not in lost and (reason := await self._one(position, piece)):
-                    lost[position] = reason
+                if part.position not in lost and (reason := await self._one(part, piece)):
+                    lost[part.position] = reason
             have += piece.size
             told(have / total)
 
-        tasks = [asyncio.ensure_future(one(part.position, piece)) for part in parts for piece in part.pieces]
+        tasks = [asyncio.ensure_future(one(part, piece)) for part in parts for piece in part.pieces]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -120,8 +122,9 @@ class Pieces(Struct, frozen=True, kw_only=True):
             return False
         return True
 
-    async def _one(self, position: int, piece: PieceView) -> str:
+    async def _one(self, part: MadeView, piece: PieceView) -> str:
         """Fetch it; why it is not here whole, or nothing where it is."""
+        position = part.position
         target = self.folder / place_of(piece.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         fetching = Fetching(
@@ -131,6 +134,10 @@ class Pieces(Struct, frozen=True, kw_only=True):
             control=self.control,
             told=lambda *_: None,
         )
+        if self.shared is not None and part.prefix and await self.shared.bring(part.prefix + piece.name, fetching):
+            if await asyncio.to_thread(digest_of, target) == piece.sha256:
+                return ""
+            await asyncio.to_thread(target.unlink)  # it may be another name of what is stored: never write into that
         path = work.piece_path(self.task, position, piece.name)
         query = (("node", self.node), ("attempt", str(self.attempt)))
         source = master_source(self.client, fetching, path, query)

@@ -11,12 +11,13 @@ from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.accepted import too_large
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
-from millrace.engines.engine import Brief, Command, EngineFailure
+from millrace.domain.media.source_map import PacketList
+from millrace.engines.engine import Brief, Command, EngineFailure, Outcome
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
 from millrace.engines.ffmpeg.mp4_index import read_index
-from millrace.engines.ffmpeg.packets import Packets, read_packets
+from millrace.engines.ffmpeg.packets import Packets, read_packet_lists, read_packets
 from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
 from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
 
@@ -26,6 +27,7 @@ CUT_SHORT = re.compile(
 )
 OVER = re.compile(r"exceeds max_streams|exceeds specified max pixel count")
 """What does not fit is left out, and FFmpeg goes on without it."""
+OPENED = re.compile(r"After avformat_find_stream_info\(\) pos: .* frames:(\d{1,9})\b")
 ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
@@ -61,6 +63,27 @@ def brief(binary: Path | str, path: Path) -> Brief | None:
         return None
     command = probe_command(binary, path)
     return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
+
+
+def opening_command(binary: Path | str, path: Path) -> Command:
+    """Open a file and nothing more, and tell how much of it was read for that."""
+    return Command(
+        argv=(*guarded(binary), "-v", "debug", *source(path)),
+        label="look how it is opened",
+        reads=(path,),
+        memory_bytes=PROBE_MEMORY_BYTES,
+    )
+
+
+def read_opening(stderr: str) -> int | None:
+    """How many packets were read to open a file, as `avformat_find_stream_info` says; None where it does not."""
+    # A tag may hold such a line, too: the most of them is no less than the truth.
+    return max((int(found) for found in OPENED.findall(stderr)), default=None)
+
+
+def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
+    """By input stream, the packets that a probe has read."""
+    return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
 
 
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:

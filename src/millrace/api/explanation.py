@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from millrace.api.jobs import held_back
 from millrace.api.master import Master
+from millrace.domain.ids import position_of
 from millrace.domain.media.reasons import STEPS
 from millrace.domain.media.split import Course, Decision
 from millrace.domain.records import Attempt, Document, Job, Kind, Outcome, Standing
@@ -18,7 +19,6 @@ from millrace.edge.call import Call
 from millrace.edge.route import Access
 from millrace.scheduler.candidates import Candidate, candidates, why_it_waits
 from millrace.scheduler.read import find_job
-from millrace.scheduler.split import position_of
 from millrace.wire.v1.explanation import CandidateView, ChunkView, DecisionView, Explanation, SpentView, WayView
 
 UNBEGUN = frozenset({State.PENDING, State.QUEUED, State.ASSIGNED, State.RETRYING, State.PAUSED})
@@ -135,9 +135,11 @@ def _actual(known: Known, decision: Decision | None) -> SpentView | None:
         return SpentView(time_s=float(encode_s), cpu_s=float(cpu_s) if isinstance(cpu_s, int | float) else None)
     of_parts = _made_by_parts(known)
     parts = [task for task in known.tasks if _is_part(task, known)]
+    # A slow part has two tasks, and one of them is enough.
+    made = {(task.kind, task.number) for task in parts if task.task_id in of_parts}
     if (
         not parts
-        or len(of_parts) < len(parts)
+        or made < {(task.kind, task.number) for task in parts}
         or decision is None
         or decision.ways[decision.chosen].course is not Course.SPREAD
     ):
@@ -159,8 +161,10 @@ def _made_by_parts(known: Known) -> dict[str, Attempt]:
 
 def _chunks(plan: _Plan, known: Known) -> list[ChunkView]:
     rate = Fraction(plan.frames) / Fraction(plan.duration_s) if plan.frames and plan.duration_s else None
-    makers = {task.number: task for task in known.tasks if task.kind is Kind.CHUNK and _is_part(task, known)}
     made = _made_by_parts(known)
+    of_chunks = [task for task in known.tasks if task.kind is Kind.CHUNK and _is_part(task, known)]
+    # Of a slow one that was given to a second worker, whoever has made it counts.
+    makers = {task.number: task for task in sorted(of_chunks, key=lambda one: one.task_id in made)}
     views = []
     for number, chunk in enumerate(plan.chunks):
         task = makers.get(number)

@@ -182,6 +182,7 @@ def task(row: Row) -> Task:
         claimed_at=_maybe(row[11]),
         due_at=_maybe(row[12]),
         split=row[13],
+        hedges=row[14],
     )
 
 
@@ -279,13 +280,14 @@ def standing(row: Row) -> Standing:
     return Standing(
         task_id=task_id(job_id, position),
         kind=Kind(kind),
-        number=row[16],
+        number=row[17],
         state=State(state),
         attempt=attempt_,
         node_name=node_name,
         frames=frames,
         split=split,
         progress=_progress(row[9:16]),
+        hedges=row[16],
     )
 
 

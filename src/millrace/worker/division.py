@@ -20,6 +20,7 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
+from millrace.worker.source import Identity
 from millrace.worker.with_facts import with_facts
 
 log = logger("worker")
@@ -34,15 +35,23 @@ class Ability(Struct, frozen=True, kw_only=True):
     bind: Callable[[frozenset[str] | None], Engine]
 
 
+class SharedFilm(Struct, frozen=True, kw_only=True):
+    """What the source is, so that who makes a part need not read all of it, and whether the farm keeps finished pieces of it."""
+
+    identity: Identity
+    is_kept: bool = False
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job.
+    facts about it that are kept with the job. `film` is what is known of it for finished pieces.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
     probe: Mapping[str, object] | None = None
+    film: SharedFilm | None = None
 
 
 class Division(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from millrace.domain.media import chunk_costs as costs
 from millrace.domain.media.outputs import Pictures, Plan
 from millrace.domain.media.pace import second
 from millrace.domain.media.probe import Probe, VideoStream
-from millrace.domain.media.profile import Packaging, VideoCodec
+from millrace.domain.media.profile import Encoder, Packaging, VideoCodec
 from millrace.domain.media.reasons import reason
 from millrace.domain.media.split import Chunk, Chunking, Course, Decision, Split, Way
 
@@ -211,6 +211,10 @@ def _obstacle(plan: Plan, probe: Probe, source: VideoStream, chunking: Chunking)
         (not source.exact_times, "the container keeps no presentation times"),
         (source.hidden > 0, f"an edit list hides {source.hidden} frames"),
         (any(one.settings.codec not in CUTTABLE for one in plan.videos), "its codec is not joined from pieces"),
+        (
+            any(one.settings.encoder is not Encoder.AUTO for one in plan.videos),
+            "each chunk would take sessions of the graphics card that encodes it",
+        ),
         (
             any(one.settings.bitrate_bps is not None for one in plan.videos),
             "an average bit rate is kept over the whole film only",

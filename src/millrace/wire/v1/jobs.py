@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.profile import Encoder
 from millrace.domain.media.split import Chunking
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Kind, Outcome
@@ -42,6 +43,15 @@ class Parameters(Request, omit_defaults=True):
         | None
     ) = None
     fps: Annotated[float, msgspec.Meta(gt=0, le=240)] | None = None
+    encoder: (
+        Annotated[
+            Encoder,
+            msgspec.Meta(
+                description="Which encoders may make it; `auto`, one in software, and one of a graphics card where none in software works."
+            ),
+        ]
+        | None
+    ) = None
     duration_s: (
         Annotated[float, msgspec.Meta(gt=0, le=3600, description="Seconds: the length of a generated test clip.")]
         | None
@@ -179,7 +189,7 @@ class AttemptView(Reply):
 
 class TaskStanding(Reply):
     """A task of the job: what it makes (`number` is that of the chunk), where it stands, on which node (by name), and how far it has
-    come.
+    come. `hedges` is the task that makes the same part and was slow when this one was given to a second worker.
     """
 
     task: str
@@ -190,6 +200,7 @@ class TaskStanding(Reply):
     frames: int
     progress: ProgressView
     number: int = 0
+    hedges: str | None = None
 
 
 class TransitionView(Reply, kw_only=True):

@@ -38,7 +38,7 @@ def planned(chunks: int, *, helpers: int = 0) -> SimpleNamespace:
     """A plan: with helpers it is divided, where it can be."""
     found = tuple(Chunk(number=n, first=n * FRAMES, end=(n + 1) * FRAMES) for n in range(chunks))
     split = SimpleNamespace(is_possible=chunks > 1, workers=helpers + 1 if helpers and chunks > 1 else 0, chunks=found)
-    return SimpleNamespace(duration=1, split=split, videos=())
+    return SimpleNamespace(duration=1, split=split, videos=(), comparison=())
 
 
 def told_plan(plan: SimpleNamespace) -> dict[str, int]:
@@ -198,6 +198,7 @@ class SimSteps:
         self._task, self._attempt = task, int(attempt)
 
         self.makers: dict[int, Maker] = {}
+        self.cpu_s = 0.0
         self.engine = SimpleNamespace(joins_from_source=lambda _: False)
 
     async def probe(self, source: Path) -> None:

@@ -214,6 +214,7 @@ FARM: Mapping[str, Entry] = {
     "GET /v1/jobs": plain(),
     "POST /v1/jobs/retry": plain(json={}),
     "GET /v1/jobs/{ref}": about(_job),
+    "GET /v1/jobs/{ref}/explain": about(_job),
     "POST /v1/jobs/{ref}/cancel": about(_job),
     "POST /v1/jobs/{ref}/pause": about(_job),
     "POST /v1/jobs/{ref}/resume": about(after("pause")),

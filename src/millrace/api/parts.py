@@ -48,6 +48,7 @@ async def split(master: Master, call: Call[SplitRequest]) -> Taken:
         parts=[NewPart(kind=Kind(one.kind), number=one.number, frames=one.frames) for one in body.parts],
         plan=body.plan,
         skill=Skill(engine=body.engine, encoders=tuple(body.encoders)),
+        facts=body.facts,
     )
     return Taken(task=task, state=state)
 

@@ -13,6 +13,7 @@ from millrace.api import (
     direct,
     enrolment,
     events,
+    explanation,
     jobs,
     keys,
     logs,
@@ -50,6 +51,7 @@ from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import audit as a
 from millrace.wire.v1 import batches as b
 from millrace.wire.v1 import enrolment as e
+from millrace.wire.v1 import explanation as x
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import masters as m
@@ -111,6 +113,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
     R("POST", "/v1/jobs/retry", SUBMIT, jobs.retry_dead, "Run dead jobs again: those that failed for good although they may well work now.", takes=j.RetryManyRequest, gives=j.RetryManyReply, also=(429,)),
     R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
+    R("GET", "/v1/jobs/{ref}/explain", READ, explanation.explain, "Say why a job is encoded as it is, or why it waits.", gives=x.Explanation, also=(404,)),
     R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),

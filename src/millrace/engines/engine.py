@@ -121,6 +121,21 @@ Done = frozenset[Path]
 """The paths of pieces that are there already."""
 
 
+class Brief(Struct, frozen=True, kw_only=True):
+    """The command that describes the streams of a file, and what the engine has read of the packets in them, which is its own."""
+
+    command: Command
+    index: object
+
+
+class Illustration(Struct, frozen=True, kw_only=True):
+    """A picture to be made: the command, the files that it needs in the folder of its work, and the picture's name there."""
+
+    command: Command
+    files: Mapping[str, bytes]
+    picture: str
+
+
 class ProgressReader(Protocol):
     """Turns lines of an encode's stdout into progress."""
 
@@ -154,6 +169,22 @@ class Engine(Protocol):
         Raises:
             ValueError: that cannot be known; the message says why, of the film as `its`.
             OSError: the file cannot be read.
+        """
+        ...
+
+    def brief(self, source: Path) -> Brief | None:
+        """A shorter way to the same facts, where the file is long and has an index that says them; None for none. Blocking.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        ...
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """The facts; None where what was read contradicts itself, so that `probe` has to tell them.
+
+        Raises:
+            EngineFailure: as `read_probe`.
         """
         ...
 
@@ -227,6 +258,12 @@ class Engine(Protocol):
 
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """The commands, one after the other, that encode a piece of the film and compare it. What they make lies in `work`."""
+        ...
+
+    def side_by_side(
+        self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
+    ) -> Illustration:
+        """How one frame of a rendition in `folder` is shown beside that of the source. What is made lies in `work`."""
         ...
 
     def scores(self, name: str) -> str:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
+from millrace.client.calls import Call
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.chunks import PER_WORKER
@@ -21,10 +22,11 @@ from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
 from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
-from millrace.wire.v1.work import CompleteRequest, StartRequest, TaskView
+from millrace.wire.v1.work import CompleteRequest, StartRequest, Taken, TaskView
 from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
+from millrace.worker.comparison_steps import illustrated
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
 from millrace.worker.disk import check_room
@@ -52,6 +54,7 @@ from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
 from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
+from millrace.worker.with_facts import with_facts
 
 OF_THE_INPUT = frozenset({FailureClass.INPUT, FailureClass.ENGINE, FailureClass.OUTPUT})
 """Failures that a hole in the input may be the cause of."""
@@ -222,7 +225,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         plan = steps.plan(job.profile, probe, job.parameters)
         spans = Spans.of(plan)
         if spans.searches:
-            await self._start()
+            await self._start(_planned(plan, probe))
             self.report({"phase": "search", "fraction": ENCODE_FROM})
             plan = await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
             plan = steps.divided(plan, probe)
@@ -234,14 +237,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
         steps.probed = None  # as long as the film
         steps.explain(plan)
         if not spans.searches:
-            await self._start()
+            await self._start(_planned(plan, probe))
         self.report({"phase": "encode", "fraction": spans.encode_from})
-        began_s = self.control.stopwatch.elapsed_s
+        began_s, used_s = self.control.stopwatch.elapsed_s, steps.cpu_s
         await steps.encode(plan, source, self._told(spans.encode_from, spans.encode_to))
         encoded_s = self.control.stopwatch.elapsed_s - began_s
         known = {
             "probe": None if probe is None else facts.of_probe(probe),
             "encode_s": round(encoded_s, 3),
+            "encode_cpu_s": round(steps.cpu_s - used_s, 3),
             "speed": round(float(plan.duration) / encoded_s, 2) if encoded_s > 0 else None,
         }
         return await self._proved(job, steps, destination, plan, source=source, known=known)
@@ -277,7 +281,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
         steps.explain(shared)
         await self.control.gate()
         order = order_for(out, division.encoders, source, None if probe is None else facts.of_probe(probe))
-        refused = await division.divide(replace(order, film=film), steps.parts(shared))
+        # What is said afterwards would lengthen the log of an attempt that has ended.
+        await self.log.flush()
+        refused = await division.divide(replace(order, film=film), steps.parts(shared), _planned(shared, probe))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
         return not refused
@@ -327,7 +333,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
         """The output, of the pieces that others have made."""
         destination = await self._destination(job)
-        needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares
+        needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares or bool(plan.comparison)
         source = (await self._part_source(job, order, None))[0] if needs_source else None
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
@@ -403,6 +409,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     async def _compared(self, steps: MediaSteps, plan: Plan, source: Path | None) -> Made:
         """What was made and proved, compared with the source where the plan asks for that."""
         made, spans = await steps.prove(plan), Spans.of(plan)
+        if plan.comparison:
+            made = replace(made, sizes={**made.sizes, **await illustrated(steps, plan, source)})
         if not spans.compares:
             return made
         self.report({"phase": "compare"})
@@ -428,9 +436,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
         return destination
 
-    async def _start(self) -> None:
-        request = StartRequest(node=self.node, attempt=self.task.attempt)
-        await self.means.client.do(work.start(self.task.task, request), patience_s=None)
+    async def _start(self, planned: Mapping[str, object] | None = None) -> None:
+        def call(found: dict[str, object]) -> Call[Taken]:
+            return work.start(self.task.task, StartRequest(node=self.node, attempt=self.task.attempt, facts=found))
+
+        await with_facts(self.means.client, call, planned or {})
 
     def _ability(self, name: str) -> Ability:
         found = self.means.abilities.get(name)
@@ -546,6 +556,11 @@ def _film(source: Path | None) -> Path:
     if source is None:
         raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
     return source
+
+
+def _planned(plan: Plan, probe: Probe | None) -> dict[str, object]:
+    """What is known before the encode begins."""
+    return {"probe": None if probe is None else facts.of_probe(probe), "plan": facts.of_plan(plan)}
 
 
 def _facts(plan: Plan, made: Made, known: Mapping[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
@@ -21,6 +22,7 @@ from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.source import Identity, marks_of
+from millrace.worker.with_facts import with_facts
 
 log = logger("worker")
 
@@ -89,8 +91,10 @@ class Division(Struct, frozen=True, kw_only=True):
             return 0
         return reply.slots
 
-    async def divide(self, order: Order, parts: Sequence[NewPart]) -> str:
-        """End the attempt by dividing its job; why that was refused, or nothing where it was not. Raises StaleError."""
+    async def divide(self, order: Order, parts: Sequence[NewPart], planned: Mapping[str, object]) -> str:
+        """End the attempt by dividing its job, whose facts are `planned` from now on; why that was refused, or nothing where it was
+        not. Raises StaleError.
+        """
         request = SplitRequest(
             node=self.node,
             attempt=self.task.attempt,
@@ -100,7 +104,9 @@ class Division(Struct, frozen=True, kw_only=True):
             plan=msgspec.to_builtins(order),
         )
         try:
-            await self.client.do(work.split(self.task.task, request), patience_s=None)
+            await with_facts(
+                self.client, lambda facts: work.split(self.task.task, replace(request, facts=facts)), planned
+            )
         except StaleError:
             raise
         except ClientError as error:

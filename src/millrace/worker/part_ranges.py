@@ -10,6 +10,7 @@ from millrace.domain.media.byte_ranges import BUNDLE_BYTES, Bundle, Ranges, Span
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.source_map import SourceMap
+from millrace.engines.engine import Command, Outcome
 from millrace.worker.digest import digest_of
 from millrace.worker.division import Shared, part_name
 from millrace.worker.engine_run import collect
@@ -65,22 +66,20 @@ def needs(found: SourceMap, plan: Plan, probe: Probe) -> dict[str, tuple[Span, .
 
 async def mapped(steps: MediaSteps, source: Path) -> SourceMap | None:
     """Where the packets of the input lie; None where that cannot be known, which the log then explains."""
-    if steps.probed is None:
-        return None
-    opened = await collect(
-        steps.engine.opening(source),
-        engines=steps.engines,
-        control=steps.control,
-        log=steps.log,
-        folder=steps.folder,
-    )
+    # A film that its index described was not read as yet.
+    probed = steps.probed or await _collected(steps, steps.engine.probe(source))
+    opened = await _collected(steps, steps.engine.opening(source))
     try:
-        return await asyncio.to_thread(steps.engine.map_source, source, steps.probed, opened)
+        return await asyncio.to_thread(steps.engine.map_source, source, probed, opened)
     except ValueError as error:
         steps.log.say(f"ranges: every part fetches all of the input: {error}")
     except OSError as error:
         raise from_os_error(error, "read the input") from error
     return None
+
+
+async def _collected(steps: MediaSteps, command: Command) -> Outcome:
+    return await collect(command, engines=steps.engines, control=steps.control, log=steps.log, folder=steps.folder)
 
 
 def _hashed(source: Path, spans: Mapping[str, Sequence[Span]]) -> dict[str, Ranges]:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.accepted import accept, accept_filling
+from millrace.domain.media.comparison import moments
 from millrace.domain.media.ladder import Size, fitted, ladder
 from millrace.domain.media.outputs import (
     AudioOutput,
@@ -111,7 +112,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
     chapters, attachments = kept_chapters(profile, probe, notes), kept_attachments(profile, probe, notes)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
-    return Plan(
+    made = Plan(
         profile=profile.name,
         packaging=profile.packaging,
         files=files,
@@ -127,6 +128,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
         per_title=profile.per_title,
         notes=tuple(notes),
     )
+    return replace(made, comparison=moments(made, None if clip else probe, profile.comparison))
 
 
 def _picture_stream(profile: Profile, probe: Probe, notes: list[str]) -> VideoStream:

@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.accepted import too_large
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
 from millrace.domain.media.source_map import PacketList
-from millrace.engines.engine import Command, EngineFailure, Outcome
+from millrace.engines.engine import Brief, Command, EngineFailure, Outcome
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
+from millrace.engines.ffmpeg.mp4_index import read_index
 from millrace.engines.ffmpeg.packets import Packets, read_packet_lists, read_packets
 from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
 from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
@@ -35,6 +38,7 @@ COPY = (
     *("-map_metadata", "-1", "-map_chapters", "-1", *ONE_AT_A_TIME, "-f", "framecrc", "-"),
 )
 """Without the input's words, which would stand among the engine's own once more."""
+NO_PACKETS = ("-t", "0")
 
 
 def probe_command(binary: Path | str, path: Path) -> Command:
@@ -68,6 +72,20 @@ def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
     return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
 
 
+def brief(binary: Path | str, path: Path) -> Brief | None:
+    """The description of an untrusted local file whose index tells of its packets; None where FFmpeg has to read them. Blocking.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        index = read_index(file, path.stat().st_size)
+    if index is None:
+        return None
+    command = probe_command(binary, path)
+    return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
+
+
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
     """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
     options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
@@ -87,6 +105,21 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     Raises:
         EngineFailure: class input and a sentence, when the file is missing, damaged, cut short or no real media.
     """
+    head = _head(stderr, exit_status)
+    packets = read_packets(stdout)
+    return _described(head, {head.mapping.get(number, number): one for number, one in packets.items()}, stderr)
+
+
+def read_brief(found: Brief, stderr: str, exit_status: int) -> Probe | None:
+    """The same by an index; None where its streams are not those that FFmpeg describes. Raises as :func:`read_probe`."""
+    index: Mapping[int, Packets] = found.index  # type: ignore[assignment]  # as `brief` made it
+    head = _head(stderr, exit_status)
+    if set(index) != {header.index for header in head.streams if header.kind in ("Video", "Audio")}:
+        return None
+    return _described(head, index, stderr)
+
+
+def _head(stderr: str, exit_status: int) -> printed.Headers:
     head = printed.read_headers(stderr)
     log = messages(stderr)
     if MISDETECTED.search(log):
@@ -105,13 +138,16 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         raise EngineFailure(failure(exit_status, stderr, signalled=False))
     if CUT_SHORT.search(log):
         raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
-    packets = read_packets(stdout)
+    return head
+
+
+def _described(head: printed.Headers, packets: Mapping[int, Packets], stderr: str) -> Probe:
     if any(stream.corrupt for stream in packets.values()):
         raise _refusal("is damaged: some of its packets are marked as corrupt")
     described = _assembled(head, packets)
     if not described.video and not described.audio:
         raise _refusal("holds neither video nor audio that can be decoded")
-    _reject_short(head, described, log)
+    _reject_short(head, described, messages(stderr))
     return described
 
 
@@ -120,7 +156,8 @@ def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
     if exit_status != 0 or CUT_SHORT.search(messages(stderr)):
         return None
     try:
-        return _assembled(printed.read_headers(stderr), read_packets(stdout))
+        head, packets = printed.read_headers(stderr), read_packets(stdout)
+        return _assembled(head, {head.mapping.get(number, number): one for number, one in packets.items()})
     except EngineFailure:
         return None
 
@@ -141,13 +178,13 @@ def _reject_short(head: printed.Headers, found: Probe, log: str) -> None:
         )
 
 
-def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
-    by_input = {head.mapping.get(number, number): stream for number, stream in packets.items()}
+def _assembled(head: printed.Headers, packets: Mapping[int, Packets]) -> Probe:
+    """`packets` are those of the input's streams by their number."""
     video: list[VideoStream] = []
     audio: list[AudioStream] = []
     subtitles: list[SubtitleStream] = []
     for header in head.streams:
-        stream = by_input.get(header.index, Packets())
+        stream = packets.get(header.index, Packets())
         if header.kind == "Video" and (picture_stream := _video(header, stream)):
             video.append(picture_stream)
         elif header.kind == "Audio" and stream.times and (sound := _audio(header, stream)):

@@ -152,8 +152,15 @@ class Fenced(Request):
     attempt: Attempt
 
 
-class StartRequest(Fenced):
+Found = Annotated[
+    Document, msgspec.Meta(description="What is kept with the job: what was found in its input, and what was planned.")
+]
+
+
+class StartRequest(Fenced, omit_defaults=True):
     """The inputs are there and the engine starts."""
+
+    facts: Found = {}
 
 
 class Skill(Fenced, kw_only=True):
@@ -184,11 +191,12 @@ class PartRequest(Request):
     frames: Count = 0
 
 
-class SplitRequest(Skill, kw_only=True):
+class SplitRequest(Skill, kw_only=True, omit_defaults=True):
     """Divide the job: this attempt ends, the parts are queued, and the task waits for all of them, and then joins them."""
 
     parts: Annotated[list[PartRequest], msgspec.Meta(min_length=1, max_length=1000)]
     plan: Annotated[Document, msgspec.Meta(description="What those who make the parts and join them go by.")]
+    facts: Found = {}
 
 
 class PieceView(Reply):

@@ -159,19 +159,6 @@ class Engine(Protocol):
         """
         ...
 
-    def opening(self, source: Path) -> Command:
-        """The command that opens a local file and does nothing with it."""
-        ...
-
-    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
-        """Where the packets lie that `probe` has read, and how many are read to open the file. Blocking: reads all of it.
-
-        Raises:
-            ValueError: that cannot be known; the message says why, of the film as `its`.
-            OSError: the file cannot be read.
-        """
-        ...
-
     def brief(self, source: Path) -> Brief | None:
         """A shorter way to the same facts, where the file is long and has an index that says them; None for none. Blocking.
 
@@ -185,6 +172,19 @@ class Engine(Protocol):
 
         Raises:
             EngineFailure: as `read_probe`.
+        """
+        ...
+
+    def opening(self, source: Path) -> Command:
+        """The command that opens a local file and does nothing with it."""
+        ...
+
+    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
+        """Where the packets lie that `probe` has read, and how many are read to open the file. Blocking: reads all of it.
+
+        Raises:
+            ValueError: that cannot be known; the message says why, of the film as `its`.
+            OSError: the file cannot be read.
         """
         ...
 

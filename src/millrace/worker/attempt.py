@@ -48,7 +48,7 @@ from millrace.worker.failure import TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.part_ranges import finely, mapped, shared_out
-from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, makers, read_handed, wrong_parts
+from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, handed_on, makers, wrong_parts
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
@@ -280,9 +280,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
             await self.means.fetcher.keep(job.input or "", out.source_sha256, source)
         steps.explain(shared)
         await self.control.gate()
-        order = order_for(out, division.encoders, source, None if probe is None else facts.of_probe(probe))
         # What is said afterwards would lengthen the log of an attempt that has ended.
         await self.log.flush()
+        order = order_for(out, division.encoders, source, None if probe is None else facts.of_probe(probe))
         refused = await division.divide(replace(order, film=film), steps.parts(shared), _planned(shared, probe))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
@@ -311,7 +311,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
                 await asyncio.to_thread(steps.clear)
                 source, _ = await self._part_source(job, order, None)
                 made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
-        sizes = {**made, **await asyncio.to_thread(hand_on, steps, chunk)}
+        sizes = {**made, **await hand_on(steps, chunk)}
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -344,7 +344,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if wrong := await wrong_parts(steps, plan, parts, lost):
             source = source or (await self._part_source(job, order, None))[0]
             await self._make_again(steps, order, plan, wrong, source)
-        handed = await asyncio.to_thread(read_handed, steps.work)
+        handed = await handed_on(steps, parts)
         steps.reused = handed.reused
         self.report({"phase": "join"})
         try:

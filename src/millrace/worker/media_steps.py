@@ -54,8 +54,8 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `probed` is all that a probe said that has read the whole film. `reuse` is what was made before; None where nothing is kept.
-    `reused` is what was taken of it. `cpu_s` is what engines have used until now, those apart that only describe.
+    that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
+    was taken of it. `cpu_s` is what engines have used until now, those apart that only describe.
     """
 
     engine: Engine

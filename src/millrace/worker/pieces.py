@@ -232,27 +232,29 @@ class Handed(Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
 
 
-def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
-    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Blocking. Raises
-    OSError.
-    """
+async def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Raises OSError."""
     if steps.reuse is None or not steps.reuse.touched:
         return {}
     name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
     data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
-    (steps.work / name).write_bytes(data)
+    await asyncio.to_thread((steps.work / name).write_bytes, data)
     return {f"{PIECES}/{name}": len(data)}
 
 
-def read_handed(work: Path) -> Handed:
-    """What all of them have put down. Blocking. Raises TaskFailedError."""
+async def handed_on(steps: MediaSteps, parts: Sequence[MadeView]) -> Handed:
+    """What the makers of all parts have put down, as far as it is here. Raises TaskFailedError."""
     found = Handed()
-    for path in sorted(work.glob(f"{_HANDED}*.json")):
+    names = (piece.name for part in parts for piece in part.pieces if piece.name.startswith(f"{PIECES}/{_HANDED}"))
+    for name in sorted(names):
+        path = steps.folder / place_of(name)
         try:
-            one = msgspec.json.decode(path.read_bytes(), type=Handed)
+            one = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Handed)
+        except FileNotFoundError:
+            continue  # that part was made again here
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise TaskFailedError(
-                FailureClass.OUTPUT, f"cannot join the film: {path.name} cannot be read: {error}"
+                FailureClass.OUTPUT, f"cannot join the film: {name} cannot be read: {error}"
             ) from None
         found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
     return found

@@ -63,6 +63,14 @@ class FFmpeg:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
 
+    def brief(self, source: Path) -> Brief | None:
+        """See `Engine.brief`."""
+        return brief(self.binary, source)
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """See `Engine.read_brief`."""
+        return read_brief(brief, stderr, exit_status)
+
     def opening(self, source: Path) -> Command:
         """See `Engine.opening`."""
         return opening_command(self.binary, source)
@@ -73,14 +81,6 @@ class FFmpeg:
         if packets is None:
             raise ValueError("the engine does not say how much it reads to open it")
         return map_source(source, packet_lists(probed), opening=packets)
-
-    def brief(self, source: Path) -> Brief | None:
-        """See `Engine.brief`."""
-        return brief(self.binary, source)
-
-    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
-        """See `Engine.read_brief`."""
-        return read_brief(brief, stderr, exit_status)
 
     def encode(
         self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()

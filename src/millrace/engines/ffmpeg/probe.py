@@ -51,6 +51,20 @@ def probe_command(binary: Path | str, path: Path) -> Command:
     )
 
 
+def brief(binary: Path | str, path: Path) -> Brief | None:
+    """The description of an untrusted local file whose index tells of its packets; None where FFmpeg has to read them. Blocking.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        index = read_index(file, path.stat().st_size)
+    if index is None:
+        return None
+    command = probe_command(binary, path)
+    return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
+
+
 def opening_command(binary: Path | str, path: Path) -> Command:
     """Open a file and nothing more, and tell how much of it was read for that."""
     return Command(
@@ -70,20 +84,6 @@ def read_opening(stderr: str) -> int | None:
 def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
     """By input stream, the packets that a probe has read."""
     return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
-
-
-def brief(binary: Path | str, path: Path) -> Brief | None:
-    """The description of an untrusted local file whose index tells of its packets; None where FFmpeg has to read them. Blocking.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        index = read_index(file, path.stat().st_size)
-    if index is None:
-        return None
-    command = probe_command(binary, path)
-    return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
 
 
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:

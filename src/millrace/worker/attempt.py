@@ -13,7 +13,9 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.chunks import PER_WORKER
+from millrace.domain.media.damage import Damage, OnDamage
 from millrace.domain.media.outputs import Plan
+from millrace.domain.media.parameters import ON_DAMAGE
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import with_checksums, with_quality
 from millrace.domain.media.split import Chunk
@@ -24,11 +26,12 @@ from millrace.worker import facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
+from millrace.worker.damage_steps import looked_into
 from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
 from millrace.worker.disk import check_room
 from millrace.worker.division import Ability, Division, Order, check_source, chunk_of, order_for, order_of
 from millrace.worker.engine_run import Engines
-from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.pieces import OUT, Pieces, makers
@@ -52,6 +55,20 @@ class Job(Struct, frozen=True, kw_only=True):
     engine: str
     profile: Mapping[str, object]
     parameters: Mapping[str, object]
+
+    @property
+    def on_damage(self) -> OnDamage:
+        """What becomes of a damaged film, by the job or else by its profile; a word that is none is for the plan to refuse."""
+        word = self.parameters.get(ON_DAMAGE) or self.profile.get(ON_DAMAGE)
+        return OnDamage(str(word)) if word in tuple(OnDamage) else OnDamage.FAIL
+
+
+class Film(Struct, frozen=True, kw_only=True):
+    """What is known of a job's source: where it lies, what it is, and what damage was found in it. Nothing of a generated clip."""
+
+    source: Path | None = None
+    probe: Probe | None = None
+    damage: Damage | None = None
 
 
 def job_of(spec: Mapping[str, object]) -> Job:
@@ -156,15 +173,34 @@ class Attempt(Struct, frozen=True, kw_only=True):
         source = await self._fetch(job)
         steps = self._steps(engine)
         self.report({"phase": "probe"})
-        probe = await steps.probe(source) if source is not None else None
-        plan = steps.plan(job.profile, probe, job.parameters)
+        if source is None:
+            return await self._film(job, steps, destination, Film())
+        probe = None
+        try:
+            probe = await steps.probe(source)
+            return await self._film(job, steps, destination, Film(source=source, probe=probe))
+        except DamagedError as error:
+            probe, damage = await looked_into(steps, source, error, probe=probe, on_damage=job.on_damage)
+        await steps.begin_anew()
+        return await self._film(job, steps, destination, Film(source=source, probe=probe, damage=damage))
+
+    async def _film(self, job: Job, steps: MediaSteps, destination: Destination, film: Film) -> CompleteRequest | None:
+        """From what is known of the source to the output, or to the division of the work.
+
+        Raises:
+            DamagedError: the source is damaged.
+        """
+        source, probe = film.source, film.probe
+        plan = steps.plan(job.profile, probe, job.parameters, film.damage)
         spans = Spans.of(plan)
         if spans.searches:
             await self._start()
             self.report({"phase": "search", "fraction": ENCODE_FROM})
             plan = await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
             plan = steps.divided(plan, probe)
-        if source is not None and plan.split.is_possible and await self._divided(job, steps, source, probe, plan):
+        # What is to be done about damage is done by one worker, for the whole film.
+        shareable = plan.split.is_possible and job.on_damage is OnDamage.FAIL
+        if source is not None and shareable and await self._divided(job, steps, source, probe, plan):
             return None
         steps.explain(plan)
         if not spans.searches:
@@ -214,7 +250,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        sizes = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        try:
+            sizes = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        except DamagedError as error:
+            await looked_into(steps, source, error, probe=None, on_damage=OnDamage.FAIL)
+            raise
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -259,10 +299,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """Check what was made, and publish it."""
         self.report({"phase": "verify", "fraction": Spans.of(plan).encode_to, "eta_s": None})
         made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
-        kept = {
+        kept: dict[str, object] = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
             "limits": facts.of_bounds(self.means.running.bounds),
+            **({"damage": plan.mending.document} if plan.mending else {}),
         }
         return await self._deliver(job, destination, steps.out, made, kept)
 

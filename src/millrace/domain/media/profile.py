@@ -5,6 +5,8 @@ from fractions import Fraction
 
 from msgspec import Struct, field
 
+from millrace.domain.media.damage import OnDamage
+
 
 class VideoCodec(StrEnum):
     """Video codecs that Millrace makes."""
@@ -254,6 +256,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     chapters: Keep = Keep.DROP
     attachments: Keep = Keep.DROP
     hdr: Hdr = Hdr.TONEMAP
+    on_damage: OnDamage = OnDamage.FAIL
     per_title: float | None = None
     segment_s: Fraction = Fraction(4)
     gop_s: Fraction = Fraction(4)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from millrace.domain.document import DocumentReader, kind_of, shown
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.profile import (
     AUDIO_CODECS,
     DEFAULT_PRESET,
@@ -81,6 +82,7 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
         chapters=Keep(root.word("chapters", Keep, metadata)),
         attachments=Keep(root.word("attachments", Keep, Keep.DROP)),
         hdr=hdr,
+        on_damage=OnDamage(root.word("on_damage", OnDamage, OnDamage.FAIL)),
         per_title=_per_title(root),
         segment_s=segment_s,
         gop_s=root.seconds("gop_s", 0.1, 30, segment_s),
@@ -308,6 +310,8 @@ def to_document(profile: Profile) -> dict[str, Any]:
         document["chapters"] = str(profile.chapters)
     if profile.attachments is not Keep.DROP:
         document["attachments"] = str(profile.attachments)
+    if profile.on_damage is not OnDamage.FAIL:
+        document["on_damage"] = str(profile.on_damage)
     if profile.per_title is not None:
         document["per_title"] = {"min_gain": profile.per_title}
     if profile.checks.vmaf is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
+from millrace.domain.media.damage import Place
 from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
@@ -22,6 +23,7 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_commands,
     sides_files,
 )
+from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
 from millrace.engines.ffmpeg.progress import FFmpegProgress
@@ -49,6 +51,15 @@ class FFmpeg:
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
+
+    def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
+        """See `Engine.damage`."""
+        return damage_commands(self.binary, source, probe)
+
+    def read_damage(self, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[Place, ...]:
+        """See `Engine.read_damage`."""
+        stored, decoded = outcomes
+        return read_damage(probe, stored.stdout, decoded.stdout)
 
     def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
         """See `Engine.encode`."""

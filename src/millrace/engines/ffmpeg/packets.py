@@ -1,8 +1,10 @@
 """Reader of FFmpeg's `framecrc` output over copied packets: exact times of every packet (libavformat/framecrcenc.c)."""
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
+from io import StringIO
+from itertools import pairwise, takewhile
 
 from msgspec import Struct, field
 
@@ -55,21 +57,51 @@ class Packets(Struct):
         return tuple(later - earlier for earlier, later in pairwise(places))
 
 
+class Line(Struct, frozen=True):
+    """One packet or frame: when it is shown and for how long, in seconds, and its flags."""
+
+    time: Fraction
+    duration: Fraction
+    flags: int
+
+
 def read_packets(text: str) -> dict[int, Packets]:
     """Packets by output stream number."""
-    streams: dict[int, Packets] = {}
+    streams = {number: Packets(time_base=base) for number, base in time_bases(text).items()}
+    for number, dts, pts, duration, flags in _fields(text):
+        streams.setdefault(number, Packets()).add(dts, pts, duration, flags)
+    return streams
+
+
+def packet_lines(text: str) -> dict[int, list[Line]]:
+    """Every packet or frame as it stands there, by output stream number."""
+    bases = time_bases(text)
+    streams: dict[int, list[Line]] = {number: [] for number in bases}
+    for number, dts, pts, duration, flags in _fields(text):
+        if number in bases:
+            time = dts if pts == UNKNOWN_TIME else pts
+            base = bases[number]
+            streams[number].append(Line(time * base, duration * base, flags))
+    return streams
+
+
+def time_bases(text: str) -> dict[int, Fraction]:
+    """The length of a tick in seconds, by output stream number."""
+    bases = {}
+    for line in takewhile(lambda line: line.startswith("#"), StringIO(text)):  # the head of a text of many megabytes
+        if line.startswith("#tb "):
+            number, _, base = line[4:].partition(":")
+            top, _, bottom = base.strip().partition("/")
+            bases[int(number)] = Fraction(int(top), int(bottom))
+    return bases
+
+
+def _fields(text: str) -> Iterator[tuple[int, int, int, int, int]]:
+    """Stream number, decoding time, presentation time, length (ticks) and flags of each line."""
     for line in text.splitlines():
-        if line.startswith("#"):
-            if line.startswith("#tb "):
-                number, _, base = line[4:].partition(":")
-                top, _, bottom = base.strip().partition("/")
-                streams[int(number)] = Packets(time_base=Fraction(int(top), int(bottom)))
-            continue
         parts = line.split(",")
-        if len(parts) < 6:
+        if line.startswith("#") or len(parts) < 6:
             continue
         # Flags are printed only where they differ from a plain key frame.
         flags = int(parts[6].partition("=")[2], 0) if len(parts) > 6 and parts[6].startswith(" F=") else KEY
-        stream = streams.setdefault(int(parts[0]), Packets())
-        stream.add(int(parts[1]), int(parts[2]), int(parts[3]), flags)
-    return streams
+        yield int(parts[0]), int(parts[1]), int(parts[2]), int(parts[3]), flags

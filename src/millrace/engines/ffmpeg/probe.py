@@ -6,9 +6,10 @@ from pathlib import Path
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.accepted import too_large
+from millrace.domain.media.damage import Damage
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
-from millrace.engines.engine import Command, EngineFailure
+from millrace.engines.engine import Command, DamagedInput, EngineFailure
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
@@ -25,6 +26,8 @@ OVER = re.compile(r"exceeds max_streams|exceeds specified max pixel count")
 ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
+LOST_S = Fraction(1, 10)
+"""Of an input that is damaged in any case: it has lost its end. What is less may be the length of a last frame."""
 ONE_AT_A_TIME = ("-thread_queue_size", "1")
 """Packets between threads, by default 8: of uncompressed 4K those alone could fill the memory of a probe on a busy machine."""
 COPY = (
@@ -61,7 +64,8 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     """The facts about a source.
 
     Raises:
-        EngineFailure: class input and a sentence, when the file is missing, damaged, cut short or no real media.
+        DamagedInput: class input and a sentence, when the file is damaged or cut short, with what is known of the rest.
+        EngineFailure: the same, when it is missing or no real media.
     """
     head = printed.read_headers(stderr)
     log = messages(stderr)
@@ -79,15 +83,16 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         raise EngineFailure(found)
     if OVER.search(log):
         raise EngineFailure(failure(exit_status, stderr, signalled=False))
-    if CUT_SHORT.search(log):
-        raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
     packets = read_packets(stdout)
-    if any(stream.corrupt for stream in packets.values()):
-        raise _refusal("is damaged: some of its packets are marked as corrupt")
+    if (broken := _broken(log, packets)) is not None:
+        raise _damaged(broken, head, packets, log)
     described = _assembled(head, packets)
     if not described.video and not described.audio:
         raise _refusal("holds neither video nor audio that can be decoded")
-    _reject_short(head, described, log)
+    missing = _missing(head, described, log)
+    if head.declared_s is not None and missing > SHORT_S and missing > head.declared_s * SHORT_RATIO:
+        text = f"is cut short: it declares {float(head.declared_s):.1f} s but holds {float(described.duration):.1f} s"
+        raise _damaged(text, head, packets, log)
     return described
 
 
@@ -105,16 +110,35 @@ def _refusal(text: str) -> EngineFailure:
     return EngineFailure(Failure(failure_class=FailureClass.INPUT, message=f"The input {text}."))
 
 
-def _reject_short(head: printed.Headers, found: Probe, log: str) -> None:
+def _broken(log: str, packets: dict[int, Packets]) -> str | None:
+    """What the demuxer says of damage; None for nothing."""
+    if CUT_SHORT.search(log):
+        return "is damaged or cut short: it ends, or breaks, before its own index says"
+    marked = any(stream.corrupt for stream in packets.values())
+    return "is damaged: some of its packets are marked as corrupt" if marked else None
+
+
+def _damaged(text: str, head: printed.Headers, packets: dict[int, Packets], log: str) -> EngineFailure:
+    """The refusal of a damaged input, with what is known of the rest, if that is anything."""
+    refusal = _refusal(text)
+    try:
+        found = _assembled(head, packets)
+    except EngineFailure:
+        return refusal
+    if not found.pictures and not found.audio:
+        return refusal
+    missing = _missing(head, found, log)
+    damage = Damage(ends=found.duration, declared=found.duration + missing) if missing > LOST_S else Damage()
+    return DamagedInput(refusal.failure, found, damage)
+
+
+def _missing(head: printed.Headers, found: Probe, log: str) -> Fraction:
+    """Seconds that the input declares beyond those that it holds."""
     if head.declared_s is None or ESTIMATED in log:
-        return
+        return Fraction(0)
     # Matroska declares the time of its end, which is not its length where it begins late.
     reach = found.duration + (max(found.start, Fraction(0)) if "matroska" in head.formats else 0)
-    missing = head.declared_s - reach
-    if missing > SHORT_S and missing > head.declared_s * SHORT_RATIO:
-        raise _refusal(
-            f"is cut short: it declares {float(head.declared_s):.1f} s but holds {float(found.duration):.1f} s"
-        )
+    return head.declared_s - reach
 
 
 def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:

@@ -1,4 +1,4 @@
-"""A worker with the real FFmpeg and films that are damaged."""
+"""A worker with the real FFmpeg and films that are damaged, or that somebody writes to while they are read."""
 
 import asyncio
 import json
@@ -8,7 +8,9 @@ import pytest
 from fake_master import FakeMaster
 from farm_worker import FFMPEG, ffmpeg_source, running
 
+from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.process.sandbox import Demand
+from millrace.worker.proofs import EngineSource
 
 TINY = {
     "name": "tiny",
@@ -133,3 +135,52 @@ def test_what_the_job_says_is_made_of_it_and_proven(tmp_path, film, on_damage, c
         assert any(note.startswith("The input is damaged") for note in task.facts["plan"]["notes"])
 
     farm(scenario, tmp_path, cores=2)
+
+
+WRITES = {
+    "appended": 'printf more >> "$FILM"',
+    "overwritten": 'printf more | dd of="$FILM" bs=1 seek=100000 conv=notrunc 2>/dev/null',
+    "replaced": 'cp "$FILM" "$FILM.new"; mv "$FILM.new" "$FILM"',
+    "gone": 'rm "$FILM"',
+}
+
+
+@pytest.mark.parametrize("how", WRITES)
+def test_a_film_that_changes_while_it_is_read_is_never_completed(tmp_path, film, how):
+    # Whoever encodes is the one that writes, so that it surely happens meanwhile.
+    engine = tmp_path / "ffmpeg"
+    engine.write_text(
+        f'#!/bin/sh\nFILM="{film}"\n"{FFMPEG}" "$@"\nstatus=$?\ncase "$*" in *filter_complex*) {WRITES[how]};; esac\nexit $status\n'
+    )
+    engine.chmod(0o755)
+    encoders = ("libx264", "aac")
+    source = EngineSource(
+        name="ffmpeg", binary=engine, encoders=encoders, bind=lambda working: FFmpeg(engine, working=working)
+    )
+
+    async def scenario(master):
+        task = await ended(master, master.add(spec(film, film.parent / "out")))
+        assert task.state == "failed", task.log
+        assert task.failure[0] == "input"
+        assert "the input changed while it was read" in task.failure[1]
+        assert not (film.parent / "out").exists()
+
+    farm(scenario, tmp_path, engine=source)
+
+
+def test_damage_of_a_film_that_was_written_to_is_told_as_that(tmp_path, film):
+    engine = tmp_path / "ffmpeg"
+    noise = f'dd if=/dev/urandom of="{film}" bs=1000 seek=30 count=30 conv=notrunc 2>/dev/null'
+    engine.write_text(f'#!/bin/sh\ncase "$*" in *filter_complex*) {noise};; esac\nexec "{FFMPEG}" "$@"\n')
+    engine.chmod(0o755)
+    source = EngineSource(
+        name="ffmpeg", binary=engine, encoders=("libx264", "aac"), bind=lambda working: FFmpeg(engine, working=working)
+    )
+
+    async def scenario(master):
+        job = spec(film, film.parent / "out", parameters={"on_damage": "conceal"})
+        task = await ended(master, master.add(job))
+        assert task.failure[0] == "input"
+        assert "the input changed while it was read, it was written to" in task.failure[1]
+
+    farm(scenario, tmp_path, engine=source)

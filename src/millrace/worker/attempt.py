@@ -176,6 +176,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if source is None:
             return await self._film(job, steps, destination, Film())
         probe = None
+        await steps.watch(source)
         try:
             probe = await steps.probe(source)
             return await self._film(job, steps, destination, Film(source=source, probe=probe))
@@ -233,6 +234,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             return False
         steps.explain(shared)
         await self.control.gate()
+        await steps.unchanged()
         order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
         refused = await division.divide(order, steps.parts(shared))
         if refused:
@@ -247,6 +249,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         source = await self._fetch(job)
         if source is None:
             raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+        await steps.watch(source)
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
@@ -255,6 +258,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         except DamagedError as error:
             await looked_into(steps, source, error, probe=None, on_damage=OnDamage.FAIL)
             raise
+        await steps.unchanged()
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -272,6 +276,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
         destination = await self._destination(job)
         needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares
         source = await self._fetch(job) if needs_source else None
+        if source is not None:
+            await steps.watch(source)
+            check_source(order, source)
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -299,6 +306,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """Check what was made, and publish it."""
         self.report({"phase": "verify", "fraction": Spans.of(plan).encode_to, "eta_s": None})
         made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
+        # All that reads the source has read it by now.
+        await steps.unchanged()
         kept: dict[str, object] = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),

@@ -19,8 +19,10 @@ async def looked_into(
     Only who has failed pays for it: the source is decoded once more, from the beginning to the end.
 
     Raises:
-        TaskFailedError: class `input`, with the places; the job wants no damaged film, or nothing more can be known of this one.
+        TaskFailedError: class `input`, with the places; the job wants no damaged film, or nothing more can be known of this one, or it
+            is not damaged but another one by now.
     """
+    await steps.unchanged()
     known = error.probe or probe
     try:
         if known is None:

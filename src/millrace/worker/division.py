@@ -19,6 +19,7 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
+from millrace.worker.source_watch import look
 
 log = logger("worker")
 
@@ -33,13 +34,14 @@ class Ability(Struct, frozen=True, kw_only=True):
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job.
+    """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes and the
+    digest of samples of it (empty: from a worker of before), and the facts about it that are kept with the job.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
+    source_samples: str = ""
     probe: Mapping[str, object] | None = None
 
 
@@ -93,7 +95,14 @@ def _request(part: NewPart) -> PartRequest:
 
 def order_for(plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
     """What is said to those who make the parts. Blocking. Raises OSError."""
-    return Order(plan=to_document(plan), encoders=list(encoders), source_bytes=source.stat().st_size, probe=probe)
+    seen = look(source)
+    return Order(
+        plan=to_document(plan),
+        encoders=list(encoders),
+        source_bytes=seen.size,
+        source_samples=seen.samples,
+        probe=probe,
+    )
 
 
 def order_of(part: PartView) -> tuple[Order, Plan]:
@@ -117,10 +126,15 @@ def chunk_of(part: PartView, plan: Plan) -> Chunk | None:
 
 def check_source(order: Order, source: Path) -> None:
     """Pass, unless the input is not what it was when the film was divided. Blocking. Raises TaskFailedError."""
-    size = source.stat().st_size
-    if size != order.source_bytes:
+    seen = look(source)
+    if seen.size != order.source_bytes:
         raise TaskFailedError(
             FailureClass.INPUT,
-            f"cannot make this part: the input has {size} bytes, and had {order.source_bytes} when the film was divided; it must not "
+            f"cannot make this part: the input has {seen.size} bytes, and had {order.source_bytes} when the film was divided; it must not "
             "change while it is read",
+        )
+    if order.source_samples and seen.samples != order.source_samples:
+        raise TaskFailedError(
+            FailureClass.INPUT,
+            "cannot make this part: the input is another one than when the film was divided; it must not change while it is read",
         )

@@ -30,6 +30,7 @@ from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
+from millrace.worker.source_watch import Seen, changed, check_unchanged, look
 
 PIECES = "pieces"
 INSPECTIONS_AT_ONCE = 4
@@ -54,7 +55,8 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `tolerant`: the source is damaged, and the plan reckons with it.
+    that was. `tolerant`: the source is damaged, and the plan reckons with it. `watched` is
+    the source, as it was when the attempt got it.
     """
 
     engine: Engine
@@ -69,6 +71,19 @@ class MediaSteps(Struct, kw_only=True):
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
     tolerant: bool = False
+    watched: tuple[Path, Seen] | None = None
+
+    async def watch(self, source: Path) -> None:
+        """Note what the source is before anything reads it. Raises TaskFailedError."""
+        try:
+            self.watched = source, await asyncio.to_thread(look, source)
+        except OSError as error:
+            raise changed(f"it is gone ({error.strerror})") from error
+
+    async def unchanged(self) -> None:
+        """Pass, if the source is what it was. Raises TaskFailedError, class `input`."""
+        if self.watched is not None:
+            await asyncio.to_thread(check_unchanged, *self.watched)
 
     async def probe(self, source: Path) -> Probe:
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file; DamagedError where some

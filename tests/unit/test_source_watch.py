@@ -1,0 +1,57 @@
+"""An input that is another one than it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from millrace.domain.failures import FailureClass
+from millrace.worker.division import Order, check_source
+from millrace.worker.failure import TaskFailedError
+from millrace.worker.source_watch import check_unchanged, look
+
+FILM = bytes(range(256)) * 400
+
+
+def written(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[50_000] ^= 1
+    path.write_bytes(data)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "longer": (lambda path: path.write_bytes(FILM + b"x"), "it had 102400 bytes and has 102401"),
+    "written to": (written, "it was written to"),
+    "replaced": (lambda path: (path.with_name("new").write_bytes(FILM), path.with_name("new").rename(path)), "another one lies"),
+    "gone": (lambda path: path.unlink(), "it is gone (No such file or directory)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_is_noticed_and_told(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(FILM)
+    seen = look(path)
+    check_unchanged(path, seen)
+    # What was written within one tick of the file system's clock is told by its bytes.
+    how, words = CHANGES[change]
+    how(path)
+    with pytest.raises(TaskFailedError) as told:
+        check_unchanged(path, msgspec.structs.replace(seen, written_ns=0) if change == "written to" else seen)
+    assert told.value.failure.failure_class is FailureClass.INPUT
+    assert words in told.value.failure.message
+
+
+def test_a_part_is_made_of_the_film_that_was_divided(tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(FILM)
+    order = Order(plan={}, encoders=[], source_bytes=len(FILM), source_samples=look(path).samples)
+    check_source(order, path)
+    # On another machine it is another file, written at another time, and the same.
+    (tmp_path / "copy").write_bytes(FILM)
+    check_source(order, tmp_path / "copy")
+    path.write_bytes(FILM[::-1])
+    with pytest.raises(TaskFailedError, match="another one than when the film was divided"):
+        check_source(order, path)
+    check_source(Order(plan={}, encoders=[], source_bytes=len(FILM)), path)  # of a worker of before

@@ -25,6 +25,10 @@ from urllib.request import Request, urlopen
 
 from bench.postgres_pair import Pair, Server, scratch
 from bench.servers import Master, master
+from millrace.client import people
+from millrace.client.client import Client
+from millrace.client.http import Terms
+from millrace.wire.v1.jobs import JobRequest
 
 LOOK_S = 0.01
 LIMIT_S = 60.0
@@ -201,6 +205,50 @@ def leader_cut_off(found: dict[str, list[float]], rounds: int) -> None:
                 raise SystemExit("cannot measure: two masters lead")
 
 
+def master_killed(found: dict[str, list[float]], rounds: int) -> None:
+    """Kill the master that a client talks to, in the midst of its calls; there is another one."""
+    with scratch() as folder, TemporaryDirectory() as home:
+        server = Server(folder / "a", "a")
+        server.initialize()
+        server.start()
+        key = secrets.token_hex(16)
+        try:
+            with master(Path(home) / "stays", server.url(), key) as stays:
+                for number in range(rounds):
+                    with master(Path(home) / str(number), server.url(), key) as dies:
+                        _kill_in_the_midst(found, dies, stays)
+        finally:
+            server.stop()
+
+
+def _kill_in_the_midst(found: dict[str, list[float]], dies: Master, stays: Master) -> None:
+    killed_s: list[float] = []
+
+    def kill() -> None:
+        dies.process.kill()
+        killed_s.append(time.monotonic())
+
+    timer = threading.Timer(random.uniform(0.3, 0.8), kill)
+    urls = [f"http://{one.address[0]}:{one.address[1]}" for one in (dies, stays)]
+    calls = {
+        "master killed: GET goes on with another": lambda: people.jobs(limit=1),
+        "master killed: POST goes on with another": lambda: people.submit(JobRequest(scenario="720p30-h264")),
+    }
+    with Client(urls, Terms(key=dies.key)) as client:
+        timer.start()
+        took_s: dict[str, float] = dict.fromkeys(calls, 0.0)
+        after = 0
+        while after < len(calls):  # until each was asked once more when it was over
+            for what, make in calls.items():
+                after += bool(killed_s)
+                began_s = time.monotonic()
+                client.do(make())
+                if not killed_s or time.monotonic() > killed_s[0]:
+                    took_s[what] = max(took_s[what], time.monotonic() - began_s)
+    for what, longest_s in took_s.items():
+        found[what].append(longest_s)
+
+
 def line(what: str, times_s: Sequence[float]) -> str:
     """One row of the table."""
     ordered = sorted(times_s)
@@ -217,6 +265,7 @@ def main() -> None:
     for _ in range(max(1, rounds // 2)):
         primary_killed(found)
     stands_still(found, rounds)
+    master_killed(found, rounds)
     leader_cut_off(found, rounds)
     print(f"{'seconds':60} median    p99  worst")
     for what, times_s in found.items():

@@ -32,11 +32,14 @@ _RUNS = {"nothing": 1.0, "short": 1.0, "long": 20.0}
 
 
 class Took(Struct, frozen=True):
-    """A call that was answered: what it was, when it began (by the history's clock), and how long it took with all repetitions."""
+    """A call that was answered: what it was, when it began (by the history's clock), how long it took with all repetitions, and the
+    address of the master that was asked first.
+    """
 
     what: str
     at_s: float
     took_s: float
+    asked: str
 
 
 class People:
@@ -65,9 +68,10 @@ class People:
 
     async def do(self, what: str, call: Call[T]) -> T:
         """One call by one of them, noted with its time."""
-        began_s, at_s = time.monotonic(), self._history.now()
-        found = await self._chance.choice(self._clients).do(call)
-        self.took.append(Took(what, at_s, time.monotonic() - began_s))
+        client = self._chance.choice(self._clients)
+        began_s, at_s, asked = time.monotonic(), self._history.now(), client.address
+        found = await client.do(call)
+        self.took.append(Took(what, at_s, time.monotonic() - began_s, asked))
         return found
 
     async def live(self, over: asyncio.Event) -> None:

@@ -30,7 +30,7 @@ def recoveries(run: "Run") -> dict[str, list[float]]:
         "host lost, until its task was taken back": _tasks(run, _HOST_GONE, ends=True),
         "host lost, until its task ran again": _tasks(run, _HOST_GONE, ends=False),
         "leader gone, until another led": _leaders(run),
-        "master killed, longest call meanwhile": _calls(run),
+        "master killed, until a call to it was answered by another": _calls(run),
         "database back, until the farm goes on": _database(run),
     }
 
@@ -65,13 +65,16 @@ def _leaders(run: "Run") -> list[float]:
 
 
 def _calls(run: "Run") -> list[float]:
-    """For each master that was killed while another one was well, the longest call that it can have disturbed."""
+    """For each master that was killed while another one was well, how long at the most a call took from then on that had asked it."""
     found = []
     for one in run.happened:
         if one.kind != "crash" or not one.target.startswith("master") or not _others_well(run, one, _CALL_S):
             continue
+        asked = run.farm.people_host.url(one.target)
         calls = [
-            call.took_s for call in run.people.took if call.at_s < one.at_s + 1.0 and call.at_s + call.took_s > one.at_s
+            call.at_s + call.took_s - max(call.at_s, one.at_s)
+            for call in run.people.took
+            if call.asked == asked and call.at_s < one.at_s + 1.0 and call.at_s + call.took_s > one.at_s
         ]
         found += [max(calls)] if calls else []
     return found

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 
 from sim.bugs import ALL, found_by, planted
+from sim.draw import draw
 from sim.find import find
 from sim.history import Event
-from sim.plan import Plan, draw
+from sim.plan import Plan
 from sim.shrink import shrunk
 from sim.world import Verdict, simulate
 

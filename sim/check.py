@@ -44,6 +44,7 @@ def check(world: "World", *, settled: bool) -> None:
     _arrivals(world)
     _waiting(world)
     _audit(world)
+    world.many.check()
 
 
 def _logs(world: "World") -> None:
@@ -169,15 +170,21 @@ def _arrivals(world: "World") -> None:
 
 
 def _audit(world: "World") -> None:
-    """Every job that was accepted has its entry in the audit trail, whatever became of the master that accepted it."""
+    """Every job and every batch that was accepted has its entry in the audit trail, whatever became of the master that accepted it."""
     told: set[str] = set()
     for (body,) in world.database.read("SELECT body FROM audit_blocks"):
         for entry in map(json.loads, unpack(body)):
-            if entry["method"] == "POST" and "job" in (entry.get("after") or {}):
-                told.add(entry["after"]["job"])
-    for event in world.history.of("submitted"):
-        if event.fields[1] not in told:
-            world.fail("I30", f"job {event.fields[0]} was accepted, and the audit trail does not tell of it")
+            made = entry.get("after") or {}
+            if entry["method"] == "POST" and entry["route"] in ("/v1/jobs", "/v1/batches"):
+                told.update(made[kind] for kind in ("job", "batch") if kind in made)
+    in_batches = {job.index for job in world.plan.jobs if job.batch is not None}
+    for event in world.history.of("submitted", "batch"):
+        of_batch = event.kind == "submitted" and event.fields[0] in in_batches
+        if (event.fields[1] in told) is of_batch:
+            world.fail(
+                "I30",
+                f"{event.fields[1]} was accepted, and the audit trail tells of it as {'one alone' if of_batch else 'nothing'}",
+            )
 
 
 def _waiting(world: "World") -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.ids import position_of
 from millrace.domain.media.proof import Maker
 from millrace.domain.media.split import Chunk
 from millrace.domain.records import Kind, NewPart
@@ -51,14 +52,20 @@ def heard_plan(document: Any) -> SimpleNamespace:
 
 
 class Behaviour(Struct, frozen=True, kw_only=True):
-    """How an engine runs for one job: how long, and what becomes of it on each attempt (the last for all that follow)."""
+    """How an engine runs for one job: how long, and what becomes of it on each attempt (the last for all that follow).
+
+    Of a job that is divided, `paces` says of tasks, by their positions, how many times as long each takes; those in `spoiled` find
+    that the input is bad.
+    """
 
     lasts_s: float = 5.0
     ends: tuple[str, ...] = ("well",)  # well, broken, bad-input, hangs, kills
+    paces: dict[int, float] = {}
+    spoiled: tuple[int, ...] = ()
 
-    def end(self, nth: int) -> str:
-        """What becomes of the nth engine (from 0)."""
-        return self.ends[min(nth, len(self.ends) - 1)]
+    def end(self, nth: int, position: int) -> str:
+        """What becomes of the nth engine (from 0) of the task at this position."""
+        return "bad-input" if position in self.spoiled else self.ends[min(nth, len(self.ends) - 1)]
 
 
 class SimChild:
@@ -248,9 +255,10 @@ class SimSteps:
         process = PROCESS.get()
         assert process is not None
         behaviour, nth = process.world.farm.behaviour(self._task)
-        command = Command(
-            label="encode", argv=("ffmpeg", self._task, str(self._attempt), str(behaviour.lasts_s), behaviour.end(nth))
-        )
+        position = position_of(self._task)
+        lasts_s = behaviour.lasts_s * behaviour.paces.get(position, 1.0)
+        end = behaviour.end(nth, position)
+        command = Command(label="encode", argv=("ffmpeg", self._task, str(self._attempt), str(lasts_s), end))
         seen = [0]
 
         def on_line(_: str) -> None:

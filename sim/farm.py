@@ -1,18 +1,13 @@
 """The farm of a simulation: masters, workers and people, each a process with the product's own code in it."""
 
-import asyncio
 import json
 import random
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from millrace.api.app import App, build_app
 from millrace.api.audit_recovery import LOOK_S, Survivors, recover
-from millrace.client import people
-from millrace.client.calls import Call
-from millrace.client.errors import ClientError, RefusedError
 from millrace.client.http import Terms
 from millrace.domain.masters import Presence
 from millrace.domain.states import FINAL
@@ -27,21 +22,19 @@ from millrace.scheduler.journal import Journal
 from millrace.scheduler.leadership import Leadership
 from millrace.scheduler.offers import Offers
 from millrace.store.store import StoreError
-from millrace.wire.v1.jobs import JobRequest
 from millrace.worker.proofs import EngineSource, Proven
 from millrace.worker.worker import Worker, WorkerTerms
 from sim.database import EmbeddedStore, ServerStore
 from sim.engine import Behaviour
 from sim.machines import Host, HostClock, Process
 from sim.network import SimAsyncClient, SimClient
-from sim.plan import JobPlan, Plan, Step
+from sim.people import KEY, SCHEDULE, People
+from sim.plan import JobPlan, Plan
 from sim.told import LABEL
 
 if TYPE_CHECKING:
     from sim.world import World
 
-T = TypeVar("T")
-KEY = "mr_simulation_key"
 ABILITY = "ffmpeg-parts-of-a-simulation"
 ENCODERS = {"libx264": "", "aac": "", "libx265": "", "libsvtav1": "", "libopus": "", "mjpeg": ""}
 
@@ -78,6 +71,7 @@ class Master:
                 lease_ttl_s=rules.ttl_s,
                 heartbeat_s=rules.heartbeat_s,
                 reject_after_s=rules.reject_after_s,
+                hedge=rules.hedge,
                 quotas=world.plan.quotas,
             ),
             chance=chance,
@@ -246,116 +240,6 @@ async def proven(*_: object, **__: object) -> tuple[Proven, ...]:
     return (Proven(name="ffmpeg", engine=_bind(None), reasons=ENCODERS, ability=ABILITY, bind=_bind),)
 
 
-class People:
-    """They submit jobs, steer them, and remember what they were told."""
-
-    def __init__(self, world: "World", host: Host) -> None:
-        self.world = world
-        self.host = host
-        self.process = Process(world, "people", host)
-        self.chance = random.Random(f"{world.plan.seed}:people")
-        self.known: dict[int, str] = {}  # index in the plan -> id of the job, from a 2xx
-        self.refused: dict[int, str] = {}
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Begin with what the plan says."""
-        for job in self.world.plan.jobs:
-            self.tasks.append(self.process.begin(self._submit(job)))
-        for step in self.world.plan.steps:
-            self.tasks.append(self.process.begin(self._steer(step)))
-
-    def client(self) -> SimAsyncClient:
-        """One that begins anywhere."""
-        urls = [master.url for master in self.world.farm.masters]
-        self.chance.shuffle(urls)
-        return SimAsyncClient(
-            self.process, urls, Terms(key=KEY, clock=self.host.clock, draw=self.chance.random, patience_s=20.0)
-        )
-
-    async def do(self, call: Call[T], *, patience_s: float | None = 20.0) -> T:
-        """One call, at a master chosen by chance first."""
-        return await self.client().do(call, patience_s=patience_s)
-
-    async def _submit(self, job: JobPlan) -> None:
-        history = self.world.history
-        await self.host.clock.sleep(job.at_s)
-        request = JobRequest(
-            scenario="720p30-h264",
-            input=str(self.world.film) if job.chunks else None,
-            output=str(self.world.media / f"film{job.index}") if job.to_folder else None,
-            overwrite=job.overwrite,
-            queue=job.queue,
-            priority=job.priority,
-            labels={LABEL: str(job.index)},
-            requires=job.requires,
-            max_retries=job.max_retries,
-        )
-        key = f"key-{job.index}"
-        for _ in range(200):
-            try:
-                found = await self.do(people.submit(request, key=key))
-            except ClientError as error:
-                history.add("not-submitted", job.index, type(error).__name__)
-                if isinstance(error, RefusedError) and error.status in (400, 422):
-                    self.refused[job.index] = str(error)
-                    return
-                await self.host.clock.sleep(1.0 + self.chance.random() * 2)
-                continue
-            history.add("submitted", job.index, found.id, found.number)
-            self.known[job.index] = found.id
-            break
-        else:
-            return
-        if job.asks_twice:
-            await self._again(job, request, key)
-
-    async def _again(self, job: JobPlan, request: JobRequest, key: str) -> None:
-        """The same request gives the same job; another one under its key is refused; the job is there on every master."""
-        history = self.world.history
-        for call, name in (
-            (people.submit(request, key=key), "again"),
-            (people.submit(JobRequest(scenario="480p30-h264"), key=key), "other-body"),
-            (people.job(self.known[job.index]), "seen"),
-        ):
-            try:
-                found = await self.do(call)
-                history.add(name, job.index, found.id)
-            except RefusedError as error:
-                history.add(name, job.index, f"{error.status} {error.kind}")
-            except ClientError as error:
-                history.add(name, job.index, type(error).__name__)
-
-    async def _steer(self, step: Step) -> None:
-        await self.host.clock.sleep(step.at_s)
-        await self.steer(step.verb, step.index)
-
-    async def steer(self, verb: str, index: int) -> str:
-        """One verb on a job or a node; what came of it."""
-        calls: dict[str, Callable[[str], Call[Any]]] = {
-            "cancel": people.cancel,
-            "pause": people.pause,
-            "resume": people.resume,
-            "retry": people.retry,
-            "drain": people.drain_node,
-            "undrain": people.resume_node,
-        }
-        ref = f"worker{index}" if verb in ("drain", "undrain") else self.known.get(index)
-        if ref is None:
-            return "unknown"
-        self.world.history.add("asks", verb, index)
-        try:
-            found = await self.do(calls[verb](ref))
-        except RefusedError as error:
-            said = f"{error.status} {error.kind}"
-        except ClientError as error:
-            said = type(error).__name__
-        else:
-            said = str(found.state)
-        self.world.history.add("told", verb, index, said)
-        return said
-
-
 class SimFarm:
     """All of it."""
 
@@ -412,7 +296,10 @@ class SimFarm:
     def job(self, task_id: str) -> JobPlan:
         """The job of a task, as it was planned."""
         row = self.world.database.read("SELECT labels FROM jobs WHERE id = ?", task_id.partition(".")[0])
-        return self.world.plan.jobs[int(json.loads(row[0][0])[LABEL]) if row else 0]
+        labels = json.loads(row[0][0]) if row else {}
+        if SCHEDULE in labels:
+            return self.world.plan.schedules[int(labels[SCHEDULE])].job
+        return self.world.plan.jobs[int(labels.get(LABEL, 0))]
 
     def behaviour(self, task_id: str) -> tuple[Behaviour, int]:
         """How the engine of a task behaves, and how many engines it had before."""
@@ -424,6 +311,7 @@ class SimFarm:
         """Resume what was paused, until every job that was accepted has ended. Whether that came to pass in time."""
         people_ = self.people
         clock = people_.host.clock
+        await people_.end_schedules()
         while self.world.loop.time() < deadline_s:
             states = dict(self.world.database.read("SELECT id, state FROM jobs"))
             if all(task.done() for task in people_.tasks) and all(one in FINAL for one in states.values()):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 
 from sim.bugs import ALL, FOUND_BY, WITHIN, Bug, found_by, planted
-from sim.plan import draw
+from sim.draw import draw
 from sim.world import simulate
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from millrace.domain.parts import ANEW
 from millrace.domain.records import ACCEPTED
 from millrace.domain.states import FINAL, HELD, TRANSITIONS, State, job_state
 
@@ -50,6 +51,11 @@ class Moved(NamedTuple):
         return f"{self.job_id}.{self.position}"
 
     @property
+    def anew(self) -> bool:
+        """Whether a divided job went back to before its division."""
+        return self.reason.startswith(ANEW)
+
+    @property
     def claims(self) -> bool:
         """Whether a node was given the task."""
         return (self.source, self.target) == (State.QUEUED, State.ASSIGNED)
@@ -74,6 +80,7 @@ class Known(Struct):
     queued_ms: int = 0
     how_last_ended: str = ""
     parts: tuple[str, ...] = ()  # that it waits for, or did
+    hedges: int | None = None  # the position of the task that makes the same part
 
 
 class KnownNode(Struct):
@@ -87,6 +94,10 @@ class KnownNode(Struct):
     slots: int
     name: str
     seen_ms: int
+
+
+def _states(races: list[list[Known]]) -> list[list[str]]:
+    return [[one.state.value for one in race] for race in races]
 
 
 class Ledger:
@@ -119,7 +130,8 @@ class Ledger:
             self.fail("I7", f"{moved.task_id} moves and was never accepted")
             return
         self._check_move(task, State(moved.source), State(moved.target), moved)
-        self._check_join(task, State(moved.source), State(moved.target))
+        if not moved.anew:
+            self._check_join(task, State(moved.source), State(moved.target))
         self._apply(task, State(moved.target), moved)
 
     def compare(self, task: Known) -> None:
@@ -142,9 +154,48 @@ class Ledger:
             self.fail("I19", f"{task.id} was tried {spent} times and lost {losses} workers, and goes on")
 
     def _check_join(self, task: Known, source: State, target: State) -> None:
-        states = [self.tasks[part].state for part in task.parts]
-        if (source, target) == (State.PENDING, State.QUEUED) and any(one is not State.COMPLETED for one in states):
-            self.fail("I36", f"{task.id} is to be joined, and its parts are {states}")
+        races = self._races(task)
+        made = all(any(one.state is State.COMPLETED for one in race) for race in races)
+        if races and (source, target) == (State.PENDING, State.QUEUED) and not made:
+            self.fail("I36", f"{task.id} is to be joined, and its parts are {_states(races)}")
+        if target is State.FAILED:
+            for race in races:
+                states = [one.state for one in race]
+                if State.FAILED in states and any(one.node is not None for one in race):
+                    self.fail(
+                        "I36", f"{task.id} fails by one of two tasks that make a part, and the other runs: {states}"
+                    )
+
+    def _races(self, lead: Known) -> list[list[Known]]:
+        """The tasks that make each part, one or two."""
+        found: dict[int, list[Known]] = {}
+        for task in (self.tasks[part] for part in lead.parts):
+            found.setdefault(task.hedges or task.position, []).append(task)
+        return list(found.values())
+
+    def _compare_races(self, lead: Known, races: list[list[Known]]) -> None:
+        for race in races:
+            states = [one.state for one in race]
+            held = [one.node for one in race if one.node is not None]
+            if len(race) > 2:
+                self.fail("I36", f"a part of {lead.id} has {len(race)} tasks")
+            if len(set(held)) < len(held):
+                self.fail("I36", f"one node makes a part of {lead.id} twice: {[one.id for one in race]}")
+            if states.count(State.COMPLETED) > 1:
+                self.fail("I36", f"a part of {lead.id} was made twice: {[one.id for one in race]}")
+            if State.COMPLETED in states and any(state not in FINAL for state in states):
+                self.fail("I36", f"a part of {lead.id} is made, and a second task for it goes on: {states}")
+            if len(race) == 2 and any(self._waits(one) and (not one.hedges or one.attempt) for one in race):
+                others = [one for one in race if not self._waits(one)]
+                if not others or any(one.state not in FINAL for one in others):
+                    self.fail(
+                        "I36",
+                        f"of two tasks that make a part of {lead.id} one waits, and the other has not ended: {states}",
+                    )
+
+    @staticmethod
+    def _waits(task: Known) -> bool:
+        return task.node is None and task.state not in FINAL
 
     def _compare_parts(self, task: Known) -> None:
         """After each commit a job that was divided and its parts agree."""
@@ -154,10 +205,17 @@ class Ledger:
             self.fail("I36", f"{lead.id} is {lead.state}, and of its parts some go on: {states}")
         if lead.state is State.PAUSED and any(state not in FINAL | {State.PAUSED} for state in states):
             self.fail("I36", f"{lead.id} is paused, and of its parts some are not: {states}")
-        if states and lead.state is State.PENDING and all(state is State.COMPLETED for state in states):
+        races = self._races(lead)
+        self._compare_races(lead, races)
+        if (
+            races
+            and lead.state is State.PENDING
+            and all(any(one.state is State.COMPLETED for one in race) for race in races)
+        ):
             self.fail("I36", f"{lead.id} waits for parts that are all made")
-        if lead.state in (State.PENDING, State.PAUSED) and State.FAILED in states:
-            self.fail("I36", f"{lead.id} waits for a part that failed")
+        lost = any(all(one.state in (State.FAILED, State.CANCELED) for one in race) for race in races)
+        if lead.state in (State.PENDING, State.PAUSED) and lost:
+            self.fail("I36", f"{lead.id} waits for a part that nobody makes: {_states(races)}")
 
     def _accept(self, moved: Moved) -> None:
         of_job = moved.position == 1
@@ -165,12 +223,12 @@ class Ledger:
             self.tasks[f"{moved.job_id}.1"].parts += (moved.task_id,)
         if moved.task_id in self.tasks or (moved.reason == ACCEPTED) != of_job:
             self.fail("I8", f"{moved.task_id} was accepted twice")
-        ((rank, class_id),) = self.read(
-            "SELECT rank, class_id FROM tasks WHERE job = ? AND position = ?", moved.job, moved.position
+        ((rank, class_id, hedges),) = self.read(
+            "SELECT rank, class_id, hedges FROM tasks WHERE job = ? AND position = ?", moved.job, moved.position
         )
         self.tasks[moved.task_id] = Known(
             id=moved.task_id, job=moved.job, position=moved.position, rank=rank, class_id=class_id,
-            state=State(moved.target), since_s=self.now_s(), queued_ms=moved.at,
+            state=State(moved.target), since_s=self.now_s(), queued_ms=moved.at, hedges=hedges,
         )  # fmt: skip
 
     def _check_move(self, task: Known, source: State, target: State, moved: Moved) -> None:
@@ -201,7 +259,7 @@ class Ledger:
     def _apply(self, task: Known, target: State, moved: Moved) -> None:
         source, reason, attempt, actor = task.state, moved.reason, moved.attempt, moved.actor
         task.since_s = self.now_s()
-        if source in FINAL:
+        if source in FINAL or moved.anew:
             task.spent = task.losses = 0
             task.parts = ()
         if source is State.QUEUED and target is State.ASSIGNED:

@@ -69,7 +69,7 @@ def _jobs(case: Case) -> None:
     for index, job_id in submitted.items():
         if job_id not in rows:
             case.fail("I1", f"job {index} was accepted as {job_id}, and is lost")
-    indexes = [json.loads(labels).get(LABEL) for labels in rows.values()]
+    indexes = [found[LABEL] for labels in rows.values() if LABEL in (found := json.loads(labels))]
     for index in sorted({one for one in indexes if indexes.count(one) > 1}, key=str):
         case.fail("I8", f"job {index} is there {indexes.count(index)} times")
 

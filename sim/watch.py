@@ -14,7 +14,7 @@ from sim.ledger import NEWS, NODES, Known, KnownNode, Ledger, Moved
 if TYPE_CHECKING:
     from sim.world import World
 
-_AVOID = "SELECT avoid, queued_at FROM tasks WHERE job = ? AND position = ?"
+_AVOID = "SELECT avoid, queued_at, attempt FROM tasks WHERE job = ? AND position = ?"
 _HELD = "SELECT count(*) FROM tasks WHERE node_id = ? AND node_epoch = ?"
 _PROGRESS = (
     "SELECT j.id || '.' || p.position, p.attempt, p.fraction FROM progress p JOIN jobs j ON j.number = p.job "
@@ -56,6 +56,7 @@ class Watch(Ledger):
             self._look_at_quotas()
         for task_id in dict.fromkeys(moved.task_id for moved in news):
             self.compare(self.tasks[task_id])
+        self.world.many.committed()
 
     def _look_at_quotas(self) -> None:
         """A tenant has no more than its quotas allow, and what is counted is what is there."""
@@ -122,6 +123,7 @@ class Watch(Ledger):
             self.fail("I7", f"transition {moved.seq} follows {self.seq}")
         self.seq = moved.seq
         self.take(moved)
+        self.world.many.moved(moved)
         if moved.claims and moved.task_id in self.tasks:
             self._claimed(self.tasks[moved.task_id], nodes_before)
 
@@ -145,9 +147,12 @@ class Watch(Ledger):
             self.fail("I20", f"{node.name} holds {held} tasks and has {node.slots} slots")
 
     def avoids(self, task: Known, node: str, *, beyond_s: float = 0.0) -> bool:
-        """Whether a queued task had better go to another node than this one, which it has failed on, for a while."""
-        ((avoid, queued_ms),) = self.world.database.read(_AVOID, task.job, int(task.id.rpartition(".")[2]))
-        return node in (avoid or "") and queued_ms > self.world.database.time_ms() - (AVOID_S + beyond_s) * 1000
+        """Whether a queued task had better go to another node than this one, which it has failed on, for a while; or which makes the
+        part that it hedges.
+        """
+        ((avoid, queued_ms, attempt),) = self.world.database.read(_AVOID, task.job, int(task.id.rpartition(".")[2]))
+        lately = queued_ms > self.world.database.time_ms() - (AVOID_S + beyond_s) * 1000
+        return node in (avoid or "") and (lately or not attempt)
 
     def _engines_are_dead(self, task: Known) -> None:
         """When a lease is over, so is what ran under it; unless its machine stood still, and could not know."""

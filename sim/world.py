@@ -18,6 +18,7 @@ from typing import Any
 
 from msgspec import Struct
 
+import millrace.scheduler.schedules
 import millrace.worker.attempt
 import millrace.worker.disk
 import millrace.worker.division
@@ -37,6 +38,7 @@ from sim.faults import Faults
 from sim.history import History, Violation
 from sim.loop import PROCESS, SimLoop, Standstill
 from sim.machines import Process
+from sim.many import Many, hasty
 from sim.network import Door, Exchange, Network
 from sim.plan import Plan
 from sim.threads import Threading, Threads
@@ -86,6 +88,7 @@ class World:
         self.disk = Disk(self, self.chance_of("disk"))
         self.network = Network(self, self.chance_of("network"))
         self.database = Database(self, self.chance_of("database"))
+        self.many = Many(self)
         self.watch = Watch(self)
         self.blobs = LocalBlobs(folder / "blobs")
         self.farm = SimFarm(self, plan)
@@ -199,6 +202,7 @@ def _patches(world: World) -> list[tuple[object, str, object]]:
     return [
         *world.disk.patches(),
         (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
+        (millrace.scheduler.schedules, "next_after", hasty),
         (secrets, "token_hex", lambda size=32: names.randbytes(size).hex()),
         (millrace.worker.heartbeat, "threading", Threading(lambda: world.threads)),
         (millrace.worker.worker, "EnginesAlive", engine.SimEnginesAlive),

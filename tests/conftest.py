@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import os
-import socket
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,11 @@ from typing import Any
 import asyncpg
 import hypothesis
 import pytest
+
+# A shell that runs the tests in its background has them ignore these, and so would the programs that they start.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -29,12 +35,9 @@ def s3_endpoint(tmp_path_factory):
     """A server that speaks the S3 protocol over a folder with the bucket `media`; gives its URL."""
     root = tmp_path_factory.mktemp("s3")
     (root / "media").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     server = subprocess.Popen(
         [
-            *(Path(sys.executable).with_name("rclone"), "serve", "s3", root, "--addr", f"127.0.0.1:{port}"),
+            *(Path(sys.executable).with_name("rclone"), "serve", "s3", root, "--addr", "127.0.0.1:0"),
             *(
                 "--auth-key",
                 f"{S3_KEY},{S3_SECRET}",
@@ -50,11 +53,11 @@ def s3_endpoint(tmp_path_factory):
         said = []
         for line in server.stderr:
             said.append(line)
-            if "Starting s3 server" in line:
+            if found := re.search(r"Starting s3 server on \[(http://[0-9.:]+)/", line):
                 break
         else:
             pytest.fail("the S3 server did not start: " + "".join(said))
-        yield f"http://127.0.0.1:{port}"
+        yield found[1]
     finally:
         server.terminate()
         server.wait()

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sim.bugs.bug import Bug
+from sim.bugs.of_many import BUGS as OF_MANY
 from sim.bugs.of_masters import BUGS as OF_MASTERS
 from sim.bugs.of_stores import BUGS as OF_STORES
 from sim.bugs.of_workers import BUGS as OF_WORKERS
 from sim.world import replaced
 
-ALL: dict[str, Bug] = {bug.name: bug for bug in (*OF_STORES, *OF_MASTERS, *OF_WORKERS)}
+ALL: dict[str, Bug] = {bug.name: bug for bug in (*OF_STORES, *OF_MANY, *OF_MASTERS, *OF_WORKERS)}
 """Every planted bug by its name."""
 FOUND_BY = Path(__file__).with_name("found_by.json")
 """For each, the first seed from 0 on that finds it; `python -m sim --find` writes it."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
+import millrace.scheduler.duties
 from millrace.store.sqlite.connection import QUERIES, Session
 
 Patches = list[tuple[Any, str, object]]
@@ -35,3 +36,26 @@ def sql(**changes: tuple[str, str]) -> Callable[[], Patches]:
         return [(Session.__init__, "__defaults__", (queries,))]
 
     return plant
+
+
+class Through:
+    """A session, with something of it changed."""
+
+    def __init__(self, session: Any) -> None:
+        self.__dict__["_session"] = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._session, name, value)
+
+
+async def nothing(*_: object, **__: object) -> int:
+    """In place of what would have done something."""
+    return 0
+
+
+def without_duty(name: str) -> Callable[[], Patches]:
+    """Masters do not do this by themselves."""
+    return lambda: [(millrace.scheduler.duties, name, nothing)]

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 import millrace.api.audit_recovery
 import millrace.api.outputs
-import millrace.scheduler.duties
 import millrace.scheduler.expire
 import millrace.scheduler.nodes
 import millrace.scheduler.steer
@@ -20,7 +19,7 @@ from millrace.domain.states import TRANSITIONS, State
 from millrace.scheduler import report
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.report import Ended
-from sim.bugs.bug import Bug, Patches
+from sim.bugs.bug import Bug, Patches, nothing, without_duty
 
 
 def _taking_back(change: Any) -> Any:
@@ -68,12 +67,12 @@ def _without_end(move: Move) -> Move:
 def _pause_lets_go() -> Patches:
     steer = millrace.scheduler.steer._steer
 
-    async def steering(farm: Any, ref: str, done: Any, decide: Any) -> Any:
+    async def steering(farm: Any, ref: str, done: Any, decide: Any, **more: Any) -> Any:
         def deciding(tasks: Sequence[Task]) -> Move | None:
             move: Move | None = decide(tasks)
             return replace(move, release=True) if move is not None and move.target is State.PAUSED else move
 
-        return await steer(farm, ref, done, deciding)
+        return await steer(farm, ref, done, deciding, **more)
 
     return [(millrace.scheduler.steer, "_steer", steering)]
 
@@ -94,14 +93,6 @@ def _retry_in_any_state() -> Patches:
         return await millrace.scheduler.steer._steer(farm, ref, lambda state: state is State.QUEUED, decide)
 
     return [(millrace.scheduler.steer, "retry", retrying)]
-
-
-async def _nothing(*_: object, **__: object) -> int:
-    return 0
-
-
-def _without_duty(name: str) -> Any:
-    return lambda: [(millrace.scheduler.duties, name, _nothing)]
 
 
 def _second_refused() -> Patches:
@@ -164,7 +155,7 @@ def _bad_input_again() -> Patches:
 
 def _nothing_recovered() -> Patches:
     """What a killed master owed to the audit trail stays owed."""
-    return [(module, "recover", _nothing) for module in (millrace.api.audit_recovery, sim.farm)]
+    return [(module, "recover", nothing) for module in (millrace.api.audit_recovery, sim.farm)]
 
 
 BUGS = (
@@ -176,9 +167,9 @@ BUGS = (
     Bug(name="failure-without-end", breaks=("I4", "I3"), plant=_ending(_without_end)),
     Bug(name="pause-lets-go", breaks=("I7", "I4", "I25"), plant=_pause_lets_go),
     Bug(name="retry-in-any-state", breaks=("I3", "I4", "I7"), plant=_retry_in_any_state),
-    Bug(name="no-expiry", breaks=("I1", "I10"), plant=_without_duty("expire_leases")),
-    Bug(name="nothing-promoted", breaks=("I1",), plant=_without_duty("promote_due")),
-    Bug(name="no-net-under-hints", breaks=("I22", "I1"), plant=_without_duty("wake_for_queued")),
+    Bug(name="no-expiry", breaks=("I1", "I10"), plant=without_duty("expire_leases")),
+    Bug(name="nothing-promoted", breaks=("I1",), plant=without_duty("promote_due")),
+    Bug(name="no-net-under-hints", breaks=("I22", "I1"), plant=without_duty("wake_for_queued")),
     Bug(name="second-report-refused", breaks=("I3",), plant=_second_refused),
     Bug(name="stale-report-answered-200", breaks=("I3",), plant=_stale_taken),
     Bug(name="uploads-without-fence", breaks=("I13",), plant=_uploads_unfenced),

@@ -6,30 +6,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from millrace.domain import parts as part_rules
 from millrace.domain.parts import follow_up, parts_of
-from millrace.domain.records import Claimed, Move, Outcome
-from millrace.domain.states import State
+from millrace.domain.records import Claimed, Move, Outcome, Task
+from millrace.domain.states import FINAL, State
 from millrace.domain.tenants import over_for_job
 from millrace.store import rows
 from millrace.store.sqlite import jobs, logs, nodes, tenants, work
 from millrace.store.sqlite.driver import SqliteStore
 from millrace.store.sqlite.writer import Writer
 from millrace.store.store import Added, StoreUnavailableError
-from sim.bugs.bug import Bug, Patches, sql
+from sim.bugs.bug import Bug, Patches, Through, sql
 from sim.loop import PROCESS
-
-
-class _Through:
-    """A session, with something of it changed."""
-
-    def __init__(self, session: Any) -> None:
-        self.__dict__["_session"] = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._session, name, value)
 
 
 def _unfenced(outcome: Outcome) -> Any:
@@ -85,6 +73,32 @@ def _parts_outlive_their_job() -> Patches:
     return [(work, "follow_up", following)]
 
 
+def _race_without(state: State | None) -> Any:
+    """What a task of a part that two make does not mean for the other: with None that it waits, or is queued again."""
+
+    def plant() -> Patches:
+        raced = part_rules._raced
+
+        def without(part: Task, rival: Task) -> Any:
+            heeds = part.state is not state if state is not None else part.state in FINAL
+            return raced(part, rival) if heeds else ()
+
+        return [(part_rules, "_raced", without)]
+
+    return plant
+
+
+def _race_lost_fails() -> Patches:
+    """Whichever of the two tasks of a part fails, the job does."""
+    following = part_rules.follow_up
+
+    def failing(tasks: Any, move: Move) -> Any:
+        of_part = move.target is State.FAILED and move.task_id != tasks[0].id and tasks[0].state not in FINAL
+        return (part_rules._fail(tasks[0], move),) if of_part else following(tasks, move)
+
+    return [(work, "follow_up", failing)]
+
+
 def _answer_before_commit() -> Patches:
     run, end = Writer._run, Writer._end
 
@@ -109,7 +123,7 @@ def _answer_before_commit() -> Patches:
 
 def _select_then_update() -> Patches:
     async def claim(
-        self: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int, **_: object
     ) -> Sequence[Claimed] | None:
         def look(session: Any) -> Any:
             standing = session.all("claim_node", node_id, epoch, request_id)
@@ -156,7 +170,7 @@ def _claim_not_replayable() -> Patches:
     """A claim that comes again is one more claim."""
 
     def claim(
-        session: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        session: Any, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int, **_: object
     ) -> Sequence[Claimed] | None:
         standing = session.all("claim_node", node_id, epoch, request_id)
         if not standing or standing[0][1] != "ready":
@@ -171,7 +185,7 @@ def _claim_not_replayable() -> Patches:
 def _draining_claims() -> Patches:
     claim = work.claim
 
-    class Blind(_Through):
+    class Blind(Through):
         def all(self, name: str, *args: object) -> Any:
             found = self._session.all(name, *args)
             return [(row[0], "ready", *row[2:]) for row in found] if name == "claim_node" else found
@@ -245,7 +259,7 @@ def _history_beside() -> Patches:
     make, move = work._make, SqliteStore.move
     late: list[tuple[Any, ...]] = []
 
-    class Quiet(_Through):
+    class Quiet(Through):
         def run(self, name: str, *args: object) -> None:
             if name == "add_transition" and args[3] == "retrying":
                 late.append(args)
@@ -268,7 +282,7 @@ def _history_beside() -> Patches:
 def _job_left_behind() -> Patches:
     make = work._make
 
-    class Half(_Through):
+    class Half(Through):
         def run(self, name: str, *args: object) -> None:
             if name != "move_job" or args[1] != "retrying":
                 self._session.run(name, *args)
@@ -332,6 +346,10 @@ BUGS = (
     Bug(name="split-without-fence", breaks=("I3", "I4"), plant=_unfenced(Outcome.SPLIT)),
     Bug(name="join-one-part-early", breaks=("I36",), plant=_join_one_early),
     Bug(name="parts-outlive-their-job", breaks=("I36",), plant=_parts_outlive_their_job),
+    Bug(name="race-counts-twice", breaks=("I36",), plant=_race_without(State.COMPLETED)),
+    Bug(name="race-left-and-gone-on", breaks=("I36",), plant=_race_without(None)),
+    Bug(name="race-lost-fails-the-job", breaks=("I36",), plant=_race_lost_fails),
+    Bug(name="hedge-on-the-same-node", breaks=("I36",), plant=sql(add_hedge=("lane, split, node_id, position", "lane, split, NULL, position"))),
     Bug(name="start-without-fence", breaks=("I3",), plant=_start_unfenced),
     Bug(name="progress-without-fence", breaks=("I3",), plant=sql(
         keep_progress=("AND t.attempt = ?3 AND t.node_id = ?4 AND t.node_epoch = ?5", "AND ?3 = ?3 AND ?4 = ?4 AND ?5 = ?5"),

@@ -2,9 +2,11 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from outside import decoded, eventually, ffmpeg
 from test_farm_apart import Machines, machines  # noqa: F401  the fixture
 
@@ -47,7 +49,8 @@ def chunks(job: dict[str, Any], **wanted: str) -> list[dict[str, Any]]:
 
 
 def test_a_worker_killed_in_its_part_of_a_film_costs_that_part_alone(machines: Machines) -> None:  # noqa: F811
-    machines.shell = machines.shell.having(MILLRACE_LEASE_TTL="8")  # nobody else is lost on a busy machine
+    # Nobody else is lost on a busy machine, and nobody makes the part before it is taken back.
+    machines.shell = machines.shell.having(MILLRACE_LEASE_TTL="8", MILLRACE_HEDGE="0")
     farm = machines.master()
     machines.worker(farm, "one")
     victim = machines.worker(farm, "two")
@@ -86,3 +89,38 @@ def test_a_worker_killed_in_its_part_of_a_film_costs_that_part_alone(machines: M
         return not any(name.endswith(".m4s") for _, _, names in os.walk(kept) for name in names)
 
     eventually(is_clean, "the pieces are deleted")
+
+
+def _stopped(worker: Any) -> psutil.Process | None:
+    """An engine of the worker that makes a chunk, and has been stopped in the midst of it."""
+    for child in worker.family():
+        with suppress(psutil.Error):
+            if "-progress" in (line := child.cmdline()) and "ffmpeg" in line[0] and "libx264" in line:
+                child.suspend()
+                if child.status() == psutil.STATUS_STOPPED:
+                    return child
+    return None
+
+
+def test_a_part_whose_engine_stands_still_is_made_by_the_other_worker_too(machines: Machines) -> None:  # noqa: F811
+    farm = machines.master()
+    machines.worker(farm, "one")
+    slow = machines.worker(farm, "two")
+    source, out = film(machines.media / "film.mp4"), machines.media / "out"
+    farm.submit(profile=PROFILE, input=str(source), output=str(out), parameters={"chunks": "always"})
+    eventually(lambda: chunks(farm.job(1), state="processing", node_name="two"), "the second worker makes a chunk")
+    engine = eventually(lambda: _stopped(slow), "its engine stands still")
+    job = farm.ends(1)
+    assert job["state"] == "completed", job["failure"]
+    (hedge,) = [task for task in job["tasks"] if task["hedges"]]
+    first = next(task for task in job["tasks"] if task["task"] == hedge["hedges"])
+    assert (hedge["state"], hedge["node_name"], first["state"]) == ("completed", "one", "canceled")
+    attempts = {attempt["task"]: attempt for attempt in job["attempts"]}
+    assert (attempts[first["task"]]["node_name"], attempts[first["task"]]["outcome"]) == ("two", "canceled")
+    proof = json.loads((out / "proof.json").read_text())
+    beaten = [chunk["made_by"] for chunk in proof["chunks"] if "beat" in chunk["made_by"]]
+    assert beaten == [{"node": "one", "task": hedge["task"], "attempt": 1, "beat": first["task"]}]
+    made = decoded(out / "video.mp4")
+    assert (made.frames, made.streams) == (SECONDS * RATE, ("video h264 320x180", "audio aac"))
+    eventually(lambda: not engine.is_running(), "the engine that stood still is ended")
+    assert "hedges" in farm.cli("jobs", "show", 1).out

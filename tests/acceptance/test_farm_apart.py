@@ -1,11 +1,12 @@
 """A master and workers as programs of their own, killed, stopped and frozen at the worst moments."""
 
 import hashlib
+import random
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -35,15 +36,23 @@ HEARTBEAT_S, LEASE_S = 0.4, 2.5
 TERMS = {"MILLRACE_HEARTBEAT": str(HEARTBEAT_S), "MILLRACE_LEASE_TTL": str(LEASE_S)}
 
 
+def steady_port() -> int:
+    """A free port that the kernel gives to nobody who asks for any: nobody takes it while the master is away."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, lowest)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 class Machines:
     """A master, and workers by name. What is still alive at the end is ended and must leave nothing."""
 
     def __init__(self, shell: Shell, media: Path) -> None:
         self.shell = shell.having(**TERMS)
         self.media = media
-        with socket.socket() as probe:  # a port that stays the same when the master comes back
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = steady_port()
         self.stack = ExitStack()
         self.workers: dict[str, Program] = {}
 

@@ -161,4 +161,9 @@ def test_a_plan_that_cannot_work_starts_nothing(shell: Shell, plan: Path) -> Non
 
 
 def test_a_good_plan_is_told_so(shell: Shell, plan: Path) -> None:
-    assert shell.run("supervise", "check", plan).out == f"{plan}: the plan is valid; it keeps 2 processes\n"
+    valid = f"{plan}: the plan is valid; it keeps 2 processes\n"
+    for words in (("check", plan), ("check", "-c", plan), ("-c", plan, "check")):
+        assert shell.run("supervise", *words).out == valid
+    for words in (("check",), ("check", plan, "-c", shell.home / "other.yaml")):
+        done = shell.run("supervise", *words)
+        assert (done.code, "name " in done.err, "plan: FILE, or -c FILE" in done.err) == (2, True, True)

@@ -150,8 +150,9 @@ def evidence(*moves: tuple[object, ...], state: str, attempt: int) -> Evidence:
             "node_id",
             "node_epoch",
             "split",
+            "hedges",
         ),
-        [(1, 1, 1, 1, 3, state, attempt, 0, 0, None, None, None)],
+        [(1, 1, 1, 1, 3, state, attempt, 0, 0, None, None, None, None)],
     )
     keep("attempts", ("job", "position", "attempt", "node_id", "outcome", "failure_class"), [])
     keep(

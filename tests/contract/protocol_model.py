@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import Struct
 
 from millrace.domain.batches import NewBatch
-from millrace.domain.parts import follow_up
-from millrace.domain.records import Move, NewJob, NewNode, Split, Task
+from millrace.domain.parts import follow_up, may_hedge
+from millrace.domain.records import Hedge, Move, NewJob, NewNode, Split, Task
 from millrace.domain.states import FINAL, HELD, State, job_state
 from millrace.domain.tenants import NONE, Quotas, Rules, Use, over_for_job, over_for_retry
 from millrace.domain.turns import Last, Place, Turn, place
@@ -33,6 +33,7 @@ class ModelTask(Struct):
     opens: bool
     position: int = 1
     split: int | None = None
+    hedges: int | None = None
     own_class: int | None = None
     started: bool = False
     delayed: bool = False  # it waits for a moment, or did when it was paused
@@ -60,7 +61,7 @@ class ModelTask(Struct):
         return Task(
             id=self.id, job_id=self.job, state=self.state, attempt=self.attempt, spent=self.spent, losses=self.losses,
             max_retries=0, class_id=self.class_id, node_id=self.node, node_epoch=self.epoch, started=self.started,
-            claimed_at=None, due_at=_SOMETIME if self.delayed else None, split=self.split,
+            claimed_at=None, due_at=_SOMETIME if self.delayed else None, split=self.split, hedges=self.hedges,
         )  # fmt: skip
 
     @property
@@ -271,20 +272,20 @@ class Protocol:
         waits = move.target in (State.PENDING, State.RETRYING, State.PAUSED)
         task.delayed = waits and (move.delay_s is not None or task.delayed)
         task.state = move.target
+        divided = task.split is not None
         if move.restart:
             task.split, task.class_id, task.own_class = None, task.own_class or task.class_id, None
         task.spent = 0 if move.restart else task.spent + move.spends
         task.losses = 0 if move.restart else task.losses + move.loses
         task.avoid = () if move.restart else task.avoid if move.avoid is None else move.avoid
-        self._follow(task, move)
+        if divided:
+            self._follow(task, move)
 
     def _of_job(self, job: str) -> list[ModelTask]:
         return sorted((one for one in self.tasks.values() if one.job == job), key=lambda one: one.position)
 
     def _follow(self, task: ModelTask, move: Move) -> None:
         """All that follows from a move has happened when it is answered."""
-        if task.split is None:
-            return
         for following in follow_up([one.record for one in self._of_job(task.job)], move):
             other = self._guarded(following)
             if other is not None:
@@ -303,6 +304,18 @@ class Protocol:
                 opens=False, position=position, split=task.split,
             )  # fmt: skip
         self._follow(task, split.move)
+        return True
+
+    def _hedge(self, asked: Hedge) -> bool:
+        task = self.tasks.get(asked.task_id)
+        tasks = [] if task is None else self._of_job(task.job)
+        if task is None or not may_hedge([one.record for one in tasks], asked):
+            return False
+        position = len(tasks) + 1
+        self.tasks[f"{task.job}.{position}"] = ModelTask(
+            f"{task.job}.{position}", task.number, task.class_id, task.head_start_ms, State.QUEUED, task.tenant, task.turn,
+            opens=False, position=position, split=task.split, hedges=task.position, avoid=(task.node or "",),
+        )  # fmt: skip
         return True
 
     def _move(self, moves: Sequence[Move]) -> list[bool]:

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from millrace.domain import ids
+from millrace.domain.ids import job_of
 from millrace.domain.needs import Needs
 from millrace.domain.order import Priority, Queue
-from millrace.domain.records import Move, NewJob, NewNode, Outcome
+from millrace.domain.records import Kind, Move, NewJob, NewNode, NewPart, Outcome, Split
 from millrace.domain.states import State, sources_of
 from millrace.store.store import Store
 
@@ -83,3 +84,48 @@ async def until_blocked(connection: Any) -> None:
             return
         await connection.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction sees the same again and again
     pytest.fail("nobody waits for a lock")
+
+
+PARTS = (
+    NewPart(kind=Kind.SIDES),
+    NewPart(kind=Kind.CHUNK, number=1, frames=300),
+    NewPart(kind=Kind.CHUNK, number=0, frames=100),
+)
+PLAN = {"chunks": [1, 2], "name": "film"}
+
+
+class Scene:
+    """A claimed job and two nodes, the second of which can make parts alone."""
+
+    def __init__(self, farm: Any) -> None:
+        self.farm = farm
+        self.store = farm.store
+        self.requests = 0
+
+    async def begin(self, **job: Any) -> "Scene":
+        self.plain, self.sharing = await self.store.class_of(NEEDS), await self.store.class_of(GPU_NEEDS)
+        self.node = await self.store.register(a_node())
+        self.other = await self.store.register(a_node())
+        (self.lead,) = await queue_jobs(self.store, 1, **job)
+        await self.claim(self.node, classes=[self.plain])
+        return self
+
+    async def claim(self, node: Any, *, limit: int = 1, classes: list[int] | None = None) -> Any:
+        self.requests += 1
+        return await self.store.claim(
+            node_id=node.id, epoch=node.epoch, request_id=f"r{self.requests}",
+            classes=[self.plain, self.sharing] if classes is None else classes, limit=limit,
+        )  # fmt: skip
+
+    def asked(self, **changes: Any) -> Split:
+        move = {"attempt": 1, "node_id": self.node.id, "outcome": Outcome.SPLIT, "release": True, **changes}
+        return Split(move=a_move(self.lead, State.PENDING, **move), parts=PARTS, plan=PLAN, class_id=self.sharing)
+
+    def part(self, position: int) -> str:
+        return f"{job_of(self.lead)}.{position}"
+
+    async def states(self) -> list[State]:
+        return [task.state for task in await self.store.tasks(job_of(self.lead))]
+
+    async def job(self) -> Any:
+        return await self.store.job(job_of(self.lead))

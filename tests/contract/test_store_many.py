@@ -14,7 +14,7 @@ from millrace.domain.schedules import RUNS_KEPT, Missed, NewSchedule, Outcome, O
 from millrace.domain.states import State
 from millrace.domain.tenants import Quota, Quotas
 from millrace.domain.tenants import Rules as TenantRules
-from millrace.store.store import Added
+from millrace.store.store import Added, JobFilter
 
 
 async def _one(farm: Any, **changes: object) -> Added:
@@ -316,6 +316,22 @@ def test_only_what_is_due_is_given_and_what_is_paused_never_is(farm: Any) -> Non
 
 async def _do(farm: Any, schedule: Any, run: Run, job: Any = None, next_due: datetime | None = None) -> Any:
     return await farm.store.run_schedule(schedule, run, next_due=next_due, job=job)
+
+
+def test_jobs_that_were_submitted_alone_are_told_from_those_of_batches_and_schedules(farm: Any) -> None:
+    async def work() -> None:
+        alone = await _one(farm)
+        await farm.store.add_batch(_batch("one"), await _jobs(farm, 2))
+        made = await _schedule(farm)
+        (job,) = await _jobs(farm, 1)
+        assert await _do(farm, made, _run(made.due_at), replace(job, actor="schedule:nightly"), None) is not None
+        other = await _one(farm)
+        page = await farm.store.jobs(JobFilter(alone=True), cursor=None, limit=9)
+        assert [one.id for one in page.jobs] == [other.id, alone.id]
+        queued = await farm.store.jobs(JobFilter(alone=True, states=frozenset({State.QUEUED})), cursor=None, limit=1)
+        assert ([one.id for one in queued.jobs], queued.next_cursor) == ([other.id], str(other.number))
+
+    farm.run(work())
 
 
 def test_of_many_that_run_one_time_at_once_one_does(farm: Any) -> None:

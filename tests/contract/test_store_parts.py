@@ -7,58 +7,16 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from store_samples import GPU_NEEDS, NEEDS, a_move, a_node, completes, queue_jobs, until_blocked
+from store_samples import PARTS, PLAN, Scene, a_move, completes, queue_jobs, until_blocked
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of
-from millrace.domain.records import Kind, NewPart, Outcome, Progress, Report, Split
+from millrace.domain.parts import planned_anew
+from millrace.domain.records import Kind, Outcome, Progress, Report, Split
 from millrace.domain.states import State
 from millrace.store.store import Arrival, JobFilter
 
-PARTS = (
-    NewPart(kind=Kind.SIDES),
-    NewPart(kind=Kind.CHUNK, number=1, frames=300),
-    NewPart(kind=Kind.CHUNK, number=0, frames=100),
-)
-PLAN = {"chunks": [1, 2], "name": "film"}
 BROKEN = Failure(failure_class=FailureClass.INPUT, message="cannot decode frame 7")
-
-
-class Scene:
-    """A claimed job and two nodes, the second of which can make parts alone."""
-
-    def __init__(self, farm: Any) -> None:
-        self.farm = farm
-        self.store = farm.store
-        self.requests = 0
-
-    async def begin(self, **job: Any) -> "Scene":
-        self.plain, self.sharing = await self.store.class_of(NEEDS), await self.store.class_of(GPU_NEEDS)
-        self.node = await self.store.register(a_node())
-        self.other = await self.store.register(a_node())
-        (self.lead,) = await queue_jobs(self.store, 1, **job)
-        await self.claim(self.node, classes=[self.plain])
-        return self
-
-    async def claim(self, node: Any, *, limit: int = 1, classes: list[int] | None = None) -> Any:
-        self.requests += 1
-        return await self.store.claim(
-            node_id=node.id, epoch=node.epoch, request_id=f"r{self.requests}",
-            classes=[self.plain, self.sharing] if classes is None else classes, limit=limit,
-        )  # fmt: skip
-
-    def asked(self, **changes: Any) -> Split:
-        move = {"attempt": 1, "node_id": self.node.id, "outcome": Outcome.SPLIT, "release": True, **changes}
-        return Split(move=a_move(self.lead, State.PENDING, **move), parts=PARTS, plan=PLAN, class_id=self.sharing)
-
-    def part(self, position: int) -> str:
-        return f"{job_of(self.lead)}.{position}"
-
-    async def states(self) -> list[State]:
-        return [task.state for task in await self.store.tasks(job_of(self.lead))]
-
-    async def job(self) -> Any:
-        return await self.store.job(job_of(self.lead))
 
 
 def test_a_split_ends_the_attempt_and_queues_the_parts_in_one(farm: Any) -> None:
@@ -263,6 +221,30 @@ def test_a_retried_job_is_whole_again_and_may_be_split_anew(farm: Any) -> None:
         assert [one.task_id for one in given] == [scene.part(n) for n in (5, 6, 7)]
         await _complete_all(scene, given)
         assert (await scene.states())[0] is State.QUEUED
+
+    farm.run(work())
+
+
+@pytest.mark.parametrize("all_made", [False, True])
+def test_a_job_that_is_planned_anew_is_whole_again_and_no_part_goes_on(farm: Any, all_made: bool) -> None:
+    async def work() -> None:
+        scene = await Scene(farm).begin()
+        assert await scene.store.split(scene.asked())
+        given = await scene.claim(scene.other, limit=9 if all_made else 2)
+        await _complete_all(scene, given if all_made else given[:1])
+        lead = await scene.store.task(scene.lead)
+        move = planned_anew(lead, "nobody can")
+        assert await scene.store.move([move]) == [True]
+        ended = State.COMPLETED if all_made else State.CANCELED
+        tasks = await scene.store.tasks(job_of(scene.lead))
+        assert [task.state for task in tasks] == [State.QUEUED, State.COMPLETED, ended, ended]
+        assert (tasks[0].split, tasks[0].class_id) == (None, scene.plain)
+        assert all(task.node_id is None for task in tasks)
+        assert (await scene.job()).state is State.QUEUED
+        (again,) = await scene.claim(scene.node, classes=[scene.plain], limit=9)
+        assert (again.task_id, again.part, again.attempt) == (scene.lead, None, 2)
+        assert await scene.store.split(scene.asked(attempt=2))
+        assert (await scene.states())[4:] == [State.QUEUED] * 3
 
     farm.run(work())
 

@@ -132,6 +132,7 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
             "move_find": ("j", 1),
             "move_task": (1, 1, "paused", 0, None, True, 0, 0, False, True, None, None, None),
             "claim_next_for": (1, "", "n", 0),
+            "held_classes": ("n", 1, 0, 0),
             "newest_turn": (1, 0),
             "following_turn": (1, 0, "t"),
             "last_turn": (1, 0, "t"),

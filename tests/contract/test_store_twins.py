@@ -18,7 +18,7 @@ from store_samples import GPU_NEEDS, NEEDS, a_job, a_move, a_node
 
 from millrace.domain.batches import NewBatch
 from millrace.domain.failures import Failure, FailureClass
-from millrace.domain.records import Kind, NewPart, NodeState, Outcome, Output, Progress, Report, Split
+from millrace.domain.records import Hedge, Kind, NewPart, NodeState, Outcome, Output, Progress, Report, Split
 from millrace.domain.states import State
 from millrace.domain.tenants import Quotas
 from millrace.domain.tenants import Rules as TenantRules
@@ -292,6 +292,17 @@ class Machine(RuleBasedStateMachine):
         for made, number in self.given[-(pick % 4) :] if pick % 4 else ():
             self.twins.both("move", [a_move(made, State.COMPLETED, attempt=number, outcome=Outcome.COMPLETED)])
         self.twins.both("ended_splits", limit=99)
+        self.twins.both("tasks", task.partition(".")[0])
+
+    @rule(pick=_PICK, stale=st.booleans())
+    def hedge(self, pick: int, stale: bool) -> None:
+        """A part that somebody makes gets a second task, and perhaps somebody is given it."""
+        task, attempt = self.given[-1 - pick % len(self.given)] if self.given else ("none.1", 1)
+        for node in self.nodes:
+            asked = Hedge(task_id=task, attempt=attempt + stale, node_id=node.id, reason="slow", actor="master")
+            self.twins.both("hedge", asked)
+        self.twins.both("under_way_in_parts", limit=99)
+        self.claim(pick + 1, pick % 4, [1, 2], limit=3, stale=False)
         self.twins.both("tasks", task.partition(".")[0])
 
     @rule(pick=_PICK, stale=st.booleans())

@@ -148,8 +148,8 @@ def test_moves_of_one_task_in_one_call_follow_each_other(farm: Any) -> None:
         moves = [
             a_move(task, State.PAUSED),
             a_move(other, State.CANCELED),
-            a_move(task, State.QUEUED),
-            a_move(task, State.QUEUED),
+            a_move(task, State.QUEUED, sources=frozenset({State.PAUSED})),
+            a_move(task, State.QUEUED, sources=frozenset({State.PAUSED})),
             a_move(task, State.CANCELED),
         ]
         assert list(await farm.store.move(moves)) == [True, True, True, False, True]

@@ -117,6 +117,7 @@ async def master(
     leadership: Any = None,
     hosts: frozenset[str] | None = None,
     rules: Rules | None = None,
+    most_requests: int = 1000,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
     store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
     time_passed[0] = timedelta()
@@ -134,7 +135,7 @@ async def master(
     blobs = LocalBlobs(folder / "blobs")
     app = build_app(
         farm, offers, blobs, keys, pages=pages, lost=lost, served=log.append, journal=journal, rates=rates,
-        leadership=leadership, hosts=hosts,
+        leadership=leadership, hosts=hosts, most_requests=most_requests,
     )  # fmt: skip
     try:
         async with Duties(farm, offers, complain=print, forget=forget):

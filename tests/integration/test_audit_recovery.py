@@ -12,10 +12,14 @@ import pytest
 from millrace.api import audit_recovery
 from millrace.api.audit import entries_of
 from millrace.api.audit_recovery import SETTLE, Survivors, recover
+from millrace.domain.batches import NewBatch
 from millrace.domain.chain import pack
 from millrace.domain.masters import Attendance, MasterSeen
 from millrace.runtime.clock import VirtualClock
+from millrace.scheduler.farm import Farm
+from millrace.scheduler.submit import Caller, prepare
 from millrace.store.sqlite.driver import SqliteStore
+from millrace.wire.v1.jobs import JobRequest
 from power.script import Life
 
 Work = Callable[[SqliteStore, Life, VirtualClock], Coroutine[Any, Any, None]]
@@ -96,6 +100,20 @@ def test_what_was_deleted_of_the_trail_is_not_written_again(tmp_path: Path) -> N
         await store.forget_audit(before=await store.now() - timedelta(hours=1), limit=9)
         assert await told(store) == [new]
         assert await recover(store) == 0
+
+    run(tmp_path, work)
+
+
+def test_jobs_of_batches_and_schedules_are_owed_no_entry_of_their_own(tmp_path: Path) -> None:
+    async def work(store: SqliteStore, life: Life, clock: VirtualClock) -> None:
+        farm, request = Farm(store=store, clock=clock), JobRequest(scenario="720p30-h264")
+        jobs = [(await prepare(farm, request, caller=Caller(name="person")))[0] for _ in range(3)]
+        await store.add_batch(NewBatch(id="b-one", tenant="default", name="one", actor="person"), jobs)
+        scheduled, _ = await prepare(farm, request, caller=Caller(name="schedule:nightly"))
+        await store.add_jobs([scheduled])
+        alone = await life.submit(1)
+        assert await recover(store) == 1
+        assert await told(store) == [alone]
 
     run(tmp_path, work)
 

@@ -6,16 +6,30 @@ import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from millrace.edge import certificates
+from millrace.edge.access import KNOWN
 from millrace.programs.http import door
 from millrace.programs.http.door import MOST, Door, most_connections
 from millrace.programs.http.listen import listen
+from millrace.programs.http.protocol import HttpProtocol
 from millrace.programs.http.server import HttpServer
-from millrace.programs.http.sweep import FREE_BYTES, IDLE_S, PROGRESS_S, READER_S, REQUEST_S, SLOWEST_BYTES_S, Sweep
+from millrace.programs.http.sweep import (
+    FREE_BYTES,
+    IDLE_S,
+    KNOWN_READER_S,
+    PROGRESS_S,
+    READER_S,
+    REQUEST_S,
+    SLOWEST_BYTES_S,
+    Sweep,
+)
 from millrace.runtime.clock import VirtualClock
 
 JSON = b"content-type: application/json\r\n"
@@ -36,7 +50,7 @@ new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(asyncio.wait_for(main, 30.0))
+        runner.run(asyncio.wait_for(main, 120.0))
 
 
 class TurningClock(VirtualClock):
@@ -56,11 +70,13 @@ class Scene:
         self.seen: list[str] = []
         self.go_on = asyncio.Event()
         self.writers: list[asyncio.StreamWriter] = []
-        self.connections: Collection[object] = ()
+        self.connections: Collection[HttpProtocol] = ()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Reads the whole body, or answers first, or waits; by path."""
         path = scope["path"]
+        if path == "/known":
+            scope["state"][KNOWN] = True
         if path.startswith("/parked"):
             await self.go_on.wait()
         size = 0
@@ -81,11 +97,17 @@ class Scene:
         await send({"type": "http.response.body", "body": text})
         self.seen.append(f"{scope['method']} {size}")
 
-    async def connect(self, data: bytes = b"") -> "Peer":
+    async def reach(self, source: str = "127.0.0.1", *, holds: int = SMALL) -> socket.socket:
+        """A connection of which nobody reads by himself."""
         own = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sends at once on sockets that say so
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, holds)
         own.setblocking(False)
+        own.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", self.port))
+        return own
+
+    async def connect(self, data: bytes = b"", *, source: str = "127.0.0.1") -> "Peer":
+        own = await self.reach(source)
         reader, writer = await asyncio.open_connection(sock=own)
         self.writers.append(writer)
         peer = Peer(self, reader, writer)
@@ -126,14 +148,22 @@ class Peer:
         return not self.reader.at_eof() and self.reader.exception() is None
 
 
-def in_scene(test: Callable[..., Awaitable[None]], **more: Any) -> None:
+def in_scene(
+    test: Callable[..., Awaitable[None]], *, certificate: Path | None = None, sends: int = SMALL, **more: Any
+) -> None:
     async def main() -> None:
         clock = TurningClock()
         listening = listen("127.0.0.1", 0)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sends)
         scene = Scene(listening.getsockname()[1], clock)
         serving = HttpServer(
-            scene, listening, certificate=None, key=None, before_stop=scene.go_on.set, clock=clock, **more
+            scene,
+            listening,
+            certificate=certificate,
+            key=certificate,
+            before_stop=scene.go_on.set,
+            clock=clock,
+            **more,
         )
         scene.connections = serving.connections
         async with serving:
@@ -339,6 +369,87 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_a_slow_one_is_not(
     in_scene(test)
 
 
+def test_a_client_that_leaves_what_the_kernel_took_for_it_is_cut() -> None:
+    async def test(scene: Scene) -> None:
+        with await scene.reach() as own:
+            await asyncio.get_running_loop().sock_sendall(own, b"GET /?400000 HTTP/1.1\r\nhost: a\r\n\r\n")
+            # For all that the server itself knows, the answer is sent.
+            while scene.seen != ["GET 0"]:
+                await scene.clock.settle()
+            assert [one.writable for one in scene.connections] == [None]
+            await scene.clock.advance(READER_S - 2 * TICK_S)
+            assert len(scene.connections) == 1
+            await scene.clock.advance(4 * TICK_S)
+            assert len(scene.connections) == 0
+
+    in_scene(test, sends=1 << 20)
+
+
+def test_a_client_that_takes_a_little_now_and_then_is_cut() -> None:
+    async def test(scene: Scene) -> None:
+        with await scene.reach(holds=1 << 11) as own:  # so little that its kernel tells of every other step
+            await asyncio.get_running_loop().sock_sendall(own, b"GET /?%d HTTP/1.1\r\nhost: a\r\n\r\n" % (16 << 20))
+            for _ in range(int(4 * READER_S)):
+                if scene.connections:
+                    await asyncio.get_running_loop().sock_recv(own, 512)
+                await scene.clock.advance(TICK_S)
+            assert len(scene.connections) == 0
+
+    in_scene(test)
+
+
+def test_over_tls_it_is_so_too(tmp_path: Path) -> None:
+    farm = certificates.new_authority(datetime.now(UTC))
+    pair = certificates.server_pair(farm, ["localhost"], datetime.now(UTC))
+    (tmp_path / "shown.pem").write_bytes(pair.key + pair.certificate)
+    trusting = ssl.create_default_context(cadata=farm.certificate.decode())
+
+    async def test(scene: Scene) -> None:
+        size = 16 << 20
+        reader, writer = await asyncio.open_connection(
+            sock=await scene.reach(), ssl=trusting, server_hostname="localhost", limit=SMALL
+        )
+        scene.writers.append(writer)
+        writer.write(b"GET /?%d HTTP/1.1\r\nhost: a\r\n\r\n" % size)
+        for _ in range(8 * int(READER_S)):
+            await reader.readexactly(64 << 10)
+            await scene.clock.advance(TICK_S)
+        assert len(scene.connections) == 1
+        while scene.connections:
+            await scene.clock.advance(READER_S)
+
+    in_scene(test, certificate=tmp_path / "shown.pem")
+
+
+def test_whoever_is_known_may_read_page_by_page() -> None:
+    async def test(scene: Scene) -> None:
+        with await scene.reach() as own:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(own, b"GET /known?%d HTTP/1.1\r\nhost: a\r\n\r\n" % (16 << 20))
+            await loop.sock_recv(own, 1)
+            await scene.clock.advance(KNOWN_READER_S - 3 * TICK_S)
+            assert len(scene.connections) == 1
+            await scene.clock.advance(6 * TICK_S)
+            assert len(scene.connections) == 0
+
+    in_scene(test)
+
+
+def test_a_client_that_takes_64_kib_a_second_is_slow_and_honest() -> None:
+    async def test(scene: Scene) -> None:
+        with await scene.reach() as own:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(own, b"GET /?%d HTTP/1.1\r\nhost: a\r\n\r\n" % (16 << 20))
+            for _ in range(8 * int(READER_S)):
+                left = 64 << 10
+                while left:
+                    left -= len(await loop.sock_recv(own, left))
+                await scene.clock.advance(TICK_S)
+            assert len(scene.connections) == 1
+
+    in_scene(test)
+
+
 def test_time_in_which_the_server_did_not_run_is_nobodys_fault() -> None:
     class Connection:
         def __init__(self) -> None:
@@ -393,6 +504,26 @@ def test_a_flood_is_refused_and_a_place_is_given_back() -> None:
     in_scene(test, most=2)
 
 
+def test_one_address_leaves_places_to_others() -> None:
+    async def test(scene: Scene) -> None:
+        inside = [await scene.connect() for _ in range(6)]
+        refused = await scene.connect()
+        status, headers, body = await refused.answer()
+        assert (status, headers["retry-after"], headers["connection"]) == (429, "2", "close")
+        assert json.loads(body)["type"] == "urn:millrace:problem:too-many-connections"
+        assert await refused.reader.read() == b""
+        other = await scene.connect(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", source="127.0.0.2")
+        assert (await other.answer())[0] == 200
+        for one in inside[:3]:
+            one.writer.close()
+        while len(scene.connections) > 4:
+            await scene.clock.settle()
+        again = await scene.connect(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await again.answer())[0] == 200
+
+    in_scene(test, most=8)
+
+
 def test_a_quarter_of_the_descriptors_is_kept_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for soft, most in ((resource.RLIM_INFINITY, MOST), (1 << 20, MOST), (1024, 768), (256, 192), (0, 1)):
         monkeypatch.setattr(door.resource, "getrlimit", lambda _, soft=soft: (soft, soft))
@@ -403,7 +534,7 @@ def test_a_tls_handshake_has_its_time_and_its_place() -> None:
     async def main() -> None:
         listening = listen("127.0.0.1", 0)
         port = listening.getsockname()[1]
-        one = Door(listening, 1, full=b"full", greeting_s=0.2, parting_s=1.0)
+        one = Door(listening, 1, full=b"full", crowded=b"", greeting_s=0.2, parting_s=1.0)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         one.open(asyncio.Protocol, lambda: context)
         try:
@@ -426,7 +557,7 @@ def test_a_door_without_a_descriptor_left_opens_again() -> None:
         listening = listen("127.0.0.1", 0)
         port = listening.getsockname()[1]
         came: list[asyncio.Protocol] = []
-        one = Door(listening, 9, full=b"", greeting_s=1.0, parting_s=1.0)
+        one = Door(listening, 9, full=b"", crowded=b"", greeting_s=1.0, parting_s=1.0)
         one.open(lambda: came.append(asyncio.Protocol()) or came[-1], None)  # type: ignore[func-returns-value]
         _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         before = resource.getrlimit(resource.RLIMIT_NOFILE)

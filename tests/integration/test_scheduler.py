@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.keys import NewKey
@@ -459,7 +460,7 @@ async def test_a_waiting_worker_is_woken_by_a_job_that_it_can_run(rig: Rig) -> N
     waiting = asyncio.create_task(rig.claim(node, wait_s=30))
     await rig.until_somebody_waits()
     job_id = await rig.submit()
-    (task,) = await asyncio.wait_for(waiting, 5)
+    (task,) = await asyncio.wait_for(waiting, 30)
     assert task.job_id == job_id
 
 
@@ -469,7 +470,7 @@ async def test_a_waiting_worker_goes_home_when_the_time_is_up(rig: Rig) -> None:
     waiting = asyncio.create_task(rig.claim(node, wait_s=30))
     await rig.until_somebody_waits()
     await rig.clock.advance(31)
-    assert await asyncio.wait_for(waiting, 5) == []
+    assert await asyncio.wait_for(waiting, 30) == []
 
 
 @farm_test
@@ -551,6 +552,23 @@ async def test_nodes_that_come_together_at_a_start_all_see_the_classes(rig: Rig)
     found = await asyncio.gather(*(fresh.classes_for(node.id, node.epoch) for node in several))
     assert found[0]
     assert found[0] == found[1] == found[2]
+
+
+@farm_test
+async def test_a_node_that_registers_anew_while_its_classes_are_read_satisfies_none_under_its_old_epoch(
+    rig: Rig,
+) -> None:
+    await rig.submit()
+    node = await rig.node()
+    fresh = Offers(rig.farm.store)
+    fresh.register(node)
+    asking = asyncio.create_task(fresh.classes_for(node.id, node.epoch))
+    while not fresh._reading.locked():
+        await asyncio.sleep(0)
+    later = replace(node, epoch=node.epoch + 1)
+    fresh.register(later)
+    assert await asking == frozenset()
+    assert await fresh.classes_for(later.id, later.epoch) != frozenset()
 
 
 @farm_test

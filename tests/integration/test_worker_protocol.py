@@ -13,6 +13,7 @@ from msgspec.structs import force_setattr
 
 from millrace.client.errors import UnauthorizedError
 from millrace.process.look import read_process
+from millrace.worker import claims
 from millrace.worker.identity import StateBusyError, StateFolder, StateUnusableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -242,12 +243,14 @@ def test_drain_ends_a_long_poll_at_once(tmp_path):
     async def scenario(master, worker, engine):
         await master.until(lambda: master.count("/claim") > 0)
         worker.drain()
-        await asyncio.wait_for(worker.wait_drained(), 4)
+        await asyncio.wait_for(worker.wait_drained(), 30)
 
     farm(scenario, tmp_path, claim_wait_s=60.0)
 
 
-def test_what_an_interrupted_claim_was_given_goes_back(tmp_path):
+def test_what_an_interrupted_claim_was_given_goes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "LAST_CLAIM_PATIENCE_S", 60.0)  # three seconds are little where others want the cores
+
     async def scenario(master, worker, engine):
         def holds(call):  # whichever claim brings it: on a busy machine the one that waits may end before
             return "held-reply" if call.endswith("/claim") and master.count("/claim") >= 2 else None

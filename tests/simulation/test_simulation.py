@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from millrace.domain.schedules import Overlap
 from sim.bugs import ALL, WITHIN, Bug, found_by, planted
+from sim.draw import draw
 from sim.find import seed_for
-from sim.plan import draw
 from sim.shrink import shrunk
 from sim.world import simulate
 
@@ -51,6 +52,16 @@ def test_every_planted_bug_is_found(bug: Bug) -> None:
     # At once by the seed that is kept; where a change of the product has shifted what that leads to, by a longer search, which
     # `python -m sim --find` spares the next run.
     assert seed_for(bug) is not None, f"{bug.name} is found by no seed below {WITHIN}"
+
+
+def test_among_the_first_seeds_are_batches_jobs_after_others_schedules_and_divisions() -> None:
+    plans = [draw(seed) for seed in range(SEEDS.stop)]
+    jobs = [job for plan in plans for job in plan.jobs]
+    assert {job.any_end for job in jobs if job.after} == {True, False}
+    assert any(job.batch is not None for job in jobs)
+    assert any(job.later_s for job in jobs if job.after)
+    assert any(job.chunks > 1 for plan in plans if len(plan.schedules) for job in plan.jobs)
+    assert {schedule.overlap for plan in plans for schedule in plan.schedules} == set(Overlap)
 
 
 def test_there_are_enough_planted_bugs() -> None:

@@ -91,16 +91,18 @@ def about(
     return Entry(ask=ask, good=good, absent=absent)
 
 
-def report(good: int = 200, *, by_query: bool = False, name: str = "", **sent: Any) -> Entry:
+def report(
+    good: int = 200, *, by_query: bool = False, name: str = "", path: Mapping[str, str] | None = None, **sent: Any
+) -> Entry:
     """What a worker says of a task that it holds."""
 
     async def ask(things: Things) -> Ask:
         held = await things.held()
-        path = {"task": held["task"], **({"name": name} if name else {})}
+        place = {"task": held["task"], **({"name": name} if name else {}), **(path or {})}
         if by_query:
             more = {key: str(value) for key, value in sent.items() if key != "content"}
-            return Ask(path=path, query={"node": held["node"], "attempt": held["attempt"], **more}, content=b"abc")
-        return Ask(path=path, json={"node": held["node"], "attempt": int(held["attempt"]), **sent})
+            return Ask(path=place, query={"node": held["node"], "attempt": held["attempt"], **more}, content=b"abc")
+        return Ask(path=place, json={"node": held["node"], "attempt": int(held["attempt"]), **sent})
 
     return Entry(ask=ask, good=good)
 
@@ -255,6 +257,8 @@ FARM: Mapping[str, Entry] = {
     ),  # nobody here makes parts
     "GET /v1/tasks/{task}/parts": _asked_by_holder(),
     "GET /v1/tasks/{task}/pieces/{position}/{name}": _asked_by_holder(404, position="2", name="pieces/a"),
+    "GET /v1/tasks/{task}/cache/{key}": _asked_by_holder(404, key="a" * 64),
+    "PUT /v1/tasks/{task}/cache/{key}": report(by_query=True, path={"key": "b" * 64}),
     "POST /v1/tasks/{task}/log": report(by_query=True, offset=0),
     "PUT /v1/tasks/{task}/outputs/{name}": report(by_query=True, name="video.mp4"),
     "POST /v1/invitations": plain(201),

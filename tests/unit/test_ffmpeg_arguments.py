@@ -205,7 +205,7 @@ def test_the_first_working_encoder_is_taken() -> None:
     assert encoders_of(web, None) == {"libx264", "aac"}
     assert encoders_of(web, ["h264_nvenc", "aac"]) == {"h264_nvenc", "aac"}
     assert encoders_of(named("thumbnails"), None) == {"mjpeg"}
-    assert chosen(web.renditions[0].video.codec, []) == "libx264"
+    assert chosen(web.renditions[0].video, []) == "libx264"
 
 
 def test_gstreamer_says_why_not() -> None:

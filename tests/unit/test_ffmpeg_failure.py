@@ -46,6 +46,8 @@ CASES = [
     ("unknown protocol", 8, "[in#0] Error opening input: Protocol not found\nDid you mean file:foo://x?", "request"),
     ("protocol not allowed", 234, "[http] Protocol 'http' not on whitelist 'file'!\nError opening input: Invalid argument", "request"),
     ("format not allowed", 234, "[in#0] Format not on whitelist 'mov'\nError opening input: Invalid argument", "input"),
+    ("sessions taken", 187, "[h264_nvenc] OpenEncodeSessionEx failed: out of memory (10): (no details)\nError while opening encoder", "resource"),
+    ("card refuses", 187, "[h264_nvenc] OpenEncodeSessionEx failed: unsupported device (2): (no details)\nError while opening encoder", "capability"),
     ("memory", 187, "[h264] thread_get_buffer() failed\n[enc:libx264] Error while opening encoder", "resource"),
     ("memory 5.1", 1, "[h264] Could not allocate memory\nx264 [error]: malloc of size 16386 failed", "resource"),
     ("streams", 244, "[matroska] Number of streams exceeds max_streams parameter (200), see\nCannot allocate memory", "input"),

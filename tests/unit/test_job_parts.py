@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from millrace.domain.failures import Failure, FailureClass
-from millrace.domain.parts import JOIN_FROM, follow_up, job_progress, parts_of, resumed
+from millrace.domain.parts import JOIN_FROM, follow_up, job_progress, parts_of, planned_anew, resumed
 from millrace.domain.records import Kind, Move, Outcome, Progress, Standing, Task
 from millrace.domain.states import FINAL, HELD, State, check_transition, job_state
 
@@ -51,6 +51,8 @@ class Job:
         node = task.node_id if keeps else None
         self.tasks[index] = replace(task, state=move.target, node_id=node, started=task.started and keeps)
         self.failures[move.task_id] = move.failure
+        if move.restart:
+            self.tasks[index] = replace(self.tasks[index], split=None)
         for following in follow_up(self.tasks, move):
             self._make(following)
 
@@ -129,6 +131,31 @@ def test_a_part_that_fails_for_now_while_its_job_is_held_is_held_too() -> None:
     job.move(0, State.PAUSED)
     job.move(1, State.RETRYING)
     assert {task.state for task in job.tasks} == {State.PAUSED}
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_job_that_is_planned_anew_ends_the_parts_that_there_were(made: bool) -> None:
+    job = Job(3)
+    job.claim(1)
+    job.move(1, State.COMPLETED)
+    job.claim(2)
+    if made:
+        job.move(2, State.COMPLETED)
+        job.claim(3)
+        job.move(3, State.COMPLETED)
+    move = planned_anew(job.lead, "nobody can")
+    assert move is not None
+    assert (move.reason, move.restart) == ("planned anew: nobody can", True)
+    job._make(move)
+    ended = State.COMPLETED if made else State.CANCELED
+    assert [task.state for task in job.tasks] == [State.QUEUED, State.COMPLETED, ended, ended]
+    assert all(task.node_id is None for task in job.tasks)
+
+
+@pytest.mark.parametrize("state", [State.PAUSED, State.PROCESSING, State.ASSIGNED, State.FAILED])
+def test_a_job_that_does_not_wait_is_not_planned_anew(state: State) -> None:
+    assert planned_anew(a_task(1, state), "nobody can") is None
+    assert planned_anew(a_task(1, State.QUEUED, split=None), "nobody can") is None
 
 
 def test_parts_of_an_earlier_division_count_for_nothing() -> None:

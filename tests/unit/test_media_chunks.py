@@ -141,8 +141,16 @@ def test_one_core_gains_nothing_by_chunks() -> None:
     assert re.fullmatch(r"whole: 2 chunks would take 1\.\d\d of the time for the whole on 1 core", found.reason)
 
 
+def test_a_ladder_runs_as_many_chunks_at_once_as_there_are_cores() -> None:
+    found = cut(film(FILM_S * 25, key=100), "web-hls", cores=2)
+    assert not found.is_whole
+    assert (found.at_once, found.threads) == (2, (1, 1, 1, 1))
+    assert "expected 0.9" in found.reason
+
+
 def test_a_ladder_stays_whole_where_chunks_gain_too_little() -> None:
-    few = cut(film(FILM_S * 25, key=100), "web-hls", cores=2)
+    """10 s with key frames 10 s apart: whatever is cut off is decoded from its beginning."""
+    few = cut(film(250, key=250), "web-hls", cores=2)
     assert few.is_whole
     assert "would take 1.0" in few.reason
 
@@ -152,7 +160,8 @@ def test_a_ladder_stays_whole_where_chunks_gain_too_little() -> None:
 )
 def test_encoders_of_a_ladder_share_the_cores_by_their_pixels(cores: int, threads: tuple[int, ...]) -> None:
     """On each core, x264's own one and a half threads, and none without one: 1080p is 57 % of the pixels, 360p 6 %."""
-    assert cut(film(FILM_S * 25, key=100), "web-hls", cores=cores).threads == threads
+    whole = cut(film(FILM_S * 25, key=100), "web-hls", cores=cores, chunking=Chunking.NEVER)
+    assert whole.threads == threads
 
 
 def test_a_rendition_alone_keeps_the_threads_that_its_encoder_chooses() -> None:

@@ -19,6 +19,7 @@ from millrace.edge.keys import Keys
 from millrace.edge.rate_limit import RateLimiter
 from millrace.edge.route import Route
 from millrace.edge.server import Edge, Served
+from millrace.edge.shares import Shares
 from millrace.outbound.guard import Guard
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.journal import Journal
@@ -76,6 +77,7 @@ def build_app(
     leadership: Leadership | None = None,
     rates: Rates | None = None,
     hosts: frozenset[str] | None = None,
+    most_requests: int = 10_000,
     served: Callable[[Served], None] = write_access_log,
 ) -> App:
     """Everything that a master answers.
@@ -95,6 +97,7 @@ def build_app(
         leadership: knows the other masters.
         rates: how often callers may ask all masters together.
         hosts: the names by which it may be asked; None: any.
+        most_requests: how many may be under way, of which a key has its part.
         served: hears of every answer worth a line in the access log.
     """
     master = Master(
@@ -118,6 +121,7 @@ def build_app(
         master,
         rules=rules,
         limiter=limiter,
+        shares=Shares(most_requests),
         explain=lambda error: explain(error, farm.space),
         tally=master.tally,
         served=served,

@@ -52,7 +52,8 @@ async def recover(store: Store, *, since: datetime | None = None, before: dateti
     cursor: str | None = None
     written = 0
     while written < MOST_WAITING:  # no master owed more
-        page = await store.jobs(JobFilter(), cursor=cursor, limit=PAGE)
+        # The entry of a batch tells of all its jobs and is written before its answer, and nobody asks for the job of a schedule.
+        page = await store.jobs(JobFilter(alone=True), cursor=cursor, limit=PAGE)
         old_enough = [job for job in page.jobs if before is None or job.created_at < before]
         owed = [job for job in old_enough if not await trail.tells_of(job)]
         for job in owed:

@@ -146,6 +146,7 @@ class Master(Struct, eq=False):
     authority: Authority | None = None
     worker_auth: WorkerAuth = WorkerAuth.ANY
     shows: Served | None = None
+    keeps_pieces: bool = True  # finished ones, for later jobs
 
     def within(self, tenant: str) -> "Master":
         """The same master as one tenant sees it."""

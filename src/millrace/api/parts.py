@@ -65,6 +65,7 @@ async def made(master: Master, call: Call[None]) -> PartsReply:
                 pieces=[
                     PieceView(name=name, size=piece.size, sha256=piece.sha256) for name, piece in one.pieces.items()
                 ],
+                beat=one.beat,
             )
             for one in found
         ]

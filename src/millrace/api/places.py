@@ -1,5 +1,6 @@
 """Where big bytes lie among the blobs. One place, so that what is written is found, and what is deleted is gone."""
 
+import hashlib
 import re
 from datetime import UTC, datetime
 
@@ -13,6 +14,9 @@ KEPT = "master:"
 
 UPLOADS = "uploads"
 """The folder of all uploads."""
+
+CACHE = "cache"
+"""The folder of finished pieces of films that outlive their jobs."""
 
 _UPLOAD = re.compile(r"u[0-9a-f]{32}")
 
@@ -32,6 +36,11 @@ def position_in(key: str) -> int:
     """The position of the task whose output lies under this key; 0 where it is no task's."""
     index = key.split("/")[2].partition(".")[0] if key.count("/") > 2 else ""
     return int(index) if index.isdecimal() else 0
+
+
+def cached_key(tenant: str, key: str) -> str:
+    """Where a finished piece lies under its key. Tenants share none: what lies there tells which films somebody else has."""
+    return f"{CACHE}/{hashlib.sha256(tenant.encode()).hexdigest()[:32]}/{key}"
 
 
 def is_kept(location: str) -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from millrace.api.places import is_kept
 from millrace.domain.failures import Failure
-from millrace.domain.ids import task_id
+from millrace.domain.ids import job_of, task_id
 from millrace.domain.records import (
     ACCEPTED,
     Attempt,
@@ -132,6 +132,7 @@ def task_standing(task: Standing) -> TaskStanding:
         node_name=task.node_name,
         frames=task.frames,
         progress=_progress(task.progress, task.state),
+        hedges=None if task.hedges is None else task_id(job_of(task.task_id), task.hedges),
     )
 
 

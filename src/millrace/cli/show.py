@@ -249,7 +249,7 @@ def job_record(job: JobDetail, output: Output) -> None:
             [
                 [
                     task.task.rpartition(".")[2],
-                    task.kind,
+                    task.kind + (f" (hedges {task.hedges.rpartition('.')[2]})" if task.hedges else ""),
                     styled(task.state),
                     escape(task.node_name or ""),
                     str(task.attempt or ""),

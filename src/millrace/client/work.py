@@ -5,6 +5,7 @@ from pathlib import Path
 from millrace.client.calls import Answer, Call, FileSlice, json_into, post, segment
 from millrace.wire.v1.jobs import OutputView
 from millrace.wire.v1.work import (
+    CachedView,
     ClaimReply,
     ClaimRequest,
     CompleteRequest,
@@ -94,6 +95,24 @@ def parts(task: str, *, node: str, attempt: int) -> Call[PartsReply]:
 def piece_path(task: str, position: int, name: str) -> str:
     """Where a file lies that a part of the task has made."""
     return f"/v1/tasks/{segment(task)}/pieces/{position}/{'/'.join(segment(part) for part in name.split('/'))}"
+
+
+def cached_path(task: str, key: str) -> str:
+    """Where a finished piece lies that an earlier job left."""
+    return f"/v1/tasks/{segment(task)}/cache/{segment(key)}"
+
+
+def put_cached(task: str, key: str, *, node: str, attempt: int, path: Path, size: int) -> Call[CachedView]:
+    """Keep a finished piece for later jobs; a repetition replaces it."""
+    return Call(
+        method="PUT",
+        path=cached_path(task, key),
+        read=json_into(CachedView),
+        query=(("node", node), ("attempt", str(attempt))),
+        headers={"content-type": "application/octet-stream"},
+        body=FileSlice(path=path, offset=0, length=size),
+        silence_s=300.0,
+    )
 
 
 def append_log(task: str, *, node: str, attempt: int, offset: int, data: bytes) -> Call[LogReply]:

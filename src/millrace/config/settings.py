@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from millrace.config.errors import SettingError
+from millrace.domain.sessions import FAMILIES
 
 
 def _text(value: str) -> str:
@@ -133,6 +134,20 @@ def _labels(value: str) -> Labels:
     return tuple((key, text) for key, _, text in pairs)
 
 
+Sessions = tuple[tuple[str, int], ...]
+_session_count = _whole(MOST_SLOTS, "a number of sessions")
+
+
+def _sessions(value: str) -> Sessions:
+    try:
+        pairs = [(family, _session_count(count)) for family, count in _labels(value)]
+    except ValueError:
+        pairs = [("", 0)]
+    if not all(family in FAMILIES for family, _ in pairs):
+        raise ValueError(f"sessions such as nvenc=3, of {', '.join(FAMILIES)}")
+    return tuple(pairs)
+
+
 def _sandbox(value: str) -> str:
     if value not in SANDBOX:
         raise ValueError(f"one of {', '.join(SANDBOX)}")
@@ -210,12 +225,15 @@ class MasterSettings:
     max_retries: int = setting(3, "MILLRACE_MAX_RETRIES", "Attempts beyond the first, where a job does not say.", _count)  # fmt: skip
     ageing_s: int = setting(240, "MILLRACE_AGEING", "Seconds of head start for each unit of a job's weight.", _count)
     split: bool = setting(True, "MILLRACE_SPLIT", "Whether one film may be encoded on several workers at once: 1, or 0 for each film on one worker.", _switch)  # fmt: skip
+    hedge: bool = setting(True, "MILLRACE_HEDGE", "Whether a slow part of a film that several workers share is made by a second, idle worker too: 1, or 0.", _switch)  # fmt: skip
     reject_after_s: float = setting(60.0, "MILLRACE_REJECT_AFTER", "Seconds that a job may wait for a node that could run it.", _seconds)  # fmt: skip
     rate_strangers: tuple[float, int] | None = setting((20.0, 100), "MILLRACE_RATE_STRANGERS", "Requests a second, and at once, from one address (of IPv6, from its /64) without a good key: RATE/BURST; 0 for no limit.", _rate)  # fmt: skip
     rate_changes: tuple[float, int] | None = setting(None, "MILLRACE_RATE_CHANGES", "The same for what one API key changes: jobs, uploads, nodes, keys. All masters together let it through.", _rate)  # fmt: skip
     rate_reads: tuple[float, int] | None = setting(None, "MILLRACE_RATE_READS", "The same for what one API key reads.", _rate)  # fmt: skip
     rate_machines: tuple[float, int] | None = setting((500.0, 2000), "MILLRACE_RATE_MACHINES", "The same for what one worker says that has joined with a key of its own.", _rate)  # fmt: skip
     keep_days: int = setting(30, "MILLRACE_KEEP_DAYS", "Days that finished jobs are kept; 0 keeps them for ever. Ended API keys are listed as long, or for 30 days.", _days)  # fmt: skip
+    cache_mb: int = setting(10_000, "MILLRACE_CACHE_MB", "Megabytes that finished pieces of divided films may take among the blobs, which later jobs use again; those that were unused for longest go first; 0 keeps none, as under `up`, where workers share a folder.", _count)  # fmt: skip
+    cache_days: int = setting(7, "MILLRACE_CACHE_DAYS", "Days for which a piece is kept that no job uses; 0 for no limit.", _days)  # fmt: skip
     webhook_allow_networks: tuple[str, ...] = setting((), "MILLRACE_WEBHOOK_ALLOW_NETWORKS", "Networks that webhooks may go to although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
 
     tenant_concurrent: int | None = setting(None, "MILLRACE_TENANT_CONCURRENT", "Tasks of one tenant that run at the same time, where `millrace tenants set` says nothing of it; empty for no limit. The other three likewise.", _limit)  # fmt: skip
@@ -237,6 +255,7 @@ class WorkerSettings:
     state: Path = setting(Path("millrace-worker"), "MILLRACE_STATE", "Folder for the worker's identity and scratch space.", Path)  # fmt: skip
     name: str = setting("", "MILLRACE_NODE_NAME", "The node's name; empty for the host's.")
     slots: int = setting(1, "MILLRACE_SLOTS", "Tasks run at the same time.", _slots)
+    sessions: Sessions = setting((), "MILLRACE_SESSIONS", "Sessions that each kind of hardware encoder may have at once, such as `nvenc=3`; empty: as many as can be opened when the worker starts. Several workers of one machine share a card: give each its part.", _sessions)  # fmt: skip
     cores: int | None = setting(None, "MILLRACE_CORES", "Processor cores that its tasks may keep busy together; empty for those of the machine or of its container, at most one for each gigabyte of memory.", _slots)  # fmt: skip
     labels: Labels = setting((), "MILLRACE_LABELS", "Labels such as `zone=a,disk=fast`.", _labels)  # fmt: skip
     media_roots: tuple[Path, ...] = setting((), "MILLRACE_MEDIA_ROOTS", "Folders that inputs and outputs by path must lie under, separated by colons.", _paths)  # fmt: skip
@@ -252,6 +271,9 @@ class WorkerSettings:
     input_timeout_s: float = setting(21_600.0, "MILLRACE_INPUT_TIMEOUT", "Seconds that fetching an input may take.", _seconds)  # fmt: skip
     sandbox: str = setting("auto", "MILLRACE_SANDBOX", "Whether engines are shut in: `auto` as well as the machine can and with a warning where that is not all, `require` all of it or the worker does not start, `off`.", _sandbox)  # fmt: skip
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
+    cache: Path | None = setting(None, "MILLRACE_CACHE", "Folder for finished pieces of films, which later jobs use again and several workers may share; empty for one in the state folder (of the data folder under `up`; `transcode` then keeps none).", _optional_path)  # fmt: skip
+    cache_mb: int = setting(10_000, "MILLRACE_CACHE_MB", "Megabytes that the pieces in it may take, those that were unused for longest go first; 0 keeps none.", _count)  # fmt: skip
+    cache_days: int = setting(7, "MILLRACE_CACHE_DAYS", "Days for which a piece is kept that no job uses; 0 for no limit.", _days)  # fmt: skip
     drain_timeout_s: float | None = setting(None, "MILLRACE_DRAIN_TIMEOUT", "Seconds that running tasks get to end after SIGTERM, before they are handed back; empty gives them as long as they take, and 5 under `up`.", _patience)  # fmt: skip
     ca: Path | None = setting(None, "MILLRACE_CA", "Certificate authority of the master in PEM.", _optional_path)
     join: str = setting("", "MILLRACE_JOIN", "A token of `millrace nodes invite`, with which a worker joins at its first start; later ones do not need it.", secret=True)  # fmt: skip

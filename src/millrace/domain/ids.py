@@ -60,6 +60,11 @@ def job_of(task: str) -> str:
     return task.partition(".")[0]
 
 
+def position_of(task: str) -> int:
+    """The position of a task in its job, from 1."""
+    return int(task.partition(".")[2])
+
+
 def is_lead(task: str) -> bool:
     """Whether it is the id of a job's first task, which stands for the job."""
     return task.partition(".")[2] == "1"

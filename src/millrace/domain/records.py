@@ -110,7 +110,8 @@ class Task(Struct, frozen=True, kw_only=True):
 
     `attempt` grows by one at every claim and never falls: it is the fencing token. `spent` counts attempts that failed
     on their own, `losses` those whose worker was lost. `split` is set where the job was split: the attempt of its lead task
-    (the first) that did so, in the lead and in each part that belongs to it.
+    (the first) that did so, in the lead and in each part that belongs to it. `hedges` is set in a hedge: the position of the task
+    that makes the same part (see :mod:`millrace.domain.parts`).
     """
 
     id: str
@@ -127,6 +128,7 @@ class Task(Struct, frozen=True, kw_only=True):
     claimed_at: datetime | None
     due_at: datetime | None
     split: int | None = None
+    hedges: int | None = None
 
 
 class Kind(StrEnum):
@@ -165,6 +167,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     frames: int
     split: int | None
     progress: Progress
+    hedges: int | None = None
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
@@ -237,7 +240,7 @@ class Move(Struct, frozen=True, kw_only=True):
         outputs: what was published; replaces earlier outputs of the job.
         kept_bytes: how much of the outputs the master keeps.
         facts: plain data to keep with the job (probe, plan, proof).
-        restart: for the `retry` verb: sets `spent` and `losses` to zero and forgets the failure, what is avoided, and that the
+        restart: for the `retry` verb, and for what is planned anew: sets `spent` and `losses` to zero and forgets the failure, what is avoided, and that the
             job was split.
         avoid: nodes that the task had better not go to next (see :mod:`millrace.domain.elsewhere`); None leaves them.
     """
@@ -276,6 +279,16 @@ class Split(Struct, frozen=True, kw_only=True):
     parts: tuple[NewPart, ...]
     plan: Document
     class_id: int
+
+
+class Hedge(Struct, frozen=True, kw_only=True):
+    """A second task for a part that is slow: it is queued if the task still runs in this attempt on this node, where it never goes."""
+
+    task_id: str
+    attempt: int
+    node_id: str
+    reason: str
+    actor: str
 
 
 class NodeState(StrEnum):

@@ -37,7 +37,8 @@ _S = State
 TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
     {
         _S.PENDING: frozenset({_S.QUEUED, _S.PAUSED, _S.FAILED, _S.CANCELED, _S.REJECTED}),
-        _S.QUEUED: frozenset({_S.ASSIGNED, _S.PAUSED, _S.CANCELED, _S.REJECTED}),
+        # A divided job that nobody can join any more is planned anew.
+        _S.QUEUED: frozenset({_S.QUEUED, _S.ASSIGNED, _S.PAUSED, _S.CANCELED, _S.REJECTED}),
         # A task too short to report its start completes straight from `assigned`. One that was split waits for its parts.
         _S.ASSIGNED: frozenset(
             {_S.PROCESSING, _S.COMPLETED, _S.FAILED, _S.QUEUED, _S.RETRYING, _S.PAUSED, _S.CANCELED, _S.PENDING}

@@ -44,6 +44,8 @@ _NOTHING: Mapping[str, Any] = {}
 PEER, SUBJECT = "peer", "subject"
 """Where, in the `state` of an ASGI scope, a server puts who the kernel says is there (a `Peer`), or a verified certificate (its
 subject, as a tuple of texts such as `CN=ci`: a comma in one must not make two)."""
+KNOWN = "known"
+"""Is put there, for the server, once somebody whom it knows has asked on the connection."""
 
 WORKER = "Millrace worker"
 """The organisation in the certificate of a worker; its common name is the id of its API key (`edge.certificates`)."""
@@ -229,10 +231,15 @@ def whose_share(scope: Mapping[str, Any], caller: Caller | None) -> str:
     if caller is not None:
         return f"caller {caller.key.name}"
     client = str((scope.get("client") or ("nobody",))[0])
-    address = None if PEER in scope.get("state", ()) else _address(client)
+    return f"address {client if PEER in scope.get('state', ()) else place_of(client)}"
+
+
+def place_of(client: str) -> str:
+    """Who counts as one where callers are told apart by address: an IPv4 address, or the /64 of an IPv6 one."""
+    address = _address(client)
     if isinstance(address, IPv6Address):
-        return f"address {IPv6Address(int(address) >> 64 << 64)}/64"
-    return f"address {address or client}"
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address or client)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

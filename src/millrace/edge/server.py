@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from millrace.edge.access import Rules, check_host, check_place, identify, whose_share
+from millrace.edge.access import KNOWN, Rules, check_host, check_place, identify, whose_share
 from millrace.edge.audit import Audit
 from millrace.edge.call import (
     WHOLE,
@@ -36,6 +36,7 @@ from millrace.edge.rate_limit import RateLimiter, exhausted
 from millrace.edge.rate_limit import headers as rate_headers
 from millrace.edge.refusal import PROBLEM_CONTENT_TYPE, RefusalError, not_found
 from millrace.edge.route import Access, Body, Handler, Route
+from millrace.edge.shares import Shares
 from millrace.edge.tally import Tally
 from millrace.edge.tree import Tree
 
@@ -98,14 +99,16 @@ class Edge(Generic[C]):
         served: Callable[[Served], None] = lambda _: None,
         lost: Callable[[Call[None]], Answer | None] = lambda _: None,
         limiter: RateLimiter | None = None,
+        shares: Shares | None = None,
         audit: Audit | None = None,
         within: Callable[[C, str], C] | None = None,
     ) -> None:
-        """`within` gives the context as one tenant sees it, for the keys that are bound to one. `rules` are asked for with every request, so that they may change; `limiter` counts where they have a rate. `served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
+        """`within` gives the context as one tenant sees it, for the keys that are bound to one. `rules` are asked for with every request, so that they may change; `limiter` counts where they have a rate. `shares` are the requests that may be under way, of which a key has its part. `served` hears of every answer worth a line; `lost` may show a stranger the way instead of a bare 401."""
         self.tally = tally or Tally()
         self._context = context
         self._rules = rules
         self._limiter = limiter
+        self._shares = shares
         self._audit = audit
         self._within = within
         self._explain = explain
@@ -126,8 +129,15 @@ class Edge(Generic[C]):
         return send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
         sender = _Sender(scope, send)
+        try:
+            await self._answer(scope, receive, sender)
+        finally:
+            if sender.holds and self._shares is not None:
+                self._shares.give_back(sender.holds)
+
+    async def _answer(self, scope: Scope, receive: Receive, sender: "_Sender") -> None:
+        began = time.perf_counter()
         headers = dict(scope["headers"])
         sender.request_id = headers.get(b"x-request-id", b"")
         if not _is_plain(sender.request_id):
@@ -221,6 +231,8 @@ class Edge(Generic[C]):
             if known.by_cookie and method not in _SAFE_METHODS and is_foreign(headers):
                 raise RefusalError(403, "forbidden", "cannot answer: the request comes from another site")
             key = known.key
+            scope.get("state", {})[KNOWN] = True
+            self._hold(key.name, sender)
             caller, grants, mark, tenant = key.name, key.grants, key.mark, key.tenant
             machine, key_id = key.machine, key.id
         if found is None:
@@ -237,6 +249,20 @@ class Edge(Generic[C]):
             scope=scope, receive=receive, headers=headers, path=found[1], caller=caller, body=None, limit=route.limit,
             grants=grants, mark=mark, tenant=tenant, machine=machine, key_id=key_id,
         )  # fmt: skip
+
+    def _hold(self, caller: str, sender: "_Sender") -> None:
+        """Take one of the caller's places for as long as the request is under way."""
+        if self._shares is None or sender.holds:
+            return
+        if not self._shares.take(caller):
+            raise RefusalError(
+                429,
+                "too-many-connections",
+                f"cannot answer: key {caller!r} has {self._shares.held(caller)} requests under way, three times as many as are left "
+                "to all others; let some of them end, or try again soon",
+                headers={"retry-after": "2"},
+            )
+        sender.holds = caller
 
     def _spend(self, rules: Rules, scope: Scope, sender: "_Sender") -> None:
         """Take the request from its caller's share, and let the reply tell what is left."""
@@ -355,7 +381,7 @@ class _Note:
 class _Sender:
     """Writes one reply."""
 
-    __slots__ = ("_scope", "_send", "access", "asked", "caller", "extra", "request_id", "started", "status")
+    __slots__ = ("_scope", "_send", "access", "asked", "caller", "extra", "holds", "request_id", "started", "status")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
@@ -365,6 +391,7 @@ class _Sender:
         self.access: Access | None = None
         self.caller: Caller | None = None
         self.extra: tuple[Header, ...] = ()
+        self.holds = ""  # whose place among the requests that are under way
         self.started = False
         self.status = 500
 

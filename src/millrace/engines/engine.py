@@ -22,6 +22,21 @@ from millrace.domain.media.split import Chunk
 from millrace.engines.fragments import Fragment
 
 
+class Piece(Struct, frozen=True, kw_only=True):
+    """Something whole in itself that a command makes: a rendition of a chunk, or a file of an output.
+
+    `path` is a folder with all below it, or one file. `arguments` are what its bytes depend on beside the source and the engine's program:
+    the list that would make it alone, without places. Where the engine chooses the number of threads (`by_cores`) they depend on the
+    machine, too. `chunk` is the number of its chunk.
+    """
+
+    name: str
+    path: Path
+    arguments: tuple[str, ...]
+    by_cores: bool = False
+    chunk: int | None = None
+
+
 class Command(Struct, frozen=True, kw_only=True):
     """One child to run: a whole argument list, a label for people, and its share (0..1) of the task's work.
 
@@ -30,7 +45,8 @@ class Command(Struct, frozen=True, kw_only=True):
     seconds. A `light` one is so little work that it runs beside the others without waiting for its turn.
     `reads` are the files and folders that it reads, and `writes` is the one folder that it changes: a sandbox shows it nothing
     else. Where both are empty it gets the folder of its attempt. `memory_bytes` bounds the memory of one that decodes nothing,
-    and `file_bytes` each file that it writes (setrlimit(2): DATA, FSIZE).
+    and `file_bytes` each file that it writes (setrlimit(2): DATA, FSIZE). `pieces` are what of its work may be used again; none where
+    the same arguments may give other bytes. `chunk` is what it makes where that is one.
     """
 
     argv: tuple[str, ...]
@@ -45,6 +61,8 @@ class Command(Struct, frozen=True, kw_only=True):
     writes: Path | None = None
     memory_bytes: int | None = None
     file_bytes: int | None = None
+    pieces: tuple[Piece, ...] = ()
+    chunk: Chunk | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -109,6 +127,10 @@ class Joined(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
+Done = frozenset[Path]
+"""The paths of pieces that are there already."""
+
+
 class ProgressReader(Protocol):
     """Turns lines of an encode's stdout into progress."""
 
@@ -141,11 +163,13 @@ class Engine(Protocol):
         """The damaged places in order of time; none where none was found."""
         ...
 
-    def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
+    def encode(
+        self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()
+    ) -> tuple[Command, ...]:
         """The commands that make the plan's files in `folder`, or their pieces in `work` where the plan is split.
 
-        They run in any order and side by side: `plan.split.at_once` of them, and the light ones beside. Both folders are
-        empty and exist.
+        They run in any order and side by side: `plan.split.at_once` of them, and the light ones beside. Both folders exist and
+        hold nothing but the pieces that are `done`, which nobody makes again.
         """
         ...
 
@@ -158,7 +182,7 @@ class Engine(Protocol):
         ...
 
     def encode_part(
-        self, plan: Plan, chunk: Chunk | None, source: Path, folder: Path, work: Path
+        self, plan: Plan, chunk: Chunk | None, source: Path, folder: Path, work: Path, *, done: Done = frozenset()
     ) -> tuple[Command, ...]:
         """Of the commands that `encode` gives for a split plan those of one chunk, or (None) those of sound and text."""
         ...

@@ -60,6 +60,21 @@ def join(plan: Plan, pieces: Listing) -> Joined:
     return Joined(folder=folder, moves=tuple(moves), files=files, headers=headers)
 
 
+def miscounted(plan: Plan, chunk: Chunk, made: Listing) -> str:
+    """Which rendition of a chunk has another number of frames than planned, as a clause; empty where none has.
+
+    Frames are counted in the headers of the segments, which say what was written. `made` lists the chunk's folder, with the fragments in
+    those of the renditions. The film's end is where the source ends; how far that may be off is judged with the whole.
+    """
+    slack = plan.checks.frame_tolerance if chunk.number == plan.split.chunks[-1].number else 0
+    for video in plan.videos:
+        own = (one for name, found in made.fragments.items() if name.rpartition("/")[0] == video.name for one in found)
+        frames = sum(one.samples for one in own)
+        if abs(frames - chunk.frames) > slack:
+            return f"{frames} frames of {video.name}, where {chunk.frames} were planned"
+    return ""
+
+
 def first_segment(plan: Plan, chunk: Chunk) -> int:
     """The number of a chunk's first segment in the film."""
     return chunk.first // unit_frames(plan)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 import millrace
+from millrace.api.places import CACHE
 from millrace.blobs.disk import sync_folder
 from millrace.blobs.local import LocalBlobs
 from millrace.blobs.location import open_blobs
@@ -174,8 +175,10 @@ def _blobs(settings: MasterSettings) -> Blobs:
 
 
 async def _copied(source: Blobs, target: Blobs) -> AsyncIterator[Kept]:
-    """Every file of one place, when it is in the other. What a running master deletes meanwhile is left out."""
+    """Every file of one place, when it is in the other. What a running master deletes meanwhile is left out, and what can be made again."""
     async for info in source.list():
+        if info.key.startswith(f"{CACHE}/"):
+            continue
         try:
             stored = await target.put(info.key, source.get(info.key))
         except BlobMissing:

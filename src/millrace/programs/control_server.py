@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from millrace.edge.access import Rules
+from millrace.programs.http.door import most_connections
 from millrace.programs.http.peer_protocol import PeerProtocol
 from millrace.programs.http.protocol import HttpProtocol
 from millrace.programs.http.server import HttpServer
@@ -16,7 +17,7 @@ from millrace.supervisor.control.supervisor import Supervisor
 
 def local(supervisor: Supervisor, listening: socket.socket, rules: Callable[[], Rules]) -> Service:
     """On a unix socket, for whom the rules name."""
-    app = control_app(supervisor, rules=rules)
+    app = control_app(supervisor, rules=rules, most_requests=most_connections())
     return HttpServer(app, listening, certificate=None, key=None, before_stop=supervisor.stop, protocol=PeerProtocol)
 
 
@@ -30,7 +31,7 @@ def remote(
     client_ca: Path | None = None,
 ) -> Service:
     """On TCP, for whom the rules name. With `client_ca` whoever shows no certificate of that authority is not heard."""
-    app = control_app(supervisor, rules=rules)
+    app = control_app(supervisor, rules=rules, most_requests=most_connections())
     protocol = HttpProtocol if client_ca is None else SubjectProtocol
     return HttpServer(
         app,

@@ -42,6 +42,7 @@ class Farm(Struct, frozen=True, kw_only=True):
     sandbox: str
     drain_timeout_s: float
     log_form: str
+    cache: Path | None = None  # that all workers share; None for one in `data`
 
 
 def farm_plan(farm: Farm) -> Plan:
@@ -60,7 +61,7 @@ def _master(farm: Farm) -> ProcessPlan:
     return _program(
         MASTER,
         *(MASTER, *options),
-        env={"MILLRACE_LOG": farm.log_form},
+        env={"MILLRACE_LOG": farm.log_form, "MILLRACE_CACHE_MB": "0"},  # the workers share a folder
         stop_s=MARGIN_S,
         execution=Execution(pass_fds=(farm.descriptor,)),
     )
@@ -88,6 +89,7 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
         env={
             "MILLRACE_LOG": farm.log_form,
             "MILLRACE_PROOFS": str(farm.data / "proofs.json"),
+            "MILLRACE_CACHE": str(farm.cache or farm.data / "cache"),
             "MILLRACE_CORES": str(max(1, farm.cores // len(farm.names))),
         },
         stop_s=farm.drain_timeout_s + MARGIN_S,

@@ -149,4 +149,5 @@ def source(program: Path, wanted: Sequence[str] = encoders.ALL) -> EngineSource:
         binary=program,
         encoders=tuple(wanted),
         bind=lambda working: FFmpeg(program, working=working),
+        session=lambda encoder: encoders.session(program, encoder),
     )

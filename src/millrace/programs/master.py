@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import millrace
 from millrace.api.app import App, build_app
 from millrace.api.audit_recovery import LOOK_S, Survivors, recover
+from millrace.api.cache import CacheBounds, trim
 from millrace.api.keys import looked_up_in
 from millrace.api.master import WorkerAuth
 from millrace.api.places import job_prefix, position_in
@@ -33,6 +34,7 @@ from millrace.outbound.guard import Guard
 from millrace.outbound.post import Sender
 from millrace.programs import api_key, data_folder
 from millrace.programs.exhausted import is_exhausted
+from millrace.programs.http.door import most_connections
 from millrace.programs.http.listen import adopt, check_certificate, host_of, hosts_of, is_loopback, listen, url_of
 from millrace.programs.http.own_tls import FOLDER, Authority, OwnTls, names_for, open_authority
 from millrace.programs.http.protocol import HttpProtocol
@@ -59,6 +61,8 @@ log = logger("master")
 DATABASE = "millrace.db"
 BLOBS = "blobs"
 UPLOAD_SWEEP_S = 3600.0
+CACHE_TRIM_S = 300.0
+MEGABYTE = 10**6
 KEY_USE_S = 60.0
 CERTIFICATE_S = 3600.0
 
@@ -170,9 +174,11 @@ class MasterProgram(Service):
             leadership=leadership,
             rates=_rates(settings),
             hosts=hosts_of(settings.host, settings.hosts),
+            most_requests=most_connections(),
             authority=authority,
             worker_auth=WorkerAuth(settings.worker_auth),
         )
+        app.master.keeps_pieces = settings.cache_mb > 0
         await self._parts.enter_async_context(leadership)
         if is_server(settings.store):
             survivors = Survivors(store, lambda: leadership.attendance, lambda: leadership.leads)
@@ -182,6 +188,7 @@ class MasterProgram(Service):
         self._parts.push_async_callback(sender.close)
         await self._parts.enter_async_context(Outbox(farm, sender, complain=_complain))
         await self._parts.enter_async_context(_KeyDuties(app, farm, stored))
+        await self._parts.enter_async_context(_cache_trim(farm, blobs, settings, leadership))
         if settings.keep_uploads_days:
             await self._parts.enter_async_context(_upload_sweep(app, farm, timedelta(days=settings.keep_uploads_days)))
         listening = opened or listen(settings.host, settings.port)
@@ -286,6 +293,7 @@ def _rules(settings: MasterSettings) -> Rules:
         ageing_s=settings.ageing_s,
         reject_after_s=settings.reject_after_s,
         split=settings.split,
+        hedge=settings.hedge,
         keep_finished=timedelta(days=settings.keep_days) if settings.keep_days else None,
         keep_audit=timedelta(days=settings.keep_audit_days) if settings.keep_audit_days else None,
         quotas=Quotas(
@@ -325,6 +333,17 @@ def _upload_sweep(app: App, farm: Farm, keep: timedelta) -> Ticker:
             log.info("master.uploads_expired", count=count)
 
     return _ticker(sweep, UPLOAD_SWEEP_S, farm, "expire_uploads")
+
+
+def _cache_trim(farm: Farm, blobs: Blobs, settings: MasterSettings, leadership: Leadership) -> Ticker:
+    unused = timedelta(days=settings.cache_days) if settings.cache_days else None
+    bounds = CacheBounds(most_bytes=settings.cache_mb * MEGABYTE, unused=unused)
+
+    async def trim_if_leading() -> None:
+        if leadership.leads and (count := await trim(blobs, bounds, now=await farm.store.now())):
+            log.info("master.pieces_expired", count=count)
+
+    return _ticker(trim_if_leading, CACHE_TRIM_S, farm, "trim_cache")
 
 
 class _KeyDuties(Service):

@@ -77,6 +77,7 @@ async def up(
                 sandbox=worker.sandbox,
                 drain_timeout_s=drain_timeout_s,
                 log_form=log_form,
+                cache=worker.cache and worker.cache.absolute(),
             )
             plan = farm_plan(farm)
 

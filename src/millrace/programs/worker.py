@@ -26,11 +26,13 @@ from millrace.runtime.clock import SystemClock
 from millrace.runtime.service import Service
 from millrace.runtime.ticker import Ticker
 from millrace.telemetry.logs import logger
+from millrace.worker.cache import CacheTerms
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.worker import Worker, WorkerTerms
 
 log = logger("worker")
 MEGABYTE = 10**6
+DAY_S = 86400.0
 CERTIFICATE_S = 3600.0
 
 
@@ -146,6 +148,7 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         proofs=settings.proofs and settings.proofs.absolute(),
         engines=(ffmpeg.source(ffmpeg.binary(settings.ffmpeg)),),
         slots=settings.slots,
+        sessions=dict(settings.sessions),
         cores=max(1, usable_cores(settings.cores) // settings.slots),
         labels=dict(settings.labels),
         memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE,
@@ -163,4 +166,17 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
         ),
         sandbox=Demand(settings.sandbox),
         open_store=_open_store,
+        cache=_cache(settings),
+    )
+
+
+def _cache(settings: WorkerSettings) -> CacheTerms | None:
+    """What is kept of finished pieces. It makes room before the disk is so full that work would be handed back."""
+    if not settings.cache_mb:
+        return None
+    return CacheTerms(
+        folder=(settings.cache or settings.state / "cache").absolute(),
+        most_bytes=settings.cache_mb * MEGABYTE,
+        unused_s=settings.cache_days * DAY_S or float("inf"),
+        keep_free_bytes=2 * settings.min_free_mb * MEGABYTE,
     )

@@ -37,8 +37,9 @@ async def claim(
         waiter = farm.waiting.enter(classes)
         try:
             tasks = await farm.store.claim(
-                node_id=node_id, epoch=epoch, request_id=request_id, classes=sorted(classes), limit=limit
-            )
+                node_id=node_id, epoch=epoch, request_id=request_id, classes=sorted(classes), limit=limit,
+                allowance=offers.allowance_for(node_id, epoch),
+            )  # fmt: skip
             if tasks is None:
                 if await _is_held_back(farm, node_id, epoch):
                     return ()

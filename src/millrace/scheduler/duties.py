@@ -8,6 +8,7 @@ from millrace.scheduler.after import release_waiting
 from millrace.scheduler.clean import clean, clean_audit, clean_pieces
 from millrace.scheduler.expire import expire_leases, reclaim
 from millrace.scheduler.farm import Farm
+from millrace.scheduler.hedge import hedge_stragglers
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.promote import promote_due
 from millrace.scheduler.reject import reject_impossible
@@ -31,7 +32,7 @@ async def _nothing_kept(_: str, __: int) -> bool:
 
 
 class Duties(Service):
-    """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, deletes the old, wakes who waits, and sees when there is space again."""
+    """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, gives slow parts to a second worker, deletes the old, wakes who waits, and sees when there is space again."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Duties(Service):
             self._ticker("release_waiting", self._release, 0.5, one_is_enough=True),
             self._ticker("run_schedules", self._run_schedules, 0.5, one_is_enough=True),
             self._ticker("reject_impossible", self._reject, 5.0, one_is_enough=True),
+            self._ticker("hedge_stragglers", self._hedge, 1.0, one_is_enough=True),
             self._ticker("clean", self._clean, 60.0, one_is_enough=True),
             self._ticker("clean_pieces", self._clean_pieces, 10.0, one_is_enough=True),
             self._ticker("clean_audit", lambda: clean_audit(farm), 600.0, one_is_enough=True),
@@ -125,6 +127,9 @@ class Duties(Service):
 
     async def _reject(self) -> None:
         await reject_impossible(self._farm)
+
+    async def _hedge(self) -> None:
+        await hedge_stragglers(self._farm)
 
     async def _clean_pieces(self) -> None:
         await clean_pieces(self._farm, self._forget_pieces)

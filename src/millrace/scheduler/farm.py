@@ -31,6 +31,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     keep_finished: timedelta | None = timedelta(days=30)
     keep_audit: timedelta | None = timedelta(days=365)
     split: bool = True  # whether a film may be divided over several workers
+    hedge: bool = True  # whether a part of it that is slow may be made by a second one
     quotas: Quotas = NONE  # of tenants that nobody said anything of
 
 

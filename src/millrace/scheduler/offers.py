@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping
 
-from millrace.domain.needs import Needs, Offer, satisfies
+from millrace.domain.needs import Needs, Offer, satisfies, taken
 from millrace.domain.records import Node
+from millrace.domain.sessions import Allowance
 from millrace.store.store import Store
 
 
@@ -13,6 +14,7 @@ def offer_of(node: Node) -> Offer:
     encoders = node.facts.get("encoders")
     engines = node.facts.get("engines")
     memory_mb = node.facts.get("memory_mb")
+    sessions = node.facts.get("sessions")
     return Offer(
         engines=frozenset(str(name) for name in engines) if isinstance(engines, list) else frozenset(),
         # A node reports each encoder with the reason why it does not work; an empty reason means that it does.
@@ -21,6 +23,9 @@ def offer_of(node: Node) -> Offer:
         else frozenset(),
         labels=node.labels,
         memory_mb=memory_mb if isinstance(memory_mb, int) else 0,
+        sessions={str(family): count for family, count in sessions.items() if isinstance(count, int)}
+        if isinstance(sessions, Mapping)
+        else {},
     )
 
 
@@ -34,6 +39,7 @@ class Offers:
         self._reading = asyncio.Lock()
         self._nodes: dict[tuple[str, int], Offer] = {}
         self._satisfied: dict[tuple[str, int], frozenset[int]] = {}
+        self._allowances: dict[tuple[str, int], Allowance | None] = {}
 
     def knows(self, class_id: int) -> bool:
         """Whether this class has been read."""
@@ -57,16 +63,18 @@ class Offers:
             self._classes.update(found)
             if found:
                 self._satisfied.clear()
+                self._allowances.clear()
 
     def register(self, node: Node) -> None:
         """Keep the offer of a node that has just registered, and forget that of its earlier epochs."""
         for key in [key for key in self._nodes if key[0] == node.id]:
             del self._nodes[key]
             self._satisfied.pop(key, None)
+            self._allowances.pop(key, None)
         self._nodes[node.id, node.epoch] = offer_of(node)
 
     async def classes_for(self, node_id: str, epoch: int) -> frozenset[int]:
-        """The classes that the node satisfies; empty for a node that is unknown or has another epoch."""
+        """The classes that the node satisfies; empty for a node that is unknown, has another epoch, or registers anew meanwhile."""
         key = (node_id, epoch)
         if key not in self._nodes:
             node = await self._store.node(node_id)
@@ -75,9 +83,23 @@ class Offers:
             self.register(node)
         if self._stale or self._reading.locked():
             await self._refresh()
+        offer = self._nodes.get(key)
+        if offer is None:
+            return frozenset()
         if key not in self._satisfied:
-            offer = self._nodes[key]
             self._satisfied[key] = frozenset(
                 number for number, needs in self._classes.items() if satisfies(offer, needs)
             )
         return self._satisfied[key]
+
+    def allowance_for(self, node_id: str, epoch: int) -> Allowance | None:
+        """The sessions of a node of which :meth:`classes_for` was asked; None where it could run all that it satisfies side by side."""
+        key = (node_id, epoch)
+        offer = self._nodes.get(key)
+        if offer is None or not offer.sessions:
+            return None
+        if key not in self._allowances:
+            found = {number: taken(offer, self._classes[number]) for number in self._satisfied.get(key, ())}
+            takes = {number: sessions for number, sessions in found.items() if sessions}
+            self._allowances[key] = Allowance(sessions=offer.sessions, takes=takes) if takes else None
+        return self._allowances[key]

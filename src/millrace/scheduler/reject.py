@@ -1,21 +1,29 @@
-"""Reject what no machine of the farm could ever run, after a grace period in which one may still come."""
+"""What no machine of the farm could ever run is rejected, after a grace period in which one may still come. A job that was divided by
+workers of a build that has gone is planned anew instead: others can make it.
+"""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.needs import missing
-from millrace.domain.records import Move, NodeState
+from millrace.domain.parts import planned_anew
+from millrace.domain.records import Move, Node, NodeState, Task
 from millrace.domain.states import State
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.offers import offer_of
+from millrace.telemetry.logs import logger
+
+log = logger("scheduler")
 
 _BATCH = 500
 
 
 async def reject_impossible(farm: Farm) -> int:
-    """Reject queued tasks that no known node satisfies; returns how many.
+    """Reject queued tasks that no known node satisfies, or plan their job anew where they are those of a divided one; returns how many
+    tasks were moved.
 
-    A farm without nodes rejects nothing: it has just been started. Idempotent: any master may run it at any time.
+    A node that fell silent within the grace may still come back. A farm without nodes rejects nothing: it has just been started.
+    Idempotent: any master may run it at any time.
     """
     waiting = await farm.store.queued_classes()
     if not waiting:
@@ -23,7 +31,7 @@ async def reject_impossible(farm: Farm) -> int:
     latest = await farm.store.now() - timedelta(seconds=farm.rules.reject_after_s)
     long = [class_id for class_id, since in waiting.items() if since <= latest]
     # What thousands of nodes offer takes a while to read, and mostly nothing has waited for so long.
-    nodes = [node for node in await farm.store.nodes() if node.state is not NodeState.LOST] if long else []
+    nodes = [node for node in await farm.store.nodes() if _may_come(node, latest)] if long else []
     if not nodes:
         return 0
     needs = dict(await farm.store.classes())
@@ -32,24 +40,33 @@ async def reject_impossible(farm: Farm) -> int:
     for class_id in long:
         lacking = [missing(offer, needs[class_id]) for offer in offers]
         if None not in lacking:
-            total += await _reject_class(farm, class_id, f"cannot run: no node of the farm has {lacking[0]}")
+            total += await _clear(farm, class_id, f"no node of the farm has {lacking[0]}")
     return total
 
 
-async def _reject_class(farm: Farm, class_id: int, sentence: str) -> int:
+def _may_come(node: Node, latest: datetime) -> bool:
+    return node.state is not NodeState.LOST or node.seen_at > latest
+
+
+async def _clear(farm: Farm, class_id: int, why: str) -> int:
+    """Nobody can run the tasks of this class; `why` is a phrase."""
     tasks = await farm.store.queued(class_id, limit=_BATCH)
-    moved = await farm.store.move(
-        [
-            Move(
-                task_id=task.id,
-                sources=frozenset({State.QUEUED}),
-                target=State.REJECTED,
-                reason=sentence,
-                actor="master",
-                attempt=task.attempt,
-                failure=Failure(failure_class=FailureClass.CAPABILITY, message=sentence),
-            )
-            for task in tasks
-        ]
+    moves = [_rejected(task, f"cannot run: {why}") for task in tasks if task.split is None]
+    for job_id in dict.fromkeys(task.job_id for task in tasks if task.split is not None):
+        anew = planned_anew((await farm.store.tasks(job_id))[0], why)
+        if anew is not None:
+            log.warning("job.planned_anew", job=job_id, reason=why)
+            moves.append(anew)
+    return sum(await farm.store.move(moves))
+
+
+def _rejected(task: Task, sentence: str) -> Move:
+    return Move(
+        task_id=task.id,
+        sources=frozenset({State.QUEUED}),
+        target=State.REJECTED,
+        reason=sentence,
+        actor="master",
+        attempt=task.attempt,
+        failure=Failure(failure_class=FailureClass.CAPABILITY, message=sentence),
     )
-    return sum(moved)

@@ -73,8 +73,9 @@ async def ended_so(farm: Farm, task: Task, move: Move) -> bool:
 async def _move_and_claim(farm: Farm, move: Move, then: Next) -> Sequence[Claimed] | None:
     classes = await then.offers.classes_for(move.node_id or "", then.epoch)
     given = await farm.store.move_and_claim(
-        move, epoch=then.epoch, request_id=then.request_id, classes=sorted(classes), limit=then.limit
-    )
+        move, epoch=then.epoch, request_id=then.request_id, classes=sorted(classes), limit=then.limit,
+        allowance=then.offers.allowance_for(move.node_id or "", then.epoch),
+    )  # fmt: skip
     cascade(farm, classes, full=given is not None and len(given) == then.limit)
     return given
 

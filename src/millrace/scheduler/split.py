@@ -6,10 +6,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.domain import ids
+from millrace.domain.ids import position_of
 from millrace.domain.masters import TERM_S
-from millrace.domain.needs import Needs, missing, satisfies
-from millrace.domain.parts import parts_of
-from millrace.domain.records import Document, Move, NewPart, NodeState, Outcome, Split, Task
+from millrace.domain.needs import Needs, missing, satisfies, taken
+from millrace.domain.parts import parts_of, rival_of
+from millrace.domain.records import Document, Move, NewPart, Node, NodeState, Outcome, Split, Task
 from millrace.domain.states import HELD, State
 from millrace.scheduler.errors import ConflictError, NotFoundError
 from millrace.scheduler.farm import Farm
@@ -45,12 +46,23 @@ async def free_elsewhere(farm: Farm, task_id: str, *, node_id: str, attempt: int
         StaleAttemptError: the attempt is no longer this node's.
     """
     task = await check_holder(farm, task_id, node_id=node_id, attempt=attempt)
-    reason = _PART if _is_part(task) else await _why_not(farm)
+    reason = _PART if _is_part(task) else await why_not(farm)
     if reason:
         return Free(reason=reason)
     needs = await _needs(farm, task, skill)
     ready = [node for node in await farm.store.nodes() if node.state is NodeState.READY and node.id != node_id]
-    return Free(slots=sum(max(0, node.slots - node.holding) for node in ready if satisfies(offer_of(node), needs)))
+    return Free(slots=sum(_could_begin(node, needs) for node in ready))
+
+
+def _could_begin(node: Node, needs: Needs) -> int:
+    """How many tasks with these needs the node could begin by its free slots; of hardware encoders it is not known what is free."""
+    offer = offer_of(node)
+    if not satisfies(offer, needs):
+        return 0
+    sessions = [
+        offer.sessions[family] // count for family, count in taken(offer, needs).items() if family in offer.sessions
+    ]
+    return max(0, min([node.slots - node.holding, *sessions]))
 
 
 async def split(
@@ -82,7 +94,7 @@ async def split(
         outcome=Outcome.SPLIT,
         release=True,
     )
-    if reason := await _why_not(farm):
+    if reason := await why_not(farm):
         raise ConflictError(f"cannot divide {task_id}: {reason}")
     needs = await _needs(farm, task, skill)
     if lacking := missing(offer_of(await find_node(farm, node_id)), needs):
@@ -102,7 +114,7 @@ def _is_part(task: Task) -> bool:
     return not ids.is_lead(task.id) or task.split is not None
 
 
-async def _why_not(farm: Farm) -> str:
+async def why_not(farm: Farm) -> str:
     """Why nothing may be divided here, whoever is free; empty where it may."""
     if not farm.rules.split:
         return "this farm divides no films over workers"
@@ -117,27 +129,32 @@ async def _needs(farm: Farm, task: Task, skill: Skill) -> Needs:
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What a part has handed on: its position, which attempt made it, on which node (by name), and its files."""
+    """What a part has handed on: its position, which attempt made it, on which node (by name), its files, and where two tasks raced
+    for the part, the other's id.
+    """
 
     position: int
     attempt: int
     node_name: str
     pieces: Mapping[str, Arrival]
+    beat: str = ""
 
 
 async def made(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> Sequence[Made]:
     """What the parts of this task have made, for the node that joins them. Raises as :func:`free_elsewhere`."""
     lead = await check_holder(farm, task_id, node_id=node_id, attempt=attempt)
     names = {(one.task_id, one.attempt): one.node_name for one in await farm.store.attempts(lead.job_id)}
-    parts = [task for task in parts_of(await farm.store.tasks(lead.job_id)) if task.state is State.COMPLETED]
+    parts = parts_of(await farm.store.tasks(lead.job_id))
     return [
         Made(
             position=position_of(part.id),
             attempt=part.attempt,
             node_name=names.get((part.id, part.attempt), ""),
             pieces=await farm.store.arrivals(part.id, part.attempt),
+            beat=rival.id if (rival := rival_of(part, parts)) else "",
         )
         for part in parts
+        if part.state is State.COMPLETED
     ]
 
 
@@ -148,8 +165,3 @@ async def made_by(farm: Farm, task_id: str, position: int, *, node_id: str, atte
         if position_of(part.id) == position and part.state is State.COMPLETED:
             return part
     raise NotFoundError(f"there is no part {position} of {task_id[:64]!r} that is made")
-
-
-def position_of(task_id: str) -> int:
-    """The position of a task in its job."""
-    return int(task_id.partition(".")[2])

@@ -11,7 +11,7 @@ from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.needs import Needs
 from millrace.engines import profiles
-from millrace.engines.ffmpeg.encoders import candidates_of
+from millrace.engines.ffmpeg.encoders import candidates_of, streams_of
 from millrace.scheduler.errors import Finding, InvalidError
 from millrace.wire.v1.jobs import JobRequest, Parameters
 
@@ -66,7 +66,7 @@ def _named(name: str, engine: str) -> Wanted:
 
 
 def _wanted(profile: Profile, engine: str) -> Wanted:
-    needs = Needs(engine=engine, encoders=candidates_of(profile))
+    needs = Needs(engine=engine, encoders=candidates_of(profile), streams=streams_of(profile))
     return Wanted(name=profile.name, document=msgspec.Raw(_CANONICAL.encode(to_document(profile))), needs=needs)
 
 

@@ -35,4 +35,6 @@ def page_statement(queries: Mapping[str, str], mark: str, only: JobFilter) -> tu
         if value is not None:
             values.append(value)
             conditions.append(queries[block].format(value=f"{mark}{len(values) + 2}"))
+    if only.alone:
+        conditions.append(queries["only_alone"])
     return queries[name].format(conditions=" ".join(conditions)), values

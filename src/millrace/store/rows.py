@@ -182,6 +182,7 @@ def task(row: Row) -> Task:
         claimed_at=_maybe(row[11]),
         due_at=_maybe(row[12]),
         split=row[13],
+        hedges=row[14],
     )
 
 
@@ -277,6 +278,7 @@ def standing(row: Row) -> Standing:
         frames=frames,
         split=split,
         progress=_progress(row[9:16]),
+        hedges=row[16],
     )
 
 

@@ -25,6 +25,7 @@ from millrace.domain.records import (
     Beat,
     Claimed,
     Document,
+    Hedge,
     Job,
     Move,
     NewJob,
@@ -38,6 +39,7 @@ from millrace.domain.records import (
     Task,
     Transition,
 )
+from millrace.domain.sessions import Allowance
 from millrace.domain.states import State
 from millrace.domain.tenants import Over
 from millrace.store.many import ManyJobs
@@ -133,6 +135,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     failures: frozenset[FailureClass] = (
         frozenset()
     )  # the class of what a job that failed, or waits to be retried, ended with
+    alone: bool = False  # those that were neither one of a batch nor a schedule's
 
 
 class JobPage(Struct, frozen=True, kw_only=True):
@@ -248,22 +251,37 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
     # Work ---------------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self,
+        *,
+        node_id: str,
+        epoch: int,
+        request_id: str,
+        classes: Sequence[int],
+        limit: int,
+        allowance: Allowance | None = None,
     ) -> Sequence[Claimed] | None:
         """Give the node up to `limit` queued tasks of these classes, lowest rank first, each with its attempt grown
         by one, state `assigned`. A repeated `request_id` returns the tasks of the first time that the node still holds.
 
-        Never more than the node has slots for, beside what it holds under this epoch.
+        Never more than the node has slots for, beside what it holds under this epoch; and with an `allowance` one task at the most, for
+        which the node has sessions free.
 
         None where the node's epoch is not this one (it was lost, or registered anew), it is not `ready`, or its slots are taken.
         """
 
     async def move_and_claim(
-        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self,
+        move: Move,
+        *,
+        epoch: int,
+        request_id: str,
+        classes: Sequence[int],
+        limit: int,
+        allowance: Allowance | None = None,
     ) -> Sequence[Claimed] | None:
         """Make a guarded move for the node that it names and, if it happens, :meth:`claim` for that node, both in one
         transaction. A node that is not `ready` is given nothing; the task that is moved is never among those given, and the
-        slot that it leaves may be taken.
+        slot that it leaves may be taken, and its sessions.
 
         None where the move did not happen, because its guard does not hold or the node's epoch is not this one (it was
         lost, or registered anew): then nothing is changed and nothing given.
@@ -287,6 +305,14 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
         Raises:
             IllegalTransitionError: as :meth:`move`.
         """
+
+    async def hedge(self, hedge: Hedge) -> bool:
+        """Queue a second task for a part, if :func:`millrace.domain.parts.may_hedge`; whether it happened. It avoids the node that
+        makes the part for as long as nobody has begun it.
+        """
+
+    async def under_way_in_parts(self, *, limit: int) -> Sequence[str]:
+        """The ids of jobs that wait for their parts, none of which waits for a worker, oldest first."""
 
     async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
         """Jobs that have ended, and of which what their tasks handed to each other may still be kept, each with the position of

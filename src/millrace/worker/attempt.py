@@ -3,7 +3,8 @@ to what is handed on, of a join from there to the output.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,8 +17,9 @@ from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.damage import Damage, OnDamage
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.parameters import ON_DAMAGE
+from millrace.domain.media.plan_document import to_document
 from millrace.domain.media.probe import Probe
-from millrace.domain.media.proof import with_checksums, with_quality
+from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
 from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
@@ -29,16 +31,20 @@ from millrace.worker.control import Control
 from millrace.worker.damage_steps import looked_into
 from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
 from millrace.worker.disk import check_room
-from millrace.worker.division import Ability, Division, Order, check_source, chunk_of, order_for, order_of
+from millrace.worker.division import Ability, Division, Order, SharedFilm, check_source, chunk_of, order_for, order_of
 from millrace.worker.engine_run import Engines
 from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
-from millrace.worker.pieces import OUT, Pieces, makers
+from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, makers, read_handed, wrong_parts
 from millrace.worker.quality_steps import compared, searched
+from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
+from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 
+MOST_AGAIN = 4
+"""A part of a film's chunks beyond which a join does not make them again: then it is not they that are at fault."""
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
 
@@ -100,6 +106,7 @@ class Means(Struct, frozen=True, kw_only=True):
     """What every attempt of a worker works with.
 
     Attributes:
+        name: of the node, as people know it.
         client: speaks to the masters.
         engines: by name, each bound to the encoders that work.
         running: how children are run.
@@ -113,8 +120,10 @@ class Means(Struct, frozen=True, kw_only=True):
         ahead: the probe of an input that was expected.
         abilities: by engine, how it makes parts of a film.
         pieces: fetches what others have made, for a task under a node's name, into a folder.
+        stores: by engine, where finished pieces are kept; none where nothing is.
     """
 
+    name: str
     client: AsyncClient
     engines: Mapping[str, Engine]
     running: Engines
@@ -128,6 +137,7 @@ class Means(Struct, frozen=True, kw_only=True):
     pieces: Callable[[TaskView, str, Control, Path], Pieces]
     cores: int = 1
     ahead: Ahead | None = None
+    stores: Mapping[str, Store] = {}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -158,6 +168,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"job {self.task.number}{what}, attempt {self.task.attempt}, profile {self.task.profile}")
         self.log.say(f"sandbox: {record(self.means.running.able)}")
         self.log.say(f"limits: {self.means.running.bounds}")
+        for store in self.means.stores.values():
+            await asyncio.to_thread(store.cache.trim)
         if part is None:
             return await self._whole(job)
         order, plan = order_of(part)
@@ -171,7 +183,41 @@ class Attempt(Struct, frozen=True, kw_only=True):
         engine = self._engine(job.engine)
         destination = await self._destination(job)
         source = await self._fetch(job)
-        steps = self._steps(engine)
+        async with self._reuse(job, source) as reuse:
+            return await self._made(job, self._steps(engine, reuse), destination, source)
+
+    @asynccontextmanager
+    async def _reuse(
+        self, job: Job, source: Path | None, told: SharedFilm | None = None
+    ) -> AsyncIterator[Reuse | None]:
+        """What was made before of this film, of which somebody may have `told` what it is. Where what is made now is not as planned, nobody takes a piece of it again."""
+        store = self.means.stores.get(job.engine)
+        if store is None or source is None:
+            yield None
+            return
+        maker = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
+        reuse = Reuse(
+            store=store,
+            path=source,
+            source=asyncio.ensure_future(identify(source, None if told is None else told.identity)),
+            maker=maker,
+            control=self.control,
+            log=self.log,
+            farm=self._farm() if told is not None and told.is_kept else None,
+        )
+        try:
+            yield reuse
+        except TaskFailedError as error:
+            if error.failure.failure_class is FailureClass.OUTPUT:
+                await reuse.forget()
+            raise
+        finally:
+            reuse.source.cancel()
+            await asyncio.gather(reuse.source, return_exceptions=True)
+
+    async def _made(
+        self, job: Job, steps: MediaSteps, destination: Destination, source: Path | None
+    ) -> CompleteRequest | None:
         self.report({"phase": "probe"})
         if source is None:
             return await self._film(job, steps, destination, Film())
@@ -199,9 +245,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
             self.report({"phase": "search", "fraction": ENCODE_FROM})
             plan = await searched(steps, plan, probe, source, self._told(ENCODE_FROM, spans.encode_from))
             plan = steps.divided(plan, probe)
+        here = await steps.known(plan)
+        plan = here.plan
         # What is to be done about damage is done by one worker, for the whole film.
-        shareable = plan.split.is_possible and job.on_damage is OnDamage.FAIL
-        if source is not None and shareable and await self._divided(job, steps, source, probe, plan):
+        may_divide = plan.split.is_possible and not here.mostly and job.on_damage is OnDamage.FAIL
+        if source is not None and may_divide and await self._divided(job, steps, source, probe, plan):
             return None
         steps.explain(plan)
         if not spans.searches:
@@ -232,33 +280,40 @@ class Attempt(Struct, frozen=True, kw_only=True):
         shared = steps.divided(plan, probe, helpers=helpers, parts_each=each)
         if not shared.split.workers:
             return False
-        steps.explain(shared)
-        await self.control.gate()
         await steps.unchanged()
         order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
+        if steps.reuse is not None:
+            shared, film = await steps.reuse.shared(steps.engine, shared, steps.chunking, self._farm())
+            order = replace(order, plan=to_document(shared), film=film)
+        steps.explain(shared)
+        await self.control.gate()
         refused = await division.divide(order, steps.parts(shared))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
         return not refused
+
+    def _farm(self) -> Pieces:
+        return self.means.pieces(self.task, self.node, self.control, self.folder)
 
     async def _part(
         self, job: Job, steps: MediaSteps, order: Order, plan: Plan, chunk: Chunk | None
     ) -> CompleteRequest:
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
-        source = await self._fetch(job)
-        if source is None:
-            raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+        source = _film(await self._fetch(job))
         await steps.watch(source)
         check_source(order, source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        try:
-            sizes = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
-        except DamagedError as error:
-            await looked_into(steps, source, error, probe=None, on_damage=OnDamage.FAIL)
-            raise
+        async with self._reuse(job, source, order.film) as reuse:
+            steps.reuse = reuse
+            try:
+                made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+            except DamagedError as error:
+                await looked_into(steps, source, error, probe=None, on_damage=OnDamage.FAIL)
+                raise
         await steps.unchanged()
+        sizes = {**made, **await asyncio.to_thread(hand_on, steps, chunk)}
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
@@ -284,14 +339,51 @@ class Attempt(Struct, frozen=True, kw_only=True):
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
         await self._start()
         self.report({"phase": "fetch"})
-        await self.means.pieces(self.task, self.node, self.control, self.folder).fetch(
-            parts, lambda share: self.report({"fraction": FETCHED * share})
-        )
+        lost = await self._farm().fetch(parts, lambda share: self.report({"fraction": FETCHED * share}))
+        if wrong := await wrong_parts(steps, plan, parts, lost):
+            source = source or await self._fetch(job)
+            await self._make_again(steps, order, plan, wrong, source)
+        handed = await asyncio.to_thread(read_handed, steps.work)
+        steps.reused = handed.reused
         self.report({"phase": "join"})
-        await steps.join(plan, source)
-        return await self._proved(
-            job, steps, destination, plan, source=source, known={"probe": order.probe, "encode_s": None, "speed": None}
-        )
+        try:
+            await steps.join(plan, source)
+            known = {"probe": order.probe, "encode_s": None, "speed": None}
+            return await self._proved(job, steps, destination, plan, source=source, known=known)
+        except TaskFailedError as error:
+            if error.failure.failure_class is FailureClass.OUTPUT:
+                await self._distrust(job, order, handed.keys)
+            raise
+
+    async def _distrust(self, job: Job, order: Order, keys: Sequence[str]) -> None:
+        """What was joined of these pieces is not as planned: nobody takes them again from this worker's folder or from the masters."""
+        store, farm = self.means.stores.get(job.engine), self._farm()
+        if store is not None:
+            await asyncio.to_thread(store.forget, keys)
+        if order.film is not None and order.film.is_kept:
+            nothing = self.folder / "nothing"
+            await asyncio.to_thread(nothing.write_bytes, b"")
+            for key in keys:
+                await farm.cache(key, nothing)
+        self.log.say(f"cache: {len(keys)} pieces are taken out of it")
+
+    async def _make_again(
+        self, steps: MediaSteps, order: Order, plan: Plan, wrong: Sequence[Wrong], source: Path | None
+    ) -> None:
+        """Make here what of the pieces is not as it should be. Where that fails, another worker has the next attempt."""
+        if len(wrong) > max(1, len(plan.split.chunks) // MOST_AGAIN):
+            raise TaskFailedError(
+                FailureClass.NETWORK,
+                f"cannot join the film: {len(wrong)} of its parts are not there; {wrong[0].reason}",
+            )
+        source = _film(source)
+        check_source(order, source)
+        for one in wrong:
+            self.log.say(f"join: {one.reason}; {one.name} is made again here")
+            await steps.encode_part(plan, one.chunk, source, lambda *_: None)
+            if one.chunk is not None:
+                own = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
+                steps.makers = {**steps.makers, one.chunk.number: own}
 
     async def _proved(
         self,
@@ -325,7 +417,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         found = await compared(steps, plan, made.probes, source, self._told(spans.encode_to, ENCODE_TO))
         return replace(made, proof=with_quality(dict(made.proof), found))
 
-    def _steps(self, engine: Engine) -> MediaSteps:
+    def _steps(self, engine: Engine, reuse: Reuse | None = None) -> MediaSteps:
         return MediaSteps(
             engine=engine,
             engines=self.means.running,
@@ -335,6 +427,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             out=self.folder / OUT,
             cores=self.means.cores,
             ahead=self.means.ahead,
+            reuse=reuse,
         )
 
     async def _destination(self, job: Job) -> Destination:
@@ -447,6 +540,12 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"deliver: {len(reports)} files to {shown(job.output) if job.output else 'the master'}")
         self.report({"fraction": 1.0})
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports, facts=known)
+
+
+def _film(source: Path | None) -> Path:
+    if source is None:
+        raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+    return source
 
 
 def _facts(plan: Plan, made: Made, known: Mapping[str, object]) -> dict[str, object]:

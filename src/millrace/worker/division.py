@@ -19,6 +19,7 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
+from millrace.worker.source import Identity
 from millrace.worker.source_watch import look
 
 log = logger("worker")
@@ -33,9 +34,17 @@ class Ability(Struct, frozen=True, kw_only=True):
     bind: Callable[[frozenset[str] | None], Engine]
 
 
+class SharedFilm(Struct, frozen=True, kw_only=True):
+    """What the source is, so that who makes a part need not read all of it, and whether the farm keeps finished pieces of it."""
+
+    identity: Identity
+    is_kept: bool = False
+
+
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes and the
-    digest of samples of it (empty: from a worker of before), and the facts about it that are kept with the job.
+    digest of samples of it (empty: from a worker of before), and the facts about it that are kept with the job. `film` is what is
+    known of it for finished pieces.
     """
 
     plan: Mapping[str, object]
@@ -43,6 +52,7 @@ class Order(Struct, frozen=True, kw_only=True):
     source_bytes: int
     source_samples: str = ""
     probe: Mapping[str, object] | None = None
+    film: SharedFilm | None = None
 
 
 class Division(Struct, frozen=True, kw_only=True):

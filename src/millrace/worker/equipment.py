@@ -22,8 +22,9 @@ from millrace.worker.fetch import Fetcher, RemoteFetch
 from millrace.worker.fetch_http import HttpFetch
 from millrace.worker.fetch_master import UploadFetch
 from millrace.worker.object_store import ObjectDestination, ObjectFetch
-from millrace.worker.proofs import Proven, prove
+from millrace.worker.proofs import EngineSource, Proven, prove
 from millrace.worker.roots import Roots
+from millrace.worker.sessions import count_sessions
 from millrace.worker.terms import WorkerTerms
 
 PROOFS = "proofs.json"
@@ -95,19 +96,18 @@ def begin(terms: WorkerTerms, equipment: Equipment, *, clock: Clock, folder: Pat
 async def prove_all(
     terms: WorkerTerms, running: Engines, *, clock: Clock, folder: Path, anew: bool = False
 ) -> Sequence[Proven]:
-    """Try the encoders of every engine that are not known, or `anew` all; `folder` is where the trials may write."""
-    cache = terms.proofs or terms.state / PROOFS
-    return await asyncio.gather(
-        *(
-            prove(
-                source,
-                cache=cache,
-                environment=running.environment,
-                able=running.able,
-                clock=clock,
-                folder=folder,
-                anew=anew,
-            )
-            for source in terms.engines
+    """Try the encoders of every engine that are not known, or `anew` all, and count the sessions of those of hardware; `folder` is where
+    the trials may write.
+    """
+    cache, environment, able = terms.proofs or terms.state / PROOFS, running.environment, running.able
+
+    async def proved(source: EngineSource) -> Proven:
+        found = await prove(
+            source, cache=cache, environment=environment, able=able, clock=clock, folder=folder, anew=anew
         )
-    )
+        sessions = await count_sessions(
+            source, found, given=terms.sessions, cache=cache, environment=environment, able=able, clock=clock, folder=folder
+        )  # fmt: skip
+        return replace(found, sessions=sessions)
+
+    return await asyncio.gather(*map(proved, terms.engines))

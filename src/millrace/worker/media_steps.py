@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,16 +19,29 @@ from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile_document import ProfileError, profile_from
-from millrace.domain.media.proof import Maker, proof
+from millrace.domain.media.proof import Maker, Reused, proof
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
-from millrace.engines.engine import Command, DamagedInput, Engine, EngineFailure, Joined, Listing, Outcome, Progress
+from millrace.domain.sessions import family_of
+from millrace.engines.engine import (
+    Command,
+    DamagedInput,
+    Done,
+    Engine,
+    EngineFailure,
+    Joined,
+    Listing,
+    Outcome,
+    Progress,
+)
 from millrace.engines.fragments import read_fragments
+from millrace.engines.joining import chunk_folder, miscounted
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
+from millrace.worker.reuse import Known, Reuse
 from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
 from millrace.worker.source_watch import Seen, changed, check_unchanged, look
 
@@ -55,8 +68,8 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `tolerant`: the source is damaged, and the plan reckons with it. `watched` is
-    the source, as it was when the attempt got it.
+    that was. `reuse` is what was made before; None where nothing is kept. `reused` is what was taken of it. `tolerant`: the source
+    is damaged, and the plan reckons with it. `watched` is the source, as it was when the attempt got it.
     """
 
     engine: Engine
@@ -70,6 +83,8 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    reuse: Reuse | None = None
+    reused: Sequence[Reused] = ()
     tolerant: bool = False
     watched: tuple[Path, Seen] | None = None
 
@@ -132,18 +147,35 @@ class MediaSteps(Struct, kw_only=True):
             self.log.say(f"plan: {note}")
         self.log.say(f"plan: {plan.split.reason}")
 
+    async def known(self, plan: Plan) -> Known:
+        """The plan as it is best made, for what is there of it already."""
+        if self.reuse is None:
+            return Known(plan=plan)
+        return await self.reuse.planned(self.engine, plan, self.chunking, self.out, self.work)
+
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
         first = self.engine.first_pass(plan, source, self.work) if plan.is_two_pass else ()
         if first:
             await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
             told = within(told, FIRST_PASS, 1 - FIRST_PASS)
-        await self.run(self.engine.encode(plan, source, self.out, self.work), told, at_once=plan.split.at_once)
+        commands = self.engine.encode(plan, source, self.out, self.work)
+        if done := await self._filled(plan, commands):
+            commands = self.engine.encode(plan, source, self.out, self.work, done=done)
+        await self.run(commands, told, at_once=plan.split.at_once, plan=plan)
         if first:
             # What x264 keeps of a film between its passes grows with it.
             await asyncio.to_thread(shutil.rmtree, self.work, ignore_errors=True)
         if source is not None and not plan.split.is_whole:
             await self.join(plan, source)
+
+    async def _filled(self, plan: Plan, commands: Sequence[Command]) -> Done:
+        """The places of those of their pieces that were made before and are there now."""
+        if self.reuse is None:
+            return frozenset()
+        done, reused = await self.reuse.fill(plan, commands)
+        self.reused = (*self.reused, *reused)
+        return done
 
     def encoders(self, plan: Plan) -> Sequence[str]:
         """Which encoders all parts of the plan are made with."""
@@ -166,22 +198,48 @@ class MediaSteps(Struct, kw_only=True):
         """Make one chunk, or (None) sound and text. Returns the size of each file by its path below the folder of the attempt.
         Raises TaskFailedError.
         """
-        await self.run(self.engine.encode_part(plan, chunk, source, self.out, self.work), told, at_once=1)
+        commands = self.engine.encode_part(plan, chunk, source, self.out, self.work)
+        if done := await self._filled(plan, commands):
+            commands = self.engine.encode_part(plan, chunk, source, self.out, self.work, done=done)
+        await self.run(commands, told, at_once=1, plan=plan)
         sizes = {}
         for folder in (self.out, self.work):
             listing = await asyncio.to_thread(list_folder, folder)
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
 
-    async def run(self, commands: Sequence[Command], told: Told, *, at_once: int) -> None:
-        """Run commands that report their progress, `at_once` side by side. Raises TaskFailedError."""
-        try:
-            for folder in (self.out, self.work, *(folder for command in commands for folder in command.folders)):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise from_os_error(error, "make the folders of the output") from error
+    async def run(self, commands: Sequence[Command], told: Told, *, at_once: int, plan: Plan | None = None) -> None:
+        """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`; those that take
+        sessions of hardware one after the other, because the master counts what one of them takes. Raises TaskFailedError.
+        """
+        if any(family_of(word) for command in commands for word in command.argv):
+            at_once = 1
+        folders = (self.out, self.work, *(folder for command in commands for folder in command.folders))
+        await asyncio.to_thread(_make, folders)
         progress = OneProgress(commands)
-        await side_by_side(commands, lambda command: self._encode_one(command, progress, told), at_once=at_once)
+
+        async def one(command: Command) -> None:
+            await self._encode_one(command, progress, told)
+            if plan is not None and command.chunk is not None and (wrong := await self.miscounted(plan, command.chunk)):
+                self.log.say(f"check: {command.label}: it made {wrong}; it is made again")
+                await asyncio.to_thread(_make, command.folders, anew=True)
+                await self._encode_one(command, progress, told)
+                if wrong := await self.miscounted(plan, command.chunk):
+                    # Of a class that is tried elsewhere: this machine may be at fault.
+                    raise TaskFailedError(
+                        FailureClass.ENGINE,
+                        f"cannot {command.label}: it made {wrong}, twice; where another machine does the same, --chunks never helps",
+                    )
+            if self.reuse is not None:
+                await self.reuse.keep(command.pieces)
+
+        await side_by_side(commands, one, at_once=at_once)
+
+    async def miscounted(self, plan: Plan, chunk: Chunk) -> str:
+        """Which rendition of a chunk has another number of frames than planned, as a clause; empty where none has."""
+        names = tuple(video.name for video in plan.videos)
+        listing = await asyncio.to_thread(list_folder, self.work / chunk_folder(chunk), fragmented=names)
+        return miscounted(plan, chunk, listing)
 
     async def _encode_one(self, command: Command, progress: OneProgress, told: Told) -> None:
         reader = self.engine.progress()
@@ -267,10 +325,15 @@ class MediaSteps(Struct, kw_only=True):
         sizes = {**listing.sizes, **{name: len(data) for name, data in finishing.items()}}
         files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
         self.log.say(f"check: every file is as planned ({files}, {sum(sizes.values()) / 1e6:,.1f} MB)")
-        return Made(probes=produced.probes, sizes=sizes, proof=proof(plan, produced, self.headers, self.makers))
+        return Made(
+            probes=produced.probes,
+            sizes=sizes,
+            proof=proof(plan, produced, self.headers, self.makers, self.reused),
+        )
 
     async def begin_anew(self) -> None:
-        """Take away what an encode has left that came to nothing."""
+        """Take away what an encode has left that came to nothing. What is made of a damaged film now is kept for no other job."""
+        self.reuse, self.reused = None, ()
         for folder in (self.out, self.work):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -294,6 +357,17 @@ def beyond(command: Command, report: Progress) -> Failure | None:
     return Failure(failure_class=FailureClass.OUTPUT, message=sentence)
 
 
+def _make(folders: Iterable[Path], *, anew: bool = False) -> None:
+    """Make folders, or with `anew` make them empty. Blocking. Raises TaskFailedError."""
+    try:
+        for folder in folders:
+            if anew:
+                shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, "make the folders of the output") from error
+
+
 def put_together(work: Path, target: Path, joined: Joined) -> None:
     """Move and write what was decided. Blocking. Raises OSError."""
     for piece, to in joined.moves:
@@ -307,6 +381,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # a cache may hold what is replaced under another name
         path.write_bytes(data)
 
 

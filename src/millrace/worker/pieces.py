@@ -4,15 +4,19 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import msgspec
 from msgspec import Struct
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
+from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
-from millrace.domain.media.proof import Maker
+from millrace.domain.media.outputs import Plan
+from millrace.domain.media.proof import Maker, Reused
 from millrace.domain.media.split import Chunk
 from millrace.engines.joining import chunk_folder
 from millrace.runtime.clock import Clock
+from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import MadeView, PieceView
 from millrace.worker.control import Control
 from millrace.worker.deliver import digest_of
@@ -20,10 +24,17 @@ from millrace.worker.download import download
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import master_source
-from millrace.worker.media_steps import PIECES
+from millrace.worker.media_steps import PIECES, MediaSteps
+
+log = logger("worker")
 
 AT_ONCE = 4
 OUT = "out"
+_HANDED = "handed-on-"
+TRIES = 2
+"""What came with another content may have been changed on its way."""
+_GONE = frozenset({FailureClass.NETWORK, FailureClass.INPUT})
+"""Classes of a piece that does not come whole, though there is room for it here."""
 
 
 class Pieces(Struct, frozen=True, kw_only=True):
@@ -39,23 +50,28 @@ class Pieces(Struct, frozen=True, kw_only=True):
     attempt: int
     folder: Path
 
-    async def fetch(self, parts: Sequence[MadeView], told: Callable[[float], None]) -> None:
+    async def fetch(self, parts: Sequence[MadeView], told: Callable[[float], None]) -> Mapping[int, str]:
         """Bring every piece to its place below the folder, a few at a time; `told` hears the part (0..1) that is there.
 
+        Returns the positions of parts of which a piece does not come, or is not what its maker sent, with the reason. Nothing of them
+        lies in the folder.
+
         Raises:
-            TaskFailedError: a piece does not come, is not what its maker sent, or would lie elsewhere.
+            TaskFailedError: a piece would lie elsewhere, or cannot be written.
             HandBackError: there is no room.
             StaleError: the attempt is over.
         """
         turns = asyncio.Semaphore(AT_ONCE)
         total = sum(piece.size for part in parts for piece in part.pieces) or 1
         have = 0
+        lost: dict[int, str] = {}
 
         async def one(position: int, piece: PieceView) -> None:
             nonlocal have
             async with turns:
                 await self.control.gate()
-                await self._one(position, piece)
+                if position not in lost and (reason := await self._one(position, piece)):
+                    lost[position] = reason
             have += piece.size
             told(have / total)
 
@@ -67,8 +83,45 @@ class Pieces(Struct, frozen=True, kw_only=True):
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
+        for part in parts:
+            if part.position in lost:
+                await asyncio.to_thread(remove, self.folder, part)
+        return lost
 
-    async def _one(self, position: int, piece: PieceView) -> None:
+    async def cached(self, key: str, target: Path) -> bool:
+        """Fetch what the master keeps under a key for later jobs; whether it is there. Raises HandBackError, TaskFailedError, StaleError."""
+        fetching = Fetching(
+            location=f"piece {key[:12]}",
+            target=target,
+            limits=self.limits,
+            control=self.control,
+            told=lambda *_: None,
+        )
+        query = (("node", self.node), ("attempt", str(self.attempt)))
+        source = master_source(self.client, fetching, work.cached_path(self.task, key), query)
+        try:
+            await download(fetching, source, clock=self.clock, draw=self.draw)
+        except TaskFailedError as error:
+            if error.failure.failure_class not in _GONE:
+                raise
+            return False
+        return True
+
+    async def cache(self, key: str, path: Path) -> bool:
+        """Let the master keep a file for later jobs; whether it does. Raises StaleError."""
+        size = (await asyncio.to_thread(path.stat)).st_size
+        call = work.put_cached(self.task, key, node=self.node, attempt=self.attempt, path=path, size=size)
+        try:
+            await self.client.do(call)
+        except StaleError:
+            raise
+        except ClientError as error:
+            log.info("worker.piece_not_kept", reason=str(error))
+            return False
+        return True
+
+    async def _one(self, position: int, piece: PieceView) -> str:
+        """Fetch it; why it is not here whole, or nothing where it is."""
         target = self.folder / place_of(piece.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         fetching = Fetching(
@@ -81,11 +134,22 @@ class Pieces(Struct, frozen=True, kw_only=True):
         path = work.piece_path(self.task, position, piece.name)
         query = (("node", self.node), ("attempt", str(self.attempt)))
         source = master_source(self.client, fetching, path, query)
-        await download(fetching, source, clock=self.clock, draw=self.draw)
-        if await asyncio.to_thread(digest_of, target) != piece.sha256:
-            raise TaskFailedError(
-                FailureClass.NETWORK, f"cannot join the film: {piece.name} of part {position} came with another content"
-            )
+        for _ in range(TRIES):
+            try:
+                await download(fetching, source, clock=self.clock, draw=self.draw)
+            except TaskFailedError as error:
+                if error.failure.failure_class not in _GONE:
+                    raise
+                return str(error)
+            if await asyncio.to_thread(digest_of, target) == piece.sha256:
+                return ""
+        return f"{piece.name} of part {position} came with another content"
+
+
+def remove(folder: Path, part: MadeView) -> None:
+    """Remove what came of a part's pieces. Blocking. Raises TaskFailedError, as `place_of`."""
+    for piece in part.pieces:
+        (folder / place_of(piece.name)).unlink(missing_ok=True)
 
 
 def place_of(name: str) -> PurePosixPath:
@@ -96,6 +160,12 @@ def place_of(name: str) -> PurePosixPath:
     return path
 
 
+def made_in(part: MadeView, chunks: Sequence[Chunk]) -> list[int]:
+    """The numbers of the chunks that a part made; none where it made sound and text."""
+    folders = {place_of(piece.name).parts[1] for piece in part.pieces if piece.name.startswith(f"{PIECES}/")}
+    return [chunk.number for chunk in chunks if chunk_folder(chunk) in folders]
+
+
 def makers(job: str, chunks: Sequence[Chunk], parts: Sequence[MadeView]) -> Mapping[int, Maker]:
     """Who made each chunk.
 
@@ -104,13 +174,78 @@ def makers(job: str, chunks: Sequence[Chunk], parts: Sequence[MadeView]) -> Mapp
     """
     found: dict[int, Maker] = {}
     for part in parts:
-        folders = {place_of(piece.name).parts[1] for piece in part.pieces if piece.name.startswith(f"{PIECES}/")}
-        made = [chunk.number for chunk in chunks if chunk_folder(chunk) in folders]
-        for number in made:
+        for number in made_in(part, chunks):
             if number in found:
                 raise TaskFailedError(FailureClass.OUTPUT, f"cannot join the film: two parts made chunk {number}")
-            found[number] = Maker(node=part.node_name, task=f"{job}.{part.position}", attempt=part.attempt)
+            found[number] = Maker(
+                node=part.node_name, task=f"{job}.{part.position}", attempt=part.attempt, beat=part.beat
+            )
     lacking = [chunk.number for chunk in chunks if chunk.number not in found]
     if lacking:
         raise TaskFailedError(FailureClass.OUTPUT, f"cannot join the film: nobody made chunk {lacking[0]}")
+    return found
+
+
+class Wrong(Struct, frozen=True, kw_only=True):
+    """A part that has to be made again: its chunk (None for sound and text), and why."""
+
+    chunk: Chunk | None
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+        return "the sound" if self.chunk is None else f"chunk {self.chunk.number}"
+
+
+async def wrong_parts(
+    steps: MediaSteps, plan: Plan, parts: Sequence[MadeView], lost: Mapping[int, str]
+) -> Sequence[Wrong]:
+    """The parts that have to be made again: those that are `lost`, by their positions, and chunks with another number of frames than
+    planned, of which nothing is left in the folder. Raises TaskFailedError.
+    """
+    found: list[Wrong] = []
+    for part in parts:
+        numbers = made_in(part, plan.split.chunks)
+        chunks = [chunk for chunk in plan.split.chunks if chunk.number in numbers]
+        if part.position in lost:
+            found += [Wrong(chunk=chunk, reason=lost[part.position]) for chunk in chunks or (None,)]
+            continue
+        for chunk in chunks:
+            if wrong := await steps.miscounted(plan, chunk):
+                await asyncio.to_thread(remove, steps.folder, part)
+                found.append(Wrong(chunk=chunk, reason=f"part {part.position} made {wrong}"))
+    return found
+
+
+class Handed(Struct, frozen=True, kw_only=True):
+    """What the makers of parts put down for who joins: what they took from a cache, and the keys of all that may lie in one now."""
+
+    reused: tuple[Reused, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Blocking. Raises
+    OSError.
+    """
+    if steps.reuse is None or not steps.reuse.touched:
+        return {}
+    name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
+    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
+    (steps.work / name).write_bytes(data)
+    return {f"{PIECES}/{name}": len(data)}
+
+
+def read_handed(work: Path) -> Handed:
+    """What all of them have put down. Blocking. Raises TaskFailedError."""
+    found = Handed()
+    for path in sorted(work.glob(f"{_HANDED}*.json")):
+        try:
+            one = msgspec.json.decode(path.read_bytes(), type=Handed)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise TaskFailedError(
+                FailureClass.OUTPUT, f"cannot join the film: {path.name} cannot be read: {error}"
+            ) from None
+        found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
     return found

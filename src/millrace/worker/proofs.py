@@ -42,19 +42,22 @@ class EngineSource(Struct, frozen=True, kw_only=True):
         binary: the program; proofs hold as long as it stays the same file.
         encoders: which encoders to try.
         bind: makes the engine for the encoders that work.
+        session: the command that takes a session of an encoder of hardware and holds it, beginning to print its frames once it has it; None
+            where sessions cannot be counted.
     """
 
     name: str
     binary: Path
     encoders: tuple[str, ...]
     bind: Callable[[frozenset[str] | None], Engine]
+    session: Callable[[str], Command] | None = None
 
 
 class Proven(Struct, frozen=True, kw_only=True):
     """An engine with what was found: for each encoder the reason why it does not work, or an empty text.
 
     `ability` names what it takes to make parts of a film together with others: the same build of the engine. `bind` makes the
-    engine for some of the encoders alone.
+    engine for some of the encoders alone. `sessions`: how many each family of hardware encoders has at once, where that is bounded.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Proven(Struct, frozen=True, kw_only=True):
     reasons: Mapping[str, str]
     ability: str
     bind: Callable[[frozenset[str] | None], Engine]
+    sessions: Mapping[str, int] = {}
 
     @property
     def working(self) -> frozenset[str]:
@@ -86,10 +90,10 @@ async def prove(
 
     An engine whose binary is missing proves nothing, each encoder with that reason.
     """
-    key = _key(source.binary, able)
+    key = key_of(source.binary, able)
 
     def look() -> tuple[dict[str, str], list[str]]:
-        known = {} if anew else _read(cache, key)
+        known = {} if anew else remembered(cache, key)
         return known, [encoder for encoder in source.encoders if encoder not in known]
 
     known, unknown = look()
@@ -99,9 +103,9 @@ async def prove(
             if unknown:
                 engine = source.bind(None)
                 fresh = await _try_all(
-                    {one: _spec(engine.encoder_proof(one), environment, able, folder) for one in unknown}, clock
+                    {one: trial(engine.encoder_proof(one), environment, able, folder) for one in unknown}, clock
                 )
-                _write(cache, key, {**known, **{name: one.reason for name, one in fresh.items() if one.lasting}})
+                remember(cache, key, {**known, **{name: one.reason for name, one in fresh.items() if one.lasting}})
                 known = {**known, **{name: verdict.reason for name, verdict in fresh.items()}}
                 log.info("worker.encoders_tried", engine=source.name, **told(fresh))
     reasons = {encoder: known[encoder] for encoder in source.encoders}
@@ -144,7 +148,8 @@ def told(fresh: Mapping[str, Verdict]) -> dict[str, str]:
     return {"works": works, "fails": fails}
 
 
-def _spec(command: Command, environment: Mapping[str, str], able: Able | None, folder: Path) -> Spec:
+def trial(command: Command, environment: Mapping[str, str], able: Able | None, folder: Path) -> Spec:
+    """The command as a child that is shut in as engines are. `folder` is where it may write."""
     sandbox = None if able is None else sandbox_for(command, able, folder)
     return Spec(argv=command.argv, cwd=command.cwd or folder, env=environment, sandbox=sandbox)
 
@@ -178,7 +183,7 @@ async def _try(spec: Spec, clock: Clock) -> Verdict:
     return Verdict(reason=f"{first[:300]} ({ended})" if first else str(ended), lasting=ended.code is not None)
 
 
-def _key(binary: Path, able: Able | None) -> str:
+def key_of(binary: Path, able: Able | None) -> str:
     """Changes when the binary, a graphics driver or the sandbox does."""
     parts = [str(binary), "" if able is None else able.mechanism.value]
     try:
@@ -194,7 +199,8 @@ def _key(binary: Path, able: Able | None) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _read(cache: Path, key: str) -> dict[str, str]:
+def remembered(cache: Path, key: str) -> dict[str, str]:
+    """What was found under a key; nothing where there is none, or the cache cannot be read."""
     try:
         document = json.loads(cache.read_text(encoding="utf-8"))
         found = document["proofs"][key]
@@ -203,7 +209,7 @@ def _read(cache: Path, key: str) -> dict[str, str]:
         return {}
 
 
-def _write(cache: Path, key: str, known: Mapping[str, str]) -> None:
+def remember(cache: Path, key: str, known: Mapping[str, str]) -> None:
     """Keep what was found, beside what is known of other binaries. A cache that cannot be written costs only time."""
     try:
         others = json.loads(cache.read_text(encoding="utf-8"))["proofs"]

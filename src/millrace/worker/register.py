@@ -47,7 +47,11 @@ class Registrar(Struct, frozen=True, kw_only=True):
             engines=[name for one in proven for name in (one.name, one.ability)],
             encoders=all_reasons(proven),
             memory_mb=terms.memory_mb,
-            facts={"version": millrace.__version__, **terms.facts},
+            facts={
+                "version": millrace.__version__,
+                "sessions": {family: count for one in proven for family, count in one.sessions.items()},
+                **terms.facts,
+            },
         )
         failures = 0
         while True:

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from millrace.outbound.addresses import Network
 from millrace.process.sandbox import Demand
+from millrace.worker.cache import CacheTerms
 from millrace.worker.fetch import FetchLimits
 from millrace.worker.object_store import OpenStore
 from millrace.worker.proofs import EngineSource
@@ -25,6 +26,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         proofs: the file where proven encoders are remembered; None for one in the state folder.
         engines: what to run jobs with.
         slots: tasks at the same time.
+        sessions: of families of hardware encoders, how many sessions each has at once; one that is left out is counted.
         cores: processor cores that one task may keep busy.
         labels, facts: told to the master.
         memory_mb: offered to jobs that ask for some.
@@ -40,6 +42,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         input_networks: where `http(s)` inputs may lie although it is not public.
         fetch: limits of fetches.
         sandbox: whether engines are shut in.
+        cache: where finished pieces are kept; None for nowhere.
         open_store: opens `s3://` with this worker's keys; None where it has none.
     """
 
@@ -52,6 +55,7 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     proofs: Path | None = None
     engines: Sequence[EngineSource] = ()
     slots: int = 1
+    sessions: Mapping[str, int] = field(default_factory=dict)
     cores: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -68,4 +72,5 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     input_networks: Sequence[Network] = ()
     fetch: FetchLimits = field(default_factory=FetchLimits)
     sandbox: Demand = Demand.OFF
+    cache: CacheTerms | None = None
     open_store: OpenStore | None = None

@@ -1,7 +1,7 @@
 """The worker: a service that takes work from masters and runs it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,6 +21,8 @@ from millrace.worker.ahead import Ahead
 from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.bounds import bounds
+from millrace.worker.build import Build
+from millrace.worker.cache import Cache
 from millrace.worker.claims import Claims
 from millrace.worker.control import Control, Ending
 from millrace.worker.disk import check_room
@@ -33,6 +35,7 @@ from millrace.worker.identity import Identity, StateFolder
 from millrace.worker.pieces import Pieces
 from millrace.worker.proofs import Proven, all_reasons
 from millrace.worker.register import Registrar
+from millrace.worker.reuse import Store
 from millrace.worker.run_task import Ran, Runner
 from millrace.worker.scratch import Scratch
 from millrace.worker.shut_in import record, warn_of_gaps, way_in
@@ -191,6 +194,7 @@ class Worker(Service):
 
     def _make_runner(self, equipment: Equipment) -> Runner:
         means = Means(
+            name=self._terms.name,
             client=self._client,
             engines={one.name: one.engine for one in self._proven},
             running=equipment.running,
@@ -204,6 +208,7 @@ class Worker(Service):
             ahead=self._ahead,
             abilities={one.name: Ability(name=one.ability, bind=one.bind) for one in self._proven},
             pieces=self._pieces,
+            stores=self._stores(equipment),
         )
         return Runner(
             means=means,
@@ -214,6 +219,15 @@ class Worker(Service):
             next_claim=self._next_claim,
             default_timeout_s=self._terms.timeout_s,
         )
+
+    def _stores(self, equipment: Equipment) -> Mapping[str, Store]:
+        if self._terms.cache is None:
+            return {}
+        cache, environment = Cache(self._terms.cache, now=self._clock.now), equipment.running.environment
+        return {
+            one.name: Store(cache=cache, build=Build(one.binary, clock=self._clock, environment=environment))
+            for one in self._terms.engines
+        }
 
     def _pieces(self, task: TaskView, node: str, control: Control, folder: Path) -> Pieces:
         return Pieces(

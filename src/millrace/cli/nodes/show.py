@@ -37,6 +37,7 @@ def show(
             ("labels", shown.escape(", ".join(f"{key}={value}" for key, value in found.labels.items()))),
             ("engines", ", ".join(found.engines)),
             ("memory", f"{found.memory_mb} MB"),
+            ("sessions", shown.escape(_sessions(found.facts.get("sessions")))),
             ("ffmpeg", shown.escape(_ffmpeg(found.facts.get("ffmpeg")))),
             ("sandbox", shown.escape(_sandbox(found.facts.get("sandbox")))),
             ("limits", shown.escape(_limits(found.facts.get("limits")))),
@@ -60,6 +61,11 @@ def _why(quarantine: QuarantineView | None) -> str:
         f"{shown.escape(quarantine.reason)}\n     since {shown.moment(quarantine.since)}; it proves itself from "
         f"{shown.moment(quarantine.proof_due)} on, or `millrace nodes release` gives it work again"
     )
+
+
+def _sessions(record: object) -> str:
+    """What its hardware encodes at once."""
+    return ", ".join(f"{family} {count}" for family, count in record.items()) if isinstance(record, dict) else ""
 
 
 def _ffmpeg(record: object) -> str:

@@ -84,6 +84,7 @@ async def serve_one(
             scratch=scratch,
             timeout_s=None,  # one's own film, and Ctrl-C is near
             proofs=(_cache() or data) / "proofs.json",
+            cache=terms.cache if worker.cache else None,  # nobody asked for one that would fill the home
         )
 
     master = MasterSettings(data=data, port=0, heartbeat_s=HEARTBEAT_S if draw else SELDOM_HEARTBEAT_S)

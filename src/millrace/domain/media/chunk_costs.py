@@ -18,8 +18,8 @@ SCALE = 1 / 20
 """Scaling to a rendition, of encoding a pixel of it."""
 THREADS_PER_CORE = 1.5
 """Threads of an encoder for each core: with fewer, some cores wait where one thread waits for another (x264's own rule)."""
-THREADING, THREADING_OF_A_LADDER = 1.05, 1.0
-"""What encoders with threads of their own cost, of those without; in a ladder most have one or two (`whole_threads`)."""
+THREADING, THREADING_OF_A_LADDER = 1.05, 1.09
+"""What encoders with threads of their own cost, of those without (also where only the largest of a ladder has two)."""
 FILLED, FILLED_BY_A_LADDER = 0.9, 0.97
 """The part of several cores that one process keeps busy; processes side by side keep all of them busy."""
 CROWD = 1.03
@@ -79,6 +79,13 @@ def whole_time(cost: Cost, frames: int, cores: int) -> float:
         return cost.all * frames
     filled, threading = (FILLED_BY_A_LADDER, THREADING_OF_A_LADDER) if cost.is_ladder else (FILLED, THREADING)
     return cost.all * threading / (cores * filled) * frames
+
+
+def side_by_side(cost: Cost, cores: int) -> int:
+    """How many chunks run at once. One more than cores for one rendition, so that none idles while the last ends; a ladder keeps more
+    than one core busy by itself, and its encoders crowd the caches (three at once took 1.05 of the CPU of two on two cores).
+    """
+    return cores if cost.is_ladder else cores + 1
 
 
 def spread_threads(plan: Plan, cores: int) -> tuple[int, ...]:

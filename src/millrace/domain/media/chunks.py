@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from millrace.domain.media import chunk_costs as costs
 from millrace.domain.media.outputs import Pictures, Plan
 from millrace.domain.media.probe import Probe, VideoStream
-from millrace.domain.media.profile import Packaging, VideoCodec
+from millrace.domain.media.profile import Encoder, Packaging, VideoCodec
 from millrace.domain.media.split import Chunk, Chunking, Split
 
 INDEXED = ("mov", "mp4", "matroska", "webm")
@@ -110,9 +110,10 @@ class _Film(Struct, frozen=True, kw_only=True):
 def _here(film: _Film, whole: Split) -> tuple[Split, float]:
     """What one worker does, whole or in chunks, and how long it takes."""
     cost, cores, unit = film.cost, film.cores, unit_frames(film.plan)
+    at_once = costs.side_by_side(cost, cores)
     whole_time = costs.whole_time(cost, film.pictures.frames, cores)
     timed = [
-        (costs.chunks_time(cost, chunks, at_once=cores + 1, cores=cores), len(chunks), chunks)
+        (costs.chunks_time(cost, chunks, at_once=at_once, cores=cores), len(chunks), chunks)
         for chunks in film.divisions(_counts(len(film.starts), cores, film.chunking))
     ]
     if not timed:
@@ -126,7 +127,7 @@ def _here(film: _Film, whole: Split) -> tuple[Split, float]:
     cut = replace(
         whole,
         chunks=chunks,
-        at_once=min(cores + 1, count),
+        at_once=min(at_once, count),
         threads=(max(1, cores // count),) * len(film.plan.videos) if _is_measured(film.plan) else (),
         reason=f"{count} chunks of whole pieces of {unit} frames: expected {gain}, with {lead} frames decoded twice",
     )
@@ -182,6 +183,10 @@ def _obstacle(plan: Plan, probe: Probe, source: VideoStream, chunking: Chunking)
         (not source.exact_times, "the container keeps no presentation times"),
         (source.hidden > 0, f"an edit list hides {source.hidden} frames"),
         (any(one.settings.codec not in CUTTABLE for one in plan.videos), "its codec is not joined from pieces"),
+        (
+            any(one.settings.encoder is not Encoder.AUTO for one in plan.videos),
+            "each chunk would take sessions of the graphics card that encodes it",
+        ),
         (
             any(one.settings.bitrate_bps is not None for one in plan.videos),
             "an average bit rate is kept over the whole film only",

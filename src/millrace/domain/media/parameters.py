@@ -12,7 +12,7 @@ from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.media.split import Chunking
 
-VIDEO = ("codec", "height", "preset", "crf", "bitrate", "maxrate", "fps")
+VIDEO = ("codec", "height", "preset", "crf", "bitrate", "maxrate", "fps", "encoder")
 """Parameters that stand for the same key of every rendition's `video`."""
 VMAF = "vmaf"
 """The parameter that stands for `quality.vmaf`."""

@@ -174,6 +174,18 @@ class VmafCheck(Struct, frozen=True, kw_only=True):
     every: int | None = None
 
 
+class Encoder(StrEnum):
+    """Which encoders may make a rendition."""
+
+    AUTO = "auto"
+    """One in software, and one of a graphics card where none in software works."""
+    HARDWARE = "hardware"
+    """Any of a graphics card."""
+    NVENC = "nvenc"
+    QSV = "qsv"
+    VAAPI = "vaapi"
+
+
 class VideoSettings(Struct, frozen=True, kw_only=True):
     """How one rendition's pictures are made.
 
@@ -192,6 +204,7 @@ class VideoSettings(Struct, frozen=True, kw_only=True):
     quality: QualityTarget | None = None
     fps: Fraction | None = None
     bit_depth: int = 8
+    encoder: Encoder = Encoder.AUTO
 
 
 class Rendition(Struct, frozen=True, kw_only=True):

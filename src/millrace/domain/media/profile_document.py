@@ -20,6 +20,7 @@ from millrace.domain.media.profile import (
     AudioCodec,
     AudioSettings,
     Checks,
+    Encoder,
     Generate,
     Hdr,
     Keep,
@@ -188,10 +189,17 @@ def _video(reader: DocumentReader, packaging: Packaging, hdr: Hdr) -> VideoSetti
         preset=reader.word("preset", PRESETS[codec], DEFAULT_PRESET[codec]),
         fps=reader.rate("fps", None),
         bit_depth=depth,
+        encoder=_encoder(reader, codec),
     )
     settings = with_rate_control(reader, settings)
     reader.done()
     return settings
+
+
+def _encoder(reader: DocumentReader, codec: VideoCodec) -> Encoder:
+    """What NVENC cannot make is known; what a card of another family can, its proof says."""
+    makers = [one for one in Encoder if one is not Encoder.NVENC or codec is not VideoCodec.VP9]
+    return Encoder(reader.word("encoder", makers, Encoder.AUTO))
 
 
 def _first_codec(packaging: Packaging) -> VideoCodec:
@@ -340,6 +348,7 @@ def _video_document(video: VideoSettings) -> dict[str, Any]:
         "preset": video.preset,
         **rate_document(video),
         "fps": None if video.fps is None else _ratio(video.fps),
+        "encoder": None if video.encoder is Encoder.AUTO else str(video.encoder),
         "bit_depth": video.bit_depth,
     }
     return {key: value for key, value in every.items() if value is not None}

@@ -4,11 +4,10 @@ The document says nothing that was not read back from the finished files. It is 
 difference; what it adds is the evidence, so that who distrusts a join can look it up instead of searching for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
@@ -24,20 +23,58 @@ Document = dict[str, object]
 
 
 class Maker(Struct, frozen=True, kw_only=True):
-    """Who made a chunk: the node by its name, and the task and attempt in which it did."""
+    """Who made a chunk: the node by its name, and the task and attempt in which it did. `beat`: the task that made the same chunk and
+    was later, empty where none did.
+    """
 
     node: str
     task: str
     attempt: int
+    beat: str = ""
+
+    def to_document(self) -> Document:
+        """Plain JSON data."""
+        return {
+            "node": self.node,
+            "task": self.task,
+            "attempt": self.attempt,
+            **({"beat": self.beat} if self.beat else {}),
+        }
+
+
+class Reused(Struct, frozen=True, kw_only=True):
+    """A piece that was not made for this job: what it is (`chunk` where it belongs to one), its key in the cache, who made it, and when
+    (UTC).
+    """
+
+    piece: str
+    chunk: int | None
+    key: str
+    made_by: Maker
+    made_at: str
+
+    def to_document(self) -> Document:
+        """Plain JSON data."""
+        return {
+            "piece": self.piece,
+            "chunk": self.chunk,
+            "made_by": self.made_by.to_document(),
+            "made_at": self.made_at,
+            "key": self.key,
+        }
 
 
 def proof(
-    plan: Plan, produced: Produced, headers: Mapping[str, str], makers: Mapping[int, Maker] | None = None
+    plan: Plan,
+    produced: Produced,
+    headers: Mapping[str, str],
+    makers: Mapping[int, Maker] | None = None,
+    reused: Sequence[Reused] = (),
 ) -> Document:
     """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have, `makers` who made
-    each chunk, where it was not the worker that joined them.
+    each chunk, where it was not the worker that joined them, and `reused` what came from a cache.
     """
-    made_by = {number: asdict(maker) for number, maker in (makers or {}).items()}
+    made_by = {number: maker.to_document() for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
         "division": plan.split.reason,
@@ -53,6 +90,7 @@ def proof(
             }
             for chunk in plan.split.chunks
         ],
+        "reused": [one.to_document() for one in reused],
         "files": [
             entry
             for file in plan.files

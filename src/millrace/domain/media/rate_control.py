@@ -12,6 +12,7 @@ from millrace.domain.media.profile import (
     MAX_CRF,
     MOST_PROBES,
     TWO_PASS,
+    Encoder,
     QualityTarget,
     RateMode,
     Unreachable,
@@ -45,7 +46,7 @@ def with_rate_control(reader: DocumentReader, settings: VideoSettings) -> VideoS
     if mode is RateMode.CBR and (maxrate or not bitrate):
         reader.report("mode", "cbr needs bitrate and no maxrate: the one rate is both")
     if passes == 2:
-        _two_passes(reader, codec, mode, bitrate)
+        _two_passes(reader, settings, mode, bitrate)
     fixed = bitrate is not None or quality is not None
     return replace(
         settings,
@@ -66,9 +67,11 @@ def _exclusions(reader: DocumentReader) -> None:
             reader.report("quality", f"and {key} exclude each other: keep one of the two")
 
 
-def _two_passes(reader: DocumentReader, codec: VideoCodec, mode: RateMode, bitrate: int | None) -> None:
-    if codec not in TWO_PASS:
-        reader.report("passes", f"is 2, which {codec} does not know here; allowed for {', '.join(TWO_PASS)}")
+def _two_passes(reader: DocumentReader, settings: VideoSettings, mode: RateMode, bitrate: int | None) -> None:
+    if settings.codec not in TWO_PASS:
+        reader.report("passes", f"is 2, which {settings.codec} does not know here; allowed for {', '.join(TWO_PASS)}")
+    elif settings.encoder not in (Encoder.AUTO, Encoder.NVENC):
+        reader.report("passes", f"is 2, which not every card of encoder: {settings.encoder} knows; allowed with nvenc")
     elif bitrate is None:
         reader.report("passes", "is 2, which needs a bitrate: a quality is kept in one pass")
     elif mode is RateMode.CBR:

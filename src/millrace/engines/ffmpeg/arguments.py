@@ -1,6 +1,6 @@
 """From a plan to whole argument lists. Every list is a golden test."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,11 +17,13 @@ from millrace.domain.media.outputs import (
     VideoOutput,
 )
 from millrace.domain.media.profile import Packaging
-from millrace.engines.engine import Command
-from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, seconds, video_options
+from millrace.engines.engine import Command, Done, Piece
+from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, picture_form, seconds, video_options
 from millrace.engines.ffmpeg.encoders import PICTURE, chosen
 from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
+from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import generated, guarded, source
+from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
 
 STRICT = ("-xerror", "-err_detect", "explode")
 """Damage ends the encode: without these FFmpeg conceals it and exits with 0 (measured for truncation and bit rot)."""
@@ -54,21 +56,53 @@ FRAGMENTS = (
 
 
 def encode_commands(
-    binary: Path | str, plan: Plan, path: Path | None, folder: Path, *, work: Path, working: Iterable[str] | None
+    binary: Path | str,
+    plan: Plan,
+    path: Path | None,
+    folder: Path,
+    *,
+    work: Path,
+    working: Iterable[str] | None,
+    done: Done = frozenset(),
 ) -> tuple[Command, ...]:
-    """One process that decodes once and writes every file of the plan into `folder`. First passes have left theirs in `work`."""
-    argv = [*guarded(binary), *PROGRESS, "-n", *strictness(plan), *source_input(plan, path)]
-    if plan.pictures:
-        graph = sprite_graph(plan, plan.pictures) if plan.sprites else ladder_graph(plan, plan.pictures)
-        argv += ["-filter_complex", graph]
-    argv += _sprites(plan) if plan.sprites else _files(plan, work, working)
-    folders = tuple(dict.fromkeys((folder / file.path).parent for file in plan.files))
-    reads = () if plan.generated is not None or path is None else (path,)
-    passes = (work,) if plan.is_two_pass else ()
+    """One process that decodes once and writes every file of the plan into `folder`, but those that are `done`; none where all are.
+    First passes have left theirs in `work`.
+    """
+    files = [file for file in plan.files if place_of(folder, file) not in done]
+    if not files:
+        return ()
+
+    def argv(made: Sequence[OutputFile]) -> tuple[str, ...]:
+        read = [*strictness(plan), *card(plan, working), *source_input(plan, path)]
+        start = [*guarded(binary), *PROGRESS, "-n", *read]
+        if plan.sprites is None:
+            return (*start, *_files(plan, made, work, working))
+        graph = sprite_graph(plan, plan.pictures) if plan.pictures else ""
+        return (*start, "-filter_complex", graph, *_sprites(plan))
+
     command = Command(
-        argv=tuple(argv), label="encode", cwd=folder, folders=folders, reads=(*reads, *passes), writes=folder
+        argv=argv(files), label="encode", cwd=folder, folders=tuple(dict.fromkeys((folder / file.path).parent for file in files)),
+        reads=(*(() if plan.generated is not None or path is None else (path,)), *((work,) if plan.is_two_pass else ())),
+        writes=folder, frames=plan.frames, duration=plan.duration, file_bytes=file_bytes(plan),
+    )  # fmt: skip
+    if path is None or plan.generated is not None or plan.sprites is not None or not is_repeatable(plan, working):
+        return (command,)
+    pieces = (
+        Piece(
+            name=file.path,
+            path=place_of(folder, file),
+            arguments=placeless(argv([file]), path, file.path.rpartition("/")[0]),
+            by_cores=file.video is not None and by_cores(plan, plan.videos.index(file.video), working),
+        )
+        for file in files
     )
-    return (replace(command, frames=plan.frames, duration=plan.duration, file_bytes=file_bytes(plan)),)
+    return (replace(command, pieces=tuple(pieces)),)
+
+
+def place_of(folder: Path, file: OutputFile) -> Path:
+    """Where all of a file lies: a playlist has its segments beside it."""
+    path = folder / file.path
+    return path.parent if path.suffix == ".m3u8" else path
 
 
 def first_pass_commands(
@@ -83,8 +117,9 @@ def first_pass_commands(
     if not looked or plan.pictures is None:
         return ()
     unused = (f"[v{number}]nullsink" for number, video in enumerate(plan.videos) if video not in looked)
-    argv = [*guarded(binary), *PROGRESS, *strictness(plan), *source_input(plan, path)]
-    argv += ["-filter_complex", ";".join((ladder_graph(plan, plan.pictures), *unused))]
+    argv = [*guarded(binary), *PROGRESS, *strictness(plan), *card(plan, working), *source_input(plan, path)]
+    graph = ladder_graph(plan, plan.pictures, picture_forms(plan, working))
+    argv += ["-filter_complex", ";".join((graph, *unused))]
     for file in plan.files:
         if file.video in looked:
             number = plan.videos.index(file.video)
@@ -117,8 +152,18 @@ def into_nowhere(streams: Iterable[int]) -> list[str]:
     return [word for stream in streams for word in ("-map", f"0:{stream}", "-c", "copy", *NOWHERE)]
 
 
+def picture_forms(plan: Plan, working: Iterable[str] | None) -> list[str]:
+    """For each rendition, the filters that end its chain."""
+    return [picture_form(video.settings, chosen(video.settings, working)) for video in plan.videos]
+
+
+def card(plan: Plan, working: Iterable[str] | None) -> tuple[str, ...]:
+    """The graphics card of the encoders that need to be told of one."""
+    return device(chosen(video.settings, working) for video in plan.videos)
+
+
 def _looks_first(video: VideoOutput, working: Iterable[str] | None) -> bool:
-    return video.settings.passes == 2 and is_software(chosen(video.settings.codec, working))
+    return video.settings.passes == 2 and is_software(chosen(video.settings, working))
 
 
 def _stats(work: Path, video: VideoOutput) -> Path:
@@ -127,7 +172,7 @@ def _stats(work: Path, video: VideoOutput) -> Path:
 
 def _video(plan: Plan, number: int, stage: Pass | None, working: Iterable[str] | None) -> tuple[str, ...]:
     video = plan.videos[number]
-    encoder = chosen(video.settings.codec, working)
+    encoder = chosen(video.settings, working)
     return video_options(video, encoder, plan.packaging, plan.split.threads_of(number), stage=stage)
 
 
@@ -166,16 +211,26 @@ def generated_input(clip: Generated) -> tuple[str, ...]:
     return generated(f"{bars};{tone}")
 
 
-def _files(plan: Plan, work: Path, working: Iterable[str] | None) -> list[str]:
-    argv: list[str] = []
-    pad = 0
-    for file in plan.files:
+def _files(plan: Plan, made: Sequence[OutputFile], work: Path, working: Iterable[str] | None) -> Iterator[str]:
+    """The arguments that make these files of the plan. What only the others need is read and not used."""
+    others = [file for file in plan.files if file not in made]
+    without = [number for number, video in enumerate(plan.videos) if any(video is file.video for file in others)]
+    if plan.pictures and len(without) < len(plan.videos):
+        yield from ("-filter_complex", ladder_graph(plan, plan.pictures, picture_forms(plan, working), without=without))
+    for file in made:
         if file.video:
+            number = plan.videos.index(file.video)
             second = Pass(number=2, stats=_stats(work, file.video)) if _looks_first(file.video, working) else None
-            argv += ["-map", f"[v{pad}]", *_video(plan, pad, second, working)]
-            pad += 1
-        argv += file_options(plan, file, working)
-    return argv
+            yield from ("-map", f"[v{number}]", *_video(plan, number, second, working))
+        yield from file_options(plan, file, working)
+    unused = {stream for file in others for stream in _streams(plan, file)}
+    yield from into_nowhere(sorted(unused - {stream for file in made for stream in _streams(plan, file)}))
+
+
+def _streams(plan: Plan, file: OutputFile) -> tuple[int, ...]:
+    """The streams of the source that a file is made of."""
+    pictures = (plan.pictures.stream,) if plan.pictures and file.video else ()
+    return (*pictures, *beside_pictures(file))
 
 
 def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) -> list[str]:
@@ -183,7 +238,7 @@ def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) ->
     argv: list[str] = []
     for number, audio in enumerate(file.audio):
         sound = audio_filter(audio, plan.mending)
-        argv += _audio(audio, sound, number, len(file.audio), chosen(audio.settings.codec, working))
+        argv += _audio(audio, sound, number, len(file.audio), chosen(audio.settings, working))
     for number, subtitles in enumerate(file.subtitles):
         argv += ["-map", f"0:{subtitles.stream}", f"-c:s:{number}", subtitles.codec]
         argv += language_options("s", number, subtitles)

@@ -1,6 +1,6 @@
 """Argument lists for a film that is encoded in chunks: one for each chunk, one for sound and text, one that muxes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,12 +10,13 @@ from millrace.domain.media.chunks import unit_frames
 from millrace.domain.media.outputs import OutputFile, Pictures, Plan
 from millrace.domain.media.profile import Packaging
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Command
+from millrace.engines.engine import Command, Done, Piece
 from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.codecs import seconds, tag, video_options
 from millrace.engines.ffmpeg.encoders import chosen
 from millrace.engines.ffmpeg.filters import ladder_graph
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
+from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
 from millrace.engines.joining import JOINED, PLAYLIST, chunk_folder, first_segment
 
 SIDES = "sides"
@@ -26,7 +27,7 @@ ON_THE_FILMS_CLOCK = ("-copyts", "-start_at_zero")
 
 class Encoding(Struct, frozen=True, kw_only=True):
     """What the argument lists are made of: `source` is read (None where it is not), `folder` gets the output, and `work` its
-    pieces.
+    pieces, of which those that are `done` lie there already.
     """
 
     binary: Path | str
@@ -35,6 +36,7 @@ class Encoding(Struct, frozen=True, kw_only=True):
     folder: Path
     work: Path
     working: Iterable[str] | None
+    done: Done = frozenset()
 
     @property
     def film(self) -> Path:
@@ -45,19 +47,45 @@ class Encoding(Struct, frozen=True, kw_only=True):
 
 
 def chunk_commands(one: Encoding, pictures: Pictures) -> tuple[Command, ...]:
-    """One command for each chunk, the longest first."""
+    """A command for each chunk of which anything is to be made, the longest first."""
     ordered = sorted(one.plan.split.chunks, key=lambda chunk: (-(chunk.frames + chunk.lead), chunk.number))
-    return tuple(chunk_command(one, pictures, chunk) for chunk in ordered)
+    return tuple(command for chunk in ordered for command in chunk_command(one, pictures, chunk))
 
 
-def chunk_command(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
-    """The command of one chunk."""
+def chunk_command(one: Encoding, pictures: Pictures, chunk: Chunk) -> tuple[Command, ...]:
+    """The command of one chunk; none where all of it is done."""
+    plan, folder = one.plan, one.work / chunk_folder(chunk)
+    done = [number for number, video in enumerate(plan.videos) if folder / video.name in one.done]
+    made = [number for number in range(len(plan.videos)) if number not in done]
+    if not made:
+        return ()
+    command = Command(
+        argv=_chunk_argv(one, pictures, chunk, made),
+        label=f"encode frames {chunk.first} to {chunk.end - 1}",
+        share=chunk.frames / pictures.frames,
+        cwd=folder,
+        folders=tuple(folder / plan.videos[number].name for number in made),
+        frames=chunk.frames,
+        file_bytes=whole.file_bytes(plan),
+        reads=(one.film,),
+        writes=folder,
+        pieces=tuple(_chunk_piece(one, pictures, chunk, number) for number in made if is_repeatable(plan, one.working)),
+        chunk=chunk,
+    )
+    return (command,)
+
+
+def _chunk_argv(one: Encoding, pictures: Pictures, chunk: Chunk, made: Collection[int]) -> tuple[str, ...]:
+    """The arguments that make some renditions of a chunk, by their places in the ladder."""
     plan = one.plan
-    folder = one.work / chunk_folder(chunk)
-    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *reading(plan, chunk, one.film, _decoder_threads(plan))]
-    argv += ["-filter_complex", ladder_graph(plan, pictures, chunk)]
+    without = [number for number in range(len(plan.videos)) if number not in made]
+    card, forms = whole.card(plan, one.working), whole.picture_forms(plan, one.working)
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(plan, chunk, one.film, _decoder_threads(plan))]
+    argv += ["-filter_complex", ladder_graph(plan, pictures, forms, chunk, without=without)]
     for number, video in enumerate(plan.videos):
-        encoder = chosen(video.settings.codec, one.working)
+        if number in without:
+            continue
+        encoder = chosen(video.settings, one.working)
         argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads_of(number))]
         # What the grid gives is final: one frame for each place, at its own time.
         argv += ["-fps_mode", "passthrough"]
@@ -69,16 +97,18 @@ def chunk_command(one: Encoding, pictures: Pictures, chunk: Chunk) -> Command:
             f"{video.name}/{PLAYLIST}",
             first=first_segment(plan, chunk),
         )
-    return Command(
-        argv=tuple(argv),
-        label=f"encode frames {chunk.first} to {chunk.end - 1}",
-        share=chunk.frames / pictures.frames,
-        cwd=folder,
-        folders=tuple(folder / video.name for video in plan.videos),
-        frames=chunk.frames,
-        file_bytes=whole.file_bytes(plan),
-        reads=(one.film,),
-        writes=folder,
+    return tuple(argv)
+
+
+def _chunk_piece(one: Encoding, pictures: Pictures, chunk: Chunk, number: int) -> Piece:
+    """A rendition of a chunk."""
+    plan, video = one.plan, one.plan.videos[number]
+    return Piece(
+        name=f"frames {chunk.first} to {chunk.end - 1} of {video.name}",
+        path=one.work / chunk_folder(chunk) / video.name,
+        arguments=placeless(_chunk_argv(one, pictures, chunk, (number,)), one.film, video.name),
+        by_cores=by_cores(plan, number, one.working),
+        chunk=chunk.number,
     )
 
 
@@ -99,17 +129,31 @@ def reading(plan: Plan, chunk: Chunk, path: Path, threads: int | None) -> tuple[
 def sides_commands(one: Encoding) -> tuple[Command, ...]:
     """Sound and text, continuously from the beginning to the end: at a join, an encoder's delay would be heard."""
     plan = one.plan
-    files = sides_files(plan)
+    cwd = one.folder if plan.packaging.is_segmented else one.work
+    files = [file for file in sides_files(plan) if whole.place_of(cwd, file) not in one.done]
     if not files:
         return ()
-    cwd = one.folder if plan.packaging.is_segmented else one.work
+    folders = tuple(dict.fromkeys((cwd / file.path).parent for file in files))
+    command = Command(
+        argv=_sides_argv(one, files), label="encode the sound", share=0.02, cwd=cwd, folders=folders, light=True
+    )
+    command = replace(command, duration=plan.duration, file_bytes=whole.file_bytes(plan))
+    pieces = (
+        Piece(
+            name=file.path,
+            path=whole.place_of(cwd, file),
+            arguments=placeless(_sides_argv(one, [file]), one.film, file.path.rpartition("/")[0]),
+        )
+        for file in files
+    )
+    return (replace(command, reads=(one.film,), writes=cwd, pieces=tuple(pieces)),)
+
+
+def _sides_argv(one: Encoding, files: Iterable[OutputFile]) -> tuple[str, ...]:
     argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *whole.STRICT, *source(one.film)]
     for file in files:
-        argv += whole.file_options(plan, file, one.working)
-    folders = tuple(dict.fromkeys((cwd / file.path).parent for file in files))
-    command = Command(argv=tuple(argv), label="encode the sound", share=0.02, cwd=cwd, folders=folders, light=True)
-    command = replace(command, duration=plan.duration, file_bytes=whole.file_bytes(plan))
-    return (replace(command, reads=(one.film,), writes=cwd),)
+        argv += whole.file_options(one.plan, file, one.working)
+    return tuple(argv)
 
 
 def sides_files(plan: Plan) -> tuple[OutputFile, ...]:

@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, VideoOutput
 from millrace.domain.media.profile import AudioCodec, Packaging, RateMode, VideoCodec, VideoSettings
-
-NVENC_PRESETS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p4"}
+from millrace.domain.sessions import family_of
+from millrace.engines.ffmpeg import hardware
 
 
 class Pass(Struct, frozen=True, kw_only=True):
@@ -31,8 +31,7 @@ def video_options(
     return (
         *("-c:v", encoder),
         *(("-threads", str(threads)) if threads is not None and encoder == "libx264" else ()),
-        *_speed(settings, encoder),
-        *_rate_control(settings, encoder),
+        *_speed_and_rate(settings, encoder),
         *_pass(stage, encoder),
         *("-g", gop, "-keyint_min", gop, "-force_key_frames", f"expr:eq(mod(n,{gop}),0)"),
         *_closed(encoder),
@@ -43,18 +42,16 @@ def video_options(
 
 def is_software(encoder: str) -> bool:
     """Whether the encoder is none of a graphics card, which makes its passes by itself."""
-    return not encoder.endswith("_nvenc")
+    return family_of(encoder) is None
 
 
-def _speed(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+def _speed_and_rate(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    if not is_software(encoder):
+        return hardware.speed_and_rate(settings, encoder)
+    speed: tuple[str, ...] = ("-preset", settings.preset)
     if encoder == "libvpx-vp9":
-        return ("-deadline", "good", "-cpu-used", settings.preset, "-row-mt", "1")
-    if is_software(encoder):
-        return ("-preset", settings.preset)
-    mode = str(settings.mode)
-    passes = ("-multipass", "fullres") if settings.passes == 2 else ()
-    preset = NVENC_PRESETS.get(settings.preset, "p5")
-    return ("-preset", preset, "-rc", mode, *passes, "-no-scenecut", "1", "-forced-idr", "1")
+        speed = ("-deadline", "good", "-cpu-used", settings.preset, "-row-mt", "1")
+    return (*speed, *_rate_control(settings, encoder))
 
 
 def _rate_control(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
@@ -72,8 +69,7 @@ def _constant_quality(settings: VideoSettings, crf: float, encoder: str) -> tupl
     if encoder == "libvpx-vp9":
         # libvpx takes -crf as constant quality only when the bit rate is 0, and any other rate as a bound on the average.
         return ("-crf", f"{crf:g}", "-b:v", str(settings.maxrate_bps or 0), *_bounds(settings.maxrate_bps))
-    quality = ("-crf", f"{crf:g}") if is_software(encoder) else ("-cq", f"{crf:g}", "-b:v", "0")
-    return (*quality, *_bounds(settings.maxrate_bps))
+    return ("-crf", f"{crf:g}", *_bounds(settings.maxrate_bps))
 
 
 def _bounds(maxrate_bps: int | None) -> tuple[str, ...]:
@@ -100,7 +96,7 @@ def _closed(encoder: str) -> tuple[str, ...]:
         return ("-sc_threshold", "0", "-flags", "+cgop", "-forced-idr", "1")
     if encoder == "libx265":
         return ("-forced-idr", "1")
-    return ("-flags", "+cgop") if encoder == "libvpx-vp9" else ()
+    return ("-flags", "+cgop") if encoder == "libvpx-vp9" else hardware.closed(encoder)
 
 
 def _own_parameters(settings: VideoSettings, encoder: str, stage: Pass | None) -> tuple[str, ...]:
@@ -134,6 +130,11 @@ def audio_options(audio: AudioOutput, encoder: str) -> tuple[str, ...]:
     """Encoder, rate and channels."""
     rate = () if audio.settings.codec is AudioCodec.FLAC else ("-b:a", str(audio.settings.bitrate_bps))
     return ("-c:a", encoder, *rate, "-ac", str(audio.channels), "-ar", str(SAMPLE_RATE_HZ))
+
+
+def picture_form(settings: VideoSettings, encoder: str) -> str:
+    """The filters at the end of a rendition's chain that give its encoder what it takes."""
+    return hardware.picture_form(settings, encoder) or f"format={pixel_format(settings)}"
 
 
 def pixel_format(settings: VideoSettings) -> str:

@@ -11,7 +11,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Command, Joined, Listing, Outcome
+from millrace.engines.engine import Command, Done, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -61,11 +61,13 @@ class FFmpeg:
         stored, decoded = outcomes
         return read_damage(probe, stored.stdout, decoded.stdout)
 
-    def encode(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> tuple[Command, ...]:
+    def encode(
+        self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()
+    ) -> tuple[Command, ...]:
         """See `Engine.encode`."""
         if plan.split.is_whole or plan.pictures is None or source is None:
-            return encode_commands(self.binary, plan, source, folder, work=work, working=self.working)
-        one = self._encoding(plan, source, folder, work)
+            return encode_commands(self.binary, plan, source, folder, work=work, working=self.working, done=done)
+        one = self._encoding(plan, source, folder, work, done)
         return (*sides_commands(one), *chunk_commands(one, plan.pictures))
 
     def first_pass(self, plan: Plan, source: Path | None, work: Path) -> tuple[Command, ...]:
@@ -77,13 +79,13 @@ class FFmpeg:
         return bool(sides_files(plan))
 
     def encode_part(
-        self, plan: Plan, chunk: Chunk | None, source: Path, folder: Path, work: Path
+        self, plan: Plan, chunk: Chunk | None, source: Path, folder: Path, work: Path, *, done: Done = frozenset()
     ) -> tuple[Command, ...]:
         """See `Engine.encode_part`."""
-        one = self._encoding(plan, source, folder, work)
+        one = self._encoding(plan, source, folder, work, done)
         if chunk is None:
             return sides_commands(one)
-        return () if plan.pictures is None else (chunk_command(one, plan.pictures, chunk),)
+        return () if plan.pictures is None else chunk_command(one, plan.pictures, chunk)
 
     def pieces(self, plan: Plan) -> tuple[str, ...]:
         """See `Engine.pieces`."""
@@ -101,8 +103,12 @@ class FFmpeg:
         """See `Engine.mux`."""
         return mux_commands(self._encoding(plan, source, folder, work))
 
-    def _encoding(self, plan: Plan, source: Path | None, folder: Path, work: Path) -> Encoding:
-        return Encoding(binary=self.binary, plan=plan, source=source, folder=folder, work=work, working=self.working)
+    def _encoding(
+        self, plan: Plan, source: Path | None, folder: Path, work: Path, done: Done = frozenset()
+    ) -> Encoding:
+        return Encoding(
+            binary=self.binary, plan=plan, source=source, folder=folder, work=work, working=self.working, done=done
+        )
 
     def progress(self) -> FFmpegProgress:
         """See `Engine.progress`."""

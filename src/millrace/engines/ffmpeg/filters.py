@@ -1,13 +1,13 @@
 """The filter graph: the source decoded once, each rendition scaled from the one above it (a cascade)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from millrace.domain.media.damage import Mending, Span
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, Pictures, Plan
 from millrace.domain.media.split import Chunk
-from millrace.engines.ffmpeg.codecs import pixel_format
+from millrace.engines.ffmpeg.hardware import UPLOAD
 
 START = ":start_time=0"
 HOLE_S = 0.005
@@ -23,25 +23,45 @@ brightest highlight kept. Measured on grey: 64, 128, 180, 235 come back as 64, 1
 npl=100) gives 59, 113, 151, 184."""
 
 
-def ladder_graph(plan: Plan, pictures: Pictures, chunk: Chunk | None = None) -> str:
-    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first. A `chunk` keeps its places only."""
+def ladder_graph(
+    plan: Plan, pictures: Pictures, forms: Sequence[str], chunk: Chunk | None = None, *, without: Collection[int] = ()
+) -> str:
+    """One graph with an output pad `[v0]`, `[v1]`... for every rendition, largest first. `forms` are the filters that end each chain;
+    a `chunk` keeps its places only.
+
+    Renditions `without` a pad are there already; those below are scaled from their size all the same, so that their bits stay as they
+    are. Only where all have the same depth (`is_separable`).
+    """
+    wanted = [number for number in range(len(plan.videos)) if number not in without]
     depths = {video.settings.bit_depth for video in plan.videos}
+    shared = len(depths) == 1 and not any(UPLOAD in form for form in forms)
     chains = []
     kept = places(chunk, to_the_end=chunk is plan.split.chunks[-1]) if chunk else START
     feed = f"[0:{pictures.stream}]{on_grid(pictures, kept, mended(pictures, plan.mending))}"
-    for number, video in enumerate(plan.videos):
-        last = number == len(plan.videos) - 1
-        # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay.
-        scale, form = scaled(video.size), f"format={pixel_format(video.settings)}"
-        if last:
+    for number, (video, form) in enumerate(zip(plan.videos[: wanted[-1] + 1], forms, strict=False)):
+        # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay; and what lies in
+        # the memory of a card is scaled no more.
+        scale = scaled(video.size)
+        if number == wanted[-1]:
             chains.append(f"{feed}{scale},{form}[v{number}]")
-        elif len(depths) == 1:
+        elif number in without:
+            feed += f"{scale},{form},"
+            continue
+        elif shared:
             chains.append(f"{feed}{scale},{form},split=2[v{number}][s{number}]")
         else:
             chains.append(f"{feed}{scale},split=2[d{number}][s{number}]")
             chains.append(f"[d{number}]{form}[v{number}]")
         feed = f"[s{number}]"
     return ";".join(chains)
+
+
+def is_separable(plan: Plan) -> bool:
+    """Whether each rendition has the same bits whichever others are made beside it.
+
+    Where depths differ, what the filters agree on as the form of a picture between two rungs depends on all of them.
+    """
+    return len({video.settings.bit_depth for video in plan.videos}) <= 1
 
 
 def sprite_graph(plan: Plan, pictures: Pictures) -> str:

@@ -13,9 +13,10 @@ from millrace.domain.media.vmaf import Measure, measure
 from millrace.engines.engine import Command
 from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.chunk_arguments import reading
-from millrace.engines.ffmpeg.codecs import pixel_format, video_options
+from millrace.engines.ffmpeg.codecs import picture_form, pixel_format, video_options
 from millrace.engines.ffmpeg.encoders import chosen
 from millrace.engines.ffmpeg.filters import START, TONEMAP, mended, on_grid, places, ratio, scaled
+from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
 from millrace.engines.ffmpeg.vmaf_log import BYTES_PER_FRAME
 
@@ -61,9 +62,10 @@ def probe_commands(
     video, piece, name = probe.video, probe.piece, probe_file(probe)
     kept = places(piece, to_the_end=False)
     read = whole.source_input(plan, path) if path is None else reading(plan, piece, path, 1)
-    graph = f"[0:{plan.pictures.stream}]{on_grid(plan.pictures, kept)}{scaled(video.size)},format={pixel_format(video.settings)}[v0]"
-    encoder = chosen(video.settings.codec, working)
-    argv = [*guarded(binary), *whole.PROGRESS, "-n", *read, "-filter_complex", graph]
+    encoder = chosen(video.settings, working)
+    form = picture_form(video.settings, encoder)
+    graph = f"[0:{plan.pictures.stream}]{on_grid(plan.pictures, kept)}{scaled(video.size)},{form}[v0]"
+    argv = [*guarded(binary), *whole.PROGRESS, "-n", *device([encoder]), *read, "-filter_complex", graph]
     argv += ["-map", "[v0]", *video_options(video, encoder, Packaging.MKV, 1), "-fps_mode", "passthrough"]
     argv += [*whole.metadata_options(None), "-f", "matroska", f"file:{name}"]
     label = f"CRF {video.settings.crf:g} of {video.name} at frame {piece.first}"

@@ -63,6 +63,11 @@ SIGNATURES = (
     _row(_DISK, "The disk is full; free space on this machine.", r"No space left on device", r"Disk quota exceeded"),
     _row(
         _RESOURCE,
+        "Every session of the graphics card is taken by others; the driver calls that a want of memory.",
+        r"OpenEncodeSessionEx failed: (out of memory|incompatible client key)",
+    ),
+    _row(
+        _RESOURCE,
         SHORT_OF_MEMORY,
         r"Cannot allocate memory",
         r"Could not allocate memory",

@@ -1,4 +1,5 @@
-"""Where a server's connections come in, and how many may be inside: a flood is refused before it uses up every descriptor.
+"""Where a server's connections come in, and how many may be inside, of one address and of all: a flood is refused before it uses
+up every descriptor, and whoever comes from elsewhere still finds a place.
 
 An event loop's own server takes every connection that comes. This one counts those that are open, whatever they do, from
 before their TLS handshake on.
@@ -10,6 +11,9 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+
+from millrace.edge.access import place_of
+from millrace.edge.shares import Shares
 
 MOST = 10_000
 """Connections of one server. A worker holds two or three; each costs some 20 KB, and up to 64 KiB while a head arrives."""
@@ -27,7 +31,14 @@ class Door:
     """A listening socket with so many places behind it."""
 
     def __init__(
-        self, listening: socket.socket, most: int, *, full: bytes, greeting_s: float, parting_s: float
+        self,
+        listening: socket.socket,
+        most: int,
+        *,
+        full: bytes,
+        crowded: bytes,
+        greeting_s: float,
+        parting_s: float,
     ) -> None:
         """The socket becomes the door's.
 
@@ -35,6 +46,7 @@ class Door:
             listening: bound and listening.
             most: places.
             full: what is said to whom there is no place for; not over TLS, which nobody speaks before a handshake.
+            crowded: what is said to whom too many have come from the same address.
             greeting_s: seconds for a TLS handshake.
             parting_s: seconds for a TLS farewell.
         """
@@ -42,9 +54,11 @@ class Door:
         self.most = most
         self._listening = listening
         self._full = full
+        self._crowded = crowded
+        self._shares = Shares(most)
         self._greeting_s = greeting_s
         self._parting_s = parting_s
-        self._inside: set[asyncio.Protocol] = set()
+        self._inside: dict[asyncio.Protocol, str] = {}  # from where; empty on a unix socket
         self._greetings: set[asyncio.Task[None]] = set()
         self._refused = 0
         self._is_resting = False
@@ -74,7 +88,8 @@ class Door:
 
     def leave(self, connection: asyncio.Protocol) -> None:
         """A connection is lost, and its place is free."""
-        self._inside.discard(connection)
+        if owner := self._inside.pop(connection, ""):
+            self._shares.give_back(owner)
 
     def look(self) -> int:
         """Once a second: how many were refused since the last time. Opens again after the machine had no descriptor left."""
@@ -98,7 +113,7 @@ class Door:
     def _take(self) -> None:
         for _ in range(_AT_ONCE):
             try:
-                accepted, _ = self._listening.accept()
+                accepted, address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
@@ -107,17 +122,21 @@ class Door:
                 self._is_resting = True
                 asyncio.get_running_loop().remove_reader(self._listening)
                 return
-            if len(self._inside) < self.most:
-                self._let_in(accepted)
+            owner = place_of(address[0]) if isinstance(address, tuple) else ""
+            if len(self._inside) >= self.most:
+                self._refuse(accepted, self._full)
+            elif owner and not self._shares.take(owner):
+                self._refuse(accepted, self._crowded)
             else:
-                self._refuse(accepted)
-                return  # one for each turn of the loop, so that a flood leaves those inside their share
+                self._let_in(accepted, owner)
+                continue
+            return  # one for each turn of the loop, so that a flood leaves those inside their share
 
-    def _let_in(self, accepted: socket.socket) -> None:
+    def _let_in(self, accepted: socket.socket, owner: str) -> None:
         if self._make is None:
             raise AssertionError("nobody comes before the door is open")
         connection = self._make()
-        self._inside.add(connection)
+        self._inside[connection] = owner
         greeting = asyncio.get_running_loop().create_task(self._greet(connection, accepted))
         self._greetings.add(greeting)
         greeting.add_done_callback(self._greetings.discard)
@@ -138,12 +157,12 @@ class Door:
             self.leave(connection)
             raise
 
-    def _refuse(self, accepted: socket.socket) -> None:
+    def _refuse(self, accepted: socket.socket, word: bytes) -> None:
         self._refused += 1
         with accepted:
             accepted.setblocking(False)
             if self._tls is None:
                 with contextlib.suppress(OSError):
-                    accepted.send(self._full)
+                    accepted.send(word)
                     # What was not read would turn the close into a reset, which overtakes the answer.
                     accepted.recv(1 << 16)

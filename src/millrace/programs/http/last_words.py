@@ -54,3 +54,9 @@ FULL = _problem(
     "cannot take another connection: this master has as many as it may; try again soon, or ask another master",
     header="connection: close\r\nretry-after: 2",
 )
+CROWDED = _problem(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "too-many-connections",
+    "cannot take another connection from this address: it has three times as many as are left to all; close some, or try again soon",
+    header="connection: close\r\nretry-after: 2",
+)

@@ -11,10 +11,21 @@ from urllib.parse import unquote
 
 import httptools
 
+from millrace.edge.access import KNOWN
 from millrace.edge.call import WHOLE
 from millrace.programs.http.exchange import App, Exchange, Message
 from millrace.programs.http.last_words import HEAD_LIMIT, NO_HTTP, NO_PROGRESS, SLOW_BODY, SLOW_HEAD, TOO_LARGE
-from millrace.programs.http.sweep import IDLE_S, PROGRESS_S, READER_S, REQUEST_S, Sweep, body_limit_s
+from millrace.programs.http.sweep import (
+    IDLE_S,
+    KNOWN_READER_S,
+    PROGRESS_S,
+    READER_BYTES,
+    READER_S,
+    REQUEST_S,
+    Sweep,
+    body_limit_s,
+)
+from millrace.programs.http.taken import reset, taken, waiting
 
 # What of a request has come: nothing or a part of its head, its head, all of it.
 _HEAD, _BODY, _WHOLE = range(3)
@@ -100,7 +111,11 @@ class HttpProtocol(asyncio.Protocol):
         self._stage = _HEAD
         self._body = 0  # bytes of the body that is coming
         self._since_s = 0.0  # when the wait for what comes next began
-        self._moved = -1  # how many bytes had come, or waited to go, when somebody last looked
+        self._moved = -1  # how many of those had come when somebody last looked
+        self._sent = 0  # bytes that were sent, and how many of them when the client was last seen to have taken all
+        self._cleared = 0
+        self._taken = -1  # a count of what it took (-1: all), and when that had last grown by enough
+        self._taken_s = 0.0
 
     # What the transport tells -----------------------------------------------------------------------------------------
 
@@ -258,6 +273,7 @@ class HttpProtocol(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send something, after what was gathered."""
         self.flush()
+        self._sent += len(data)
         self.transport.write(data)
 
     def write_soon(self, data: bytes) -> None:
@@ -272,6 +288,7 @@ class HttpProtocol(asyncio.Protocol):
         """Send what was gathered."""
         data, self._unsent = self._unsent, b""
         if data and not self.transport.is_closing():
+            self._sent += len(data)
             self.transport.write(data)
 
     def close(self) -> None:
@@ -313,10 +330,11 @@ class HttpProtocol(asyncio.Protocol):
         """Close the connection if its client took too long. Never while the next move is ours: a claim that is parked
         and a stream of events may last.
         """
-        if self.writable is not None or self.transport.is_closing():
+        if self._takes_too_little(now_s):
             # What waits for the client would keep a mere close waiting, for ever if it takes nothing.
-            if self._stands(self.transport.get_write_buffer_size(), now_s) > READER_S:
-                self.transport.abort()
+            reset(self.transport)
+        elif self.writable is not None or self.transport.is_closing():
+            pass  # the next move is the client's, and it makes it
         elif self._answering is None:
             if now_s - self._since_s > (IDLE_S if self._stage == _WHOLE else REQUEST_S):
                 # On a new and on an idle connection nobody has asked anything; what is left of a body has its answer.
@@ -324,6 +342,21 @@ class HttpProtocol(asyncio.Protocol):
                 self._part(SLOW_HEAD if asked else b"")
         elif self._answering is self._coming and not self._coming.whole:
             self._look_at_body(now_s, is_file=self._coming.scope["method"] in _FILES)
+
+    def _takes_too_little(self, now_s: float) -> bool:
+        """Whether something waits for the client, of which it took less than it must in its time."""
+        left = waiting(self.transport) if self._sent != self._cleared else 0
+        if not left:
+            self._cleared = self._sent
+            self._taken, self._taken_s = -1, now_s
+            return False
+        count = taken(self.transport, self._sent, left)
+        if self._taken < 0:  # what it took at once does not buy it more time
+            self._taken = count
+        elif count - self._taken >= READER_BYTES:
+            self._taken = count
+            self._taken_s = now_s
+        return now_s - self._taken_s > (KNOWN_READER_S if KNOWN in self.app_state else READER_S)
 
     def _look_at_body(self, now_s: float, *, is_file: bool) -> None:
         if self._is_held:  # we are the slow ones

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from millrace.programs.http.door import Door, most_connections
 from millrace.programs.http.exchange import App
-from millrace.programs.http.last_words import FULL
+from millrace.programs.http.last_words import CROWDED, FULL
 from millrace.programs.http.protocol import Crowd, HttpProtocol
 from millrace.programs.http.sweep import INTERVAL_S, REQUEST_S
 from millrace.programs.http.tls import LiveTls, Tls
@@ -54,7 +54,14 @@ class HttpServer(Service):
             )
         self._protocol = protocol
         self._clock = clock or SystemClock()
-        self._door = Door(listening, most or most_connections(), full=FULL, greeting_s=REQUEST_S, parting_s=GRACE_S)
+        self._door = Door(
+            listening,
+            most or most_connections(),
+            full=FULL,
+            crowded=CROWDED,
+            greeting_s=REQUEST_S,
+            parting_s=GRACE_S,
+        )
         self._crowd = Crowd(app, leave=self._door.leave)
         self._ticker = Ticker(
             self._tick, interval_s=INTERVAL_S, clock=self._clock, on_error=_complain, name="sweep",

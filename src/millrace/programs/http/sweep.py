@@ -16,8 +16,13 @@ PROGRESS_S = 30.0
 IDLE_S = 75.0
 """Seconds between two requests on one connection. Longer than the 60 s of the usual load balancers, so that they close
 first: a server that closes at the moment at which a balancer sends loses that request."""
-READER_S = 60.0
-"""Seconds in which a client must take something of what waits for it. nginx gives as much."""
+READER_S = 8.0
+KNOWN_READER_S = 60.0
+READER_BYTES = 8 << 10
+"""Of what waits for it, a client must take so many bytes in so many seconds: a stranger as in `REQUEST_S`, and as long as nginx gives
+whoever has shown a key, who may be a person reading a log page by page. What the kernels on the way hold counts as taken once the
+client's own has acknowledged it, which a slow reader's does in steps, of a sixteenth of its buffer at the least (6 MB at the most on
+Linux), and asyncio's TLS in steps of 192 KiB: whoever reads 64 KiB a second is never cut."""
 
 FREE_BYTES = 1 << 20
 SLOWEST_BYTES_S = 128 << 10

@@ -16,7 +16,7 @@ LIMIT $1
 
 -- name: first_tasks
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM unnest($1::bigint[]) AS w (number)
 CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = w.number LIMIT 1) j
 CROSS JOIN LATERAL (SELECT * FROM tasks WHERE job = w.number AND position = 1 LIMIT 1) t

@@ -19,6 +19,7 @@ from millrace.domain.records import (
     Beat,
     Claimed,
     Document,
+    Hedge,
     Job,
     Move,
     NewJob,
@@ -32,6 +33,7 @@ from millrace.domain.records import (
     Task,
     Transition,
 )
+from millrace.domain.sessions import Allowance
 from millrace.domain.states import FINAL, State, check_transition
 from millrace.domain.tenants import Over, Rules, Tenant
 from millrace.domain.webhooks import Delivery, DeliveryState, Follows, Message, NewWebhook, Webhook
@@ -220,10 +222,20 @@ class PostgresStore(Dependencies, Batches, Schedules):
     # Work -----------------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self,
+        *,
+        node_id: str,
+        epoch: int,
+        request_id: str,
+        classes: Sequence[int],
+        limit: int,
+        allowance: Allowance | None = None,
     ) -> Sequence[Claimed] | None:
         asked = Claim(node_id=node_id, epoch=epoch, request_id=request_id, limit=limit)
-        return await self._running().claims.submit(tuple(sorted(set(classes))), asked)
+        verbs = self._running()
+        if allowance is not None:
+            return await verbs.claim_with(allowance, classes, asked)
+        return await verbs.claims.submit(tuple(sorted(set(classes))), asked)
 
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
         for move in moves:
@@ -249,19 +261,35 @@ class PostgresStore(Dependencies, Batches, Schedules):
         return happened
 
     async def move_and_claim(
-        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self,
+        move: Move,
+        *,
+        epoch: int,
+        request_id: str,
+        classes: Sequence[int],
+        limit: int,
+        allowance: Allowance | None = None,
     ) -> Sequence[Claimed] | None:
         for source in move.sources:
             check_transition(source, move.target)
         if move.node_id is None:
             return None
         claim = Claim(node_id=move.node_id, epoch=epoch, request_id=request_id, limit=limit)
-        return await self._running().reports.submit(tuple(sorted(set(classes))), MoveAndClaim(move=move, claim=claim))
+        verbs, report = self._running(), MoveAndClaim(move=move, claim=claim)
+        if allowance is not None:
+            return await verbs.report_with(allowance, classes, report)
+        return await verbs.reports.submit(tuple(sorted(set(classes))), report)
 
     async def split(self, split: Split) -> bool:
         for source in split.move.sources:
             check_transition(source, split.move.target)
         return await self._running().split(split)
+
+    async def hedge(self, hedge: Hedge) -> bool:
+        return await self._running().write(lambda session: part_units.hedge(session, hedge))
+
+    async def under_way_in_parts(self, *, limit: int) -> Sequence[str]:
+        return await self._read(lambda session: part_units.under_way_in_parts(session, limit))
 
     async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
         return await self._read(lambda session: part_units.ended_splits(session, limit))

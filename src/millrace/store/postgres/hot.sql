@@ -203,9 +203,14 @@ CROSS JOIN LATERAL (
 -- Returns when whoever serves the node is done.
 SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7235411200000000002))
 
+-- name: hold_node
+-- Until the transaction ends nobody else gives the node anything (see holdings_alone).
+SELECT pg_advisory_xact_lock(hashtextextended($1, 7235411200000000002))
+
 -- name: still_avoids
--- Whether a task that is queued still minds where it goes.
-q.queued_at > (SELECT now_ms()) - {avoid_ms}
+-- Whether a task that is queued still minds where it goes. What was never begun and avoids a node is a hedge, which is never for the
+-- node that makes its part.
+(q.attempt = 0 OR q.queued_at > (SELECT now_ms()) - {avoid_ms})
 
 -- name: given_before
 -- What the nodes have already by the same requests.
@@ -507,7 +512,7 @@ kept AS (
 
 -- name: held
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM tasks t CROSS JOIN LATERAL (SELECT id FROM jobs WHERE number = t.job LIMIT 1) j
 WHERE t.node_id = ANY ($1::text[]) ORDER BY t.job, t.position
 

@@ -69,6 +69,10 @@ AND failure_class IN (SELECT jsonb_array_elements_text({value}::text::jsonb))
 -- name: only_labels
 AND labels @> {value}::text::jsonb
 
+-- name: only_alone
+AND NOT EXISTS (SELECT 1 FROM batch_jobs m WHERE m.job = number)
+AND NOT EXISTS (SELECT 1 FROM transitions h WHERE h.job = number AND h.source IS NULL AND h.actor LIKE 'schedule:%')
+
 -- name: count_jobs
 -- All tasks by their index, less those that are no lead; a lead that was split stands elsewhere.
 SELECT state, sum(count)::bigint FROM (

@@ -167,12 +167,17 @@ async def _together(batch: _Batch[A], one: One) -> Mapping[int, A]:
 
 
 async def follow(session: Session, move: Move) -> None:
-    """Make what follows from a move, within a transaction that has locked all tasks of its job."""
+    """Make what follows from a move, within a transaction that has locked all tasks of its job.
+
+    Raises:
+        AgainError: a rival was at a task that came after the lock.
+    """
     tasks = [rows.task(row) for row in await session.all("tasks", job_of(move.task_id))]
     for following in follow_up(tasks, move):
         key = rows.position_of(following.task_id)
-        if key is not None and await _Moves(session, [following]).make(LOCKED, [(0, key)]):
-            await follow(session, following)
+        if key is None or not await _Moves(session, [following]).make(LOCKED, [(0, key)]):
+            raise AgainError(f"others have changed task {following.task_id}")
+        await follow(session, following)
 
 
 class _Moves:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from millrace.domain.records import Job, Split, Standing
+from millrace.domain.ids import job_of
+from millrace.domain.parts import may_hedge
+from millrace.domain.records import Hedge, Job, Split, Standing
 from millrace.store import rows
 from millrace.store.postgres.connection import Session
 from millrace.store.postgres.moves import follow, move_all
@@ -27,6 +29,25 @@ async def split(session: Session, asked: Split) -> bool:
     session.queued.add(asked.class_id)
     await follow(session, move)
     return True
+
+
+async def hedge(session: Session, asked: Hedge) -> bool:
+    key = rows.position_of(asked.task_id)
+    standing = [] if key is None else await session.all("lock_tasks", key[0])
+    found = [rows.task(row) for row in await session.all("tasks", job_of(asked.task_id))] if standing else []
+    if key is None or not found or not may_hedge(found, asked):
+        return False
+    job, position = standing[0][0], len(found) + 1
+    await session.run("add_hedge_part", job, position, key[1])
+    await session.run("add_hedge", job, position, key[1])
+    await session.run("add_part_transitions", job, position, rows.storable(asked.reason), asked.actor)
+    session.changed = True
+    session.queued.add(found[0].class_id)
+    return True
+
+
+async def under_way_in_parts(session: Session, limit: int) -> Sequence[str]:
+    return [job_id for (job_id,) in await session.all("under_way_in_parts", limit)]
 
 
 async def standings(session: Session, job_id: str) -> Sequence[Standing]:

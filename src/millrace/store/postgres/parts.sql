@@ -25,10 +25,27 @@ FROM parts p JOIN tasks l ON l.job = p.job AND l.position = 1 WHERE p.job = $1 A
 INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
 SELECT job, position, NULL, 'queued', now_ms(), $3, 0, $4 FROM parts WHERE job = $1 AND position >= $2 ORDER BY position
 
+-- name: add_hedge_part
+-- The part at $3 gets a second task, at $2.
+INSERT INTO parts (job, position, kind, number, frames)
+SELECT job, $2, kind, number, frames FROM parts WHERE job = $1 AND position = $3
+
+-- name: add_hedge
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, lane, split, avoid, hedges)
+SELECT job, $2, class_id, rank, max_retries, 'queued', now_ms(), lane, split, node_id, position
+FROM tasks WHERE job = $1 AND position = $3
+
+-- name: under_way_in_parts
+-- Jobs that wait for parts of which somebody makes each.
+SELECT j.id FROM tasks l JOIN jobs j ON j.number = l.job
+WHERE l.position = 1 AND l.split IS NOT NULL AND l.state = 'pending'
+  AND NOT EXISTS (SELECT FROM tasks t WHERE t.job = l.job AND t.split = l.split AND t.state = 'queued')
+ORDER BY l.job LIMIT $1
+
 -- name: standings
 -- Of each job its tasks, in order, as in rows.standing.
 SELECT t.job, j.id, t.position, p.kind, t.state, t.attempt, CASE WHEN t.node_id IS NOT NULL OR a.outcome = 'completed' THEN a.node_name END,
-  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at
+  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job
 LEFT JOIN parts p ON p.job = t.job AND p.position = t.position
 LEFT JOIN attempts a ON a.job = t.job AND a.position = t.position AND a.attempt = t.attempt

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from millrace.domain.records import Beat, Claimed, Move, NewJob, NewNode, Node, Split
+from millrace.domain.sessions import Allowance
+from millrace.store.postgres import sessions
 from millrace.store.postgres.claims import Claim, claim_all
 from millrace.store.postgres.combiner import BySignature, Combiner
 from millrace.store.postgres.connection import Database, Session
@@ -57,6 +59,18 @@ class Verbs:
         happened = await self.write(lambda session: split(session, asked))
         self._history.note(of_ended([asked.move], [happened]))
         return happened
+
+    async def claim_with(self, allowance: Allowance, classes: Sequence[int], asked: Claim) -> Given:
+        """The claim of a node whose sessions are counted."""
+        given = await self.write(lambda session: sessions.claim(session, classes, asked, allowance))
+        self._history.note(of_claimed([asked.node_id], [given]))
+        return given
+
+    async def report_with(self, allowance: Allowance, classes: Sequence[int], report: MoveAndClaim) -> Given:
+        """The same with the end of an attempt."""
+        given = await self.write(lambda session: sessions.move_and_claim(session, classes, report, allowance))
+        self._history.note(of_ended([report.move], [given is not None]))
+        return given
 
     async def _hot(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         return self._told(*await self._database.hot(unit))

@@ -2,18 +2,23 @@
 
 -- name: tasks
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = $1 ORDER BY t.position
 
 -- name: task
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM jobs j JOIN tasks t ON t.job = j.number WHERE j.id = $1 AND t.position = $2
+
+-- name: held_classes
+-- Of what node $1 holds in epoch $2, without the task $4 of the job of id $3.
+SELECT class_id FROM tasks
+WHERE node_id = $1 AND node_epoch = $2 AND NOT (job = coalesce((SELECT number FROM jobs WHERE id = $3), 0) AND position = $4)
 
 -- name: due
 -- A job that waits for others is none, whatever its time.
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.state IN ('pending', 'retrying') AND t.due_at IS NOT NULL AND t.due_at <= now_ms()
   AND (SELECT d.job FROM dependencies d WHERE d.job = t.job LIMIT 1) IS NULL
@@ -25,7 +30,7 @@ SELECT min(due_at) FROM tasks WHERE state IN ('pending', 'retrying') AND due_at 
 -- name: orphans
 -- The node is missing where it was removed: then nobody will ever speak for the task.
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job LEFT JOIN nodes n ON n.id = t.node_id
 WHERE t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)
 ORDER BY t.claimed_at, t.job, t.position LIMIT $1
@@ -38,6 +43,6 @@ FROM requirement_classes c
 
 -- name: queued
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.state = 'queued' AND t.class_id = $1 ORDER BY t.lane, t.rank, t.job, t.position LIMIT $2

@@ -14,7 +14,7 @@ LIMIT ?1
 
 -- name: first_tasks
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.job IN (SELECT value FROM json_each(?1)) AND t.position = 1 ORDER BY t.job
 

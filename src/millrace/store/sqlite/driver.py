@@ -21,6 +21,7 @@ from millrace.domain.records import (
     Beat,
     Claimed,
     Document,
+    Hedge,
     Job,
     Move,
     NewJob,
@@ -34,6 +35,7 @@ from millrace.domain.records import (
     Task,
     Transition,
 )
+from millrace.domain.sessions import Allowance
 from millrace.domain.states import State, check_transition
 from millrace.domain.tenants import Over, Rules, Tenant
 from millrace.domain.webhooks import Delivery, DeliveryState, Follows, Message, NewWebhook, Webhook
@@ -243,11 +245,19 @@ class SqliteStore(Dependencies, Batches, Schedules):
     # Work -----------------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self,
+        *,
+        node_id: str,
+        epoch: int,
+        request_id: str,
+        classes: Sequence[int],
+        limit: int,
+        allowance: Allowance | None = None,
     ) -> Sequence[Claimed] | None:
         unit = partial(
-            work_units.claim, node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit
-        )
+            work_units.claim, node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=limit,
+            allowance=allowance,
+        )  # fmt: skip
         return await self._write(unit, weight=limit)
 
     async def move(self, moves: Sequence[Move]) -> Sequence[bool]:
@@ -257,19 +267,33 @@ class SqliteStore(Dependencies, Batches, Schedules):
         return await self._write(lambda session: work_units.move_all(session, moves), weight=len(moves))
 
     async def move_and_claim(
-        self, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+        self,
+        move: Move,
+        *,
+        epoch: int,
+        request_id: str,
+        classes: Sequence[int],
+        limit: int,
+        allowance: Allowance | None = None,
     ) -> Sequence[Claimed] | None:
         for source in move.sources:
             check_transition(source, move.target)
         unit = partial(
-            work_units.move_and_claim, move=move, epoch=epoch, request_id=request_id, classes=classes, limit=limit
-        )
+            work_units.move_and_claim, move=move, epoch=epoch, request_id=request_id, classes=classes, limit=limit,
+            allowance=allowance,
+        )  # fmt: skip
         return await self._write(unit, weight=limit)
 
     async def split(self, split: Split) -> bool:
         for source in split.move.sources:
             check_transition(source, split.move.target)
         return await self._write(lambda session: part_units.split(session, split), weight=1 + len(split.parts))
+
+    async def hedge(self, hedge: Hedge) -> bool:
+        return await self._write(lambda session: part_units.hedge(session, hedge))
+
+    async def under_way_in_parts(self, *, limit: int) -> Sequence[str]:
+        return await self._read(lambda session: part_units.under_way_in_parts(session, limit))
 
     async def ended_splits(self, *, limit: int) -> Sequence[tuple[str, int]]:
         return await self._read(lambda session: part_units.ended_splits(session, limit))

@@ -74,9 +74,10 @@ SELECT rank, job, position, attempt, avoid FROM tasks INDEXED BY tasks_lanes
 WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 ORDER BY rank, job, position LIMIT ?3
 
 -- name: claim_next_for
--- The same for one node: the first that does not avoid it, or was queued before ?4.
+-- The same for one node: the first that does not avoid it, or was queued before ?4. What was never begun and avoids a node is a
+-- hedge, which is never for the node that makes its part.
 SELECT rank, job, position, attempt FROM tasks INDEXED BY tasks_lanes
-WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 AND (avoid IS NULL OR queued_at <= ?4 OR instr(avoid, ?3) = 0)
+WHERE state = 'queued' AND class_id = ?1 AND lane = ?2 AND (avoid IS NULL OR (queued_at <= ?4 AND attempt > 0) OR instr(avoid, ?3) = 0)
 ORDER BY rank, job, position LIMIT 1
 
 -- name: claim_node
@@ -219,6 +220,6 @@ ON CONFLICT (job, position) DO UPDATE SET
 
 -- name: held
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
-  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job
 WHERE t.node_id = ?1 AND t.node_epoch = ?2 ORDER BY t.job, t.position

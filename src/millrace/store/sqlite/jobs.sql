@@ -64,6 +64,10 @@ AND NOT EXISTS (
   SELECT 1 FROM json_each({value}) want
   WHERE NOT EXISTS (SELECT 1 FROM json_each(labels) have WHERE have.key = want.key AND have.value = want.value))
 
+-- name: only_alone
+AND NOT EXISTS (SELECT 1 FROM batch_jobs m WHERE m.job = number)
+AND NOT EXISTS (SELECT 1 FROM transitions h WHERE h.job = number AND h.source IS NULL AND h.actor LIKE 'schedule:%')
+
 -- name: count_jobs
 SELECT state, count(*) FROM jobs GROUP BY state
 

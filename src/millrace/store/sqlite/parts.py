@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from millrace.domain.parts import follow_up
-from millrace.domain.records import Job, Split, Standing
+from millrace.domain.ids import job_of
+from millrace.domain.parts import follow_up, may_hedge
+from millrace.domain.records import Hedge, Job, Split, Standing
 from millrace.store import rows
 from millrace.store.sqlite import work
 from millrace.store.sqlite.connection import Session
@@ -27,6 +28,25 @@ def split(session: Session, asked: Split) -> bool:
     for following in follow_up(work.tasks(session, key[0]), move):
         work.move_all(session, [following])
     return True
+
+
+def hedge(session: Session, asked: Hedge) -> bool:
+    key = rows.position_of(asked.task_id)
+    found = work.tasks(session, job_of(asked.task_id))
+    if key is None or not found or not may_hedge(found, asked):
+        return False
+    (job,) = session.one("number_of_job", key[0]) or (0,)
+    position = len(found) + 1
+    session.run("add_hedge_part", job, position, key[1])
+    session.run("add_hedge", job, position, key[1], session.now_ms)
+    session.run("add_part_transitions", job, position, session.now_ms, rows.storable(asked.reason), asked.actor)
+    session.changed = True
+    session.queue(found[0].class_id)
+    return True
+
+
+def under_way_in_parts(session: Session, limit: int) -> Sequence[str]:
+    return [job_id for (job_id,) in session.all("under_way_in_parts", limit)]
 
 
 def standings(session: Session, job_id: str) -> Sequence[Standing]:

@@ -25,10 +25,27 @@ FROM parts p JOIN tasks l ON l.job = p.job AND l.position = 1 WHERE p.job = ?1 A
 INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
 SELECT job, position, NULL, 'queued', ?3, ?4, 0, ?5 FROM parts WHERE job = ?1 AND position >= ?2 ORDER BY position
 
+-- name: add_hedge_part
+-- The part at ?3 gets a second task, at ?2.
+INSERT INTO parts (job, position, kind, number, frames)
+SELECT job, ?2, kind, number, frames FROM parts WHERE job = ?1 AND position = ?3
+
+-- name: add_hedge
+INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, lane, split, avoid, hedges)
+SELECT job, ?2, class_id, rank, max_retries, 'queued', ?4, lane, split, node_id, position
+FROM tasks WHERE job = ?1 AND position = ?3
+
+-- name: under_way_in_parts
+-- Jobs that wait for parts of which somebody makes each.
+SELECT j.id FROM parts p INDEXED BY parts_kept CROSS JOIN tasks l CROSS JOIN jobs j
+WHERE p.plan IS NOT NULL AND l.job = p.job AND l.position = 1 AND l.state = 'pending' AND l.split IS NOT NULL AND j.number = p.job
+  AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job = p.job AND t.split = l.split AND t.state = 'queued')
+ORDER BY p.job LIMIT ?1
+
 -- name: standings
 -- Of each job its tasks, in order, as in rows.standing.
 SELECT t.job, j.id, t.position, p.kind, t.state, t.attempt, CASE WHEN t.node_id IS NOT NULL OR a.outcome = 'completed' THEN a.node_name END,
-  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at
+  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at, t.hedges
 FROM tasks t JOIN jobs j ON j.number = t.job
 LEFT JOIN parts p ON p.job = t.job AND p.position = t.position
 LEFT JOIN attempts a ON a.job = t.job AND a.position = t.position AND a.attempt = t.attempt

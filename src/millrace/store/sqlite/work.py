@@ -9,6 +9,7 @@ from millrace.domain.elsewhere import AVOID_S
 from millrace.domain.ids import job_of
 from millrace.domain.parts import follow_up
 from millrace.domain.records import Claimed, Move, Task
+from millrace.domain.sessions import Allowance
 from millrace.domain.states import FINAL, HELD, State, job_state
 from millrace.domain.tenants import over_for_retry
 from millrace.store import rows
@@ -26,7 +27,14 @@ _WAITS = frozenset({State.PENDING, State.RETRYING, State.PAUSED})
 
 
 def claim(
-    session: Session, *, node_id: str, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    session: Session,
+    *,
+    node_id: str,
+    epoch: int,
+    request_id: str,
+    classes: Sequence[int],
+    limit: int,
+    allowance: Allowance | None = None,
 ) -> Sequence[Claimed] | None:
     standing = session.all("claim_node", node_id, epoch, request_id)
     if not standing or standing[0][1] != "ready":
@@ -36,18 +44,30 @@ def claim(
     seats = min(limit, _free(session, node_id))
     if seats <= 0:
         return None
+    if allowance is not None:
+        seats, classes = 1, allowance.fitting(classes, _held_classes(session, node_id, epoch))
     return _give(
         session, standing[0][0], node_id=node_id, epoch=epoch, request_id=request_id, classes=classes, limit=seats
     )
 
 
 def move_and_claim(
-    session: Session, move: Move, *, epoch: int, request_id: str, classes: Sequence[int], limit: int
+    session: Session,
+    move: Move,
+    *,
+    epoch: int,
+    request_id: str,
+    classes: Sequence[int],
+    limit: int,
+    allowance: Allowance | None = None,
 ) -> Sequence[Claimed] | None:
     standing = session.all("claim_node", move.node_id, epoch, request_id)
     found = _guarded(session, move) if standing else None
     if found is None or move.node_id is None:
         return None
+    if allowance is not None:
+        leaves = (found.job, found.position) if found.release else (0, 0)
+        limit, classes = 1, allowance.fitting(classes, _held_classes(session, move.node_id, epoch, *leaves))
     # First the claim, so that what is handed back does not come straight back.
     given: Sequence[Claimed] = []
     if standing[0][1] == "ready":
@@ -71,6 +91,11 @@ def move_and_claim(
 def _free(session: Session, node_id: str) -> int:
     row = session.one("free_slots", node_id)
     return 0 if row is None else int(row[0])
+
+
+def _held_classes(session: Session, node_id: str, epoch: int, job: int = 0, position: int = 0) -> list[int]:
+    """The classes of what the node holds, one of its tasks left out."""
+    return [class_id for (class_id,) in session.all("held_classes", node_id, epoch, job, position)]
 
 
 def _seats(session: Session, node_id: str, limit: int, *, leaves: bool) -> int:
@@ -181,6 +206,7 @@ class _Found(NamedTuple):
     held: bool
     stored: int
     split: int | None
+    divided: bool  # before the move
 
 
 def _move(session: Session, move: Move) -> bool:
@@ -208,10 +234,23 @@ def _guarded(session: Session, move: Move) -> _Found | None:
         return None
     if source in FINAL and move.target not in FINAL and _is_over(session, tenant):
         return None
+    divided = split is not None
     if move.restart:
         class_id, split = own_class or class_id, None
     return _Found(
-        job, key[1], source, attempt, class_id, release, epoch, tenant, lane, node_id is not None, stored, split
+        job,
+        key[1],
+        source,
+        attempt,
+        class_id,
+        release,
+        epoch,
+        tenant,
+        lane,
+        node_id is not None,
+        stored,
+        split,
+        divided,
     )
 
 
@@ -222,7 +261,7 @@ def _is_over(session: Session, tenant: str) -> bool:
 
 
 def _make(session: Session, move: Move, found: _Found) -> None:
-    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored, split = found
+    job, position, source, attempt, class_id, release, _, tenant, lane, held, stored, split, divided = found
     target, now = move.target, session.now_ms
     due_at = None if move.delay_s is None else now + round(move.delay_s * 1000)
     session.run(
@@ -255,7 +294,7 @@ def _make(session: Session, move: Move, found: _Found) -> None:
         tenants.changed(session, tenant, running=-freed, queued=waits, stored=more)
     if target is State.QUEUED or freed:  # who is the next in a lane that was full is of the same class, mostly
         session.queue(class_id)
-    if split is not None:
+    if divided:
         for following in follow_up(tasks(session, job_of(move.task_id)), move):
             _move(session, following)
 

@@ -8,6 +8,7 @@ from millrace.edge.access import Rules
 from millrace.edge.audit import Audit
 from millrace.edge.rate_limit import RateLimiter
 from millrace.edge.server import Edge, Served
+from millrace.edge.shares import Shares
 from millrace.supervisor.control.supervisor import Supervisor
 from millrace.supervisor.control.table import TABLE
 from millrace.telemetry.logs import logger
@@ -15,8 +16,11 @@ from millrace.telemetry.logs import logger
 log = logger("supervisor")
 
 
-def control_app(supervisor: Supervisor, *, rules: Callable[[], Rules]) -> Edge[Supervisor]:
-    """One application for every door: the server says in the scope who the kernel or a certificate says is there."""
+def control_app(supervisor: Supervisor, *, rules: Callable[[], Rules], most_requests: int = 10_000) -> Edge[Supervisor]:
+    """One application for every door: the server says in the scope who the kernel or a certificate says is there.
+
+    `most_requests`: how many may be under way, of which a caller has its part.
+    """
     return Edge(
         TABLE,
         supervisor,
@@ -25,6 +29,7 @@ def control_app(supervisor: Supervisor, *, rules: Callable[[], Rules]) -> Edge[S
         tally=supervisor.tally,
         served=_write_access_log,
         limiter=RateLimiter(supervisor.clock.monotonic),
+        shares=Shares(most_requests),
         audit=Audit(lambda entry, _: supervisor.trail.add(entry), now=supervisor.clock.now),
     )
 

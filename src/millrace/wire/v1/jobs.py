@@ -7,6 +7,7 @@ import msgspec
 
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.damage import OnDamage
+from millrace.domain.media.profile import Encoder
 from millrace.domain.media.split import Chunking
 from millrace.domain.order import Priority, Queue
 from millrace.domain.records import Kind, Outcome
@@ -43,6 +44,15 @@ class Parameters(Request, omit_defaults=True):
         | None
     ) = None
     fps: Annotated[float, msgspec.Meta(gt=0, le=240)] | None = None
+    encoder: (
+        Annotated[
+            Encoder,
+            msgspec.Meta(
+                description="Which encoders may make it; `auto`, one in software, and one of a graphics card where none in software works."
+            ),
+        ]
+        | None
+    ) = None
     duration_s: (
         Annotated[float, msgspec.Meta(gt=0, le=3600, description="Seconds: the length of a generated test clip.")]
         | None
@@ -189,7 +199,9 @@ class AttemptView(Reply):
 
 
 class TaskStanding(Reply):
-    """A task of the job: what it makes, where it stands, on which node (by name), and how far it has come."""
+    """A task of the job: what it makes, where it stands, on which node (by name), and how far it has come. `hedges` is the task that
+    makes the same part and was slow when this one was given to a second worker.
+    """
 
     task: str
     kind: Kind
@@ -198,6 +210,7 @@ class TaskStanding(Reply):
     node_name: str | None
     frames: int
     progress: ProgressView
+    hedges: str | None = None
 
 
 class TransitionView(Reply, kw_only=True):

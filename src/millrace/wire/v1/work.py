@@ -200,18 +200,28 @@ class PieceView(Reply):
 
 
 class MadeView(Reply):
-    """What one part has made: its position in the job, the attempt and the node (by name) that made it."""
+    """What one part has made: its position in the job, the attempt and the node (by name) that made it. `beat` is the task that made
+    the same and was later, where two raced.
+    """
 
     position: int
     attempt: int
     node_name: str
     pieces: list[PieceView]
+    beat: str = ""
 
 
 class PartsReply(Reply):
     """The parts that are made, in order."""
 
     parts: list[MadeView]
+
+
+class CachedView(Reply):
+    """A finished piece that was kept for later jobs."""
+
+    size: int
+    sha256: str
 
 
 class OutputReport(Request):

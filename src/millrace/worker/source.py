@@ -1,0 +1,111 @@
+"""Which film an input is: the SHA-256 of its bytes, and how to see that it is still the same."""
+
+import asyncio
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+T = TypeVar("T")
+
+_READ_BYTES = 1 << 20
+_TICK_S, _COARSE_TICK_S = 0.1, 2.1
+"""What is written twice within a tick of its file system's clock has the same times afterwards. Some clocks count whole seconds."""
+_SECOND_NS = 10**9
+
+
+class Marks(Struct, frozen=True):
+    """What of a file changes when it is written to or replaced."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    def are_those_of(self, other: "Marks") -> bool:
+        """Whether another machine saw the same file, unchanged: there its file system may be another device."""
+        return replace(self, device=0) == replace(other, device=0)
+
+    def settled_in_s(self, now_s: float) -> float:
+        """Seconds until another change of the file would surely change its times."""
+        is_coarse = self.modified_ns % _SECOND_NS == 0 and self.changed_ns % _SECOND_NS == 0
+        tick_s = _COARSE_TICK_S if is_coarse else _TICK_S
+        return min(tick_s, max(0.0, tick_s - (now_s - max(self.modified_ns, self.changed_ns) / _SECOND_NS)))
+
+
+class Identity(Struct, frozen=True):
+    """The SHA-256 of a file's bytes; it holds as long as the marks do."""
+
+    marks: Marks
+    sha256: str
+
+
+class Source(Struct, frozen=True):
+    """A file whose bytes are known."""
+
+    path: Path
+    identity: Identity
+
+    @property
+    def sha256(self) -> str:
+        """Of all its bytes."""
+        return self.identity.sha256
+
+    def is_unchanged(self) -> bool:
+        """Whether it is still what it was when it was read. Blocking."""
+        try:
+            return marks_of(self.path) == self.identity.marks
+        except OSError:
+            return False
+
+
+def marks_of(path: Path) -> Marks:
+    """The marks of a file. Blocking. Raises OSError."""
+    facts = path.stat()
+    return Marks(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+async def identify(path: Path, told: Identity | None = None) -> Source | None:
+    """Read all of a file, unless it is the one that somebody was `told` of who read it; None where it changed meanwhile. Raises OSError.
+    A cancelled one reads no further.
+    """
+    marks = await asyncio.to_thread(marks_of, path)
+    if told is not None and marks.are_those_of(told.marks):
+        return Source(path, Identity(marks, told.sha256))
+    await asyncio.sleep(marks.settled_in_s(time.time()))
+    stopped = threading.Event()
+    try:
+        found = await finished(lambda: _digest(path, stopped), stopped.set)
+    except EOFError:
+        return None
+    source = Source(path, Identity(marks, found))
+    return source if await asyncio.to_thread(source.is_unchanged) else None
+
+
+async def finished(work: Callable[[], T], stop: Callable[[], None] = lambda: None) -> T:
+    """What a thread gives. A thread cannot be cancelled: who is, waits for its end, so that nobody cleans up under it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        await asyncio.wait((running,))
+        raise
+
+
+def _digest(path: Path, stopped: threading.Event) -> str:
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while data := file.read(_READ_BYTES):
+            if stopped.is_set():
+                raise EOFError
+            found.update(data)
+    return found.hexdigest()

@@ -71,7 +71,7 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
 def _change(video: dict[str, Any], changes: Mapping[str, Any]) -> None:
     if changes.get("codec", video["codec"]) != video["codec"]:
         # Presets and qualities of one codec mean nothing to another.
-        for key in ("preset", "crf", "bit_depth"):
+        for key in ("preset", "crf", "bit_depth", "level"):
             video.pop(key, None)
         for key in ("min_crf", "max_crf"):
             video.get("quality", {}).pop(key, None)

@@ -18,6 +18,7 @@ from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.accepted import accept, accept_filling
 from millrace.domain.media.damage import Damage, Mending
 from millrace.domain.media.ladder import Size, fitted, ladder
+from millrace.domain.media.levels import beyond_level
 from millrace.domain.media.outputs import (
     AudioOutput,
     Generated,
@@ -227,6 +228,12 @@ def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: li
                 vmaf=profile.renditions[index].vmaf,
             )
         )
+    for video in made:
+        if (fault := beyond_level(video.settings, video.size, video.rate)) is not None:
+            raise Refused(
+                FailureClass.REQUEST,
+                f"Rendition {video.name} would have {fault}; give it less height or fps, or a higher level.",
+            )
     if any(fitted(stream.display_size, height) is None for height in heights):
         wide, high = (int(side) for side in stream.display_size)
         sizes = ", ".join(f"{video.size.width}x{video.size.height}" for video in made)

@@ -15,6 +15,7 @@ import pytest
 from conftest import BINARY, Bench, ffmpeg
 from msgspec.structs import replace
 
+from millrace.domain.failures import Refused
 from millrace.domain.media.check import check
 from millrace.domain.media.damage import Damage, OnDamage
 from millrace.domain.media.plan import plan
@@ -235,3 +236,34 @@ def test_what_is_cut_is_compared_with_what_is_left_of_the_source(bench: Bench, f
 
 def covered(damage: Damage, kind: str, time: Fraction) -> bool:
     return any(place.kind == kind and place.start <= time < place.end for place in damage.places)
+
+
+def test_a_film_that_is_cut_short_says_where_and_what_is_there_is_made(
+    bench: Bench, films: Any, whole: Any, tmp_path: Path
+) -> None:
+    data = films("film.mp4").read_bytes()
+    source = tmp_path / "film.mp4"
+    source.write_bytes(data[: len(data) // 2])
+    _, damage = known(bench, source)
+    assert damage.ends is not None
+    assert 1 < damage.ends < 5
+    assert damage.declared == SECONDS
+    with pytest.raises(Refused, match="nothing can stand for its end"):
+        make(bench, OnDamage.CONCEAL, source, tmp_path / "concealed")
+    cut, path = make(bench, OnDamage.CUT, source, tmp_path / "cut")
+    assert 25 < cut.frames < 5 * RATE
+    gone = [(one.start * RATE, one.end * RATE) for one in cut.mending.cuts]
+    left = [n for n in range(SECONDS * RATE) if not any(start <= n < end for start, end in gone)]
+    assert frames(path) == [whole("film.mp4")[0][n] for n in left][: cut.frames]
+
+
+def test_noise_in_a_transport_stream_is_found_by_its_marks(bench: Bench, films: Any, tmp_path: Path) -> None:
+    data = bytearray(films("film.ts").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = random.Random(1).randbytes(3000)
+    source = tmp_path / "film.ts"
+    source.write_bytes(data)
+    _, damage = known(bench, source)
+    assert damage.places
+    cut, path = make(bench, OnDamage.CUT, source, tmp_path / "cut")
+    assert len(frames(path)) == cut.frames < SECONDS * RATE

@@ -87,6 +87,13 @@ def test_what_is_lost_before_a_key_frame_makes_that_suspect() -> None:
     assert spans(stored, [line(frame) for frame in range(15) if frame != 7]) == [(6, 10)]
 
 
+def test_a_film_that_is_torn_off_between_two_pictures_ends_before_the_first_of_them() -> None:
+    stored = [line(frame, KEY if frame == 0 else 0) for frame in (0, 3, 1, 2, 6, 4)]
+    came = [line(frame) for frame in (0, 1, 2, 3, 4, 6)]
+    assert spans(stored, came) == [(5, 7)]
+    assert spans([*stored, line(5)], [*came, line(5)]) == []
+
+
 def test_a_lost_key_frame_and_what_has_none_before_it() -> None:
     stored = [line(frame, KEY if frame % 5 == 0 else 0) for frame in range(15)]
     came = [line(frame) for frame in range(15) if frame != 5]

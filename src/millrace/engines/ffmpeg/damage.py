@@ -95,7 +95,17 @@ def lost_pictures(packets: Sequence[Line], frames: Sequence[Line], *, apart: Fra
             first = begin if suspect else max(begin, lost[0] - delay)
             places.append(_place(stored[first:], end - first, apart))
         suspect = bool(lost) and lost[-1] >= end - delay
-    return _joined(places)
+    return _joined([*places, *_torn_off([packet for _, packet in stored], delay, apart)])
+
+
+def _torn_off(stored: Sequence[Line], delay: int, apart: Fraction) -> list[Place]:
+    """The last pictures of a film that is cut short, where others that are shown before them would have been stored behind them."""
+    ordered = sorted(stored, key=lambda packet: packet.time)
+    for at in range(max(1, len(ordered) - delay), len(ordered)):
+        begin = ordered[at - 1].time + apart
+        if ordered[at].time - begin > apart / 2:
+            return [Place(kind="video", stream=0, start=begin, end=ordered[-1].time + (ordered[-1].duration or apart))]
+    return []
 
 
 def _place(stored: Sequence[tuple[int, Line]], count: int, apart: Fraction) -> Place:

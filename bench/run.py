@@ -1,6 +1,6 @@
 """`make bench`: measure, print, and keep the figures in docs/benchmarks.md. Never part of the tests.
 
-Usage: python bench/run.py [overhead] [ladder] [film] [scaling] [queue] [supervise] [spawn] [--runs N]; without names, everything.
+Usage: python bench/run.py [overhead] [ladder] [film] [plan] [scaling] [queue] [supervise] [spawn] [--runs N]; without names, everything.
 """
 
 import argparse
@@ -16,13 +16,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import farm_queue, media, scaling, spawn, supervise  # noqa: E402  the root has to be on the path first
+from bench import farm_queue, media, plan, scaling, spawn, supervise  # noqa: E402  the root has to be on the path first
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS: dict[str, Callable[[Path, int], str]] = {
     "overhead": media.overhead,
     "ladder": media.ladder,
     "film": media.film,
+    "plan": plan.planning,
     "scaling": scaling.scaling,
     "queue": farm_queue.queue,
     "supervise": supervise.supervise,

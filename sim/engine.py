@@ -38,7 +38,7 @@ def planned(chunks: int, *, helpers: int = 0) -> SimpleNamespace:
     """A plan: with helpers it is divided, where it can be."""
     found = tuple(Chunk(number=n, first=n * FRAMES, end=(n + 1) * FRAMES) for n in range(chunks))
     split = SimpleNamespace(is_possible=chunks > 1, workers=helpers + 1 if helpers and chunks > 1 else 0, chunks=found)
-    return SimpleNamespace(duration=1, split=split, videos=())
+    return SimpleNamespace(duration=1, split=split, videos=(), comparison=())
 
 
 def told_plan(plan: SimpleNamespace) -> dict[str, int]:
@@ -198,7 +198,9 @@ class SimSteps:
         self._task, self._attempt = task, int(attempt)
 
         self.makers: dict[int, Maker] = {}
+        self.cpu_s = 0.0
         self.engine = SimpleNamespace(joins_from_source=lambda _: False)
+        self.reuse = None  # nothing is kept from one job to the next
 
     async def probe(self, source: Path) -> None:
         """It takes a while to look at a film."""
@@ -242,6 +244,14 @@ class SimSteps:
                 )
         (self.out / SIDES).unlink()
         self._write()
+
+    async def known(self, plan: SimpleNamespace) -> SimpleNamespace:
+        """Nothing of it is there."""
+        return SimpleNamespace(plan=plan, mostly=False)
+
+    async def miscounted(self, *_: object) -> str:
+        """Nobody counts: a piece is a line of text."""
+        return ""
 
     def explain(self, plan: object) -> None:
         """Nothing was decided."""

@@ -210,6 +210,7 @@ def _patches(world: World) -> list[tuple[object, str, object]]:
         (millrace.worker.engine_run, "Child", engine.SimChild),
         (millrace.worker.attempt, "MediaSteps", engine.SimSteps),
         (millrace.worker.attempt, "_facts", lambda *_: {"made": "by a simulation"}),
+        (millrace.worker.attempt, "_planned", lambda *_: {"planned": "by a simulation"}),
         (millrace.worker.division, "to_document", engine.told_plan),
         (millrace.worker.division, "plan_from", engine.heard_plan),
         (millrace.worker.disk, "free_bytes", free_bytes),

@@ -19,7 +19,16 @@ from millrace.engines import ffmpeg
 from millrace.engines.engine import Command
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.engine import FFmpeg
-from millrace.engines.ffmpeg.reading import PROBE_MEMORY_BYTES, generated, guarded, picture, playlist, source
+from millrace.engines.ffmpeg.reading import (
+    LETTER_WIDTH,
+    PROBE_MEMORY_BYTES,
+    generated,
+    guarded,
+    letters,
+    picture,
+    playlist,
+    source,
+)
 
 FOLDER = Path(ffmpeg.__file__).parent
 RATE = Fraction(25)
@@ -74,6 +83,7 @@ def quality_commands(engine: FFmpeg, film: Path, out: Path, work: Path) -> Itera
     for packaging in ("mp4", "cmaf"):
         video = {"codec": "h264", "bitrate": "1M", "passes": 2}
         document = {"name": "p", "packaging": packaging, "renditions": [{"video": video}], "checks": {"vmaf": True}}
+        document |= {"comparison": {"frames": 2}}
         for probe in (FILM, None):
             made, source_of = plan(profile_from(document), probe), film if probe else None
             yield from engine.first_pass(made, source_of, work)
@@ -81,6 +91,7 @@ def quality_commands(engine: FFmpeg, film: Path, out: Path, work: Path) -> Itera
             piece, one = Chunk(number=0, first=100, end=150, seek=Fraction(3)), made.videos[0]
             tried = ProbeEncode(video=with_crf(one, 20), piece=piece, measure=measure(one))
             yield from engine.probe_encode(made, tried, source_of, work)
+            yield engine.side_by_side(made, made.files[0], piece, source=source_of, folder=out, work=work).command
 
 
 def test_every_command_begins_guarded_and_names_each_input_within_the_lists() -> None:
@@ -94,6 +105,8 @@ def test_every_command_begins_guarded_and_names_each_input_within_the_lists() ->
             name = command.argv[at + 1]
             plain = name.removeprefix("file:")
             kinds = {one.__name__: one(plain) for one in (source, playlist, picture)} | {"generated": generated(name)}
+            wide = command.argv[at - 1].partition("x")[0] if command.argv[at - 2] == "-video_size" else "0"
+            kinds["letters"] = letters(plain, int(wide) // LETTER_WIDTH)
             before = [kind for kind, options in kinds.items() if command.argv[: at + 2][-len(options) :] == options]
             assert len(before) == 1, (command.label, command.argv)
             seen.update(before)
@@ -101,13 +114,13 @@ def test_every_command_begins_guarded_and_names_each_input_within_the_lists() ->
             assert command.memory_bytes == PROBE_MEMORY_BYTES
         elif not command.label.startswith("prove"):
             assert command.file_bytes, command.label
-    assert seen == {"source", "playlist", "picture", "generated"}
+    assert seen == {"source", "playlist", "picture", "generated", "letters"}
 
 
 def test_inputs_are_named_in_one_place() -> None:
     for path in FOLDER.rglob("*.py"):
         words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
         if path.name == "reading.py":
-            assert words.count("-i") == 4
+            assert words.count("-i") == 5
         else:
             assert "-i" not in words, path.name

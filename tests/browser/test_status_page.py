@@ -133,6 +133,21 @@ def test_the_page_of_a_running_job_moves_by_itself_and_steers_it(inside: Visit, 
     assert page.evaluate("window.loadedOnce")
 
 
+def test_an_open_overview_shows_a_batch_as_it_goes_on_and_a_schedule_with_its_next_time(inside: Visit) -> None:
+    page, farm = inside.page, inside.farm
+    short = {"scenario": "720p30-h264", "parameters": {"duration_s": 1, "height": 90}}
+    job = {"name": "some-night", "cron": "0 3 * * *", "job": short}
+    assert farm.http("POST", "/v1/schedules", json=job).status_code == 201
+    batch = farm.http("POST", "/v1/batches", json={"jobs": [short, short], "name": "two films"}).json()
+    card = page.locator("[data-key=batches] li").filter(has_text="two films")
+    card.locator("progress.good").wait_for()  # the page hears of it by itself
+    assert words(card.inner_text()).startswith("two films 100 % 2 of 2 ended")
+    assert card.get_by_role("link").get_attribute("href") == f"/v1/batches/{batch['id']}"
+    schedule = page.locator("[data-key=schedules] li").filter(has_text="some-night")
+    assert re.match(r"some-night in \d+ (h|min)", words(schedule.inner_text()))
+    assert farm.http("DELETE", "/v1/schedules/some-night").status_code == 204
+
+
 def test_an_open_overview_hears_of_a_failure_and_runs_nothing_of_it(inside: Visit) -> None:
     page, farm = inside.page, inside.farm
     job = farm.submit(profile="mp4-h264", input=str(farm.shell.home / EVIL))

@@ -7,8 +7,21 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from store_samples import PARTS, PLAN, Scene, a_move, completes, queue_jobs, until_blocked
+from store_samples import (
+    GPU_NEEDS,
+    NEEDS,
+    PARTS,
+    PLAN,
+    Scene,
+    a_job,
+    a_move,
+    a_node,
+    completes,
+    queue_jobs,
+    until_blocked,
+)
 
+from millrace.domain.batches import NewBatch
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.ids import job_of
 from millrace.domain.parts import planned_anew
@@ -32,8 +45,9 @@ def test_a_split_ends_the_attempt_and_queues_the_parts_in_one(farm: Any) -> None
         assert (await scene.job()).state is State.PROCESSING
         (attempt,) = await scene.store.attempts(job_of(scene.lead))
         assert attempt.outcome is Outcome.SPLIT
-        assert [(one.kind, one.frames) for one in await scene.store.standings(job_of(scene.lead))] == [
-            (Kind.JOIN, 0), (Kind.SIDES, 0), (Kind.CHUNK, 300), (Kind.CHUNK, 100),
+        standings = await scene.store.standings(job_of(scene.lead))
+        assert [(one.kind, one.number, one.frames) for one in standings] == [
+            (Kind.JOIN, 0, 0), (Kind.SIDES, 0, 0), (Kind.CHUNK, 1, 300), (Kind.CHUNK, 0, 100),
         ]  # fmt: skip
         moves = [(one.task_id, one.source, one.target) for one in await scene.store.transitions(job_of(scene.lead))]
         assert moves[2:] == [
@@ -50,6 +64,43 @@ def test_a_split_ends_the_attempt_and_queues_the_parts_in_one(farm: Any) -> None
         ]
         assert all(msgspec.json.decode(one.part.plan) == PLAN for one in given)
         assert (await scene.job()).state is State.PROCESSING
+
+    farm.run(work())
+
+
+def test_a_split_keeps_what_was_planned_with_the_job(farm: Any) -> None:
+    async def work() -> None:
+        scene = await Scene(farm).begin()
+        assert await scene.store.split(scene.asked(facts={"plan": {"chunks": 2}}))
+        assert await scene.store.facts(job_of(scene.lead)) == {"plan": {"chunks": 2}}
+        (given,) = await scene.claim(scene.node)
+        await scene.store.move([completes(given.task_id, 1)])
+        assert await scene.store.facts(job_of(scene.lead)) == {"plan": {"chunks": 2}}
+
+    farm.run(work())
+
+
+def test_a_batch_counts_the_parts_of_a_job_that_was_split(farm: Any) -> None:
+    async def work() -> None:
+        scene = Scene(farm)
+        scene.plain, scene.sharing = await scene.store.class_of(NEEDS), await scene.store.class_of(GPU_NEEDS)
+        scene.node = await scene.store.register(a_node())
+        jobs = [a_job(scene.plain) for _ in range(2)]
+        await scene.store.add_batch(NewBatch(id="b-one", tenant="acme", name="one", actor="key:test"), jobs)
+        (lead,) = await scene.claim(scene.node, classes=[scene.plain])
+        scene.lead = lead.task_id
+        assert await scene.store.split(scene.asked())
+        _, longest = await scene.claim(scene.node, limit=2)
+        report = Report(task_id=longest.task_id, attempt=1, paused=False, progress=Progress(fraction=0.5))
+        await scene.store.move([a_move(longest.task_id, State.PROCESSING, sources=frozenset({State.ASSIGNED}))])
+        await scene.store.heartbeat(node_id=scene.node.id, epoch=scene.node.epoch, ttl_s=99.0, reports=[report])
+        job, found = await scene.job(), await scene.store.batch("b-one")
+        assert job.progress.fraction == pytest.approx(0.95 * 150 / 400)
+        assert found.fraction == pytest.approx(job.progress.fraction / 2)
+        (listed,) = await scene.store.batches(tenant=None, below=None, limit=5)
+        assert listed.fraction == found.fraction
+        await scene.store.move([a_move(scene.lead, State.CANCELED, sources=frozenset({State.PENDING}))])
+        assert (await scene.store.batch("b-one")).fraction == 0.5
 
     farm.run(work())
 

@@ -83,6 +83,9 @@ class FakeEngine:
 
     # Engine ----------------------------------------------------------------------------------------------------------
 
+    def brief(self, source):
+        return None
+
     def probe(self, source):
         return Command(argv=("/bin/cat", str(source)), label="probe")
 

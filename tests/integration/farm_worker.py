@@ -18,7 +18,7 @@ from millrace.worker.worker import Worker, WorkerTerms
 FFMPEG = Path(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def ffmpeg_source(encoders=("libx264", "aac")):
+def ffmpeg_source(encoders=("libx264", "aac", "png")):
     return EngineSource(
         name="ffmpeg", binary=FFMPEG, encoders=encoders, bind=lambda working: FFmpeg(FFMPEG, working=working)
     )

@@ -170,6 +170,36 @@ async def test_pages_show_jobs_nodes_and_failures_and_run_nothing_of_them(rig: R
 
 
 @on_pages
+async def test_the_overview_shows_how_far_batches_are_and_when_schedules_come_next(rig: Rig) -> None:
+    empty = (await rig.call("GET", "/ui/overview")).text
+    assert "Batches" not in empty
+    assert "Schedules" not in empty
+    jobs = [{"scenario": "720p30-h264"} for _ in range(4)]
+    batch = await rig.post("/v1/batches", {"jobs": jobs, "name": "<b>spring</b>"}, status=201)
+    node = await rig.register()
+    done, failed = await node.claim(limit=2)
+    await node.report("complete", done)
+    await node.report("fail", failed, **{"class": "input", "message": "cannot read the input: it is empty"})
+    schedule = {"cron": "0 3 * * *", "job": {"scenario": "720p30-h264"}}
+    await rig.post("/v1/schedules", {"name": "nightly", **schedule}, status=201)
+    await rig.post("/v1/schedules", {"name": "resting", "paused": True, **schedule}, status=201)
+    text = (await rig.call("GET", "/ui/overview")).text
+    card = text.partition('data-key="batches"')[2].partition("</section>")[0]
+    assert "&lt;b&gt;spring&lt;/b&gt;" in card
+    assert f'href="/v1/batches/{batch["id"]}"' in card
+    assert 'value="500"' in card
+    assert "2 of 4 ended" in card
+    assert "1 failed" in card
+    card = text.partition('data-key="schedules"')[2].partition("</section>")[0]
+    nightly, resting = re.findall(r"<li.*?</li>", card, re.DOTALL)
+    assert "<b>nightly</b>" in nightly
+    assert re.search(r">in \d+ (h|min)", nightly)
+    assert "paused" not in nightly
+    assert "<b>resting</b>" in resting
+    assert '<span class="pill paused">' in resting
+
+
+@on_pages
 async def test_the_files_of_the_page_are_served_and_no_others(rig: Rig) -> None:
     for name, media in (("page.css", "text/css"), ("page.js", "text/javascript"), ("mark.svg", "image/svg+xml")):
         response = await rig.call("GET", f"/assets/{name}", headers={"x-api-key": ""})
@@ -288,7 +318,7 @@ def test_only_where_counting_takes_its_time_is_it_shared_between_those_who_look(
         class Slow:
             def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
                 async def answer(*_: object, **__: object) -> object:
-                    return JobPage(jobs=(), next_cursor=None) if name == "jobs" else None
+                    return JobPage(jobs=(), next_cursor=None) if name == "jobs" else ()
 
                 return answer
 

@@ -87,10 +87,19 @@ ONCE = Rules(hedge=False)
 """Which parts two workers make hangs on how busy this machine is."""
 
 
-def farm(tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: Rules = ONCE, **terms: Any) -> None:
+def farm(
+    tmp_path: Path,
+    film: Path,
+    scenario: Any,
+    *,
+    workers: int = 2,
+    rules: Rules = ONCE,
+    wrap: Any = lambda store: store,
+    **terms: Any,
+) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            rig = await stack.enter_async_context(listening(tmp_path / "master", rules=rules))
+            rig = await stack.enter_async_context(listening(tmp_path / "master", rules=rules, wrap=wrap))
             for number in range(workers):
                 folder = tmp_path / f"w{number}"
                 folder.mkdir()
@@ -121,7 +130,7 @@ async def made(rig: Rig, film: Path, out: Path | None, document: dict[str, Any],
 @pytest.mark.parametrize("packaging", ["mp4", "cmaf"])
 def test_a_film_that_two_workers_made_is_the_one_that_one_makes(tmp_path: Path, film: Path, packaging: str) -> None:
     async def scenario(rig: Rig) -> None:
-        document = profile(packaging, metadata="keep")
+        document = profile(packaging, metadata="keep", comparison={"frames": 2})
         job = await made(rig, film, tmp_path / "out" / "divided", document, "always")
         assert job["state"] == "completed", job["failure"]
         lead, *parts = job["tasks"]
@@ -135,6 +144,11 @@ def test_a_film_that_two_workers_made_is_the_one_that_one_makes(tmp_path: Path, 
         name = "video.mp4" if packaging == "mp4" else "master.m3u8"
         for kind in ("v", "a"):
             assert frames(tmp_path / "out" / "divided" / name, kind) == frames(tmp_path / "out" / "whole" / name, kind)
+        for number in (1, 2):
+            picture = f"comparison/72p-{number}.png"
+            divided, alone = (tmp_path / "out" / name_ / picture for name_ in ("divided", "whole"))
+            assert divided.read_bytes() == alone.read_bytes()
+            assert str(divided) in {output["path"] for output in job["outputs"]}
         proof = json.loads((tmp_path / "out" / "divided" / "proof.json").read_text())
         by_task = {part["task"]: part for part in parts}
         for chunk in proof["chunks"]:
@@ -168,6 +182,33 @@ def test_an_upload_is_divided_into_a_part_for_each_worker_and_kept_by_the_master
         assert len(frames(tmp_path / "got.mp4")) == SECONDS * RATE
 
     farm(tmp_path, film, scenario)
+
+
+def test_a_worker_has_said_everything_before_its_attempt_ends_by_the_division(tmp_path: Path, film: Path) -> None:
+    """Whoever follows the log would else miss lines, or see others twice."""
+    said: list[bytes] = []
+
+    class Listening:
+        def __init__(self, store: Any) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def split(self, asked: Any) -> Any:
+            said.append(await self._store.read_log(asked.move.task_id, 1, offset=0, limit=1 << 20))
+            return await self._store.split(asked)
+
+    async def scenario(rig: Rig) -> None:
+        job = await made(rig, film, tmp_path / "out" / "film", profile("mp4"), "always")
+        assert job["state"] == "completed", job["failure"]
+        log = (await rig.call("GET", f"/v1/jobs/{job['number']}/logs", params={"task": 1, "attempt": 1})).content
+        assert said == [log]
+        assert b"chunks on 2 workers" in log
+        kept = job["facts"]["plan"]["decision"]
+        assert kept["ways"][kept["chosen"]]["workers"] == 2
+
+    farm(tmp_path, film, scenario, wrap=Listening)
 
 
 def test_one_worker_alone_cuts_the_film_as_ever(tmp_path: Path, film: Path) -> None:

@@ -217,6 +217,7 @@ def standing(position: int, kind: Kind, state: State, frames: int = 0, *, split:
     return Standing(
         task_id=f"j.{position}",
         kind=kind,
+        number=0,
         state=state,
         attempt=1,
         node_name=None,
@@ -228,7 +229,7 @@ def standing(position: int, kind: Kind, state: State, frames: int = 0, *, split:
 
 def test_progress_counts_each_part_by_its_frames() -> None:
     tasks = [
-        standing(1, Kind.JOIN, State.PENDING, fraction=0.9),
+        standing(1, Kind.JOIN, State.PENDING),
         standing(2, Kind.SIDES, State.COMPLETED),
         standing(3, Kind.CHUNK, State.COMPLETED, 300, fraction=0.2),
         standing(4, Kind.CHUNK, State.PROCESSING, 100, fraction=0.5, fps=20.0, speed=2.0),
@@ -239,6 +240,23 @@ def test_progress_counts_each_part_by_its_frames() -> None:
     assert found.fraction == pytest.approx(JOIN_FROM * 350 / 500)
     assert (found.frame, found.fps, found.speed, found.phase) == (350, 50.0, 3.0, "encode")
     assert found.eta_s == pytest.approx(150 / 50)
+
+
+@given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_what_a_search_filled_of_the_bar_is_not_taken_back_by_the_division(begun: float, parts: list[float]) -> None:
+    def shown(*done: float, state: State = State.PROCESSING) -> float:
+        lead = standing(1, Kind.JOIN, State.PENDING, fraction=begun)
+        made = [standing(2 + place, Kind.CHUNK, state, 100, fraction=one) for place, one in enumerate(done)]
+        return job_progress([lead, *made]).fraction
+
+    before = shown(0, 0, state=State.QUEUED)
+    assert before == pytest.approx(min(begun, JOIN_FROM))
+    assert before - 1e-9 <= shown(parts[0], 0) <= shown(*parts) + 1e-9 <= JOIN_FROM + 2e-9
+
+
+def test_a_join_that_is_claimed_goes_on_where_the_parts_ended() -> None:
+    join = replace(standing(1, Kind.JOIN, State.ASSIGNED), attempt=2)
+    assert job_progress([join, standing(2, Kind.CHUNK, State.COMPLETED, 300)]).fraction == JOIN_FROM
 
 
 def test_progress_of_the_join_fills_the_rest() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from millrace.domain.failures import FailureClass
-from millrace.worker.division import Order, check_source
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.source_watch import check_unchanged, look
 
@@ -43,17 +42,3 @@ def test_it_is_noticed_and_told(tmp_path: Path, change: str) -> None:
         check_unchanged(path, seen)
     assert told.value.failure.failure_class is FailureClass.INPUT
     assert words in told.value.failure.message
-
-
-def test_a_part_is_made_of_the_film_that_was_divided(tmp_path: Path) -> None:
-    path = tmp_path / "film"
-    path.write_bytes(FILM)
-    order = Order(plan={}, encoders=[], source_bytes=len(FILM), source_samples=look(path).samples)
-    check_source(order, path)
-    # On another machine it is another file, written at another time, and the same.
-    (tmp_path / "copy").write_bytes(FILM)
-    check_source(order, tmp_path / "copy")
-    path.write_bytes(FILM[::-1])
-    with pytest.raises(TaskFailedError, match="another one than when the film was divided"):
-        check_source(order, path)
-    check_source(Order(plan={}, encoders=[], source_bytes=len(FILM)), path)  # of a worker of before

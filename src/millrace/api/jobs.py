@@ -48,11 +48,12 @@ async def detail(master: Master, job: Job) -> JobDetail:
         transitions=transitions,
         facts=facts,
         tasks=tasks,
-        held_back=await _held_back(master, job),
+        held_back=await held_back(master, job),
     )
 
 
-async def _held_back(master: Master, job: Job) -> str:
+async def held_back(master: Master, job: Job) -> str:
+    """For which quota of its tenant a queued job waits, or for which jobs a pending one; empty for none."""
     if job.state is State.QUEUED:
         return await why_held_back(master.farm, job.tenant)
     return waits_for(await master.farm.store.awaited(job.id)) if job.spec.get("after") else ""

@@ -83,8 +83,13 @@ IDEMPOTENCY = (
 )
 LOG = (
     Param(
+        name="task",
+        text="Only this task of a divided job, by its place: 3 for the task that ends in `.3`.",
+        schema={"type": "integer", "minimum": 1},
+    ),
+    Param(
         name="attempt",
-        text="Only this attempt's log; all of them, one after the other, without it.",
+        text="Only attempts of this number; without it all of them, as they were claimed, up to the first that still runs.",
         schema={"type": "integer", "minimum": 1},
     ),
     Param(name="offset", text="Begin at this byte.", schema=NUMBER),

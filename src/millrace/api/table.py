@@ -10,8 +10,10 @@ from millrace.api import (
     audit,
     batches,
     cache,
+    direct,
     enrolment,
     events,
+    explanation,
     jobs,
     keys,
     logs,
@@ -49,6 +51,7 @@ from millrace.edge.route import JSON_LIMIT, Access, Body, Handler, Route
 from millrace.wire.v1 import audit as a
 from millrace.wire.v1 import batches as b
 from millrace.wire.v1 import enrolment as e
+from millrace.wire.v1 import explanation as x
 from millrace.wire.v1 import jobs as j
 from millrace.wire.v1 import keys as k
 from millrace.wire.v1 import masters as m
@@ -110,6 +113,7 @@ TABLE: tuple[Route[Master], ...] = (
     R("GET", "/v1/jobs", READ, jobs.show_all, "List jobs, newest first.", gives=j.JobList, params=FILTERS),
     R("POST", "/v1/jobs/retry", SUBMIT, jobs.retry_dead, "Run dead jobs again: those that failed for good although they may well work now.", takes=j.RetryManyRequest, gives=j.RetryManyReply, also=(429,)),
     R("GET", "/v1/jobs/{ref}", READ, jobs.show, "Show a job, by id or number.", gives=j.JobDetail, also=(404,)),
+    R("GET", "/v1/jobs/{ref}/explain", READ, explanation.explain, "Say why a job is encoded as it is, or why it waits.", gives=x.Explanation, also=(404,)),
     R("POST", "/v1/jobs/{ref}/cancel", SUBMIT, jobs.cancel, "End a job.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/pause", SUBMIT, jobs.pause, "Hold a job; a running engine stops in place.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
     R("POST", "/v1/jobs/{ref}/resume", SUBMIT, jobs.resume, "Let a held job go on.", gives=j.JobDetail, also=(404, 409), watch=audit.watch_job),
@@ -157,6 +161,8 @@ TABLE: tuple[Route[Master], ...] = (
     R("POST", "/v1/tasks/{task}/helpers", WORK, parts.helpers, "Ask how many others could make parts of a task now.", takes=w.HelpersRequest, gives=w.HelpersReply, also=(404, 409), quiet=True, whose=by_body),
     R("POST", "/v1/tasks/{task}/split", WORK, parts.split, "Divide a task into parts for several workers; it waits for them and then joins them.", takes=w.SplitRequest, gives=w.Taken, also=(404, 409, 413, 507), quiet=True, whose=by_body),
     R("GET", "/v1/tasks/{task}/parts", WORK, parts.made, "List what the parts of a task have made.", gives=w.PartsReply, also=(404, 409), params=FENCE, quiet=True, whose=by_query),
+    R("GET", "/v1/tasks/{task}/place", WORK, direct.place, "Ask where an attempt may store its files among the masters' blobs itself.", gives=w.PlaceReply, also=(404, 409), params=FENCE, quiet=True, whose=by_query),
+    R("POST", "/v1/tasks/{task}/stored", WORK, direct.stored, "Report files that the attempt has stored among the masters' blobs itself.", takes=w.StoredRequest, gives=w.StoredReply, also=(404, 409, 413, 422, 507), quiet=True, limit=COMPLETION_LIMIT, whose=by_body),
     R("GET", "/v1/tasks/{task}/pieces/{position}/{name*}", WORK, parts.piece, "Fetch a file that a part has made.", media="application/octet-stream", also=(404, 410, 409, 416), params=(*FENCE, *RANGE), quiet=True, whose=by_query),
     R("GET", "/v1/tasks/{task}/cache/{key}", WORK, cache.get, "Fetch a finished piece that an earlier job of the same tenant left.", media="application/octet-stream", also=(404, 409), params=FENCE, quiet=True, whose=by_query),
     R("PUT", "/v1/tasks/{task}/cache/{key}", WORK, cache.put, "Keep a finished piece for later jobs of the same tenant.", body=RAW, gives=w.CachedView, also=(404, 409, 413, 507), params=FENCE, quiet=True, limit=Limits().output_bytes, whose=by_query),

@@ -138,8 +138,8 @@ async def prove(master: Master, call: Call[ProofRequest]) -> ProofReply:
 
 async def start(master: Master, call: Call[StartRequest]) -> Taken:
     """The engine runs."""
-    task = call.path["task"]
-    state = await report.start(master.farm, task, node_id=call.body.node, attempt=call.body.attempt)
+    task, body = call.path["task"], call.body
+    state = await report.start(master.farm, task, node_id=body.node, attempt=body.attempt, facts=body.facts)
     return Taken(task=task, state=state)
 
 

@@ -127,6 +127,7 @@ def task_standing(task: Standing) -> TaskStanding:
     return TaskStanding(
         task=task.task_id,
         kind=task.kind,
+        number=task.number,
         state=task.state,
         attempt=task.attempt,
         node_name=task.node_name,

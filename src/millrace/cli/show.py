@@ -137,6 +137,19 @@ def lines(pairs: Iterable[tuple[str, str]]) -> None:
         console.print(f"[bold]{name:<{width}}[/bold]  {value}")
 
 
+def paragraphs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and texts; a text that is longer than its line goes on below itself. Those without one are left out."""
+    from rich.table import Table  # noqa: PLC0415  see `table`
+
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for name, text in pairs:
+        if text:
+            shown.add_row(name, text)
+    _console().print(shown)
+
+
 def size(count: int) -> str:
     """Bytes as people read them."""
     amount = float(count)

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from millrace.client.calls import Answer, Call, Repeat, get, new_key, post, segment
 from millrace.wire.v1.audit import AuditPage, ChainView
+from millrace.wire.v1.explanation import Explanation
 from millrace.wire.v1.jobs import JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
 from millrace.wire.v1.keys import KeyList, KeyMade, KeyRequest, KeyView, RotateRequest
 from millrace.wire.v1.masters import MasterList
@@ -52,6 +53,11 @@ def job(ref: str) -> Call[JobDetail]:
     return get(f"/v1/jobs/{segment(ref)}", JobDetail)
 
 
+def explain(ref: str) -> Call[Explanation]:
+    """Why a job is encoded as it is, or why it waits."""
+    return get(f"/v1/jobs/{segment(ref)}/explain", Explanation)
+
+
 def _verb(ref: str, verb: str, repeat: Repeat) -> Call[JobDetail]:
     return post(f"/v1/jobs/{segment(ref)}/{verb}", JobDetail, repeat=repeat)
 
@@ -83,9 +89,10 @@ def retry_dead(request: RetryManyRequest) -> Call[RetryManyReply]:
     return post("/v1/jobs/retry", RetryManyReply, request)
 
 
-def logs(ref: str, *, offset: int = 0, attempt: int | None = None) -> Call[bytes]:
-    """The log of a job from a byte offset; of one attempt, or (None) as the master chooses."""
-    query = (("offset", str(offset)),) + ((("attempt", str(attempt)),) if attempt is not None else ())
+def logs(ref: str, *, offset: int = 0, task: int | None = None, attempt: int | None = None) -> Call[bytes]:
+    """The log of a job from a byte offset; of one task by its place, of one attempt, or (None) as the master chooses."""
+    only = (("task", task), ("attempt", attempt))
+    query = (("offset", str(offset)), *((name, str(number)) for name, number in only if number is not None))
     return Call(method="GET", path=f"/v1/jobs/{segment(ref)}/logs", read=_body, query=query)
 
 

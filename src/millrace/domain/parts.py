@@ -191,7 +191,7 @@ def _fail(lead: Task, move: Move) -> Move:
 
 
 def job_progress(tasks: Sequence[Standing]) -> Progress:
-    """How far a split job has come: its parts, each counted by its frames, and then the join.
+    """How far a split job has come: what came before the division, its parts, each counted by its frames, and then the join.
 
     Args:
         tasks: all of the job, in order.
@@ -209,8 +209,10 @@ def job_progress(tasks: Sequence[Standing]) -> Progress:
         )
     running = [part.progress for part in parts if part.state is State.PROCESSING]
     fps = sum(one.fps for one in running)
+    # A search for a quality may have filled some of the bar before: what was shown is not taken back.
+    begun = min(JOIN_FROM, lead.progress.fraction)
     return Progress(
-        fraction=JOIN_FROM * min(1.0, made / frames) if frames else 0.0,
+        fraction=begun + (JOIN_FROM - begun) * (min(1.0, made / frames) if frames else 0.0),
         phase="encode",
         frame=round(made),
         fps=fps,

@@ -157,10 +157,13 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """A task as people see it: what it makes, where it stands, on which node (by name), and how far it has come."""
+    """A task as people see it: what it makes (of chunks, `number` says which), where it stands, on which node (by name), and how far
+    it has come.
+    """
 
     task_id: str
     kind: Kind
+    number: int
     state: State
     attempt: int
     node_name: str | None

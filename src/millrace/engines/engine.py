@@ -18,6 +18,7 @@ from millrace.domain.media.outputs import OutputFile, Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
+from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
 from millrace.engines.fragments import Fragment
 
@@ -131,6 +132,21 @@ Done = frozenset[Path]
 """The paths of pieces that are there already."""
 
 
+class Brief(Struct, frozen=True, kw_only=True):
+    """The command that describes the streams of a file, and what the engine has read of the packets in them, which is its own."""
+
+    command: Command
+    index: object
+
+
+class Illustration(Struct, frozen=True, kw_only=True):
+    """A picture to be made: the command, the files that it needs in the folder of its work, and the picture's name there."""
+
+    command: Command
+    files: Mapping[str, bytes]
+    picture: str
+
+
 class ProgressReader(Protocol):
     """Turns lines of an encode's stdout into progress."""
 
@@ -161,6 +177,35 @@ class Engine(Protocol):
 
     def read_damage(self, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[Place, ...]:
         """The damaged places in order of time; none where none was found."""
+        ...
+
+    def brief(self, source: Path) -> Brief | None:
+        """A shorter way to the same facts, where the file is long and has an index that says them; None for none. Blocking.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        ...
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """The facts; None where what was read contradicts itself, so that `probe` has to tell them.
+
+        Raises:
+            EngineFailure: as `read_probe`.
+        """
+        ...
+
+    def opening(self, source: Path) -> Command:
+        """The command that opens a local file and does nothing with it."""
+        ...
+
+    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
+        """Where the packets lie that `probe` has read, and how many are read to open the file. Blocking: reads all of it.
+
+        Raises:
+            ValueError: that cannot be known; the message says why, of the film as `its`.
+            OSError: the file cannot be read.
+        """
         ...
 
     def encode(
@@ -233,6 +278,12 @@ class Engine(Protocol):
 
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """The commands, one after the other, that encode a piece of the film and compare it. What they make lies in `work`."""
+        ...
+
+    def side_by_side(
+        self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
+    ) -> Illustration:
+        """How one frame of a rendition in `folder` is shown beside that of the source. What is made lies in `work`."""
         ...
 
     def scores(self, name: str) -> str:

@@ -108,8 +108,8 @@ async def check_holder(farm: Farm, task_id: str, *, node_id: str, attempt: int) 
     return task
 
 
-async def start(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> State:
-    """The engine runs.
+async def start(farm: Farm, task_id: str, *, node_id: str, attempt: int, facts: Document | None = None) -> State:
+    """The engine runs; `facts` are what the worker found and planned.
 
     Raises:
         NotFoundError: there is no such task.
@@ -123,6 +123,7 @@ async def start(farm: Farm, task_id: str, *, node_id: str, attempt: int) -> Stat
         actor=node_id,
         attempt=attempt,
         node_id=node_id,
+        facts=(facts or None) if ids.is_lead(task_id) else None,
     )
     (happened,) = await farm.store.move([move])
     if happened:

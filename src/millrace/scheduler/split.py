@@ -74,8 +74,10 @@ async def split(
     parts: Sequence[NewPart],
     plan: Document,
     skill: Skill,
+    facts: Document | None = None,
 ) -> State:
     """End the attempt: its job is divided into parts, which are queued now; the task waits for them, and then joins them.
+    `facts` are what the worker found and planned.
 
     Raises:
         NotFoundError, StaleAttemptError: as :func:`free_elsewhere`.
@@ -93,6 +95,7 @@ async def split(
         node_id=node_id,
         outcome=Outcome.SPLIT,
         release=True,
+        facts=facts or None,
     )
     if reason := await why_not(farm):
         raise ConflictError(f"cannot divide {task_id}: {reason}")

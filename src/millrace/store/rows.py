@@ -200,9 +200,16 @@ def waiting(tasks: Iterable[Row], awaited_: Mapping[str, tuple[Awaited, ...]]) -
     return [Waiting(task=one, awaited=awaited_.get(one.job_id, ())) for one in map(task, tasks)]
 
 
-def batch(row: Row, counts_: Iterable[Row]) -> Batch:
-    """A batch, and the rows of its states: the state, how many there are, the sum of their fractions."""
-    by_state = {State(state): (count, fractions) for state, count, fractions in counts_}
+def has_split(counts_: Iterable[Row]) -> bool:
+    """Whether any job was split that has not ended, by the rows of the states of a batch."""
+    return any(split and state not in FINAL for state, _, _, split in counts_)
+
+
+def batch(row: Row, counts_: Iterable[Row], standings: Iterable[Row] = ()) -> Batch:
+    """A batch, and the rows of its states: the state, how many there are, the sum of the fractions of those that were not split, and
+    how many were; the tasks of these are `standings`.
+    """
+    by_state = {State(state): (count, fractions) for state, count, fractions, _ in counts_}
     unfinished = by_state.keys() - FINAL
     return Batch(
         number=row[0],
@@ -213,7 +220,8 @@ def batch(row: Row, counts_: Iterable[Row]) -> Batch:
         actor=row[5],
         created_at=to_datetime(row[6]),
         counts={state: count for state, (count, _) in by_state.items()},
-        running=sum(by_state[state][1] for state in unfinished),
+        running=sum(by_state[state][1] for state in unfinished)
+        + sum(job_progress(tasks).fraction for tasks in _by_job(standings).values()),
     )
 
 
@@ -266,14 +274,15 @@ def claimed(position: int, attempt: int, row: Row) -> Claimed:
 
 def standing(row: Row) -> Standing:
     """One task as people see it; the first column is the number of its job."""
-    _, job_id, position, kind, state, number, node_name, frames, split = row[:9]
+    _, job_id, position, kind, state, attempt_, node_name, frames, split = row[:9]
     if position == 1:  # what it was before a retry is over
         kind = Kind.WHOLE if split is None else Kind.JOIN
     return Standing(
         task_id=task_id(job_id, position),
         kind=Kind(kind),
+        number=row[17],
         state=State(state),
-        attempt=number,
+        attempt=attempt_,
         node_name=node_name,
         frames=frames,
         split=split,
@@ -282,11 +291,16 @@ def standing(row: Row) -> Standing:
     )
 
 
-def with_progress(jobs: Sequence[Job], found: Iterable[Row]) -> tuple[Job, ...]:
-    """The same jobs, those that were split with the progress of all their tasks; `found` are the rows of these tasks, in order."""
+def _by_job(found: Iterable[Row]) -> dict[str, list[Standing]]:
     tasks: dict[str, list[Standing]] = {}
     for row in found:
         tasks.setdefault(row[1], []).append(standing(row))
+    return tasks
+
+
+def with_progress(jobs: Sequence[Job], found: Iterable[Row]) -> tuple[Job, ...]:
+    """The same jobs, those that were split with the progress of all their tasks; `found` are the rows of these tasks, in order."""
+    tasks = _by_job(found)
     return tuple(replace(job, progress=job_progress(tasks[job.id])) if job.id in tasks else job for job in jobs)
 
 

@@ -60,6 +60,8 @@ class Overview:
             "next": found.page.next_cursor,
             "nodes": [(node, node_view(node)) for node in found.nodes],
             "failures": found.failures,
+            "batches": found.batches,
+            "schedules": found.schedules,
             "now": found.now,
             "version": master.version,
         }

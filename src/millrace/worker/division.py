@@ -6,11 +6,13 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan_document import PlanError, plan_from, to_document
 from millrace.domain.media.split import Chunk
@@ -19,8 +21,8 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
-from millrace.worker.source import Identity
-from millrace.worker.source_watch import look
+from millrace.worker.source import Identity, marks_of
+from millrace.worker.with_facts import with_facts
 
 log = logger("worker")
 
@@ -42,17 +44,28 @@ class SharedFilm(Struct, frozen=True, kw_only=True):
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes and the
-    digest of samples of it (empty: from a worker of before), and the facts about it that are kept with the job. `film` is what is
-    known of it for finished pieces.
+    """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
+    facts about it that are kept with the job. `film` is what is known of it for finished pieces. Where the source comes over the network,
+    its SHA-256, and for each part by its name what it needs of it, where that is known.
     """
 
     plan: Mapping[str, object]
     encoders: list[str]
     source_bytes: int
-    source_samples: str = ""
     probe: Mapping[str, object] | None = None
     film: SharedFilm | None = None
+    source_sha256: str = ""
+    ranges: Mapping[str, Ranges] = {}
+
+
+class Shared(Struct, frozen=True, kw_only=True):
+    """A film divided over several workers: its plan, the SHA-256 of an input that is fetched, and what the parts need of that, by their
+    names.
+    """
+
+    plan: Plan
+    source_sha256: str = ""
+    ranges: Mapping[str, Ranges] = {}
 
 
 class Division(Struct, frozen=True, kw_only=True):
@@ -78,8 +91,10 @@ class Division(Struct, frozen=True, kw_only=True):
             return 0
         return reply.slots
 
-    async def divide(self, order: Order, parts: Sequence[NewPart]) -> str:
-        """End the attempt by dividing its job; why that was refused, or nothing where it was not. Raises StaleError."""
+    async def divide(self, order: Order, parts: Sequence[NewPart], planned: Mapping[str, object]) -> str:
+        """End the attempt by dividing its job, whose facts are `planned` from now on; why that was refused, or nothing where it was
+        not. Raises StaleError.
+        """
         request = SplitRequest(
             node=self.node,
             attempt=self.task.attempt,
@@ -89,7 +104,9 @@ class Division(Struct, frozen=True, kw_only=True):
             plan=msgspec.to_builtins(order),
         )
         try:
-            await self.client.do(work.split(self.task.task, request), patience_s=None)
+            await with_facts(
+                self.client, lambda facts: work.split(self.task.task, replace(request, facts=facts)), planned
+            )
         except StaleError:
             raise
         except ClientError as error:
@@ -103,16 +120,32 @@ def _request(part: NewPart) -> PartRequest:
     return PartRequest(kind=kind, number=part.number, frames=part.frames)
 
 
-def order_for(plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
+def order_for(shared: Shared, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
     """What is said to those who make the parts. Blocking. Raises OSError."""
-    seen = look(source)
     return Order(
-        plan=to_document(plan),
+        plan=to_document(shared.plan),
         encoders=list(encoders),
-        source_bytes=seen.size,
-        source_samples=seen.samples,
+        source_bytes=source.stat().st_size,
         probe=probe,
+        source_sha256=shared.source_sha256,
+        ranges=shared.ranges,
     )
+
+
+def part_name(chunk: Chunk | None) -> str:
+    """How an order names a part: by the number of its chunk, or `sides` for sound and text."""
+    return str(Kind.SIDES) if chunk is None else str(chunk.number)
+
+
+def ranges_in(order: Order, chunk: Chunk | None) -> Ranges | None:
+    """What a part needs of the source; None where that is not known, so that it needs all. Raises TaskFailedError."""
+    found = order.ranges.get(part_name(chunk))
+    if found is None:
+        return None
+    fault = found.fault or ("its input has another length" if found.size != order.source_bytes else "")
+    if fault:
+        raise TaskFailedError(FailureClass.ENGINE, f"cannot make this part: {fault}")
+    return found
 
 
 def order_of(part: PartView) -> tuple[Order, Plan]:
@@ -136,15 +169,18 @@ def chunk_of(part: PartView, plan: Plan) -> Chunk | None:
 
 def check_source(order: Order, source: Path) -> None:
     """Pass, unless the input is not what it was when the film was divided. Blocking. Raises TaskFailedError."""
-    seen = look(source)
-    if seen.size != order.source_bytes:
+    size = source.stat().st_size
+    if size != order.source_bytes:
         raise TaskFailedError(
             FailureClass.INPUT,
-            f"cannot make this part: the input has {seen.size} bytes, and had {order.source_bytes} when the film was divided; it must not "
+            f"cannot make this part: the input has {size} bytes, and had {order.source_bytes} when the film was divided; it must not "
             "change while it is read",
         )
-    if order.source_samples and seen.samples != order.source_samples:
-        raise TaskFailedError(
-            FailureClass.INPUT,
-            "cannot make this part: the input is another one than when the film was divided; it must not change while it is read",
-        )
+
+
+def film_of(order: Order, source: Path) -> SharedFilm:
+    """What is known of a film that was fetched, for finished pieces: it was compared with the one that was divided, also where it has
+    holes, so nobody reads it once more to know. Blocking. Raises OSError.
+    """
+    is_kept = order.film is not None and order.film.is_kept
+    return SharedFilm(identity=Identity(marks_of(source), order.source_sha256), is_kept=is_kept)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from msgspec import Struct
@@ -9,6 +10,7 @@ from msgspec.structs import asdict
 
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.reasons import steps
 from millrace.process.sandbox import Confinement
 from millrace.worker.bounds import Bounds
 
@@ -36,17 +38,30 @@ def of_probe(probe: Probe) -> Document:
         "formats": list(probe.formats),
         "duration_s": round(float(probe.duration), 3),
         "size": probe.size_bytes,
-        "streams": streams(probe),
+        "streams": [
+            *({**_video(stream), "key_frames": _key_frames(stream)} for stream in probe.video),
+            *_beside_pictures(probe),
+        ],
+    }
+
+
+def _key_frames(stream: VideoStream) -> Document:
+    """How many there are, and the mean and the longest distance between two of them in seconds; None where there is one."""
+    apart = [float(later - earlier) for earlier, later in pairwise(stream.keyframes)]
+    return {
+        "count": len(stream.keyframes),
+        "apart_s": round(sum(apart) / len(apart), 3) if apart else None,
+        "longest_s": round(max(apart), 3) if apart else None,
     }
 
 
 def streams(probe: Probe) -> list[Document]:
     """Every stream of a file, video first."""
-    return [
-        *(_video(stream) for stream in probe.video),
-        *(_audio(stream) for stream in probe.audio),
-        *(_subtitles(stream) for stream in probe.subtitles),
-    ]
+    return [*(_video(stream) for stream in probe.video), *_beside_pictures(probe)]
+
+
+def _beside_pictures(probe: Probe) -> list[Document]:
+    return [*(_audio(stream) for stream in probe.audio), *(_subtitles(stream) for stream in probe.subtitles)]
 
 
 def of_confinement(record: Confinement) -> Document:
@@ -69,6 +84,8 @@ def of_plan(plan: Plan) -> Document:
         "notes": list(plan.notes),
         "division": plan.split.reason,
         "chunks": [{"first_frame": chunk.first, "frames": chunk.frames} for chunk in plan.split.chunks],
+        "decision": plain(plan.split.decision),
+        "steps": steps(plan),
     }
 
 

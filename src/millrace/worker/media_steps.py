@@ -15,6 +15,7 @@ from millrace.domain.media.check import Finding, check
 from millrace.domain.media.chunks import PER_WORKER, with_split
 from millrace.domain.media.damage import Damage
 from millrace.domain.media.outputs import Plan
+from millrace.domain.media.pace import FIRST_PASS
 from millrace.domain.media.parameters import chunking_of
 from millrace.domain.media.plan import plan as plan_of
 from millrace.domain.media.probe import Probe
@@ -50,9 +51,6 @@ INSPECTIONS_AT_ONCE = 4
 FRAMES_BEYOND, SECONDS_BEYOND = 1000, 60
 """How far an encode may go beyond its plan before it is ended: it would fail its check in any case, if it came to an end."""
 
-FIRST_PASS = 0.3
-"""What a first pass takes of both: encoders skip there what only the second needs."""
-
 
 class Made(Struct, frozen=True, kw_only=True):
     """What an attempt made and proved: probes by relative path, the size of every file in the folder, and the evidence."""
@@ -68,8 +66,9 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `reuse` is what was made before; None where nothing is kept. `reused` is what was taken of it. `tolerant`: the source
-    is damaged, and the plan reckons with it. `watched` is the source, as it was when the attempt got it.
+    that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
+    was taken of it. `cpu_s` is what engines have used until now, those apart that only describe. `tolerant`: the source is damaged,
+    and the plan reckons with it. `watched` is the source, as it was when the attempt got it.
     """
 
     engine: Engine
@@ -83,10 +82,13 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    probed: Outcome | None = None
     reuse: Reuse | None = None
     reused: Sequence[Reused] = ()
     tolerant: bool = False
     watched: tuple[Path, Seen] | None = None
+
+    cpu_s: float = 0.0
 
     async def watch(self, source: Path) -> None:
         """Note what the source is before anything reads it. Raises TaskFailedError."""
@@ -104,6 +106,9 @@ class MediaSteps(Struct, kw_only=True):
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file; DamagedError where some
         of it may be.
         """
+        probe = await self._probed_briefly(source)
+        if probe is not None:
+            return probe
         command = self.engine.probe(source)
         outcome = None if self.ahead is None else await self.ahead.outcome(command, self.log)
         if outcome is None:
@@ -116,7 +121,28 @@ class MediaSteps(Struct, kw_only=True):
         except EngineFailure as error:
             self.log.write(outcome.stderr)
             raise _failed(error.failure) from error
+        self.probed = outcome
         return probe
+
+    async def _probed_briefly(self, source: Path) -> Probe | None:
+        """The same of a long film with an index; None where there is none."""
+        try:
+            brief = await asyncio.to_thread(self.engine.brief, source)
+        except OSError as error:
+            raise from_os_error(error, "read the input") from error
+        if brief is None:
+            return None
+        if self.ahead is not None:
+            await self.ahead.drop()  # it reads all of the film
+            self.ahead = None
+        outcome = await self._collect(brief.command)
+        try:
+            return self.engine.read_brief(brief, outcome.stderr, outcome.exit_status)
+        except DamagedInput:
+            return None  # all that is there of it has to be known
+        except EngineFailure as error:
+            self.log.write(outcome.stderr)
+            raise _failed(error.failure) from error
 
     def plan(
         self,
@@ -208,6 +234,11 @@ class MediaSteps(Struct, kw_only=True):
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
 
+    def clear(self) -> None:
+        """Remove what was made so far. Blocking."""
+        for folder in (self.out, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
+
     async def run(self, commands: Sequence[Command], told: Told, *, at_once: int, plan: Plan | None = None) -> None:
         """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`; those that take
         sessions of hardware one after the other, because the master counts what one of them takes. Raises TaskFailedError.
@@ -256,7 +287,7 @@ class MediaSteps(Struct, kw_only=True):
         self._judge(await self._follow(command, on_line, lambda: newest[0]))
 
     async def _follow(self, command: Command, on_line: Follow, mark: Callable[[], object]) -> Ended:
-        return await follow(
+        ended = await follow(
             command,
             engines=self.engines,
             control=self.control,
@@ -265,6 +296,8 @@ class MediaSteps(Struct, kw_only=True):
             on_line=on_line,
             mark=mark,
         )
+        self.cpu_s += ended.exit.cpu_s
+        return ended
 
     async def join(self, plan: Plan, source: Path | None) -> None:
         """Make one output of the pieces in `work` and `out`; what was joined is kept nowhere twice. Raises TaskFailedError."""

@@ -12,6 +12,7 @@ app = LazyGroup(
         "list": (f"{_HERE}.list:list_jobs", "List jobs, newest first."),
         "dead": (f"{_HERE}.dead:dead", "List jobs that failed for good although another attempt might have worked."),
         "show": (f"{_HERE}.show:show", "Show a job: state, progress, attempts, outputs, and why it failed."),
+        "explain": (f"{_HERE}.explain:explain", "Say why a job is encoded as it is, or why it waits."),
         "logs": (f"{_HERE}.logs:logs", "Print the engine's log of a job."),
         "watch": (f"{_HERE}.watch:watch", "Follow a job to its end."),
         "cancel": (f"{_HERE}.steer:cancel", "End a job."),

@@ -1,4 +1,5 @@
-"""What an encode costs, in pixels encoded: enough to choose between ways of doing the same work, never a promise in seconds.
+"""What an encode costs, in pixels encoded: enough to choose between ways of doing the same work. In seconds it is what people are
+told to expect, and no more than that: it was measured on one machine, and films are busy or calm.
 
 The figures are measured with x264 veryfast at 1080p (docs/decisions/0013-chunks.md).
 """
@@ -73,12 +74,16 @@ def whole_threads(plan: Plan, cores: int) -> tuple[int, ...]:
     return tuple(ceil(THREADS_PER_CORE * cores * own / sum(pixels)) for own in pixels)
 
 
-def whole_time(cost: Cost, frames: int, cores: int) -> float:
+def whole_time(cost: Cost, frames: float, cores: int) -> float:
     """The time for the whole film in one process."""
-    if cores == 1:
-        return cost.all * frames
-    filled, threading = (FILLED_BY_A_LADDER, THREADING_OF_A_LADDER) if cost.is_ladder else (FILLED, THREADING)
-    return cost.all * threading / (cores * filled) * frames
+    filled = 1.0 if cores == 1 else FILLED_BY_A_LADDER if cost.is_ladder else FILLED
+    return whole_work(cost, frames, cores) / (cores * filled)
+
+
+def whole_work(cost: Cost, frames: float, cores: int) -> float:
+    """What it costs all cores together."""
+    threading = 1.0 if cores == 1 else THREADING_OF_A_LADDER if cost.is_ladder else THREADING
+    return cost.all * threading * frames
 
 
 def side_by_side(cost: Cost, cores: int) -> int:
@@ -95,7 +100,7 @@ def spread_threads(plan: Plan, cores: int) -> tuple[int, ...]:
 
 def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int) -> float:
     """The time for all chunks on so many workers with `cores` cores each, the longest first, one after another on each."""
-    each = sorted((chunk.frames + chunk.lead * cost.decode / cost.all for chunk in chunks), reverse=True)
+    each = sorted((_frames(cost, chunk) for chunk in chunks), reverse=True)
     loads = [0.0] * workers
     for frames in each:
         least = loads.index(min(loads))
@@ -104,9 +109,19 @@ def spread_time(cost: Cost, chunks: Sequence[Chunk], *, workers: int, cores: int
     return max(loads) + UNEVEN * whole_time(cost, 1, cores) * each[0] + HANDOVER / cores
 
 
+def spread_work(cost: Cost, chunks: Sequence[Chunk], *, cores: int) -> float:
+    """What they and the join cost all cores of all workers together."""
+    return whole_work(cost, sum(_frames(cost, chunk) for chunk in chunks), cores) + HANDOVER * (len(chunks) + 1)
+
+
+def _frames(cost: Cost, chunk: Chunk) -> float:
+    """The frames of a chunk, with those that are only decoded for the part of one that they cost."""
+    return chunk.frames + chunk.lead * cost.decode / cost.all
+
+
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:
     """The time for all chunks: the longest first, `at_once` side by side, who share the cores; each uses what its stages can."""
-    waiting = sorted((chunk.frames * cost.all + chunk.lead * cost.decode) * CROWD + START for chunk in chunks)
+    waiting = sorted(_work(cost, chunk) for chunk in chunks)
     width = max(1.0, cost.all / cost.largest * FILLED)
     running: list[float] = []
     now = 0.0
@@ -119,3 +134,12 @@ def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int
         running = [left - step * speed for left in running]
         running = [left for left in running if left > 1e-6]
     return now
+
+
+def chunks_work(cost: Cost, chunks: Sequence[Chunk]) -> float:
+    """What they cost all cores together."""
+    return sum(_work(cost, chunk) for chunk in chunks)
+
+
+def _work(cost: Cost, chunk: Chunk) -> float:
+    return (chunk.frames * cost.all + chunk.lead * cost.decode) * CROWD + START

@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from millrace.domain.media import chunk_costs as costs
 from millrace.domain.media.outputs import Pictures, Plan
+from millrace.domain.media.pace import second
 from millrace.domain.media.probe import Probe, VideoStream
 from millrace.domain.media.profile import Encoder, Packaging, VideoCodec
-from millrace.domain.media.split import Chunk, Chunking, Split
+from millrace.domain.media.reasons import reason
+from millrace.domain.media.split import Chunk, Chunking, Course, Decision, Split, Way
 
 INDEXED = ("mov", "mp4", "matroska", "webm")
 """Containers whose seek lands at or before the time that is asked for. MPEG-TS has no index, and its seek may land later
@@ -67,20 +69,31 @@ def split(
     helpers: int = 0,
     each: int = PER_WORKER,
 ) -> Split:
-    """Whole, in chunks on this worker, or in chunks on this and others, with the reason."""
+    """Whole, in chunks on this worker, or in chunks on this and others, with what was weighed and the reason."""
     pictures, source = plan.pictures, source_stream(plan, probe)
+    decision = Decision(asked=chunking, cores=cores, helpers=helpers, obstacle="nothing in it is a film from an input")
     if pictures is None or source is None or probe is None or not plan.videos:
-        return Split(reason="whole: nothing in it is a film from an input")
+        return _decided(Split(), decision)
     cost = costs.film(plan, source)
+    film = _Film(plan=plan, pictures=pictures, cost=cost, second=second(plan, cost), cores=cores, chunking=chunking)
     whole = Split(threads=costs.whole_threads(plan, cores) if _is_measured(plan) else ())
-    obstacle = _obstacle(plan, probe, source, chunking)
-    if obstacle:
-        return replace(whole, reason=f"whole: {obstacle}")
-    whole = replace(whole, is_possible=True)
-    begins = starts(plan, pictures, probe, source)
-    film = _Film(plan=plan, pictures=pictures, starts=begins, cost=cost, cores=cores, chunking=chunking)
-    here, time = _here(film, whole)
-    return _spread(film, here, time, workers=helpers + 1, each=each) if helpers > 0 else here
+    decision = replace(
+        decision,
+        unit=unit_frames(plan),
+        obstacle=_obstacle(plan, probe, source, chunking) or "",
+        ways=(film.way(Course.WHOLE, costs.whole_time(cost, pictures.frames, cores)),),
+    )
+    if decision.obstacle:
+        return _decided(whole, decision)
+    film = replace(film, starts=starts(plan, pictures, probe, source))
+    here, decision = _here(film, replace(whole, is_possible=True), decision)
+    if helpers > 0:
+        here, decision = _spread(film, here, decision, workers=helpers + 1, each=each)
+    return _decided(here, decision)
+
+
+def _decided(made: Split, decision: Decision) -> Split:
+    return replace(made, decision=decision, reason=reason(decision))
 
 
 class Start(Struct, frozen=True):
@@ -91,14 +104,15 @@ class Start(Struct, frozen=True):
 
 
 class _Film(Struct, frozen=True, kw_only=True):
-    """A film that can be cut, and what is known of how."""
+    """A film, and what is known of how it can be cut. `second` is what a core does in one, in the unit of the costs."""
 
     plan: Plan
     pictures: Pictures
-    starts: "Sequence[Start | None]"
     cost: costs.Cost
+    second: float
     cores: int
     chunking: Chunking
+    starts: "Sequence[Start | None]" = ()
 
     def divisions(self, counts: Iterable[int]) -> "list[tuple[Chunk, ...]]":
         """The film in about so many chunks; none where it cannot be cut at all."""
@@ -106,56 +120,71 @@ class _Film(Struct, frozen=True, kw_only=True):
         found = (_division(self.pictures, count, unit, self.starts) for count in counts)
         return [chunks for chunks in found if len(chunks) > 1]
 
+    def way(self, course: Course, time: float, chunks: Sequence[Chunk] = (), workers: int = 1) -> Way:
+        """A course that takes this time, as it is told to people."""
+        match course:
+            case Course.WHOLE:
+                work = costs.whole_work(self.cost, self.pictures.frames, self.cores)
+            case Course.CHUNKS:
+                work = costs.chunks_work(self.cost, chunks)
+            case Course.SPREAD:
+                work = costs.spread_work(self.cost, chunks, cores=self.cores)
+        return Way(
+            course=course,
+            time_s=time / self.second,
+            cpu_s=work / self.second,
+            chunks=max(1, len(chunks)),
+            workers=workers,
+            repeated=sum(chunk.lead for chunk in chunks),
+        )
 
-def _here(film: _Film, whole: Split) -> tuple[Split, float]:
-    """What one worker does, whole or in chunks, and how long it takes."""
-    cost, cores, unit = film.cost, film.cores, unit_frames(film.plan)
+
+def _here(film: _Film, whole: Split, decision: Decision) -> tuple[Split, Decision]:
+    """What one worker does, whole or in chunks."""
+    cost, cores = film.cost, film.cores
     at_once = costs.side_by_side(cost, cores)
-    whole_time = costs.whole_time(cost, film.pictures.frames, cores)
     timed = [
         (costs.chunks_time(cost, chunks, at_once=at_once, cores=cores), len(chunks), chunks)
         for chunks in film.divisions(_counts(len(film.starts), cores, film.chunking))
     ]
     if not timed:
-        return replace(whole, reason="whole: no key frame of the input lies where it could be cut"), whole_time
+        return whole, replace(decision, obstacle="no key frame of the input lies where it could be cut")
     time, count, chunks = min(timed)
-    part = time / whole_time
-    gain = f"{part:.2f} of the time for the whole on {cores} core{'s' * (cores > 1)}"
-    if film.chunking is Chunking.AUTO and part > WORTH:
-        return replace(whole, reason=f"whole: {count} chunks would take {gain}"), whole_time
-    lead = sum(chunk.lead for chunk in chunks)
+    ways = (*decision.ways, film.way(Course.CHUNKS, time, chunks))
+    if film.chunking is Chunking.AUTO and ways[1].time_s > WORTH * ways[0].time_s:
+        return whole, replace(decision, ways=ways)
     cut = replace(
         whole,
         chunks=chunks,
         at_once=min(at_once, count),
         threads=(max(1, cores // count),) * len(film.plan.videos) if _is_measured(film.plan) else (),
-        reason=f"{count} chunks of whole pieces of {unit} frames: expected {gain}, with {lead} frames decoded twice",
     )
-    return cut, time
+    return cut, replace(decision, ways=ways, here=1, chosen=1)
 
 
-def _spread(film: _Film, here: Split, time: float, *, workers: int, each: int) -> Split:
-    """The film on several workers where that pays, else `here`, which takes `time`."""
+def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each: int) -> tuple[Split, Decision]:
+    """The film on several workers where that pays, else `here`."""
     most = min(len(film.starts), workers * each, MOST_PARTS)
     timed = [
         (costs.spread_time(film.cost, chunks, workers=workers, cores=film.cores), len(chunks), chunks)
         for chunks in film.divisions(sorted({*range(2, most + 1, max(1, workers // 4)), most}))
     ]
     if not timed:
-        return here
-    spread_time, count, chunks = min(timed)
-    workers, part = min(workers, count), spread_time / time
-    if film.chunking is Chunking.AUTO and part > SPREAD_WORTH:
-        return replace(here, reason=f"{here.reason}; on {workers} workers it would take {part:.2f} of that")
-    lead = sum(chunk.lead for chunk in chunks)
-    return replace(
+        return here, decision
+    time, count, chunks = min(timed)
+    way = film.way(Course.SPREAD, time, chunks, min(workers, count))
+    alone = decision.ways[decision.here]
+    decision = replace(decision, ways=(*decision.ways, way))
+    if film.chunking is Chunking.AUTO and way.time_s > SPREAD_WORTH * alone.time_s:
+        return here, decision
+    shared = replace(
         here,
         chunks=chunks,
         at_once=1,
-        workers=workers,
+        workers=way.workers,
         threads=costs.spread_threads(film.plan, film.cores) if _is_measured(film.plan) else (),
-        reason=f"{count} chunks on {workers} workers: expected {part:.2f} of the time on one, with {lead} frames decoded twice",
     )
+    return shared, replace(decision, chosen=len(decision.ways) - 1)
 
 
 def unit_frames(plan: Plan) -> int:

@@ -10,7 +10,7 @@ from millrace.domain.media.ladder import Size
 from millrace.domain.media.probe import Color
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings, VmafCheck
 from millrace.domain.media.quality_search import Choice
-from millrace.domain.media.split import Split
+from millrace.domain.media.split import Chunk, Split
 
 SEGMENT_ORIGIN = Fraction(10)
 """Seconds on their own clock at which segments begin, as usual in HLS: players show it as 0."""
@@ -120,7 +120,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     `per_title` is the VMAF that a rendition must add to be made, once its quality has been searched; None makes all.
     `notes` are sentences for a person about what was decided differently from what the profile asks. `split` is how the
     work is divided (`chunks`); a plan that nobody has divided is made whole. `chapters` and `attachments` are how many of the
-    source's go into every file. `mending` is what is made of a source that was found to be damaged.
+    source's go into every file. `comparison` are the frames of which pictures are made beside the source's
+    (:mod:`millrace.domain.media.comparison`). `mending` is what is made of a source that was found to be damaged.
     """
 
     profile: str
@@ -136,6 +137,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     chapters: int = 0
     attachments: int = 0
     per_title: float | None = None
+    comparison: tuple[Chunk, ...] = ()
     notes: tuple[str, ...] = ()
     split: Split = field(default_factory=Split)
     mending: Mending | None = None

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.accepted import accept, accept_filling
+from millrace.domain.media.comparison import moments
 from millrace.domain.media.damage import Damage, Mending
 from millrace.domain.media.ladder import Size, fitted, ladder
 from millrace.domain.media.levels import beyond_level
@@ -128,7 +129,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None, damage: Dam
     attachments = kept_attachments(profile, probe, notes)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
-    return Plan(
+    made = Plan(
         profile=profile.name,
         packaging=profile.packaging,
         files=files,
@@ -145,6 +146,9 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None, damage: Dam
         notes=tuple(notes),
         mending=mending,
     )
+    if mending is not None:
+        return made  # the same places of both are not the same moments any more, or not the same pictures
+    return replace(made, comparison=moments(made, None if clip else probe, profile.comparison))
 
 
 def _picture_stream(profile: Profile, probe: Probe, notes: list[str]) -> VideoStream:

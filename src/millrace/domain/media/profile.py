@@ -258,7 +258,8 @@ class Generate(Struct, frozen=True, kw_only=True):
 class Profile(Struct, frozen=True, kw_only=True):
     """A whole profile. `segment_s` is the length of a segment (HLS), `gop_s` of a group of pictures (else).
 
-    `per_title` is what VMAF a rendition must add to be made (`per_title`); None makes all of them.
+    `per_title` is what VMAF a rendition must add to be made (`per_title`); None makes all of them. `comparison` is how many frames
+    are shown beside the source's.
     """
 
     name: str
@@ -276,5 +277,6 @@ class Profile(Struct, frozen=True, kw_only=True):
     segment_s: Fraction = Fraction(4)
     gop_s: Fraction = Fraction(4)
     thumbnails: Thumbnails | None = None
+    comparison: int = 0
     checks: Checks = field(default_factory=Checks)
     generate: Generate = field(default_factory=Generate)

@@ -45,6 +45,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 TRACK = re.compile(r"(?:audio|subtitles)-\d+\Z")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
 MOST_LANGUAGES = 20
+MOST_COMPARED = 20
 
 
 class ProfileError(Exception):
@@ -91,6 +92,7 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
         segment_s=segment_s,
         gop_s=root.seconds("gop_s", 0.1, 30, segment_s),
         thumbnails=_thumbnails(root, packaging),
+        comparison=_comparison(root),
         checks=checks,
         generate=_generate(root),
     )
@@ -134,6 +136,8 @@ def _names(root: DocumentReader, profile: Profile) -> None:
 
 
 def _whole_quality(root: DocumentReader, profile: Profile) -> None:
+    if profile.comparison and not profile.renditions:
+        root.report("comparison", "has nothing to compare: the profile makes no video")
     if profile.checks.vmaf and not profile.renditions:
         root.report("checks.vmaf", "has nothing to compare: the profile makes no video")
     if profile.per_title is not None and not all(rung.video.quality for rung in profile.renditions):
@@ -305,6 +309,15 @@ def _thumbnails(root: DocumentReader, packaging: Packaging) -> Thumbnails | None
     return found
 
 
+def _comparison(root: DocumentReader) -> int:
+    if not root.has("comparison"):
+        return 0
+    reader = DocumentReader(root.raw("comparison"), "comparison", root.findings)
+    frames = int(reader.whole("frames", 1, MOST_COMPARED, 4))
+    reader.done()
+    return frames
+
+
 def _checks(root: DocumentReader) -> Checks:
     reader = DocumentReader(root.raw("checks", {}), "checks", root.findings)
     found = Checks(
@@ -360,6 +373,8 @@ def to_document(profile: Profile) -> dict[str, Any]:
         document["on_damage"] = str(profile.on_damage)
     if profile.per_title is not None:
         document["per_title"] = {"min_gain": profile.per_title}
+    if profile.comparison:
+        document["comparison"] = {"frames": profile.comparison}
     if profile.checks.vmaf is not None:
         document["checks"]["vmaf"] = vmaf_document(profile.checks.vmaf)
     if profile.thumbnails is not None:

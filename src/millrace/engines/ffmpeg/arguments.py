@@ -143,13 +143,14 @@ def beside_pictures(file: OutputFile) -> tuple[int, ...]:
     return (*(one.stream for one in file.audio), *(one.stream for one in file.subtitles))
 
 
-def into_nowhere(streams: Iterable[int]) -> list[str]:
-    """Streams of the source that are read and not used.
+def into_nowhere(streams: Iterable[int], *, length_s: int | None = None) -> list[str]:
+    """Streams of the source that are read and not used, to their end or for so many seconds.
 
     FFmpeg takes for the beginning of an MPEG-TS that of the streams which are read: without its sound, pictures that begin
     after that would stand elsewhere on the grid.
     """
-    return [word for stream in streams for word in ("-map", f"0:{stream}", "-c", "copy", *NOWHERE)]
+    until = () if length_s is None else ("-t", str(length_s))
+    return [word for stream in streams for word in ("-map", f"0:{stream}", "-c", "copy", *until, *NOWHERE)]
 
 
 def picture_forms(plan: Plan, working: Iterable[str] | None) -> list[str]:

@@ -36,12 +36,15 @@ AUDIO: dict[AudioCodec, tuple[str, ...]] = {
     AudioCodec.FLAC: ("flac",),
 }
 PICTURE = "mjpeg"
+STILL = "png"
 ALL = (
     *(name for names in VIDEO.values() for name in names),
     *(name for names in AUDIO.values() for name in names),
     PICTURE,
+    STILL,
 )
 """Every encoder that a worker should try at its start."""
+_FORMS = {PICTURE: "yuvj420p", STILL: "rgb24"}
 PROOF_SIZE = "256x144"
 """NVENC refuses pictures narrower than 145 pixels, and SVT-AV1 ones below 64."""
 
@@ -70,7 +73,7 @@ def session(binary: Path | str, encoder: str) -> Command:
 
 def _trial(encoder: str) -> tuple[str, ...]:
     if family_of(encoder) is None:
-        return ("-pix_fmt", "yuvj420p" if encoder == PICTURE else "yuv420p", "-c:v", encoder)
+        return ("-pix_fmt", _FORMS.get(encoder, "yuv420p"), "-c:v", encoder)
     codec = next(codec for codec, names in VIDEO.items() if encoder in names)
     settings = VideoSettings(codec=codec, preset=DEFAULT_PRESET[codec], crf=DEFAULT_CRF[codec])
     form = hardware.picture_form(settings, encoder) or "format=yuv420p"
@@ -103,7 +106,7 @@ def encoders_of(profile: Profile, working: Iterable[str] | None) -> frozenset[st
     """Names of the encoders that the profile would be made with."""
     names = {chosen(rendition.video, working) for rendition in profile.renditions}
     names |= {chosen(entry, working) for entry in profile.audio}
-    return frozenset(names | ({PICTURE} if profile.thumbnails else set()))
+    return frozenset(names | _pictures(profile))
 
 
 def encoders_in(plan: Plan, working: Iterable[str] | None) -> frozenset[str]:
@@ -116,10 +119,14 @@ def candidates_of(profile: Profile) -> tuple[tuple[str, ...], ...]:
     """For each codec that the profile writes, the encoders that can make it; a node needs one of each."""
     groups = {candidates(rendition.video) for rendition in profile.renditions}
     groups |= {candidates(entry) for entry in profile.audio}
-    return tuple(sorted(groups | ({(PICTURE,)} if profile.thumbnails else set())))
+    return tuple(sorted(groups | {(name,) for name in _pictures(profile)}))
 
 
 def streams_of(profile: Profile) -> Mapping[str, int]:
     """For each encoder of hardware that could make the profile's pictures, how many it would make at once: one for each rendition."""
     names = (name for rendition in profile.renditions for name in candidates(rendition.video))
     return Counter(name for name in names if family_of(name) is not None)
+
+
+def _pictures(profile: Profile) -> set[str]:
+    return ({PICTURE} if profile.thumbnails else set()) | ({STILL} if profile.comparison else set())

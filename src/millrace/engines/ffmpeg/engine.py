@@ -10,8 +10,9 @@ from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
+from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Command, Done, Joined, Listing, Outcome
+from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -23,13 +24,25 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_commands,
     sides_files,
 )
+from millrace.engines.ffmpeg.comparison_arguments import side_by_side
 from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
-from millrace.engines.ffmpeg.probe import inspection_command, probe_command, read_back, read_probe
+from millrace.engines.ffmpeg.probe import (
+    brief,
+    inspection_command,
+    opening_command,
+    packet_lists,
+    probe_command,
+    read_back,
+    read_brief,
+    read_opening,
+    read_probe,
+)
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
 from millrace.engines.ffmpeg.vmaf_log import read_scores
 from millrace.engines.joining import join, pieces_to_read
+from millrace.engines.layout import map_source
 from millrace.engines.packages import files_to_read, finishing_files, fragmented, segments_of
 
 
@@ -60,6 +73,25 @@ class FFmpeg:
         """See `Engine.read_damage`."""
         stored, decoded = outcomes
         return read_damage(probe, stored.stdout, decoded.stdout)
+
+    def brief(self, source: Path) -> Brief | None:
+        """See `Engine.brief`."""
+        return brief(self.binary, source)
+
+    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+        """See `Engine.read_brief`."""
+        return read_brief(brief, stderr, exit_status)
+
+    def opening(self, source: Path) -> Command:
+        """See `Engine.opening`."""
+        return opening_command(self.binary, source)
+
+    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
+        """See `Engine.map_source`."""
+        packets = read_opening(opened.stderr)
+        if packets is None:
+            raise ValueError("the engine does not say how much it reads to open it")
+        return map_source(source, packet_lists(probed), opening=packets)
 
     def encode(
         self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()
@@ -136,6 +168,12 @@ class FFmpeg:
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """See `Engine.probe_encode`."""
         return probe_commands(self.binary, plan, probe, path=source, work=work, working=self.working)
+
+    def side_by_side(
+        self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
+    ) -> Illustration:
+        """See `Engine.side_by_side`."""
+        return side_by_side(self.binary, plan, file, moment, path=source, folder=folder, work=work)
 
     def scores(self, name: str) -> str:
         """See `Engine.scores`."""

@@ -1,19 +1,24 @@
 """A probe in one run of FFmpeg: copied packets counted by `framecrc` on stdout, the description of the streams on stderr."""
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.accepted import too_large
 from millrace.domain.media.damage import Damage
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
-from millrace.engines.engine import Command, DamagedInput, EngineFailure
+from millrace.domain.media.source_map import PacketList
+from millrace.engines.engine import Brief, Command, DamagedInput, EngineFailure, Outcome
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
-from millrace.engines.ffmpeg.packets import Packets, read_packets
+from millrace.engines.ffmpeg.mp4_index import read_index
+from millrace.engines.ffmpeg.packets import Packets, read_packet_lists, read_packets
 from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
 from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
 
@@ -23,6 +28,7 @@ CUT_SHORT = re.compile(
 )
 OVER = re.compile(r"exceeds max_streams|exceeds specified max pixel count")
 """What does not fit is left out, and FFmpeg goes on without it."""
+OPENED = re.compile(r"After avformat_find_stream_info\(\) pos: .* frames:(\d{1,9})\b")
 ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
@@ -35,6 +41,7 @@ COPY = (
     *("-map_metadata", "-1", "-map_chapters", "-1", *ONE_AT_A_TIME, "-f", "framecrc", "-"),
 )
 """Without the input's words, which would stand among the engine's own once more."""
+NO_PACKETS = ("-t", "0")
 
 
 def probe_command(binary: Path | str, path: Path) -> Command:
@@ -45,6 +52,41 @@ def probe_command(binary: Path | str, path: Path) -> Command:
         reads=(path,),
         memory_bytes=PROBE_MEMORY_BYTES,
     )
+
+
+def brief(binary: Path | str, path: Path) -> Brief | None:
+    """The description of an untrusted local file whose index tells of its packets; None where FFmpeg has to read them. Blocking.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        index = read_index(file, path.stat().st_size)
+    if index is None:
+        return None
+    command = probe_command(binary, path)
+    return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
+
+
+def opening_command(binary: Path | str, path: Path) -> Command:
+    """Open a file and nothing more, and tell how much of it was read for that."""
+    return Command(
+        argv=(*guarded(binary), "-v", "debug", *source(path)),
+        label="look how it is opened",
+        reads=(path,),
+        memory_bytes=PROBE_MEMORY_BYTES,
+    )
+
+
+def read_opening(stderr: str) -> int | None:
+    """How many packets were read to open a file, as `avformat_find_stream_info` says; None where it does not."""
+    # A tag may hold such a line, too: the most of them is no less than the truth.
+    return max((int(found) for found in OPENED.findall(stderr)), default=None)
+
+
+def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
+    """By input stream, the packets that a probe has read."""
+    return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
 
 
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
@@ -67,6 +109,21 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         DamagedInput: class input and a sentence, when the file is damaged or cut short, with what is known of the rest.
         EngineFailure: the same, when it is missing or no real media.
     """
+    head = _head(stderr, exit_status)
+    packets = read_packets(stdout)
+    return _described(head, {head.mapping.get(number, number): one for number, one in packets.items()}, stderr)
+
+
+def read_brief(found: Brief, stderr: str, exit_status: int) -> Probe | None:
+    """The same by an index; None where its streams are not those that FFmpeg describes. Raises as :func:`read_probe`."""
+    index: Mapping[int, Packets] = found.index  # type: ignore[assignment]  # as `brief` made it
+    head = _head(stderr, exit_status)
+    if set(index) != {header.index for header in head.streams if header.kind in ("Video", "Audio")}:
+        return None
+    return _described(head, index, stderr)
+
+
+def _head(stderr: str, exit_status: int) -> printed.Headers:
     head = printed.read_headers(stderr)
     log = messages(stderr)
     if MISDETECTED.search(log):
@@ -83,7 +140,11 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
         raise EngineFailure(found)
     if OVER.search(log):
         raise EngineFailure(failure(exit_status, stderr, signalled=False))
-    packets = read_packets(stdout)
+    return head
+
+
+def _described(head: printed.Headers, packets: Mapping[int, Packets], stderr: str) -> Probe:
+    log = messages(stderr)
     if (broken := _broken(log, packets)) is not None:
         raise _damaged(broken, head, packets, log)
     described = _assembled(head, packets)
@@ -101,7 +162,8 @@ def read_back(stdout: str, stderr: str, exit_status: int) -> Probe | None:
     if exit_status != 0 or CUT_SHORT.search(messages(stderr)):
         return None
     try:
-        return _assembled(printed.read_headers(stderr), read_packets(stdout))
+        head, packets = printed.read_headers(stderr), read_packets(stdout)
+        return _assembled(head, {head.mapping.get(number, number): one for number, one in packets.items()})
     except EngineFailure:
         return None
 
@@ -110,7 +172,7 @@ def _refusal(text: str) -> EngineFailure:
     return EngineFailure(Failure(failure_class=FailureClass.INPUT, message=f"The input {text}."))
 
 
-def _broken(log: str, packets: dict[int, Packets]) -> str | None:
+def _broken(log: str, packets: Mapping[int, Packets]) -> str | None:
     """What the demuxer says of damage; None for nothing."""
     if CUT_SHORT.search(log):
         return "is damaged or cut short: it ends, or breaks, before its own index says"
@@ -118,7 +180,7 @@ def _broken(log: str, packets: dict[int, Packets]) -> str | None:
     return "is damaged: some of its packets are marked as corrupt" if marked else None
 
 
-def _damaged(text: str, head: printed.Headers, packets: dict[int, Packets], log: str) -> EngineFailure:
+def _damaged(text: str, head: printed.Headers, packets: Mapping[int, Packets], log: str) -> EngineFailure:
     """The refusal of a damaged input, with what is known of the rest, if that is anything."""
     refusal = _refusal(text)
     try:
@@ -141,13 +203,13 @@ def _missing(head: printed.Headers, found: Probe, log: str) -> Fraction:
     return head.declared_s - reach
 
 
-def _assembled(head: printed.Headers, packets: dict[int, Packets]) -> Probe:
-    by_input = {head.mapping.get(number, number): stream for number, stream in packets.items()}
+def _assembled(head: printed.Headers, packets: Mapping[int, Packets]) -> Probe:
+    """`packets` are those of the input's streams by their number."""
     video: list[VideoStream] = []
     audio: list[AudioStream] = []
     subtitles: list[SubtitleStream] = []
     for header in head.streams:
-        stream = by_input.get(header.index, Packets())
+        stream = packets.get(header.index, Packets())
         if header.kind == "Video" and (picture_stream := _video(header, stream)):
             video.append(picture_stream)
         elif header.kind == "Audio" and stream.times and (sound := _audio(header, stream)):

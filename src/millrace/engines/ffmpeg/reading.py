@@ -1,7 +1,7 @@
 """The options with which FFmpeg reads: nothing but plain local files, of formats and codecs that hold real media, within bounds.
 
 The one place for what may be read. Every command begins with `guarded`, and every input of one is named by `source`, `playlist`,
-`picture` or `generated`; a test counts them.
+`picture`, `letters` or `generated`; a test counts them.
 """
 
 from pathlib import Path
@@ -43,6 +43,9 @@ MOST_ALLOC_BYTES = 512 << 20
 PROBE_MEMORY_BYTES = 256 << 20
 """All of the memory of a command that decodes nothing. 8K films are described within 64 MB (measured on 9.0.2)."""
 
+LETTER_WIDTH, LETTER_HEIGHT = 8, 16
+"""Pixels of a letter of FFmpeg's own (libavcodec/ansi.c)."""
+
 _LISTS = "hls,mov,mp4,m4a,3gp,3g2,mj2,mpegts"
 
 
@@ -64,6 +67,14 @@ def playlist(path: str) -> tuple[str, ...]:
 def picture(path: str) -> tuple[str, ...]:
     """Input options for a still picture that Millrace itself made; the name is taken literally."""
     return (*_within("image2"), "-f", "image2", "-pattern_type", "none", "-i", f"file:{path}")
+
+
+def letters(path: str, columns: int) -> tuple[str, ...]:
+    """Input options for a line of text that Millrace itself wrote, drawn in FFmpeg's own letters: no font has to be there."""
+    return (
+        *("-protocol_whitelist", ",".join(PROTOCOLS), "-format_whitelist", "tty", "-codec_whitelist", "ansi"),
+        *("-f", "tty", "-video_size", f"{columns * LETTER_WIDTH}x{LETTER_HEIGHT}", "-i", f"file:{path}"),
+    )
 
 
 def generated(graph: str) -> tuple[str, ...]:

@@ -64,7 +64,15 @@ async def _add_batch(session: Session, batch: NewBatch, jobs: Sequence[NewJob]) 
 
 async def _batch(session: Session, batch_id: str) -> Batch | None:
     row = await session.one("batch", batch_id)
-    return None if row is None else rows.batch(row, await session.all("batch_counts", row[0]))
+    return None if row is None else await _counted(session, row)
+
+
+async def _counted(session: Session, row: rows.Row) -> Batch:
+    counts = await session.all("batch_counts", row[0])
+    if not rows.has_split(counts):
+        return rows.batch(row, counts)
+    split = [number for (number,) in await session.all("batch_splits", row[0])]
+    return rows.batch(row, counts, await session.all("standings", split))
 
 
 async def _batches(session: Session, tenant: str | None, below: int, limit: int) -> Sequence[Batch]:
@@ -72,7 +80,7 @@ async def _batches(session: Session, tenant: str | None, below: int, limit: int)
         found = await session.all("batches", below, limit)
     else:
         found = await session.all("batches_of_tenant", below, limit, tenant)
-    return [rows.batch(row, await session.all("batch_counts", row[0])) for row in found]
+    return [await _counted(session, row) for row in found]
 
 
 async def _batch_jobs(

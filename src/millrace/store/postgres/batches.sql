@@ -23,16 +23,22 @@ SELECT number, id, tenant, name, total, actor, created_at FROM batches
 WHERE tenant = $3 AND number < $1 ORDER BY number DESC LIMIT $2
 
 -- name: batch_counts
--- Of the jobs of a batch, by state: how many, and how far those that run have come together. Each row is looked up by its key,
--- whatever the planner knows of the tables.
-SELECT t.state, count(*), coalesce(sum(p.fraction), 0.0)
+-- Of the jobs of a batch, by state: how many, and how far those that run have come together that were not split, and how many
+-- were. Each row is looked up by its key, whatever the planner knows of the tables.
+SELECT t.state, count(*), coalesce(sum(p.fraction), 0.0), count(t.split)
 FROM batch_jobs b
-CROSS JOIN LATERAL (SELECT job, position, attempt, CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
+CROSS JOIN LATERAL (SELECT job, position, attempt, split, CASE WHEN split IS NOT NULL AND state IN ('pending', 'queued', 'assigned') THEN 'processing' ELSE state END AS state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
 LEFT JOIN LATERAL (
   SELECT fraction FROM progress
-  WHERE t.state IN ('assigned', 'processing', 'paused') AND job = t.job AND position = t.position AND attempt = t.attempt
+  WHERE t.split IS NULL AND t.state IN ('assigned', 'processing', 'paused') AND job = t.job AND position = t.position AND attempt = t.attempt
   LIMIT 1) p ON true
 WHERE b.batch = $1 GROUP BY t.state
+
+-- name: batch_splits
+-- The jobs of a batch that were split and have not ended: no more than workers run at a time.
+SELECT b.job FROM batch_jobs b
+CROSS JOIN LATERAL (SELECT split, state FROM tasks WHERE job = b.job AND position = 1 LIMIT 1) t
+WHERE b.batch = $1 AND t.split IS NOT NULL AND t.state NOT IN ('completed', 'failed', 'canceled', 'rejected')
 
 -- name: batch_page
 SELECT b.job FROM batch_jobs b

@@ -57,7 +57,15 @@ def _add_batch(session: Session, batch: NewBatch, jobs: Sequence[NewJob]) -> Bat
 
 def _batch(session: Session, batch_id: str) -> Batch | None:
     row = session.one("batch", batch_id)
-    return None if row is None else rows.batch(row, session.all("batch_counts", row[0]))
+    return None if row is None else _counted(session, row)
+
+
+def _counted(session: Session, row: rows.Row) -> Batch:
+    counts = session.all("batch_counts", row[0])
+    if not rows.has_split(counts):
+        return rows.batch(row, counts)
+    split = [number for (number,) in session.all("batch_splits", row[0])]
+    return rows.batch(row, counts, session.all("standings", rows.to_text(split)))
 
 
 def _batches(session: Session, tenant: str | None, below: int, limit: int) -> Sequence[Batch]:
@@ -65,7 +73,7 @@ def _batches(session: Session, tenant: str | None, below: int, limit: int) -> Se
         found = session.all("batches", below, limit)
     else:
         found = session.all("batches_of_tenant", below, limit, tenant)
-    return [rows.batch(row, session.all("batch_counts", row[0])) for row in found]
+    return [_counted(session, row) for row in found]
 
 
 def _batch_jobs(session: Session, batch_id: str, states: Collection[State], above: int, limit: int) -> Sequence[Job]:

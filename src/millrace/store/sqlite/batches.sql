@@ -20,11 +20,16 @@ SELECT number, id, tenant, name, total, actor, created_at FROM batches
 WHERE tenant = ?3 AND number < ?1 ORDER BY number DESC LIMIT ?2
 
 -- name: batch_counts
--- Of the jobs of a batch, by state: how many, and how far they have come together.
-SELECT j.state, count(*), coalesce(sum(p.fraction), 0.0)
+-- Of the jobs of a batch, by state: how many, and how far those have come together that were not split, and how many were.
+SELECT j.state, count(*), coalesce(sum(p.fraction), 0.0), count(t.split)
 FROM batch_jobs b JOIN jobs j ON j.number = b.job LEFT JOIN tasks t ON t.job = b.job AND t.position = 1
-LEFT JOIN progress p ON p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
+LEFT JOIN progress p ON t.split IS NULL AND p.job = t.job AND p.position = t.position AND p.attempt = t.attempt
 WHERE b.batch = ?1 GROUP BY j.state
+
+-- name: batch_splits
+-- The jobs of a batch that were split and have not ended: no more than workers run at a time.
+SELECT b.job FROM batch_jobs b JOIN tasks t ON t.job = b.job AND t.position = 1
+WHERE b.batch = ?1 AND t.split IS NOT NULL AND t.state NOT IN ('completed', 'failed', 'canceled', 'rejected')
 
 -- name: batch_page
 SELECT b.job FROM batch_jobs b JOIN jobs j ON j.number = b.job

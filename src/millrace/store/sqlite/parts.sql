@@ -45,7 +45,8 @@ ORDER BY p.job LIMIT ?1
 -- name: standings
 -- Of each job its tasks, in order, as in rows.standing.
 SELECT t.job, j.id, t.position, p.kind, t.state, t.attempt, CASE WHEN t.node_id IS NOT NULL OR a.outcome = 'completed' THEN a.node_name END,
-  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at, t.hedges
+  coalesce(p.frames, 0), t.split, g.fraction, g.phase, g.frame, g.fps, g.speed, g.eta_s, g.updated_at, t.hedges,
+  coalesce(p.number, 0)
 FROM tasks t JOIN jobs j ON j.number = t.job
 LEFT JOIN parts p ON p.job = t.job AND p.position = t.position
 LEFT JOIN attempts a ON a.job = t.job AND a.position = t.position AND a.attempt = t.attempt

@@ -15,6 +15,8 @@ Labels = Annotated[
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 MOST_ATTEMPTS = 2**31 - 1
 """What an `integer` of PostgreSQL holds."""
+MOST_TASKS = 999_999
+"""Of a job, more than any was ever divided into."""
 Attempt = Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]

@@ -199,8 +199,8 @@ class AttemptView(Reply):
 
 
 class TaskStanding(Reply):
-    """A task of the job: what it makes, where it stands, on which node (by name), and how far it has come. `hedges` is the task that
-    makes the same part and was slow when this one was given to a second worker.
+    """A task of the job: what it makes (`number` is that of the chunk), where it stands, on which node (by name), and how far it has
+    come. `hedges` is the task that makes the same part and was slow when this one was given to a second worker.
     """
 
     task: str
@@ -211,6 +211,7 @@ class TaskStanding(Reply):
     frames: int
     progress: ProgressView
     hedges: str | None = None
+    number: int = 0
 
 
 class TransitionView(Reply, kw_only=True):

@@ -152,8 +152,15 @@ class Fenced(Request):
     attempt: Attempt
 
 
-class StartRequest(Fenced):
+Found = Annotated[
+    Document, msgspec.Meta(description="What is kept with the job: what was found in its input, and what was planned.")
+]
+
+
+class StartRequest(Fenced, omit_defaults=True):
     """The inputs are there and the engine starts."""
+
+    facts: Found = {}
 
 
 class Skill(Fenced, kw_only=True):
@@ -184,11 +191,12 @@ class PartRequest(Request):
     frames: Count = 0
 
 
-class SplitRequest(Skill, kw_only=True):
+class SplitRequest(Skill, kw_only=True, omit_defaults=True):
     """Divide the job: this attempt ends, the parts are queued, and the task waits for all of them, and then joins them."""
 
     parts: Annotated[list[PartRequest], msgspec.Meta(min_length=1, max_length=1000)]
     plan: Annotated[Document, msgspec.Meta(description="What those who make the parts and join them go by.")]
+    facts: Found = {}
 
 
 class PieceView(Reply):
@@ -200,14 +208,15 @@ class PieceView(Reply):
 
 
 class MadeView(Reply):
-    """What one part has made: its position in the job, the attempt and the node (by name) that made it. `beat` is the task that made
-    the same and was later, where two raced.
+    """What one part has made: its position in the job, the attempt and the node (by name) that made it. `prefix` is where its pieces lie
+    among the masters' blobs, `beat` the task that made the same and was later, where two raced.
     """
 
     position: int
     attempt: int
     node_name: str
     pieces: list[PieceView]
+    prefix: str = ""
     beat: str = ""
 
 
@@ -215,6 +224,32 @@ class PartsReply(Reply):
     """The parts that are made, in order."""
 
     parts: list[MadeView]
+
+
+class PlaceReply(Reply):
+    """Below which key an attempt may store its files among the masters' blobs, where the worker reaches these itself."""
+
+    prefix: str
+
+
+class StoredFile(Request):
+    """One file that the worker has stored itself."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    sha256: Sha256
+    size: Count
+
+
+class StoredRequest(Fenced, kw_only=True):
+    """Files that were stored among the masters' blobs without going through a master."""
+
+    files: Annotated[list[StoredFile], msgspec.Meta(max_length=100_000)]
+
+
+class StoredReply(Reply):
+    """What each of these files is to be reported as, in their order."""
+
+    locations: list[str]
 
 
 class CachedView(Reply):

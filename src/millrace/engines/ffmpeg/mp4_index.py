@@ -1,0 +1,279 @@
+"""The times of every packet of an MP4 file, from its index and without its data (ISO/IEC 14496-12).
+
+FFmpeg tells the same by reading the whole file, which takes a film of two hours several seconds. What is read here is what FFmpeg
+would say of plain files: one edit at the most that hides no picture, one description for each track, nothing fragmented or
+encrypted. Of anything else nothing is said, and FFmpeg has to.
+"""
+
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import accumulate, chain, pairwise, repeat
+from typing import BinaryIO
+
+from msgspec import Struct
+
+from millrace.engines.ffmpeg.packets import Packets
+from millrace.engines.isobmff import boxes
+
+MOST_INDEX_BYTES = 64 << 20
+MOST_PACKETS = 4_000_000
+"""More than a day of 25 frames a second with its sound."""
+MOST_BOXES = 1000
+FEWEST_PACKETS = 20_000
+"""FFmpeg has read fewer as soon."""
+KINDS = {b"vide", b"soun"}
+ODD = {b"mvex", b"cmov", b"meco"}
+"""Boxes of a film whose index stands elsewhere too, or in another form."""
+NORMAL_RATE = 0x10000
+
+
+class _NotPlain(Exception):  # noqa: N818  no error: FFmpeg is asked instead
+    """Something that is not read here."""
+
+
+def read_index(file: BinaryIO, size: int, *, fewest: int | None = None) -> Mapping[int, Packets] | None:
+    """The packets of the streams with pictures and sound by their number, from a file of `size` bytes; None where it is no plain MP4,
+    or has fewer packets than `fewest` (None: FEWEST_PACKETS).
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        moov = _moov(file, size)
+        least = FEWEST_PACKETS if fewest is None else fewest
+        if moov is None or len(moov) < 4 * least:  # which most tables of sizes take
+            return None
+        return _streams(moov, size)
+    except (_NotPlain, ValueError, IndexError, OverflowError):
+        return None
+
+
+def _moov(file: BinaryIO, size: int) -> bytes | None:
+    """The box that holds the index; None where there is none, or another one says more."""
+    position, found = 0, None
+    for number in range(MOST_BOXES):
+        file.seek(position)
+        head = file.read(16)
+        if len(head) < 8:
+            return found if position == size else None
+        length, kind, begin = int.from_bytes(head[:4]), head[4:8], 8
+        if length == 1:
+            length, begin = int.from_bytes(head[8:16]), 16
+        elif length == 0:
+            length = size - position
+        if (
+            (number == 0 and kind != b"ftyp")
+            or kind in (b"moof", b"sidx")
+            or length < begin
+            or position + length > size
+        ):
+            return None
+        if kind == b"moov":
+            if found is not None or length > MOST_INDEX_BYTES:
+                return None
+            file.seek(position + begin)
+            found = file.read(length - begin)
+        position += length
+    return None
+
+
+def _streams(moov: bytes, size: int) -> Mapping[int, Packets]:
+    parts = list(boxes(moov))
+    if any(kind in ODD for kind, _ in parts) or b"covr" in dict(parts).get(b"udta", b""):
+        raise _NotPlain
+    scale = _times(_only(dict(parts), b"mvhd"))[0]
+    tracks = [body for kind, body in parts if kind == b"trak"]
+    found = {number: _track(body, scale, size) for number, body in enumerate(tracks)}
+    return {number: packets for number, packets in found.items() if packets is not None}
+
+
+class _Table(Struct):
+    """The tables of a track: of each packet its decoding time, how much later it is shown, its length and its size."""
+
+    steps: list[int]
+    later: list[int] | None
+    sizes: "array[int]"
+    keys: "array[int] | None"
+
+
+def _track(trak: bytes, movie_scale: int, size: int) -> Packets | None:
+    """The packets of a track with pictures or sound; None of another one."""
+    track = dict(boxes(trak))
+    media = dict(boxes(_only(track, b"mdia")))
+    kind = _only(media, b"hdlr")[8:12]
+    if kind not in KINDS:
+        return None
+    info = dict(boxes(_only(media, b"minf")))
+    _check_place(dict(boxes(_only(info, b"dinf"))))
+    scale = _times(_only(media, b"mdhd"))[0]
+    table = _table(dict(_once(boxes(_only(info, b"stbl")))), size)
+    decoding = [0, *accumulate(table.steps[:-1])]
+    shown = decoding if table.later is None else [at + by for at, by in zip(decoding, table.later, strict=True)]
+    edits = dict(boxes(track[b"edts"])).get(b"elst") if b"edts" in track else None
+    begin, end, moved = _edit(edits, scale, movie_scale)
+    kept = range(len(shown))
+    if begin is not None and end is not None:
+        kept = _shown_pictures(shown, table, begin, end) if kind == b"vide" else _heard(decoding, table, begin, end)
+    marks = range(1, len(shown) + 1) if table.keys is None else table.keys
+    latest = max(kept, key=lambda place: (shown[place], place))
+    return Packets(
+        time_base=Fraction(1, scale),
+        times=[shown[place] + moved for place in kept],
+        keys=[(shown[mark - 1] + moved, decoding[mark - 1] + moved) for mark in marks if mark - 1 in kept],
+        last_duration=table.steps[latest],
+    )
+
+
+def _check_place(dinf: Mapping[bytes, bytes]) -> None:
+    """The data lies in the file itself."""
+    entries = list(boxes(_only(dinf, b"dref")[8:]))
+    if any(not body[3] & 1 for _, body in entries):
+        raise _NotPlain
+
+
+def _once(found: Iterable[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    """The boxes of a table; groups of samples, partial key frames and boxes that stand twice are not plain."""
+    parts = list(found)
+    kinds = [kind for kind, _ in parts]
+    odd = {b"stps", b"senc", b"stz2"} & set(kinds)
+    groups = any(kind == b"sbgp" and body[4:8] in (b"rap ", b"sync") for kind, body in parts)
+    plain = [
+        kind for kind in kinds if kind not in (b"sbgp", b"sgpd", b"free", b"sdtp", b"subs", b"saiz", b"saio", b"cslg")
+    ]
+    if odd or groups or len(plain) != len(set(plain)):
+        raise _NotPlain
+    return parts
+
+
+def _table(stbl: Mapping[bytes, bytes], size: int) -> _Table:
+    described = list(boxes(_only(stbl, b"stsd")[8:]))
+    if len(described) != 1 or described[0][0].startswith(b"enc"):
+        raise _NotPlain
+    counts = _only(stbl, b"stsz")
+    fixed, count = int.from_bytes(counts[4:8]), int.from_bytes(counts[8:12])
+    if not 0 < count <= MOST_PACKETS:
+        raise _NotPlain
+    sizes = array("I", [fixed]) * count if fixed else _words(counts[12:], count)
+    _check_extent(stbl, sizes, size)
+    steps = _runs(_only(stbl, b"stts"), count)
+    later = _runs(stbl[b"ctts"], count) if b"ctts" in stbl else None
+    # Of samples of a tick each FFmpeg makes packets of its own (PCM).
+    if (fixed and set(steps) == {1}) or min(steps[:-1], default=1) < 1 or max(chain(steps, later or ())) >= 1 << 31:
+        raise _NotPlain
+    keys = None
+    if b"stss" in stbl:
+        keys = _words(stbl[b"stss"][8:], int.from_bytes(stbl[b"stss"][4:8]))
+        if not keys or keys[0] < 1 or keys[-1] > count or any(one >= other for one, other in pairwise(keys)):
+            raise _NotPlain
+    return _Table(steps, later, sizes, keys)
+
+
+def _runs(table: bytes, count: int) -> list[int]:
+    """One value for each packet, of pairs of how many have it and what it is."""
+    words = _words(table[8:], 2 * int.from_bytes(table[4:8]))
+    if sum(words[::2]) != count:
+        raise _NotPlain
+    return list(chain.from_iterable(map(repeat, words[1::2], words[::2])))
+
+
+def _check_extent(stbl: Mapping[bytes, bytes], sizes: "array[int]", size: int) -> None:
+    """Every packet lies within the file: one that was cut short is FFmpeg's to describe."""
+    wide = b"co64" in stbl
+    table = stbl[b"co64"] if wide else _only(stbl, b"stco")
+    chunks = int.from_bytes(table[4:8])
+    if wide:
+        offsets: Sequence[int] = [
+            int.from_bytes(table[8 + 8 * n : 16 + 8 * n]) for n in range(min(chunks, len(table) // 8))
+        ]
+    else:
+        offsets = _words(table[8:], chunks)
+    rows = _only(stbl, b"stsc")
+    entries = _words(rows[8:], 3 * int.from_bytes(rows[4:8]))
+    if not entries or entries[0] != 1 or set(entries[2::3]) != {1} or len(offsets) != chunks:
+        raise _NotPlain
+    begins = [*entries[::3], chunks + 1]
+    if any(one >= other for one, other in pairwise(begins)):
+        raise _NotPlain
+    each = chain.from_iterable(
+        repeat(per, until - begin) for per, (begin, until) in zip(entries[1::3], pairwise(begins), strict=True)
+    )
+    places = [0, *accumulate(each)]
+    if places[-1] != len(sizes):
+        raise _NotPlain
+    ends = [0, *accumulate(sizes)]
+    if any(at + ends[until] - ends[begin] > size for at, (begin, until) in zip(offsets, pairwise(places), strict=True)):
+        raise _NotPlain
+
+
+def _edit(elst: bytes | None, scale: int, movie_scale: int) -> tuple[int | None, int | None, int]:
+    """Where the one edit begins and ends in ticks of the track, and by how much its times are moved; None for no edit."""
+    if elst is None:
+        return None, None, 0
+    wide = 8 if elst[0] else 4
+    entries = []
+    for number in range(min(int.from_bytes(elst[4:8]), 3)):
+        at = 8 + number * (2 * wide + 4)
+        length, time = (
+            int.from_bytes(elst[at : at + wide]),
+            int.from_bytes(elst[at + wide : at + 2 * wide], signed=True),
+        )
+        entries.append(
+            (_scaled(length, scale, movie_scale), time, int.from_bytes(elst[at + 2 * wide : at + 2 * wide + 4]))
+        )
+    empty = entries.pop(0)[0] if entries and entries[0][1] == -1 else 0
+    if len(entries) != 1 or entries[0][1] < 0 or entries[0][2] != NORMAL_RATE or not entries[0][0]:
+        raise _NotPlain
+    length, begin, _ = entries[0]
+    return begin, begin + length, empty - begin
+
+
+def _scaled(value: int, to: int, of: int) -> int:
+    return (value * to + of // 2) // of
+
+
+def _shown_pictures(shown: Sequence[int], table: _Table, begin: int, end: int) -> range:
+    """All of them: an edit that hides some is FFmpeg's to follow."""
+    marks = range(1, len(shown)) if table.keys is None else [key for key in table.keys if key < len(shown)]
+    if begin != min(shown) or max(shown) >= end or any(shown[key - 1] + table.steps[key - 1] >= end for key in marks):
+        raise _NotPlain
+    return range(len(shown))
+
+
+def _heard(decoding: Sequence[int], table: _Table, begin: int, end: int) -> range:
+    """Those from the beginning of the edit on: what comes before is what a decoder needs to begin."""
+    if table.later is not None or table.keys is not None:
+        raise _NotPlain
+    if len(decoding) > 1 and decoding[-1] >= end:
+        raise _NotPlain
+    return range(decoding.index(begin, 0, MOST_PRIMING), len(decoding))
+
+
+MOST_PRIMING = 16
+"""Packets of sound that a decoder is fed before it is heard."""
+
+
+def _times(head: bytes) -> tuple[int, int]:
+    """Ticks in a second, and the length in ticks, of a header of a film or its media."""
+    at, wide = (20, 8) if head[0] else (12, 4)
+    scale = int.from_bytes(head[at : at + 4])
+    if len(head) < at + 4 + wide or not scale:
+        raise _NotPlain
+    return scale, int.from_bytes(head[at + 4 : at + 4 + wide])
+
+
+def _words(data: bytes, count: int) -> "array[int]":
+    """So many numbers of 32 bits."""
+    if len(data) < 4 * count:
+        raise _NotPlain
+    words = array("I", data[: 4 * count])
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words
+
+
+def _only(parts: Mapping[bytes, bytes], kind: bytes) -> bytes:
+    if kind not in parts:
+        raise _NotPlain
+    return parts[kind]

@@ -135,9 +135,11 @@ def _actual(known: Known, decision: Decision | None) -> SpentView | None:
         return SpentView(time_s=float(encode_s), cpu_s=float(cpu_s) if isinstance(cpu_s, int | float) else None)
     of_parts = _made_by_parts(known)
     parts = [task for task in known.tasks if _is_part(task, known)]
+    # A slow part has two tasks, and one of them is enough.
+    made = {(task.kind, task.number) for task in parts if task.task_id in of_parts}
     if (
         not parts
-        or len(of_parts) < len(parts)
+        or made < {(task.kind, task.number) for task in parts}
         or decision is None
         or decision.ways[decision.chosen].course is not Course.SPREAD
     ):
@@ -159,10 +161,10 @@ def _made_by_parts(known: Known) -> dict[str, Attempt]:
 
 def _chunks(plan: _Plan, known: Known) -> list[ChunkView]:
     rate = Fraction(plan.frames) / Fraction(plan.duration_s) if plan.frames and plan.duration_s else None
-    # Of two tasks that make the same part, the one that has made it.
-    tasks = sorted(known.tasks, key=lambda task: task.state is State.COMPLETED)
-    makers = {task.number: task for task in tasks if task.kind is Kind.CHUNK and _is_part(task, known)}
     made = _made_by_parts(known)
+    of_chunks = [task for task in known.tasks if task.kind is Kind.CHUNK and _is_part(task, known)]
+    # Of a slow one that was given to a second worker, whoever has made it counts.
+    makers = {task.number: task for task in sorted(of_chunks, key=lambda one: one.task_id in made)}
     views = []
     for number, chunk in enumerate(plan.chunks):
         task = makers.get(number)

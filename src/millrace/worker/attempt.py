@@ -310,8 +310,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
             shared, film = await steps.reuse.shared(steps.engine, shared, steps.chunking, self._farm())
         if not shared.split.workers:
             return False
-        out = await shared_out(found, steps, shared, probe, source) if comes else Shared(plan=shared)
+        out = Shared(plan=shared)
         if comes:
+            known = "" if film is None else film.identity.sha256
+            out = await shared_out(found, steps, shared, probe, source, sha256=known)
             await self.means.fetcher.keep(job.input or "", out.source_sha256, source)
         steps.explain(shared)
         await self.control.gate()

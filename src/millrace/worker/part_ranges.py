@@ -40,12 +40,13 @@ async def finely(found: SourceMap | None, steps: MediaSteps, plan: Plan, probe: 
 
 
 async def shared_out(
-    found: SourceMap | None, steps: MediaSteps, plan: Plan, probe: Probe | None, source: Path
+    found: SourceMap | None, steps: MediaSteps, plan: Plan, probe: Probe | None, source: Path, *, sha256: str = ""
 ) -> Shared:
-    """What those who make the parts of a plan are told of the input. Raises TaskFailedError."""
+    """What those who make the parts of a plan are told of the input, of which the SHA-256 may be known. Raises TaskFailedError."""
     spans = {} if found is None or probe is None else await asyncio.to_thread(needs, found, plan, probe)
     try:
-        sha256, ranges = await asyncio.to_thread(_hashed, source, spans)
+        ranges = await asyncio.to_thread(_hashed, source, spans)
+        whole_sha256 = sha256 or await asyncio.to_thread(digest_of, source)
     except OSError as error:
         raise from_os_error(error, "read the input") from error
     if ranges:
@@ -53,7 +54,7 @@ async def shared_out(
             sum(sizes) / 1e6 for sizes in zip(*((one.needed, one.size) for one in ranges.values()), strict=True)
         )
         steps.log.say(f"ranges: {len(ranges)} parts fetch {asked:,.1f} MB together, in the place of {whole:,.1f} MB")
-    return Shared(plan=plan, source_sha256=sha256, ranges=ranges)
+    return Shared(plan=plan, source_sha256=whole_sha256, ranges=ranges)
 
 
 def needs(found: SourceMap, plan: Plan, probe: Probe) -> dict[str, tuple[Span, ...]]:
@@ -81,19 +82,18 @@ async def _said(steps: MediaSteps, command: Command) -> Outcome:
     return await collect(command, engines=steps.engines, control=steps.control, log=steps.log, folder=steps.folder)
 
 
-def _hashed(source: Path, spans: Mapping[str, Sequence[Span]]) -> tuple[str, dict[str, Ranges]]:
-    """The SHA-256 of the input, and those of what the parts need. Blocking. Raises OSError."""
+def _hashed(source: Path, spans: Mapping[str, Sequence[Span]]) -> dict[str, Ranges]:
+    """What the parts need, with its digests. Blocking. Raises OSError."""
     size = source.stat().st_size
     each = max(BUNDLE_BYTES, size // MOST_BUNDLES)
     with source.open("rb") as file:
-        ranges = {
+        return {
             name: Ranges(
                 size=size,
                 bundles=tuple(Bundle(spans=one, sha256=_digest(file, one)) for one in bundled(needed, most_bytes=each)),
             )
             for name, needed in spans.items()
         }
-    return digest_of(source), ranges
 
 
 def _digest(file: BinaryIO, spans: Sequence[Span]) -> str:

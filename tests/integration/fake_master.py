@@ -322,7 +322,7 @@ class FakeMaster:
     async def _fail(self, request):
         body = await _read(request, work.FailRequest)
         failure = (str(body.failure_class), body.message)
-        return self._end(request, body, state="failed", failure=failure)
+        return self._end(request, body, state="failed", failure=failure, facts=body.facts)
 
     async def _hand_back(self, request):
         body = await _read(request, work.HandBackRequest)

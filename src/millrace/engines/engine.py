@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
+from millrace.domain.media.damage import Damage, Place
 from millrace.domain.media.outputs import OutputFile, Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
@@ -93,6 +94,16 @@ class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its na
         self.failure = failure
 
 
+class DamagedInput(EngineFailure):
+    """An input is damaged or cut short. `probe` is what is known of the rest, `damage` what is known of where it ends."""
+
+    def __init__(self, failure: Failure, probe: Probe, damage: Damage) -> None:
+        """Keep what is known; the sentence of the failure is the message."""
+        super().__init__(failure)
+        self.probe = probe
+        self.damage = damage
+
+
 class Listing(Struct, frozen=True, kw_only=True):
     """The output folder: the size in bytes of every file by relative path with slashes, the bytes of those that
     `Engine.reads` named, and the fragments of the segments in the folders that `Engine.fragmented` named (missing files are
@@ -155,8 +166,17 @@ class Engine(Protocol):
         """The facts.
 
         Raises:
-            EngineFailure: the file is missing, damaged, truncated or of a kind that is not accepted.
+            DamagedInput: the file is damaged or truncated, and something is left of it.
+            EngineFailure: it is missing, or of a kind that is not accepted.
         """
+        ...
+
+    def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
+        """The commands that find out where a source is damaged; their outcomes go to `read_damage` in this order."""
+        ...
+
+    def read_damage(self, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[Place, ...]:
+        """The damaged places in order of time; none where none was found."""
         ...
 
     def brief(self, source: Path) -> Brief | None:

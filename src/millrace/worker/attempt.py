@@ -16,7 +16,9 @@ from millrace.client.calls import Call
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.chunks import PER_WORKER
+from millrace.domain.media.damage import Damage, OnDamage
 from millrace.domain.media.outputs import Plan
+from millrace.domain.media.parameters import ON_DAMAGE
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
@@ -28,6 +30,7 @@ from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.comparison_steps import illustrated
 from millrace.worker.control import Control
+from millrace.worker.damage_steps import looked_into
 from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
 from millrace.worker.disk import check_room
 from millrace.worker.division import (
@@ -44,7 +47,7 @@ from millrace.worker.division import (
     ranges_in,
 )
 from millrace.worker.engine_run import Engines
-from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.part_ranges import finely, mapped, shared_out
@@ -76,6 +79,20 @@ class Job(Struct, frozen=True, kw_only=True):
     engine: str
     profile: Mapping[str, object]
     parameters: Mapping[str, object]
+
+    @property
+    def on_damage(self) -> OnDamage:
+        """What becomes of a damaged film, by the job or else by its profile; a word that is none is for the plan to refuse."""
+        word = self.parameters.get(ON_DAMAGE) or self.profile.get(ON_DAMAGE)
+        return OnDamage(str(word)) if word in tuple(OnDamage) else OnDamage.FAIL
+
+
+class Film(Struct, frozen=True, kw_only=True):
+    """What is known of a job's source: where it lies, what it is, and what damage was found in it. Nothing of a generated clip."""
+
+    source: Path | None = None
+    probe: Probe | None = None
+    damage: Damage | None = None
 
 
 def job_of(spec: Mapping[str, object]) -> Job:
@@ -221,8 +238,26 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self, job: Job, steps: MediaSteps, destination: Destination, source: Path | None
     ) -> CompleteRequest | None:
         self.report({"phase": "probe"})
-        probe = await steps.probe(source) if source is not None else None
-        plan = steps.plan(job.profile, probe, job.parameters)
+        if source is None:
+            return await self._film(job, steps, destination, Film())
+        probe = None
+        await steps.watch(source)
+        try:
+            probe = await steps.probe(source)
+            return await self._film(job, steps, destination, Film(source=source, probe=probe))
+        except DamagedError as error:
+            probe, damage = await looked_into(steps, source, error, probe=probe, on_damage=job.on_damage)
+        await steps.begin_anew()
+        return await self._film(job, steps, destination, Film(source=source, probe=probe, damage=damage))
+
+    async def _film(self, job: Job, steps: MediaSteps, destination: Destination, film: Film) -> CompleteRequest | None:
+        """From what is known of the source to the output, or to the division of the work.
+
+        Raises:
+            DamagedError: the source is damaged.
+        """
+        source, probe = film.source, film.probe
+        plan = steps.plan(job.profile, probe, job.parameters, film.damage)
         spans = Spans.of(plan)
         if spans.searches:
             await self._start(_planned(plan, probe))
@@ -231,7 +266,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
             plan = steps.divided(plan, probe)
         here = await steps.known(plan)
         plan = here.plan
-        may_divide = plan.split.is_possible and not here.mostly
+        # What is to be done about damage is done by one worker, for the whole film.
+        may_divide = plan.split.is_possible and not here.mostly and job.on_damage is OnDamage.FAIL
         if source is not None and may_divide and await self._divided(job, steps, source, probe, plan):
             return None
         steps.probed = None  # as long as the film
@@ -263,6 +299,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         shared = steps.divided(plan, probe, helpers=helpers, parts_each=PER_WORKER)
         if not shared.split.workers:
             return False
+        await steps.unchanged()
         comes = probe is not None and scheme_of(job.input or "") != "file"
         found = await mapped(steps, source) if comes else None
         if comes:
@@ -297,6 +334,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
         source, is_whole = await self._part_source(job, order, ranges_in(order, chunk))
+        await steps.watch(source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
         film = await asyncio.to_thread(film_of, order, source) if order.source_sha256 else order.film
@@ -305,12 +343,16 @@ class Attempt(Struct, frozen=True, kw_only=True):
             try:
                 made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
             except TaskFailedError as error:
+                if isinstance(error, DamagedError) and is_whole:
+                    await looked_into(steps, source, error, probe=None, on_damage=OnDamage.FAIL)
                 if is_whole or error.failure.failure_class not in OF_THE_INPUT:
                     raise
                 self.log.say(f"ranges: {error}; it is made once more, from all of the input")
                 await asyncio.to_thread(steps.clear)
                 source, _ = await self._part_source(job, order, None)
+                await steps.watch(source)
                 made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        await steps.unchanged()
         sizes = {**made, **await hand_on(steps, chunk)}
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
@@ -335,6 +377,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         destination = await self._destination(job)
         needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares or bool(plan.comparison)
         source = (await self._part_source(job, order, None))[0] if needs_source else None
+        if source is not None:
+            await steps.watch(source)
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -399,10 +443,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """Check what was made, and publish it."""
         self.report({"phase": "verify", "fraction": Spans.of(plan).encode_to, "eta_s": None})
         made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
-        kept = {
+        # All that reads the source has read it by now.
+        await steps.unchanged()
+        kept: dict[str, object] = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
             "limits": facts.of_bounds(self.means.running.bounds),
+            **({"damage": plan.mending.document} if plan.mending else {}),
         }
         return await self._deliver(job, destination, steps.out, made, kept)
 

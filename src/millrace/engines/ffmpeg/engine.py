@@ -5,6 +5,7 @@ from pathlib import Path
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
+from millrace.domain.media.damage import Place
 from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
@@ -24,6 +25,7 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_files,
 )
 from millrace.engines.ffmpeg.comparison_arguments import side_by_side
+from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.probe import (
     brief,
@@ -62,6 +64,15 @@ class FFmpeg:
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
+
+    def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
+        """See `Engine.damage`."""
+        return damage_commands(self.binary, source, probe)
+
+    def read_damage(self, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[Place, ...]:
+        """See `Engine.read_damage`."""
+        stored, decoded = outcomes
+        return read_damage(probe, stored.stdout, decoded.stdout)
 
     def brief(self, source: Path) -> Brief | None:
         """See `Engine.brief`."""

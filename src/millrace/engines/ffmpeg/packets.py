@@ -59,6 +59,25 @@ class Packets(Struct):
         return tuple(later - earlier for earlier, later in pairwise(places))
 
 
+class Line(Struct, frozen=True):
+    """One packet or frame: when it is shown and for how long, in seconds, and its flags."""
+
+    time: Fraction
+    duration: Fraction
+    flags: int
+
+
+def packet_lines(text: str) -> dict[int, list[Line]]:
+    """Every packet or frame as it stands there, by output stream number."""
+    bases = time_bases(text)
+    streams: dict[int, list[Line]] = {number: [] for number in bases}
+    for number, parts, flags in rows(text):
+        if number in bases:
+            time = int(parts[1]) if int(parts[2]) == UNKNOWN_TIME else int(parts[2])
+            streams[number].append(Line(time * bases[number], int(parts[3]) * bases[number], flags))
+    return streams
+
+
 def read_packets(text: str) -> dict[int, Packets]:
     """Packets by output stream number."""
     streams = {number: Packets(time_base=base) for number, base in time_bases(text).items()}

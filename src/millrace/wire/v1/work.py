@@ -282,11 +282,16 @@ class CompleteRequest(EndRequest, kw_only=True):
     facts: Document = {}
 
 
-class FailRequest(EndRequest, kw_only=True):
+class FailRequest(EndRequest, kw_only=True, omit_defaults=True):
     """The attempt failed."""
+
+    # Written down without defaults: a master of before takes no field that it does not know.
 
     failure_class: FailureClass = msgspec.field(name="class")
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
+    facts: Annotated[
+        Document, msgspec.Meta(description="What is known of why, such as the damaged places of the input.")
+    ] = {}
 
 
 class HandBackRequest(EndRequest, kw_only=True):

@@ -1,6 +1,7 @@
 """Jobs that run after others: the verbs and the duty of a master, on a real SQLite store under virtual time."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -115,6 +116,35 @@ async def test_a_job_runs_neither_before_its_time_nor_before_others(rig: Rig) ->
     assert await release_waiting(rig.farm) == 0
     await rig.pass_time(80)
     assert await states(rig, early, late) == ["queued", "queued"]
+
+
+@farm_test
+async def test_a_job_that_is_let_go_while_it_is_resumed_does_not_wait_for_ever(rig: Rig) -> None:
+    node = await rig.node()
+    first = await rig.submit()
+    waits = await rig.submit(after=[first])
+    await steer.pause(rig.farm, waits, actor="me")
+    store = rig.farm.store
+
+    class Overtaken:
+        """Whoever asks what a job waits for is answered, and overtaken by others before it does anything."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        async def awaited(self, job_id: str) -> Any:
+            found = await store.awaited(job_id)
+            if found:
+                await steer.resume(rig.farm, waits, actor="another")
+                await complete(rig, node, first)
+                await release_waiting(rig.farm)
+                assert await states(rig, waits) == ["queued"]
+                await steer.pause(rig.farm, waits, actor="another")
+            return found
+
+    overtaken: Any = Overtaken()
+    assert (await steer.resume(replace(rig.farm, store=overtaken), waits, actor="me")).state is State.QUEUED
+    await complete(rig, node, waits)
 
 
 @farm_test

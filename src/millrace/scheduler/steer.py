@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from millrace.domain.parts import parts_of, resumed
 from millrace.domain.records import Job, Move, Outcome, Task
 from millrace.domain.states import FINAL, HELD, State
-from millrace.scheduler.after import check_predecessors
+from millrace.scheduler.after import RUNS, check_predecessors
 from millrace.scheduler.errors import ConflictError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.read import find_job
@@ -110,7 +110,27 @@ async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
             node_id=task.node_id,
         )
 
-    return await _steer(farm, ref, lambda state: state in HELD - {State.PAUSED} | {State.QUEUED}, decide)
+    job = await _steer(farm, ref, lambda state: state in HELD - {State.PAUSED} | {State.QUEUED}, decide)
+    if waits and job.state is State.PENDING and not await farm.store.awaited(job.id):
+        # Others resumed it, it was let go, and they paused it again, all since it was read: nothing else would let it go once more.
+        job = await _let_go(farm, job)
+    return job
+
+
+async def _let_go(farm: Farm, job: Job) -> Job:
+    tasks = await farm.store.tasks(job.id)
+    if resumed(tasks[0], parts_of(tasks)) is State.QUEUED:
+        pending = frozenset({State.PENDING})
+        move = Move(
+            task_id=tasks[0].id,
+            sources=pending,
+            target=State.QUEUED,
+            reason=RUNS,
+            actor="master",
+            attempt=tasks[0].attempt,
+        )
+        await farm.store.move([move])
+    return await find_job(farm.store, job.id)
 
 
 async def retry(farm: Farm, ref: str, *, actor: str) -> Job:

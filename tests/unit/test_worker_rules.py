@@ -2,9 +2,9 @@
 
 import pytest
 
-from millrace.worker.attempt import job_of
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import scheme_of, shown
+from millrace.worker.job import job_of
 from millrace.worker.lease import Lease
 from millrace.worker.object_store import Place, place_of
 from millrace.worker.proofs import Verdict, told

@@ -16,9 +16,8 @@ from millrace.client.calls import Call
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.chunks import PER_WORKER
-from millrace.domain.media.damage import Damage, OnDamage
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.outputs import Plan
-from millrace.domain.media.parameters import ON_DAMAGE
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
@@ -49,6 +48,7 @@ from millrace.worker.division import (
 from millrace.worker.engine_run import Engines
 from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, scheme_of, shown
+from millrace.worker.job import Film, Job, job_of
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.part_ranges import finely, mapped, shared_out
 from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, handed_on, makers, wrong_parts
@@ -68,56 +68,6 @@ FETCHED = 0.5
 
 Report = Callable[[Mapping[str, object]], None]
 """Changes fields of the task's report in the next heartbeat."""
-
-
-class Job(Struct, frozen=True, kw_only=True):
-    """What the master says is to be done."""
-
-    input: str | None
-    output: str | None
-    overwrite: bool
-    engine: str
-    profile: Mapping[str, object]
-    parameters: Mapping[str, object]
-
-    @property
-    def on_damage(self) -> OnDamage:
-        """What becomes of a damaged film, by the job or else by its profile; a word that is none is for the plan to refuse."""
-        word = self.parameters.get(ON_DAMAGE) or self.profile.get(ON_DAMAGE)
-        return OnDamage(str(word)) if word in tuple(OnDamage) else OnDamage.FAIL
-
-
-class Film(Struct, frozen=True, kw_only=True):
-    """What is known of a job's source: where it lies, what it is, and what damage was found in it. Nothing of a generated clip."""
-
-    source: Path | None = None
-    probe: Probe | None = None
-    damage: Damage | None = None
-
-
-def job_of(spec: Mapping[str, object]) -> Job:
-    """Read a task's spec. Raises TaskFailedError, class `request`, for one that makes no sense."""
-    profile, parameters = spec.get("profile"), spec.get("parameters") or {}
-    if not isinstance(profile, Mapping) or not isinstance(parameters, Mapping):
-        raise TaskFailedError(
-            FailureClass.REQUEST, "cannot run the job: it names no profile, or its parameters are none"
-        )
-    engine = _text(spec, "engine") or "auto"
-    return Job(
-        input=_text(spec, "input"),
-        output=_text(spec, "output"),
-        overwrite=spec.get("overwrite") is True,
-        engine="ffmpeg" if engine == "auto" else engine,
-        profile=profile,
-        parameters=parameters,
-    )
-
-
-def _text(spec: Mapping[str, object], name: str) -> str | None:
-    value = spec.get(name)
-    if value is not None and not isinstance(value, str):
-        raise TaskFailedError(FailureClass.REQUEST, f"cannot run the job: its {name} is no text")
-    return value
 
 
 class Means(Struct, frozen=True, kw_only=True):

@@ -254,8 +254,6 @@ class Attempt(Struct, frozen=True, kw_only=True):
             order = replace(order, plan=to_document(shared), film=film)
         steps.explain(shared)
         await self.control.gate()
-        # What is said afterwards would lengthen the log of an attempt that has ended.
-        await self.log.flush()
         refused = await division.divide(order, steps.parts(shared), _planned(shared, probe))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")

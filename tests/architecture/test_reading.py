@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from millrace.domain.media.chunks import with_split
+from millrace.domain.media.damage import Damage, OnDamage, Place
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile_document import profile_from
@@ -40,6 +43,12 @@ FILM = Probe(
     ),
     audio=(AudioStream(index=1, codec="aac", sample_rate=48_000, channels=2, packets=940, end=Fraction(20)),),
 )  # fmt: skip
+DAMAGE = Damage(
+    places=(
+        Place(kind="video", stream=0, start=Fraction(3), end=Fraction(4)),
+        Place(kind="audio", stream=1, start=Fraction(7), end=Fraction(8)),
+    )
+)
 
 
 def commands() -> Iterator[Command]:
@@ -47,6 +56,7 @@ def commands() -> Iterator[Command]:
     engine = FFmpeg("ffmpeg")
     film, out, work = Path("/film.mp4"), Path("/out"), Path("/work")
     yield engine.probe(film)
+    yield from engine.damage(film, FILM)
     yield from (engine.encoder_proof(name) for name in encoders.ALL)
     rungs = [{"video": {"codec": "h264", "height": 72}}]
     yield from quality_commands(engine, film, out, work)
@@ -64,6 +74,8 @@ def commands() -> Iterator[Command]:
                 yield from engine.inspect(made, out)
                 if not made.split.is_whole:
                     yield from engine.mux(made, film, out, work)
+        for on_damage in (OnDamage.CONCEAL, OnDamage.CUT):
+            yield from engine.encode(plan(replace(profile, on_damage=on_damage), FILM, damage=DAMAGE), film, out, work)
 
 
 def quality_commands(engine: FFmpeg, film: Path, out: Path, work: Path) -> Iterator[Command]:
@@ -98,7 +110,7 @@ def test_every_command_begins_guarded_and_names_each_input_within_the_lists() ->
             before = [kind for kind, options in kinds.items() if command.argv[: at + 2][-len(options) :] == options]
             assert len(before) == 1, (command.label, command.argv)
             seen.update(before)
-        if command.label.startswith(("probe", "check")):
+        if command.label.startswith(("probe", "check", "list")):
             assert command.memory_bytes == PROBE_MEMORY_BYTES
         elif not command.label.startswith("prove"):
             assert command.file_bytes, command.label

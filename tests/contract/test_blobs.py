@@ -1,6 +1,7 @@
 """What every blob store promises, over a folder and over a real S3 server."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
@@ -229,3 +230,64 @@ def test_many_writers_of_one_key_leave_one_whole_version(blobs):
         assert await read(blobs, "x") in versions
 
     asyncio.run(scene())
+
+
+def test_a_file_that_is_adopted_is_a_blob_and_stays_where_it_was(blobs, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"made")
+
+    async def scene():
+        for data in (b"made", b"made anew"):
+            source.unlink()
+            source.write_bytes(data)
+            await blobs.adopt("a/b.m4s", source)
+            assert await read(blobs, "a/b.m4s") == data
+            assert source.read_bytes() == data
+        source.unlink()
+        assert await read(blobs, "a/b.m4s") == b"made anew"
+        assert await keys(blobs) == ["a/b.m4s"]
+
+    asyncio.run(scene())
+
+
+def test_a_blob_that_is_lent_can_be_read_there_until_it_is_let_go(blobs, tmp_path):
+    async def scene():
+        await blobs.put("a/b.m4s", of(b"made"))
+        if await blobs.lend("a/b.m4s", tmp_path / "lent"):
+            await blobs.delete("a/b.m4s")
+            assert (tmp_path / "lent").read_bytes() == b"made"
+        else:
+            assert not (tmp_path / "lent").exists()
+
+    asyncio.run(scene())
+
+
+def test_on_one_file_system_a_folder_takes_and_lends_without_a_copy(tmp_path):
+    source, blobs = tmp_path / "source", open_blobs(tmp_path / "blobs", environ={})
+    source.write_bytes(b"made")
+
+    async def scene():
+        await blobs.adopt("a/b.m4s", source)
+        assert await blobs.lend("a/b.m4s", tmp_path / "lent")
+        with pytest.raises(BlobMissing):
+            await blobs.lend("a/other.m4s", tmp_path / "other")
+
+    asyncio.run(scene())
+    assert (tmp_path / "lent").samefile(source)
+
+
+def test_between_two_file_systems_a_folder_copies(tmp_path, monkeypatch):
+    source, blobs = tmp_path / "source", open_blobs(tmp_path / "blobs", environ={})
+    source.write_bytes(b"made")
+
+    def elsewhere(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    async def scene():
+        monkeypatch.setattr(os, "link", elsewhere)
+        await blobs.adopt("a/b.m4s", source)
+        assert await read(blobs, "a/b.m4s") == b"made"
+        assert not await blobs.lend("a/b.m4s", tmp_path / "lent")
+
+    asyncio.run(scene())
+    assert source.stat().st_nlink == 1

@@ -322,7 +322,7 @@ class FakeMaster:
     async def _fail(self, request):
         body = await _read(request, work.FailRequest)
         failure = (str(body.failure_class), body.message)
-        return self._end(request, body, state="failed", failure=failure)
+        return self._end(request, body, state="failed", failure=failure, facts=body.facts)
 
     async def _hand_back(self, request):
         body = await _read(request, work.HandBackRequest)
@@ -398,11 +398,12 @@ class FakeMaster:
 def ranged(request: Request, data: bytes, cut: list[int]) -> Response:
     """Bytes with Range; each entry of `cut` lets one answer break off after that many bytes."""
     asked = request.headers.get("range", "")
-    start = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
-    body = data[start:]
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    start = int(first) if asked else 0
+    body = data[start : int(last) + 1] if last else data[start:]
     headers = {"content-length": str(len(body)), "etag": '"one"'}
     if asked:
-        headers["content-range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        headers["content-range"] = f"bytes {start}-{start + len(body) - 1}/{len(data)}"
     response = Response(b"", status_code=206 if asked else 200, headers=headers)
     response.body = body[: cut.pop(0)] if cut else body
     return response

@@ -29,6 +29,13 @@ BAD_JOBS: list[tuple[bytes, int, str, list[str]]] = [
     (b'{"parameters":{"duration_s":-1}}', 400, "parameters.duration_s", []),
     (b'{"parameters":{"speed":1}}', 400, "parameters.speed", ["duration_s"]),
     (b'{"parameters":{"codec":"mpeg2"}}', 400, "parameters.codec", ["h264"]),
+    (
+        b'{"profile":{"name":"x","packaging":"mp4","renditions":[{"video":{"height":2160,"level":4.1}}]}}',
+        422,
+        "profile.renditions[0].video.level",
+        [],
+    ),
+    (b'{"parameters":{"on_damage":"ignore"}}', 400, "parameters.on_damage", ["fail", "conceal", "cut"]),
     (b'{"parameters":{"height":999999}}', 400, "parameters.height", []),
     (b'{"parameters":{"height":71}}', 422, "parameters.height", []),
     (b'{"parameters":{"height":8192}}', 422, "parameters.height", []),

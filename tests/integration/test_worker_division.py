@@ -88,13 +88,18 @@ ONCE = Rules(hedge=False)
 
 
 def farm(
-    tmp_path: Path, film: Path, scenario: Any, *, workers: int = 2, rules: Rules = ONCE, wrap: Any = None, **terms: Any
+    tmp_path: Path,
+    film: Path,
+    scenario: Any,
+    *,
+    workers: int = 2,
+    rules: Rules = ONCE,
+    wrap: Any = lambda store: store,
+    **terms: Any,
 ) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            rig = await stack.enter_async_context(
-                listening(tmp_path / "master", rules=rules, **({"wrap": wrap} if wrap else {}))
-            )
+            rig = await stack.enter_async_context(listening(tmp_path / "master", rules=rules, wrap=wrap))
             for number in range(workers):
                 folder = tmp_path / f"w{number}"
                 folder.mkdir()
@@ -177,6 +182,33 @@ def test_an_upload_is_divided_into_a_part_for_each_worker_and_kept_by_the_master
         assert len(frames(tmp_path / "got.mp4")) == SECONDS * RATE
 
     farm(tmp_path, film, scenario)
+
+
+def test_a_worker_has_said_everything_before_its_attempt_ends_by_the_division(tmp_path: Path, film: Path) -> None:
+    """Whoever follows the log would else miss lines, or see others twice."""
+    said: list[bytes] = []
+
+    class Listening:
+        def __init__(self, store: Any) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def split(self, asked: Any) -> Any:
+            said.append(await self._store.read_log(asked.move.task_id, 1, offset=0, limit=1 << 20))
+            return await self._store.split(asked)
+
+    async def scenario(rig: Rig) -> None:
+        job = await made(rig, film, tmp_path / "out" / "film", profile("mp4"), "always")
+        assert job["state"] == "completed", job["failure"]
+        log = (await rig.call("GET", f"/v1/jobs/{job['number']}/logs", params={"task": 1, "attempt": 1})).content
+        assert said == [log]
+        assert b"chunks on 2 workers" in log
+        kept = job["facts"]["plan"]["decision"]
+        assert kept["ways"][kept["chosen"]]["workers"] == 2
+
+    farm(tmp_path, film, scenario, wrap=Listening)
 
 
 def test_one_worker_alone_cuts_the_film_as_ever(tmp_path: Path, film: Path) -> None:

@@ -258,6 +258,8 @@ FARM: Mapping[str, Entry] = {
     ),  # nobody here makes parts
     "GET /v1/tasks/{task}/parts": _asked_by_holder(),
     "GET /v1/tasks/{task}/pieces/{position}/{name}": _asked_by_holder(404, position="2", name="pieces/a"),
+    "GET /v1/tasks/{task}/place": _asked_by_holder(),
+    "POST /v1/tasks/{task}/stored": report(files=[]),
     "GET /v1/tasks/{task}/cache/{key}": _asked_by_holder(404, key="a" * 64),
     "PUT /v1/tasks/{task}/cache/{key}": report(by_query=True, path={"key": "b" * 64}),
     "POST /v1/tasks/{task}/log": report(by_query=True, offset=0),

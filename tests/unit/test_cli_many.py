@@ -17,7 +17,7 @@ from millrace.wire.v1.jobs import JobRequest
 
 WISH = {
     "profile": "web-hls", "scenario": None, "overwrite": False, "queue": "default", "priority": "medium", "engine": "auto",
-    "classification": None, "tenant": "default", "labels": {"a": "1"}, "requires": {}, "parameters": {"duration_s": None, "chunks": None},
+    "classification": None, "tenant": "default", "labels": {"a": "1"}, "requires": {}, "parameters": {"duration_s": None, "chunks": None, "on_damage": None},
     "timeout_s": None, "max_retries": None, "output": "/out", "run_after": None, "after": [], "after_any_end": False,
 }  # fmt: skip
 

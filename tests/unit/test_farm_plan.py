@@ -10,7 +10,7 @@ from millrace.supervisor.plan import Condition
 
 FARM = Farm(
     ca=None,
-    data=Path("data"), url="http://127.0.0.1:1", descriptor=7, key_file=Path("data/api-key"), names=("a-1", "a-2"), cores=5,
+    data=Path("data"), blobs=Path("data/blobs"), url="http://127.0.0.1:1", descriptor=7, key_file=Path("data/api-key"), names=("a-1", "a-2"), cores=5,
     media_roots=(Path("/m"),), input_allow_networks=("10.0.0.0/8",), sandbox="auto", drain_timeout_s=5.0, log_form="json",
 )  # fmt: skip
 
@@ -28,6 +28,9 @@ def test_the_master_serves_on_the_socket_that_outlives_it_and_workers_depend_on_
     assert first.execution.pass_fds == ()
     assert first.depends_on == second.depends_on == {"master": Condition.READY}
     assert "data/worker-2" in second.command
+    assert first.env["MILLRACE_BLOBS"] == "data/blobs"
+    elsewhere = farm_plan(msgspec.structs.replace(FARM, blobs=None))
+    assert "MILLRACE_BLOBS" not in elsewhere.processes["worker-1"].env
     assert first.env["MILLRACE_CORES"] == second.env["MILLRACE_CORES"] == "2"
 
 

@@ -267,7 +267,7 @@ class Film:
     def slow(self, at_s: float) -> list[str]:
         standings = [
             Standing(
-                task_id=task.id, kind=Kind.CHUNK if number else Kind.JOIN, state=task.state, attempt=task.attempt, node_name=None,
+                task_id=task.id, kind=Kind.CHUNK if number else Kind.JOIN, number=number, state=task.state, attempt=task.attempt, node_name=None,
                 frames=self.frames.get(number + 1, 0), split=1, progress=Progress(fraction=self.progress.get(number + 1, 0.0)),
                 hedges=task.hedges,
             )
@@ -346,7 +346,7 @@ def _straggler(node: str) -> Straggler:
 def test_of_two_that_race_the_one_that_is_further_counts() -> None:
     def standing(position: int, state: State, fraction: float, hedges: int | None = None) -> Standing:
         return Standing(
-            task_id=f"j.{position}", kind=Kind.CHUNK, state=state, attempt=1, node_name=None, frames=100, split=1,
+            task_id=f"j.{position}", kind=Kind.CHUNK, number=0, state=state, attempt=1, node_name=None, frames=100, split=1,
             progress=Progress(fraction=fraction, fps=10.0), hedges=hedges,
         )  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from millrace.api.master import Master
 from millrace.api.outputs import sent
-from millrace.api.places import output_key
+from millrace.api.places import attempt_prefix, output_key
 from millrace.blobs.values import BlobMissing
+from millrace.domain import ids
 from millrace.domain.records import Kind, NewPart
 from millrace.edge.call import Call, Stream
 from millrace.edge.refusal import not_found
@@ -63,6 +64,7 @@ async def made(master: Master, call: Call[None]) -> PartsReply:
                 position=one.position,
                 attempt=one.attempt,
                 node_name=one.node_name,
+                prefix=attempt_prefix(f"{ids.job_of(call.path['task'])}.{one.position}", one.attempt),
                 pieces=[
                     PieceView(name=name, size=piece.size, sha256=piece.sha256) for name, piece in one.pieces.items()
                 ],

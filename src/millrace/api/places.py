@@ -28,8 +28,13 @@ def job_prefix(job_id: str) -> str:
 
 def output_key(task_id: str, attempt: int, name: str) -> str:
     """Where an attempt's output lies. Attempts never share a key, so a late writer spoils nothing that was recorded."""
+    return attempt_prefix(task_id, attempt) + name
+
+
+def attempt_prefix(task_id: str, attempt: int) -> str:
+    """Below which all outputs of an attempt lie."""
     job, _, index = task_id.partition(".")
-    return f"{job_prefix(job)}{index}.{attempt}/{name}"
+    return f"{job_prefix(job)}{index}.{attempt}/"
 
 
 def position_in(key: str) -> int:

@@ -181,7 +181,13 @@ async def fail(master: Master, call: Call[FailRequest]) -> Ended:
     task, body = call.path["task"], call.body
     failure = Failure(failure_class=body.failure_class, message=body.message)
     ended = await report.fail(
-        master.farm, task, node_id=body.node, attempt=body.attempt, failure=failure, then=_next(master, body)
+        master.farm,
+        task,
+        node_id=body.node,
+        attempt=body.attempt,
+        failure=failure,
+        facts=body.facts,
+        then=_next(master, body),
     )
     return _ended(task, ended)
 

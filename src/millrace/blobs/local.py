@@ -1,6 +1,7 @@
 """Blobs in a folder: the key is the path."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from millrace.blobs.disk import explained, make_folders, sync_folder
+from millrace.blobs.disk import explained, make_folders, sync_file, sync_folder
 from millrace.blobs.source import chunks_of
 from millrace.blobs.values import (
     CHUNK_BYTES,
@@ -26,6 +27,7 @@ from millrace.blobs.values import (
 )
 
 _INCOMING = f"{PRIVATE}-incoming"
+_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 _PLACING_TRIES = 10  # against a delete that removes the emptied folder between our mkdir and our rename
 
 
@@ -58,6 +60,27 @@ class LocalBlobs(Blobs):
             if not done:
                 await _finished(asyncio.create_task(asyncio.to_thread(writer.discard)))
         return Stored(size_bytes=writer.size_bytes, sha256=writer.sha256)
+
+    async def adopt(self, key: str, source: Path) -> None:
+        """See Blobs. On one file system it is a second name of the file."""
+        target = self._path(key)
+        with explained(f"store {key} in {self._root}"):
+            linked = await asyncio.to_thread(_link, source, self._incoming)
+            if linked is not None:
+                await _finished(asyncio.create_task(asyncio.to_thread(_place, linked, target)))
+                return
+        await self.put(key, source)
+
+    async def lend(self, key: str, target: Path) -> bool:
+        """See Blobs."""
+        path = self._path(key)
+        if await asyncio.to_thread(_info, key, path) is None:
+            raise BlobMissing(f"cannot read {key} in {self._root}: no such blob")
+        try:
+            await asyncio.to_thread(os.link, path, target)
+        except OSError:
+            return False
+        return True
 
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """See Blobs."""
@@ -179,21 +202,49 @@ class _Writer:
     def place(self, target: Path) -> None:
         os.fsync(self._file.fileno())
         self._file.close()
-        for attempt in range(_PLACING_TRIES):
-            make_folders(target.parent)
-            try:
-                self._path.replace(target)
-            except FileNotFoundError:
-                if attempt == _PLACING_TRIES - 1:
-                    raise
-            else:
-                break
-        sync_folder(target.parent)
+        _rename(self._path, target)
 
     def discard(self) -> None:
         with self._lock:
             self._file.close()
             self._path.unlink(missing_ok=True)
+
+
+def _rename(path: Path, target: Path) -> None:
+    """Give a synced file its name, durably."""
+    for attempt in range(_PLACING_TRIES):
+        make_folders(target.parent)
+        try:
+            path.replace(target)
+        except FileNotFoundError:
+            if attempt == _PLACING_TRIES - 1:
+                raise
+        else:
+            break
+    sync_folder(target.parent)
+
+
+def _link(source: Path, incoming: Path) -> Path | None:
+    """A second name of a file, private as yet; None where the two places have no file system in common. Raises OSError."""
+    make_folders(incoming)
+    path = incoming / secrets.token_hex(16)
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return None
+        raise
+    return path
+
+
+def _place(path: Path, target: Path) -> None:
+    """Sync a private file and give it its name; it is gone where that fails. Raises OSError."""
+    try:
+        sync_file(path)
+        _rename(path, target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 async def _finished(task: asyncio.Task[None]) -> None:

@@ -115,6 +115,7 @@ class S3Blobs(Blobs):
             async for chunk in self._stream(key, {"range": (start, end)}):
                 yield chunk
         except _NoRanges:
+            self.serves_ranges = False
             async for chunk in _cut(self._stream(key, {}), start, end):
                 yield chunk
 

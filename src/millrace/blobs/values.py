@@ -58,7 +58,12 @@ class BlobInfo(Struct, frozen=True, kw_only=True):
 
 
 class Blobs(Protocol):
-    """A store of big bytes under keys such as `jobs/42/input.mp4`. Every call may raise a BlobError."""
+    """A store of big bytes under keys such as `jobs/42/input.mp4`. Every call may raise a BlobError.
+
+    `serves_ranges` is False once a range has turned out to cost all that lies before it.
+    """
+
+    serves_ranges: bool = True
 
     async def put(self, key: str, source: Path | AsyncIterable[bytes], *, size_bytes: int | None = None) -> Stored:
         """Store all of `source` under `key`, replacing what was there; readers see the old bytes or the new, never a part.
@@ -67,6 +72,18 @@ class Blobs(Protocol):
         the source raises passes through, and nothing is stored.
         """
         ...
+
+    async def adopt(self, key: str, source: Path) -> None:
+        """Store a finished file that nobody will change any more, without a copy where that can be. The source stays.
+
+        Raises as `put`.
+        """
+        await self.put(key, source)
+
+    async def lend(self, key: str, target: Path) -> bool:
+        """Give a blob the name `target`, too, for a reader that changes nothing; False where that takes a copy. Raises BlobMissing."""
+        del key, target
+        return False
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to, not including, `end` (None: to the last), cut at the size of the blob.

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from millrace.cli.options import PATH, chunks_option, sandbox_option
+from millrace.cli.options import PATH, chunks_option, on_damage_option, sandbox_option
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.split import Chunking
 
 
@@ -18,6 +19,7 @@ from millrace.domain.media.split import Chunking
 @click.option("--overwrite", is_flag=True, help="Replace an earlier output in that folder, never anything else.")
 @click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip.")
 @chunks_option
+@on_damage_option
 @click.option("--ffmpeg", type=PATH, help="An FFmpeg of the system.")
 @sandbox_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
@@ -29,6 +31,7 @@ def transcode(
     overwrite: bool,
     duration: float | None,
     chunks: Chunking | None,
+    on_damage: OnDamage | None,
     ffmpeg: Path | None,
     sandbox: str | None,
     as_json: bool,
@@ -48,6 +51,7 @@ def transcode(
             overwrite=overwrite,
             duration_s=duration,
             chunks=chunks,
+            on_damage=on_damage,
             ffmpeg=ffmpeg,
             sandbox=sandbox,
             verbose=verbose,
@@ -66,5 +70,5 @@ def _interrupted(out: Path) -> str:
 
     failure = {"class": "canceled", "message": "canceled by SIGINT"}
     document: dict[str, object] = {"state": "canceled", "out": str(out.absolute()), "entry": None, "failure": failure}
-    document |= {"log": None, "seconds": 0.0, "notes": [], "renditions": [], "files": 0, "size": 0}
+    document |= {"log": None, "seconds": 0.0, "notes": [], "renditions": [], "files": 0, "size": 0, "damage": None}
     return json.dumps(document, indent=2) + "\n"

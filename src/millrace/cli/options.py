@@ -11,6 +11,7 @@ import click
 from msgspec import Struct
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.split import Chunking
 
 T = TypeVar("T")
@@ -114,6 +115,11 @@ chunks_option = click.option(
     "--chunks",
     type=Word(Chunking),
     help="Encode in chunks side by side: auto (where it is faster and proven), always (where it is proven) or never.  [default: auto]",
+)
+on_damage_option = click.option(
+    "--on-damage",
+    type=Word(OnDamage),
+    help="What becomes of a damaged input: fail, conceal (the decoder hides it) or cut (the damaged places are taken out).  [default: that of the profile, else fail]",
 )
 failure_class_option = click.option(
     "--failure-class",

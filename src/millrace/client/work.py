@@ -18,12 +18,15 @@ from millrace.wire.v1.work import (
     HelpersRequest,
     LogReply,
     PartsReply,
+    PlaceReply,
     ProofReply,
     ProofRequest,
     RegisterReply,
     RegisterRequest,
     SplitRequest,
     StartRequest,
+    StoredReply,
+    StoredRequest,
     Taken,
 )
 
@@ -95,6 +98,21 @@ def parts(task: str, *, node: str, attempt: int) -> Call[PartsReply]:
 def piece_path(task: str, position: int, name: str) -> str:
     """Where a file lies that a part of the task has made."""
     return f"/v1/tasks/{segment(task)}/pieces/{position}/{'/'.join(segment(part) for part in name.split('/'))}"
+
+
+def place(task: str, *, node: str, attempt: int) -> Call[PlaceReply]:
+    """Where the attempt may store its files among the masters' blobs."""
+    return Call(
+        method="GET",
+        path=f"/v1/tasks/{segment(task)}/place",
+        read=json_into(PlaceReply),
+        query=(("node", node), ("attempt", str(attempt))),
+    )
+
+
+def stored(task: str, request: StoredRequest) -> Call[StoredReply]:
+    """The attempt has stored files there; a repetition says the same."""
+    return post(f"/v1/tasks/{segment(task)}/stored", StoredReply, request)
 
 
 def cached_path(task: str, key: str) -> str:

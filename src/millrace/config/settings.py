@@ -269,6 +269,9 @@ class WorkerSettings:
     input_allow_networks: tuple[str, ...] = setting((), "MILLRACE_INPUT_ALLOW_NETWORKS", "Networks that `http(s)` inputs may lie on although they are not public, such as `10.0.0.0/8,127.0.0.1/32`.", _networks)  # fmt: skip
     input_max_mb: int = setting(1_000_000, "MILLRACE_INPUT_MAX_MB", "Megabytes beyond which an input is not fetched.", _count)  # fmt: skip
     input_timeout_s: float = setting(21_600.0, "MILLRACE_INPUT_TIMEOUT", "Seconds that fetching an input may take.", _seconds)  # fmt: skip
+    blobs: str = setting("", "MILLRACE_BLOBS", "The place that masters name by the same variable, or the folder `blobs` in their data folder, where this worker reaches it itself: pieces and kept outputs then go there directly.", secret=True)  # fmt: skip
+    input_cache_mb: int = setting(10_000, "MILLRACE_INPUT_CACHE_MB", "Megabytes of inputs that were fetched over the network and are kept for the next task that wants the same one; 0 keeps none.", _count)  # fmt: skip
+    input_cache_s: float = setting(3600.0, "MILLRACE_INPUT_CACHE_AGE", "Seconds after its last use for which such an input is kept.", _seconds)  # fmt: skip
     sandbox: str = setting("auto", "MILLRACE_SANDBOX", "Whether engines are shut in: `auto` as well as the machine can and with a warning where that is not all, `require` all of it or the worker does not start, `off`.", _sandbox)  # fmt: skip
     proofs: Path | None = setting(None, "MILLRACE_PROOFS", "File that remembers which encoders work, which several workers of one machine may share; empty for one in the state folder.", _optional_path)  # fmt: skip
     cache: Path | None = setting(None, "MILLRACE_CACHE", "Folder for finished pieces of films, which later jobs use again and several workers may share; empty for one in the state folder (of the data folder under `up`; `transcode` then keeps none).", _optional_path)  # fmt: skip

@@ -185,6 +185,7 @@ def _fail(lead: Task, move: Move) -> Move:
         actor=MASTER,
         attempt=lead.attempt,
         failure=move.failure,
+        facts=move.facts,
         release=True,
     )
 

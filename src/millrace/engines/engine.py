@@ -13,10 +13,12 @@ from msgspec import Struct, field
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
+from millrace.domain.media.damage import Damage, Place
 from millrace.domain.media.outputs import OutputFile, Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
+from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
 from millrace.engines.fragments import Fragment
 
@@ -92,6 +94,16 @@ class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its na
         self.failure = failure
 
 
+class DamagedInput(EngineFailure):
+    """An input is damaged or cut short. `probe` is what is known of the rest, `damage` what is known of where it ends."""
+
+    def __init__(self, failure: Failure, probe: Probe, damage: Damage) -> None:
+        """Keep what is known; the sentence of the failure is the message."""
+        super().__init__(failure)
+        self.probe = probe
+        self.damage = damage
+
+
 class Listing(Struct, frozen=True, kw_only=True):
     """The output folder: the size in bytes of every file by relative path with slashes, the bytes of those that
     `Engine.reads` named, and the fragments of the segments in the folders that `Engine.fragmented` named (missing files are
@@ -116,6 +128,10 @@ class Joined(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
+Done = frozenset[Path]
+"""The paths of pieces that are there already."""
+
+
 class Brief(Struct, frozen=True, kw_only=True):
     """The command that describes the streams of a file, and what the engine has read of the packets in them, which is its own."""
 
@@ -129,10 +145,6 @@ class Illustration(Struct, frozen=True, kw_only=True):
     command: Command
     files: Mapping[str, bytes]
     picture: str
-
-
-Done = frozenset[Path]
-"""The paths of pieces that are there already."""
 
 
 class ProgressReader(Protocol):
@@ -154,8 +166,17 @@ class Engine(Protocol):
         """The facts.
 
         Raises:
-            EngineFailure: the file is missing, damaged, truncated or of a kind that is not accepted.
+            DamagedInput: the file is damaged or truncated, and something is left of it.
+            EngineFailure: it is missing, or of a kind that is not accepted.
         """
+        ...
+
+    def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
+        """The commands that find out where a source is damaged; their outcomes go to `read_damage` in this order."""
+        ...
+
+    def read_damage(self, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[Place, ...]:
+        """The damaged places in order of time; none where none was found."""
         ...
 
     def brief(self, source: Path) -> Brief | None:
@@ -171,6 +192,19 @@ class Engine(Protocol):
 
         Raises:
             EngineFailure: as `read_probe`.
+        """
+        ...
+
+    def opening(self, source: Path) -> Command:
+        """The command that opens a local file and does nothing with it."""
+        ...
+
+    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
+        """Where the packets lie that `probe` has read, and how many are read to open the file. Blocking: reads all of it.
+
+        Raises:
+            ValueError: that cannot be known; the message says why, of the film as `its`.
+            OSError: the file cannot be read.
         """
         ...
 

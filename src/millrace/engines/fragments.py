@@ -48,7 +48,7 @@ def read_fragments(file: BinaryIO) -> tuple[Fragment, ...]:
         OSError: the file cannot be read.
     """
     found = []
-    for kind, begin, size in _outline(file):
+    for kind, begin, size in outline(file):
         if kind != b"moof":
             continue
         if size > MOST_BYTES:
@@ -68,7 +68,7 @@ def duration(fragments: tuple[Fragment, ...]) -> int:
     return sum(one.duration for one in fragments)
 
 
-def _outline(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def outline(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Kind, place and size of every box at the top."""
     end = file.seek(0, os.SEEK_END)
     place = 0

@@ -19,7 +19,7 @@ def codecs_string(header: bytes) -> str:
         ValueError: the bytes are no MP4 header, or hold a codec that is not known here.
     """
     try:
-        names = [_entry(kind, body) for table in _below([header], PATH) for kind, body in boxes(table[8:])]
+        names = [_entry(kind, body) for table in below([header], PATH) for kind, body in boxes(table[8:])]
     except (IndexError, KeyError) as error:
         raise ValueError("cannot read an MP4 header that is cut short") from error
     if not names:
@@ -47,7 +47,7 @@ def track_of(header: bytes) -> Track:
     Raises:
         ValueError: the bytes are no MP4 header with one track.
     """
-    described = _below([header], (*MEDIA, b"mdhd"))
+    described = below([header], (*MEDIA, b"mdhd"))
     if len(described) != 1:
         raise ValueError(f"cannot take an initialisation segment of {len(described)} tracks for that of one")
     try:
@@ -55,7 +55,7 @@ def track_of(header: bytes) -> Track:
         times = 4 + 2 * wide
         timescale = int.from_bytes(described[0][times : times + 4])
         packed = int.from_bytes(described[0][times + 4 + wide : times + 6 + wide])
-        edits = _below([header], (b"moov", b"trak", b"edts", b"elst"))
+        edits = below([header], (b"moov", b"trak", b"edts", b"elst"))
         skipped = _skipped(edits[0]) if edits else 0
     except IndexError as error:
         raise ValueError("cannot read an MP4 header that is cut short") from error
@@ -81,7 +81,7 @@ def _skipped(elst: bytes) -> int:
     return 0
 
 
-def _below(level: list[bytes], path: Sequence[bytes]) -> list[bytes]:
+def below(level: list[bytes], path: Sequence[bytes]) -> list[bytes]:
     """The bodies of all boxes at this path."""
     for name in path:
         level = [body for data in level for kind, body in boxes(data) if kind == name]

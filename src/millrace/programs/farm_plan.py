@@ -31,6 +31,7 @@ class Farm(Struct, frozen=True, kw_only=True):
     """What `up` was told, as far as its processes must know it; the rest they read from the environment themselves."""
 
     data: Path
+    blobs: Path | None  # the folder of the master's blobs; None where they lie elsewhere
     url: str
     descriptor: int  # the socket on which the master serves; it outlives the master
     ca: Path | None  # by which to know the master; None where it needs none
@@ -91,6 +92,7 @@ def _worker(farm: Farm, number: int, name: str) -> ProcessPlan:
             "MILLRACE_PROOFS": str(farm.data / "proofs.json"),
             "MILLRACE_CACHE": str(farm.cache or farm.data / "cache"),
             "MILLRACE_CORES": str(max(1, farm.cores // len(farm.names))),
+            **({} if farm.blobs is None else {"MILLRACE_BLOBS": str(farm.blobs)}),
         },
         stop_s=farm.drain_timeout_s + MARGIN_S,
         depends_on={MASTER: Condition.READY},

@@ -15,7 +15,7 @@ from millrace.programs.control_settings import ControlSettings
 from millrace.programs.cores import usable_cores
 from millrace.programs.farm_plan import MASTER, Farm, farm_plan
 from millrace.programs.http.listen import listen, url_of
-from millrace.programs.master import own_ca, serves_tls
+from millrace.programs.master import BLOBS, own_ca, serves_tls
 from millrace.programs.supervise import Watcher, supervise
 from millrace.runtime.hold import HeldError, Hold
 from millrace.supervisor.keeper import Keeper
@@ -66,6 +66,7 @@ async def up(
                 held.callback(_hold(data).release)
             farm = Farm(
                 data=data,
+                blobs=None if master.blobs else data / BLOBS,
                 url=url_of(listening, tls=serves_tls(master)),
                 descriptor=listening.fileno(),
                 ca=own_ca(master),

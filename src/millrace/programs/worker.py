@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from msgspec import to_builtins
 
 from millrace.blobs.location import open_blobs
-from millrace.blobs.values import Blobs
+from millrace.blobs.values import BlobError, Blobs
 from millrace.client import enrolment
 from millrace.client.async_client import AsyncClient
 from millrace.client.client import Client
@@ -38,6 +38,14 @@ CERTIFICATE_S = 3600.0
 
 def _open_store(location: str) -> Blobs:
     return open_blobs(location, environ=os.environ)
+
+
+def _shared(location: str) -> Blobs | None:
+    """The masters' store. Raises SettingError."""
+    try:
+        return _open_store(location) if location else None
+    except BlobError as error:
+        raise SettingError(f"cannot use MILLRACE_BLOBS: {error}") from error
 
 
 class WorkerProgram(Service):
@@ -164,7 +172,10 @@ def worker_terms(settings: WorkerSettings) -> WorkerTerms:
             deadline_s=settings.input_timeout_s,
             keep_free_bytes=settings.min_free_mb * MEGABYTE,
         ),
+        kept_bytes=settings.input_cache_mb * MEGABYTE,
+        keep_s=settings.input_cache_s,
         sandbox=Demand(settings.sandbox),
+        shared=_shared(settings.blobs),
         open_store=_open_store,
         cache=_cache(settings),
     )

@@ -176,9 +176,16 @@ async def complete(
 
 
 async def fail(
-    farm: Farm, task_id: str, *, node_id: str, attempt: int, failure: Failure, then: Next | None = None
+    farm: Farm,
+    task_id: str,
+    *,
+    node_id: str,
+    attempt: int,
+    failure: Failure,
+    facts: Document | None = None,
+    then: Next | None = None,
 ) -> Ended:
-    """The attempt failed: the task is tried again, or fails. Raises as :func:`complete`."""
+    """The attempt failed: the task is tried again, or fails; `facts` are kept with the job. Raises as :func:`complete`."""
     task = await find_task(farm, task_id)
     decision = after_failure(
         failure.failure_class, spent=task.spent + 1, max_retries=task.max_retries, jitter=farm.chance.random()
@@ -198,6 +205,7 @@ async def fail(
         release=True,
         spends=True,
         avoid=await to_avoid(farm, task) if retry else None,
+        facts=facts or None,
     )
     return await _end(farm, move, then)
 

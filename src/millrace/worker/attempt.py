@@ -14,9 +14,11 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.calls import Call
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.chunks import PER_WORKER
+from millrace.domain.media.damage import Damage, OnDamage
 from millrace.domain.media.outputs import Plan
-from millrace.domain.media.plan_document import to_document
+from millrace.domain.media.parameters import ON_DAMAGE
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import Maker, with_checksums, with_quality
 from millrace.domain.media.split import Chunk
@@ -28,14 +30,28 @@ from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.comparison_steps import illustrated
 from millrace.worker.control import Control
-from millrace.worker.deliver import Delivery, Destination, MasterDestination, Product, digests, write_proof
+from millrace.worker.damage_steps import looked_into
+from millrace.worker.deliver import Delivery, Destination, Product, digests, write_proof
 from millrace.worker.disk import check_room
-from millrace.worker.division import Ability, Division, Order, SharedFilm, check_source, chunk_of, order_for, order_of
+from millrace.worker.division import (
+    Ability,
+    Division,
+    Order,
+    Shared,
+    SharedFilm,
+    check_source,
+    chunk_of,
+    film_of,
+    order_for,
+    order_of,
+    ranges_in,
+)
 from millrace.worker.engine_run import Engines
-from millrace.worker.failure import TaskFailedError, from_os_error
-from millrace.worker.fetch import Fetcher, Fetching, FetchLimits, scheme_of, shown
+from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
+from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, scheme_of, shown
 from millrace.worker.media_steps import Made, MediaSteps
-from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, makers, read_handed, wrong_parts
+from millrace.worker.part_ranges import finely, mapped, shared_out
+from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, handed_on, makers, wrong_parts
 from millrace.worker.quality_steps import compared, searched
 from millrace.worker.reuse import Reuse, Store
 from millrace.worker.shut_in import admit, record
@@ -43,6 +59,8 @@ from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
 from millrace.worker.with_facts import with_facts
 
+OF_THE_INPUT = frozenset({FailureClass.INPUT, FailureClass.ENGINE, FailureClass.OUTPUT})
+"""Failures that a hole in the input may be the cause of."""
 MOST_AGAIN = 4
 """A part of a film's chunks beyond which a join does not make them again: then it is not they that are at fault."""
 FETCHED = 0.5
@@ -61,6 +79,20 @@ class Job(Struct, frozen=True, kw_only=True):
     engine: str
     profile: Mapping[str, object]
     parameters: Mapping[str, object]
+
+    @property
+    def on_damage(self) -> OnDamage:
+        """What becomes of a damaged film, by the job or else by its profile; a word that is none is for the plan to refuse."""
+        word = self.parameters.get(ON_DAMAGE) or self.profile.get(ON_DAMAGE)
+        return OnDamage(str(word)) if word in tuple(OnDamage) else OnDamage.FAIL
+
+
+class Film(Struct, frozen=True, kw_only=True):
+    """What is known of a job's source: where it lies, what it is, and what damage was found in it. Nothing of a generated clip."""
+
+    source: Path | None = None
+    probe: Probe | None = None
+    damage: Damage | None = None
 
 
 def job_of(spec: Mapping[str, object]) -> Job:
@@ -149,6 +181,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if not self.means.holds():
             # Given by a master that had not heard from us for long: nothing starts before it has.
             await self.means.confirm()
+        await self.means.fetcher.make_room(self.means.keep_free_bytes)
         job, part = job_of(self.task.spec), self.task.part
         what = "" if part is None else f", {part.kind}{f' {part.number}' if part.kind is Kind.CHUNK else ''}"
         self.log.say(f"job {self.task.number}{what}, attempt {self.task.attempt}, profile {self.task.profile}")
@@ -205,8 +238,26 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self, job: Job, steps: MediaSteps, destination: Destination, source: Path | None
     ) -> CompleteRequest | None:
         self.report({"phase": "probe"})
-        probe = await steps.probe(source) if source is not None else None
-        plan = steps.plan(job.profile, probe, job.parameters)
+        if source is None:
+            return await self._film(job, steps, destination, Film())
+        probe = None
+        await steps.watch(source)
+        try:
+            probe = await steps.probe(source)
+            return await self._film(job, steps, destination, Film(source=source, probe=probe))
+        except DamagedError as error:
+            probe, damage = await looked_into(steps, source, error, probe=probe, on_damage=job.on_damage)
+        await steps.begin_anew()
+        return await self._film(job, steps, destination, Film(source=source, probe=probe, damage=damage))
+
+    async def _film(self, job: Job, steps: MediaSteps, destination: Destination, film: Film) -> CompleteRequest | None:
+        """From what is known of the source to the output, or to the division of the work.
+
+        Raises:
+            DamagedError: the source is damaged.
+        """
+        source, probe = film.source, film.probe
+        plan = steps.plan(job.profile, probe, job.parameters, film.damage)
         spans = Spans.of(plan)
         if spans.searches:
             await self._start(_planned(plan, probe))
@@ -215,9 +266,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
             plan = steps.divided(plan, probe)
         here = await steps.known(plan)
         plan = here.plan
-        may_divide = plan.split.is_possible and not here.mostly
+        # What is to be done about damage is done by one worker, for the whole film.
+        may_divide = plan.split.is_possible and not here.mostly and job.on_damage is OnDamage.FAIL
         if source is not None and may_divide and await self._divided(job, steps, source, probe, plan):
             return None
+        steps.probed = None  # as long as the film
         steps.explain(plan)
         if not spans.searches:
             await self._start(_planned(plan, probe))
@@ -243,18 +296,31 @@ class Attempt(Struct, frozen=True, kw_only=True):
             encoders=steps.encoders(plan),
         )
         helpers = await division.helpers()
-        # Whoever has no path to the input fetches it for every part.
-        each = PER_WORKER if scheme_of(job.input or "") == "file" else 1
-        shared = steps.divided(plan, probe, helpers=helpers, parts_each=each)
+        shared = steps.divided(plan, probe, helpers=helpers, parts_each=PER_WORKER)
         if not shared.split.workers:
             return False
-        order = order_for(shared, division.encoders, source, None if probe is None else facts.of_probe(probe))
-        if steps.reuse is not None:
+        await steps.unchanged()
+        comes = probe is not None and scheme_of(job.input or "") != "file"
+        found = await mapped(steps, source) if comes else None
+        if comes:
+            # Where it is not known what a part needs of the input, each fetches all of it.
+            shared = await finely(found, steps, plan, probe, helpers=helpers)
+        film = None
+        if steps.reuse is not None and shared.split.workers:
             shared, film = await steps.reuse.shared(steps.engine, shared, steps.chunking, self._farm())
-            order = replace(order, plan=to_document(shared), film=film)
+        if not shared.split.workers:
+            return False
+        out = Shared(plan=shared)
+        if comes:
+            known = "" if film is None else film.identity.sha256
+            out = await shared_out(found, steps, shared, probe, source, sha256=known)
+            await self.means.fetcher.keep(job.input or "", out.source_sha256, source)
         steps.explain(shared)
         await self.control.gate()
-        refused = await division.divide(order, steps.parts(shared), _planned(shared, probe))
+        # What is said afterwards would lengthen the log of an attempt that has ended.
+        await self.log.flush()
+        order = order_for(out, division.encoders, source, None if probe is None else facts.of_probe(probe))
+        refused = await division.divide(replace(order, film=film), steps.parts(shared), _planned(shared, probe))
         if refused:
             self.log.say(f"divide: {refused}; the film is made here")
         return not refused
@@ -267,31 +333,52 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ) -> CompleteRequest:
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
-        source = _film(await self._fetch(job))
-        check_source(order, source)
+        source, is_whole = await self._part_source(job, order, ranges_in(order, chunk))
+        await steps.watch(source)
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
-        async with self._reuse(job, source, order.film) as reuse:
+        film = await asyncio.to_thread(film_of, order, source) if order.source_sha256 else order.film
+        async with self._reuse(job, source, film) as reuse:
             steps.reuse = reuse
-            made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
-        sizes = {**made, **await asyncio.to_thread(hand_on, steps, chunk)}
+            try:
+                made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+            except TaskFailedError as error:
+                if isinstance(error, DamagedError) and is_whole:
+                    await looked_into(steps, source, error, probe=None, on_damage=OnDamage.FAIL)
+                if is_whole or error.failure.failure_class not in OF_THE_INPUT:
+                    raise
+                self.log.say(f"ranges: {error}; it is made once more, from all of the input")
+                await asyncio.to_thread(steps.clear)
+                source, _ = await self._part_source(job, order, None)
+                await steps.watch(source)
+                made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
+        await steps.unchanged()
+        sizes = {**made, **await hand_on(steps, chunk)}
         self.report({"phase": "deliver", "fraction": ENCODE_TO, "eta_s": None})
         try:
             sums = await digests(self.folder, sizes, self.control)
         except OSError as error:
             raise from_os_error(error, "read the pieces back") from error
         products = [Product(name=name, size=size, sha256=sums[name]) for name, size in sizes.items()]
-        reports = await MasterDestination(self.means.client).publish(
-            self._delivery(job, self.folder, products), self.control
-        )
+        reports = await self.means.destination(None).publish(self._delivery(job, self.folder, products), self.control)
         self.log.say(f"deliver: {len(reports)} pieces to the master")
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports)
+
+    async def _part_source(self, job: Job, order: Order, ranges: Ranges | None) -> tuple[Path, bool]:
+        """The input as it was when the film was divided, and whether it is all there: where only ranges were fetched it has holes."""
+        found = await self._fetched(job, ranges=ranges, sha256=order.source_sha256)
+        if found is None:
+            raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
+        check_source(order, found.path)
+        return found.path, found.is_whole
 
     async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
         """The output, of the pieces that others have made."""
         destination = await self._destination(job)
         needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares or bool(plan.comparison)
-        source = await self._fetch(job) if needs_source else None
+        source = (await self._part_source(job, order, None))[0] if needs_source else None
+        if source is not None:
+            await steps.watch(source)
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -299,9 +386,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.report({"phase": "fetch"})
         lost = await self._farm().fetch(parts, lambda share: self.report({"fraction": FETCHED * share}))
         if wrong := await wrong_parts(steps, plan, parts, lost):
-            source = source or await self._fetch(job)
+            source = source or (await self._part_source(job, order, None))[0]
             await self._make_again(steps, order, plan, wrong, source)
-        handed = await asyncio.to_thread(read_handed, steps.work)
+        handed = await handed_on(steps, parts)
         steps.reused = handed.reused
         self.report({"phase": "join"})
         try:
@@ -356,10 +443,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """Check what was made, and publish it."""
         self.report({"phase": "verify", "fraction": Spans.of(plan).encode_to, "eta_s": None})
         made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
-        kept = {
+        # All that reads the source has read it by now.
+        await steps.unchanged()
+        kept: dict[str, object] = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
             "limits": facts.of_bounds(self.means.running.bounds),
+            **({"damage": plan.mending.document} if plan.mending else {}),
         }
         return await self._deliver(job, destination, steps.out, made, kept)
 
@@ -428,6 +518,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
         return engine
 
     async def _fetch(self, job: Job) -> Path | None:
+        found = await self._fetched(job)
+        return None if found is None else found.path
+
+    async def _fetched(self, job: Job, *, ranges: Ranges | None = None, sha256: str = "") -> Fetched | None:
         if job.input is None:
             self.log.say("fetch: no input is given, a test clip is generated")
             return None
@@ -439,17 +533,21 @@ class Attempt(Struct, frozen=True, kw_only=True):
             if total:
                 self.report({"fraction": ENCODE_FROM * min(1.0, have / total)})
 
-        path = await self.means.fetcher.fetch(
+        found = await self.means.fetcher.fetch(
             Fetching(
                 location=job.input,
                 target=self.folder / "input",
                 limits=self.means.limits,
                 control=self.control,
                 told=told,
+                ranges=ranges,
+                sha256=sha256,
             )
         )
-        self.log.say(f"fetch: {path.stat().st_size / 1e6:,.1f} MB")
-        return path
+        self.log.say(
+            f"fetch: {found.path.stat().st_size / 1e6:,.1f} MB, of which {found.moved / 1e6:,.1f} came over the network"
+        )
+        return found
 
     def _told(self, begin: float, end: float) -> Callable[[float, Progress], None]:
         """Reports progress as the part of the attempt between the two; it begins now."""
@@ -501,15 +599,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports, facts=known)
 
 
-def _planned(plan: Plan, probe: Probe | None) -> dict[str, object]:
-    """What is known before the encode begins."""
-    return {"probe": None if probe is None else facts.of_probe(probe), "plan": facts.of_plan(plan)}
-
-
 def _film(source: Path | None) -> Path:
     if source is None:
         raise TaskFailedError(FailureClass.REQUEST, "cannot make a part of a film: the job has no input")
     return source
+
+
+def _planned(plan: Plan, probe: Probe | None) -> dict[str, object]:
+    """What is known before the encode begins."""
+    return {"probe": None if probe is None else facts.of_probe(probe), "plan": facts.of_plan(plan)}
 
 
 def _facts(plan: Plan, made: Made, known: Mapping[str, object]) -> dict[str, object]:

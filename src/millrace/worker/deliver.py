@@ -9,14 +9,13 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from millrace.client import work
-from millrace.client.async_client import AsyncClient
-from millrace.client.errors import ClientError, StaleError
+from millrace.client.errors import StaleError
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.proof import NAME
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
-from millrace.worker.failure import TaskFailedError, from_client_error
+from millrace.worker.digest import digest_of
+from millrace.worker.failure import TaskFailedError
 
 MANIFEST = ".millrace.json"
 """Says which job made a folder and what is in it: a second attempt of that job may replace what a first one published and
@@ -78,12 +77,6 @@ async def digests(folder: Path, sizes: Mapping[str, int], control: Control) -> d
         await control.gate()
         found[name] = await asyncio.to_thread(digest_of, folder / name)
     return found
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file. Blocking. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_proof(folder: Path, document: Mapping[str, object]) -> Product:
@@ -156,43 +149,3 @@ def taken(location: str) -> TaskFailedError:
         FailureClass.OUTPUT_EXISTS,
         f"cannot write the output to {location}: it exists already; name another or allow overwriting",
     )
-
-
-class MasterDestination:
-    """The master keeps the files; they are replaced as a whole when the attempt completes."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        """`client` speaks to the masters."""
-        self._client = client
-
-    async def check(self, job: str, *, overwrite: bool) -> None:
-        """The master always has a place."""
-
-    async def settle(self, folder: Path) -> None:
-        """Nothing goes over the network before it is known to be good."""
-
-    async def publish(self, delivery: Delivery, control: Control) -> list[OutputReport]:
-        """Send each file; the master shows none of them before the attempt is reported complete."""
-        reports = []
-        for product in delivery.products:
-            await control.gate()
-            call = work.put_output(
-                delivery.task,
-                node=delivery.node,
-                attempt=delivery.attempt,
-                name=product.name,
-                path=delivery.folder / product.name,
-                size=product.size,
-            )
-            try:
-                view = await self._client.do(call, patience_s=120.0)
-            except StaleError:
-                raise
-            except ClientError as error:
-                raise from_client_error(error, f"send {product.name} to the master") from error
-            if (view.sha256, view.size) != (product.sha256, product.size):
-                raise TaskFailedError(
-                    FailureClass.NETWORK, f"cannot send {product.name} to the master: it arrived with another content"
-                )
-            reports.append(product.reported(view.url or view.path or product.name))
-        return reports

@@ -12,6 +12,7 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.plan_document import PlanError, plan_from, to_document
 from millrace.domain.media.split import Chunk
@@ -20,7 +21,7 @@ from millrace.engines.engine import Engine
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HelpersRequest, PartRequest, PartView, SplitRequest, TaskView
 from millrace.worker.failure import TaskFailedError
-from millrace.worker.source import Identity
+from millrace.worker.source import Identity, marks_of
 from millrace.worker.with_facts import with_facts
 
 log = logger("worker")
@@ -44,7 +45,8 @@ class SharedFilm(Struct, frozen=True, kw_only=True):
 
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
-    facts about it that are kept with the job. `film` is what is known of it for finished pieces.
+    facts about it that are kept with the job. `film` is what is known of it for finished pieces. Where the source comes over the network,
+    its SHA-256, and for each part by its name what it needs of it, where that is known.
     """
 
     plan: Mapping[str, object]
@@ -52,6 +54,18 @@ class Order(Struct, frozen=True, kw_only=True):
     source_bytes: int
     probe: Mapping[str, object] | None = None
     film: SharedFilm | None = None
+    source_sha256: str = ""
+    ranges: Mapping[str, Ranges] = {}
+
+
+class Shared(Struct, frozen=True, kw_only=True):
+    """A film divided over several workers: its plan, the SHA-256 of an input that is fetched, and what the parts need of that, by their
+    names.
+    """
+
+    plan: Plan
+    source_sha256: str = ""
+    ranges: Mapping[str, Ranges] = {}
 
 
 class Division(Struct, frozen=True, kw_only=True):
@@ -106,9 +120,32 @@ def _request(part: NewPart) -> PartRequest:
     return PartRequest(kind=kind, number=part.number, frames=part.frames)
 
 
-def order_for(plan: Plan, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
+def order_for(shared: Shared, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:
     """What is said to those who make the parts. Blocking. Raises OSError."""
-    return Order(plan=to_document(plan), encoders=list(encoders), source_bytes=source.stat().st_size, probe=probe)
+    return Order(
+        plan=to_document(shared.plan),
+        encoders=list(encoders),
+        source_bytes=source.stat().st_size,
+        probe=probe,
+        source_sha256=shared.source_sha256,
+        ranges=shared.ranges,
+    )
+
+
+def part_name(chunk: Chunk | None) -> str:
+    """How an order names a part: by the number of its chunk, or `sides` for sound and text."""
+    return str(Kind.SIDES) if chunk is None else str(chunk.number)
+
+
+def ranges_in(order: Order, chunk: Chunk | None) -> Ranges | None:
+    """What a part needs of the source; None where that is not known, so that it needs all. Raises TaskFailedError."""
+    found = order.ranges.get(part_name(chunk))
+    if found is None:
+        return None
+    fault = found.fault or ("its input has another length" if found.size != order.source_bytes else "")
+    if fault:
+        raise TaskFailedError(FailureClass.ENGINE, f"cannot make this part: {fault}")
+    return found
 
 
 def order_of(part: PartView) -> tuple[Order, Plan]:
@@ -139,3 +176,11 @@ def check_source(order: Order, source: Path) -> None:
             f"cannot make this part: the input has {size} bytes, and had {order.source_bytes} when the film was divided; it must not "
             "change while it is read",
         )
+
+
+def film_of(order: Order, source: Path) -> SharedFilm:
+    """What is known of a film that was fetched, for finished pieces: it was compared with the one that was divided, also where it has
+    holes, so nobody reads it once more to know. Blocking. Raises OSError.
+    """
+    is_kept = order.film is not None and order.film.is_kept
+    return SharedFilm(identity=Identity(marks_of(source), order.source_sha256), is_kept=is_kept)

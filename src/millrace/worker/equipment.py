@@ -13,18 +13,21 @@ from millrace.process.sandbox import Able
 from millrace.runtime.clock import Clock
 from millrace.worker.ahead import Ahead
 from millrace.worker.bounds import Bounds
-from millrace.worker.deliver import Destination, MasterDestination
+from millrace.worker.deliver import Destination
 from millrace.worker.deliver_folder import FolderDestination
+from millrace.worker.deliver_master import MasterDestination
 from millrace.worker.engine_run import Engines
 from millrace.worker.engines_alive import EnginesAlive
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetcher, RemoteFetch
 from millrace.worker.fetch_http import HttpFetch
 from millrace.worker.fetch_master import UploadFetch
+from millrace.worker.kept_inputs import KeptInputs
 from millrace.worker.object_store import ObjectDestination, ObjectFetch
 from millrace.worker.proofs import EngineSource, Proven, prove
 from millrace.worker.roots import Roots
 from millrace.worker.sessions import count_sessions
+from millrace.worker.shared_store import SharedStore
 from millrace.worker.terms import WorkerTerms
 
 PROOFS = "proofs.json"
@@ -33,13 +36,15 @@ MOST_URL_CHARS = 8192
 
 
 class Equipment(Struct, frozen=True, kw_only=True):
-    """Made once for a worker's life. `http` is closed at its end."""
+    """Made once for a worker's life. `kept` is prepared at its beginning, `http` closed at its end."""
 
     running: Engines
     roots: Roots
     fetcher: Fetcher
     destination: Callable[[str | None], Destination]
     http: HttpFetch
+    kept: KeptInputs
+    shared: SharedStore | None = None
 
     async def close(self) -> None:
         """Close connections."""
@@ -71,14 +76,25 @@ def equip(
     if terms.environment is not None:
         running = replace(running, environment=terms.environment)
 
+    shared = None if terms.shared is None else SharedStore(terms.shared, client, clock=clock, draw=draw)
+
     def destination(output: str | None) -> Destination:
         if output is None:
-            return MasterDestination(client)
+            return MasterDestination(client, shared)
         if output.startswith("s3://") and terms.open_store is not None:
             return ObjectDestination(terms.open_store, output)
         return FolderDestination(roots.output(output))
 
-    return Equipment(running=running, roots=roots, fetcher=Fetcher(roots, remote), destination=destination, http=http)
+    kept = KeptInputs(terms.scratch / "inputs", most_bytes=terms.kept_bytes, keep_s=terms.keep_s, clock=clock)
+    return Equipment(
+        running=running,
+        roots=roots,
+        fetcher=Fetcher(roots, remote, kept),
+        destination=destination,
+        http=http,
+        kept=kept,
+        shared=shared,
+    )
 
 
 def begin(terms: WorkerTerms, equipment: Equipment, *, clock: Clock, folder: Path) -> Ahead | None:

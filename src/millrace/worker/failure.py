@@ -1,6 +1,7 @@
 """How a step of a task says that it failed, and from the errors of other rooms to the class that decides on a retry."""
 
 import errno
+from collections.abc import Mapping
 
 from millrace.blobs.publish import DestinationExists
 from millrace.blobs.values import BlobError, BlobKeyInvalid, BlobMissing, BlobsFull, BlobsRefused
@@ -11,16 +12,29 @@ from millrace.client.errors import (
     UnreachableError,
 )
 from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.media.damage import Damage
+from millrace.domain.media.probe import Probe
 from millrace.runtime.no_space import NO_SPACE
 
 
 class TaskFailedError(Exception):
     """A step failed; `failure` is what the master and the user are told."""
 
-    def __init__(self, failure_class: FailureClass, message: str) -> None:
-        """`message` is one sentence for the user."""
+    def __init__(self, failure_class: FailureClass, message: str, *, facts: Mapping[str, object] | None = None) -> None:
+        """`message` is one sentence for the user, `facts` plain data that is kept with the job."""
         super().__init__(message)
         self.failure = Failure(failure_class=failure_class, message=message)
+        self.facts = facts or {}
+
+
+class DamagedError(TaskFailedError):
+    """The engine could not read the input to its end."""
+
+    def __init__(self, message: str, *, probe: Probe | None = None, damage: Damage | None = None) -> None:
+        """`probe` and `damage` are what a probe could tell of it, where that failed already."""
+        super().__init__(FailureClass.INPUT, message)
+        self.probe = probe
+        self.damage = damage or Damage()
 
 
 class HandBackError(Exception):

@@ -15,7 +15,7 @@ from millrace.outbound.connect import Connector, NoConnectionError
 from millrace.outbound.get import NoAnswerError, get
 from millrace.outbound.guard import ForbiddenTargetError, Guard, UnresolvedError
 from millrace.runtime.clock import Clock
-from millrace.worker.download import BrokenOffError, Opened, download
+from millrace.worker.download import BrokenOffError, Opened, download, range_header
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, shown
 
@@ -48,9 +48,13 @@ class HttpFetch:
         version = _Version()
 
         @asynccontextmanager
-        async def source(offset: int) -> AsyncIterator[Opened]:
+        async def source(offset: int, end: int | None) -> AsyncIterator[Opened]:
+            if end is not None:  # compared with its digest in the end, so whatever is there now will do
+                async with self._answer(fetching, {"range": range_header(offset, end)}) as response:
+                    yield _part(response, offset)
+                return
             # Without a strong tag nobody can say that what comes now belongs to what came before (RFC 9110, 13.1.5).
-            part = {"range": f"bytes={offset}-", "if-range": version.tag} if offset and version.tag else {}
+            part = {"range": range_header(offset, None), "if-range": version.tag} if offset and version.tag else {}
             async with self._answer(fetching, part) as response:
                 yield _opened(response, offset, version)
 
@@ -106,6 +110,22 @@ def _judge(response: "httpx2.Response", fetching: Fetching) -> None:
     raise TaskFailedError(FailureClass.INPUT, f"cannot fetch {shown(fetching.location)}: {what}; check the address")
 
 
+def _part(response: "httpx2.Response", wanted: int) -> Opened:
+    """Where a range begins, or at 0 the whole file where the server knows no ranges."""
+    pieces = response.aiter_raw()
+    if response.status_code == 200:
+        return Opened(offset=0, total=_length(response), pieces=pieces)
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    if found is None or int(found[1]) != wanted:
+        raise BrokenOffError("the server answered with another range than was asked for")
+    return Opened(offset=wanted, total=int(found[2]) if found[2] != "*" else None, pieces=pieces)
+
+
+def _length(response: "httpx2.Response") -> int | None:
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) <= 18 else None
+
+
 def _opened(response: "httpx2.Response", wanted: int, version: _Version) -> Opened:
     """Where the body begins and ends, by its own word; anything but the range that was asked for begins at 0."""
     tag = response.headers.get("etag", "")
@@ -120,7 +140,6 @@ def _opened(response: "httpx2.Response", wanted: int, version: _Version) -> Open
             version.tag = ""  # so that the next try begins anew
             raise BrokenOffError("there is another file now than when it began")
         return Opened(offset=wanted, total=total, pieces=pieces)
-    length = response.headers.get("content-length", "")
     version.tag = tag if tag.startswith('"') else ""
-    version.total = int(length) if length.isdecimal() and len(length) <= 18 else None
+    version.total = _length(response)
     return Opened(offset=0, total=version.total, pieces=pieces)

@@ -10,7 +10,7 @@ from millrace.client.calls import Answer, Call, segment
 from millrace.client.errors import ClientError, InterruptedTransferError, StaleError, UnreachableError
 from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
-from millrace.worker.download import BrokenOffError, Opened, Source, download
+from millrace.worker.download import BrokenOffError, Opened, Source, download, range_header
 from millrace.worker.failure import TaskFailedError, from_client_error
 from millrace.worker.fetch import Fetching
 
@@ -36,23 +36,24 @@ class UploadFetch:
 def master_source(
     client: AsyncClient, fetching: Fetching, path: str, query: tuple[tuple[str, str], ...] = ()
 ) -> Source:
-    """A file below a master's API, from any offset. Raises StaleError, too, where the attempt that asks is over."""
+    """A file below a master's API, between any offsets. Raises StaleError, too, where the attempt that asks is over."""
 
     @asynccontextmanager
-    async def source(offset: int) -> AsyncIterator[Opened]:
+    async def source(offset: int, end: int | None) -> AsyncIterator[Opened]:
         call = Call(
             method="GET",
             path=path,
             read=_nothing,
             query=query,
-            headers={"range": f"bytes={offset}-"} if offset else {},
+            headers={"range": asked} if (asked := range_header(offset, end)) else {},
             silence_s=fetching.limits.silence_s,
         )
         try:
             async with client.stream(call) as response:
                 begins = offset if response.status_code == 206 else 0
-                length = response.headers.get("content-length", "")
-                total = begins + int(length) if length.isdecimal() else None
+                said = response.headers
+                length, range_of = said.get("content-length", ""), said.get("content-range", "").rpartition("/")[2]
+                total = int(range_of) if range_of.isdecimal() else int(length) if length.isdecimal() else None
                 yield Opened(offset=begins, total=total, pieces=response.aiter_raw())
         except (InterruptedTransferError, UnreachableError) as error:
             raise BrokenOffError(str(error)) from None

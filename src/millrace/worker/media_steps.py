@@ -13,6 +13,7 @@ from msgspec import Struct
 from millrace.domain.failures import Failure, FailureClass, Refused
 from millrace.domain.media.check import Finding, check
 from millrace.domain.media.chunks import PER_WORKER, with_split
+from millrace.domain.media.damage import Damage
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.pace import FIRST_PASS
 from millrace.domain.media.parameters import chunking_of
@@ -23,16 +24,27 @@ from millrace.domain.media.proof import Maker, Reused, proof
 from millrace.domain.media.split import Chunk, Chunking
 from millrace.domain.records import Kind, NewPart
 from millrace.domain.sessions import family_of
-from millrace.engines.engine import Command, Done, Engine, EngineFailure, Joined, Listing, Outcome, Progress
+from millrace.engines.engine import (
+    Command,
+    DamagedInput,
+    Done,
+    Engine,
+    EngineFailure,
+    Joined,
+    Listing,
+    Outcome,
+    Progress,
+)
 from millrace.engines.fragments import read_fragments
 from millrace.engines.joining import chunk_folder, miscounted
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.control import Control
 from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
-from millrace.worker.failure import TaskFailedError, from_os_error
+from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.reuse import Known, Reuse
 from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
+from millrace.worker.source_watch import Seen, changed, check_unchanged, look
 
 PIECES = "pieces"
 INSPECTIONS_AT_ONCE = 4
@@ -54,8 +66,9 @@ class MediaSteps(Struct, kw_only=True):
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `reuse` is what was made before; None where nothing is kept. `reused` is what was taken of it. `cpu_s` is what engines
-    have used until now, those apart that only describe.
+    that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
+    was taken of it. `cpu_s` is what engines have used until now, those apart that only describe. `tolerant`: the source is damaged,
+    and the plan reckons with it. `watched` is the source, as it was when the attempt got it.
     """
 
     engine: Engine
@@ -69,12 +82,30 @@ class MediaSteps(Struct, kw_only=True):
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
     makers: Mapping[int, Maker] = {}
+    probed: Outcome | None = None
     reuse: Reuse | None = None
     reused: Sequence[Reused] = ()
+    tolerant: bool = False
+    watched: tuple[Path, Seen] | None = None
+
     cpu_s: float = 0.0
 
+    async def watch(self, source: Path) -> None:
+        """Note what the source is before anything reads it. Raises TaskFailedError."""
+        try:
+            self.watched = source, await asyncio.to_thread(look, source)
+        except OSError as error:
+            raise changed(f"it is gone ({error.strerror})") from error
+
+    async def unchanged(self) -> None:
+        """Pass, if the source is what it was. Raises TaskFailedError, class `input`."""
+        if self.watched is not None:
+            await asyncio.to_thread(check_unchanged, *self.watched)
+
     async def probe(self, source: Path) -> Probe:
-        """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file."""
+        """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file; DamagedError where some
+        of it may be.
+        """
         probe = await self._probed_briefly(source)
         if probe is not None:
             return probe
@@ -84,9 +115,13 @@ class MediaSteps(Struct, kw_only=True):
             outcome = await self._collect(command)
         try:
             probe = self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
+        except DamagedInput as error:
+            self.log.write(outcome.stderr)
+            raise DamagedError(error.failure.message, probe=error.probe, damage=error.damage) from error
         except EngineFailure as error:
             self.log.write(outcome.stderr)
             raise _failed(error.failure) from error
+        self.probed = outcome
         return probe
 
     async def _probed_briefly(self, source: Path) -> Probe | None:
@@ -103,20 +138,29 @@ class MediaSteps(Struct, kw_only=True):
         outcome = await self._collect(brief.command)
         try:
             return self.engine.read_brief(brief, outcome.stderr, outcome.exit_status)
+        except DamagedInput:
+            return None  # all that is there of it has to be known
         except EngineFailure as error:
             self.log.write(outcome.stderr)
             raise _failed(error.failure) from error
 
-    def plan(self, profile: Mapping[str, object], probe: Probe | None, parameters: Mapping[str, object]) -> Plan:
-        """What is to be made here. Raises TaskFailedError, class `request` or `input`."""
+    def plan(
+        self,
+        profile: Mapping[str, object],
+        probe: Probe | None,
+        parameters: Mapping[str, object],
+        damage: Damage | None = None,
+    ) -> Plan:
+        """What is to be made here, of a source in which so much `damage` was found. Raises TaskFailedError, class `request` or `input`."""
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            made = plan_of(profile_from(profile), probe, parameters=given)
+            made = plan_of(profile_from(profile), probe, parameters=given, damage=damage)
             self.chunking = chunking_of(given)
         except ProfileError as error:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot use the profile: {error}") from error
         except Refused as error:
             raise TaskFailedError(error.failure_class, error.sentence) from error
+        self.tolerant = made.mending is not None
         return self.divided(made, probe)
 
     def divided(self, plan: Plan, probe: Probe | None, *, helpers: int = 0, parts_each: int = PER_WORKER) -> Plan:
@@ -189,6 +233,11 @@ class MediaSteps(Struct, kw_only=True):
             listing = await asyncio.to_thread(list_folder, folder)
             sizes.update({f"{folder.name}/{name}": size for name, size in listing.sizes.items()})
         return sizes
+
+    def clear(self) -> None:
+        """Remove what was made so far. Blocking."""
+        for folder in (self.out, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self, commands: Sequence[Command], told: Told, *, at_once: int, plan: Plan | None = None) -> None:
         """Run commands that report their progress, `at_once` side by side, and count the frames of the chunks of the `plan`; those that take
@@ -279,10 +328,11 @@ class MediaSteps(Struct, kw_only=True):
         tail = ended.tail
         if not ended.exit.ok:
             # An engine that was killed although nobody here asked was killed by the machine, mostly for want of memory.
-            raise _failed(self.engine.failure(ended.exit_status, tail, signalled=ended.exit.asked))
+            raise _unread(self.engine.failure(ended.exit_status, tail, signalled=ended.exit.asked))
         confessed = self.engine.suspicion(tail)
-        if confessed is not None:
-            raise _failed(confessed)
+        if confessed is None or (self.tolerant and confessed.failure_class is FailureClass.INPUT):
+            return
+        raise _unread(confessed)
 
     async def prove(self, plan: Plan) -> Made:
         """Read back what was made, compare it with the plan, and complete the output with its playlists.
@@ -290,7 +340,7 @@ class MediaSteps(Struct, kw_only=True):
         Raises:
             TaskFailedError: class `output`, naming the first differences.
         """
-        outcomes = await self._collect_all(self.engine.inspect(plan, self.out))
+        outcomes = await self.collect_all(self.engine.inspect(plan, self.out))
         listing = await asyncio.to_thread(
             list_folder, self.out, self.engine.reads(plan), fragmented=self.engine.fragmented(plan)
         )
@@ -314,10 +364,16 @@ class MediaSteps(Struct, kw_only=True):
             proof=proof(plan, produced, self.headers, self.makers, self.reused),
         )
 
+    async def begin_anew(self) -> None:
+        """Take away what an encode has left that came to nothing. What is made of a damaged film now is kept for no other job."""
+        self.reuse, self.reused = None, ()
+        for folder in (self.out, self.work):
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
     async def _collect(self, command: Command) -> Outcome:
         return await collect(command, engines=self.engines, control=self.control, log=self.log, folder=self.folder)
 
-    async def _collect_all(self, commands: tuple[Command, ...]) -> list[Outcome]:
+    async def collect_all(self, commands: Sequence[Command]) -> list[Outcome]:
         """The outcomes in the order of the commands, a few at a time; the first failure ends the others."""
         return await side_by_side(commands, self._collect, at_once=INSPECTIONS_AT_ONCE)
 
@@ -390,6 +446,11 @@ def list_folder(folder: Path, reads: tuple[str, ...] = (), *, fragmented: tuple[
 
 def _failed(failure: Failure) -> TaskFailedError:
     return TaskFailedError(failure.failure_class, failure.message)
+
+
+def _unread(failure: Failure) -> TaskFailedError:
+    """The probe took the input for sound, so what fails because of it now is damage."""
+    return DamagedError(failure.message) if failure.failure_class is FailureClass.INPUT else _failed(failure)
 
 
 def _sentence(findings: tuple[Finding, ...], log: AttemptLog) -> str:

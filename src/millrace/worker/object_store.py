@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
-from millrace.blobs.values import BlobError, BlobMissing, Blobs, BlobsUnavailable
+from millrace.blobs.values import BlobError, BlobMissing, Blobs
 from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
 from millrace.wire.v1.work import OutputReport
 from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Product, check_newest, foreign, made_by, manifest, owned, taken
-from millrace.worker.download import BrokenOffError, Opened, download
+from millrace.worker.download import download
 from millrace.worker.failure import TaskFailedError, from_blob_error
 from millrace.worker.fetch import Fetching
+from millrace.worker.fetch_blob import blob_source
 
 MANIFEST = "millrace.json"
 _MANIFEST_LIMIT = 64 << 20
@@ -68,18 +68,11 @@ class ObjectFetch:
         if not place.path:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no object")
 
-        @asynccontextmanager
-        async def source(offset: int) -> AsyncIterator[Opened]:
-            try:
-                store = self._open(f"s3://{place.bucket}")
-                total = (await store.stat(place.path)).size_bytes
-                yield Opened(offset=offset, total=total, pieces=store.get(place.path, start=offset))
-            except BlobsUnavailable as error:
-                raise BrokenOffError(str(error)) from error
-            except BlobError as error:
-                raise from_blob_error(error) from error
-
-        await download(fetching, source, clock=self._clock, draw=self._draw)
+        try:
+            store = self._open(f"s3://{place.bucket}")
+        except BlobError as error:
+            raise from_blob_error(error) from error
+        await download(fetching, blob_source(store, place.path), clock=self._clock, draw=self._draw)
 
 
 class ObjectDestination:

@@ -19,12 +19,13 @@ from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import MadeView, PieceView
 from millrace.worker.control import Control
-from millrace.worker.deliver import digest_of
+from millrace.worker.digest import digest_of
 from millrace.worker.download import download
 from millrace.worker.failure import TaskFailedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import master_source
 from millrace.worker.media_steps import PIECES, MediaSteps
+from millrace.worker.shared_store import SharedStore
 
 log = logger("worker")
 
@@ -49,6 +50,7 @@ class Pieces(Struct, frozen=True, kw_only=True):
     node: str
     attempt: int
     folder: Path
+    shared: SharedStore | None = None
 
     async def fetch(self, parts: Sequence[MadeView], told: Callable[[float], None]) -> Mapping[int, str]:
         """Bring every piece to its place below the folder, a few at a time; `told` hears the part (0..1) that is there.
@@ -66,16 +68,16 @@ class Pieces(Struct, frozen=True, kw_only=True):
         have = 0
         lost: dict[int, str] = {}
 
-        async def one(position: int, piece: PieceView) -> None:
+        async def one(part: MadeView, piece: PieceView) -> None:
             nonlocal have
             async with turns:
                 await self.control.gate()
-                if position not in lost and (reason := await self._one(position, piece)):
-                    lost[position] = reason
+                if part.position not in lost and (reason := await self._one(part, piece)):
+                    lost[part.position] = reason
             have += piece.size
             told(have / total)
 
-        tasks = [asyncio.ensure_future(one(part.position, piece)) for part in parts for piece in part.pieces]
+        tasks = [asyncio.ensure_future(one(part, piece)) for part in parts for piece in part.pieces]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -120,8 +122,9 @@ class Pieces(Struct, frozen=True, kw_only=True):
             return False
         return True
 
-    async def _one(self, position: int, piece: PieceView) -> str:
+    async def _one(self, part: MadeView, piece: PieceView) -> str:
         """Fetch it; why it is not here whole, or nothing where it is."""
+        position = part.position
         target = self.folder / place_of(piece.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         fetching = Fetching(
@@ -131,6 +134,10 @@ class Pieces(Struct, frozen=True, kw_only=True):
             control=self.control,
             told=lambda *_: None,
         )
+        if self.shared is not None and part.prefix and await self.shared.bring(part.prefix + piece.name, fetching):
+            if await asyncio.to_thread(digest_of, target) == piece.sha256:
+                return ""
+            await asyncio.to_thread(target.unlink)  # it may be another name of what is stored: never write into that
         path = work.piece_path(self.task, position, piece.name)
         query = (("node", self.node), ("attempt", str(self.attempt)))
         source = master_source(self.client, fetching, path, query)
@@ -225,27 +232,29 @@ class Handed(Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
 
 
-def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
-    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Blocking. Raises
-    OSError.
-    """
+async def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Raises OSError."""
     if steps.reuse is None or not steps.reuse.touched:
         return {}
     name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
     data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
-    (steps.work / name).write_bytes(data)
+    await asyncio.to_thread((steps.work / name).write_bytes, data)
     return {f"{PIECES}/{name}": len(data)}
 
 
-def read_handed(work: Path) -> Handed:
-    """What all of them have put down. Blocking. Raises TaskFailedError."""
+async def handed_on(steps: MediaSteps, parts: Sequence[MadeView]) -> Handed:
+    """What the makers of all parts have put down, as far as it is here. Raises TaskFailedError."""
     found = Handed()
-    for path in sorted(work.glob(f"{_HANDED}*.json")):
+    names = (piece.name for part in parts for piece in part.pieces if piece.name.startswith(f"{PIECES}/{_HANDED}"))
+    for name in sorted(names):
+        path = steps.folder / place_of(name)
         try:
-            one = msgspec.json.decode(path.read_bytes(), type=Handed)
+            one = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Handed)
+        except FileNotFoundError:
+            continue  # that part was made again here
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise TaskFailedError(
-                FailureClass.OUTPUT, f"cannot join the film: {path.name} cannot be read: {error}"
+                FailureClass.OUTPUT, f"cannot join the film: {name} cannot be read: {error}"
             ) from None
         found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
     return found

@@ -1,6 +1,6 @@
 """Tell the master how an attempt ended and, in the same request, claim for the slot that it leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -73,7 +73,8 @@ class Report(Struct, kw_only=True):
         # The attempt is ended by a report that says so, if any is taken.
         log.error("worker.report_refused", reason=str(error))
         if isinstance(ending, FailRequest):
-            return None
+            # A master of before knows of no facts here.
+            return replace(ending, facts={}) if ending.facts else None
         failure = Failure(failure_class=FailureClass.ENGINE, message=f"cannot report the result: {error}"[:4000])
         return failed(ending.node, self.task, failure)
 
@@ -86,10 +87,12 @@ def _call(task: TaskView, ending: Told) -> Call[Ended]:
     return work.hand_back(task.task, ending)
 
 
-def failed(node: str, task: TaskView, failure: Failure) -> FailRequest:
+def failed(node: str, task: TaskView, failure: Failure, facts: Mapping[str, object] | None = None) -> FailRequest:
     """The report of a failed attempt."""
     message = failure.message[:4000] or failure.failure_class.value
-    return FailRequest(node=node, attempt=task.attempt, failure_class=failure.failure_class, message=message)
+    return FailRequest(
+        node=node, attempt=task.attempt, failure_class=failure.failure_class, message=message, facts=dict(facts or {})
+    )
 
 
 def handed_back(node: str, task: TaskView, reason: str, delay_s: float) -> HandBackRequest:

@@ -168,8 +168,9 @@ class Runner(Struct, frozen=True, kw_only=True):
             return (handed_back(node, task, HURRIED, 0.0) if hurried else None), None
         except Exception as error:  # noqa: BLE001  a fault of ours must end the attempt, not the worker
             failure = _explained(error)
+            known = error.facts if isinstance(error, TaskFailedError) else {}
         attempt_log.say(f"failed ({failure.failure_class}): {failure.message}")
-        return failed(node, task, failure), None
+        return failed(node, task, failure, known), None
 
     async def _within_limit(
         self, task: TaskView, control: Control, running: Awaitable[CompleteRequest | None]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from millrace.blobs.values import Blobs
 from millrace.outbound.addresses import Network
 from millrace.process.sandbox import Demand
 from millrace.worker.cache import CacheTerms
@@ -41,7 +42,10 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
         timeout_s: time limit of jobs that name none.
         input_networks: where `http(s)` inputs may lie although it is not public.
         fetch: limits of fetches.
+        kept_bytes: how many bytes of inputs that were fetched are kept for the next task that wants the same; 0 for none.
+        keep_s: how long they are kept after their last use.
         sandbox: whether engines are shut in.
+        shared: the store in which the masters keep blobs, where this worker reaches it itself; None where it does not.
         cache: where finished pieces are kept; None for nowhere.
         open_store: opens `s3://` with this worker's keys; None where it has none.
     """
@@ -71,6 +75,9 @@ class WorkerTerms(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     input_networks: Sequence[Network] = ()
     fetch: FetchLimits = field(default_factory=FetchLimits)
+    kept_bytes: int = 0
+    keep_s: float = 3600.0
     sandbox: Demand = Demand.OFF
+    shared: Blobs | None = None
     cache: CacheTerms | None = None
     open_store: OpenStore | None = None

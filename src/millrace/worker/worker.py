@@ -169,6 +169,7 @@ class Worker(Service):
             self._terms, self._client, self._alive, able=able, bounds=held, clock=self._clock, draw=self._draw
         )
         self._equipment = equipment
+        await equipment.kept.prepare()
         self._ahead = begin(self._terms, equipment, clock=self._clock, folder=self._scratch.path)
         self._proven = await prove_all(self._terms, equipment.running, clock=self._clock, folder=self._scratch.path)
         self._runner = self._make_runner(equipment)
@@ -240,6 +241,7 @@ class Worker(Service):
             node=node,
             attempt=task.attempt,
             folder=folder,
+            shared=None if self._equipment is None else self._equipment.shared,
         )
 
     # Claims ---------------------------------------------------------------------------------------------------------

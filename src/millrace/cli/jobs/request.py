@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from millrace.cli.failure import CommandError
-from millrace.cli.options import Word, chunks_option, pairs
+from millrace.cli.options import Word, chunks_option, on_damage_option, pairs
 from millrace.cli.profiles.load import profile_or_document
 from millrace.domain.order import Priority, Queue
 from millrace.domain.sla import Classification
@@ -49,6 +49,7 @@ _OPTIONS = (
     ),
     click.option("--duration", type=float, metavar="SECONDS", help="Seconds of the generated test clip."),
     chunks_option,
+    on_damage_option,
     click.option("--timeout", type=float, metavar="SECONDS", help="Seconds that the job may run."),
     click.option("--max-retries", type=int, help="Attempts beyond the first."),
     click.option("--tenant", default="default", show_default=True, help="Whose job it is."),
@@ -73,6 +74,7 @@ def wish_options(command: Callable[..., T]) -> Callable[..., T]:
         parameters: tuple[str, ...],
         duration: float | None,
         chunks: object,
+        on_damage: object,
         timeout: float | None,
         max_retries: int | None,
         tenant: str,
@@ -89,7 +91,12 @@ def wish_options(command: Callable[..., T]) -> Callable[..., T]:
             "tenant": tenant,
             "labels": dict(pairs("--label", label)),
             "requires": dict(pairs("--require", require)),
-            "parameters": {"duration_s": duration, "chunks": chunks, **dict(pairs("--set", parameters))},
+            "parameters": {
+                "duration_s": duration,
+                "chunks": chunks,
+                "on_damage": on_damage,
+                **dict(pairs("--set", parameters)),
+            },
             "timeout_s": timeout,
             "max_retries": max_retries,
         }

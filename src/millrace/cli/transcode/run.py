@@ -19,6 +19,7 @@ from millrace.cli.profiles.load import profile_or_document
 from millrace.cli.transcode.folders import folders
 from millrace.config.settings import WorkerSettings, read
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.split import Chunking
 from millrace.process.orphans import Orphans
 from millrace.programs import ffmpeg
@@ -54,6 +55,7 @@ class Order(Struct, frozen=True, kw_only=True):
     overwrite: bool
     duration_s: float | None
     chunks: Chunking | None
+    on_damage: OnDamage | None
     ffmpeg: Path | None
     sandbox: str | None
     verbose: bool
@@ -133,7 +135,7 @@ def _request(order: Order) -> JobRequest:
         profile=profile_or_document(order.profile) if order.profile else None,
         output=str(out),
         overwrite=order.overwrite,
-        parameters=Parameters(duration_s=order.duration_s, chunks=order.chunks),
+        parameters=Parameters(duration_s=order.duration_s, chunks=order.chunks, on_damage=order.on_damage),
         max_retries=0,
     )
 

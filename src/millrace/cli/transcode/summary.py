@@ -52,6 +52,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     renditions: list[Row]
     files: int
     size: int
+    damage: object = None
 
     @classmethod
     def of(cls, job: JobDetail, out: Path, log: Path | None) -> Self:
@@ -68,6 +69,7 @@ class Summary(Struct, frozen=True, kw_only=True):
             renditions=[row for output in job.outputs for row in _rows(output, seconds, _vmaf(job, output.name))],
             files=len(job.outputs),
             size=sum(output.size for output in job.outputs),
+            damage=(job.facts or {}).get("damage"),
         )
 
     def document(self) -> dict[str, Any]:

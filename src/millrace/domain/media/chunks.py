@@ -206,6 +206,7 @@ def _obstacle(plan: Plan, probe: Probe, source: VideoStream, chunking: Chunking)
     container = probe.formats[0] if probe.formats else "this container"
     obstacles = (
         (chunking is Chunking.NEVER, "chunks are switched off for this job"),
+        (plan.mending is not None, "the input is damaged"),
         (plan.packaging not in JOINABLE, f"{plan.packaging} is not joined from pieces"),
         (not set(INDEXED) & set(probe.formats), f"a seek in {container} is not exact"),
         (not source.exact_times, "the container keeps no presentation times"),

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from msgspec import Struct, field
 
+from millrace.domain.media.damage import Mending
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.probe import Color
 from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings, VmafCheck
@@ -120,7 +121,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     `notes` are sentences for a person about what was decided differently from what the profile asks. `split` is how the
     work is divided (`chunks`); a plan that nobody has divided is made whole. `chapters` and `attachments` are how many of the
     source's go into every file. `comparison` are the frames of which pictures are made beside the source's
-    (:mod:`millrace.domain.media.comparison`).
+    (:mod:`millrace.domain.media.comparison`). `mending` is what is made of a source that was found to be damaged.
     """
 
     profile: str
@@ -139,6 +140,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     comparison: tuple[Chunk, ...] = ()
     notes: tuple[str, ...] = ()
     split: Split = field(default_factory=Split)
+    mending: Mending | None = None
 
     @property
     def origin(self) -> Fraction:

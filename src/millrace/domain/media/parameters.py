@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.domain.media.split import Chunking
@@ -23,7 +24,8 @@ REPLACED = {
 """What a parameter takes the place of."""
 GENERATED = ("duration_s",)
 CHUNKS = "chunks"
-ALLOWED = (*VIDEO, VMAF, *GENERATED, CHUNKS)
+ON_DAMAGE = "on_damage"
+ALLOWED = (*VIDEO, VMAF, *GENERATED, CHUNKS, ON_DAMAGE)
 LONGEST_S = 3600
 
 
@@ -48,6 +50,7 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
         raise ParameterError(unknown[0], f"is unknown; allowed: {', '.join(ALLOWED)}")
     duration = _duration(parameters.get("duration_s"))
     chunking_of(parameters)
+    profile = replace(profile, on_damage=on_damage_of(parameters, profile.on_damage))
     changes = {key: parameters[key] for key in (*VIDEO, VMAF) if key in parameters}
     if not changes:
         return profile, duration
@@ -68,7 +71,7 @@ def with_parameters(profile: Profile, parameters: Mapping[str, Any]) -> tuple[Pr
 def _change(video: dict[str, Any], changes: Mapping[str, Any]) -> None:
     if changes.get("codec", video["codec"]) != video["codec"]:
         # Presets and qualities of one codec mean nothing to another.
-        for key in ("preset", "crf", "bit_depth"):
+        for key in ("preset", "crf", "bit_depth", "level"):
             video.pop(key, None)
         for key in ("min_crf", "max_crf"):
             video.get("quality", {}).pop(key, None)
@@ -85,6 +88,14 @@ def chunking_of(parameters: Mapping[str, Any]) -> Chunking:
     if value not in tuple(Chunking):
         raise ParameterError(CHUNKS, f"is {value!r}; allowed: {', '.join(Chunking)}")
     return Chunking(value)
+
+
+def on_damage_of(parameters: Mapping[str, Any], otherwise: OnDamage = OnDamage.FAIL) -> OnDamage:
+    """What becomes of a damaged film; `otherwise` where the job does not say. Raises ParameterError for an unknown word."""
+    value = parameters.get(ON_DAMAGE) or otherwise
+    if value not in tuple(OnDamage):
+        raise ParameterError(ON_DAMAGE, f"is {value!r}; allowed: {', '.join(OnDamage)}")
+    return OnDamage(value)
 
 
 def _duration(value: object) -> Fraction | None:

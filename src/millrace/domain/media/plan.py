@@ -17,7 +17,9 @@ from msgspec.structs import replace
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.accepted import accept, accept_filling
 from millrace.domain.media.comparison import moments
+from millrace.domain.media.damage import Damage, Mending
 from millrace.domain.media.ladder import Size, fitted, ladder
+from millrace.domain.media.levels import beyond_level
 from millrace.domain.media.outputs import (
     AudioOutput,
     Generated,
@@ -30,6 +32,7 @@ from millrace.domain.media.outputs import (
     VideoOutput,
 )
 from millrace.domain.media.parameters import with_parameters
+from millrace.domain.media.plan_mending import mended, shortened, without_chapters, without_cuts, without_text
 from millrace.domain.media.plan_tracks import audio_tracks, kept_attachments, kept_chapters, subtitle_tracks
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile import (
@@ -50,8 +53,15 @@ MAX_VARIABLE_RATE = Fraction(60)
 MAX_RATE = Fraction(240)
 
 
-def plan(profile: Profile, probe: Probe | None, *, parameters: Mapping[str, Any] | None = None) -> Plan:
-    """What to make of the probed source; without one (None), of a generated test clip.
+def plan(
+    profile: Profile,
+    probe: Probe | None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    damage: Damage | None = None,
+) -> Plan:
+    """What to make of the probed source; without one (None), of a generated test clip. `damage` is what was found in it, where an
+    encode has ended at some.
 
     Raises:
         Refused: class input or request, with a sentence, for what cannot become a correct output.
@@ -64,7 +74,7 @@ def plan(profile: Profile, probe: Probe | None, *, parameters: Mapping[str, Any]
             FailureClass.REQUEST, "duration_s is the length of a generated clip; leave it out when there is an input."
         )
     accept(probe)
-    return _planned(wanted, probe, None)
+    return _planned(wanted, probe, None, damage)
 
 
 def plan_generated(profile: Profile, *, parameters: Mapping[str, Any] | None = None) -> Plan:
@@ -91,25 +101,32 @@ def plan_generated(profile: Profile, *, parameters: Mapping[str, Any] | None = N
     return _planned(wanted, Probe(formats=("lavfi",), duration=clip.duration, video=(video,), audio=(audio,)), clip)
 
 
-def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
+def _planned(profile: Profile, probe: Probe, clip: Generated | None, damage: Damage | None = None) -> Plan:
     notes: list[str] = []
     audio = audio_tracks(profile, probe, notes)
     pictures: Pictures | None = None
     videos: tuple[VideoOutput, ...] = ()
     sprites: Sprites | None = None
+    stream: VideoStream | None = None
+    mending: Mending | None = None
     checks = profile.checks
     if not profile.packaging.is_audio_only:
         stream = _picture_stream(profile, probe, notes)
         pictures = _pictures(profile, probe, stream, notes)
         checks = _checks(profile, stream, probe.start, pictures.rate)
+    elif not audio:
+        raise Refused(FailureClass.INPUT, "The input has no audio stream, and the profile makes audio only.")
+    if damage is not None:
+        mending = mended(profile.on_damage, damage, pictures, audio, notes)
+        pictures, audio = without_cuts(mending, pictures), shortened(mending, audio)
+    if stream is not None and pictures is not None:
         if profile.thumbnails:
             sprites = _sprites(profile.thumbnails, stream, pictures)
         else:
             videos = _videos(profile, stream, pictures, notes)
-    elif not audio:
-        raise Refused(FailureClass.INPUT, "The input has no audio stream, and the profile makes audio only.")
-    subtitles = subtitle_tracks(profile, probe, notes)
-    chapters, attachments = kept_chapters(profile, probe, notes), kept_attachments(profile, probe, notes)
+    subtitles = without_text(mending, subtitle_tracks(profile, probe, notes), notes)
+    chapters = without_chapters(mending, kept_chapters(profile, probe, notes), notes)
+    attachments = kept_attachments(profile, probe, notes)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
     made = Plan(
@@ -127,7 +144,10 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None) -> Plan:
         attachments=attachments,
         per_title=profile.per_title,
         notes=tuple(notes),
+        mending=mending,
     )
+    if mending is not None:
+        return made  # the same places of both are not the same moments any more, or not the same pictures
     return replace(made, comparison=moments(made, None if clip else probe, profile.comparison))
 
 
@@ -212,6 +232,12 @@ def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: li
                 vmaf=profile.renditions[index].vmaf,
             )
         )
+    for video in made:
+        if (fault := beyond_level(video.settings, video.size, video.rate)) is not None:
+            raise Refused(
+                FailureClass.REQUEST,
+                f"Rendition {video.name} would have {fault}; give it less height or fps, or a higher level.",
+            )
     if any(fitted(stream.display_size, height) is None for height in heights):
         wide, high = (int(side) for side in stream.display_size)
         sizes = ", ".join(f"{video.size.width}x{video.size.height}" for video in made)

@@ -5,6 +5,8 @@ from fractions import Fraction
 
 from msgspec import Struct, field
 
+from millrace.domain.media.damage import OnDamage
+
 
 class VideoCodec(StrEnum):
     """Video codecs that Millrace makes."""
@@ -188,7 +190,8 @@ class VideoSettings(Struct, frozen=True, kw_only=True):
     """How one rendition's pictures are made.
 
     `height` names the rung (see `ladder`); None keeps the source's size. One of `crf`, `bitrate_bps` and `quality` is set;
-    with `quality`, `crf` is set once it has been found. `maxrate_bps` bounds any. `fps` is a cap. `bit_depth` above the encoder's input is never invented.
+    with `quality`, `crf` is set once it has been found. `maxrate_bps` bounds any. `fps` is a cap. `bit_depth` above the encoder's input is never invented. `level` is the
+    one that a decoder must have (`levels`).
     """
 
     codec: VideoCodec = VideoCodec.H264
@@ -202,6 +205,7 @@ class VideoSettings(Struct, frozen=True, kw_only=True):
     quality: QualityTarget | None = None
     fps: Fraction | None = None
     bit_depth: int = 8
+    level: str | None = None
     encoder: Encoder = Encoder.AUTO
 
 
@@ -268,6 +272,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     chapters: Keep = Keep.DROP
     attachments: Keep = Keep.DROP
     hdr: Hdr = Hdr.TONEMAP
+    on_damage: OnDamage = OnDamage.FAIL
     per_title: float | None = None
     segment_s: Fraction = Fraction(4)
     gop_s: Fraction = Fraction(4)

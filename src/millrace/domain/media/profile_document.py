@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from msgspec.structs import replace
+
 from millrace.domain.document import DocumentReader, kind_of, shown
+from millrace.domain.media.damage import OnDamage
+from millrace.domain.media.levels import LEVELS, beyond_level, bits_beyond_level, rung
 from millrace.domain.media.profile import (
     AUDIO_CODECS,
     DEFAULT_PRESET,
@@ -83,6 +87,7 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
         chapters=Keep(root.word("chapters", Keep, metadata)),
         attachments=Keep(root.word("attachments", Keep, Keep.DROP)),
         hdr=hdr,
+        on_damage=OnDamage(root.word("on_damage", OnDamage, OnDamage.FAIL)),
         per_title=_per_title(root),
         segment_s=segment_s,
         gop_s=root.seconds("gop_s", 0.1, 30, segment_s),
@@ -193,9 +198,44 @@ def _video(reader: DocumentReader, packaging: Packaging, hdr: Hdr) -> VideoSetti
         bit_depth=depth,
         encoder=_encoder(reader, codec),
     )
-    settings = with_rate_control(reader, settings)
+    settings = replace(with_rate_control(reader, settings), level=_level(reader, codec))
+    _within_level(reader, settings)
     reader.done()
     return settings
+
+
+def _level(reader: DocumentReader, codec: VideoCodec) -> str | None:
+    """The name of a level as its standard writes it; YAML reads 4.1 as a number, and 4.0 too."""
+    value, allowed = reader.raw("level"), LEVELS.get(codec, {})
+    if value is None:
+        return None
+    name = (
+        f"{value:g}"
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else str(value).removesuffix(".0")
+    )
+    if name in allowed:
+        return name
+    words = f"allowed: {', '.join(allowed)}" if allowed else f"only {' and '.join(LEVELS)} have one here, not {codec}"
+    reader.report("level", f"is {shown(value)}; {words}")
+    return None
+
+
+def _within_level(reader: DocumentReader, settings: VideoSettings) -> None:
+    """What the profile names has to fit its level; what it leaves to the film is looked at when the film is known."""
+    if settings.level is None:
+        return
+    if settings.encoder is not Encoder.AUTO:
+        reader.report(
+            "level",
+            f"is kept by encoders in software only, and encoder is {settings.encoder}; leave one of the two out",
+        )
+    fault = beyond_level(settings, rung(settings.height), settings.fps) if settings.height else None
+    if fault is not None:
+        reader.report("level", f"is {settings.level}, which is too low: the rendition has {fault}")
+    bits = bits_beyond_level(settings)
+    if bits is not None:
+        reader.report("maxrate" if settings.maxrate_bps else "bitrate", bits)
 
 
 def _encoder(reader: DocumentReader, codec: VideoCodec) -> Encoder:
@@ -329,6 +369,8 @@ def to_document(profile: Profile) -> dict[str, Any]:
         document["chapters"] = str(profile.chapters)
     if profile.attachments is not Keep.DROP:
         document["attachments"] = str(profile.attachments)
+    if profile.on_damage is not OnDamage.FAIL:
+        document["on_damage"] = str(profile.on_damage)
     if profile.per_title is not None:
         document["per_title"] = {"min_gain": profile.per_title}
     if profile.comparison:
@@ -361,6 +403,7 @@ def _video_document(video: VideoSettings) -> dict[str, Any]:
         "fps": None if video.fps is None else _ratio(video.fps),
         "encoder": None if video.encoder is Encoder.AUTO else str(video.encoder),
         "bit_depth": video.bit_depth,
+        "level": video.level,
     }
     return {key: value for key, value in every.items() if value is not None}
 

@@ -97,6 +97,7 @@ def proof(
             if file.path in produced.probes
             for entry in _streams(plan, file, produced, headers)
         ],
+        **({"damage": plan.mending.document} if plan.mending else {}),
     }
 
 

@@ -27,6 +27,8 @@ from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeles
 
 STRICT = ("-xerror", "-err_detect", "explode")
 """Damage ends the encode: without these FFmpeg conceals it and exits with 0 (measured for truncation and bit rot)."""
+MENDING = ("-max_error_rate", "1")
+"""Damage is known and was planned for: it is concealed, whatever there is of it."""
 HEADERS_BYTES = 64 << 20
 """Indexes, tags and, of sprites, pictures."""
 NOWHERE = ("-f", "null", "-")
@@ -71,7 +73,8 @@ def encode_commands(
         return ()
 
     def argv(made: Sequence[OutputFile]) -> tuple[str, ...]:
-        start = [*guarded(binary), *PROGRESS, "-n", *STRICT, *card(plan, working), *source_input(plan, path)]
+        read = [*strictness(plan), *card(plan, working), *source_input(plan, path)]
+        start = [*guarded(binary), *PROGRESS, "-n", *read]
         if plan.sprites is None:
             return (*start, *_files(plan, made, work, working))
         graph = sprite_graph(plan, plan.pictures) if plan.pictures else ""
@@ -114,7 +117,7 @@ def first_pass_commands(
     if not looked or plan.pictures is None:
         return ()
     unused = (f"[v{number}]nullsink" for number, video in enumerate(plan.videos) if video not in looked)
-    argv = [*guarded(binary), *PROGRESS, *STRICT, *card(plan, working), *source_input(plan, path)]
+    argv = [*guarded(binary), *PROGRESS, *strictness(plan), *card(plan, working), *source_input(plan, path)]
     graph = ladder_graph(plan, plan.pictures, picture_forms(plan, working))
     argv += ["-filter_complex", ";".join((graph, *unused))]
     for file in plan.files:
@@ -128,6 +131,11 @@ def first_pass_commands(
     reads = () if path is None else (path,)
     command = Command(argv=tuple(argv), label="first pass", cwd=work, folders=(work,), frames=plan.frames)
     return (replace(command, reads=reads, writes=work, file_bytes=file_bytes(plan)),)
+
+
+def strictness(plan: Plan) -> tuple[str, ...]:
+    """Whether damage of the source ends a command."""
+    return STRICT if plan.mending is None else MENDING
 
 
 def beside_pictures(file: OutputFile) -> tuple[int, ...]:
@@ -184,7 +192,16 @@ def source_input(plan: Plan, path: Path | None) -> tuple[str, ...]:
         raise ValueError("cannot encode without a source: the plan is not for a generated clip")
     if not path.is_absolute():
         raise ValueError(f"cannot encode {path}: the engine works in another folder, so the path must be absolute")
-    return source(path)
+    return (*_unread(plan), *source(path))
+
+
+def _unread(plan: Plan) -> tuple[str, ...]:
+    """Keeps damaged pictures from the decoder: noise in their headers makes it show sound ones from before at wrong times."""
+    if plan.mending is None or plan.pictures is None:
+        return ()
+    runs = [run for place in plan.mending.damage.places for run in place.packets]
+    dropped = "+".join(f"between(n,{first},{last})" for first, last in runs)
+    return (f"-bsf:{plan.pictures.stream}", f"noise=drop='{dropped}'") if dropped else ()
 
 
 def generated_input(clip: Generated) -> tuple[str, ...]:
@@ -221,7 +238,8 @@ def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) ->
     """The sound and the text of a file, and where it is written."""
     argv: list[str] = []
     for number, audio in enumerate(file.audio):
-        argv += _audio(audio, number, len(file.audio), chosen(audio.settings, working))
+        sound = audio_filter(audio, plan.mending)
+        argv += _audio(audio, sound, number, len(file.audio), chosen(audio.settings, working))
     for number, subtitles in enumerate(file.subtitles):
         argv += ["-map", f"0:{subtitles.stream}", f"-c:s:{number}", subtitles.codec]
         argv += language_options("s", number, subtitles)
@@ -230,7 +248,7 @@ def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) ->
     return [*argv, *words_options(plan, 0), *target_options(plan, file)]
 
 
-def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[str]:
+def _audio(audio: AudioOutput, sound: str, number: int, count: int, encoder: str) -> list[str]:
     options = audio_options(audio, encoder)
     if count > 1:
         options = tuple(f"{option}:a:{number}" if option in ("-ac", "-ar") else option for option in options)
@@ -239,7 +257,7 @@ def _audio(audio: AudioOutput, number: int, count: int, encoder: str) -> list[st
         "-map",
         f"0:{audio.stream}",
         f"-filter:a:{number}",
-        audio_filter(),
+        sound,
         *options,
         *language_options("a", number, audio),
         *default_options(number, count),

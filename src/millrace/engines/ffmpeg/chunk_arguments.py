@@ -80,7 +80,7 @@ def _chunk_argv(one: Encoding, pictures: Pictures, chunk: Chunk, made: Collectio
     plan = one.plan
     without = [number for number in range(len(plan.videos)) if number not in made]
     card, forms = whole.card(plan, one.working), whole.picture_forms(plan, one.working)
-    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(chunk, one.film, _decoder_threads(plan))]
+    argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(plan, chunk, one.film, _decoder_threads(plan))]
     argv += ["-filter_complex", ladder_graph(plan, pictures, forms, chunk, without=without)]
     for number, video in enumerate(plan.videos):
         if number in without:
@@ -116,13 +116,13 @@ def _decoder_threads(plan: Plan) -> int | None:
     return plan.split.threads[0] if plan.split.threads else None
 
 
-def reading(chunk: Chunk, path: Path, threads: int | None) -> tuple[str, ...]:
+def reading(plan: Plan, chunk: Chunk, path: Path, threads: int | None) -> tuple[str, ...]:
     """The source from a place at or before the chunk's first frame, on the clock of the whole film."""
     decoder = ("-threads", str(threads)) if threads is not None else ()
     # Frames before the first place fall out by their number, so the seek need not drop any (and its own clock may differ).
     seek = () if chunk.seek is None else ("-noaccurate_seek", "-ss", seconds(chunk.seek))
     # Behind a seek, strict detection takes the leading pictures of an open GOP for damage; real damage is in the log.
-    strict = whole.STRICT if chunk.seek is None else ("-xerror",)
+    strict = ("-xerror",) if chunk.seek is not None and plan.mending is None else whole.strictness(plan)
     return (*strict, *decoder, *ON_THE_FILMS_CLOCK, *seek, *source(path))
 
 

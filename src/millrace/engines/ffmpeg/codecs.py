@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from millrace.domain.media.levels import level_of
 from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, VideoOutput
 from millrace.domain.media.profile import AudioCodec, Packaging, RateMode, VideoCodec, VideoSettings
 from millrace.domain.sessions import family_of
@@ -35,6 +36,7 @@ def video_options(
         *_pass(stage, encoder),
         *("-g", gop, "-keyint_min", gop, "-force_key_frames", f"expr:eq(mod(n,{gop}),0)"),
         *_closed(encoder),
+        *_level(settings, encoder),
         *_own_parameters(settings, encoder, stage),
         *tag(settings.codec, packaging),
     )
@@ -62,19 +64,31 @@ def _rate_control(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
     rate = ("-b:v", str(settings.bitrate_bps))
     if settings.mode is RateMode.CBR:
         return (*rate, *_constant_rate(settings.bitrate_bps, encoder))
-    return (*rate, *_bounds(settings.maxrate_bps))
+    return (*rate, *_bounds(settings))
 
 
 def _constant_quality(settings: VideoSettings, crf: float, encoder: str) -> tuple[str, ...]:
     if encoder == "libvpx-vp9":
         # libvpx takes -crf as constant quality only when the bit rate is 0, and any other rate as a bound on the average.
-        return ("-crf", f"{crf:g}", "-b:v", str(settings.maxrate_bps or 0), *_bounds(settings.maxrate_bps))
-    return ("-crf", f"{crf:g}", *_bounds(settings.maxrate_bps))
+        return ("-crf", f"{crf:g}", "-b:v", str(settings.maxrate_bps or 0), *_bounds(settings))
+    return ("-crf", f"{crf:g}", *_bounds(settings))
 
 
-def _bounds(maxrate_bps: int | None) -> tuple[str, ...]:
+def _bounds(settings: VideoSettings) -> tuple[str, ...]:
+    level = level_of(settings)
+    maxrate = settings.maxrate_bps if level is None else settings.maxrate_bps or level.bits_per_second
+    if maxrate is None:
+        return ()
     # A buffer of two seconds at the highest rate is what HLS players are told to expect (Apple authoring guide).
-    return () if maxrate_bps is None else ("-maxrate", str(maxrate_bps), "-bufsize", str(maxrate_bps * 2))
+    buffer = maxrate * 2 if level is None else min(maxrate * 2, level.buffer_bits)
+    return ("-maxrate", str(maxrate), "-bufsize", str(buffer))
+
+
+def _level(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    # x265 takes it among its own parameters only; cards each have their own way to count them.
+    if settings.level is None or encoder == "libx265" or not is_software(encoder):
+        return ()
+    return ("-level", settings.level)
 
 
 def _constant_rate(bitrate_bps: int, encoder: str) -> tuple[str, ...]:
@@ -103,10 +117,11 @@ def _own_parameters(settings: VideoSettings, encoder: str, stage: Pass | None) -
     """What the encoder knows by its own names only."""
     is_constant = settings.mode is RateMode.CBR
     if encoder == "libx265":
+        level = "" if settings.level is None else f":level-idc={settings.level}:high-tier=0"
         passes = "" if stage is None else f":pass={stage.number}:stats={_escaped(f'{stage.stats}.log')}"
         return (
             "-x265-params",
-            f"log-level=warning:scenecut=0:open-gop=0{':strict-cbr=1' if is_constant else ''}{passes}",
+            f"log-level=warning:scenecut=0:open-gop=0{':strict-cbr=1' if is_constant else ''}{level}{passes}",
         )
     if encoder == "libsvtav1":
         # Its constant rate needs pictures that follow each other without reordering.

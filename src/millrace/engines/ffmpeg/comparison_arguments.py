@@ -42,7 +42,7 @@ def side_by_side(
         f"[1:v:0]fps={ratio(video.rate)}{place},{shown}[d];[s][d]hstack=shortest=1[b];"
         f"[2:v:0]scale=iw*{times}:ih*{times}:flags=neighbor,format=rgb24,pad={2 * video.size.width}:ih,setpts=0[c];[c][b]vstack[p]"
     )
-    read = whole.source_input(plan, path) if path is None else reading(moment, path, 1)
+    read = whole.source_input(plan, path) if path is None else reading(plan, moment, path, 1)
     argv = [*guarded(binary), *whole.PROGRESS, "-n", *read, *_made(file.path, video, moment, folder)]
     argv += [*letters(f"{name}.txt", columns), "-filter_complex", graph, "-map", "[p]", "-frames:v", "1"]
     argv += ["-c:v", STILL, *whole.metadata_options(None), "-f", "image2", "-update", "1", f"file:{name}.png"]

@@ -122,11 +122,11 @@ def candidates_of(profile: Profile) -> tuple[tuple[str, ...], ...]:
     return tuple(sorted(groups | {(name,) for name in _pictures(profile)}))
 
 
-def _pictures(profile: Profile) -> set[str]:
-    return ({PICTURE} if profile.thumbnails else set()) | ({STILL} if profile.comparison else set())
-
-
 def streams_of(profile: Profile) -> Mapping[str, int]:
     """For each encoder of hardware that could make the profile's pictures, how many it would make at once: one for each rendition."""
     names = (name for rendition in profile.renditions for name in candidates(rendition.video))
     return Counter(name for name in names if family_of(name) is not None)
+
+
+def _pictures(profile: Profile) -> set[str]:
+    return ({PICTURE} if profile.thumbnails else set()) | ({STILL} if profile.comparison else set())

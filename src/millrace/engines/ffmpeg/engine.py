@@ -5,10 +5,12 @@ from pathlib import Path
 
 from millrace.domain.failures import Failure
 from millrace.domain.media.check import Produced
+from millrace.domain.media.damage import Place
 from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.samples import ProbeEncode
+from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
 from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome
 from millrace.engines.ffmpeg import encoders
@@ -23,12 +25,24 @@ from millrace.engines.ffmpeg.chunk_arguments import (
     sides_files,
 )
 from millrace.engines.ffmpeg.comparison_arguments import side_by_side
+from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
-from millrace.engines.ffmpeg.probe import brief, inspection_command, probe_command, read_back, read_brief, read_probe
+from millrace.engines.ffmpeg.probe import (
+    brief,
+    inspection_command,
+    opening_command,
+    packet_lists,
+    probe_command,
+    read_back,
+    read_brief,
+    read_opening,
+    read_probe,
+)
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
 from millrace.engines.ffmpeg.vmaf_log import read_scores
 from millrace.engines.joining import join, pieces_to_read
+from millrace.engines.layout import map_source
 from millrace.engines.packages import files_to_read, finishing_files, fragmented, segments_of
 
 
@@ -51,6 +65,15 @@ class FFmpeg:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
 
+    def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
+        """See `Engine.damage`."""
+        return damage_commands(self.binary, source, probe)
+
+    def read_damage(self, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[Place, ...]:
+        """See `Engine.read_damage`."""
+        stored, decoded = outcomes
+        return read_damage(probe, stored.stdout, decoded.stdout)
+
     def brief(self, source: Path) -> Brief | None:
         """See `Engine.brief`."""
         return brief(self.binary, source)
@@ -58,6 +81,17 @@ class FFmpeg:
     def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
         """See `Engine.read_brief`."""
         return read_brief(brief, stderr, exit_status)
+
+    def opening(self, source: Path) -> Command:
+        """See `Engine.opening`."""
+        return opening_command(self.binary, source)
+
+    def map_source(self, source: Path, probed: Outcome, opened: Outcome) -> SourceMap:
+        """See `Engine.map_source`."""
+        packets = read_opening(opened.stderr)
+        if packets is None:
+            raise ValueError("the engine does not say how much it reads to open it")
+        return map_source(source, packet_lists(probed), opening=packets)
 
     def encode(
         self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()

@@ -3,12 +3,16 @@
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 
+from millrace.domain.media.damage import Mending, Span
 from millrace.domain.media.ladder import Size
-from millrace.domain.media.outputs import Pictures, Plan
+from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, Pictures, Plan
 from millrace.domain.media.split import Chunk
 from millrace.engines.ffmpeg.hardware import UPLOAD
 
 START = ":start_time=0"
+HOLE_S = 0.005
+"""A hole in damaged sound that is filled at once: less than any packet lasts, and more than the times of containers in milliseconds
+are off by. By default FFmpeg waits for 0.1 s, and the sound comes early until then."""
 DEINTERLACE = "bwdif=mode=send_frame:parity=auto:deint=all"
 TONEMAP = (
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=mobius:desat=0:peak=5,"
@@ -32,7 +36,8 @@ def ladder_graph(
     depths = {video.settings.bit_depth for video in plan.videos}
     shared = len(depths) == 1 and not any(UPLOAD in form for form in forms)
     chains = []
-    feed = f"[0:{pictures.stream}]{on_grid(pictures, places(chunk, to_the_end=chunk is plan.split.chunks[-1]) if chunk else START)}"
+    kept = places(chunk, to_the_end=chunk is plan.split.chunks[-1]) if chunk else START
+    feed = f"[0:{pictures.stream}]{on_grid(pictures, kept, mended(pictures, plan.mending))}"
     for number, (video, form) in enumerate(zip(plan.videos[: wanted[-1] + 1], forms, strict=False)):
         # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay; and what lies in
         # the memory of a card is scaled no more.
@@ -71,19 +76,65 @@ def sprite_graph(plan: Plan, pictures: Pictures) -> str:
     first_of_each = f"eq(n,0)+gt({bucket.format('n')},{bucket.format('(n-1)')})"
     scale = f"scale={sprites.size.width}:{sprites.size.height}:flags=area,setsar=1,format=yuvj420p"
     tile = f"tile={settings.columns}x{settings.rows}"
-    return f"[0:{pictures.stream}]{on_grid(pictures, START)}select='{first_of_each}',{scale},{tile}[v0]"
+    grid = on_grid(pictures, START, mended(pictures, plan.mending))
+    return f"[0:{pictures.stream}]{grid}select='{first_of_each}',{scale},{tile}[v0]"
 
 
-def audio_filter() -> str:
+def audio_filter(audio: AudioOutput, mending: Mending | None) -> str:
     """Silence where the sound begins late or has holes, so that it stays in step with the pictures."""
-    return "aresample=async=1:first_pts=0"
+    if mending is None:
+        return "aresample=async=1:first_pts=0"
+    length = f"apad=whole_len={_sample(audio.duration)}"
+    return (
+        f"aresample={SAMPLE_RATE_HZ}:async=1:min_hard_comp={HOLE_S}:first_pts=0,{_sound_without(mending.cuts)}{length}"
+    )
 
 
-def on_grid(pictures: Pictures, places: str) -> str:
+def _sound_without(cuts: Sequence[Span]) -> str:
+    """Sample for sample what stands beside the pictures that are kept."""
+    if not cuts:
+        return ""
+    pieces, made = [], Fraction(0)
+    ends = [*(cut.start for cut in cuts), None]
+    for start, end in zip((Fraction(0), *(cut.end for cut in cuts)), ends, strict=True):
+        first = _sample(start)
+        # Joins are rounded where they come to stand, so that no error adds up.
+        if end is None:
+            pieces.append(f"start_sample={first}")
+        elif end > start:
+            pieces.append(f"start_sample={first}:end_sample={first + _sample(made + end - start) - _sample(made)}")
+            made += end - start
+    names = range(len(pieces))
+    split = f"asplit={len(pieces)}{''.join(f'[i{name}]' for name in names)}"
+    trimmed = (
+        f"[i{name}]atrim={piece},asetpts=PTS-STARTPTS[o{name}]" for name, piece in zip(names, pieces, strict=True)
+    )
+    joined = f"{''.join(f'[o{name}]' for name in names)}concat=n={len(pieces)}:v=0:a=1,"
+    return ";".join((split, *trimmed, joined))
+
+
+def _sample(time: Fraction) -> int:
+    return round(time * SAMPLE_RATE_HZ)
+
+
+def mended(pictures: Pictures, mending: Mending | None) -> str:
+    """Behind the grid of a damaged source: all places of the grid, though its last pictures may be lost, without those that are cut out."""
+    if mending is None:
+        return ""
+    cuts = [(int(cut.start * pictures.rate), int(cut.end * pictures.rate)) for cut in mending.cuts]
+    whole = pictures.frames + sum(end - first for first, end in cuts)
+    filled = f"tpad=stop=-1:stop_mode=clone,trim=end_frame={whole},"
+    if not cuts:
+        return filled
+    out = "+".join(f"between(n,{first},{end - 1})" for first, end in cuts)
+    return f"{filled}select='not({out})',setpts=N,"
+
+
+def on_grid(pictures: Pictures, places: str, mended: str = "") -> str:
     """Whole pictures at a constant rate from time 0; the decoder has turned them upright already."""
     deinterlace = f"{DEINTERLACE}," if pictures.deinterlace else ""
     tonemap = f"{TONEMAP}," if pictures.tonemap else ""
-    return f"{deinterlace}fps={ratio(pictures.rate)}{places},{tonemap}"
+    return f"{deinterlace}fps={ratio(pictures.rate)}{places},{mended}{tonemap}"
 
 
 def places(chunk: Chunk, *, to_the_end: bool) -> str:

@@ -1,10 +1,14 @@
 """Reader of FFmpeg's `framecrc` output over copied packets: exact times of every packet (libavformat/framecrcenc.c)."""
 
+from array import array
 from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
 
 from msgspec import Struct, field
+
+from millrace.domain.media.source_map import PacketList
 
 KEY, CORRUPT, DISCARD = 0x1, 0x2, 0x4
 UNKNOWN_TIME = -(2**63)
@@ -55,21 +59,72 @@ class Packets(Struct):
         return tuple(later - earlier for earlier, later in pairwise(places))
 
 
+class Line(Struct, frozen=True):
+    """One packet or frame: when it is shown and for how long, in seconds, and its flags."""
+
+    time: Fraction
+    duration: Fraction
+    flags: int
+
+
+def packet_lines(text: str) -> dict[int, list[Line]]:
+    """Every packet or frame as it stands there, by output stream number."""
+    bases = time_bases(text)
+    streams: dict[int, list[Line]] = {number: [] for number in bases}
+    for number, parts, flags in rows(text):
+        if number in bases:
+            time = int(parts[1]) if int(parts[2]) == UNKNOWN_TIME else int(parts[2])
+            streams[number].append(Line(time * bases[number], int(parts[3]) * bases[number], flags))
+    return streams
+
+
 def read_packets(text: str) -> dict[int, Packets]:
     """Packets by output stream number."""
-    streams: dict[int, Packets] = {}
+    streams = {number: Packets(time_base=base) for number, base in time_bases(text).items()}
+    for number, parts, flags in rows(text):
+        stream = streams.setdefault(number, Packets())
+        stream.add(int(parts[1]), int(parts[2]), int(parts[3]), flags)
+    return streams
+
+
+def time_bases(text: str) -> dict[int, Fraction]:
+    """The time base of each output stream."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("#tb "):
+            number, _, base = line[4:].partition(":")
+            top, _, bottom = base.strip().partition("/")
+            found[int(number)] = Fraction(int(top), int(bottom))
+    return found
+
+
+def rows(text: str) -> Iterator[tuple[int, list[str], int]]:
+    """For each packet its output stream, the columns as they are printed, and its flags."""
     for line in text.splitlines():
         if line.startswith("#"):
-            if line.startswith("#tb "):
-                number, _, base = line[4:].partition(":")
-                top, _, bottom = base.strip().partition("/")
-                streams[int(number)] = Packets(time_base=Fraction(int(top), int(bottom)))
             continue
         parts = line.split(",")
         if len(parts) < 6:
             continue
         # Flags are printed only where they differ from a plain key frame.
-        flags = int(parts[6].partition("=")[2], 0) if len(parts) > 6 and parts[6].startswith(" F=") else KEY
-        stream = streams.setdefault(int(parts[0]), Packets())
-        stream.add(int(parts[1]), int(parts[2]), int(parts[3]), flags)
-    return streams
+        yield (
+            int(parts[0]),
+            parts,
+            int(parts[6].partition("=")[2], 0) if len(parts) > 6 and parts[6].startswith(" F=") else KEY,
+        )
+
+
+def read_packet_lists(text: str, mapping: Mapping[int, int]) -> dict[int, PacketList]:
+    """All packets by input stream number; `mapping` says which input each output stream is made of."""
+    streams = {
+        number: PacketList(time_base=base, times=array("q"), sizes=array("Q"), sums=array("Q"), keys=array("Q"))
+        for number, base in time_bases(text).items()
+    }
+    for number, parts, flags in rows(text):
+        stream = streams[number]
+        if flags & KEY:
+            stream.keys.append(len(stream.times))
+        stream.times.append(int(parts[2]) if int(parts[2]) != UNKNOWN_TIME else int(parts[1]))
+        stream.sizes.append(int(parts[4]))
+        stream.sums.append(int(parts[5], 16))
+    return {mapping.get(number, number): stream for number, stream in streams.items()}

@@ -9,14 +9,16 @@ from msgspec.structs import replace
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.accepted import too_large
+from millrace.domain.media.damage import Damage
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.rates import snapped
-from millrace.engines.engine import Brief, Command, EngineFailure
+from millrace.domain.media.source_map import PacketList
+from millrace.engines.engine import Brief, Command, DamagedInput, EngineFailure, Outcome
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
 from millrace.engines.ffmpeg.mp4_index import read_index
-from millrace.engines.ffmpeg.packets import Packets, read_packets
+from millrace.engines.ffmpeg.packets import Packets, read_packet_lists, read_packets
 from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
 from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
 
@@ -26,9 +28,12 @@ CUT_SHORT = re.compile(
 )
 OVER = re.compile(r"exceeds max_streams|exceeds specified max pixel count")
 """What does not fit is left out, and FFmpeg goes on without it."""
+OPENED = re.compile(r"After avformat_find_stream_info\(\) pos: .* frames:(\d{1,9})\b")
 ESTIMATED = "Estimating duration from bitrate"
 SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
+LOST_S = Fraction(1, 10)
+"""Of an input that is damaged in any case: it has lost its end. What is less may be the length of a last frame."""
 ONE_AT_A_TIME = ("-thread_queue_size", "1")
 """Packets between threads, by default 8: of uncompressed 4K those alone could fill the memory of a probe on a busy machine."""
 COPY = (
@@ -63,6 +68,27 @@ def brief(binary: Path | str, path: Path) -> Brief | None:
     return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
 
 
+def opening_command(binary: Path | str, path: Path) -> Command:
+    """Open a file and nothing more, and tell how much of it was read for that."""
+    return Command(
+        argv=(*guarded(binary), "-v", "debug", *source(path)),
+        label="look how it is opened",
+        reads=(path,),
+        memory_bytes=PROBE_MEMORY_BYTES,
+    )
+
+
+def read_opening(stderr: str) -> int | None:
+    """How many packets were read to open a file, as `avformat_find_stream_info` says; None where it does not."""
+    # A tag may hold such a line, too: the most of them is no less than the truth.
+    return max((int(found) for found in OPENED.findall(stderr)), default=None)
+
+
+def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
+    """By input stream, the packets that a probe has read."""
+    return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
+
+
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
     """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
     options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
@@ -80,7 +106,8 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     """The facts about a source.
 
     Raises:
-        EngineFailure: class input and a sentence, when the file is missing, damaged, cut short or no real media.
+        DamagedInput: class input and a sentence, when the file is damaged or cut short, with what is known of the rest.
+        EngineFailure: the same, when it is missing or no real media.
     """
     head = _head(stderr, exit_status)
     packets = read_packets(stdout)
@@ -113,18 +140,20 @@ def _head(stderr: str, exit_status: int) -> printed.Headers:
         raise EngineFailure(found)
     if OVER.search(log):
         raise EngineFailure(failure(exit_status, stderr, signalled=False))
-    if CUT_SHORT.search(log):
-        raise _refusal("is damaged or cut short: it ends, or breaks, before its own index says")
     return head
 
 
 def _described(head: printed.Headers, packets: Mapping[int, Packets], stderr: str) -> Probe:
-    if any(stream.corrupt for stream in packets.values()):
-        raise _refusal("is damaged: some of its packets are marked as corrupt")
+    log = messages(stderr)
+    if (broken := _broken(log, packets)) is not None:
+        raise _damaged(broken, head, packets, log)
     described = _assembled(head, packets)
     if not described.video and not described.audio:
         raise _refusal("holds neither video nor audio that can be decoded")
-    _reject_short(head, described, messages(stderr))
+    missing = _missing(head, described, log)
+    if head.declared_s is not None and missing > SHORT_S and missing > head.declared_s * SHORT_RATIO:
+        text = f"is cut short: it declares {float(head.declared_s):.1f} s but holds {float(described.duration):.1f} s"
+        raise _damaged(text, head, packets, log)
     return described
 
 
@@ -143,16 +172,35 @@ def _refusal(text: str) -> EngineFailure:
     return EngineFailure(Failure(failure_class=FailureClass.INPUT, message=f"The input {text}."))
 
 
-def _reject_short(head: printed.Headers, found: Probe, log: str) -> None:
+def _broken(log: str, packets: Mapping[int, Packets]) -> str | None:
+    """What the demuxer says of damage; None for nothing."""
+    if CUT_SHORT.search(log):
+        return "is damaged or cut short: it ends, or breaks, before its own index says"
+    marked = any(stream.corrupt for stream in packets.values())
+    return "is damaged: some of its packets are marked as corrupt" if marked else None
+
+
+def _damaged(text: str, head: printed.Headers, packets: Mapping[int, Packets], log: str) -> EngineFailure:
+    """The refusal of a damaged input, with what is known of the rest, if that is anything."""
+    refusal = _refusal(text)
+    try:
+        found = _assembled(head, packets)
+    except EngineFailure:
+        return refusal
+    if not found.pictures and not found.audio:
+        return refusal
+    missing = _missing(head, found, log)
+    damage = Damage(ends=found.duration, declared=found.duration + missing) if missing > LOST_S else Damage()
+    return DamagedInput(refusal.failure, found, damage)
+
+
+def _missing(head: printed.Headers, found: Probe, log: str) -> Fraction:
+    """Seconds that the input declares beyond those that it holds."""
     if head.declared_s is None or ESTIMATED in log:
-        return
+        return Fraction(0)
     # Matroska declares the time of its end, which is not its length where it begins late.
     reach = found.duration + (max(found.start, Fraction(0)) if "matroska" in head.formats else 0)
-    missing = head.declared_s - reach
-    if missing > SHORT_S and missing > head.declared_s * SHORT_RATIO:
-        raise _refusal(
-            f"is cut short: it declares {float(head.declared_s):.1f} s but holds {float(found.duration):.1f} s"
-        )
+    return head.declared_s - reach
 
 
 def _assembled(head: printed.Headers, packets: Mapping[int, Packets]) -> Probe:

@@ -15,7 +15,7 @@ from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.chunk_arguments import reading
 from millrace.engines.ffmpeg.codecs import picture_form, pixel_format, video_options
 from millrace.engines.ffmpeg.encoders import chosen
-from millrace.engines.ffmpeg.filters import START, TONEMAP, on_grid, places, ratio, scaled
+from millrace.engines.ffmpeg.filters import START, TONEMAP, mended, on_grid, places, ratio, scaled
 from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
 from millrace.engines.ffmpeg.vmaf_log import BYTES_PER_FRAME
@@ -24,12 +24,15 @@ LOG_HEAD_BYTES = 1 << 20
 
 
 class Compared(Struct, frozen=True, kw_only=True):
-    """What is compared: `video` as it was made, with the source's pictures that stand in the `chunk`'s places (None: all)."""
+    """What is compared: `video` as it was made, with the source's pictures that stand in the `chunk`'s places (None: all, as
+    they were `mended`).
+    """
 
     pictures: Pictures
     video: VideoOutput
     measure: Measure
     chunk: Chunk | None = None
+    mended: str = ""
 
 
 def compare_command(
@@ -39,9 +42,12 @@ def compare_command(
     if plan.pictures is None or file.video is None:
         raise ValueError(f"cannot compare {file.path}: it has no pictures")
     made = f"{folder}/{file.path}"
-    one = Compared(pictures=plan.pictures, video=file.video, measure=measure(file.video))
-    argv = [*guarded(binary), *whole.PROGRESS, *whole.STRICT, *whole.source_input(plan, path)]
-    argv += [*whole.STRICT, *(playlist(made) if made.endswith(".m3u8") else source(made))]
+    mending = mended(plan.pictures, plan.mending)
+    one = Compared(pictures=plan.pictures, video=file.video, measure=measure(file.video), mended=mending)
+    argv = [*guarded(binary), *whole.PROGRESS, *whole.strictness(plan), *whole.source_input(plan, path)]
+    # What was made has to be sound: that is checked already, and where the source is not, one switch would stand for both.
+    strict = whole.STRICT if plan.mending is None else ()
+    argv += [*strict, *(playlist(made) if made.endswith(".m3u8") else source(made))]
     argv += _comparison(one, log_name(file.video.name), cores)
     argv += whole.into_nowhere(sorted({stream for each in plan.files for stream in whole.beside_pictures(each)}))
     return _command(argv, f"compare {file.path}", plan, reads=(path, folder), work=work, frames=file.video.frames)
@@ -55,7 +61,7 @@ def probe_commands(
         raise ValueError("cannot encode a probe of a plan without pictures")
     video, piece, name = probe.video, probe.piece, probe_file(probe)
     kept = places(piece, to_the_end=False)
-    read = whole.source_input(plan, path) if path is None else reading(piece, path, 1)
+    read = whole.source_input(plan, path) if path is None else reading(plan, piece, path, 1)
     encoder = chosen(video.settings, working)
     form = picture_form(video.settings, encoder)
     graph = f"[0:{plan.pictures.stream}]{on_grid(plan.pictures, kept)}{scaled(video.size)},{form}[v0]"
@@ -105,5 +111,5 @@ def _comparison(one: Compared, log: str, threads: int) -> tuple[str, ...]:
         f"libvmaf=model=version={one.measure.model}:log_fmt=json:log_path={log}"
         f":n_threads={threads}:n_subsample={one.measure.every}:shortest=1"
     )
-    graph = f"[0:{one.pictures.stream}]{on_grid(one.pictures, kept)}{counted}[r];[1:v:0]{counted}[d];[d][r]{vmaf}[v]"
+    graph = f"[0:{one.pictures.stream}]{on_grid(one.pictures, kept, one.mended)}{counted}[r];[1:v:0]{counted}[d];[d][r]{vmaf}[v]"
     return ("-filter_complex", graph, "-map", "[v]", "-fps_mode", "passthrough", *whole.NOWHERE)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.profile import Encoder
 from millrace.domain.media.split import Chunking
 from millrace.domain.order import Priority, Queue
@@ -54,6 +55,16 @@ class Parameters(Request, omit_defaults=True):
     ) = None
     duration_s: (
         Annotated[float, msgspec.Meta(gt=0, le=3600, description="Seconds: the length of a generated test clip.")]
+        | None
+    ) = None
+    on_damage: (
+        Annotated[
+            OnDamage,
+            msgspec.Meta(
+                description="What becomes of a damaged input: no output (`fail`), one in which the damage is hidden (`conceal`), or one "
+                "without the damaged places (`cut`); instead of what the profile says."
+            ),
+        ]
         | None
     ) = None
     chunks: (
@@ -199,8 +210,8 @@ class TaskStanding(Reply):
     node_name: str | None
     frames: int
     progress: ProgressView
-    number: int = 0
     hedges: str | None = None
+    number: int = 0
 
 
 class TransitionView(Reply, kw_only=True):

@@ -208,14 +208,15 @@ class PieceView(Reply):
 
 
 class MadeView(Reply):
-    """What one part has made: its position in the job, the attempt and the node (by name) that made it. `beat` is the task that made
-    the same and was later, where two raced.
+    """What one part has made: its position in the job, the attempt and the node (by name) that made it. `prefix` is where its pieces lie
+    among the masters' blobs, `beat` the task that made the same and was later, where two raced.
     """
 
     position: int
     attempt: int
     node_name: str
     pieces: list[PieceView]
+    prefix: str = ""
     beat: str = ""
 
 
@@ -223,6 +224,32 @@ class PartsReply(Reply):
     """The parts that are made, in order."""
 
     parts: list[MadeView]
+
+
+class PlaceReply(Reply):
+    """Below which key an attempt may store its files among the masters' blobs, where the worker reaches these itself."""
+
+    prefix: str
+
+
+class StoredFile(Request):
+    """One file that the worker has stored itself."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    sha256: Sha256
+    size: Count
+
+
+class StoredRequest(Fenced, kw_only=True):
+    """Files that were stored among the masters' blobs without going through a master."""
+
+    files: Annotated[list[StoredFile], msgspec.Meta(max_length=100_000)]
+
+
+class StoredReply(Reply):
+    """What each of these files is to be reported as, in their order."""
+
+    locations: list[str]
 
 
 class CachedView(Reply):
@@ -255,11 +282,16 @@ class CompleteRequest(EndRequest, kw_only=True):
     facts: Document = {}
 
 
-class FailRequest(EndRequest, kw_only=True):
+class FailRequest(EndRequest, kw_only=True, omit_defaults=True):
     """The attempt failed."""
+
+    # Written down without defaults: a master of before takes no field that it does not know.
 
     failure_class: FailureClass = msgspec.field(name="class")
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
+    facts: Annotated[
+        Document, msgspec.Meta(description="What is known of why, such as the damaged places of the input.")
+    ] = {}
 
 
 class HandBackRequest(EndRequest, kw_only=True):

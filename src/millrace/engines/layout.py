@@ -1,0 +1,70 @@
+"""Where a container keeps its media, as its index says, and the proof that the engine reads it from there.
+
+What an index says is believed only where the bytes in those places are the packets that FFmpeg itself has read: as many, as long, and
+with the checksums that it found. So a reader of indexes here can be small, and cannot be wrong unnoticed.
+"""
+
+import mmap
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from millrace.domain.media.byte_ranges import Span, without
+from millrace.domain.media.source_map import PacketList, SourceMap
+from millrace.engines.cluster_layout import read_clusters
+from millrace.engines.sample_layout import read_samples
+
+EBML = b"\x1a\x45\xdf\xa3"
+
+
+def map_source(path: Path, packets: Mapping[int, PacketList], *, opening: int) -> SourceMap:
+    """Where the packets lie that the engine has read of a file; it reads `opening` of them to open it. Blocking: reads all of the file.
+
+    Raises:
+        ValueError: the container has no index that is known here, or it is not the one that the engine goes by.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        is_matroska = data[:4] == EBML
+        layout = read_clusters(data) if is_matroska else read_samples(file)
+        tracks = layout.tracks
+        with memoryview(data) as view:
+            found = {
+                stream: places
+                for stream, wanted in packets.items()
+                if wanted.sizes
+                and stream < len(tracks)
+                and (places := places_of(view, tracks[stream], wanted)) is not None
+            }
+        if not found:
+            raise ValueError("its packets do not lie where its index says")
+        size = len(data)
+    structure = list(without(layout.spans, size))
+    if not is_matroska:
+        # Names of chapters, time codes and the like are read as the file is opened.
+        structure += [span for stream, track in enumerate(tracks) if stream not in found for span in track]
+    return SourceMap(
+        size=size,
+        structure=tuple(sorted(structure)),
+        places=found,
+        packets=packets,
+        opening=opening,
+        is_continuous=is_matroska,
+        begins=[begin for begin, _ in layout.spans] if is_matroska else (),
+    )
+
+
+def places_of(data: memoryview, extents: Sequence[Span], packets: PacketList) -> "array[int] | None":
+    """Where each packet begins, one after the other in the extents of its track; None where they are not those that were read."""
+    places = array("Q")
+    left = iter(extents)
+    place, end = next(left, (0, 0))
+    for size, wanted in zip(packets.sizes, packets.sums, strict=True):
+        while size and place == end:
+            place, end = next(left, (0, -1))
+        if place + size > end or zlib.adler32(data[place : place + size], 0) != wanted:
+            return None
+        places.append(place)
+        place += size
+    return places

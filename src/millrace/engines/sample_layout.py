@@ -1,0 +1,95 @@
+"""Where the samples of an MP4 or MOV lie, by its sample tables (ISO/IEC 14496-12, 8.7)."""
+
+import os
+import struct
+import sys
+from array import array
+from itertools import accumulate
+from typing import BinaryIO
+
+from msgspec import Struct
+
+from millrace.domain.media.byte_ranges import Span
+from millrace.engines.fragments import outline
+from millrace.engines.isobmff import below, boxes
+
+MOST_INDEX_BYTES = 64 << 20
+"""A day of film has less."""
+
+
+class Samples(Struct, frozen=True, kw_only=True):
+    """`spans` of media data, and for each track the runs of bytes that hold its samples in order."""
+
+    spans: tuple[Span, ...]
+    tracks: tuple[tuple[Span, ...], ...]
+
+
+def read_samples(file: BinaryIO) -> Samples:
+    """Read the index of a movie, wherever it stands.
+
+    Raises:
+        ValueError: it has none, or keeps it in fragments.
+        OSError: the file cannot be read.
+    """
+    try:
+        tops = list(outline(file))
+    except ValueError:
+        raise ValueError("its container has no index that is known here") from None
+    movies = [(place, size) for kind, place, size in tops if kind == b"moov"]
+    if any(kind == b"moof" for kind, _, _ in tops):
+        raise ValueError("its index is spread over fragments")
+    if len(movies) != 1 or movies[0][1] > MOST_INDEX_BYTES:
+        raise ValueError("its container has no index that is known here")
+    place, size = movies[0]
+    file.seek(place)
+    try:
+        movie = file.read(size)
+        tracks = [_track(body) for kind, body in boxes(_body(movie)) if kind == b"trak"]
+    except (IndexError, KeyError, struct.error, ValueError):
+        raise ValueError("its index cannot be read") from None
+    length = file.seek(0, os.SEEK_END)
+    if any(end > length for track in tracks for _, end in track):
+        raise ValueError("its index names places beyond its end")
+    # With the longest header that a box may have, 16 bytes.
+    spans = tuple((place + 16, place + size) for kind, place, size in tops if kind == b"mdat" and size > 16)
+    return Samples(spans=spans, tracks=tuple(tracks))
+
+
+def _body(box: bytes) -> bytes:
+    return next(body for _, body in boxes(box))
+
+
+def _track(trak: bytes) -> tuple[Span, ...]:
+    tables = dict(boxes(below([trak], (b"mdia", b"minf", b"stbl"))[0]))
+    offsets = _numbers(tables[b"co64"], 4, "Q") if b"co64" in tables else _numbers(tables[b"stco"], 4, "I")
+    counts = _counts(_numbers(tables[b"stsc"], 4, "I", each=3), len(offsets))
+    constant, samples = struct.unpack(">II", tables[b"stsz"][4:12])
+    ends = array("Q", [0]) if constant else array("Q", accumulate(_numbers(tables[b"stsz"], 8, "I"), initial=0))
+    found, first = [], 0
+    for offset, count in zip(offsets, counts, strict=True):
+        last = min(first + count, samples)
+        size = constant * (last - first) if constant else ends[last] - ends[first]
+        if size:
+            found.append((offset, offset + size))
+        first = last
+    return tuple(found)
+
+
+def _numbers(table: bytes, at: int, kind: str, *, each: int = 1) -> "array[int]":
+    """The numbers of a table whose count stands at that place after its beginning."""
+    numbers = array(kind)
+    begin = at + 4
+    numbers.frombytes(table[begin : begin + int.from_bytes(table[at:begin]) * each * numbers.itemsize])
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
+
+
+def _counts(runs: "array[int]", chunks: int) -> "array[int]":
+    """How many samples each chunk holds: three numbers for each run of chunks, its first (from 1) and how many in each."""
+    counts = array("I")
+    for first, samples, after in zip(runs[::3], runs[1::3], [*runs[3::3], chunks + 1], strict=True):
+        if not len(counts) + 1 == first < after <= chunks + 1:
+            raise ValueError("its index cannot be read")
+        counts.extend(array("I", [samples]) * (after - first))
+    return counts

@@ -10,6 +10,7 @@ from millrace.cli.options import Output, Target, job_argument, output_option, ta
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.client import Client
+from millrace.domain.records import Outcome
 from millrace.domain.states import FINAL
 from millrace.wire.v1.jobs import AttemptView, JobDetail, TaskStanding
 
@@ -92,7 +93,9 @@ class _Log:
             text = self._client.do(people.logs(self._job, task=key[0], attempt=key[1], offset=offset))
             if attempt.outcome is None:
                 text = text[: text.rfind(b"\n") + 1]
-            else:
+            elif (
+                attempt.outcome is not Outcome.SPLIT or found.state in FINAL
+            ):  # a worker's last words come after it has divided its job
                 self._whole.add(key)
             if text and len(kinds) > 1 and self._last != key[0]:
                 yield _heading(kinds[key[0]], attempt).encode()

@@ -38,7 +38,7 @@ def planned(chunks: int, *, helpers: int = 0) -> SimpleNamespace:
     """A plan: with helpers it is divided, where it can be."""
     found = tuple(Chunk(number=n, first=n * FRAMES, end=(n + 1) * FRAMES) for n in range(chunks))
     split = SimpleNamespace(is_possible=chunks > 1, workers=helpers + 1 if helpers and chunks > 1 else 0, chunks=found)
-    return SimpleNamespace(duration=1, split=split, videos=(), comparison=())
+    return SimpleNamespace(duration=1, split=split, videos=(), comparison=(), mending=None)
 
 
 def told_plan(plan: SimpleNamespace) -> dict[str, int]:
@@ -201,6 +201,12 @@ class SimSteps:
         self.cpu_s = 0.0
         self.engine = SimpleNamespace(joins_from_source=lambda _: False)
         self.reuse = None  # nothing is kept from one job to the next
+
+    async def watch(self, source: Path) -> None:
+        """No film changes."""
+
+    async def unchanged(self) -> None:
+        """None has changed."""
 
     async def probe(self, source: Path) -> None:
         """It takes a while to look at a film."""

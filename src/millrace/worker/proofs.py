@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -180,7 +181,10 @@ async def _try(spec: Spec, clock: Clock) -> Verdict:
     # What went wrong comes first; what follows only tells who else gave up because of it.
     first = next((text for line in child.tail() if (text := _WHO.sub("", line.text).strip())), "")
     # Whoever was killed proves nothing about the encoder.
-    return Verdict(reason=f"{first[:300]} ({ended})" if first else str(ended), lasting=ended.code is not None)
+    own_end = (
+        ended.code is not None or ended.signal == signal.SIGABRT
+    )  # as VAAPI ends where its library is not installed
+    return Verdict(reason=f"{first[:300]} ({ended})" if first else str(ended), lasting=own_end)
 
 
 def key_of(binary: Path, able: Able | None) -> str:
@@ -194,8 +198,11 @@ def key_of(binary: Path, able: Able | None) -> str:
     for path in _DRIVER_FACTS:
         with suppress(OSError):
             parts.append(path.read_text(encoding="utf-8", errors="replace"))
-    # Devices that come and go with containers.
+    # Devices that come and go with containers, and the library that VAAPI loads when it is used.
     parts += sorted(str(path) for pattern in ("nvidia*", "dri/render*") for path in Path("/dev").glob(pattern))
+    parts += sorted(
+        str(path) for pattern in ("libva-drm.so*", "*/libva-drm.so*") for path in Path("/usr/lib").glob(pattern)
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

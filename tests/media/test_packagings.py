@@ -6,6 +6,7 @@ import pytest
 
 from millrace.domain.media.plan import plan
 from millrace.domain.media.profile_document import profile_from
+from millrace.domain.sessions import family_of
 from millrace.engines.engine import share_done
 from millrace.engines.ffmpeg.encoders import ALL
 from millrace.engines.profiles import named
@@ -83,7 +84,7 @@ def test_thumbnails_show_what_their_cues_say(bench: Any, clips: Any, tmp_path: A
     assert "00:00:04.500 --> 00:00:05.005" in cues
 
 
-@pytest.mark.parametrize("encoder", [name for name in ALL if not name.endswith("_nvenc")])
+@pytest.mark.parametrize("encoder", [name for name in ALL if family_of(name) is None])
 def test_the_shipped_encoders_are_proven(bench: Any, encoder: str) -> None:
     assert bench.run(bench.engine.encoder_proof(encoder)).exit_status == 0
 

@@ -150,7 +150,7 @@ def test_counts_follow_a_job_to_its_end_and_back(farm: Any) -> None:
         third = (await submit(store))[0]
         assert third.refused is None
         # Full again: what has ended may not wait again, until there is room.
-        again = a_move(f"{second.id}.1", State.QUEUED, restart=True)
+        again = a_move(f"{second.id}.1", State.QUEUED, restart=True, sources=frozenset({State.FAILED}))
         assert await store.move([again]) == [False]
         assert [one.state for one in await store.tasks(second.id)] == [State.FAILED]
         await store.move([a_move(f"{third.id}.1", State.CANCELED)])

@@ -168,7 +168,7 @@ async def test_a_machine_cannot_act_as_another_on_any_route(rig: Rig) -> None:
                 "node": node.id, "attempt": task["attempt"], "epoch": node.epoch, "request": "request-99",
                 "fingerprint": "print-one" if own else "print-two", "boot_id": "boot-0001", "name": "x", "slots": 1,
                 "class": "input", "message": "no", "reason": "because", "encoders": {},
-                "engine": "ffmpeg-parts", "parts": [{"kind": "chunk"}], "plan": {},
+                "engine": "ffmpeg-parts", "parts": [{"kind": "chunk"}], "plan": {}, "files": [],
             }  # fmt: skip
             if route.path.endswith(("/helpers", "/split")):
                 fields["encoders"] = ["libx264"]

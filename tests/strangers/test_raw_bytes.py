@@ -122,6 +122,8 @@ def test_the_protocol_answers_or_ends_whatever_comes_and_keeps_nothing(tmp_path:
                 assert await _honest(crowd) == [200, 200]
                 if number == WARM:
                     before = kept()
+            if journal := [task for task in asyncio.all_tasks() if task.get_name() == "audit-journal"]:
+                await asyncio.wait(journal, timeout=HANG_S)  # it ends when all is written
             assert asyncio.all_tasks() <= own | {asyncio.current_task()}
             tell("bytes in process", requests=count, answers=dict(sorted(seen.items())), **kept_since(before))
 

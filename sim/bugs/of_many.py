@@ -56,7 +56,7 @@ def _forgotten_first() -> Patches:
         if found:
             now = await farm.store.now()
             await farm.store.forget_waits([one.task.job_id for one in found])
-            moves = [after._move(one, judge(one, now)) for one in found]
+            moves = [after.move_of(one.task, judge(one, now)) for one in found]
             await farm.store.move([move for move in moves if move is not None])
         return len(found)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from millrace.domain.after import Awaited, Verdict, Waiting, judge
+from millrace.domain.after import Awaited, Verdict, judge
 from millrace.domain.failures import Failure, FailureClass
-from millrace.domain.records import Job, Move
+from millrace.domain.records import Job, Move, Task
 from millrace.domain.states import State
 from millrace.scheduler.errors import ConflictError, Finding, InvalidError, NotFoundError
 from millrace.scheduler.farm import Farm
@@ -48,7 +48,7 @@ async def release_waiting(farm: Farm) -> int:
     while found := await farm.store.decidable(limit=_BATCH):
         now = await farm.store.now()
         verdicts = [(one, judge(one, now)) for one in found]
-        moving = [(one, move) for one, verdict in verdicts if (move := _move(one, verdict)) is not None]
+        moving = [(one, move) for one, verdict in verdicts if (move := move_of(one.task, verdict)) is not None]
         moved = await farm.store.move([move for _, move in moving]) if moving else ()
         decided = [one.task.job_id for (one, _), happened in zip(moving, moved, strict=True) if happened]
         decided += [one.task.job_id for one, verdict in verdicts if verdict in (Verdict.RUNS_LATER, Verdict.MOOT)]
@@ -59,18 +59,18 @@ async def release_waiting(farm: Farm) -> int:
     return total
 
 
-def _move(waiting: Waiting, verdict: Verdict | str) -> Move | None:
-    """What becomes of its task; None where that stays as it is."""
+def move_of(task: Task, verdict: Verdict | str) -> Move | None:
+    """What becomes of the task of a job that waits; None where that stays as it is."""
     sentence = verdict if isinstance(verdict, str) else None
     if sentence is None and verdict is not Verdict.RUNS:
         return None
     return Move(
-        task_id=waiting.task.id,
+        task_id=task.id,
         sources=frozenset({State.PENDING}),
         target=State.REJECTED if sentence else State.QUEUED,
         reason=sentence or RUNS,
         actor="master",
-        attempt=waiting.task.attempt,
+        attempt=task.attempt,
         failure=Failure(failure_class=FailureClass.REQUEST, message=sentence) if sentence else None,
     )
 

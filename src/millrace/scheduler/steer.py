@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from millrace.domain.after import Verdict
 from millrace.domain.parts import parts_of, resumed
 from millrace.domain.records import Job, Move, Outcome, Task
 from millrace.domain.states import FINAL, HELD, State
-from millrace.scheduler.after import RUNS, check_predecessors
+from millrace.scheduler.after import check_predecessors, move_of
 from millrace.scheduler.errors import ConflictError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.read import find_job
@@ -119,16 +120,8 @@ async def resume(farm: Farm, ref: str, *, actor: str) -> Job:
 
 async def _let_go(farm: Farm, job: Job) -> Job:
     tasks = await farm.store.tasks(job.id)
-    if resumed(tasks[0], parts_of(tasks)) is State.QUEUED:
-        pending = frozenset({State.PENDING})
-        move = Move(
-            task_id=tasks[0].id,
-            sources=pending,
-            target=State.QUEUED,
-            reason=RUNS,
-            actor="master",
-            attempt=tasks[0].attempt,
-        )
+    move = move_of(tasks[0], Verdict.RUNS)
+    if move is not None and resumed(tasks[0], parts_of(tasks)) is State.QUEUED:
         await farm.store.move([move])
     return await find_job(farm.store, job.id)
 

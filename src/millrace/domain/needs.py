@@ -10,6 +10,7 @@ from functools import cached_property
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from millrace.domain.sessions import chosen_among, family_of
 
@@ -60,6 +61,15 @@ def needs_from(document: Mapping[str, object]) -> Needs:
         memory_mb=memory_mb,
         streams={str(name): int(count) for name, count in streams.items()} if isinstance(streams, Mapping) else {},
     )
+
+
+EARLY = "-early"
+"""The end of the name of an ability: to begin with a film of which not all has arrived, or to make and join parts of one."""
+
+
+def early(needs: Needs) -> Needs:
+    """What it takes to begin a task whose input still arrives: a worker of a version that can."""
+    return replace(needs, engine=needs.engine + EARLY)
 
 
 class Offer(Struct, frozen=True, kw_only=True):

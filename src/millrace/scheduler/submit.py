@@ -5,16 +5,20 @@ from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.needs import Needs, early
 from millrace.domain.order import head_start_ms, weight
-from millrace.domain.records import Move, NewJob
+from millrace.domain.records import Arriving, InputWait, Move, NewJob
 from millrace.domain.states import State
 from millrace.domain.tenants import Over, Quota, until_tomorrow_s
 from millrace.scheduler.after import predecessors
+from millrace.scheduler.arrive import HEAD_BYTES
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError, QuotaError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_among, check_input, check_output
+from millrace.scheduler.offers import Offers
 from millrace.scheduler.tenants import refuse
 from millrace.scheduler.wanted import Wanted, given, wanted_of
 from millrace.store.store import Added
@@ -33,6 +37,13 @@ class Caller(Struct, frozen=True):
     name: str = "api"
 
 
+class Begins(Struct, frozen=True):
+    """An upload that still arrives while its job is accepted, and who could begin with it."""
+
+    upload: Arriving
+    offers: Offers
+
+
 class Submitted(Struct, frozen=True, kw_only=True):
     """What became of a request. `fresh` is the new job and what the store said of it, which together are all that there is
     to know of it; None where the job was there before, or has moved on already.
@@ -44,8 +55,15 @@ class Submitted(Struct, frozen=True, kw_only=True):
     fresh: tuple[NewJob, Added] | None = None
 
 
-async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Submitted:
-    """Store the job; it is accepted when this returns.
+async def submit(
+    farm: Farm,
+    request: JobRequest,
+    *,
+    caller: Caller,
+    idempotency_key: str | None = None,
+    arriving: Begins | None = None,
+) -> Submitted:
+    """Store the job; it is accepted when this returns. `arriving` is its upload, where not all of that is there.
 
     Raises:
         InvalidError: the request asks for what cannot be; names each field at fault.
@@ -53,6 +71,8 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         QuotaError: a quota of the tenant is used up.
     """
     job, wanted = await prepare(farm, request, caller=caller, idempotency_key=idempotency_key)
+    if arriving is not None:
+        job = await _waiting(farm, job, wanted.needs, arriving)
     (added,) = await farm.store.add_jobs([job])
     if added.conflict:
         raise KeyReusedError(
@@ -67,6 +87,20 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         await _reject(farm, added.id)
         return Submitted(id=added.id, number=added.number)
     return Submitted(id=added.id, number=added.number, fresh=(job, added))
+
+
+async def _waiting(farm: Farm, job: NewJob, needs: Needs, arriving: Begins) -> NewJob:
+    """The job as it begins with what has arrived, or where no worker can do so, with all of it."""
+    upload = arriving.upload
+    wait = InputWait(upload=upload.upload, size=upload.size, bytes=min(HEAD_BYTES, upload.size))
+    class_id = job.class_id
+    if await arriving.offers.anyone(early(needs)):
+        class_id = await farm.store.class_of(early(needs))
+    else:
+        wait = replace(
+            wait, bytes=upload.size, reason="all of it is needed: no worker is there that could begin before"
+        )
+    return replace(job, state=State.PENDING, class_id=class_id, own_class_id=job.class_id, awaits=wait)
 
 
 def over_quota(farm: Farm, tenant: str, over: Over, now: datetime, *, what: str) -> QuotaError:
@@ -105,6 +139,8 @@ async def prepare(
         "parameters": parameters,
         "run_after": request.run_after.isoformat() if request.run_after else None,
     }
+    if request.early:
+        spec["early"] = True
     if after:
         spec |= {"after": [one.id for one in after], "after_any_end": request.after_any_end}
     job = NewJob(

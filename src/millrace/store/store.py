@@ -42,6 +42,7 @@ from millrace.domain.records import (
 from millrace.domain.sessions import Allowance
 from millrace.domain.states import State
 from millrace.domain.tenants import Over
+from millrace.store.arriving import ArrivingInputs
 from millrace.store.many import ManyJobs
 from millrace.store.outbox import Outbox
 from millrace.store.tenants import Tenants
@@ -156,7 +157,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Outbox, Tenants, ManyJobs, Protocol):
+class Store(Outbox, Tenants, ManyJobs, ArrivingInputs, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:

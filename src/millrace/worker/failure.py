@@ -47,6 +47,19 @@ class HandBackError(Exception):
         self.delay_s = delay_s
 
 
+class NotArrivedError(Exception):
+    """The upload has not come so far: the task goes back unspent, and waits for the first `needed` of `size` bytes."""
+
+    def __init__(self, needed: int, size: int, reason: str = "") -> None:
+        """`reason` is a clause about the film that says why all of it is needed."""
+        what = "all" if needed >= size else f"the first {needed:,} bytes"
+        super().__init__(
+            f"{what} of its upload {'are' if needed < size else 'is'} needed" + (f": {reason}" if reason else "")
+        )
+        self.needed = needed
+        self.size = size
+
+
 _STARVED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 
 

@@ -11,6 +11,7 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.proof import Maker, Reused
 from millrace.domain.media.split import Chunk
@@ -226,18 +227,23 @@ async def wrong_parts(
 
 
 class Handed(Struct, frozen=True, kw_only=True):
-    """What the makers of parts put down for who joins: what they took from a cache, and the keys of all that may lie in one now."""
+    """What the makers of parts put down for who joins: what they took from a cache, the keys of all that may lie in one now, and what
+    they have read of an upload that had not arrived.
+    """
 
     reused: tuple[Reused, ...] = ()
     keys: tuple[str, ...] = ()
+    read: tuple[Ranges, ...] = ()
 
 
 async def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
-    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Raises OSError."""
-    if steps.reuse is None or not steps.reuse.touched:
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where there is nothing to say. Raises OSError."""
+    touched = () if steps.reuse is None else tuple(steps.reuse.touched)
+    if not touched and steps.read is None:
         return {}
     name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
-    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
+    read = () if steps.read is None else (steps.read,)
+    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=touched, read=read))
     await asyncio.to_thread((steps.work / name).write_bytes, data)
     return {f"{PIECES}/{name}": len(data)}
 
@@ -256,5 +262,5 @@ async def handed_on(steps: MediaSteps, parts: Sequence[MadeView]) -> Handed:
             raise TaskFailedError(
                 FailureClass.OUTPUT, f"cannot join the film: {name} cannot be read: {error}"
             ) from None
-        found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
+        found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys, read=found.read + one.read)
     return found

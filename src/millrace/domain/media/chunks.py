@@ -52,11 +52,12 @@ def with_split(
     chunking: Chunking = Chunking.AUTO,
     helpers: int = 0,
     each: int = PER_WORKER,
+    arriving: bool = False,
 ) -> Plan:
     """The plan with the division of its work for `cores` cores of one machine and `helpers` others like it, for each of which there
-    are `each` chunks at the most.
+    are `each` chunks at the most. Of a film that is still `arriving` parts are worth it that take no less time.
     """
-    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each)
+    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each, arriving=arriving)
     return replace(plan, split=found)
 
 
@@ -68,10 +69,17 @@ def split(
     chunking: Chunking = Chunking.AUTO,
     helpers: int = 0,
     each: int = PER_WORKER,
+    arriving: bool = False,
 ) -> Split:
     """Whole, in chunks on this worker, or in chunks on this and others, with what was weighed and the reason."""
     pictures, source = plan.pictures, source_stream(plan, probe)
-    decision = Decision(asked=chunking, cores=cores, helpers=helpers, obstacle="nothing in it is a film from an input")
+    decision = Decision(
+        asked=chunking,
+        cores=cores,
+        helpers=helpers,
+        arriving=arriving,
+        obstacle="nothing in it is a film from an input",
+    )
     if pictures is None or source is None or probe is None or not plan.videos:
         return _decided(Split(), decision)
     cost = costs.film(plan, source)
@@ -175,7 +183,7 @@ def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each:
     way = film.way(Course.SPREAD, time, chunks, min(workers, count))
     alone = decision.ways[decision.here]
     decision = replace(decision, ways=(*decision.ways, way))
-    if film.chunking is Chunking.AUTO and way.time_s > SPREAD_WORTH * alone.time_s:
+    if film.chunking is Chunking.AUTO and not decision.arriving and way.time_s > SPREAD_WORTH * alone.time_s:
         return here, decision
     shared = replace(
         here,

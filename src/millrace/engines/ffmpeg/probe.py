@@ -54,14 +54,15 @@ def probe_command(binary: Path | str, path: Path) -> Command:
     )
 
 
-def brief(binary: Path | str, path: Path) -> Brief | None:
-    """The description of an untrusted local file whose index tells of its packets; None where FFmpeg has to read them. Blocking.
+def brief(binary: Path | str, path: Path, *, fewest: int | None = None) -> Brief | None:
+    """The description of an untrusted local file whose index tells of its packets, at least so many; None where FFmpeg has to read them.
+    Blocking.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        index = read_index(file, path.stat().st_size)
+        index = read_index(file, path.stat().st_size, fewest=fewest)
     if index is None:
         return None
     command = probe_command(binary, path)

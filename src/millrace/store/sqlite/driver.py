@@ -58,6 +58,7 @@ from millrace.store.sqlite import tenants as tenant_units
 from millrace.store.sqlite import webhooks as webhook_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.access import ALONE
+from millrace.store.sqlite.arriving import ArrivingInputs
 from millrace.store.sqlite.batches import Batches
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.dependencies import Dependencies
@@ -82,7 +83,7 @@ from millrace.store.store import (
 T = TypeVar("T")
 
 
-class SqliteStore(Dependencies, Batches, Schedules):
+class SqliteStore(Dependencies, Batches, Schedules, ArrivingInputs):
     """A :class:`~millrace.store.store.Store` in one file, for one process."""
 
     def __init__(

@@ -14,7 +14,7 @@ WAIT = InputWait(upload=UPLOAD, size=1000, bytes=100)
 
 
 async def tasks_at(store: Any, arrived: int) -> list[str]:
-    return [task.id for task in await store.arrived_tasks(UPLOAD, arrived=arrived, limit=100)]
+    return [task.id for task in await store.arrived_tasks(UPLOAD, arrived=arrived, is_all=False, limit=100)]
 
 
 async def a_waiting_job(store: Any) -> str:
@@ -36,14 +36,19 @@ def test_a_job_waits_for_its_first_bytes_and_no_longer(farm: Any) -> None:
         assert await store.note_arrival(UPLOAD, 100)
         assert not await store.note_arrival("u0192f5b7c8d94e2a8f6b1c3d5e7f9a0e", 100)
         assert await tasks_at(store, 100) == [lead]
-        (task,) = await store.arrived_tasks(UPLOAD, arrived=100, limit=9)
+        (task,) = await store.arrived_tasks(UPLOAD, arrived=100, is_all=False, limit=9)
         assert task.class_id == await store.class_of(GPU_NEEDS)
+        assert await store.move([a_move(lead, State.QUEUED, attempt=0)]) == [True]
+        assert await tasks_at(store, 1000) == []
+        (one,) = await store.arriving()
+        assert (one.arrived, one.is_awaited) == (100, True)
+        # Whoever could have begun it has not; now anybody may.
+        (task,) = await store.arrived_tasks(UPLOAD, arrived=1000, is_all=True, limit=9)
+        assert task.state is State.QUEUED
         assert await store.move([a_move(lead, State.QUEUED, attempt=0, restart=True)]) == [True]
         (task,) = await store.tasks(job_of(lead))
         assert task.class_id == await store.class_of(NEEDS)
-        assert await tasks_at(store, 1000) == []
-        (one,) = await store.arriving()
-        assert (one.arrived, one.is_awaited) == (100, False)
+        assert await store.arrived_tasks(UPLOAD, arrived=1000, is_all=True, limit=9) == []
         await store.note_arrival(UPLOAD, 50)  # what was told late
         assert (await store.input_awaited(job_of(lead), UPLOAD)).arrived == 100
         await store.forget_arriving(UPLOAD)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_serving import ENCODERS, Node, Rig, on_master, serving
+from api_serving import ENCODERS, Node, Rig, on_master, serving, time_passed
 
 from millrace.api.uploads import arrived_of
 from millrace.blobs.local import LocalBlobs
 from millrace.scheduler import arrive
+from millrace.scheduler.reject import reject_impossible
 
 SIZE = 100_000
 MEDIA = {"content-type": "application/offset+octet-stream"}
@@ -89,9 +90,13 @@ async def test_only_who_can_begin_gets_it_and_only_when_the_beginning_is_there(r
 async def test_where_nobody_can_begin_it_waits_for_all_of_it(rig: Rig) -> None:
     old = await joins(rig, "old")
     upload, job = await begun(rig)
-    assert "no worker is there that could begin before" in job["held_back"]
     await sends(rig, upload, 0, SIZE - 1)
     assert await old.claim() == []
+    why = await rig.get(f"/v1/jobs/{job['number']}/explain")
+    assert [one["lacks"] for one in why["candidates"]] == ["a version that can begin while an upload arrives"]
+    time_passed[0] = timedelta(hours=1)
+    await reject_impossible(rig.farm)
+    assert await states(rig, job) == ["queued"]
     await sends(rig, upload, SIZE - 1, SIZE)
     (task,) = await old.claim()
     assert task["job"] == job["id"]

@@ -20,7 +20,9 @@ SIZE = 1_000_000_000
 
 
 def box(kind: bytes, size: int, *, wide: bool = False) -> bytes:
-    return (b"\0\0\0\1" + kind + size.to_bytes(8) if wide else size.to_bytes(4) + kind).ljust(max(16, min(size, 2000)), b"\0")
+    return (b"\0\0\0\1" + kind + size.to_bytes(8) if wide else size.to_bytes(4) + kind).ljust(
+        max(16, min(size, 2000)), b"\0"
+    )
 
 
 def head_of(data: bytes, have: int | None = None, size: int = SIZE) -> Head:
@@ -42,7 +44,8 @@ def test_more_of_the_beginning_is_asked_for_until_the_index_is_seen() -> None:
     assert head_of(FRONT, have=10) == Head(16)
     assert head_of(FRONT, have=40) == Head(48)
     # The rest of the index comes with what stands behind it.
-    assert head_of(FRONT, have=150) == Head(len(FRONT) + OPENING_BYTES)
+    asked = head_of(FRONT, have=150).bytes
+    assert len(FRONT) + OPENING_BYTES < asked < len(FRONT) + OPENING_BYTES + 10_000
 
 
 @pytest.mark.parametrize(

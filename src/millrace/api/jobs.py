@@ -21,7 +21,7 @@ from millrace.scheduler import dead as dead_letters
 from millrace.scheduler import steer
 from millrace.scheduler.dead import dead
 from millrace.scheduler.read import find_job
-from millrace.scheduler.submit import Begins, Caller, submit
+from millrace.scheduler.submit import Caller, submit
 from millrace.scheduler.tenants import why_held_back
 from millrace.store.store import JobFilter
 from millrace.wire.v1.jobs import DEFAULT_TENANT, JobDetail, JobList, JobRequest, RetryManyReply, RetryManyRequest
@@ -93,7 +93,7 @@ async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
         replace(call.body, tenant=tenant_of(master, call.body.tenant)),
         caller=Caller(name=call.caller),
         idempotency_key=idempotency_key(call),
-        arriving=None if arriving is None else Begins(arriving, master.offers),
+        arriving=arriving,
     )
     if arriving is not None:
         await caught_up(master, arriving.upload)

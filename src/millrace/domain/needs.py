@@ -103,7 +103,8 @@ def satisfies(offer: Offer, needs: Needs) -> bool:
 def missing(offer: Offer, needs: Needs) -> str | None:
     """The first thing that the offer lacks, as a phrase for the user; None where nothing is missing."""
     if needs.engine not in offer.engines:
-        return f"the engine {needs.engine}"
+        waits = needs.engine.endswith(EARLY)
+        return "a version that can begin while an upload arrives" if waits else f"the engine {needs.engine}"
     for group in needs.encoders:
         if not offer.encoders.intersection(group):
             return f"a working encoder among {', '.join(group)}"

@@ -7,6 +7,8 @@ from msgspec import Struct
 MOST_BOXES = 50
 OPENING_BYTES = 6_000_000
 """Behind the index: FFmpeg looks at 5,000,000 bytes of packets to know what is in a file (`-probesize`)."""
+BETWEEN_BYTES = 4096
+"""What may lie between the index and the pictures, so that it is not asked for by itself."""
 HEADER_BYTES = 16
 BESIDE = frozenset({b"free", b"skip", b"wide", b"uuid", b"meta", b"pdin"})
 FRAGMENTS = frozenset({b"moof", b"sidx", b"styp"})
@@ -36,7 +38,7 @@ def read_head(file: BinaryIO, have: int, size: int) -> Head:
     place, index_end = 0, 0
     for number in range(MOST_BOXES):
         if place + HEADER_BYTES > have:
-            return Head(min(size, index_end + OPENING_BYTES if index_end else place + HEADER_BYTES))
+            return Head(min(size, index_end + BETWEEN_BYTES + OPENING_BYTES if index_end else place + HEADER_BYTES))
         file.seek(place)
         head = file.read(HEADER_BYTES)
         kind, length = head[4:8], int.from_bytes(head[:4])

@@ -24,17 +24,20 @@ async def arrived(farm: Farm, upload: str, count: int, size: int) -> None:
     """So many bytes of it are here now: queue the tasks that waited for no more."""
     if not await farm.store.note_arrival(upload, count):
         return
-    while tasks := await farm.store.arrived_tasks(upload, arrived=count, limit=_BATCH):
-        if not any(await farm.store.move([_queued(task, is_whole=count >= size) for task in tasks])):
+    is_all = count >= size
+    while tasks := await farm.store.arrived_tasks(upload, arrived=count, is_all=is_all, limit=_BATCH):
+        if not any(await farm.store.move([_queued(task, is_all=is_all) for task in tasks])):
             break
-    if count >= size:
+    if is_all:
         await farm.store.forget_arriving(upload)
 
 
 async def gone(farm: Farm, upload: str) -> None:
     """It is deleted, or about to be: what still waits for it fails."""
-    while tasks := await farm.store.arrived_tasks(upload, arrived=2**62, limit=_BATCH):
-        if not any(await farm.store.move([_failed(task) for task in tasks])):
+    while tasks := await farm.store.arrived_tasks(upload, arrived=2**62, is_all=True, limit=_BATCH):
+        # What is queued may not fail before it was tried; any node will find that there is nothing.
+        moves = [_failed(task) if task.state is State.PENDING else _queued(task, is_all=True) for task in tasks]
+        if not any(await farm.store.move(moves)):
             break
     await farm.store.forget_arriving(upload)
 
@@ -53,16 +56,16 @@ async def look_after(farm: Farm, look: Look) -> None:
             await arrived(farm, one.upload, count, one.size)
 
 
-def _queued(task: Task, *, is_whole: bool) -> Move:
+def _queued(task: Task, *, is_all: bool) -> Move:
     return Move(
         task_id=task.id,
-        sources=frozenset({State.PENDING}),
+        sources=frozenset({task.state}),
         target=State.QUEUED,
-        reason="all of its upload has arrived" if is_whole else "what it needs of its upload has arrived",
+        reason="nothing more of its upload is to come" if is_all else "what it needs of its upload has arrived",
         actor="master",
         attempt=task.attempt,
         # From now on it is a job like any other, which any node may have.
-        restart=is_whole and ids.is_lead(task.id) and task.split is None,
+        restart=is_all and ids.is_lead(task.id) and task.split is None,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from millrace.domain.needs import Needs, Offer, satisfies, taken
-from millrace.domain.records import Node, NodeState
+from millrace.domain.records import Node
 from millrace.domain.sessions import Allowance
 from millrace.store.store import Store
 
@@ -48,11 +48,6 @@ class Offers:
     def forget(self) -> None:
         """New classes have come: read them at the next question."""
         self._stale = True
-
-    async def anyone(self, needs: Needs) -> bool:
-        """Whether any node that is not lost satisfies these."""
-        nodes = await self._store.nodes()
-        return any(node.state is not NodeState.LOST and satisfies(offer_of(node), needs) for node in nodes)
 
     async def _refresh(self) -> None:
         """Read the classes that are new. Who comes meanwhile waits for them too: without them a node satisfies nothing."""

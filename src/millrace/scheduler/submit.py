@@ -18,7 +18,6 @@ from millrace.scheduler.arrive import HEAD_BYTES
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError, QuotaError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_among, check_input, check_output
-from millrace.scheduler.offers import Offers
 from millrace.scheduler.tenants import refuse
 from millrace.scheduler.wanted import Wanted, given, wanted_of
 from millrace.store.store import Added
@@ -35,13 +34,6 @@ class Caller(Struct, frozen=True):
     """Who asks, for the record."""
 
     name: str = "api"
-
-
-class Begins(Struct, frozen=True):
-    """An upload that still arrives while its job is accepted, and who could begin with it."""
-
-    upload: Arriving
-    offers: Offers
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -61,7 +53,7 @@ async def submit(
     *,
     caller: Caller,
     idempotency_key: str | None = None,
-    arriving: Begins | None = None,
+    arriving: Arriving | None = None,
 ) -> Submitted:
     """Store the job; it is accepted when this returns. `arriving` is its upload, where not all of that is there.
 
@@ -89,18 +81,15 @@ async def submit(
     return Submitted(id=added.id, number=added.number, fresh=(job, added))
 
 
-async def _waiting(farm: Farm, job: NewJob, needs: Needs, arriving: Begins) -> NewJob:
-    """The job as it begins with what has arrived, or where no worker can do so, with all of it."""
-    upload = arriving.upload
-    wait = InputWait(upload=upload.upload, size=upload.size, bytes=min(HEAD_BYTES, upload.size))
-    class_id = job.class_id
-    if await arriving.offers.anyone(early(needs)):
-        class_id = await farm.store.class_of(early(needs))
-    else:
-        wait = replace(
-            wait, bytes=upload.size, reason="all of it is needed: no worker is there that could begin before"
-        )
-    return replace(job, state=State.PENDING, class_id=class_id, own_class_id=job.class_id, awaits=wait)
+async def _waiting(farm: Farm, job: NewJob, needs: Needs, upload: Arriving) -> NewJob:
+    """The job as it begins when the beginning of its upload has arrived, on a worker that can do so."""
+    return replace(
+        job,
+        state=State.PENDING,
+        class_id=await farm.store.class_of(early(needs)),
+        own_class_id=job.class_id,
+        awaits=InputWait(upload=upload.upload, size=upload.size, bytes=min(HEAD_BYTES, upload.size)),
+    )
 
 
 def over_quota(farm: Farm, tenant: str, over: Over, now: datetime, *, what: str) -> QuotaError:

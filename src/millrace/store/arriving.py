@@ -22,8 +22,10 @@ class ArrivingInputs(Protocol):
     async def arriving(self) -> Sequence[Arriving]:
         """The uploads that jobs have begun to wait for."""
 
-    async def arrived_tasks(self, upload: str, *, arrived: int, limit: int) -> Sequence[Task]:
-        """Tasks that wait for no more of it than so many bytes, those that need fewest first."""
+    async def arrived_tasks(self, upload: str, *, arrived: int, is_all: bool, limit: int) -> Sequence[Task]:
+        """Tasks that wait for no more of it than so many bytes, those that need fewest first. Where that `is_all`, also those that were
+        queued for nodes that can begin before.
+        """
 
     async def input_awaited(self, job_id: str, upload: str) -> Arriving | None:
         """What a job waits for that names this upload, with the reason of its lead; None where the upload is not among those."""

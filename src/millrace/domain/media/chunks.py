@@ -8,6 +8,7 @@ lands at or before the first frame; one that lands later makes too few frames, w
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,6 +41,8 @@ PER_WORKER = 8
 MOST_PARTS = 500
 SPREAD_WORTH = 0.8
 """Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
+ARRIVING_SLACK = 1.1
+"""How many times as long as the fastest division one may take whose last chunk, of a film that arrives, is shorter."""
 WORTH = 0.95
 """Part of the time for the whole film that chunks must stay below; what is nearer is within the error of the estimate."""
 
@@ -180,6 +183,10 @@ def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each:
     if not timed:
         return here, decision
     time, count, chunks = min(timed)
+    if decision.arriving:
+        # What is encoded after the last byte is the last of them: as many as cost little more.
+        slack = ARRIVING_SLACK * time
+        time, count, chunks = max((one for one in timed if one[0] <= slack), key=itemgetter(1))
     way = film.way(Course.SPREAD, time, chunks, min(workers, count))
     alone = decision.ways[decision.here]
     decision = replace(decision, ways=(*decision.ways, way))

@@ -27,8 +27,8 @@ class ArrivingInputs(Access):
     async def arriving(self) -> Sequence[Arriving]:
         return [rows.arriving(row) for row in await self._read(lambda session: session.all("arriving"))]
 
-    async def arrived_tasks(self, upload: str, *, arrived: int, limit: int) -> Sequence[Task]:
-        found = await self._read(lambda session: session.all("arrived_tasks", upload, arrived, limit))
+    async def arrived_tasks(self, upload: str, *, arrived: int, is_all: bool, limit: int) -> Sequence[Task]:
+        found = await self._read(lambda session: session.all("arrived_tasks", upload, arrived, is_all, limit))
         return [rows.task(row) for row in found]
 
     async def input_awaited(self, job_id: str, upload: str) -> Arriving | None:

@@ -17,18 +17,20 @@ UPDATE tasks SET own_class = $2 WHERE job = $1 AND position = 1
 UPDATE arriving SET arrived = greatest(arrived, $2) WHERE upload = $1 RETURNING upload
 
 -- name: arriving
--- With whether any task waits for it.
+-- With whether any task waits for it, or for a worker that could begin before it is all there.
 SELECT a.upload, a.size, a.arrived, EXISTS (
   SELECT FROM input_waits w JOIN tasks t ON t.job = w.job AND t.position = w.position
-  WHERE w.upload = a.upload AND t.attempt = w.attempt AND t.state = 'pending')
+  WHERE w.upload = a.upload AND t.attempt = w.attempt AND (t.state = 'pending' OR t.state = 'queued'))
 FROM arriving a ORDER BY a.upload
 
 -- name: arrived_tasks
+-- With $3 also those that have been queued for who can begin before all of it is there.
 SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
   t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
 FROM input_waits w JOIN tasks t ON t.job = w.job AND t.position = w.position JOIN jobs j ON j.number = w.job
-WHERE w.upload = $1 AND w.bytes <= $2 AND t.attempt = w.attempt AND t.state = 'pending'
-ORDER BY w.bytes, w.job, w.position LIMIT $3
+WHERE w.upload = $1 AND w.bytes <= $2 AND t.attempt = w.attempt AND (t.state = 'pending' OR
+  ($3 AND t.state = 'queued' AND t.own_class IS NOT NULL AND t.split IS NULL))
+ORDER BY w.bytes, w.job, w.position LIMIT $4
 
 -- name: input_awaited
 -- What the lead of a job waits for, if it does, and how much has arrived of the upload that the job names.

@@ -22,9 +22,9 @@ class ArrivingInputs(Access):
     async def arriving(self) -> Sequence[Arriving]:
         return await self._read(lambda session: [rows.arriving(row) for row in session.all("arriving")])
 
-    async def arrived_tasks(self, upload: str, *, arrived: int, limit: int) -> Sequence[Task]:
+    async def arrived_tasks(self, upload: str, *, arrived: int, is_all: bool, limit: int) -> Sequence[Task]:
         return await self._read(
-            lambda session: [rows.task(row) for row in session.all("arrived_tasks", upload, arrived, limit)]
+            lambda session: [rows.task(row) for row in session.all("arrived_tasks", upload, arrived, is_all, limit)]
         )
 
     async def input_awaited(self, job_id: str, upload: str) -> Arriving | None:

@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_serving import Rig
+from api_serving import KEY, Rig
 from farm_worker import FFMPEG
 from test_worker_division import ended, farm, frames, made, profile
 
+from millrace.client.async_client import AsyncClient
+from millrace.client.http import Terms
+from millrace.domain.media.byte_ranges import Bundle, Ranges, Span
 from millrace.engines import head_layout
+from millrace.runtime.clock import SystemClock
 from millrace.scheduler import arrive
+from millrace.worker.control import Control
+from millrace.worker.failure import NotArrivedError
+from millrace.worker.fetch import Fetching, FetchLimits
+from millrace.worker.fetch_master import UploadFetch
 
 SECONDS = 12
 PIECE = 400_000
@@ -190,6 +198,32 @@ def test_bytes_that_are_others_in_the_end_fail_the_job(tmp_path: Path, film: Pat
         assert not (tmp_path / "out" / "early" / "video.mp4").exists()
 
     farm(tmp_path, film, scenario)
+
+
+def test_a_worker_hears_how_much_of_an_upload_is_there(tmp_path: Path, film: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        sending = Sending(rig, film)
+        location, size = await sending.begin(), len(sending.data)
+        async with AsyncClient([str(rig.client.base_url)], Terms(key=KEY)) as client:
+            clock = SystemClock()
+            upload_fetch = UploadFetch(client, clock=clock, draw=lambda: 0.0)
+
+            async def lacks(*spans: Span) -> tuple[int, int]:
+                ranges = Ranges(size=size, bundles=(Bundle(spans=spans, sha256=""),)) if spans else None
+                wanted = Fetching(
+                    location=location, target=tmp_path / "input", limits=FetchLimits(), control=Control(clock),
+                    told=lambda *_: None, ranges=ranges,
+                )  # fmt: skip
+                with pytest.raises(NotArrivedError) as caught:
+                    await upload_fetch(wanted)
+                return caught.value.needed, caught.value.size
+
+            assert await lacks() == (1, 0)  # nobody knows yet how long it is
+            await sending.until(1000)
+            assert await lacks() == (size, size)
+            assert await lacks((0, 1000), (1500, 2000)) == (2000, size)
+
+    farm(tmp_path, film, scenario, workers=0)
 
 
 def test_an_upload_that_is_given_up_fails_its_job(tmp_path: Path, film: Path) -> None:

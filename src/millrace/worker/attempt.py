@@ -155,6 +155,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         try:
             source = await self._fetch(job)
         except NotArrivedError as error:
+            if not error.size:
+                raise
             await self._divided_early(job, engine, error.size)
             return None
         async with self._reuse(job, source) as reuse:

@@ -48,14 +48,14 @@ class HandBackError(Exception):
 
 
 class NotArrivedError(Exception):
-    """The upload has not come so far: the task goes back unspent, and waits for the first `needed` of `size` bytes."""
+    """The upload has not come so far: the task goes back unspent, and waits for the first `needed` of `size` bytes (0: it is not known
+    how many they are).
+    """
 
     def __init__(self, needed: int, size: int, reason: str = "") -> None:
         """`reason` is a clause about the film that says why all of it is needed."""
-        what = "all" if needed >= size else f"the first {needed:,} bytes"
-        super().__init__(
-            f"{what} of its upload {'are' if needed < size else 'is'} needed" + (f": {reason}" if reason else "")
-        )
+        what = f"the first {needed:,} bytes of its upload are" if needed < size or not size else "all of its upload is"
+        super().__init__(f"{what} needed" + (f": {reason}" if reason else ""))
         self.needed = needed
         self.size = size
 

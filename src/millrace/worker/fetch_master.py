@@ -49,10 +49,10 @@ async def _not_arrived(source: Source, fetching: Fetching) -> NotArrivedError:
         return NotArrivedError(fetching.ranges.end, fetching.ranges.size)
     try:
         async with source(0, 1) as opened:
-            size = opened.total or 1
+            size = opened.total or 0
     except (_StillComesError, BrokenOffError):
-        size = 1
-    return NotArrivedError(size, size)
+        size = 0
+    return NotArrivedError(size or 1, size)
 
 
 def master_source(

@@ -22,8 +22,8 @@ from millrace.worker.failure import NotArrivedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import UploadFetch
 
-SECONDS = 12
-PIECE = 400_000
+SECONDS = 8
+PIECE = 250_000
 PIECES = {"content-type": "application/offset+octet-stream"}
 
 
@@ -49,7 +49,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def little_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """The films here are smaller than what is asked for beside the index of a real one."""
-    monkeypatch.setattr(head_layout, "OPENING_BYTES", 800_000)
+    monkeypatch.setattr(head_layout, "OPENING_BYTES", 400_000)
 
 
 class Sending:
@@ -131,7 +131,9 @@ def test_an_encode_begins_before_the_last_byte_and_is_the_one_that_it_would_have
         job = await ended(rig, job["number"])
         assert job["state"] == "completed", job["failure"]
         assert job["upload"] is None
-        assert {one["outcome"] for one in job["attempts"]} == {"completed", "split"}
+        # The lead may have looked at a beginning that was too short; no part was begun before its bytes.
+        assert {one["outcome"] for one in job["attempts"] if not one["task"].endswith(".1")} == {"completed"}
+        assert [one["outcome"] for one in job["attempts"] if one["task"].endswith(".1")][-2:] == ["split", "completed"]
         why = await rig.get(f"/v1/jobs/{job['number']}/explain")
         assert "each begun as soon as its part of the upload has arrived" in why["decision"]["reason"]
         whole = await made(rig, film, tmp_path / "out" / "whole", profile("mp4"), "never")
@@ -176,7 +178,7 @@ def test_a_film_that_cannot_be_begun_waits_for_all_of_it_and_says_why(
     farm(tmp_path, film, scenario)
 
 
-@pytest.mark.parametrize("place", [300_000, 1_200_000])
+@pytest.mark.parametrize("place", [200_000, 800_000])
 def test_bytes_that_are_others_in_the_end_fail_the_job(tmp_path: Path, film: Path, place: int) -> None:
     """In the index and beside it, and in what a part was made of."""
 

@@ -17,6 +17,7 @@ from millrace.domain.media.byte_ranges import Bundle, Ranges, Span
 from millrace.engines import head_layout
 from millrace.runtime.clock import SystemClock
 from millrace.scheduler import arrive
+from millrace.worker import early
 from millrace.worker.control import Control
 from millrace.worker.failure import NotArrivedError
 from millrace.worker.fetch import Fetching, FetchLimits
@@ -136,14 +137,19 @@ def test_an_encode_begins_before_the_last_byte_and_is_the_one_that_it_would_have
         assert [one["outcome"] for one in job["attempts"] if one["task"].endswith(".1")][-2:] == ["split", "completed"]
         why = await rig.get(f"/v1/jobs/{job['number']}/explain")
         assert "each begun as soon as its part of the upload has arrived" in why["decision"]["reason"]
-        whole = await made(rig, film, tmp_path / "out" / "whole", profile("mp4"), "never")
-        assert len(whole["tasks"]) == 1
-        for kind in ("v", "a"):
-            found, wanted = (frames(tmp_path / "out" / name / "video.mp4", kind) for name in ("early", "whole"))
-            assert len(wanted) >= SECONDS * 25
-            assert found == wanted
+        await check_frames(rig, film, tmp_path)
 
     farm(tmp_path, film, scenario)
+
+
+async def check_frames(rig: Rig, film: Path, tmp_path: Path) -> None:
+    """What was begun early has the frames of the same film, made whole from a path."""
+    whole = await made(rig, film, tmp_path / "out" / "whole", profile("mp4"), "never")
+    assert len(whole["tasks"]) == 1
+    for kind in ("v", "a"):
+        found, wanted = (frames(tmp_path / "out" / name / "video.mp4", kind) for name in ("early", "whole"))
+        assert len(wanted) >= SECONDS * 25
+        assert found == wanted
 
 
 @pytest.mark.parametrize(
@@ -200,6 +206,40 @@ def test_bytes_that_are_others_in_the_end_fail_the_job(tmp_path: Path, film: Pat
         assert not (tmp_path / "out" / "early" / "video.mp4").exists()
 
     farm(tmp_path, film, scenario)
+
+
+def test_an_index_that_is_wrong_costs_the_wait_for_all_of_the_film_and_never_a_frame(
+    tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = early.needs
+    monkeypatch.setattr(early, "needs", lambda *of: {name: holed(spans) for name, spans in needs(*of).items()})
+
+    async def scenario(rig: Rig) -> None:
+        sending = Sending(rig, film)
+        job = await submitted(rig, sending, tmp_path / "out" / "early")
+        await sending.all_but_the_end()
+        await until(
+            rig, job["number"], lambda job: is_divided(job) and not chunks(job, "queued", "assigned", "processing")
+        )
+        await sending.rest()
+        job = await ended(rig, job["number"])
+        assert job["state"] == "completed", job["failure"]
+        of_parts = [one for one in job["attempts"] if not one["task"].endswith(".1")]
+        assert {one["outcome"] for one in of_parts} == {"handed_back", "completed"}
+        assert {one["failure"] for one in of_parts} == {None}
+        log = (await rig.call("GET", f"/v1/jobs/{job['number']}/logs")).text
+        assert log.count("it is made once more, from all of the input") >= len(chunks(job))
+        await check_frames(rig, film, tmp_path)
+
+    farm(tmp_path, film, scenario)
+
+
+def holed(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """With a hole as long as five frames in the middle of the longest."""
+    longest = max(spans, key=lambda span: span[1] - span[0])
+    middle = sum(longest) // 2
+    holes = [(longest[0], middle), (middle + 50_000, longest[1])]
+    return tuple(left for span in spans for left in (holes if span == longest else [span]))
 
 
 def test_a_worker_hears_how_much_of_an_upload_is_there(tmp_path: Path, film: Path) -> None:

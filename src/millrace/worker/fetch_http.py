@@ -155,9 +155,8 @@ def _opened(response: "httpx2.Response", wanted: int, version: _Version) -> Open
     if response.status_code == 304:
         if known and tag in ("", known) and not response.history:
             raise _UnchangedError
-        raise BrokenOffError(
-            "the server answered as if another file were known here"
-        )  # so that it is asked for all of it
+        # The next try asks for all of it.
+        raise BrokenOffError("the server answered as if another file were known here")
     # Raw pieces, as they come: gathered into larger ones, those before a break would be lost with it.
     pieces = response.aiter_raw()
     if response.status_code == 206:

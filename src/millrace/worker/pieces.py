@@ -236,9 +236,11 @@ class Handed(Struct, frozen=True, kw_only=True):
 
 
 async def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
-    """Put it down for one part: the file's size by its path below the attempt's folder. Raises OSError."""
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where there is nothing to say. Raises OSError."""
     name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
     keys = () if steps.reuse is None else tuple(steps.reuse.touched)
+    if not keys and not steps.cpu_s:
+        return {}
     data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=keys, cpu_s=steps.cpu_s))
     await asyncio.to_thread((steps.work / name).write_bytes, data)
     return {f"{PIECES}/{name}": len(data)}

@@ -40,6 +40,10 @@ class Marks(Struct, frozen=True):
         """Whether another machine saw the same file, unchanged: there its file system may be another device."""
         return replace(self, device=0) == replace(other, device=0)
 
+    def is_file_of(self, other: "Marks") -> bool:
+        """Whether it is the same file, of the same length, whatever its times are."""
+        return (self.device, self.inode, self.size) == (other.device, other.inode, other.size)
+
     def settled_in_s(self, now_s: float) -> float:
         """Seconds until another change of the file would surely change its times."""
         is_coarse = self.modified_ns % _SECOND_NS == 0 and self.changed_ns % _SECOND_NS == 0
@@ -131,7 +135,7 @@ async def identify(path: Path, told: Identity | None = None, *, is_ours: bool = 
     A cancelled one reads no further.
     """
     marks = await asyncio.to_thread(marks_of, path)
-    if told is not None and (is_ours or marks.are_those_of(told.marks)):
+    if told is not None and (marks.are_those_of(told.marks) or (is_ours and marks.is_file_of(told.marks))):
         return Source(path, Identity(marks, told.sha256), is_ours)
     await asyncio.sleep(marks.settled_in_s(time.time()))
     stopped = threading.Event()

@@ -203,7 +203,7 @@ class SimSteps:
         self.reuse = None  # nothing is kept from one job to the next
         self.read = None  # and no film arrives
 
-    async def watch(self, source: Path) -> None:
+    async def watch(self, source: Path, *, is_ours: bool) -> None:
         """No film changes."""
 
     async def unchanged(self) -> None:

@@ -64,6 +64,7 @@ async def divide(job: Job, steps: MediaSteps, division_of: Callable[[Plan], Divi
         probe = None  # the hole behind the beginning may be to blame: who has all of it says what is wrong
     if probe is None:
         raise all_of_it(ODD_INDEX)
+    probe = replace(probe, size_bytes=size)
     plan = steps.plan(job.profile, probe, job.parameters)
     if reason := _obstacle(job, plan):
         raise all_of_it(reason)

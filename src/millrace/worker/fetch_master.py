@@ -12,7 +12,7 @@ from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
 from millrace.worker.download import BrokenOffError, Opened, Source, download, range_header
 from millrace.worker.failure import NotArrivedError, TaskFailedError, from_client_error
-from millrace.worker.fetch import Fetching
+from millrace.worker.fetch import Came, Fetching
 
 NOT_ARRIVED = "not-arrived"
 """The kind of problem of an upload that has not come so far."""
@@ -27,7 +27,7 @@ class UploadFetch:
         self._clock = clock
         self._draw = draw
 
-    async def __call__(self, fetching: Fetching) -> None:
+    async def __call__(self, fetching: Fetching) -> Came:
         """Fill the target; see `download` for what it raises."""
         identity = fetching.location.removeprefix("upload://")
         if not identity or "/" in identity:
@@ -37,6 +37,7 @@ class UploadFetch:
             await download(fetching, source, clock=self._clock, draw=self._draw)
         except _StillComesError:
             raise await _not_arrived(source, fetching) from None
+        return Came()
 
 
 class _StillComesError(Exception):

@@ -108,12 +108,12 @@ def lone_postgres() -> Iterator[Any]:
 
 @pytest.fixture
 def new_database(postgres_url: str, worker_id: str) -> Iterator[Any]:
-    """Makes empty databases, and drops them in the end."""
+    """Makes empty databases, or copies of one that is named, and drops them in the end."""
     made: list[str] = []
 
-    def make() -> str:
+    def make(template: str = "template1") -> str:
         name = f"farm_{worker_id}_{next(_database)}"
-        asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+        asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
         made.append(name)
         return postgres_url.replace("/postgres?", f"/{name}?")
 

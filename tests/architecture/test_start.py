@@ -15,7 +15,7 @@ def heard(event, arguments):
         first.extend(sys.modules)
         begun.set()
     elif event == "import" and threading.current_thread() is not threading.main_thread():
-        begun.wait(60)
+        begun.wait(60) or begun.set()
 def tell():
     with open(sys.argv.pop(), "w") as file:
         json.dump({"before the first child": first, "in all": list(sys.modules)}, file)
@@ -26,7 +26,7 @@ from millrace.cli.main import main
 main()
 """
 """A thread that imports while the first child starts goes on when that has started: how far it would have come by then is a matter
-of the machine's speed. Where the child waits for the thread instead, too much is there when its minute is over.
+of the machine's speed. Where the child waits for the thread instead, the thread goes on after a minute, and too much is there.
 """
 
 LIBRARIES = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from ready_made import put_sqlite
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.keys import NewKey
@@ -100,7 +101,7 @@ class Rig:
 @asynccontextmanager
 async def rig_in(folder: Path) -> AsyncIterator[Rig]:
     clock = VirtualClock()
-    store = open_store(folder / "farm.db", clock=clock)
+    store = open_store(put_sqlite(folder / "farm.db"), clock=clock)
     await store.start()
     try:
         yield Rig(Farm(store=store, clock=clock, chance=random.Random(1)), clock)

@@ -7,7 +7,7 @@ from millrace.runtime.ticker import Ticker
 from millrace.scheduler.after import release_waiting
 from millrace.scheduler.arrive import Look, look_after
 from millrace.scheduler.clean import clean, clean_audit, clean_pieces
-from millrace.scheduler.expire import expire_leases, reclaim
+from millrace.scheduler.expire import Expiry
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.hedge import hedge_stragglers
 from millrace.scheduler.offers import Offers
@@ -58,10 +58,10 @@ class Duties(Service):
         self._look = look
         self._leads = leads
         self._unlisten: Callable[[], None] = lambda: None
-        self._started_s = 0.0
+        self._expiry = Expiry(farm)
         self._rest_until_s = 0.0
         self._tickers = Services(
-            self._ticker("expire_leases", self._expire, 1.0, one_is_enough=True),
+            self._ticker("expire_leases", self._expiry.run, 1.0, one_is_enough=True),
             self._ticker("promote_due", self._promote, 0.5, one_is_enough=True),
             self._ticker("release_waiting", self._release, 0.5, one_is_enough=True),
             self._ticker("run_schedules", self._run_schedules, 0.5, one_is_enough=True),
@@ -98,7 +98,7 @@ class Duties(Service):
 
     async def on_start(self) -> None:
         """Listen to the store and begin."""
-        self._started_s = self._farm.clock.monotonic()
+        self._expiry.begin()
         self._unlisten = self._farm.store.listen(listener(self._farm, self._offers))
         await self._tickers.start()
 
@@ -106,13 +106,6 @@ class Duties(Service):
         """End what runs; whoever waits for work goes home with none."""
         self._unlisten()
         await self._tickers.stop()
-
-    async def _expire(self) -> None:
-        # While this master was away, heartbeats went nowhere: every node gets one whole term before it is called lost.
-        if self._farm.clock.monotonic() - self._started_s < self._farm.rules.lease_ttl_s:
-            await reclaim(self._farm)
-        else:
-            await expire_leases(self._farm)
 
     async def _promote(self) -> None:
         await promote_due(self._farm)

@@ -332,6 +332,9 @@ class Store(Outbox, Tenants, ManyJobs, ArrivingInputs, Protocol):
     async def orphans(self, *, limit: int) -> Sequence[Task]:
         """Tasks held under an epoch that is no longer their node's."""
 
+    async def left_by(self, node_id: str, *, epoch: int, limit: int) -> Sequence[Task]:
+        """Those of one node: tasks that it holds under an epoch before this one, which is its own by now."""
+
     async def queued_classes(self) -> Mapping[int, datetime]:
         """For each class with queued tasks, since when its oldest has waited."""
 
@@ -383,6 +386,9 @@ class Store(Outbox, Tenants, ManyJobs, ArrivingInputs, Protocol):
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         """Mark nodes whose lease has passed as lost, each with its epoch grown by one; returns them as they now are."""
+
+    async def clock_was_set_back(self, *, by_s: float, ttl_s: float) -> None:
+        """No lease lasts for more than `ttl_s` seconds from now, and what waits for its next attempt is due by so much sooner."""
 
     # What a worker may read, and what it has sent -----------------------------------------------------------------
 

@@ -307,6 +307,9 @@ class PostgresStore(Dependencies, Batches, Schedules, ArrivingInputs):
     async def orphans(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.orphans(session, limit))
 
+    async def left_by(self, node_id: str, *, epoch: int, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.left_by(session, node_id, epoch, limit))
+
     async def queued_classes(self) -> Mapping[int, datetime]:
         return await self._read(work_units.queued_classes)
 
@@ -352,6 +355,10 @@ class PostgresStore(Dependencies, Batches, Schedules, ArrivingInputs):
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         return await self._write(lambda session: node_units.expire_leases(session, limit))
+
+    async def clock_was_set_back(self, *, by_s: float, ttl_s: float) -> None:
+        by_ms, ttl_ms = round(by_s * 1000), round(ttl_s * 1000)
+        await self._write(lambda session: node_units.clock_was_set_back(session, by_ms, ttl_ms))
 
     # What a worker may read, and what it has sent -------------------------------------------------------------------
 

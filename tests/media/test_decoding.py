@@ -34,5 +34,5 @@ def test_what_a_decoder_gives_is_what_the_packets_say(bench: Bench, clips: Any, 
     data = bytearray(segment.read_bytes())
     data[-len(data) // 3 :] = bytes(len(data) // 3 + 1)
     segment.write_bytes(data)
-    status, broken = _counted(bench, "one/index.m3u8", tmp_path)
-    assert status != 0 or broken.frames < 50
+    status, _ = _counted(bench, "one/index.m3u8", tmp_path)
+    assert status != 0

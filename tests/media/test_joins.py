@@ -114,3 +114,11 @@ def test_fragments_are_numbered_through_the_film(bench: Bench, tmp_path: Path) -
     segments = sorted((tmp_path / "cut" / "one").glob("*.m4s"))
     heads = [head for segment in segments for head in below([segment.read_bytes()], (b"moof", b"mfhd"))]
     assert [int.from_bytes(head[4:8]) for head in heads] == [1, 2, 3, 4]
+
+
+def test_hard_cuts_make_no_key_frames(bench: Bench, tmp_path: Path) -> None:
+    """Where they did, renditions would have theirs at different times: who sees a cut depends on the size."""
+    flashes = ("-vf", "negate=enable='lt(mod(n,25),20)'")
+    source = _film(tmp_path / "film.mp4", 75, *flashes)
+    # The check compares the key frames of segments with those that are planned.
+    _made(bench, source, _planned(bench.probe(source), (25, 50), "cmaf", preset="veryfast"), tmp_path / "cut")

@@ -202,7 +202,7 @@ class SimSteps:
         self.engine = SimpleNamespace(joins_from_source=lambda _: False)
         self.reuse = None  # nothing is kept from one job to the next
 
-    async def watch(self, source: Path) -> None:
+    async def watch(self, source: Path, *, is_ours: bool) -> None:
         """No film changes."""
 
     async def unchanged(self) -> None:

@@ -94,6 +94,10 @@ class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its na
         self.failure = failure
 
 
+class ShortOfMemory(EngineFailure):
+    """A command did not get by with the memory that it may have; one that spares it may."""
+
+
 class DamagedInput(EngineFailure):
     """An input is damaged or cut short. `probe` is what is known of the rest, `damage` what is known of where it ends."""
 
@@ -133,9 +137,9 @@ Done = frozenset[Path]
 
 
 class Brief(Struct, frozen=True, kw_only=True):
-    """The command that describes the streams of a file, and what the engine has read of the packets in them, which is its own."""
+    """The commands that describe the streams of a file, and what the engine has read of the packets in them, which is its own."""
 
-    command: Command
+    commands: tuple[Command, ...]
     index: object
 
 
@@ -158,8 +162,8 @@ class ProgressReader(Protocol):
 class Engine(Protocol):
     """One engine, bound to one binary and the encoders that work with it."""
 
-    def probe(self, source: Path) -> Command:
-        """The command that tells everything about a local file."""
+    def probe(self, source: Path, *, sparing: bool = False) -> Command:
+        """The command that tells everything about a local file, `sparing` memory in the place of time."""
         ...
 
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
@@ -167,6 +171,7 @@ class Engine(Protocol):
 
         Raises:
             DamagedInput: the file is damaged or truncated, and something is left of it.
+            ShortOfMemory: it cannot be described within the memory of a probe.
             EngineFailure: it is missing, or of a kind that is not accepted.
         """
         ...
@@ -187,8 +192,9 @@ class Engine(Protocol):
         """
         ...
 
-    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
-        """The facts; None where what was read contradicts itself, so that `probe` has to tell them.
+    def read_brief(self, brief: Brief, outcomes: Sequence[Outcome]) -> Probe | None:
+        """The facts, with the outcomes of its commands in their order; None where what was read contradicts itself, so that `probe` has to
+        tell them.
 
         Raises:
             EngineFailure: as `read_probe`.
@@ -278,6 +284,14 @@ class Engine(Protocol):
 
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """The commands, one after the other, that encode a piece of the film and compare it. What they make lies in `work`."""
+        ...
+
+    def trial(
+        self, plan: Plan, probes: Sequence[ProbeEncode], source: Path | None, work: Path, place: Path
+    ) -> Piece | None:
+        """What is found by the probes of one rendition with one CRF, as a piece that may be kept at `place`; None where the same commands
+        may find something else.
+        """
         ...
 
     def side_by_side(

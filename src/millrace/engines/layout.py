@@ -12,10 +12,8 @@ from pathlib import Path
 
 from millrace.domain.media.byte_ranges import Span, without
 from millrace.domain.media.source_map import PacketList, SourceMap
-from millrace.engines.cluster_layout import read_clusters
+from millrace.engines.cluster_layout import EBML, read_clusters
 from millrace.engines.sample_layout import read_samples
-
-EBML = b"\x1a\x45\xdf\xa3"
 
 
 def map_source(path: Path, packets: Mapping[int, PacketList], *, opening: int) -> SourceMap:

@@ -63,6 +63,7 @@ OF_THE_INPUT = frozenset({FailureClass.INPUT, FailureClass.ENGINE, FailureClass.
 """Failures that a hole in the input may be the cause of."""
 MOST_AGAIN = 4
 """A part of a film's chunks beyond which a join does not make them again: then it is not they that are at fault."""
+ALONE = "It is made by one worker: what is to be done about damage ({}) is decided for all of the film at once."
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
 
@@ -168,11 +169,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         reuse = Reuse(
             store=store,
             path=source,
-            source=asyncio.ensure_future(identify(source, None if told is None else told.identity)),
+            source=asyncio.ensure_future(
+                identify(source, None if told is None else told.identity, is_ours=_is_fetched(job))
+            ),
             maker=maker,
             control=self.control,
             log=self.log,
             farm=self._farm() if told is not None and told.is_kept else None,
+            small=self._farm(),
         )
         try:
             yield reuse
@@ -191,7 +195,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if source is None:
             return await self._film(job, steps, destination, Film())
         probe = None
-        await steps.watch(source)
+        await steps.watch(source, is_ours=_is_fetched(job))
         try:
             probe = await steps.probe(source)
             return await self._film(job, steps, destination, Film(source=source, probe=probe))
@@ -206,7 +210,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         Raises:
             DamagedError: the source is damaged.
         """
-        source, probe = film.source, film.probe
+        source = film.source
+        probe = None if film.probe is None else replace(film.probe, size_bytes=steps.source_bytes)
         plan = steps.plan(job.profile, probe, job.parameters, film.damage)
         spans = Spans.of(plan)
         if spans.searches:
@@ -216,8 +221,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
             plan = steps.divided(plan, probe)
         here = await steps.known(plan)
         plan = here.plan
-        # What is to be done about damage is done by one worker, for the whole film.
-        may_divide = plan.split.is_possible and not here.mostly and job.on_damage is OnDamage.FAIL
+        may_divide = plan.split.is_possible and not here.mostly
+        if may_divide and job.on_damage is not OnDamage.FAIL:
+            # What is to be done about damage is done for the whole film.
+            may_divide, plan = False, replace(plan, notes=(*plan.notes, ALONE.format(job.on_damage)))
         if source is not None and may_divide and await self._divided(job, steps, source, probe, plan):
             return None
         steps.probed = None  # as long as the film
@@ -250,7 +257,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if not shared.split.workers:
             return False
         await steps.unchanged()
-        comes = probe is not None and scheme_of(job.input or "") != "file"
+        comes = probe is not None and _is_fetched(job)
         found = await mapped(steps, source) if comes else None
         if comes:
             # Where it is not known what a part needs of the input, each fetches all of it.
@@ -284,7 +291,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
         source, is_whole = await self._part_source(job, order, ranges_in(order, chunk))
-        await steps.watch(source)
+        await steps.watch(source, is_ours=_is_fetched(job))
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
         film = await asyncio.to_thread(film_of, order, source) if order.source_sha256 else order.film
@@ -300,7 +307,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
                 self.log.say(f"ranges: {error}; it is made once more, from all of the input")
                 await asyncio.to_thread(steps.clear)
                 source, _ = await self._part_source(job, order, None)
-                await steps.watch(source)
+                await steps.watch(source, is_ours=_is_fetched(job))
                 made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
         await steps.unchanged()
         sizes = {**made, **await hand_on(steps, chunk)}
@@ -328,7 +335,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares or bool(plan.comparison)
         source = (await self._part_source(job, order, None))[0] if needs_source else None
         if source is not None:
-            await steps.watch(source)
+            await steps.watch(source, is_ours=_is_fetched(job))
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -341,9 +348,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         handed = await handed_on(steps, parts)
         steps.reused = handed.reused
         self.report({"phase": "join"})
+        # That of parts which were made again here is in it, as far as they were encoded.
+        cpu_s = None if handed.cpu_s is None else round(handed.cpu_s + steps.cpu_s, 3)
         try:
             await steps.join(plan, source)
-            known = {"probe": order.probe, "encode_s": None, "speed": None}
+            known = {"probe": order.probe, "encode_s": None, "encode_cpu_s": cpu_s, "speed": None}
             return await self._proved(job, steps, destination, plan, source=source, known=known)
         except TaskFailedError as error:
             if error.failure.failure_class is FailureClass.OUTPUT:
@@ -547,6 +556,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.log.say(f"deliver: {len(reports)} files to {shown(job.output) if job.output else 'the master'}")
         self.report({"fraction": 1.0})
         return CompleteRequest(node=self.node, attempt=self.task.attempt, outputs=reports, facts=known)
+
+
+def _is_fetched(job: Job) -> bool:
+    """Whether the input comes over the network, so that the file is the worker's own."""
+    return job.input is not None and scheme_of(job.input) != "file"
 
 
 def _film(source: Path | None) -> Path:

@@ -12,7 +12,7 @@ from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
 from millrace.worker.download import BrokenOffError, Opened, Source, download, range_header
 from millrace.worker.failure import TaskFailedError, from_client_error
-from millrace.worker.fetch import Fetching
+from millrace.worker.fetch import Came, Fetching
 
 
 class UploadFetch:
@@ -24,13 +24,14 @@ class UploadFetch:
         self._clock = clock
         self._draw = draw
 
-    async def __call__(self, fetching: Fetching) -> None:
+    async def __call__(self, fetching: Fetching) -> Came:
         """Fill the target; see `download` for what it raises."""
         identity = fetching.location.removeprefix("upload://")
         if not identity or "/" in identity:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no upload")
         source = master_source(self._client, fetching, f"/v1/uploads/{segment(identity)}/content")
         await download(fetching, source, clock=self._clock, draw=self._draw)
+        return Came()
 
 
 def master_source(

@@ -226,35 +226,47 @@ async def wrong_parts(
 
 
 class Handed(Struct, frozen=True, kw_only=True):
-    """What the makers of parts put down for who joins: what they took from a cache, and the keys of all that may lie in one now."""
+    """What the makers of parts put down for who joins: what they took from a cache, the keys of all that may lie in one now, and the seconds
+    of all cores that their engines took (None: a worker of an older version does not say).
+    """
 
     reused: tuple[Reused, ...] = ()
     keys: tuple[str, ...] = ()
+    cpu_s: float | None = None
 
 
 async def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
-    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Raises OSError."""
-    if steps.reuse is None or not steps.reuse.touched:
-        return {}
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where there is nothing to say. Raises OSError."""
     name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
-    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
+    keys = () if steps.reuse is None else tuple(steps.reuse.touched)
+    if not keys and not steps.cpu_s:
+        return {}
+    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=keys, cpu_s=steps.cpu_s))
     await asyncio.to_thread((steps.work / name).write_bytes, data)
     return {f"{PIECES}/{name}": len(data)}
 
 
 async def handed_on(steps: MediaSteps, parts: Sequence[MadeView]) -> Handed:
     """What the makers of all parts have put down, as far as it is here. Raises TaskFailedError."""
-    found = Handed()
-    names = (piece.name for part in parts for piece in part.pieces if piece.name.startswith(f"{PIECES}/{_HANDED}"))
-    for name in sorted(names):
-        path = steps.folder / place_of(name)
+    reused: list[Reused] = []
+    keys: list[str] = []
+    took: list[float | None] = []
+    for part in parts:
+        name = next((piece.name for piece in part.pieces if piece.name.startswith(f"{PIECES}/{_HANDED}")), None)
         try:
-            one = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Handed)
+            one = Handed() if name is None else await asyncio.to_thread(_read, steps.folder / place_of(name))
         except FileNotFoundError:
             continue  # that part was made again here
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise TaskFailedError(
                 FailureClass.OUTPUT, f"cannot join the film: {name} cannot be read: {error}"
             ) from None
-        found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
-    return found
+        reused += one.reused
+        keys += one.keys
+        took.append(one.cpu_s)
+    known = [each for each in took if each is not None]
+    return Handed(reused=tuple(reused), keys=tuple(keys), cpu_s=sum(known) if len(known) == len(took) else None)
+
+
+def _read(path: Path) -> Handed:
+    return msgspec.json.decode(path.read_bytes(), type=Handed)

@@ -13,7 +13,7 @@ from millrace.domain.media.rate_bound import Supply, bound_of, supply
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome
+from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome, Piece
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -41,7 +41,7 @@ from millrace.engines.ffmpeg.probe import (
     read_probe,
 )
 from millrace.engines.ffmpeg.progress import FFmpegProgress
-from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
+from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file, trial_piece
 from millrace.engines.ffmpeg.vmaf_log import read_scores
 from millrace.engines.joining import join, pieces_to_read
 from millrace.engines.layout import map_source
@@ -59,9 +59,9 @@ class FFmpeg:
         self.binary = binary
         self.working = working
 
-    def probe(self, source: Path) -> Command:
+    def probe(self, source: Path, *, sparing: bool = False) -> Command:
         """See `Engine.probe`."""
-        return probe_command(self.binary, source)
+        return probe_command(self.binary, source, sparing=sparing)
 
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
@@ -80,9 +80,9 @@ class FFmpeg:
         """See `Engine.brief`."""
         return brief(self.binary, source)
 
-    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+    def read_brief(self, brief: Brief, outcomes: Sequence[Outcome]) -> Probe | None:
         """See `Engine.read_brief`."""
-        return read_brief(brief, stderr, exit_status)
+        return read_brief(brief, outcomes)
 
     def opening(self, source: Path) -> Command:
         """See `Engine.opening`."""
@@ -170,6 +170,12 @@ class FFmpeg:
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """See `Engine.probe_encode`."""
         return probe_commands(self.binary, plan, probe, path=source, work=work, working=self.working)
+
+    def trial(
+        self, plan: Plan, probes: Sequence[ProbeEncode], source: Path | None, work: Path, place: Path
+    ) -> Piece | None:
+        """See `Engine.trial`."""
+        return trial_piece(self.binary, plan, probes, path=source, work=work, place=place, working=self.working)
 
     def side_by_side(
         self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path

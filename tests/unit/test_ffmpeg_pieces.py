@@ -69,7 +69,7 @@ def test_what_is_there_is_not_made_and_the_rest_keeps_its_bits() -> None:
     sides, large, small = commands(plan, first, second)
     assert sides.label == "encode the sound"
     assert large.argv[large.argv.index("-filter_complex") + 1] == (
-        "[0:0]fps=30000/1001:start_time=0,trim=end_pts=240,scale=640:360:flags=bicubic,setsar=1,format=yuv420p[v0]"
+        "[0:0]fps=30000/1001:start_time=0,trim=end_pts=250,scale=640:360:flags=bicubic,setsar=1,format=yuv420p[v0]"
     )
     # The lower one is scaled from the upper one all the same.
     assert small.argv[small.argv.index("-filter_complex") + 1] == (

@@ -39,6 +39,9 @@ PER_CORE = 3
 PER_WORKER = 8
 """The same for each worker that shares in a film; there the last one to end is waited for by all."""
 MOST_PARTS = 500
+SHORTEST = 10
+"""Frames of a chunk: one of fewer than its encoder holds back to reorder them has other decoding times, and another header (measured:
+1 and 2 of x264 and x265)."""
 SPREAD_WORTH = 0.8
 """Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
 ARRIVING_SLACK = 1.1
@@ -235,7 +238,7 @@ def _obstacle(plan: Plan, probe: Probe, source: VideoStream, chunking: Chunking)
             any(one.settings.bitrate_bps is not None for one in plan.videos),
             "an average bit rate is kept over the whole film only",
         ),
-        (plan.frames <= unit, f"it is not longer than one piece of {unit} frames"),
+        (plan.frames < unit + SHORTEST, f"it is not longer than one piece of {unit} frames"),
         (
             chunking is Chunking.AUTO and not _is_measured(plan),
             f"what chunks gain is measured for {', '.join(MEASURED)} only",
@@ -282,15 +285,15 @@ def starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) ->
 
 def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[Start | None]) -> tuple[Chunk, ...]:
     """At most `count` chunks: each cut lies near its even share, where the fewest frames are decoded for nothing."""
-    even = Fraction(len(starts), count)
+    even, least = Fraction(len(starts), count), -(-SHORTEST // unit)
     reach = int(even / 4)
     cuts: list[tuple[int, Start | None]] = [(0, None)]
     for number in range(1, count):
         place = round(even * number)
         near = [
             (start.lead + abs(one - place), one, start)
-            for one in range(max(cuts[-1][0] + 1, place - reach), min(place + reach + 1, len(starts)))
-            if (start := starts[one]) is not None
+            for one in range(max(cuts[-1][0] + least, place - reach), min(place + reach + 1, len(starts)))
+            if (start := starts[one]) is not None and one * unit + SHORTEST <= pictures.frames
         ]
         if near:
             _, cut, start = min(near, key=lambda one: one[:2])

@@ -116,6 +116,6 @@ class SourceMap(Struct, frozen=True, kw_only=True):
         if chunk.seek is not None:
             reach = floor((probe.start + chunk.seek - FFMPEG_EARLY) / packets.time_base)
             first = max((number for number in packets.keys if packets.times[number] <= reach), default=0)
-        shown = floor((probe.start + (chunk.end + 1) / rate) / packets.time_base)
+        shown = floor((probe.start + (chunk.end + plan.ahead + 1) / rate) / packets.time_base)
         last = max((number for number, time in enumerate(packets.times) if time <= shown), default=first)
         return range(first, last + 1 + READ_AHEAD + max(plan.split.threads, default=0))

@@ -50,11 +50,6 @@ LATER = ("-output_ts_offset", seconds(SEGMENT_ORIGIN))
 """Segments begin late enough that no encoder's delay falls below time 0, where muxers would move each rendition by its
 own delay and pull sound and pictures apart (measured on 6.0 and 9.0.2: 80 ms)."""
 TRANSPORT = (*LATER, "-hls_segment_type", "mpegts")
-FRAGMENTS = (
-    *(*LATER, "-hls_segment_type", "fmp4"),
-    # Without frag_discont the muxer begins at 0 again.
-    *("-hls_segment_options", "movflags=+frag_discont", "-hls_fmp4_init_filename", "init.mp4"),
-)
 
 
 def encode_commands(
@@ -324,11 +319,19 @@ def segments_of(plan: Plan, path: str, *, first: int = 0) -> tuple[str, ...]:
     folder = path.rpartition("/")[0]
     return (
         *("-f", "hls", "-hls_time", seconds(plan.segment), "-hls_playlist_type", "vod", "-hls_list_size", "0"),
-        *("-hls_flags", "independent_segments", *(FRAGMENTS if is_cmaf else TRANSPORT)),
+        *("-hls_flags", "independent_segments", *(_fragments(first) if is_cmaf else TRANSPORT)),
         *(("-start_number", str(first)) if first else ()),
         *("-hls_segment_filename", f"file:{folder}/seg-%05d.{'m4s' if is_cmaf else 'ts'}"),
         f"file:{path}",
     )
+
+
+def _fragments(first: int) -> tuple[str, ...]:
+    """Segments of fragmented MP4. Their fragments, one in each, are numbered through the film from 1 (ISO/IEC 14496-12, 8.8.5)."""
+    numbers = f":fragment_index={first + 1}" if first else ""
+    # Without frag_discont the muxer begins at 0 again.
+    options = ("-hls_segment_options", f"movflags=+frag_discont{numbers}")
+    return (*LATER, "-hls_segment_type", "fmp4", *options, "-hls_fmp4_init_filename", "init.mp4")
 
 
 def _sprites(plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ from millrace.domain.media.damage import Place
 from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.rate_bound import Supply, bound_of, supply
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
@@ -28,6 +29,7 @@ from millrace.engines.ffmpeg.comparison_arguments import side_by_side
 from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
 from millrace.engines.ffmpeg.mp4_index import read_packet_lists
+from millrace.engines.ffmpeg.packets import sizes
 from millrace.engines.ffmpeg.probe import (
     brief,
     inspection_command,
@@ -224,7 +226,12 @@ class FFmpeg:
             for path, outcome in zip(_inspected(plan), outcomes, strict=True)
             if (probe := read_back(outcome.stdout, outcome.stderr, outcome.exit_status)) is not None
         }
-        return Produced(probes=probes, sizes=listing.sizes, segments=segments_of(plan, listing))
+        return Produced(
+            probes=probes,
+            sizes=listing.sizes,
+            segments=segments_of(plan, listing),
+            supplies=_supplies(plan, dict(zip(_inspected(plan), outcomes, strict=True))),
+        )
 
     def finish(self, plan: Plan, listing: Listing) -> Mapping[str, bytes]:
         """See `Engine.finish`."""
@@ -241,6 +248,14 @@ class FFmpeg:
     def encoders_of(self, profile: Profile) -> frozenset[str]:
         """See `Engine.encoders_of`."""
         return encoders.encoders_of(profile, self.working)
+
+
+def _supplies(plan: Plan, outcomes: Mapping[str, Outcome]) -> Mapping[str, Supply]:
+    return {
+        file.path: supply(sizes(outcomes[file.path].stdout), file.video.rate, bound)
+        for file in plan.files
+        if file.video and (bound := bound_of(file.video.settings))
+    }
 
 
 def _inspected(plan: Plan) -> tuple[str, ...]:

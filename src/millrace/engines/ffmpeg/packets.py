@@ -106,6 +106,11 @@ def read_packets(text: str) -> dict[int, Packets]:
     return streams
 
 
+def sizes(text: str) -> list[int]:
+    """The bytes of every packet of the first output stream, in the order of decoding."""
+    return [int(parts[4]) for number, parts, _ in rows(text) if number == 0]
+
+
 def time_bases(text: str) -> dict[int, Fraction]:
     """The time base of each output stream."""
     found = {}

@@ -100,11 +100,15 @@ def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
     return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
 
 
+def made_input(path: str) -> tuple[str, ...]:
+    """Input options for a file that Millrace made: a playlist with its segments, a sprite, or a movie."""
+    return playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
+
+
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
-    """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
-    options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
+    """Probe a file that Millrace made in `folder`."""
     return Command(
-        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *options, *COPY, *ONE_AT_A_TIME, *LIST),
+        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *made_input(path), *COPY, *ONE_AT_A_TIME, *LIST),
         label=f"check {path}",
         share=share,
         cwd=folder,

@@ -339,7 +339,8 @@ def _forms(key: Any) -> Iterator[str]:
     for one in key.values:
         if "anyOf" in one:
             low, high = one["anyOf"][0]["minimum"], one["anyOf"][0]["maximum"]
-            yield f"a duration from {low:g} to {high:g} s"
+            is_amount = one["anyOf"][0]["type"] == "integer"
+            yield f"{low} to {high}, or as `512M`" if is_amount else f"a duration from {low:g} to {high:g} s"
         elif "enum" in one:
             yield ", ".join(
                 f"`{word}`" for word in one["enum"] if word.removeprefix("SIG") not in one["enum"] or word[:3] != "SIG"

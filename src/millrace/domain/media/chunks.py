@@ -152,7 +152,7 @@ def _here(film: _Film, whole: Split, decision: Decision) -> tuple[Split, Decisio
     ]
     if not timed:
         return whole, replace(decision, obstacle="no key frame of the input lies where it could be cut")
-    time, count, chunks = min(timed)
+    time, count, chunks = min(timed, key=lambda one: one[:2])
     ways = (*decision.ways, film.way(Course.CHUNKS, time, chunks))
     if film.chunking is Chunking.AUTO and ways[1].time_s > WORTH * ways[0].time_s:
         return whole, replace(decision, ways=ways)
@@ -174,7 +174,7 @@ def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each:
     ]
     if not timed:
         return here, decision
-    time, count, chunks = min(timed)
+    time, count, chunks = min(timed, key=lambda one: one[:2])
     way = film.way(Course.SPREAD, time, chunks, min(workers, count))
     alone = decision.ways[decision.here]
     decision = replace(decision, ways=(*decision.ways, way))

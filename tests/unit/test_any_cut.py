@@ -124,11 +124,3 @@ def _is_read_from_early_enough(chunk: Chunk, film: Probe, made: Plan) -> None:
     for times in (source.keyframes, source.key_decoding):
         found = max((number for number, time in enumerate(times) if time <= seek), default=0)
         assert (source.keyframes[found] - film.start) * made.videos[0].rate < last
-
-
-def test_two_divisions_that_take_as_long_are_weighed_by_their_order() -> None:
-    source = Source(Fraction(24000, 1001), 37, (1,), Fraction(0), 0, CONTAINERS[0], 1920, "progressive")
-    rung = {"name": "one", "video": {"codec": "h264", "height": 360}}
-    document = {"name": "t", "packaging": "cmaf", "renditions": [rung], "segment_s": 0.5, "gop_s": 0.5}
-    made = with_split(plan(profile_from(document), source.probe), source.probe, cores=1, chunking=Chunking.ALWAYS)
-    assert sum(chunk.frames for chunk in made.split.chunks) == 37

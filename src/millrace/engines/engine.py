@@ -21,6 +21,7 @@ from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
 from millrace.engines.fragments import Fragment
+from millrace.engines.head_layout import Head
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -184,8 +185,18 @@ class Engine(Protocol):
         """The damaged places in order of time; none where none was found."""
         ...
 
-    def brief(self, source: Path) -> Brief | None:
-        """A shorter way to the same facts, where the file is long and has an index that says them; None for none. Blocking.
+    def head(self, source: Path, have: int) -> Head:
+        """How much of a film's beginning it takes to plan it, by the first `have` bytes of the file; behind these it may have a hole.
+        Blocking.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        ...
+
+    def brief(self, source: Path, *, fewest: int | None = None) -> Brief | None:
+        """A shorter way to the same facts, where the file is long (`fewest` packets; None: so long that it pays) and has an index that
+        says them; None for none. Blocking.
 
         Raises:
             OSError: the file cannot be read.
@@ -211,6 +222,14 @@ class Engine(Protocol):
         Raises:
             ValueError: that cannot be known; the message says why, of the film as `its`.
             OSError: the file cannot be read.
+        """
+        ...
+
+    def map_index(self, source: Path, opened: Outcome) -> SourceMap:
+        """The same by the index alone, of a film of which the beginning is here, as far as `head` says. It reads nothing behind that.
+
+        Raises:
+            ValueError, OSError: as `map_source`.
         """
         ...
 

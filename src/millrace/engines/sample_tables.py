@@ -3,7 +3,7 @@
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from msgspec import Struct
 
@@ -23,6 +23,11 @@ class Sizes(Struct, frozen=True):
     def of(self, first: int, last: int) -> int:
         """Bytes from the one sample to before the other."""
         return self.each * (last - first) if self.each else self.ends[last] - self.ends[first]
+
+    def one_by_one(self) -> "array[int]":
+        """Those of all, one by one."""
+        each = array("Q", [self.each])
+        return each * self.count if self.each else array("Q", (end - begin for begin, end in pairwise(self.ends)))
 
 
 def sizes_of(tables: Tables) -> Sizes:

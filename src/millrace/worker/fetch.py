@@ -64,6 +64,11 @@ def scheme_of(location: str) -> str:
     return scheme
 
 
+def is_fetched(location: str | None) -> bool:
+    """Whether an input comes over the network, so that the file is the worker's own. Raises as `scheme_of`."""
+    return location is not None and scheme_of(location) != "file"
+
+
 def shown(location: str) -> str:
     """A location as it may stand in logs and messages: without user, password, query and fragment, which hold secrets."""
     if "://" not in location:

@@ -6,11 +6,13 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass, Refused
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.check import Finding, check
 from millrace.domain.media.chunks import PER_WORKER, with_split
 from millrace.domain.media.damage import Damage
@@ -70,7 +72,7 @@ class MediaSteps(Struct, kw_only=True):
     that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
     was taken of it. `cpu_s` is what engines have used until now, those apart that only describe. `tolerant`: the source is damaged,
     and the plan reckons with it. `watched` is the source, as it was when the attempt got it, where others may write to it, and `source_bytes` is
-    its length.
+    its length. `read` is what was read of an upload that had not arrived when the film was divided.
     """
 
     engine: Engine
@@ -90,6 +92,7 @@ class MediaSteps(Struct, kw_only=True):
     tolerant: bool = False
     watched: tuple[Path, Seen] | None = None
     source_bytes: int | None = None
+    read: Ranges | None = None
     cpu_s: float = 0.0
 
     async def watch(self, source: Path, *, is_ours: bool) -> None:
@@ -110,7 +113,7 @@ class MediaSteps(Struct, kw_only=True):
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file; DamagedError where some
         of it may be.
         """
-        probe = await self._probed_briefly(source)
+        probe = await self.probed_briefly(source)
         if probe is not None:
             return probe
         command = self.engine.probe(source)
@@ -132,10 +135,10 @@ class MediaSteps(Struct, kw_only=True):
         self.probed = outcome
         return probe
 
-    async def _probed_briefly(self, source: Path) -> Probe | None:
-        """The same of a long film with an index; None where there is none."""
+    async def probed_briefly(self, source: Path, *, fewest: int | None = None) -> Probe | None:
+        """The same of a film with an index that is long, or has `fewest` packets; None where there is none."""
         try:
-            brief = await asyncio.to_thread(self.engine.brief, source)
+            brief = await asyncio.to_thread(partial(self.engine.brief, source, fewest=fewest))
         except OSError as error:
             raise from_os_error(error, "read the input") from error
         if brief is None:
@@ -171,9 +174,27 @@ class MediaSteps(Struct, kw_only=True):
         self.tolerant = made.mending is not None
         return self.divided(made, probe)
 
-    def divided(self, plan: Plan, probe: Probe | None, *, helpers: int = 0, parts_each: int = PER_WORKER) -> Plan:
-        """The plan with the division of its work, here or with so many `helpers`, each of whom gets about so many parts at the most."""
-        return with_split(plan, probe, cores=self.cores, chunking=self.chunking, helpers=helpers, each=parts_each)
+    def divided(
+        self,
+        plan: Plan,
+        probe: Probe | None,
+        *,
+        helpers: int = 0,
+        parts_each: int = PER_WORKER,
+        arriving: bool = False,
+    ) -> Plan:
+        """The plan with the division of its work, here or with so many `helpers`, each of whom gets about so many parts at the most; of a
+        film that is still `arriving` also where that takes no less time.
+        """
+        return with_split(
+            plan,
+            probe,
+            cores=self.cores,
+            chunking=self.chunking,
+            helpers=helpers,
+            each=parts_each,
+            arriving=arriving,
+        )
 
     def explain(self, plan: Plan) -> None:
         """Write what was decided into the log."""

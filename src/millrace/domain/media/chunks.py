@@ -8,6 +8,7 @@ lands at or before the first frame; one that lands later makes too few frames, w
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,6 +44,8 @@ SHORTEST = 10
 1 and 2 of x264 and x265)."""
 SPREAD_WORTH = 0.8
 """Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
+ARRIVING_SLACK = 1.1
+"""How many times as long as the fastest division one may take whose last chunk, of a film that arrives, is shorter."""
 WORTH = 0.95
 """Part of the time for the whole film that chunks must stay below; what is nearer is within the error of the estimate."""
 
@@ -55,11 +58,12 @@ def with_split(
     chunking: Chunking = Chunking.AUTO,
     helpers: int = 0,
     each: int = PER_WORKER,
+    arriving: bool = False,
 ) -> Plan:
     """The plan with the division of its work for `cores` cores of one machine and `helpers` others like it, for each of which there
-    are `each` chunks at the most.
+    are `each` chunks at the most. Of a film that is still `arriving` parts are worth it that take no less time.
     """
-    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each)
+    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each, arriving=arriving)
     return replace(plan, split=found)
 
 
@@ -71,10 +75,17 @@ def split(
     chunking: Chunking = Chunking.AUTO,
     helpers: int = 0,
     each: int = PER_WORKER,
+    arriving: bool = False,
 ) -> Split:
     """Whole, in chunks on this worker, or in chunks on this and others, with what was weighed and the reason."""
     pictures, source = plan.pictures, source_stream(plan, probe)
-    decision = Decision(asked=chunking, cores=cores, helpers=helpers, obstacle="nothing in it is a film from an input")
+    decision = Decision(
+        asked=chunking,
+        cores=cores,
+        helpers=helpers,
+        arriving=arriving,
+        obstacle="nothing in it is a film from an input",
+    )
     if pictures is None or source is None or probe is None or not plan.videos:
         return _decided(Split(), decision)
     cost = costs.film(plan, source)
@@ -175,10 +186,14 @@ def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each:
     if not timed:
         return here, decision
     time, count, chunks = min(timed, key=lambda one: one[:2])
+    if decision.arriving:
+        # What is encoded after the last byte is the last of them: as many as cost little more.
+        slack = ARRIVING_SLACK * time
+        time, count, chunks = max((one for one in timed if one[0] <= slack), key=itemgetter(1))
     way = film.way(Course.SPREAD, time, chunks, min(workers, count))
     alone = decision.ways[decision.here]
     decision = replace(decision, ways=(*decision.ways, way))
-    if film.chunking is Chunking.AUTO and way.time_s > SPREAD_WORTH * alone.time_s:
+    if film.chunking is Chunking.AUTO and not decision.arriving and way.time_s > SPREAD_WORTH * alone.time_s:
         return here, decision
     shared = replace(
         here,

@@ -60,6 +60,11 @@ class SourceMap(Struct, frozen=True, kw_only=True):
     begins: Sequence[int] = ()
     gap: int = GAP_BYTES
 
+    @property
+    def opened_end(self) -> int:
+        """Behind the last byte that is read before anything is sought."""
+        return max((end for _, end in self._opened()), default=0)
+
     def chunk(self, plan: Plan, probe: Probe, chunk: Chunk) -> tuple[Span, ...] | None:
         """What is read for one chunk; None where that is not known."""
         if plan.pictures is None or not self._knows([plan.pictures.stream], probe):

@@ -28,6 +28,7 @@ from millrace.engines.ffmpeg.chunk_arguments import (
 from millrace.engines.ffmpeg.comparison_arguments import side_by_side
 from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
+from millrace.engines.ffmpeg.mp4_index import read_packet_lists
 from millrace.engines.ffmpeg.packets import sizes
 from millrace.engines.ffmpeg.probe import (
     brief,
@@ -43,8 +44,9 @@ from millrace.engines.ffmpeg.probe import (
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file, trial_piece
 from millrace.engines.ffmpeg.vmaf_log import read_scores
+from millrace.engines.head_layout import Head, read_head
 from millrace.engines.joining import join, pieces_to_read
-from millrace.engines.layout import map_source
+from millrace.engines.layout import map_index, map_source
 from millrace.engines.packages import files_to_read, finishing_files, fragmented, segments_of
 
 
@@ -76,9 +78,14 @@ class FFmpeg:
         stored, decoded = outcomes
         return read_damage(probe, stored.stdout, decoded.stdout)
 
-    def brief(self, source: Path) -> Brief | None:
+    def head(self, source: Path, have: int) -> Head:
+        """See `Engine.head`."""
+        with source.open("rb") as file:
+            return read_head(file, have, source.stat().st_size)
+
+    def brief(self, source: Path, *, fewest: int | None = None) -> Brief | None:
         """See `Engine.brief`."""
-        return brief(self.binary, source)
+        return brief(self.binary, source, fewest=fewest)
 
     def read_brief(self, brief: Brief, outcomes: Sequence[Outcome]) -> Probe | None:
         """See `Engine.read_brief`."""
@@ -94,6 +101,15 @@ class FFmpeg:
         if packets is None:
             raise ValueError("the engine does not say how much it reads to open it")
         return map_source(source, packet_lists(probed), opening=packets)
+
+    def map_index(self, source: Path, opened: Outcome) -> SourceMap:
+        """See `Engine.map_index`."""
+        packets = read_opening(opened.stderr)
+        with source.open("rb") as file:
+            lists = read_packet_lists(file, source.stat().st_size)
+        if packets is None or lists is None:
+            raise ValueError("the engine does not say how much it reads to open it")
+        return map_index(source, lists, opening=packets)
 
     def encode(
         self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()

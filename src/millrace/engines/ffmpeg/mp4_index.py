@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from millrace.domain.media.source_map import PacketList
 from millrace.engines.ffmpeg.packets import Packets
 from millrace.engines.isobmff import boxes
 from millrace.engines.sample_tables import Sizes, chunks_of, extents_of, numbers, sizes_of
@@ -38,6 +39,21 @@ def read_index(file: BinaryIO, size: int, *, fewest: int) -> Mapping[int, Packet
     Raises:
         OSError: the file cannot be read.
     """
+    found = _tracks(file, size, fewest)
+    return None if found is None else {number: track.shown_packets() for number, track in found.items()}
+
+
+def read_packet_lists(file: BinaryIO, size: int) -> Mapping[int, PacketList] | None:
+    """The same with the size of each packet, in the order in which they are decoded; of what they hold nothing is known.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found = _tracks(file, size, 0)
+    return None if found is None else {number: track.stored_packets() for number, track in found.items()}
+
+
+def _tracks(file: BinaryIO, size: int, fewest: int) -> "Mapping[int, _Track] | None":
     try:
         moov = _moov(file, size)
         if moov is None or len(moov) < 4 * fewest:  # which most tables of sizes take
@@ -76,26 +92,66 @@ def _moov(file: BinaryIO, size: int) -> bytes | None:
     return None
 
 
-def _streams(moov: bytes, size: int) -> Mapping[int, Packets]:
+def _streams(moov: bytes, size: int) -> "Mapping[int, _Track]":
     parts = list(boxes(moov))
     if any(kind in ODD for kind, _ in parts) or b"covr" in dict(parts).get(b"udta", b""):
         raise _NotPlain
     scale = _times(_only(dict(parts), b"mvhd"))[0]
     tracks = [body for kind, body in parts if kind == b"trak"]
     found = {number: _track(body, scale, size) for number, body in enumerate(tracks)}
-    return {number: packets for number, packets in found.items() if packets is not None}
+    return {number: track for number, track in found.items() if track is not None}
 
 
 class _Table(Struct):
-    """The tables of a track: of each packet the ticks to the next one, how much later it is shown, and which are key frames, from 1."""
+    """The tables of a track: of each packet the ticks to the next one, how much later it is shown, and its bytes; and which are key
+    frames, from 1.
+    """
 
     steps: list[int]
     later: list[int] | None
     keys: "array[int] | None"
+    sizes: Sizes
 
 
-def _track(trak: bytes, movie_scale: int, size: int) -> Packets | None:
-    """The packets of a track with pictures or sound; None of another one."""
+class _Track(Struct, frozen=True, kw_only=True):
+    """A track with pictures or sound, in ticks of which there are `scale` in a second: of each packet when it is shown and when it is
+    decoded, before all is `moved` by an edit, which of them are `kept` by it, and the numbers of the key frames, from 1.
+    """
+
+    scale: int
+    table: _Table
+    shown: Sequence[int]
+    decoding: Sequence[int]
+    moved: int
+    kept: range
+    marks: Sequence[int]
+
+    def shown_packets(self) -> Packets:
+        """As FFmpeg would give them."""
+        shown, decoding, moved = self.shown, self.decoding, self.moved
+        latest = max(self.kept, key=lambda place: (shown[place], place))
+        return Packets(
+            time_base=Fraction(1, self.scale),
+            times=[shown[place] + moved for place in self.kept],
+            keys=[
+                (shown[mark - 1] + moved, decoding[mark - 1] + moved) for mark in self.marks if mark - 1 in self.kept
+            ],
+            last_duration=self.table.steps[latest],
+        )
+
+    def stored_packets(self) -> PacketList:
+        """As they lie in the file, also those that nobody sees."""
+        return PacketList(
+            time_base=Fraction(1, self.scale),
+            times=array("q", (time + self.moved for time in self.shown)),
+            sizes=self.table.sizes.one_by_one(),
+            sums=array("Q"),
+            keys=array("Q", (mark - 1 for mark in self.marks)),
+        )
+
+
+def _track(trak: bytes, movie_scale: int, size: int) -> _Track | None:
+    """A track with pictures or sound; None for another one."""
     track = dict(boxes(trak))
     media = dict(boxes(_only(track, b"mdia")))
     kind = _only(media, b"hdlr")[8:12]
@@ -113,13 +169,7 @@ def _track(trak: bytes, movie_scale: int, size: int) -> Packets | None:
     if begin is not None and end is not None:
         kept = _shown_pictures(shown, table, begin, end) if kind == b"vide" else _heard(decoding, table, begin, end)
     marks = range(1, len(shown) + 1) if table.keys is None else table.keys
-    latest = max(kept, key=lambda place: (shown[place], place))
-    return Packets(
-        time_base=Fraction(1, scale),
-        times=[shown[place] + moved for place in kept],
-        keys=[(shown[mark - 1] + moved, decoding[mark - 1] + moved) for mark in marks if mark - 1 in kept],
-        last_duration=table.steps[latest],
-    )
+    return _Track(scale=scale, table=table, shown=shown, decoding=decoding, moved=moved, kept=kept, marks=marks)
 
 
 def _check_place(dinf: Mapping[bytes, bytes]) -> None:
@@ -166,7 +216,7 @@ def _table(stbl: Mapping[bytes, bytes], size: int) -> _Table:
         keys = numbers(stbl[b"stss"], 4)
         if not keys or keys[0] < 1 or keys[-1] > count or any(one >= other for one, other in pairwise(keys)):
             raise _NotPlain
-    return _Table(steps, later, keys)
+    return _Table(steps, later, keys, sizes)
 
 
 def _runs(table: bytes, count: int) -> list[int]:

@@ -59,18 +59,20 @@ def probe_command(binary: Path | str, path: Path, *part: str, sparing: bool) -> 
     )
 
 
-def brief(binary: Path | str, path: Path) -> Brief | None:
-    """How an untrusted local file is described whose index tells of its packets; None where FFmpeg has to read them all. Blocking.
+def brief(binary: Path | str, path: Path, *, fewest: int | None = None) -> Brief | None:
+    """How an untrusted local file is described whose index tells of its packets, at least so many (None: FEWEST_PACKETS); None where
+    FFmpeg has to read them all. Blocking.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        if (film := read_film(file, fewest=FEWEST_PACKETS)) is not None:
+        least = FEWEST_PACKETS if fewest is None else fewest
+        if (film := read_film(file, fewest=least)) is not None:
             end = ("-ss", f"{film.end_s:.3f}")
             commands = tuple(probe_command(binary, path, *one, sparing=True) for one in (BEGINNING, end))
             return Brief(commands=commands, index=film)
-        index = read_index(file, path.stat().st_size, fewest=FEWEST_PACKETS)
+        index = read_index(file, path.stat().st_size, fewest=least)
     if index is None:
         return None
     command = probe_command(binary, path, sparing=True)

@@ -201,6 +201,12 @@ def test_a_chunk_has_more_frames_than_an_encoder_holds_back(beyond: int, lengths
     assert [chunk.frames for chunk in found.chunks] == lengths
 
 
+def test_two_divisions_that_take_as_long_are_no_error() -> None:
+    probe = film(37, Fraction(24000, 1001), key=1)
+    made = with_split(plan(profile_from(document("cmaf", 0.5, 1)), probe), probe, cores=1)
+    assert made.split.reason
+
+
 def test_what_is_not_a_film_stays_whole() -> None:
     made = plan(named("thumbnails"), film(1500))
     assert split(made, film(1500), cores=8, chunking=Chunking.ALWAYS).is_whole

@@ -163,7 +163,7 @@ def _here(film: _Film, whole: Split, decision: Decision) -> tuple[Split, Decisio
     ]
     if not timed:
         return whole, replace(decision, obstacle="no key frame of the input lies where it could be cut")
-    time, count, chunks = min(timed)
+    time, count, chunks = min(timed, key=lambda one: one[:2])
     ways = (*decision.ways, film.way(Course.CHUNKS, time, chunks))
     if film.chunking is Chunking.AUTO and ways[1].time_s > WORTH * ways[0].time_s:
         return whole, replace(decision, ways=ways)
@@ -185,7 +185,7 @@ def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each:
     ]
     if not timed:
         return here, decision
-    time, count, chunks = min(timed)
+    time, count, chunks = min(timed, key=lambda one: one[:2])
     if decision.arriving:
         # What is encoded after the last byte is the last of them: as many as cost little more.
         slack = ARRIVING_SLACK * time

@@ -188,7 +188,9 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
         argv += ["-map", f"{number}:v:0", "-c:v", "copy", *_tag(plan, file)]
         argv += _copied("a", beside, file.audio) if sides else []
         argv += _copied("s", beside, file.subtitles) if sides else []
-        argv += whole.attachment_options(described) if plan.attachments else ()
+        if plan.keep_metadata and plan.packaging is Packaging.MP4:
+            argv += [*_titles("a", described, file.audio), *_titles("s", described, file.subtitles)]
+        argv += whole.attachment_options(plan, described) if plan.attachments else ()
         argv += [*whole.words_options(plan, described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
@@ -208,6 +210,12 @@ def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[s
         argv += whole.language_options(kind, place, stream)
         argv += whole.default_options(place, len(streams)) if kind == "a" else ()
     return argv
+
+
+def _titles(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:
+    """What the source says of the tracks: a copy of an MP4 loses their titles, which are read as something else than they are written."""
+    places = enumerate(streams)
+    return [word for at, one in places for word in (f"-map_metadata:s:{kind}:{at}", f"{number}:s:{one.stream}")]
 
 
 def _tag(plan: Plan, file: OutputFile) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from millrace.domain.media.profile import Packaging
 from millrace.engines.engine import Command, Done, Piece
 from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, picture_form, seconds, video_options
 from millrace.engines.ffmpeg.encoders import PICTURE, chosen
-from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
+from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, ladder_options, sprite_graph
 from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import generated, guarded, source
 from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
@@ -217,7 +217,7 @@ def _files(plan: Plan, made: Sequence[OutputFile], work: Path, working: Iterable
     others = [file for file in plan.files if file not in made]
     without = [number for number, video in enumerate(plan.videos) if any(video is file.video for file in others)]
     if plan.pictures and len(without) < len(plan.videos):
-        yield from ("-filter_complex", ladder_graph(plan, plan.pictures, picture_forms(plan, working), without=without))
+        yield from ladder_options(plan, plan.pictures, picture_forms(plan, working), without=without)
     for file in made:
         if file.video:
             number = plan.videos.index(file.video)

@@ -14,7 +14,7 @@ from millrace.engines.engine import Command, Done, Piece
 from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.codecs import seconds, tag, video_options
 from millrace.engines.ffmpeg.encoders import chosen
-from millrace.engines.ffmpeg.filters import ladder_graph
+from millrace.engines.ffmpeg.filters import ladder_options
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
 from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
 from millrace.engines.joining import JOINED, PLAYLIST, chunk_folder, first_segment
@@ -81,7 +81,7 @@ def _chunk_argv(one: Encoding, pictures: Pictures, chunk: Chunk, made: Collectio
     without = [number for number in range(len(plan.videos)) if number not in made]
     card, forms = whole.card(plan, one.working), whole.picture_forms(plan, one.working)
     argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(plan, chunk, one.film, _decoder_threads(plan))]
-    argv += ["-filter_complex", ladder_graph(plan, pictures, forms, chunk, without=without)]
+    argv += ladder_options(plan, pictures, forms, chunk, without=without)
     for number, video in enumerate(plan.videos):
         if number in without:
             continue

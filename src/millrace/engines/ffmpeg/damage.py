@@ -5,8 +5,9 @@ with `-err_detect explode`, and a packet from which nothing came is where it is.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -80,7 +81,9 @@ def lost_pictures(packets: Sequence[Line], frames: Sequence[Line], *, apart: Fra
 
     `packets` are in the order of decoding, and all that follow a lost one up to the next key frame may be predicted from it. What is lost
     with an error is the picture that was due then, which need not be the one that has it: a decoder is some packets ahead. So those
-    before it are as suspect, and where one of the last pictures before a key frame is lost, what follows that.
+    before it are as suspect, and where one of the last pictures before a key frame is lost, what follows that. Where packets are missing,
+    those behind may be lost for want of them. Where a key frame does not begin anew (an open GOP), a decoder shows what waits under other
+    times, and goes on with what it has invented: twice as many before are suspect, and the GOP behind.
     """
     shown = sorted(frame.time for frame in frames)
     stored = [(number, packet) for number, packet in enumerate(packets) if not packet.flags & DISCARD]
@@ -91,11 +94,27 @@ def lost_pictures(packets: Sequence[Line], frames: Sequence[Line], *, apart: Fra
     suspect = False
     for begin, end in zip(begins, [*begins[1:], len(stored)], strict=True):
         lost = [at for at in range(begin, end) if not _came(stored[at][1], shown, apart)]
+        is_open = _is_open([packet for _, packet in stored[end : end + 2]])
         if suspect or lost:
-            first = begin if suspect else max(begin, lost[0] - delay)
+            missed = [at for at in _behind_holes(stored, begin, end, (delay + 1) * apart) if lost and at < lost[0]]
+            first = begin if suspect else max(begin, (missed or lost)[0] - delay * (2 if is_open else 1))
             places.append(_place(stored[first:], end - first, apart))
-        suspect = bool(lost) and lost[-1] >= end - delay
+        suspect = bool(lost) and (is_open or lost[-1] >= end - delay)
     return _joined([*places, *_torn_off([packet for _, packet in stored], delay, apart)])
+
+
+def _behind_holes(stored: Sequence[tuple[int, Line]], begin: int, end: int, reach: Fraction) -> Iterator[int]:
+    """The packets of a GOP before which others are missing: they are shown later than what was stored could `reach`."""
+    latest = stored[begin][1].time
+    for at in range(begin, end):
+        if stored[at][1].time - latest > reach:
+            yield at
+        latest = max(latest, stored[at][1].time)
+
+
+def _is_open(following: Sequence[Line]) -> bool:
+    """Whether what is stored behind a key frame is shown before it."""
+    return len(following) > 1 and following[1].time < following[0].time
 
 
 def _torn_off(stored: Sequence[Line], delay: int, apart: Fraction) -> list[Place]:
@@ -122,7 +141,7 @@ def _place(stored: Sequence[tuple[int, Line]], count: int, apart: Fraction) -> P
     runs: tuple[tuple[int, int], ...] = ((stored[0][0], stored[count - 1][0]),)
     if rest:
         end = rest[0].time
-        if any(packet.time < end for packet in rest[1:2]):
+        if _is_open(rest[:2]):
             runs = ()
     return Place(kind="video", stream=0, start=start, end=end, packets=runs)
 
@@ -159,7 +178,7 @@ def _came(packet: Line, shown: Sequence[Fraction], apart: Fraction) -> bool:
 
 
 def lost_sound(packets: Sequence[Line], frames: Sequence[Line]) -> list[tuple[Fraction, Fraction]]:
-    """The packets from which no sound came, each with the one behind it, whose first half is blended with it.
+    """The packets from which no sound came, and where packets are missing, each with the one behind it, whose first half is blended with it.
 
     The first and the last may be silent by right: a decoder has a delay, and an edit list may end within a packet.
     """
@@ -173,4 +192,8 @@ def lost_sound(packets: Sequence[Line], frames: Sequence[Line]) -> list[tuple[Fr
         came = at >= 0 and inside < heard[at][1]
         if packet.flags & CORRUPT or (not came and 0 < number < len(stored) - 1):
             spans.append((packet.time, packet.time + 2 * packet.duration))
+    for before, behind in pairwise(stored):
+        end = before.time + before.duration
+        if behind.time - end > before.duration / 2:
+            spans.append((end, behind.time + behind.duration))
     return merged(spans)

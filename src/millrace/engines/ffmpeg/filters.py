@@ -62,6 +62,27 @@ def ladder_graph(
     return ";".join(chains)
 
 
+def ladder_options(
+    plan: Plan, pictures: Pictures, forms: Sequence[str], chunk: Chunk | None = None, *, without: Collection[int] = ()
+) -> tuple[str, ...]:
+    """The graph as options.
+
+    FFmpeg 9 gives what is said beside the samples to the first encoder of a graph alone, so that the lower renditions of a ladder would
+    tell of no display. There each output passes through a graph of its own (from FFmpeg 7.1 on).
+    """
+    graph = ladder_graph(plan, pictures, forms, chunk, without=without)
+    made = [number for number in range(len(plan.videos)) if number not in without]
+    if pictures.hdr is None or len(made) < 2:
+        return ("-filter_complex", graph)
+    for number in made:
+        graph = graph.replace(f"[v{number}]", f"[h{number}]")
+    return (
+        "-filter_complex",
+        graph,
+        *(word for number in made for word in ("-filter_complex", f"[h{number}]null[v{number}]")),
+    )
+
+
 def is_separable(plan: Plan) -> bool:
     """Whether each rendition has the same bits whichever others are made beside it.
 

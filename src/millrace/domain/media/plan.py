@@ -209,7 +209,7 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
         frames=frames,
         deinterlace=stream.interlaced or may_change,
         only_marked=not stream.interlaced and may_change,
-        from_rgb=stream.chroma == RGB,
+        from_rgb=stream.chroma == RGB and not profile.thumbnails,  # JPEG is of BT.601
         tonemap=tonemap,
         hdr=color if keeps else None,
         color=color,

@@ -70,7 +70,8 @@ class DolbyVision(Struct, frozen=True, kw_only=True):
 class VideoStream(Struct, frozen=True, kw_only=True):
     """One video stream.
 
-    `width` and `height` are the pixels that are decoded and not cropped off, before `rotation_degrees` (clockwise, to be applied for display) and `sar`.
+    `width` and `height` are the pixels that are decoded and not cropped off, before `rotation_degrees` (clockwise, to be applied for
+    display) and `sar`.
     `frames` counts the packets that are shown; `start` and `end` are seconds on the file's own clock (`end` includes the
     last frame's duration). `frame_rate` is exact for constant rates and the average for variable ones; `peak_rate` is
     the rate that would keep nearly every frame of a variable stream. `exact_times` is False where the container keeps no

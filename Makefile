@@ -7,7 +7,7 @@ INPUT ?= samples/bigbuckbunny.mp4
 OUT ?= out
 PROFILE ?= web-hls
 
-.PHONY: help install transcode test check sim sim-long chaos chaos-bugs power audit sbom fuzz fuzz-media bombs bench failover docs lock clean
+.PHONY: help install transcode test check sim sim-long chaos chaos-bugs power audit sbom fuzz fuzz-media bombs bench failover figures docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bench: install ## measure, never part of the tests
 
 failover: install ## [ROUNDS=10]: measure how long a farm is without its database or its leader
 	@$(BIN)/python -m bench.failover --rounds $(or $(ROUNDS),10)
+
+figures: install ## [SECONDS=60] [ROUNDS=10]: chaos, failover and the power of a process, as the tables of docs/reliability.md
+	@$(BIN)/python -m bench.reliability --seconds $(or $(SECONDS),60) --rounds $(or $(ROUNDS),10)
 
 lock: ## pin every dependency with its hash
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.txt

@@ -12,10 +12,11 @@ import json
 import math
 import random
 import secrets
+import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -205,8 +206,8 @@ def leader_cut_off(found: dict[str, list[float]], rounds: int) -> None:
                 raise SystemExit("cannot measure: two masters lead")
 
 
-def master_killed(found: dict[str, list[float]], rounds: int) -> None:
-    """Kill the master that a client talks to, in the midst of its calls; there is another one."""
+def master_gone(found: dict[str, list[float]], rounds: int) -> None:
+    """Take the master away that a client talks to, in the midst of its calls; there is another one."""
     with scratch() as folder, TemporaryDirectory() as home:
         server = Server(folder / "a", "a")
         server.initialize()
@@ -215,61 +216,81 @@ def master_killed(found: dict[str, list[float]], rounds: int) -> None:
         try:
             with master(Path(home) / "stays", server.url(), key) as stays:
                 for number in range(rounds):
-                    with master(Path(home) / str(number), server.url(), key) as dies:
-                        _kill_in_the_midst(found, dies, stays)
+                    for what, how in (("killed", signal.SIGKILL), ("stands still", signal.SIGSTOP)):
+                        with master(Path(home) / f"{number}-{how}", server.url(), key) as goes:
+                            _gone_in_the_midst(found, what, how, goes, stays)
         finally:
             server.stop()
 
 
-def _kill_in_the_midst(found: dict[str, list[float]], dies: Master, stays: Master) -> None:
-    killed_s: list[float] = []
+def _gone_in_the_midst(
+    found: dict[str, list[float]], what: str, how: signal.Signals, goes: Master, stays: Master
+) -> None:
+    gone_s: list[float] = []
 
-    def kill() -> None:
-        dies.process.kill()
-        killed_s.append(time.monotonic())
+    def fell() -> None:
+        goes.process.send_signal(how)
+        gone_s.append(time.monotonic())
 
-    timer = threading.Timer(random.uniform(0.3, 0.8), kill)
-    urls = [f"http://{one.address[0]}:{one.address[1]}" for one in (dies, stays)]
+    timer = threading.Timer(random.uniform(0.3, 0.8), fell)
+    urls = [f"http://{one.address[0]}:{one.address[1]}" for one in (goes, stays)]
     calls = {
-        "master killed: GET goes on with another": lambda: people.jobs(limit=1),
-        "master killed: POST goes on with another": lambda: people.submit(JobRequest(scenario="720p30-h264")),
+        f"master {what}: GET goes on with another": lambda: people.jobs(limit=1),
+        f"master {what}: POST goes on with another": lambda: people.submit(JobRequest(scenario="720p30-h264")),
     }
-    with Client(urls, Terms(key=dies.key)) as client:
-        timer.start()
-        took_s: dict[str, float] = dict.fromkeys(calls, 0.0)
-        after = 0
-        while after < len(calls):  # until each was asked once more when it was over
-            for what, make in calls.items():
-                after += bool(killed_s)
-                began_s = time.monotonic()
-                client.do(make())
-                if not killed_s or time.monotonic() > killed_s[0]:
-                    took_s[what] = max(took_s[what], time.monotonic() - began_s)
-    for what, longest_s in took_s.items():
-        found[what].append(longest_s)
+    try:
+        with Client(urls, Terms(key=goes.key)) as client:
+            timer.start()
+            took_s: dict[str, float] = dict.fromkeys(calls, 0.0)
+            after = 0
+            while after < len(calls):  # until each was asked once more when it was over
+                for name, make in calls.items():
+                    after += bool(gone_s)
+                    began_s = time.monotonic()
+                    client.do(make())
+                    if gone_s and time.monotonic() > gone_s[0]:
+                        took_s[name] = max(took_s[name], time.monotonic() - began_s)
+        # Who stands still is met by the call that was under way, and by none after it.
+        for name, longest_s in took_s.items():
+            if how is signal.SIGKILL or longest_s == max(took_s.values()):
+                found[name].append(longest_s)
+    finally:
+        timer.join()
+        goes.process.send_signal(signal.SIGCONT)
 
 
-def line(what: str, times_s: Sequence[float]) -> str:
-    """One row of the table."""
+def row(what: str, times_s: Sequence[float]) -> str:
+    """One line of the table."""
     ordered = sorted(times_s)
     p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
-    return f"{what:60} {median(ordered):6.2f} {p99:6.2f} {ordered[-1]:6.2f}  ({len(ordered)})"
+    fault, _, awaited = what.partition(": ")
+    return f"| {fault} | {awaited} | {median(ordered):.2f} | {p99:.2f} | {ordered[-1]:.2f} of {len(ordered)} |"
 
 
-def main() -> None:
-    """Run all of them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
+def measure(rounds: int) -> Mapping[str, Sequence[float]]:
+    """Run all of them: seconds by what they are of."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(max(1, rounds // 2)):
         primary_killed(found)
     stands_still(found, rounds)
-    master_killed(found, rounds)
+    master_gone(found, rounds)
     leader_cut_off(found, rounds)
-    print(f"{'seconds':60} median    p99  worst")
+    return found
+
+
+def table(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """As Markdown, in seconds."""
+    yield "| from | until | median | p99 | worst |"
+    yield "|---|---|---|---|---|"
     for what, times_s in found.items():
-        print(line(what, times_s))
+        yield row(what, times_s)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    print(*table(measure(parser.parse_args().rounds)), sep="\n")
 
 
 if __name__ == "__main__":

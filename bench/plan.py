@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from bench.media import FFMPEG, clip
 from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import Probe
+from millrace.engines.engine import Command, Outcome
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.engines.profiles import named
 
@@ -65,22 +67,28 @@ def _film(folder: Path, container: str, length_s: int) -> Path:
 
 
 def _once(film: Path) -> tuple[float, float, float, float]:
-    """Seconds for the index, FFmpeg's description, the reading of it, the plan."""
+    """Seconds for the index, FFmpeg's description, the reading of that, the plan."""
     engine, wanted = FFmpeg(Path(FFMPEG)), named("web-hls")
     brief, index_s = _timed(lambda: engine.brief(film))
-    command = engine.probe(film) if brief is None else brief.command
-    done, run_s = _timed(lambda: subprocess.run(command.argv, capture_output=True, text=True, check=True))
+    commands = (engine.probe(film),) if brief is None else brief.commands
+    with ThreadPoolExecutor() as pool:
+        done, run_s = _timed(lambda: list(pool.map(_run, commands)))
 
     def read() -> Probe | None:
         if brief is None:
-            return engine.read_probe(done.stdout, done.stderr, 0)
-        return engine.read_brief(brief, done.stderr, 0)
+            return engine.read_probe(done[0].stdout, done[0].stderr, 0)
+        return engine.read_brief(brief, done)
 
     probe, read_s = _timed(read)
     if probe is None:
         raise SystemExit(f"cannot measure: the index of {film.name} contradicts its description")
     _, plan_s = _timed(lambda: with_split(plan(wanted, probe), probe, cores=CORES, helpers=HELPERS))
     return index_s, run_s, read_s, plan_s
+
+
+def _run(command: Command) -> Outcome:
+    done = subprocess.run(command.argv, capture_output=True, text=True, check=True)
+    return Outcome(exit_status=0, stdout=done.stdout, stderr=done.stderr)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

@@ -68,7 +68,7 @@ def _by_status(run: "Run") -> dict[int, int]:
     return found
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def _spread(values: Sequence[float]) -> dict[str, Any]:
     if not values:
         return {"count": 0}
     return {
@@ -76,6 +76,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
         "p50": round(statistics.median(values), 3),
         "p99": round(quantile(values, 0.99), 3),
         "worst": round(max(values), 3),
+        "all": [round(one, 3) for one in values],
     }
 
 

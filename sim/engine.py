@@ -201,8 +201,9 @@ class SimSteps:
         self.cpu_s = 0.0
         self.engine = SimpleNamespace(joins_from_source=lambda _: False)
         self.reuse = None  # nothing is kept from one job to the next
+        self.read = None  # and no film arrives
 
-    async def watch(self, source: Path) -> None:
+    async def watch(self, source: Path, *, is_ours: bool) -> None:
         """No film changes."""
 
     async def unchanged(self) -> None:

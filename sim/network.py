@@ -343,7 +343,13 @@ class SimAsyncClient(AsyncClient):
 
         body = _body(call)
         exchange = network.ask(
-            self._process, base, call, _headers(self._terms, call, len(body)), body, self._terms.connect_timeout_s, done
+            self._process,
+            base,
+            call,
+            _headers(self._terms, call, len(body)),
+            body,
+            http.connect_s(self._terms, call),
+            done,
         )
         try:
             return await answer
@@ -387,7 +393,13 @@ class SimClient(Client):
 
         body = _body(call)
         world.network.ask(
-            self._process, base, call, _headers(self._terms, call, len(body)), body, self._terms.connect_timeout_s, done
+            self._process,
+            base,
+            call,
+            _headers(self._terms, call, len(body)),
+            body,
+            http.connect_s(self._terms, call),
+            done,
         )
         while not found:
             thread.park()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import re
@@ -22,6 +23,17 @@ import pytest
 for _number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+# What is collected lives to the end of the run: to look through it again and again for what is garbage takes a part of the imports,
+# and of every test after them.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -108,12 +120,12 @@ def lone_postgres() -> Iterator[Any]:
 
 @pytest.fixture
 def new_database(postgres_url: str, worker_id: str) -> Iterator[Any]:
-    """Makes empty databases, and drops them in the end."""
+    """Makes empty databases, or copies of one that is named, and drops them in the end."""
     made: list[str] = []
 
-    def make() -> str:
+    def make(template: str = "template1") -> str:
         name = f"farm_{worker_id}_{next(_database)}"
-        asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+        asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
         made.append(name)
         return postgres_url.replace("/postgres?", f"/{name}?")
 

@@ -107,7 +107,7 @@ BUGS = (
         due=("AND NOT EXISTS (SELECT 1 FROM dependencies d WHERE d.job = t.job)", ""),
     )),
     Bug(name="nobody-let-go", breaks=("I1",), plant=without_duty("release_waiting")),
-    Bug(name="waits-forgotten-first", breaks=("I1",), plant=_forgotten_first),
+    Bug(name="waits-forgotten-first", breaks=("I1", "I37"), plant=_forgotten_first),
     Bug(name="schedule-moved-first", breaks=("I37",), plant=_moved_first),
     Bug(name="schedule-job-beside", breaks=("I37",), plant=_job_beside),
     Bug(name="schedule-run-by-two-leaders", breaks=("I37",), plant=sql(

@@ -167,7 +167,9 @@ BUGS = (
     Bug(name="failure-without-end", breaks=("I4", "I3"), plant=_ending(_without_end)),
     Bug(name="pause-lets-go", breaks=("I7", "I4", "I25"), plant=_pause_lets_go),
     Bug(name="retry-in-any-state", breaks=("I3", "I4", "I7"), plant=_retry_in_any_state),
-    Bug(name="no-expiry", breaks=("I1", "I10"), plant=without_duty("expire_leases")),
+    Bug(name="no-expiry", breaks=("I1", "I10"), plant=lambda: [
+        (millrace.scheduler.expire, "expire_leases", nothing), (millrace.scheduler.nodes, "reclaim", nothing),
+    ]),
     Bug(name="nothing-promoted", breaks=("I1",), plant=without_duty("promote_due")),
     Bug(name="no-net-under-hints", breaks=("I22", "I1"), plant=without_duty("wake_for_queued")),
     Bug(name="second-report-refused", breaks=("I3",), plant=_second_refused),

@@ -369,7 +369,10 @@ BUGS = (
     Bug(name="restart-without-new-epoch", breaks=("I3",), plant=sql(
         add_node=("epoch = nodes.epoch + (nodes.boot_id <> excluded.boot_id OR nodes.state = 'lost')", "epoch = nodes.epoch"),
     )),
-    Bug(name="orphans-forgotten", breaks=("I1",), plant=sql(orphans=("t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)", "n.id IS NULL AND t.node_id IS NOT NULL"))),
+    Bug(name="orphans-forgotten", breaks=("I1",), plant=sql(
+        orphans=("t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)", "n.id IS NULL AND t.node_id IS NOT NULL"),
+        left_by=("t.node_epoch < ?2", "t.node_epoch < 0"),
+    )),
     Bug(name="retries-counted-twice", breaks=("I24",), plant=sql(move_task=("spent + ?7", "spent + 2 * ?7"))),
     Bug(name="back-off-without-end", breaks=("I1",), plant=sql(move_task=("due_at = CASE WHEN ?10 THEN coalesce(?5, due_at) END", "due_at = CASE WHEN ?10 THEN NULL END"))),
     Bug(name="history-in-another-transaction", breaks=("I7", "I3"), plant=_history_beside),

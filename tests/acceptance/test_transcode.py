@@ -57,6 +57,29 @@ def test_a_film_in_chunks_carries_its_proof(shell: Shell) -> None:
     assert sound["pieces"] == 1
     sums = {"sha256": hashlib.sha256((out / "video.mp4").read_bytes()).hexdigest()}
     assert proof["checksums"] == {"video.mp4": sums | {"size": (out / "video.mp4").stat().st_size}}
+    _anybody_can_check_it(shell, out)
+
+
+def _anybody_can_check_it(shell: Shell, out: Path) -> None:
+    held = shell.run("proof", "check", out, "--json")
+    assert held.code == 0, held.err
+    told = json.loads(held.out)
+    assert (told["holds"], told["frames"], told["joins"], told["files"]) == (True, 132, 1, 1)
+    (out / "note.txt").write_text("not of the proof\n")
+    film = bytearray((out / "video.mp4").read_bytes())
+    film[len(film) // 2] ^= 0xFF
+    (out / "video.mp4").write_bytes(film)
+    broken = shell.run("proof", "check", out)
+    assert broken.code == 1
+    assert "video.mp4 has other bytes than those of the proof" in broken.out
+    assert "not in the proof: note.txt" in broken.out
+    (out / "proof.json").write_text("{}")
+    for place, words in ((out, "it is no proof"), (out / "nowhere", "cannot be read there")):
+        nothing = shell.run("proof", "check", place)
+        assert nothing.code == 2
+        assert nothing.err.startswith("millrace: cannot check ")
+        assert words in nothing.err
+        assert "Traceback" not in nothing.err
 
 
 def test_another_word_for_chunks_is_refused(shell: Shell) -> None:

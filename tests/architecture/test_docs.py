@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -65,6 +66,7 @@ def test_every_command_and_option_is_documented_and_says_what_it_does() -> None:
             assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{path} {option.name}"
 
 
+@cache
 def variables_of_the_code() -> set[str]:
     return set().union(*(VARIABLE.findall(path.read_text()) for path in SOURCE.rglob("*.py")))
 

@@ -10,8 +10,10 @@ import pytest
 
 from chaos.bugs import ALL
 from chaos.evidence import Evidence, replay
+from chaos.faults import Happened
 from chaos.plan import draw
 from chaos.proxy import Door, Line, Weather
+from chaos.recovery import alone
 from chaos.report import quantile
 from chaos.witness import Leaders
 from sim.history import History
@@ -128,6 +130,25 @@ def test_a_quantile_is_a_value_that_was_there() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert quantile([float(n) for n in range(1, 101)], 0.99) == 99.0
     assert quantile([5.0], 0.99) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "at_s", "leads", "is_alone"),
+    [
+        ("crash", "worker1", 10.5, False, True),
+        ("weather", "master0", 10.5, False, True),  # that is the line of people
+        ("out-full", "outputs", 10.5, False, True),
+        ("stop", "worker0", 10.5, False, False),
+        ("db-away", "database", 8.0, False, False),  # it was back, and may still be felt
+        ("crash", "master0", 5.0, False, True),
+        ("crash", "master0", 5.0, True, False),  # whoever follows it does not lead yet
+        ("crash", "worker0", 12.5, False, True),  # it ran again by then
+    ],
+)
+def test_what_a_lost_worker_needs_is_known(kind: str, target: str, at_s: float, leads: bool, is_alone: bool) -> None:
+    lost = Happened(kind="crash", target="worker0", at_s=10.0, lasts_s=0.2, leads=False)
+    other = Happened(kind=kind, target=target, at_s=at_s, lasts_s=0.5, leads=leads)
+    assert alone([lost, other], lost, 12.0) is is_alone
 
 
 def evidence(*moves: tuple[object, ...], state: str, attempt: int) -> Evidence:

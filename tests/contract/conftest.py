@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import asyncpg
 import pytest
+from ready_made import put_sqlite
 
 from millrace.domain.records import Transition
 from millrace.runtime.clock import SystemClock, VirtualClock
@@ -71,7 +72,7 @@ class SqliteFarm(OneLoop):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.clock = VirtualClock()
-        self.path = folder / "farm.db"
+        self.path = put_sqlite(folder / "farm.db")
         self.store = self.another()
         self.run(self.store.start())
 
@@ -102,6 +103,21 @@ class PostgresFarm(OneLoop):
         return open_store(self.url, clock=SystemClock())
 
 
+async def _migrate(url: str) -> None:
+    store = open_store(url)
+    await store.start()
+    await store.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_schema(postgres_url: str, worker_id: str) -> str:
+    """The name of an empty database of today's schema, to which nobody is connected (see `ready_made`)."""
+    name = f"schema_{worker_id}"
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+    asyncio.run(_migrate(postgres_url.replace("/postgres?", f"/{name}?")))
+    return name
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
     """A started, empty store."""
@@ -109,6 +125,6 @@ def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
     if request.param == "sqlite":
         farm = SqliteFarm(tmp_path)
     else:
-        farm = PostgresFarm(request.getfixturevalue("new_database")())
+        farm = PostgresFarm(request.getfixturevalue("new_database")(request.getfixturevalue("postgres_schema")))
     yield farm
     farm.close()

@@ -9,6 +9,7 @@ import secrets
 import pytest
 
 from millrace.blobs.location import open_blobs
+from millrace.blobs.s3 import S3Blobs
 from millrace.blobs.values import BlobIncomplete, BlobKeyInvalid, BlobMissing, Stored
 
 KEYS = {
@@ -56,6 +57,20 @@ def test_what_was_put_comes_back_with_its_size_and_hash(blobs, tmp_path):
         info = await blobs.stat("a/b.txt")
         assert (info.key, info.size_bytes) == ("a/b.txt", 11)
         assert info.modified.utcoffset() is not None
+
+    asyncio.run(scene())
+
+
+def test_a_version_names_these_bytes_and_no_others(blobs):
+    async def scene():
+        versions = []
+        for data in (b"one", b"two"):
+            await blobs.put("a/b.txt", of(data))
+            versions += [(await blobs.stat("a/b.txt")).version, (await blobs.stat("a/b.txt")).version]
+        assert versions[0] == versions[1]
+        assert versions[2] == versions[3]
+        assert versions[0] != versions[2] or versions[0] == ""
+        assert bool(versions[0]) == isinstance(blobs, S3Blobs)
 
     asyncio.run(scene())
 

@@ -76,6 +76,12 @@ def test_a_job_is_there_when_its_master_is_killed_after_accepting_it(farm: Any) 
     farm.run(work())
 
 
+def test_a_sqlite_that_may_damage_its_own_log_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(StoreError, match=r"cannot use SQLite 3\.51\.2: 3\.51\.3 or newer is needed"):
+        connection.open_connection(tmp_path / "farm.db", readonly=False)
+
+
 def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     child, task = _child(str(tmp_path / "farm.db"))
     try:

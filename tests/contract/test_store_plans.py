@@ -147,6 +147,7 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
             "held": ("n", 1),
             "due": (0, 10),
             "orphans": (10,),
+            "left_by": ("n", 1, 10),
             "queued_classes": (),
             "add_transition": (1, 1, None, "queued", 0, "", 0, ""),
         }
@@ -163,6 +164,7 @@ def test_moves_and_heartbeats_walk_primary_keys(farm: Any, explain: Any) -> None
     assert "tasks_held" in explain(POSTGRES["held"], ["n"])
     assert "tasks_due" in explain(POSTGRES["due"], 10)
     assert "tasks_held" in explain(POSTGRES["orphans"], 10)
+    assert "tasks_held" in explain(POSTGRES["left_by"], "n", 1, 10)
     assert "tasks_waiting" in explain(POSTGRES["queued_classes"])
 
 

@@ -301,6 +301,27 @@ def test_registering_keeps_the_node_of_a_fingerprint(farm: Any) -> None:
     farm.run(work())
 
 
+def test_where_the_clock_was_set_back_leases_and_waits_are_as_long_as_they_were(farm: Any) -> None:
+    async def work() -> None:
+        await queue_jobs(farm.store, 2)
+        node = await farm.store.register(a_node(ttl_s=5000.0))
+        young = await farm.store.register(a_node(ttl_s=10.0))
+        first, second = [one.task_id for one in await _claim(farm, node, "r", limit=2)]
+        waits = a_move(
+            first, State.RETRYING, attempt=1, outcome=Outcome.FAILED, release=True, spends=True, delay_s=4000.0
+        )
+        assert await farm.store.move([waits]) == [True]
+        before = await farm.store.task(first)
+        await farm.store.clock_was_set_back(by_s=3999.0, ttl_s=30.0)
+        now = await farm.store.now()
+        assert (await farm.store.node(node.id)).lease_until - now <= timedelta(seconds=30)
+        assert (await farm.store.node(young.id)).lease_until == young.lease_until  # it was no longer than that
+        assert before.due_at - (await farm.store.task(first)).due_at == timedelta(seconds=3999)
+        assert (await farm.store.task(second)).due_at is None
+
+    farm.run(work())
+
+
 def test_a_silent_node_is_lost_and_its_tasks_are_orphans(farm: Any) -> None:
     async def work() -> None:
         (task,) = await queue_jobs(farm.store, 1)
@@ -323,8 +344,11 @@ def test_a_silent_node_is_lost_and_its_tasks_are_orphans(farm: Any) -> None:
         assert await farm.store.heartbeat(node_id=node.id, epoch=1, ttl_s=30.0, reports=[]) is None
         assert await farm.store.heartbeat(node_id=node.id, epoch=2, ttl_s=30.0, reports=[]) is None
         returned = await farm.store.register(new)
-        assert (returned.state, returned.epoch) == (NodeState.READY, 3)
+        assert (returned.state, returned.epoch, returned.holding) == (NodeState.READY, 3, 1)
         assert [one.id for one in await farm.store.orphans(limit=10)] == [task]
+        assert [one.id for one in await farm.store.left_by(node.id, epoch=3, limit=10)] == [task]
+        assert list(await farm.store.left_by(node.id, epoch=1, limit=10)) == []  # held under that one, not before it
+        assert list(await farm.store.left_by("another", epoch=3, limit=10)) == []
         back = a_move(task, State.QUEUED, attempt=1, outcome=Outcome.LOST, loses=True)
         assert await farm.store.move([back]) == [True]
         assert list(await farm.store.orphans(limit=10)) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from ready_made import put_sqlite
 
 from millrace.api.app import App, build_app
 from millrace.api.keys import looked_up_in
@@ -119,7 +120,7 @@ async def master(
     rules: Rules | None = None,
     most_requests: int = 1000,
 ) -> AsyncIterator[tuple[App, Farm, list[Served]]]:
-    store = wrap(open_store(folder / "farm.db", clock=_ShiftedClock()))
+    store = wrap(open_store(put_sqlite(folder / "farm.db"), clock=_ShiftedClock()))
     time_passed[0] = timedelta()
     await store.start()
     farm = Farm(store, rules=rules or Rules())

@@ -83,7 +83,7 @@ class FakeEngine:
 
     # Engine ----------------------------------------------------------------------------------------------------------
 
-    def brief(self, source):
+    def brief(self, source, *, fewest=None):
         return None
 
     def probe(self, source):

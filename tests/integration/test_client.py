@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from fake_master import KEY, FakeMaster
 
+from millrace.client import failover
 from millrace.client.async_client import AsyncClient
 from millrace.client.calls import get
 from millrace.client.client import Client
@@ -65,6 +66,37 @@ def test_a_master_that_is_gone(tmp_path):
 
     with pytest.raises(UnreachableError, match="cannot reach the master at http://127"):
         asyncio.run(main())
+
+
+@contextlib.contextmanager
+def silence():
+    """A master that stands still: the kernel takes what is sent to it, and nobody answers."""
+    with socket.socket() as still:
+        still.bind(("127.0.0.1", 0))
+        still.listen()
+        yield f"http://127.0.0.1:{still.getsockname()[1]}"
+
+
+def test_a_master_that_stands_still_is_left_for_another(monkeypatch):
+    monkeypatch.setattr(failover, "SILENT_S", 2.0)
+    terms = Terms(key=KEY, patience_s=20.0)  # less than a call has where there is no other master
+
+    def commands(addresses):
+        with Client(addresses, terms) as client, pytest.raises(NotFoundError):  # so says who is asked next
+            client.do(get("/v1/nothing", UploadView))
+        return client.address
+
+    async def worker(addresses):
+        async with AsyncClient(addresses, terms) as client:
+            with pytest.raises(NotFoundError):
+                await client.do(get("/v1/nothing", UploadView))
+        return client.address
+
+    async def both(addresses):
+        return await asyncio.gather(asyncio.to_thread(commands, addresses), worker(addresses))
+
+    with silence() as still, FakeMaster() as master:
+        assert asyncio.run(both([still, master.url])) == [master.url] * 2
 
 
 class Impatient(SystemClock):

@@ -11,7 +11,7 @@ from millrace.runtime.clock import Clock, SystemClock, VirtualClock
 from millrace.worker import disk, kept_inputs
 from millrace.worker.control import Control
 from millrace.worker.failure import HandBackError, TaskFailedError
-from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits
+from millrace.worker.fetch import Came, Fetched, Fetcher, Fetching, FetchLimits
 from millrace.worker.kept_inputs import KeptInputs
 from millrace.worker.roots import Roots
 
@@ -31,15 +31,19 @@ class Place:
         self.kept._prepare()
         self.asked: list[str] = []
         self.data = b"film" * 10
+        self.version = ""
         self.before: Callable[[], Awaitable[None]] | None = None
         self.fetcher = Fetcher(Roots(()), {"upload": self._remote, "http": self._remote}, self.kept)
 
-    async def _remote(self, fetching: Fetching) -> None:
+    async def _remote(self, fetching: Fetching) -> Came:
         self.asked.append(fetching.location)
         fetching.target.write_bytes(self.data[:7])
         if self.before is not None:
             await self.before()
+        if fetching.known and fetching.known == self.version:
+            return Came(version=self.version, is_known=True)
         fetching.target.write_bytes(self.data)
+        return Came(version=self.version)
 
     async def fetch(self, name: str, location: str = ONE, *, sha256: str = "") -> Fetched:
         return await self.fetcher.fetch(
@@ -263,5 +267,62 @@ def test_an_input_whose_digest_is_known_is_compared_with_it_and_then_kept(tmp_pa
         await place.fetcher.keep(url, known, place.folder / "b")
         assert (await place.fetch("c", url, sha256=known)).moved == 0
         assert place.entries[0].stat().st_nlink == 3
+
+    asyncio.run(main())
+
+
+URL = "http://films.example/film.mp4?signature=1"
+
+
+def test_what_its_server_has_in_the_same_version_does_not_come_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(tmp_path)
+        place.version = '"one"'
+        assert (await place.fetch("a", URL)).moved == 40
+        second = await place.fetch("b", URL)
+        assert (second.moved, second.path.read_bytes()) == (0, place.data)
+        assert place.asked == [URL, URL]  # it is asked each time
+        assert (await place.fetch("c", f"{URL}2")).moved == 40  # the same name elsewhere says nothing
+
+    asyncio.run(main())
+
+
+def test_another_version_comes_and_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(tmp_path)
+        place.version = '"one"'
+        await place.fetch("a", URL)
+        place.version, place.data = '"two"', b"other"
+        assert (await place.fetch("b", URL)).moved == 5
+        assert [path.read_bytes() for path in place.entries] == [b"other"]
+        assert (await place.fetch("c", URL)).path.read_bytes() == b"other"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("version", ["", '"' + "x" * kept_inputs.MOST_VERSION_BYTES])
+def test_what_has_no_version_or_an_endless_name_of_one_is_not_kept(tmp_path: Path, version: str) -> None:
+    async def main() -> None:
+        place = Place(tmp_path)
+        place.version = version
+        await place.fetch("a", URL)
+        assert place.entries == []
+
+    asyncio.run(main())
+
+
+def test_what_went_while_its_server_was_asked_is_fetched(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(tmp_path)
+        place.version = '"one"'
+        await place.fetch("a", URL)
+
+        async def gone() -> None:
+            await place.kept.make_room(1 << 62)
+
+        place.before = gone
+        found = await place.fetch("b", URL)
+        assert (found.moved, found.path.read_bytes()) == (40, place.data)
+        assert place.asked == [URL] * 3
 
     asyncio.run(main())

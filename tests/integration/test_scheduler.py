@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from ready_made import put_sqlite
 
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.keys import NewKey
@@ -23,7 +24,7 @@ from millrace.scheduler import nodes, report, steer
 from millrace.scheduler.clean import clean
 from millrace.scheduler.duties import Duties
 from millrace.scheduler.errors import ConflictError, InvalidError, KeyReusedError, StaleAttemptError, StaleEpochError
-from millrace.scheduler.expire import expire_leases, reclaim
+from millrace.scheduler.expire import expire_leases
 from millrace.scheduler.farm import Farm, Rules
 from millrace.scheduler.offers import Offers
 from millrace.scheduler.promote import promote_due
@@ -100,7 +101,7 @@ class Rig:
 @asynccontextmanager
 async def rig_in(folder: Path) -> AsyncIterator[Rig]:
     clock = VirtualClock()
-    store = open_store(folder / "farm.db", clock=clock)
+    store = open_store(put_sqlite(folder / "farm.db"), clock=clock)
     await store.start()
     try:
         yield Rig(Farm(store=store, clock=clock, chance=random.Random(1)), clock)
@@ -261,14 +262,19 @@ async def test_a_lost_workers_task_runs_elsewhere_and_its_late_reports_change_no
 
 @farm_test
 async def test_a_worker_that_restarts_gets_its_tasks_requeued_at_once(rig: Rig) -> None:
-    await rig.submit()
-    node = await rig.node()
-    task = await rig.one(node)
-    reborn = await rig.node(boot="boot-0002")
+    jobs = [await rig.submit() for _ in range(3)]
+    node, other = await rig.node(), await rig.node("two")
+    task, _ = await rig.claim(node, limit=2)
+    await rig.one(other)
+    reborn = await rig.node(boot="boot-0002")  # while nobody leads, so nobody else takes anything back
     assert (reborn.id, reborn.epoch) == (node.id, node.epoch + 1)
-    assert await reclaim(rig.farm) == 1
+    states = [(await rig.job(job)).state for job in jobs]
+    assert states == [State.QUEUED, State.QUEUED, State.ASSIGNED]
     again = await rig.one(reborn)
     assert (again.task_id, again.attempt) == (task.task_id, 2)
+    # Its registration comes twice: what it holds by now stays its own.
+    await rig.node(boot="boot-0002")
+    assert (await rig.job(jobs[0])).state is State.ASSIGNED
     with pytest.raises(StaleEpochError):
         await rig.claim(node)
 
@@ -278,10 +284,8 @@ async def test_losses_cost_no_retry_but_a_job_that_kills_its_workers_ends(rig: R
     job_id = await rig.submit(max_retries=0)
     for life in range(MAX_LOSSES):
         node = await rig.node(boot=f"boot-{life:04}")
-        await reclaim(rig.farm)
         await rig.one(node)
     await rig.node(boot="boot-9999")
-    await reclaim(rig.farm)
     job = await rig.job(job_id)
     assert job.state is State.FAILED
     assert job.failure is not None
@@ -361,7 +365,6 @@ async def test_a_paused_task_stays_paused_when_its_worker_is_lost(rig: Rig) -> N
     await rig.one(node)
     await steer.pause(rig.farm, job_id, actor="p")
     reborn = await rig.node(boot="boot-0002")
-    await reclaim(rig.farm)
     assert (await rig.job(job_id)).state is State.PAUSED
     assert await rig.claim(reborn) == []
     assert (await steer.resume(rig.farm, job_id, actor="p")).state is State.QUEUED

@@ -116,19 +116,21 @@ def farm(
     asyncio.run(main())
 
 
-async def made(rig: Rig, film: Path, out: Path | None, document: dict[str, Any], chunks: str) -> Any:
+async def made(rig: Rig, film: Path, out: Path | None, document: dict[str, Any], chunks: str, **more: str) -> Any:
     job = await rig.submit(
         scenario=None,
         profile=document,
         input=str(film),
         output=None if out is None else str(out),
-        parameters={"chunks": chunks},
+        parameters={"chunks": chunks, **more},
     )
     return await ended(rig, job["number"])
 
 
 @pytest.mark.parametrize("packaging", ["mp4", "cmaf"])
 def test_a_film_that_two_workers_made_is_the_one_that_one_makes(tmp_path: Path, film: Path, packaging: str) -> None:
+    size = film.stat().st_size
+
     async def scenario(rig: Rig) -> None:
         document = profile(packaging, metadata="keep", comparison={"frames": 2})
         job = await made(rig, film, tmp_path / "out" / "divided", document, "always")
@@ -139,8 +141,11 @@ def test_a_film_that_two_workers_made_is_the_one_that_one_makes(tmp_path: Path, 
         assert {part["node_name"] for part in parts} == {"w0", "w1"}
         assert sum(part["frames"] for part in parts) == SECONDS * RATE
         assert [part["frames"] for part in parts[1:]] == sorted((part["frames"] for part in parts[1:]), reverse=True)
+        spent = (await rig.get(f"/v1/jobs/{job['number']}/explain"))["actual"]
+        assert spent["cpu_s"] == job["facts"]["encode_cpu_s"] > 0
         whole = await made(rig, film, tmp_path / "out" / "whole", document, "never")
         assert len(whole["tasks"]) == 1
+        assert whole["facts"]["probe"]["size"] == job["facts"]["probe"]["size"] == size
         name = "video.mp4" if packaging == "mp4" else "master.m3u8"
         for kind in ("v", "a"):
             assert frames(tmp_path / "out" / "divided" / name, kind) == frames(tmp_path / "out" / "whole" / name, kind)
@@ -228,6 +233,17 @@ def test_a_farm_that_may_not_divide_makes_the_film_on_one_worker(tmp_path: Path,
         assert len(job["tasks"]) == 1
 
     farm(tmp_path, film, scenario, rules=Rules(split=False))
+
+
+def test_a_film_whose_damage_is_to_be_concealed_is_made_by_one_worker_and_says_so(tmp_path: Path, film: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        job = await made(rig, film, tmp_path / "out" / "film", profile("mp4"), "always", on_damage="conceal")
+        assert job["state"] == "completed", job["failure"]
+        assert len(job["tasks"]) == 1
+        (note,) = (await rig.get(f"/v1/jobs/{job['number']}/explain"))["notes"]
+        assert note.startswith("It is made by one worker: what is to be done about damage (conceal)")
+
+    farm(tmp_path, film, scenario)
 
 
 def test_parts_that_were_made_for_an_earlier_job_are_not_made_again(tmp_path: Path, film: Path) -> None:

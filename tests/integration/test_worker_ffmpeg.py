@@ -7,9 +7,11 @@ import subprocess
 import pytest
 from fake_master import FakeMaster
 from farm_worker import FFMPEG, ffmpeg_source, running
+from msgspec.structs import replace
 
 from millrace.domain.media.profile_document import to_document
 from millrace.engines.engine import Command
+from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.engines.profiles import named
 from millrace.process.sandbox import Demand
 from millrace.runtime.clock import SystemClock
@@ -17,6 +19,7 @@ from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import Notes
 from millrace.worker.engine_run import Engines
 from millrace.worker.engines_alive import EnginesAlive
+from millrace.worker.proofs import EngineSource
 
 TINY = {
     "name": "tiny",
@@ -91,6 +94,31 @@ def test_bad_inputs_fail_with_their_class_and_their_log(tmp_path):
             assert f"failed (input): {task.failure[1]}" in task.log
 
     farm(scenario, tmp_path)
+
+
+class Wasteful(FFmpeg):
+    """Needs more memory than there is, unless it is to spare it."""
+
+    def probe(self, source, *, sparing=False):
+        command = super().probe(source, sparing=sparing)
+        lacks = ("/bin/sh", "-c", "echo 'x: Cannot allocate memory' >&2; exit 244")
+        return command if sparing else replace(command, argv=lacks)
+
+
+def test_a_film_that_takes_too_much_memory_is_described_with_less(tmp_path):
+    wasteful = EngineSource(name="ffmpeg", binary=FFMPEG, encoders=("libx264",), bind=lambda _: Wasteful(FFMPEG))
+
+    async def main():
+        with FakeMaster() as master:
+            async with running(master, tmp_path, [wasteful], roots=[tmp_path]):
+                wanted = spec(input=str(film(tmp_path / "film.mp4")), output=str(tmp_path / "out"))
+                task = await ended(master, master.add(wanted))
+                assert task.failure is None, task.log
+                found = task.facts["probe"]
+                assert found["streams"][0]["frames"] == 25
+                assert found["size"] == (tmp_path / "film.mp4").stat().st_size
+
+    asyncio.run(main())
 
 
 def probes(log, number=1):

@@ -8,10 +8,12 @@ import random
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 
 import pytest
 import uvicorn
 from fake_master import ranged
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -27,7 +29,7 @@ from millrace.worker.deliver import Delivery, Product
 from millrace.worker.deliver_folder import FolderDestination
 from millrace.worker.engines_alive import EnginesAlive, end_leftovers, start_ticks
 from millrace.worker.failure import HandBackError, TaskFailedError
-from millrace.worker.fetch import Fetching, FetchLimits
+from millrace.worker.fetch import Came, Fetching, FetchLimits
 from millrace.worker.fetch_http import HttpFetch
 from millrace.worker.identity import StateFolder, StateUnusableError
 from millrace.worker.object_store import ObjectDestination, ObjectFetch, place_of
@@ -58,6 +60,7 @@ class Films:
         self.asked = []
         self.cut = []
         self.tag = '"one"'
+        self.forged = "none"
         self.status = []
         self.data = FILM
 
@@ -65,6 +68,8 @@ class Films:
         self.asked.append(request.headers.get("range"))
         if self.status:
             return Response(b"", status_code=self.status.pop(0))
+        if request.headers.get("if-none-match") in (self.tag, self.forged):
+            return Response(status_code=304, headers={"etag": self.tag})
         if request.headers.get("if-range", self.tag) != self.tag:
             request = type("Whole", (), {"headers": {}})()
         response = ranged(request, self.data, self.cut)
@@ -81,21 +86,26 @@ class Films:
 
 def fetched(tmp_path, path, films, *, limits=None, guard=None):
     """Fetch `path` from a server of films; the bytes."""
+    return came(tmp_path, path, films, limits=limits, guard=guard)[1]
+
+
+def came(tmp_path, path, films, *, limits=None, guard=None, known=""):
+    """Fetch it, unless it is the known version; what the server said of it, and the bytes."""
 
     async def main(url):
         clock = SystemClock()
         fetch = HttpFetch(guard or Guard(allowed=EVERYWHERE), clock=clock, draw=lambda: 0.0)
         target = tmp_path / "input"
         try:
-            await fetch(
+            said = await fetch(
                 Fetching(
-                    location=url + path if path.startswith("/") else path, target=target,
+                    location=url + path if path.startswith("/") else path, target=target, known=known,
                     limits=limits or FetchLimits(silence_s=5.0), control=Control(clock), told=lambda *_: None,
                 )
             )  # fmt: skip
         finally:
             await fetch.close()
-        return target.read_bytes()
+        return said, target.read_bytes()
 
     with served(*films.routes()) as url:
         return asyncio.run(main(url))
@@ -125,6 +135,27 @@ def test_a_film_that_changed_meanwhile_is_not_mixed(tmp_path):
     films.film = changing
     assert fetched(tmp_path, "/film.mp4", films) == FILM[::-1]
     assert films.asked == [None, "bytes=1000-"]
+
+
+def test_a_server_names_the_version_that_came_and_is_asked_whether_it_still_has_it(tmp_path):
+    films = Films()
+    assert came(tmp_path, "/film.mp4", films) == (Came(version='"one"'), FILM)
+    assert came(tmp_path, "/film.mp4", films, known='"one"') == (Came(version='"one"', is_known=True), b"")
+    assert came(tmp_path, "/film.mp4", films, known='"other"') == (Came(version='"one"'), FILM)
+
+
+@pytest.mark.parametrize("path", ["/film.mp4", "/hop/0"])
+def test_what_a_weak_tag_or_a_place_behind_a_redirect_names_may_be_another_one_the_next_time(tmp_path, path):
+    films = Films()
+    films.tag = 'W/"one"' if path == "/film.mp4" else '"one"'
+    assert came(tmp_path, path, films) == (Came(), FILM)
+
+
+@pytest.mark.parametrize(("path", "forged"), [("/film.mp4", '"other"'), ("/hop/0", '"one"')])
+def test_a_server_that_says_of_another_file_that_it_is_known_has_to_send_it(tmp_path, path, forged):
+    films = Films()
+    films.forged = forged
+    assert came(tmp_path, path, films, known=forged)[1] == FILM
 
 
 def test_a_server_that_breaks_off_always_is_given_up(tmp_path):
@@ -376,6 +407,43 @@ def test_an_input_from_an_object_store(tmp_path):
         with pytest.raises(TaskFailedError) as caught:
             await fetch(Fetching(location="s3://films/gone.mp4", **terms))
         assert caught.value.failure.failure_class == "input"
+
+    asyncio.run(main())
+
+
+class Versioned(LocalBlobs):
+    """A store that names versions: those of `names`, one after the other, the last one from then on."""
+
+    names: Sequence[str] = ()
+
+    async def stat(self, key):
+        name, *later = self.names
+        self.names = later or self.names
+        return replace(await super().stat(key), version=name)
+
+
+def test_an_object_whose_version_is_known_does_not_come_again(tmp_path):
+    async def main():
+        clock, store = SystemClock(), Versioned(tmp_path / "s3")
+        await store.put("film.mp4", _once(FILM))
+        fetch = ObjectFetch(lambda _: store, clock=clock, draw=random.Random(1).random)
+
+        async def came(*names, known=""):
+            store.names = names
+            (tmp_path / "input").unlink(missing_ok=True)
+            said = await fetch(
+                Fetching(
+                    location="s3://films/film.mp4", target=tmp_path / "input", known=known,
+                    limits=FetchLimits(), control=Control(clock), told=lambda *_: None,
+                )
+            )  # fmt: skip
+            return said, (tmp_path / "input").exists()
+
+        assert await came("1") == (Came(version="1"), True)
+        assert await came("1", known="1") == (Came(version="1", is_known=True), False)
+        assert await came("2", known="1") == (Came(version="2"), True)
+        assert await came("1", "1", "2") == (Came(), True)  # it was written to while it came
+        assert await came("", known="") == (Came(), True)
 
     asyncio.run(main())
 

@@ -9,6 +9,7 @@ from fake_master import FakeMaster
 from farm_worker import FFMPEG, running
 from msgspec.structs import replace
 from test_worker_ffmpeg import ended, farm, film, spec
+from test_worker_reuse import cache
 
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.worker.proofs import EngineSource
@@ -111,12 +112,27 @@ def test_two_passes_of_a_worker(tmp_path):
     farm(scenario, tmp_path)
 
 
-def soft(path, *, seconds=1):
+def test_two_passes_that_were_made_before_are_not_made_again(tmp_path):
+    async def scenario(master, media):
+        source = film(media / "film.mp4", seconds=2)
+        made = []
+        for out, bitrate in (("one", 60_000), ("two", 60_000), ("three", 70_000)):
+            task = await ended(master, master.add(job(source, media / out, {"bitrate": bitrate, "passes": 2})))
+            assert task.failure is None, task.log
+            made.append((task.log.count(" -pass "), (media / out / "video.mp4").read_bytes()))
+        assert [passes for passes, _ in made] == [2, 0, 2]
+        assert made[0][1] == made[1][1] != made[2][1]
+        (reused,) = json.loads((media / "two" / "proof.json").read_bytes())["reused"]
+        assert reused["piece"] == "all files"
+
+    farm(scenario, tmp_path, cache=cache(tmp_path))
+
+
+def soft(path, *, seconds=1, crf=23):
     """A film without edges: what small renditions lose is little."""
     clip = ["-f", "lavfi", "-i", f"testsrc2=size=128x72:rate=25:duration={seconds},gblur=sigma=3"]
-    subprocess.run(
-        [FFMPEG, "-v", "error", *clip, "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", str(path)], check=True
-    )
+    made = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", str(crf), "-g", "25", str(path)]
+    subprocess.run([FFMPEG, "-v", "error", *clip, *made], check=True)
     return path
 
 
@@ -136,6 +152,44 @@ def test_a_quality_is_searched_kept_and_proven(tmp_path):
         assert f"plan: 72p: CRF {search['crf']:g} is taken, which is expected to give VMAF" in task.log
         assert task.facts["plan"]["notes"][0].startswith(f"72p: CRF {search['crf']:g} is taken")
         assert len(task.facts["plan"]["chunks"]) > 1
+
+    farm(scenario, tmp_path)
+
+
+def test_what_probes_found_is_found_once(tmp_path):
+    async def scenario(master, media):
+        source = soft(media / "film.mp4", seconds=2)
+        found = []
+        for vmaf in (85, 85, 80):
+            wanted = job(source, media / f"out{len(found)}", {"quality": {"vmaf": vmaf, "probes": 3}})
+            task = await ended(master, master.add(wanted))
+            assert task.failure is None, task.log
+            (file,) = [one for one in task.facts["proof"]["files"] if one["type"] == "video"]
+            crfs = {one["crf"] for one in file["search"]["probes"]}
+            known = {float(crf) for crf in re.findall(r"quality: 72p with CRF ([\d.]+) was tried before", task.log)}
+            tried = {float(crf) for crf in re.findall(r"try CRF ([\d.]+) of 72p", task.log)}
+            assert (known | tried, known & tried) == (crfs, set())
+            found.append((file["search"], known, tried))
+        assert (found[0][1], found[1][2]) == (set(), set())
+        assert found[1][0] == found[0][0]
+        assert found[2][1] <= found[0][2]
+        assert found[2][2], "another quality takes other probes"
+        # Another film has its own.
+        task = await ended(
+            master, master.add(job(film(media / "b.mp4"), media / "b", {"quality": {"vmaf": 85, "probes": 3}}))
+        )
+        assert task.failure is None, task.log
+        assert "was tried before" not in task.log
+
+    farm(scenario, tmp_path, cache=cache(tmp_path))
+
+
+def test_a_rendition_takes_no_more_than_its_source_has(tmp_path):
+    async def scenario(master, media):
+        source = soft(media / "film.mp4", seconds=2, crf=45)
+        task = await ended(master, master.add(job(source, media / "out", {"quality": {"vmaf": 99}})))
+        assert task.failure is None, task.log
+        assert "the source's own rate of" in task.facts["proof"]["files"][0]["search"]["shortfall"]
 
     farm(scenario, tmp_path)
 

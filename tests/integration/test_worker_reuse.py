@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,36 @@ def test_a_retry_of_a_failed_job_makes_only_what_is_not_made(tmp_path):
         assert reused["made_at"].endswith("+00:00")
 
     farm(scenario, tmp_path)
+
+
+def test_another_task_with_the_same_kept_input_changes_nothing_for_this_one(tmp_path):
+    """It gets the file under a name of its own, which moves the times of both."""
+
+    async def main():
+        with FakeMaster() as master:
+            engine = PieceEngine(tmp_path / "engine")
+            master.uploads["u1"] = b"video"
+            given = {"cache": cache(tmp_path), "kept_bytes": 10**6}
+            async with running(master, tmp_path, [engine.source()], roots=[], **given):
+                wanted = {**spec(tmp_path), "input": "upload://u1"}
+                task = master.add(wanted)
+                assert await engine.begin(3) == [0, 1, 3]
+                (kept,) = [path for path in tmp_path.glob("**/inputs/*/*") if path.is_file()]
+                (tmp_path / "another").hardlink_to(kept)
+                os.utime(tmp_path / "another", (1, 1))
+                for number in (0, 1, 3):
+                    engine.tell_chunk(number, "finish")
+                assert await engine.begin(1) == [2]
+                engine.tell_chunk(2, "finish")
+                await ended(master, task)
+                assert task.state == "completed", task.log
+                again = master.add(wanted)
+                assert await engine.begin(1) == [3]
+                engine.tell_chunk(3, "finish")
+                await ended(master, again)
+                assert "cache: 3 of 3 pieces are here already" in again.log
+
+    asyncio.run(main())
 
 
 def test_a_worker_that_ends_in_the_midst_leaves_what_it_finished_to_the_next(tmp_path):

@@ -17,6 +17,7 @@ from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.split import Chunking
 from millrace.engines.engine import Command, EngineFailure, Listing, Outcome
+from millrace.engines.ffmpeg import probe as probing
 from millrace.engines.ffmpeg.engine import FFmpeg
 from millrace.worker.media_steps import list_folder, put_together, write_files
 
@@ -185,6 +186,11 @@ class Bench:
         command = self.engine.first_picture(source, found)
         return found if command is None else self.engine.with_first_picture(found, self.run(command))
 
+    def briefly(self, source: Path) -> Probe | None:
+        """What a worker finds without looking at each packet; None where it has to."""
+        found = self.engine.brief(source)
+        return None if found is None else self.engine.read_brief(found, [self.run(one) for one in found.commands])
+
     def encode(self, wanted: Plan, source: Path | None, folder: Path) -> None:
         work = folder.with_name(folder.name + ".pieces")
         for command in self.engine.first_pass(wanted, source, work):
@@ -236,6 +242,13 @@ class Bench:
 @pytest.fixture(scope="session")
 def bench() -> Bench:
     return Bench(FFmpeg(BINARY))
+
+
+@pytest.fixture
+def brief_bench(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """One that takes the shorter way with short clips, too."""
+    monkeypatch.setattr(probing, "FEWEST_PACKETS", 0)
+    return bench
 
 
 def pixels(path: Path, width: int, height: int, at_s: float = 0.0) -> bytes:

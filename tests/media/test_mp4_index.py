@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from conftest import BARS, FAST, TONE, Bench, ffmpeg
 
-from millrace.domain.media.probe import Probe
 from millrace.engines.engine import EngineFailure
 from millrace.engines.ffmpeg import mp4_index
 from millrace.engines.ffmpeg.mp4_index import read_index
@@ -42,23 +41,12 @@ ODD = {
     "fragmented.mp4": (*BARS, *TONE, *FAST, *AAC, "-movflags", "+frag_keyframe+empty_moov"),
     "shifted.mp4": (*BARS, "-c:v", "libx264", *FRAMES, "-movflags", "+negative_cts_offsets"),
     "raw.mov": (*BARS, *TONE, *FAST, "-c:a", "pcm_s16le"),
-    "matroska.mkv": (*BARS, *FAST),
     "transport.ts": (*BARS, *FAST),
 }
 CLIPS = (
     "plain.mp4", "anamorphic.mp4", "variable.mp4", "ten_bit.mp4", "ntsc.mp4", "interlaced.mp4", "late_audio.mp4", "turned.mp4", "faststart.mp4",
     "sound.m4a",
 )  # fmt: skip
-
-
-def briefly(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe | None:
-    """What a worker finds without the packets' data; None where it has to look at them."""
-    monkeypatch.setattr(mp4_index, "FEWEST_PACKETS", 0)
-    found = bench.engine.brief(path)
-    if found is None:
-        return None
-    outcome = bench.run(found.command)
-    return bench.engine.read_brief(found, outcome.stderr, outcome.exit_status)
 
 
 @pytest.fixture(scope="module")
@@ -76,59 +64,51 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_plain_file_is_described_as_its_packets_are(
-    bench: Bench, own: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, name: str
+    brief_bench: Bench, own: Callable[[str], Path], name: str
 ) -> None:
-    assert briefly(bench, own(name), monkeypatch) == bench.probe(own(name))
+    assert brief_bench.briefly(own(name)) == brief_bench.probe(own(name))
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_so_is_every_clip_of_the_other_tests(
-    bench: Bench, clips: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    assert briefly(bench, clips(name), monkeypatch) == bench.probe(clips(name))
+def test_so_is_every_clip_of_the_other_tests(brief_bench: Bench, clips: Callable[[str], Path], name: str) -> None:
+    assert brief_bench.briefly(clips(name)) == brief_bench.probe(clips(name))
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_of_what_is_not_plain_nothing_is_said(
-    bench: Bench, own: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    assert briefly(bench, own(name), monkeypatch) is None
+def test_of_what_is_not_plain_nothing_is_said(brief_bench: Bench, own: Callable[[str], Path], name: str) -> None:
+    assert brief_bench.briefly(own(name)) is None
 
 
 def test_a_cover_or_an_edit_that_hides_pictures_is_left_to_the_engine(
-    bench: Bench,
-    clips: Callable[[str], Path],
-    own: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    brief_bench: Bench, clips: Callable[[str], Path], own: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    assert briefly(bench, clips("covered.mp4"), monkeypatch) is None
+    assert brief_bench.briefly(clips("covered.mp4")) is None
     cut = tmp_path / "cut.mp4"
     ffmpeg("-ss", "0.6", "-i", str(own("reordered.mp4")), "-an", "-c", "copy", str(cut))
-    assert bench.probe(cut).video[0].hidden > 0
-    assert briefly(bench, cut, monkeypatch) is None
+    assert brief_bench.probe(cut).video[0].hidden > 0
+    assert brief_bench.briefly(cut) is None
 
 
 def test_a_file_that_was_cut_short_is_left_to_the_engine(
-    bench: Bench, clips: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    brief_bench: Bench, clips: Callable[[str], Path], tmp_path: Path
 ) -> None:
     whole = clips("faststart.mp4").read_bytes()
     short = tmp_path / "short.mp4"
     short.write_bytes(whole[: len(whole) * 3 // 4])
-    assert briefly(bench, short, monkeypatch) is None
+    assert brief_bench.briefly(short) is None
     with pytest.raises(EngineFailure):
-        bench.probe(short)
+        brief_bench.probe(short)
 
 
 def test_packets_beyond_the_end_of_the_file_are_left_to_the_engine(
-    bench: Bench, own: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    brief_bench: Bench, own: Callable[[str], Path], tmp_path: Path
 ) -> None:
     data = bytearray(own("open.mp4").read_bytes())
     at = data.index(b"stco") + 12
     data[at : at + 4] = len(data).to_bytes(4)
     odd = tmp_path / "odd.mp4"
     odd.write_bytes(data)
-    assert briefly(bench, odd, monkeypatch) is None
+    assert brief_bench.briefly(odd) is None
 
 
 def test_no_bytes_of_an_index_do_harm(own: Callable[[str], Path], tmp_path: Path) -> None:

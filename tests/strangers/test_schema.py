@@ -31,6 +31,9 @@ from strangers.test_raw_bytes import rules_of
 from test_control_access import door
 
 from millrace.api import openapi
+from millrace.domain.masters import Presence
+from millrace.runtime.clock import SystemClock
+from millrace.scheduler.leadership import Leadership
 from millrace.supervisor.control import description
 
 CHECKS = [
@@ -45,8 +48,13 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 ENDLESS = {"/v1/events"}
 """A stream of events does not end; its head is looked at in the matrix."""
 ENDING = {"/v1/shutdown"}
-ALONE = {"/v1/masters"}
-"""The master of these tests knows of no others, and says so with 503."""
+
+
+def leading() -> Leadership:
+    """Of a master that has its store for itself, so that what it says of masters is no 503."""
+    clock = SystemClock()
+    presence = Presence(id="m1", name="here", version="1")
+    return Leadership(None, clock, presence, alone=True, complain=print)  # type: ignore[arg-type]  it asks no store
 
 
 def operations(document: Mapping[str, Any], without: set[str]) -> Iterator[Any]:
@@ -109,11 +117,11 @@ def refuse(asker: Asker, what: str) -> None:
 @pytest.mark.fuzz
 def test_a_farm_answers_as_its_document_says(tmp_path: Path) -> None:
     async def body() -> Asker:
-        async with listening(tmp_path) as rig:
+        async with leading() as leadership, listening(tmp_path, leadership=leadership) as rig:
             job, node = await rig.submit(), await rig.register()
             real = {"ref": [job["id"], "1", node.id, "one"], "name": ["web-hls"]}
             asker = Asker(str(rig.client.base_url), real)
-            await asyncio.to_thread(asker.ask_all, openapi.describe("1"), ENDLESS | ALONE)
+            await asyncio.to_thread(asker.ask_all, openapi.describe("1"), ENDLESS)
             return asker
 
     refuse(asyncio.run(body()), "the farm's document")

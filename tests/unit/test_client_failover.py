@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from millrace.client.calls import Answer, Call, Repeat, segment
+from millrace.client.calls import QUICK_TIMEOUT_S, Answer, Call, FileSlice, Repeat, segment
 from millrace.client.errors import (
     ConflictError,
     NotFoundError,
@@ -9,11 +11,13 @@ from millrace.client.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from millrace.client.failover import Broken, Masters, Send, Wait, exchange
+from millrace.client.failover import SILENT_S, Broken, Masters, Send, Wait, exchange
 from millrace.client.http import Terms, headers
 from millrace.client.people import health
 from millrace.client.replies import refusal, result
 from millrace.client.sse import parse
+from millrace.client.work import claim
+from millrace.wire.v1.work import ClaimRequest
 
 OK = Answer(status=200, headers={}, body=b"{}")
 BUSY = Answer(status=503, headers={"retry-after": "3"}, body=b"")
@@ -23,26 +27,36 @@ SLOW = Broken(reason="no connection within 5 s", sent=False)
 SILENT = Broken(reason="no answer", sent=True)
 
 
-def call(repeat=Repeat.SAFE):
-    return Call(method="GET", path="/v1/x", read=lambda answer: answer.status, repeat=repeat)
+def call(repeat=Repeat.SAFE, **more):
+    return Call(method="GET", path="/v1/x", read=lambda answer: answer.status, repeat=repeat, **more)
 
 
 class Driver:
     """Plays a list of outcomes to an exchange and keeps its steps."""
 
-    def __init__(self, *outcomes, masters=("http://a", "http://b"), repeat=Repeat.SAFE, patience_s=10.0, eager=False):
+    def __init__(
+        self, *outcomes, masters=("http://a", "http://b"), repeat=Repeat.SAFE, patience_s=10.0, eager=False, **more
+    ):
         self.masters = Masters(masters)
         self.steps = []
         self.now = 0.0
         self.outcomes = list(outcomes)
         self.exchange = exchange(
-            call(repeat),
+            call(repeat, **more),
             self.masters,
             patience_s=patience_s,
             monotonic=lambda: self.now,
             draw=lambda: 1.0,
             eager=eager,
         )
+
+    @property
+    def asked(self):
+        return [step.base for step in self.steps if isinstance(step, Send)]
+
+    @property
+    def silences(self):
+        return [step.silence_s for step in self.steps if isinstance(step, Send)]
 
     def run(self):
         reply = None
@@ -68,8 +82,31 @@ def test_a_client_stays_with_the_master_that_answers():
 def test_the_next_master_is_asked_at_once_and_kept():
     driver = Driver(GONE, OK)
     assert driver.run() is OK
-    assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
+    assert driver.asked == ["http://a", "http://b"]
     assert driver.masters.current == "http://b"
+
+
+def test_a_silent_master_is_waited_for_only_where_no_other_one_answers():
+    driver = Driver(*[SILENT] * 4, OK, patience_s=100.0)
+    assert driver.run() is OK
+    assert driver.silences == [SILENT_S, SILENT_S, *[QUICK_TIMEOUT_S] * 3]
+
+
+@pytest.mark.parametrize(
+    ("call", "silence_s"),
+    [
+        ({"masters": ["http://a"]}, QUICK_TIMEOUT_S),
+        ({"repeat": Repeat.UNSENT}, QUICK_TIMEOUT_S),  # it could not be repeated elsewhere
+        ({"body": FileSlice(path=Path("film"), offset=0, length=9)}, QUICK_TIMEOUT_S),
+        ({"silence_s": 60.0}, 60.0),
+        ({"silence_s": 20.0, "waits": True}, 20.0),  # a long poll is silent by its nature
+        ({"silence_s": 0.5}, 0.5),
+    ],
+)
+def test_a_call_that_may_take_long_or_goes_nowhere_else_has_its_whole_time(call, silence_s):
+    driver = Driver(OK, **call)
+    driver.run()
+    assert driver.silences == [silence_s]
 
 
 def test_it_waits_when_all_have_failed_and_longer_each_round():
@@ -90,7 +127,7 @@ def test_somebody_at_a_terminal_hears_at_once_that_no_master_is_there():
     driver = Driver(GONE, GONE, OK, eager=True)
     with pytest.raises(UnreachableError, match="at http://a, http://b: connection refused"):
         driver.run()
-    assert driver.steps == [Send(base="http://a"), Send(base="http://b")]
+    assert driver.asked == ["http://a", "http://b"]
 
 
 def test_a_quota_that_is_used_up_is_not_waited_for():
@@ -98,7 +135,7 @@ def test_a_quota_that_is_used_up_is_not_waited_for():
     over = Answer(status=429, headers={"retry-after": "40000"}, body=body)
     driver = Driver(over, OK)
     assert driver.run() is over
-    assert driver.steps == [Send(base="http://a")]
+    assert driver.asked == ["http://a"]
     # Who only asked too often is told so by the same status, and waits.
     assert Driver(Answer(status=429, headers={}, body=b"{}"), OK).run() is OK
 
@@ -148,6 +185,11 @@ def test_a_busy_farm_is_given_the_time_that_it_asks_for():
 
 def test_a_busy_answer_is_given_back_when_patience_ends():
     assert Driver(BUSY, masters=["http://a"], patience_s=1.0).run() is BUSY
+
+
+@pytest.mark.parametrize(("wait_s", "waits"), [(5.0, True), (0.0, False)])
+def test_a_claim_waits_where_it_may(wait_s, waits):
+    assert claim("n1", ClaimRequest(epoch=1, request="request-1", limit=1, wait_s=wait_s)).waits is waits
 
 
 def test_two_calls_that_fail_together_leave_a_master_once():

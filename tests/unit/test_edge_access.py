@@ -10,6 +10,7 @@ import pytest
 
 from millrace.domain.keys import Machine
 from millrace.domain.roles import Role
+from millrace.edge import rate_limit
 from millrace.edge.access import (
     GRANTS,
     PEER,
@@ -28,7 +29,7 @@ from millrace.edge.access import (
 )
 from millrace.edge.keys import Key, Keys
 from millrace.edge.known_keys import KnownKeys, Mark, UnfamiliarError
-from millrace.edge.rate_limit import MAX_CALLERS, RateLimiter, Share, exhausted, headers, spend
+from millrace.edge.rate_limit import RateLimiter, Share, exhausted, headers, spend
 from millrace.edge.refusal import RefusalError, invalid
 from millrace.edge.route import Access
 from millrace.programs.http.listen import hosts_of
@@ -260,16 +261,17 @@ def test_the_whole_burst_is_there_for_every_rate() -> None:
             arrival_s = 0.0
 
 
-def test_callers_do_not_spend_each_others_share_and_are_forgotten() -> None:
-    now_s = [0.0]
+def test_callers_do_not_spend_each_others_share_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    most, now_s = 100, [0.0]
+    monkeypatch.setattr(rate_limit, "MAX_CALLERS", most)
     limiter, rate = RateLimiter(lambda: now_s[0]), Rate(per_s=1.0, burst=1)
     assert limiter.spend(rate, "a").wait_s == 0
     assert limiter.spend(rate, "a").wait_s == 1
     assert limiter.spend(rate, "b").wait_s == 0
-    for number in range(3 * MAX_CALLERS):
+    for number in range(3 * most):
         limiter.spend(rate, f"flood {number}")
         assert limiter.spend(rate, "a").wait_s > 0  # who keeps asking is not forgotten for others
-    assert len(limiter._arrivals) <= MAX_CALLERS
+    assert len(limiter._arrivals) <= most
     now_s[0] = 5.0
     assert limiter.spend(rate, "a").wait_s == 0
 

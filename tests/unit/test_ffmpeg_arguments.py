@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from millrace.domain.media.chunks import with_split
@@ -38,10 +39,12 @@ def encode(profile: Any, probe: Probe | None = PROBE, **parameters: Any) -> list
     return list(command.argv)
 
 
-def test_probe() -> None:
-    one = ["-thread_queue_size", "1"]
-    copy = ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", *one]
-    assert list(ENGINE.probe(SOURCE).argv) == [*START, *one, "-copyts", *READ, *copy, "-f", "framecrc", "-"]
+@pytest.mark.parametrize(("sparing", "packets"), [(False, "64"), (True, "1")])
+def test_probe(sparing: bool, packets: str) -> None:
+    queue = ["-thread_queue_size", packets]
+    copy = ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", *queue]
+    command = ENGINE.probe(SOURCE, sparing=sparing)
+    assert list(command.argv) == [*START, *queue, "-copyts", *READ, *copy, "-f", "framecrc", "-"]
 
 
 def test_web_hls() -> None:

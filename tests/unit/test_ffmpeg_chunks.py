@@ -56,22 +56,19 @@ def planned(
 def test_a_chunk_of_a_ladder() -> None:
     _, first, last = ENGINE.encode(planned(), SOURCE, OUT, WORK)
 
-    def rung(number: int, start: list[str]) -> list[str]:
+    def rung(number: int, start: list[str], numbered: str = "", *, midst: bool = False) -> list[str]:
         name = ("360p", "180p")[number]
         return [
             *("-map", f"[v{number}]", "-c:v", "libx264", "-threads", "1", "-preset", "veryfast", "-crf", "23"),
+            *(("-x264-params", "zones=0,0,b=1.4") if midst else ()),
             *("-g", "60", "-keyint_min", "60", "-force_key_frames", "expr:eq(mod(n,60),0)"),
             *("-sc_threshold", "0", "-flags", "+cgop", "-forced-idr", "1", "-fps_mode", "passthrough"),
+            *(() if midst else ("-bsf:v", "noise=drop='gte(pts*tb*30000/1001+1/2,240)'")),
             *("-map_metadata", "-1", "-map_chapters", "-1"),
             *("-f", "hls", "-hls_time", "4.004000", "-hls_playlist_type", "vod", "-hls_list_size", "0"),
             *("-hls_flags", "independent_segments", "-output_ts_offset", "10.000000", "-hls_segment_type", "fmp4"),
-            *(
-                "-hls_segment_options",
-                "movflags=+frag_discont",
-                "-hls_fmp4_init_filename",
-                "init.mp4",
-                *start,
-            ),
+            *("-hls_segment_options", f"movflags=+frag_discont{numbered}"),
+            *("-hls_fmp4_init_filename", "init.mp4", *start),
             *("-hls_segment_filename", f"file:{name}/seg-%05d.m4s", f"file:{name}/index.m3u8"),
         ]
 
@@ -84,12 +81,17 @@ def test_a_chunk_of_a_ladder() -> None:
     clock = ["-threads", "1", "-copyts", "-start_at_zero"]
     assert list(first.argv) == [
         *(*START, *PROGRESS, *STRICT, *clock, *READ, "file:/films/a.mkv"),
-        *("-filter_complex", graph(":start_time=0,trim=end_pts=240"), *rung(0, []), *rung(1, [])),
+        *("-filter_complex", graph(":start_time=0,trim=end_pts=250"), *rung(0, []), *rung(1, [])),
     ]
-    second = ["-start_number", "2"]
+    second = (["-start_number", "2"], ":fragment_index=3")
     assert list(last.argv) == [
         *(*START, *PROGRESS, "-xerror", *clock, "-noaccurate_seek", "-ss", "8.010000", *READ, "file:/films/a.mkv"),
-        *("-filter_complex", graph(",trim=start_pts=240"), *rung(0, second), *rung(1, second)),
+        *(
+            "-filter_complex",
+            graph(",trim=start_pts=240"),
+            *rung(0, *second, midst=True),
+            *rung(1, *second, midst=True),
+        ),
     ]
     assert (first.cwd, last.cwd) == (WORK / "chunk-00000", WORK / "chunk-00001")
     assert (first.frames, last.frames) == (240, 60)

@@ -69,7 +69,7 @@ def test_what_is_there_is_not_made_and_the_rest_keeps_its_bits() -> None:
     sides, large, small = commands(plan, first, second)
     assert sides.label == "encode the sound"
     assert large.argv[large.argv.index("-filter_complex") + 1] == (
-        "[0:0]fps=30000/1001:start_time=0,trim=end_pts=240,scale=640:360:flags=bicubic,setsar=1,format=yuv420p[v0]"
+        "[0:0]fps=30000/1001:start_time=0,trim=end_pts=250,scale=640:360:flags=bicubic,setsar=1,format=yuv420p[v0]"
     )
     # The lower one is scaled from the upper one all the same.
     assert small.argv[small.argv.index("-filter_complex") + 1] == (
@@ -192,11 +192,30 @@ def test_what_other_renditions_or_machines_have_a_say_in_is_no_piece() -> None:
     assert list(pieces(mixed)) == ["out/audio-0"]
     card = FFmpeg("ffmpeg", working=frozenset({"h264_nvenc", "aac"}))
     assert list(pieces(planned(), engine=card)) == ["out/audio-0"]
-    twice = whole(
-        renditions=[{"name": "360p", "video": {"height": 360, "bitrate": "1M", "passes": 2}}],
-    )
-    assert twice.is_two_pass
-    assert pieces(twice) == {}
+
+
+def in_two_passes(bitrate: str, height: int = 360, **more: Any) -> Plan:
+    return whole(renditions=[{"name": "360p", "video": {"height": height, "bitrate": bitrate, "passes": 2}}], **more)
+
+
+def test_two_passes_are_one_piece_with_what_both_of_them_are_asked_for() -> None:
+    plan = in_two_passes("1M")
+    (both,) = pieces(plan).values()
+    assert both.path == OUT
+    assert [word for word, before in zip(both.arguments[1:], both.arguments, strict=False) if before == "-pass"] == [
+        "1",
+        "2",
+    ]
+    assert not any(str(WORK) in word or str(SOURCE) in word for word in both.arguments)
+    elsewhere = [
+        one for command in ENGINE.encode(plan, Path("/b.mp4"), Path("/c"), Path("/d")) for one in command.pieces
+    ]
+    assert [one.arguments for one in elsewhere] == [both.arguments]
+    assert pieces(in_two_passes("2M"))["out"].arguments != both.arguments
+    assert commands(plan, OUT) == ()
+    assert list(pieces(in_two_passes("1M", packaging="mp4"))) == ["out/video.mp4"]
+    card = FFmpeg("ffmpeg", working=frozenset({"h264_nvenc", "aac"}))
+    assert pieces(plan, engine=card) == {}
 
 
 def test_a_film_is_divided_as_an_earlier_job_divided_it() -> None:

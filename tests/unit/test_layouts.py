@@ -74,10 +74,10 @@ def element(name: int, *bodies: bytes) -> bytes:
     return name.to_bytes((name.bit_length() + 7) // 8) + (0x01 << 56 | len(body)).to_bytes(8) + body
 
 
-def matroska(*blocks: bytes, cues: bool = True) -> bytes:
-    track = element(0xAE, element(0xD7, b"\x01"), element(0x83, b"\x01"))
+def matroska(*blocks: bytes, cues: bool = True, track: bytes = b"", beside: bytes = b"", more: bytes = b"") -> bytes:
+    track = element(0xAE, element(0xD7, b"\x01"), element(0x83, b"\x01"), track)
     clusters = [element(0x1F43B675, element(0xE7, b"\0"), block) for block in blocks]
-    found = (element(0x1654AE6B, track), *clusters, *((element(0x1C53BB6B),) if cues else ()))
+    found = (element(0x1654AE6B, track, more), beside, *clusters, *((element(0x1C53BB6B),) if cues else ()))
     return element(0x1A45DFA3) + element(0x18538067, *found)
 
 
@@ -92,6 +92,40 @@ def test_blocks_lie_in_their_clusters() -> None:
     assert (data[slice(*first)], data[slice(*second)]) == (b"one", b"two")
     assert len(found.spans) == 2
     assert found.spans[0][1] == found.spans[1][0]
+
+
+PICTURE = element(0x1941A469, element(0x61A7, element(0x4660, b"image/jpeg")))
+ODD = {
+    "something behind it": matroska(block(b"one")) + element(0xEC),
+    "a clock of its own": matroska(block(b"one"), track=element(0x23314F, struct.pack(">d", 2))),
+    "compressed": matroska(block(b"one"), track=element(0x6D80)),
+    "tracks again": matroska(block(b"one"), beside=element(0x1654AE6B)),
+    "tracks of one number": matroska(block(b"one"), more=element(0xAE, element(0xD7, b"\x01"), element(0x83, b"\x01"))),
+    "a picture": matroska(block(b"one"), beside=PICTURE),
+    "an unknown element": matroska(block(b"one"), beside=element(0xBA)),
+    "an unknown element among the blocks": matroska(block(b"one"), element(0xAF)),
+    "two blocks in a group": matroska(element(0xA0, element(0xA1, b"\x81\0\0\0"), element(0xA1, b"\x81\0\0\0"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_of_what_is_odd_it_is_said_that_it_is(name: str) -> None:
+    assert not read_clusters(ODD[name]).is_plain
+    assert read_clusters(matroska(block(b"one"), element(0xA0, element(0xA1, b"\x81\0\0\0")), element(0xEC))).is_plain
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_blocks_are_read_whatever_the_form_of_their_length(width: int) -> None:
+    def sized(size: int) -> bytes:
+        return (1 << 7 * width | size).to_bytes(width)
+
+    good = b"\xa3" + sized(7) + b"\x81\xff\xfe\x80one"
+    (track,) = read_clusters(matroska(good, good)).streams
+    assert (list(track.times), bytes(track.flags)) == ([-2, -2], b"\x80\x80")
+    assert [end - begin for begin, end in zip(track.begins, track.ends, strict=True)] == [3, 3]
+    for size, words in (((1 << 7 * width) - 1, "left open"), (3, "cut short"), (8, "leaves what holds it|cut short")):
+        with pytest.raises(ValueError, match=words):
+            read_clusters(matroska(b"\xa3" + sized(size) + b"\x81\xff\xfe\x80one"))
 
 
 def test_several_frames_in_one_block_are_left_to_others() -> None:

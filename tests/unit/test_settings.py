@@ -36,6 +36,7 @@ def test_a_useless_value_is_refused_with_what_would_be_right(kind, variable, val
 
 
 def test_useful_values_are_taken():
+    assert (read(MasterSettings, {}).lease_ttl_s, read(MasterSettings, {}).heartbeat_s) == (15.0, 3.0)
     found = read(MasterSettings, {"MILLRACE_PORT": "0", "MILLRACE_LEASE_TTL": "2.5", "MILLRACE_PLAIN_HTTP": "1"})
     assert (found.port, found.lease_ttl_s, found.plain_http) == (0, 2.5, True)
     assert read(MasterSettings, {"DATABASE_DSN": "postgres://host/db"}).store == "postgres://host/db"

@@ -8,7 +8,7 @@ import pytest
 
 from millrace.domain.failures import FailureClass
 from millrace.worker.failure import TaskFailedError
-from millrace.worker.source_watch import check_unchanged, look
+from millrace.worker.source import check_unchanged, look
 
 FILM = bytes(range(256)) * 400
 

@@ -20,7 +20,7 @@ from millrace.supervisor.conversion.go_patterns import pattern_of, replacement_o
 from millrace.supervisor.hooks import Moment
 from millrace.supervisor.logs.entry import Level
 from millrace.supervisor.logs.settings import LogForm
-from millrace.supervisor.plan import Condition, Kind, Plan, Policy
+from millrace.supervisor.plan import Condition, Kind, Plan, Policy, Recipient
 from millrace.supervisor.plan_document import plan_from
 from millrace.supervisor.schedule.values import Overlap
 
@@ -261,6 +261,7 @@ command=late
 exitcodes=0,2
 autostart=false
 stopwaitsecs=3
+stopasgroup=true
 [program:plain]
 command=plain -x
 numprocs=3
@@ -291,6 +292,8 @@ def test_supervisords_programs() -> None:
     assert (web.restart.policy, web.shutdown.signal.name, web.depends_on) == (Policy.ALWAYS, "SIGQUIT", {})
     assert (late.autostart, late.restart.policy, late.restart.success_codes) == (False, Policy.ON_FAILURE, {0, 2})
     assert late.shutdown.timeout_s == 3
+    # Who is told alone there is told alone here: Celery's own processes die of what its main process waits for them at.
+    assert (late.shutdown.to, web.shutdown.to) == (Recipient.ALL, Recipient.MAIN)
     assert (plain.scale, plain.restart.max_attempts, plain.restart.stable_s) == (3, 7, 4)
     assert plain.depends_on == dict.fromkeys(("web-app-0", "web-app-1"), Condition.STARTED)
     # What waits for somebody to start it is waited for by nobody.

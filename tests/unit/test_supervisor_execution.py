@@ -60,7 +60,7 @@ def test_limits_of_the_whole_tree() -> None:
         ("limits: {memory: 1k}", "web.limits.memory is '1k'; allowed: 1048576 to"),
         ("limits: {cpus: 0}", "web.limits.cpus is 0; allowed: 0.01 to"),
         ("limits: {pids: 0}", "web.limits.pids is 0; allowed: 1 to"),
-        ("limits: {files: 5}", "web.limits.files is unknown; allowed: as, core, cpu"),
+        ("limits: {files: 5}", "web.limits.files is unknown; did you mean nofile? allowed: as, core, cpu"),
         ("limits: 5", "web.limits must be a mapping"),
         ("forward_signals: [TERM]", "web.forward_signals names 'TERM'; allowed: HUP, USR1"),
         ("forward_signals: {HUP: SEGV}", "web.forward_signals turns HUP into 'SEGV'; allowed: HUP"),

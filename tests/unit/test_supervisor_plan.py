@@ -171,11 +171,25 @@ processes:
         ),
         ("processes: {a: {command: [x], env: {1A: x}}}", "processes.a.env.1A is no name of a variable"),
         ("processes: {a: {command: [x], shutdown: {signal: NOPE}}}", "shutdown.signal is 'NOPE'; allowed: TERM, INT"),
-        ('processes: {a: {command: ["x\\0"]}}', "processes.a.command must be a list of texts"),
+        ('processes: {a: {command: ["x\\0"]}}', "processes.a.command holds a NUL character"),
+        ('processes: {a: {command: [x], env: {A: "x\\0"}}}', "processes.a.env.A holds a NUL character"),
+        ('processes: {a: {command: ["", x]}}', "processes.a.command begins with an empty text; name the program"),
+        ("hooks: {pre-start: [{command: ['']}]}", "hooks.pre-start[0].command begins with an empty text"),
+        (
+            "processes: {a: {command: [x], health_check: {type: exec, command: ['']}}}",
+            "health_check.command begins with an empty text",
+        ),
+        ("processes: " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
     ],
 )
 def test_what_cannot_work_is_refused(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text)), faults(text)
+
+
+@pytest.mark.parametrize("command", ["[]", '["x\\0"]', "[[x]]", "x", "['']"])
+@pytest.mark.parametrize("where", ["a: {command: %s}", "a: {command: [x], health_check: {type: exec, command: %s}}"])
+def test_what_is_wrong_with_a_command_is_told_once(where: str, command: str) -> None:
+    assert len(faults(f"processes: {{{where % command}}}")) == 1
 
 
 @pytest.mark.parametrize("version", ["1", "1.0", "'1'"])

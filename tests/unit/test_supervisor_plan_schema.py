@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -9,11 +11,12 @@ import yaml
 from click.testing import CliRunner
 
 from millrace.cli.supervise import app
-from millrace.supervisor.plan_document import keys
+from millrace.supervisor.plan_document import keys, plan_from
 from millrace.supervisor.plans.keys import Key, explore
 from millrace.supervisor.plans.reader import Noted, Reader
 from millrace.supervisor.plans.schema import schema
 from millrace.supervisor.plans.sentences import SENTENCES
+from millrace.supervisor.presets.scaffold import PRESETS, scaffold
 
 SCHEMA = schema(keys())
 KINDS: dict[str, Any] = {
@@ -83,11 +86,49 @@ def test_every_key_has_its_sentence_and_every_sentence_its_key() -> None:
         ("processes: {a: {command: [x], shutdown: {signal: NOPE}}}", False),
         ("processes: {a: {command: [x], health_check: {interval: 1}}}", False),
         ("processes: {a: {command: [x], depends_on: {b: sometime}}}", False),
+        ("processes: {a: {command: [x], limits: {nofile: lots}}}", False),
+        ("processes: {a: {command: [x], limits: {nofiles: 100}}}", False),
         ("nonsense: {}", False),
     ],
 )
 def test_an_editor_is_told_what_the_reading_would_say(text: str, good: bool) -> None:
     assert fits(yaml.safe_load(text), SCHEMA) is good
+
+
+EXAMPLES = re.compile(r"^ *```yaml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+
+
+def test_every_plan_in_the_docs_and_every_preset_fits() -> None:
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    texts = [dedent(text) for page in pages for text in EXAMPLES.findall(page.read_text())]
+    texts += [scaffold(preset, "shop")["plan.yaml"] for preset in PRESETS]
+    plans = [plan for text in texts if isinstance(plan := yaml.safe_load(text), dict) and "processes" in plan]
+    assert len(plans) > len(PRESETS)
+    assert [plan for plan in plans if not fits(plan, SCHEMA)] == []
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        "{tune: php-fpm/medium}",
+        "{tune: {profile: php-fpm/medium, share: 0.5}}",
+        "{limits: {nofile: 65536, as: 2G, core: unlimited, memory: 512M, cpus: 1.5, pids: 200}}",
+        "{forward_signals: [HUP, USR1]}",
+        "{forward_signals: {HUP: USR2}}",
+        "{logging: {json: true, labels: {team: shop}}}",
+        "{logging: {json: {extract_level: level}}}",
+    ],
+)
+def test_what_the_reading_takes_in_more_than_one_form_an_editor_takes_too(process: str) -> None:
+    document = {"processes": {"a": {"command": ["x"], **yaml.safe_load(process)}}}
+    assert "a" in plan_from(yaml.safe_dump(document), {}).processes
+    assert fits(document, SCHEMA)
+
+
+def test_a_limit_can_be_overridden_by_a_variable_of_its_own() -> None:
+    plan = plan_from("processes: {a: {command: [x]}}", {"MILLRACE_SUPERVISE_PROCESS_A_LIMITS_NOFILE": "4096"})
+    assert plan.processes["a"].execution.limits.open_files == 4096
 
 
 def test_the_command_prints_it() -> None:

@@ -1,5 +1,7 @@
 """Fair share: no tenant starves another, a tenant that is alone sees none of it, and ageing bounds what it may do."""
 
+from bisect import bisect_right, insort
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,37 +9,42 @@ from millrace.domain.turns import AHEAD_MS, Last, Turn, place
 
 
 class Line:
-    """The jobs of one class and weight, as a store keeps them: a job is (rank, number, tenant, whether it opened a turn)."""
+    """The jobs of one class and weight, as a store keeps them, in order: a job is (rank, number, tenant, whether it opened a turn)."""
 
     def __init__(self, **weights: int) -> None:
         self.queued: list[tuple[int, int, str, bool]] = []
+        self.opened: list[tuple[int, str]] = []  # the turns of those that opened one, in order
         self.weights = weights
         self.last: dict[str, tuple[int, int]] = {}  # the last turn of a tenant, and its places there
         self.number = 0
 
     def add(self, tenant: str, now_ms: int) -> int:
-        opened = [(rank, whose) for rank, _, whose, opens in self.queued if opens]
-        newest = Turn(*max(opened)) if opened else None
+        newest = Turn(*self.opened[-1]) if self.opened else None
         weight = self.weights.get(tenant, 1)
         had, taken = self.last.get(tenant, (-(2**63), 0))
-        following = min((rank for rank, _ in opened if rank > had), default=None)
-        last = Last(had, taken, all(rank != had for rank, _ in opened)) if weight > 1 and taken else None
+        up_to = bisect_right(self.opened, had, key=lambda turn: turn[0])
+        following = self.opened[up_to][0] if up_to < len(self.opened) else None
+        is_over = not up_to or self.opened[up_to - 1][0] != had
+        last = Last(had, taken, is_over) if weight > 1 and taken else None
         found = place(tenant, now_ms, newest, following, weight=weight, last=last)
         if newest is not None and newest.tenant != tenant and found.opens:
             self._keep(newest.tenant, newest.rank, 1)
         if not found.opens or weight > 1:
             self._keep(tenant, found.rank, found.taken)
         self.number += 1
-        self.queued.append((found.rank, self.number, tenant, found.opens))
+        insort(self.queued, (found.rank, self.number, tenant, found.opens))
+        if found.opens:
+            insort(self.opened, (found.rank, tenant))
         return found.rank
 
     def _keep(self, tenant: str, rank: int, taken: int) -> None:
         self.last[tenant] = max((rank, taken), self.last.get(tenant, (rank, taken)))
 
     def claim(self) -> tuple[int, str]:
-        first = min(self.queued)
-        self.queued.remove(first)
-        return first[1], first[2]
+        rank, number, tenant, opened = self.queued.pop(0)
+        if opened:
+            self.opened.remove((rank, tenant))
+        return number, tenant
 
 
 def test_one_job_among_ten_thousand_is_the_next_but_one() -> None:

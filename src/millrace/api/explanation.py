@@ -130,9 +130,10 @@ def _expected(decision: Decision | None) -> SpentView | None:
 
 def _actual(known: Known, decision: Decision | None) -> SpentView | None:
     """Of the encode: as its worker measured it, or, of parts, from the first that began to the last that ended."""
-    encode_s, cpu_s = known.facts.get("encode_s"), known.facts.get("encode_cpu_s")
+    encode_s, used_s = known.facts.get("encode_s"), known.facts.get("encode_cpu_s")
+    cpu_s = float(used_s) if isinstance(used_s, int | float) else None
     if isinstance(encode_s, int | float):
-        return SpentView(time_s=float(encode_s), cpu_s=float(cpu_s) if isinstance(cpu_s, int | float) else None)
+        return SpentView(time_s=float(encode_s), cpu_s=cpu_s)
     of_parts = _made_by_parts(known)
     parts = [task for task in known.tasks if _is_part(task, known)]
     # A slow part has two tasks, and one of them is enough.
@@ -146,7 +147,7 @@ def _actual(known: Known, decision: Decision | None) -> SpentView | None:
         return None
     begun = min(one.claimed_at for one in of_parts.values())
     ended = max(one.ended_at for one in of_parts.values() if one.ended_at is not None)
-    return SpentView(time_s=_seconds(begun, ended), cpu_s=None)
+    return SpentView(time_s=_seconds(begun, ended), cpu_s=cpu_s)
 
 
 def _is_part(task: Standing, known: Known) -> bool:

@@ -7,13 +7,14 @@ from msgspec.structs import replace
 
 from millrace.api.master import Master
 from millrace.api.query import choice, labels
-from millrace.api.uploads import check_arrived, is_upload
+from millrace.api.uploads import SCHEME, caught_up, check_arrived, is_upload
 from millrace.api.views import accepted_view, job_detail, job_view
 from millrace.domain.after import waits_for
 from millrace.domain.failures import FailureClass
+from millrace.domain.masters import TERM_S
 from millrace.domain.order import Priority, Queue
-from millrace.domain.records import Job
-from millrace.domain.states import State
+from millrace.domain.records import Arriving, Job
+from millrace.domain.states import FINAL, State
 from millrace.edge.call import Call
 from millrace.edge.refusal import invalid
 from millrace.scheduler import dead as dead_letters
@@ -34,12 +35,13 @@ _MAX_KEY = 255
 async def detail(master: Master, job: Job) -> JobDetail:
     """A job with all that is known of it."""
     store = master.farm.store
-    attempts, outputs, transitions, facts, tasks = await asyncio.gather(
+    attempts, outputs, transitions, facts, tasks, upload = await asyncio.gather(
         store.attempts(job.id),
         store.outputs(job.id),
         store.transitions(job.id),
         store.facts(job.id),
         store.standings(job.id),
+        arriving_of(master, job),
     )
     return job_detail(
         job,
@@ -49,13 +51,24 @@ async def detail(master: Master, job: Job) -> JobDetail:
         facts=facts,
         tasks=tasks,
         held_back=await held_back(master, job),
+        upload=upload,
     )
 
 
+async def arriving_of(master: Master, job: Job) -> Arriving | None:
+    """How much of its upload has arrived, where a job that has not ended began before that was all there."""
+    location = job.spec.get("input")
+    if job.state in FINAL or not job.spec.get("early") or not isinstance(location, str):
+        return None
+    return await master.farm.store.input_awaited(job.id, location.removeprefix(SCHEME))
+
+
 async def held_back(master: Master, job: Job) -> str:
-    """For which quota of its tenant a queued job waits, or for which jobs a pending one; empty for none."""
+    """For which quota of its tenant a queued job waits, or for which jobs or bytes a pending one; empty for none."""
     if job.state is State.QUEUED:
         return await why_held_back(master.farm, job.tenant)
+    if job.state is State.PENDING and (upload := await arriving_of(master, job)) is not None:
+        return upload.sentence
     return waits_for(await master.farm.store.awaited(job.id)) if job.spec.get("after") else ""
 
 
@@ -71,19 +84,31 @@ def idempotency_key(call: Call[Any]) -> str | None:
 
 async def create(master: Master, call: Call[JobRequest]) -> JobDetail:
     """Accept a job. The same key with the same body gives the same job again."""
-    location = call.body.input
+    location, arriving = call.body.input, None
     if location is not None and is_upload(location):
         # A worker would find out too, but only after the job was accepted, and it can ask nobody for the rest.
-        await check_arrived(master, location)
+        arriving = await check_arrived(master, location, early=await _may_be_early(master, call.body))
     submitted = await submit(
         master.farm,
         replace(call.body, tenant=tenant_of(master, call.body.tenant)),
         caller=Caller(name=call.caller),
         idempotency_key=idempotency_key(call),
+        arriving=arriving,
     )
-    if submitted.fresh is None:
+    if arriving is not None:
+        await caught_up(master, arriving.upload)
+    if submitted.fresh is None or arriving is not None:
         return await detail(master, await find_job(master.farm.store, submitted.id))
     return accepted_view(*submitted.fresh)
+
+
+async def _may_be_early(master: Master, request: JobRequest) -> bool:
+    """Whether a job may be accepted before its upload: a master of before would never let it go on, and what starts later does not hurry."""
+    return (
+        request.early
+        and not (request.after or request.run_after)
+        and not await master.farm.store.masters_behind(ttl_s=TERM_S)
+    )
 
 
 def tenant_of(master: Master, given: str) -> str:

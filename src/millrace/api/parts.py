@@ -1,8 +1,11 @@
 """Jobs that are divided over several workers: who is free, the division, and what the parts hand on."""
 
+from msgspec.structs import replace
+
 from millrace.api.master import Master
 from millrace.api.outputs import sent
 from millrace.api.places import attempt_prefix, output_key
+from millrace.api.uploads import caught_up, upload_of
 from millrace.blobs.values import BlobMissing
 from millrace.domain import ids
 from millrace.domain.records import Kind, NewPart
@@ -40,16 +43,23 @@ async def helpers(master: Master, call: Call[HelpersRequest]) -> HelpersReply:
 async def split(master: Master, call: Call[SplitRequest]) -> Taken:
     """The worker divides its task."""
     task, body = call.path["task"], call.body
+    parts = [
+        NewPart(kind=Kind(one.kind), number=one.number, frames=one.frames, awaits=one.awaits) for one in body.parts
+    ]
+    upload = await upload_of(master, task) if any(one.awaits for one in parts) else None
     state = await scheduler.split(
         master.farm,
         task,
         node_id=body.node,
         attempt=body.attempt,
-        parts=[NewPart(kind=Kind(one.kind), number=one.number, frames=one.frames) for one in body.parts],
+        parts=[replace(one, awaits=0) if upload is None or one.awaits <= upload.offset else one for one in parts],
         plan=body.plan,
         skill=Skill(engine=body.engine, encoders=tuple(body.encoders)),
         facts=body.facts,
+        upload=("", 0) if upload is None else (upload.id, upload.card.size),
     )
+    if upload is not None:
+        await caught_up(master, upload.id)
     return Taken(task=task, state=state)
 
 

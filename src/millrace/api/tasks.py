@@ -5,6 +5,7 @@ import asyncio
 from millrace.api.master import Master
 from millrace.api.outputs import recorded
 from millrace.api.places import is_kept
+from millrace.api.uploads import caught_up, wait_of
 from millrace.api.views import task_view
 from millrace.domain import ids
 from millrace.domain.failures import Failure
@@ -195,6 +196,7 @@ async def fail(master: Master, call: Call[FailRequest]) -> Ended:
 async def hand_back(master: Master, call: Call[HandBackRequest]) -> Ended:
     """The worker gives the task back unspent."""
     task, body = call.path["task"], call.body
+    wait = await wait_of(master, task, body.awaits, body.reason) if body.awaits else None
     ended = await report.hand_back(
         master.farm,
         task,
@@ -202,8 +204,11 @@ async def hand_back(master: Master, call: Call[HandBackRequest]) -> Ended:
         attempt=body.attempt,
         reason=body.reason,
         delay_s=body.delay_s,
+        wait=wait,
         then=_next(master, body),
     )
+    if wait is not None:
+        await caught_up(master, wait.upload)
     return _ended(task, ended)
 
 

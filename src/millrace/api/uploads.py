@@ -5,6 +5,7 @@ pieces from 0 on. So any master can take any piece, and a master that dies loses
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -14,10 +15,13 @@ from millrace.api.master import Master
 from millrace.api.outputs import file_headers, large, once
 from millrace.api.places import UPLOADS, begun_at, is_upload_id, new_upload_id, upload_prefix
 from millrace.api.ranges import asked_range
-from millrace.blobs.values import BlobIncomplete, BlobMissing
+from millrace.blobs.values import BlobIncomplete, BlobMissing, Blobs
+from millrace.domain import ids
+from millrace.domain.records import Arriving, InputWait
 from millrace.edge.call import Answer, Call, ClientGoneError, Stream, declared_length
 from millrace.edge.refusal import RefusalError, invalid, not_found, too_large
 from millrace.edge.route import Access
+from millrace.scheduler import arrive
 from millrace.scheduler.tenants import refuse
 from millrace.wire.v1.problems import FieldError
 from millrace.wire.v1.system import UploadRequest, UploadView
@@ -26,6 +30,8 @@ TUS = ("tus-resumable", "1.0.0")
 PIECE_MEDIA = "application/offset+octet-stream"
 SCHEME = "upload://"
 """What the location of an upload begins with, as a job's input; the rest is its id."""
+NOT_ARRIVED = "not-arrived"
+"""The kind of problem of who asks for bytes that are still to come."""
 _CARD = "upload.json"
 _DIGITS = 16
 
@@ -119,18 +125,21 @@ async def append(master: Master, call: Call[None]) -> Answer:
     if stored.size_bytes == 0:
         await master.blobs.delete(key)  # an empty piece would be mistaken for the first of two at this offset
     whole = Upload(id=upload.id, card=upload.card, pieces=(*upload.pieces, (upload.offset, stored.size_bytes)))
+    await arrive.arrived(master.farm, whole.id, whole.offset, whole.card.size)
     return _answer(whole)
 
 
 async def content(master: Master, call: Call[None]) -> Stream:
-    """The whole file, or a range of it, once all has arrived. A worker gets it while it holds a task that wants it."""
+    """The whole file, or a range of it, once that has arrived. A worker gets it while it holds a task that wants it."""
     if Access.READ not in call.grants:  # a worker's key
         await _check_wanted(master, call)
     upload = await _find(master, call.path["id"])
-    if upload.offset != upload.card.size:
-        raise RefusalError(409, "conflict", f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived")
     part = asked_range(call, upload.card.size, etag=upload.id)
     start, end = part or (0, upload.card.size)
+    if upload.offset < end:
+        raise RefusalError(
+            409, NOT_ARRIVED, f"cannot send it: {upload.offset} of {upload.card.size} bytes have arrived"
+        )
     headers = file_headers(upload.card.name, upload.id)
     if part is not None:
         headers = (*headers, ("content-range", f"bytes {start}-{end - 1}/{upload.card.size}"))
@@ -156,7 +165,8 @@ async def delete(master: Master, call: Call[None]) -> None:
 
 
 async def delete_upload(master: Master, upload_id: str) -> None:
-    """Remove all pieces and at last the card, so that what was begun can be found and ended."""
+    """Remove all pieces and at last the card, so that what was begun can be found and ended. Jobs that wait for more of it fail."""
+    await arrive.gone(master.farm, upload_id)
     prefix = upload_prefix(upload_id)
     keys = [blob.key async for blob in master.blobs.list(prefix)]
     for key in sorted(keys, key=lambda key: key.endswith(_CARD)):
@@ -183,8 +193,8 @@ def is_upload(location: str) -> bool:
     return location.startswith(SCHEME)
 
 
-async def check_arrived(master: Master, location: str) -> None:
-    """Pass where an upload has arrived.
+async def check_arrived(master: Master, location: str, *, early: bool = False) -> Arriving | None:
+    """Pass where an upload has arrived, or, with `early`, has been announced: then what has come of it.
 
     Raises:
         RefusalError: 422, there is no such upload, or a part of it is missing.
@@ -196,31 +206,75 @@ async def check_arrived(master: Master, location: str) -> None:
         why = f"there is no upload {upload_id[:64]!r}; begin one with POST /v1/uploads"
     else:
         if upload.offset == upload.card.size:
-            return
+            return None
+        if early:
+            return Arriving(upload=upload.id, size=upload.card.size, arrived=upload.offset)
         why = (
             f"{upload.offset} of {upload.card.size} bytes of upload {upload.id} have arrived; "
-            "send the rest of them before the job"
+            "send the rest of them before the job, or submit it with `early`"
         )
     raise invalid(FieldError(field="input", message=why), status=422)
 
 
+async def arrived_of(blobs: Blobs, upload_id: str) -> int | None:
+    """How many bytes of an upload have arrived; None where there is none."""
+    upload = await _stored(blobs, upload_id)
+    return None if upload is None else upload.offset
+
+
+async def upload_of(master: Master, task_id: str) -> Upload | None:
+    """The upload that the job of a task has as its input; None where that is gone, or something else."""
+    job = await master.farm.store.job(ids.job_of(task_id))
+    location = None if job is None else job.spec.get("input")
+    if not isinstance(location, str) or not is_upload(location):
+        return None
+    try:
+        return await _find(master, location.removeprefix(SCHEME))
+    except RefusalError:
+        return None
+
+
+async def wait_of(master: Master, task_id: str, count: int, reason: str) -> InputWait | None:
+    """The wait of a task for the first `count` bytes of its upload; None where they are here, or will never be."""
+    upload = await upload_of(master, task_id)
+    if upload is None or upload.offset >= min(count, upload.card.size):
+        return None
+    return InputWait(
+        upload=upload.id,
+        size=upload.card.size,
+        bytes=min(count, upload.card.size),
+        reason=reason if count >= upload.card.size else "",
+    )
+
+
+async def caught_up(master: Master, upload_id: str) -> None:
+    """Queue at once what began to wait while the bytes came that it waits for."""
+    with suppress(RefusalError):
+        upload = await _find(master, upload_id)
+        await arrive.arrived(master.farm, upload_id, upload.offset, upload.card.size)
+
+
 async def _find(master: Master, upload_id: str) -> Upload:
-    if is_upload_id(upload_id):
-        prefix = upload_prefix(upload_id)
-        try:
-            raw = b"".join([piece async for piece in master.blobs.get(prefix + _CARD)])
-        except BlobMissing:
-            pass
-        else:
-            card = msgspec.json.decode(raw, type=Card)
-            if master.tenant in ("", card.tenant):
-                sizes = {
-                    int(name): blob.size_bytes
-                    async for blob in master.blobs.list(prefix)
-                    if (name := blob.key.removeprefix(prefix)).isdigit()
-                }
-                return Upload(id=upload_id, card=card, pieces=chain(sizes))
-    raise _no_upload(upload_id)
+    upload = await _stored(master.blobs, upload_id)
+    if upload is None or master.tenant not in ("", upload.card.tenant):
+        raise _no_upload(upload_id)
+    return upload
+
+
+async def _stored(blobs: Blobs, upload_id: str) -> Upload | None:
+    if not is_upload_id(upload_id):
+        return None
+    prefix = upload_prefix(upload_id)
+    try:
+        raw = b"".join([piece async for piece in blobs.get(prefix + _CARD)])
+    except BlobMissing:
+        return None
+    sizes = {
+        int(name): blob.size_bytes
+        async for blob in blobs.list(prefix)
+        if (name := blob.key.removeprefix(prefix)).isdigit()
+    }
+    return Upload(id=upload_id, card=msgspec.json.decode(raw, type=Card), pieces=chain(sizes))
 
 
 def _no_upload(upload_id: str) -> RefusalError:

@@ -9,6 +9,7 @@ from millrace.domain.failures import Failure
 from millrace.domain.ids import job_of, task_id
 from millrace.domain.records import (
     ACCEPTED,
+    Arriving,
     Attempt,
     Claimed,
     Document,
@@ -28,6 +29,7 @@ from millrace.domain.states import HELD, WITH_FAILURE, State
 from millrace.scheduler.service_level import media_duration_s, verdict
 from millrace.store.store import Added
 from millrace.wire.v1.jobs import (
+    ArrivingView,
     AttemptView,
     FailureView,
     JobDetail,
@@ -104,6 +106,7 @@ def job_detail(
     facts: Document | None,
     tasks: Sequence[Standing] = (),
     held_back: str = "",
+    upload: Arriving | None = None,
 ) -> JobDetail:
     """A job with all that is known of it."""
     judged = verdict(job, media_duration_s(facts))
@@ -119,6 +122,9 @@ def job_detail(
         held_back=held_back,
         after=_names(job.spec.get("after")),
         tasks=[task_standing(task) for task in tasks],
+        upload=None
+        if upload is None
+        else ArrivingView(id=upload.upload, size=upload.size, arrived=upload.arrived, reason=upload.reason),
     )
 
 

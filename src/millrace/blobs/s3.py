@@ -229,7 +229,9 @@ class _Passing:
 
 
 def _info(meta: Any) -> BlobInfo:
-    return BlobInfo(key=meta["path"], size_bytes=meta["size"], modified=meta["last_modified"])
+    tag, size = meta.get("e_tag") or "", meta["size"]
+    version = f"{meta.get('version') or ''} {tag} {size}".strip() if tag and not tag.startswith("W/") else ""
+    return BlobInfo(key=meta["path"], size_bytes=size, modified=meta["last_modified"], version=version)
 
 
 def _first_sentence(text: str) -> str:

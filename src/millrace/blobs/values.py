@@ -50,11 +50,14 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class BlobInfo(Struct, frozen=True, kw_only=True):
-    """One blob as the store lists it. `modified` is aware, by the clock of the store."""
+    """One blob as the store lists it. `modified` is aware, by the clock of the store. `version` names its bytes, and no others
+    that ever lay there; empty where the store has no such name.
+    """
 
     key: str
     size_bytes: int
     modified: datetime
+    version: str = ""
 
 
 class Blobs(Protocol):

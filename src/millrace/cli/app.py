@@ -21,6 +21,7 @@ app = LazyGroup(
         "jobs": ("millrace.cli.jobs:app", "Submit jobs, look at them, and steer them."),
         "batches": ("millrace.cli.batches:app", "Look at many jobs that were submitted at once, and steer them."),
         "schedules": ("millrace.cli.schedules:app", "Have jobs submitted again and again, at times."),
+        "proof": ("millrace.cli.proof:app", "Hold finished outputs against their proofs."),
         "watch": ("millrace.cli.watch.command:watch", "Submit every film that comes into a folder."),
         "nodes": ("millrace.cli.nodes:app", "Look at the machines of the farm, and take them in and out of work."),
         "masters": ("millrace.cli.masters:app", "Look at the masters of the farm."),

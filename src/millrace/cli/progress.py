@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from millrace.wire.v1.jobs import JobDetail
+from millrace.wire.v1.jobs import ArrivingView, JobDetail
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -52,6 +52,8 @@ class Bars:
 
     def _say(self, job: JobDetail) -> None:
         text = f"job {job.number}: {job.state}" + (f", {job.progress.phase}" if job.progress.phase else "")
+        if job.upload is not None:  # a line for each tenth of it
+            text += f", upload {_percent(job.upload) // 10 * 10} %"
         if text != self._said:
             self._said = text
             sys.stderr.write(text + "\n")
@@ -99,18 +101,24 @@ class Picture:
 
 
 def _facts(job: JobDetail) -> Sequence[str]:
-    """What the running attempt does, the most telling first; nothing while none runs."""
+    """What the running attempt does, the most telling first, and how much of its upload has arrived; nothing while none runs."""
+    upload = "" if job.upload is None else f"upload {_percent(job.upload)} %"
     nodes = {one.node_name for one in job.attempts if one.outcome is None}
     if not nodes:
-        return ()
+        return (upload,) if upload else ()
     now = job.progress
     facts = (
+        upload,
         now.phase or "waiting",
         f"{now.fps:.0f} fps" if now.fps else "",
         f"{now.speed:.2f}x" if now.speed else "",
         f"on {nodes.pop()}" if len(nodes) == 1 else f"on {len(nodes)} workers",
     )
     return [fact for fact in facts if fact]
+
+
+def _percent(upload: ArrivingView) -> int:
+    return 100 * upload.arrived // upload.size
 
 
 def _that_fit(facts: Sequence[str], width: int) -> str:

@@ -246,6 +246,12 @@ def job_record(job: JobDetail, output: Output) -> None:
             ("labels", escape(", ".join(f"{key}={value}" for key, value in job.labels.items()))),
             ("created", moment(job.created)),
             ("run after", moment(job.run_after)),
+            (
+                "upload",
+                f"{100 * job.upload.arrived // job.upload.size} % of {job.upload.size / 1e6:,.1f} MB"
+                if job.upload
+                else "",
+            ),
             ("started", moment(job.started)),
             ("finished", moment(job.finished)),
             ("service level", service_level(job.sla)),

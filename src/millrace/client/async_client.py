@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
+from msgspec.structs import replace
+
 from millrace.client import http
 from millrace.client.calls import Answer, Call, FileSlice
 from millrace.client.errors import InterruptedTransferError
@@ -80,17 +82,18 @@ class AsyncClient:
         import httpx2  # noqa: PLC0415  see the room's docstring
 
         opened: list[httpx2.Response] = []
+        plain = cast("Call[object]", call)  # whose time is that between any two of its bytes, also at the first master
 
-        async def perform(base: str, call: Call[object]) -> Answer | Broken:
+        async def perform(base: str, _: Call[object]) -> Answer | Broken:
             try:
-                response = await self._http.send(self._request(base, call), stream=True)
+                response = await self._http.send(self._request(base, plain), stream=True)
                 opened.append(response)
                 if response.is_success:
                     return Answer(status=response.status_code, headers=response.headers, body=b"")
                 await response.aread()
                 return http.answer(response)
             except httpx2.TransportError as error:
-                return http.broken(error, call, self._terms)
+                return http.broken(error, plain, self._terms)
 
         try:
             answer = await self._converse(call, _OWN_PATIENCE_S, perform)
@@ -98,7 +101,7 @@ class AsyncClient:
                 raise refusal(answer)
             yield opened[-1]
         except httpx2.TransportError as error:
-            reason = http.broken(error, cast("Call[object]", call), self._terms).reason
+            reason = http.broken(error, plain, self._terms).reason
             raise InterruptedTransferError(f"cannot read all of {call.path}: {reason}") from None
         finally:
             for response in opened:
@@ -125,7 +128,7 @@ class AsyncClient:
                 step = steps.send(outcome)
                 outcome = None
                 if isinstance(step, Send):
-                    outcome = await perform(step.base, plain)
+                    outcome = await perform(step.base, replace(plain, silence_s=step.silence_s))
                 else:
                     await self._terms.clock.sleep(step.seconds)
         except StopIteration as end:

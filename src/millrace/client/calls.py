@@ -40,7 +40,9 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Call(Struct, Generic[T], frozen=True, kw_only=True):
-    """One request. `read` turns a successful answer into the result; `silence_s` bounds the wait for the next byte."""
+    """One request. `read` turns a successful answer into the result; `silence_s` bounds the wait for the next byte, and `waits` says
+    that the master may be silent for long because there is nothing to say yet.
+    """
 
     method: str
     path: str
@@ -50,6 +52,7 @@ class Call(Struct, Generic[T], frozen=True, kw_only=True):
     body: bytes | FileSlice = b""
     repeat: Repeat = Repeat.SAFE
     silence_s: float = QUICK_TIMEOUT_S
+    waits: bool = False
 
     @property
     def target(self) -> str:
@@ -87,6 +90,7 @@ def post(
     repeat: Repeat = Repeat.SAFE,
     headers: Mapping[str, str] | None = None,
     silence_s: float = QUICK_TIMEOUT_S,
+    waits: bool = False,
 ) -> Call[T]:
     """Change something. `repeat` is SAFE only for requests that the master makes idempotent."""
     return Call(
@@ -97,6 +101,7 @@ def post(
         body=b"" if request is None else _ENCODER.encode(request),
         repeat=repeat,
         silence_s=silence_s,
+        waits=waits,
     )
 
 

@@ -3,6 +3,9 @@
 A client stays with a master until it fails, so that what it wrote is read from the same place; then it takes the next
 one. When all have failed in a row it waits with exponential back-off and full jitter before the next round. One that
 somebody waits for at a terminal does not begin to wait for masters that have never answered it and are not there.
+
+A master that is dead refuses, and the next one is asked at once. One that stands still, or is cut off, says nothing: where there is
+another one, a call that may be repeated is patient with it only once all of them have been silent.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -10,12 +13,15 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from millrace.client.calls import Answer, Call, Repeat
+from millrace.client.calls import QUICK_TIMEOUT_S, Answer, Call, FileSlice, Repeat
 from millrace.client.errors import UnreachableError, UntrustedError
 from millrace.runtime.backoff import Backoff
 
 BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 LONGEST_RETRY_AFTER_S = 30.0
+SILENT_S = 3.0
+"""After so long in silence another master is asked. A master needs two seconds to find out that its database says nothing, and then
+answers."""
 _NOT_TAKEN = frozenset({408, 429, 503})
 """Statuses by which a server says that it has done nothing; 408 because the request never came whole."""
 _OVER_QUOTA = b'problem:quota-exceeded"'
@@ -25,9 +31,10 @@ _UNKNOWN = frozenset({500, 502, 504})
 
 
 class Send(Struct, frozen=True, kw_only=True):
-    """Send the call to this master."""
+    """Send the call to this master, which may be silent for so long."""
 
     base: str
+    silence_s: float
 
 
 class Wait(Struct, frozen=True, kw_only=True):
@@ -102,7 +109,7 @@ def exchange(
     tried = absent = 0
     while True:
         base = masters.current
-        outcome = yield Send(base=base)
+        outcome = yield Send(base=base, silence_s=_silence_s(call, masters, tried))
         if not isinstance(outcome, Answer | Broken):
             raise TypeError("the driver of an exchange must send back an answer after each Send")
         masters.answered = masters.answered or isinstance(outcome, Answer)
@@ -121,6 +128,13 @@ def exchange(
             return _give_up(call, base, outcome)
         if round_over:
             yield Wait(seconds=wait_s)
+
+
+def _silence_s(call: Call[object], masters: Masters, tried: int) -> float:
+    """A call that takes long by its nature, or that sends a file, is given its whole time by each master."""
+    quick = not call.waits and call.silence_s <= QUICK_TIMEOUT_S and not isinstance(call.body, FileSlice)
+    elsewhere = tried < len(masters.addresses) > 1
+    return min(call.silence_s, SILENT_S) if quick and elsewhere and call.repeat is Repeat.SAFE else call.silence_s
 
 
 def _may_repeat(call: Call[object], outcome: Answer | Broken) -> bool:

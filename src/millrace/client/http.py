@@ -101,11 +101,16 @@ def verification(terms: Terms, addresses: tuple[str, ...]) -> ssl.SSLContext | b
     return terms.tls or any(address.startswith("https:") for address in addresses)
 
 
+def connect_s(terms: Terms, call: Call[object]) -> float:
+    """How long one attempt to connect may take: no longer than the silence that the call bears."""
+    return min(terms.connect_timeout_s, call.silence_s)
+
+
 def timeout(terms: Terms, call: Call[object]) -> "httpx2.Timeout":
     """No step of a request waits for ever."""
     import httpx2  # noqa: PLC0415  see the room's docstring
 
-    return httpx2.Timeout(call.silence_s, connect=terms.connect_timeout_s)
+    return httpx2.Timeout(call.silence_s, connect=connect_s(terms, call))
 
 
 def request_headers(call: Call[object], length: int) -> Mapping[str, str]:
@@ -126,7 +131,7 @@ def broken(error: Exception, call: Call[object], terms: Terms) -> Broken:
 
     sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     if isinstance(error, httpx2.ConnectTimeout):
-        return Broken(reason=f"no connection within {terms.connect_timeout_s:g} s", sent=sent)
+        return Broken(reason=f"no connection within {connect_s(terms, call):g} s", sent=sent)
     if isinstance(error, httpx2.TimeoutException):
         return Broken(reason=f"no answer within {call.silence_s:g} s", sent=sent)
     tls = _cause(error, ssl.SSLError)

@@ -29,10 +29,25 @@ def upload(
         InterruptedTransferError: it broke off again and again without progress.
         ClientError: a master refused.
     """
-    size = path.stat().st_size
+    return send_rest(client, path, announce(client, path), progress=progress, piece_bytes=piece_bytes)
+
+
+def announce(client: Client, path: Path) -> UploadView:
+    """Say that a file is going to come. Raises as :func:`upload`."""
     # A repeated creation would leave an empty upload behind, which the masters clean up.
-    view = client.do(post("/v1/uploads", UploadView, UploadRequest(name=path.name, size=size)))
-    failures = 0
+    return client.do(post("/v1/uploads", UploadView, UploadRequest(name=path.name, size=path.stat().st_size)))
+
+
+def send_rest(
+    client: Client,
+    path: Path,
+    view: UploadView,
+    *,
+    progress: Progress | None = None,
+    piece_bytes: int = PIECE_BYTES,
+) -> UploadView:
+    """Send what has not arrived of an upload. What `progress` raises ends it. Raises as :func:`upload`."""
+    size, failures = view.size, 0
     while view.offset < size:
         before = view.offset
         try:
@@ -45,12 +60,22 @@ def upload(
                     f"cannot upload {path}: it broke off {failures} times in a row"
                 ) from None
             client.pause(0.2 * failures)
-            view = client.do(get(f"/v1/uploads/{segment(view.id)}", UploadView))
+            view = client.do(standing(view.id))
         if view.offset > before:
             failures = 0
         if progress is not None:
             progress(view.offset, size)
     return view
+
+
+def standing(upload_id: str) -> Call[UploadView]:
+    """How much of an upload has arrived."""
+    return get(f"/v1/uploads/{segment(upload_id)}", UploadView)
+
+
+def forget(upload_id: str) -> Call[None]:
+    """Delete an upload."""
+    return Call(method="DELETE", path=f"/v1/uploads/{segment(upload_id)}", read=_nothing)
 
 
 def _patch(upload_id: str, path: Path, offset: int, length: int) -> Call[UploadView]:

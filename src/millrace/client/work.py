@@ -42,7 +42,7 @@ def register(request: RegisterRequest) -> Call[RegisterReply]:
 def claim(node: str, request: ClaimRequest) -> Call[ClaimReply]:
     """Ask for work; the same `request.request` gives the same tasks again."""
     silence_s = request.wait_s + CLAIM_SLACK_S
-    return post(f"/v1/nodes/{segment(node)}/claim", ClaimReply, request, silence_s=silence_s)
+    return post(f"/v1/nodes/{segment(node)}/claim", ClaimReply, request, silence_s=silence_s, waits=request.wait_s > 0)
 
 
 def heartbeat(node: str, request: HeartbeatRequest, *, silence_s: float) -> Call[HeartbeatReply]:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from millrace.domain.sessions import chosen_among, family_of
 
@@ -62,6 +63,15 @@ def needs_from(document: Mapping[str, object]) -> Needs:
     )
 
 
+EARLY = "-early"
+"""The end of the name of an ability: to begin with a film of which not all has arrived, or to make and join parts of one."""
+
+
+def early(needs: Needs) -> Needs:
+    """What it takes to begin a task whose input still arrives: a worker of a version that can."""
+    return replace(needs, engine=needs.engine + EARLY)
+
+
 class Offer(Struct, frozen=True, kw_only=True):
     """What a node offers: engines, encoders proven by a real encode, labels, memory, and of each family of hardware encoders the sessions
     that it has at once (of one that is left out, any number).
@@ -93,7 +103,8 @@ def satisfies(offer: Offer, needs: Needs) -> bool:
 def missing(offer: Offer, needs: Needs) -> str | None:
     """The first thing that the offer lacks, as a phrase for the user; None where nothing is missing."""
     if needs.engine not in offer.engines:
-        return f"the engine {needs.engine}"
+        waits = needs.engine.endswith(EARLY)
+        return "a version that can begin while an upload arrives" if waits else f"the engine {needs.engine}"
     for group in needs.encoders:
         if not offer.encoders.intersection(group):
             return f"a working encoder among {', '.join(group)}"

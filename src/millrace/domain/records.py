@@ -55,6 +55,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
         after: numbers of the jobs that it waits for, in state `pending`; with `after_any_end` until they have ended, in any
             other case until they have completed (see :mod:`millrace.domain.after`).
         idempotency_key: with `body_digest`, makes a repeated submission the same job.
+        awaits: what of its input has to arrive before it may begin, in state `pending`; until all of it is there only nodes of
+            `class_id` may begin, and from then on those of `own_class_id`.
     """
 
     id: str
@@ -77,6 +79,37 @@ class NewJob(Struct, frozen=True, kw_only=True):
     keeps: bool = False
     after: tuple[int, ...] = ()
     after_any_end: bool = False
+    awaits: "InputWait | None" = None
+    own_class_id: int = 0
+
+
+class InputWait(Struct, frozen=True, kw_only=True):
+    """What a task waits for: the first `bytes` of an upload that has `size` in all. `reason` says why for so many, as a clause about
+    the film ("its index stands at the end"); empty where that needs no reason.
+    """
+
+    upload: str
+    size: int
+    bytes: int
+    reason: str = ""
+
+
+class Arriving(Struct, frozen=True, kw_only=True):
+    """An upload that jobs have begun to wait for: how much of it has arrived as far as is known, whether any task waits for more, and,
+    asked for one job, why that waits for all of it.
+    """
+
+    upload: str
+    size: int
+    arrived: int
+    is_awaited: bool = True
+    reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """How a job stands that waits for it."""
+        text = f"{100 * self.arrived // self.size} % of its upload has arrived"
+        return f"{text}; {self.reason}" if self.reason else text
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -141,11 +174,14 @@ class Kind(StrEnum):
 
 
 class NewPart(Struct, frozen=True, kw_only=True):
-    """A part that a task is split into. `number` is that of the chunk, `frames` how many it has (0 without pictures)."""
+    """A part that a task is split into. `number` is that of the chunk, `frames` how many it has (0 without pictures), `awaits` how many
+    bytes of the input have to arrive before it may be claimed (0: none has to).
+    """
 
     kind: Kind
     number: int = 0
     frames: int = 0
+    awaits: int = 0
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -273,7 +309,8 @@ class Split(Struct, frozen=True, kw_only=True):
 
     Attributes:
         move: that of the lead task, which then waits for the parts.
-        parts: in the order in which they are to be claimed; they are queued, with the rank of the lead.
+        parts: in the order in which they are to be claimed; they are queued, with the rank of the lead, or wait for their input.
+        upload: the input that parts wait for, and its bytes.
         plan: what those who make and join the parts go by; plain data.
         class_id: the requirement class of the parts and of the lead from now on.
     """
@@ -282,6 +319,11 @@ class Split(Struct, frozen=True, kw_only=True):
     parts: tuple[NewPart, ...]
     plan: Document
     class_id: int
+    upload: tuple[str, int] = ("", 0)
+
+    def wait_of(self, part: NewPart) -> InputWait:
+        """What a part that waits for its input waits for."""
+        return InputWait(upload=self.upload[0], size=self.upload[1], bytes=part.awaits)
 
 
 class Hedge(Struct, frozen=True, kw_only=True):

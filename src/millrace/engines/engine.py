@@ -21,6 +21,7 @@ from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
 from millrace.engines.fragments import Fragment
+from millrace.engines.head_layout import Head
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -94,6 +95,10 @@ class EngineFailure(Exception):  # noqa: N818  # it carries a Failure, as its na
         self.failure = failure
 
 
+class ShortOfMemory(EngineFailure):
+    """A command did not get by with the memory that it may have; one that spares it may."""
+
+
 class DamagedInput(EngineFailure):
     """An input is damaged or cut short. `probe` is what is known of the rest, `damage` what is known of where it ends."""
 
@@ -133,9 +138,9 @@ Done = frozenset[Path]
 
 
 class Brief(Struct, frozen=True, kw_only=True):
-    """The command that describes the streams of a file, and what the engine has read of the packets in them, which is its own."""
+    """The commands that describe the streams of a file, and what the engine has read of the packets in them, which is its own."""
 
-    command: Command
+    commands: tuple[Command, ...]
     index: object
 
 
@@ -158,8 +163,8 @@ class ProgressReader(Protocol):
 class Engine(Protocol):
     """One engine, bound to one binary and the encoders that work with it."""
 
-    def probe(self, source: Path) -> Command:
-        """The command that tells everything about a local file."""
+    def probe(self, source: Path, *, sparing: bool = False) -> Command:
+        """The command that tells everything about a local file, `sparing` memory in the place of time."""
         ...
 
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
@@ -167,6 +172,7 @@ class Engine(Protocol):
 
         Raises:
             DamagedInput: the file is damaged or truncated, and something is left of it.
+            ShortOfMemory: it cannot be described within the memory of a probe.
             EngineFailure: it is missing, or of a kind that is not accepted.
         """
         ...
@@ -187,16 +193,27 @@ class Engine(Protocol):
         """The damaged places in order of time; none where none was found."""
         ...
 
-    def brief(self, source: Path) -> Brief | None:
-        """A shorter way to the same facts, where the file is long and has an index that says them; None for none. Blocking.
+    def head(self, source: Path, have: int) -> Head:
+        """How much of a film's beginning it takes to plan it, by the first `have` bytes of the file; behind these it may have a hole.
+        Blocking.
 
         Raises:
             OSError: the file cannot be read.
         """
         ...
 
-    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
-        """The facts; None where what was read contradicts itself, so that `probe` has to tell them.
+    def brief(self, source: Path, *, fewest: int | None = None) -> Brief | None:
+        """A shorter way to the same facts, where the file is long (`fewest` packets; None: so long that it pays) and has an index that
+        says them; None for none. Blocking.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        ...
+
+    def read_brief(self, brief: Brief, outcomes: Sequence[Outcome]) -> Probe | None:
+        """The facts, with the outcomes of its commands in their order; None where what was read contradicts itself, so that `probe` has to
+        tell them.
 
         Raises:
             EngineFailure: as `read_probe`.
@@ -213,6 +230,14 @@ class Engine(Protocol):
         Raises:
             ValueError: that cannot be known; the message says why, of the film as `its`.
             OSError: the file cannot be read.
+        """
+        ...
+
+    def map_index(self, source: Path, opened: Outcome) -> SourceMap:
+        """The same by the index alone, of a film of which the beginning is here, as far as `head` says. It reads nothing behind that.
+
+        Raises:
+            ValueError, OSError: as `map_source`.
         """
         ...
 
@@ -286,6 +311,14 @@ class Engine(Protocol):
 
     def probe_encode(self, plan: Plan, probe: ProbeEncode, source: Path | None, work: Path) -> tuple[Command, Command]:
         """The commands, one after the other, that encode a piece of the film and compare it. What they make lies in `work`."""
+        ...
+
+    def trial(
+        self, plan: Plan, probes: Sequence[ProbeEncode], source: Path | None, work: Path, place: Path
+    ) -> Piece | None:
+        """What is found by the probes of one rendition with one CRF, as a piece that may be kept at `place`; None where the same commands
+        may find something else.
+        """
         ...
 
     def side_by_side(

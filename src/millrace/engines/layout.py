@@ -12,10 +12,8 @@ from pathlib import Path
 
 from millrace.domain.media.byte_ranges import Span, without
 from millrace.domain.media.source_map import PacketList, SourceMap
-from millrace.engines.cluster_layout import read_clusters
+from millrace.engines.cluster_layout import EBML, read_clusters
 from millrace.engines.sample_layout import read_samples
-
-EBML = b"\x1a\x45\xdf\xa3"
 
 
 def map_source(path: Path, packets: Mapping[int, PacketList], *, opening: int) -> SourceMap:
@@ -55,16 +53,46 @@ def map_source(path: Path, packets: Mapping[int, PacketList], *, opening: int) -
     )
 
 
-def places_of(data: memoryview, extents: Sequence[Span], packets: PacketList) -> "array[int] | None":
-    """Where each packet begins, one after the other in the extents of its track; None where they are not those that were read."""
+def map_index(path: Path, packets: Mapping[int, PacketList], *, opening: int) -> SourceMap:
+    """The same by the index alone, of an MP4 or MOV of which only the beginning is here. Nobody has compared it with what FFmpeg reads,
+    so who goes by it has to notice what is missing. Blocking.
+
+    Raises:
+        ValueError: the index says nothing, or contradicts itself.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        layout = read_samples(file)
+    places = {stream: laid_out(layout.tracks[stream], one.sizes) for stream, one in packets.items()}
+    size = path.stat().st_size
+    # Names of chapters, time codes and the like are read as the file is opened.
+    others = [span for stream, track in enumerate(layout.tracks) if stream not in packets for span in track]
+    structure = sorted([*without(layout.spans, size), *others])
+    return SourceMap(size=size, structure=tuple(structure), places=places, packets=packets, opening=opening)
+
+
+def laid_out(extents: Sequence[Span], sizes: "array[int]") -> "array[int]":
+    """Where packets of these sizes begin, one after the other in the extents of their track. Raises ValueError where they do not fit."""
     places = array("Q")
     left = iter(extents)
     place, end = next(left, (0, 0))
-    for size, wanted in zip(packets.sizes, packets.sums, strict=True):
+    for size in sizes:
         while size and place == end:
             place, end = next(left, (0, -1))
-        if place + size > end or zlib.adler32(data[place : place + size], 0) != wanted:
-            return None
+        if place + size > end:
+            raise ValueError("its index contradicts itself")
         places.append(place)
         place += size
     return places
+
+
+def places_of(data: memoryview, extents: Sequence[Span], packets: PacketList) -> "array[int] | None":
+    """Where each packet begins, one after the other in the extents of its track; None where they are not those that were read."""
+    try:
+        places = laid_out(extents, packets.sizes)
+    except ValueError:
+        return None
+    found = zip(places, packets.sizes, packets.sums, strict=True)
+    return (
+        places if all(zlib.adler32(data[place : place + size], 0) == wanted for place, size, wanted in found) else None
+    )

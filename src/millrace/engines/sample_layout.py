@@ -1,10 +1,6 @@
 """Where the samples of an MP4 or MOV lie, by its sample tables (ISO/IEC 14496-12, 8.7)."""
 
 import os
-import struct
-import sys
-from array import array
-from itertools import accumulate
 from typing import BinaryIO
 
 from msgspec import Struct
@@ -12,6 +8,7 @@ from msgspec import Struct
 from millrace.domain.media.byte_ranges import Span
 from millrace.engines.fragments import outline
 from millrace.engines.isobmff import below, boxes
+from millrace.engines.sample_tables import extents_of, sizes_of
 
 MOST_INDEX_BYTES = 64 << 20
 """A day of film has less."""
@@ -45,7 +42,7 @@ def read_samples(file: BinaryIO) -> Samples:
     try:
         movie = file.read(size)
         tracks = [_track(body) for kind, body in boxes(_body(movie)) if kind == b"trak"]
-    except (IndexError, KeyError, struct.error, ValueError):
+    except (IndexError, KeyError, ValueError):
         raise ValueError("its index cannot be read") from None
     length = file.seek(0, os.SEEK_END)
     if any(end > length for track in tracks for _, end in track):
@@ -61,35 +58,4 @@ def _body(box: bytes) -> bytes:
 
 def _track(trak: bytes) -> tuple[Span, ...]:
     tables = dict(boxes(below([trak], (b"mdia", b"minf", b"stbl"))[0]))
-    offsets = _numbers(tables[b"co64"], 4, "Q") if b"co64" in tables else _numbers(tables[b"stco"], 4, "I")
-    counts = _counts(_numbers(tables[b"stsc"], 4, "I", each=3), len(offsets))
-    constant, samples = struct.unpack(">II", tables[b"stsz"][4:12])
-    ends = array("Q", [0]) if constant else array("Q", accumulate(_numbers(tables[b"stsz"], 8, "I"), initial=0))
-    found, first = [], 0
-    for offset, count in zip(offsets, counts, strict=True):
-        last = min(first + count, samples)
-        size = constant * (last - first) if constant else ends[last] - ends[first]
-        if size:
-            found.append((offset, offset + size))
-        first = last
-    return tuple(found)
-
-
-def _numbers(table: bytes, at: int, kind: str, *, each: int = 1) -> "array[int]":
-    """The numbers of a table whose count stands at that place after its beginning."""
-    numbers = array(kind)
-    begin = at + 4
-    numbers.frombytes(table[begin : begin + int.from_bytes(table[at:begin]) * each * numbers.itemsize])
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return numbers
-
-
-def _counts(runs: "array[int]", chunks: int) -> "array[int]":
-    """How many samples each chunk holds: three numbers for each run of chunks, its first (from 1) and how many in each."""
-    counts = array("I")
-    for first, samples, after in zip(runs[::3], runs[1::3], [*runs[3::3], chunks + 1], strict=True):
-        if not len(counts) + 1 == first < after <= chunks + 1:
-            raise ValueError("its index cannot be read")
-        counts.extend(array("I", [samples]) * (after - first))
-    return counts
+    return tuple(extents_of(tables, sizes_of(tables)))

@@ -26,7 +26,7 @@ class NoAnswerError(Exception):
 async def get(
     connector: Connector, url: str, *, headers: Mapping[str, str], silence_s: float, head_s: float, clock: Clock
 ) -> AsyncIterator["httpx2.Response"]:
-    """The answer after all redirects, its body unread.
+    """The answer after all redirects, which are its `history`, its body unread.
 
     Args:
         connector: sends it.
@@ -42,6 +42,7 @@ async def get(
         UnresolvedError, NoConnectionError, httpx2.TransportError, httpx2.InvalidURL: as `Connector.send`.
     """
     url = escaped(url)
+    passed: list[httpx2.Response] = []
     for hops in range(MOST_REDIRECTS + 1):
         try:
             sending = connector.send("GET", url, headers=headers, silence_s=silence_s)
@@ -52,8 +53,10 @@ async def get(
             raise error if not hops else ForbiddenTargetError(f"redirects to {_origin(url)}, which {error}") from None
         try:
             if response.status_code not in REDIRECTS:
+                response.history = passed
                 yield response
                 return
+            passed.append(response)
             url = following(url, response.headers.get("location", ""))
         finally:
             await response.aclose()

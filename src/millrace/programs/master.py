@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from millrace.api.cache import CacheBounds, trim
 from millrace.api.keys import looked_up_in
 from millrace.api.master import WorkerAuth
 from millrace.api.places import job_prefix, position_in
+from millrace.api.uploads import arrived_of
 from millrace.blobs.location import open_blobs
 from millrace.blobs.values import BlobError, Blobs
 from millrace.config.errors import SettingError
@@ -411,6 +413,7 @@ def _duties(farm: Farm, offers: Offers, blobs: Blobs, leadership: Leadership) ->
         complain=_complain,
         forget=forgetter,
         forget_pieces=forgetter.pieces,
+        look=partial(arrived_of, blobs),
         leads=lambda: leadership.leads,
     )
 

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from millrace.runtime.service import Service, Services
 from millrace.runtime.ticker import Ticker
 from millrace.scheduler.after import release_waiting
+from millrace.scheduler.arrive import Look, look_after
 from millrace.scheduler.clean import clean, clean_audit, clean_pieces
-from millrace.scheduler.expire import expire_leases, reclaim
+from millrace.scheduler.expire import Expiry
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.hedge import hedge_stragglers
 from millrace.scheduler.offers import Offers
@@ -32,7 +33,7 @@ async def _nothing_kept(_: str, __: int) -> bool:
 
 
 class Duties(Service):
-    """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, gives slow parts to a second worker, deletes the old, wakes who waits, and sees when there is space again."""
+    """Expires leases, queues what is due or has waited for others, runs schedules, rejects the impossible, gives slow parts to a second worker, looks after uploads that jobs wait for, deletes the old, wakes who waits, and sees when there is space again."""
 
     def __init__(
         self,
@@ -42,26 +43,31 @@ class Duties(Service):
         complain: Complain,
         forget: Forget,
         forget_pieces: ForgetPieces = _nothing_kept,
+        look: Look | None = None,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Nothing runs before the start. `leads`: whether this master does what one is enough for."""
+        """Nothing runs before the start. `look` says how much of an upload has arrived; `leads`: whether this master does what one is
+        enough for.
+        """
         super().__init__()
         self._farm = farm
         self._offers = offers
         self._complain = complain
         self._forget = forget
         self._forget_pieces = forget_pieces
+        self._look = look
         self._leads = leads
         self._unlisten: Callable[[], None] = lambda: None
-        self._started_s = 0.0
+        self._expiry = Expiry(farm)
         self._rest_until_s = 0.0
         self._tickers = Services(
-            self._ticker("expire_leases", self._expire, 1.0, one_is_enough=True),
+            self._ticker("expire_leases", self._expiry.run, 1.0, one_is_enough=True),
             self._ticker("promote_due", self._promote, 0.5, one_is_enough=True),
             self._ticker("release_waiting", self._release, 0.5, one_is_enough=True),
             self._ticker("run_schedules", self._run_schedules, 0.5, one_is_enough=True),
             self._ticker("reject_impossible", self._reject, 5.0, one_is_enough=True),
             self._ticker("hedge_stragglers", self._hedge, 1.0, one_is_enough=True),
+            self._ticker("look_after_uploads", self._look_after_uploads, 2.0, one_is_enough=True),
             self._ticker("clean", self._clean, 60.0, one_is_enough=True),
             self._ticker("clean_pieces", self._clean_pieces, 10.0, one_is_enough=True),
             self._ticker("clean_audit", lambda: clean_audit(farm), 600.0, one_is_enough=True),
@@ -92,7 +98,7 @@ class Duties(Service):
 
     async def on_start(self) -> None:
         """Listen to the store and begin."""
-        self._started_s = self._farm.clock.monotonic()
+        self._expiry.begin()
         self._unlisten = self._farm.store.listen(listener(self._farm, self._offers))
         await self._tickers.start()
 
@@ -100,13 +106,6 @@ class Duties(Service):
         """End what runs; whoever waits for work goes home with none."""
         self._unlisten()
         await self._tickers.stop()
-
-    async def _expire(self) -> None:
-        # While this master was away, heartbeats went nowhere: every node gets one whole term before it is called lost.
-        if self._farm.clock.monotonic() - self._started_s < self._farm.rules.lease_ttl_s:
-            await reclaim(self._farm)
-        else:
-            await expire_leases(self._farm)
 
     async def _promote(self) -> None:
         await promote_due(self._farm)
@@ -130,6 +129,10 @@ class Duties(Service):
 
     async def _hedge(self) -> None:
         await hedge_stragglers(self._farm)
+
+    async def _look_after_uploads(self) -> None:
+        if self._look is not None:
+            await look_after(self._farm, self._look)
 
     async def _clean_pieces(self) -> None:
         await clean_pieces(self._farm, self._forget_pieces)

@@ -1,14 +1,39 @@
 """Take back what lost workers held."""
 
+from collections.abc import Sequence
+
 from millrace.domain.elsewhere import FIRST_LOSS_THAT_AVOIDS
 from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.records import Move, Node, Outcome, Task
 from millrace.domain.retry import GiveUp, after_loss
 from millrace.domain.states import State
+from millrace.scheduler.clock_set import StoreClock
 from millrace.scheduler.elsewhere import to_avoid
 from millrace.scheduler.farm import Farm
 
 _BATCH = 500
+
+
+class Expiry:
+    """Takes back what silent workers hold, again and again."""
+
+    def __init__(self, farm: Farm) -> None:
+        """Nobody is heard yet."""
+        self._farm = farm
+        self._clock = StoreClock(farm)
+
+    def begin(self) -> None:
+        """Heartbeats are heard from now on."""
+        self._clock.begin()
+
+    async def run(self) -> None:
+        """Once."""
+        await self._clock.follow()
+        # While this master was away, heartbeats went nowhere: every node gets one whole term before it is called lost.
+        if self._clock.even_for_s < self._farm.rules.lease_ttl_s:
+            await reclaim(self._farm)
+        else:
+            await expire_leases(self._farm)
 
 
 async def expire_leases(farm: Farm) -> list[Node]:
@@ -21,10 +46,16 @@ async def expire_leases(farm: Farm) -> list[Node]:
     return lost
 
 
-async def reclaim(farm: Farm) -> int:
-    """Requeue the tasks that are held under an epoch that is over; returns how many."""
+async def reclaim(farm: Farm, node: Node | None = None) -> int:
+    """Requeue the tasks that are held under an epoch that is over, of all nodes or of one; returns how many."""
+
+    async def left() -> Sequence[Task]:
+        if node is None:
+            return await farm.store.orphans(limit=_BATCH)
+        return await farm.store.left_by(node.id, epoch=node.epoch, limit=_BATCH)
+
     total = 0
-    while orphans := await farm.store.orphans(limit=_BATCH):
+    while orphans := await left():
         moved = await farm.store.move([await _take_back(farm, task) for task in orphans])
         total += sum(moved)
         if not any(moved):

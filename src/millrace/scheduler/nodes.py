@@ -51,6 +51,8 @@ async def register(
             "and works; stop this one, and where the folder was copied give each worker one of its own"
         )
     offers.register(node)
+    if node.holding:  # in an earlier life; the leader's next look may be a second away, and more while nobody leads
+        await reclaim(farm, node)
     return node
 
 

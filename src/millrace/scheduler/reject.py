@@ -5,7 +5,7 @@ workers of a build that has gone is planned anew instead: others can make it.
 from datetime import datetime, timedelta
 
 from millrace.domain.failures import Failure, FailureClass
-from millrace.domain.needs import missing
+from millrace.domain.needs import EARLY, Needs, missing
 from millrace.domain.parts import planned_anew
 from millrace.domain.records import Move, Node, NodeState, Task
 from millrace.domain.states import State
@@ -40,7 +40,7 @@ async def reject_impossible(farm: Farm) -> int:
     for class_id in long:
         lacking = [missing(offer, needs[class_id]) for offer in offers]
         if None not in lacking:
-            total += await _clear(farm, class_id, f"no node of the farm has {lacking[0]}")
+            total += await _clear(farm, class_id, needs[class_id], f"no node of the farm has {lacking[0]}")
     return total
 
 
@@ -48,10 +48,12 @@ def _may_come(node: Node, latest: datetime) -> bool:
     return node.state is not NodeState.LOST or node.seen_at > latest
 
 
-async def _clear(farm: Farm, class_id: int, why: str) -> int:
+async def _clear(farm: Farm, class_id: int, needs: Needs, why: str) -> int:
     """Nobody can run the tasks of this class; `why` is a phrase."""
     tasks = await farm.store.queued(class_id, limit=_BATCH)
-    moves = [_rejected(task, f"cannot run: {why}") for task in tasks if task.split is None]
+    # When all of its upload has arrived, others may run what nobody could begin before.
+    may_come = needs.engine.endswith(EARLY)
+    moves = [_rejected(task, f"cannot run: {why}") for task in tasks if task.split is None and not may_come]
     for job_id in dict.fromkeys(task.job_id for task in tasks if task.split is not None):
         anew = planned_anew((await farm.store.tasks(job_id))[0], why)
         if anew is not None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from millrace.domain import ids
 from millrace.domain.failures import Failure
-from millrace.domain.records import Claimed, Document, Move, Outcome, Output, Task
+from millrace.domain.records import Claimed, Document, InputWait, Move, Outcome, Output, Task
 from millrace.domain.retry import Retry, after_failure
 from millrace.domain.states import HELD, State
 from millrace.scheduler.claim import cascade, claim
@@ -218,12 +218,19 @@ async def hand_back(
     attempt: int,
     reason: str,
     delay_s: float = 0.0,
+    wait: InputWait | None = None,
     then: Next | None = None,
 ) -> Ended:
-    """The worker gives the task back unspent; a paused task stays paused. Raises as :func:`complete`."""
+    """The worker gives the task back unspent, perhaps because it needs bytes that have not arrived; a paused task stays paused.
+    Raises as :func:`complete`.
+    """
     task = await find_task(farm, task_id)
     paused = task.state is State.PAUSED
     target = State.PAUSED if paused else State.RETRYING if delay_s > 0 else State.QUEUED
+    if wait is not None:
+        # First, so that nothing is left pending for which nobody looks; it means nothing before the move, nor without it.
+        await farm.store.await_input(task_id, attempt, wait)
+        target = State.PAUSED if paused else State.PENDING
     move = Move(
         task_id=task_id,
         sources=frozenset({State.PAUSED}) if paused else HELD - {State.PAUSED},

@@ -75,9 +75,10 @@ async def split(
     plan: Document,
     skill: Skill,
     facts: Document | None = None,
+    upload: tuple[str, int] = ("", 0),
 ) -> State:
-    """End the attempt: its job is divided into parts, which are queued now; the task waits for them, and then joins them.
-    `facts` are what the worker found and planned.
+    """End the attempt: its job is divided into parts, which are queued now, or when so much of the `upload` has arrived; the task waits
+    for them, and then joins them. `facts` are what the worker found and planned.
 
     Raises:
         NotFoundError, StaleAttemptError: as :func:`free_elsewhere`.
@@ -103,7 +104,7 @@ async def split(
     if lacking := missing(offer_of(await find_node(farm, node_id)), needs):
         raise ConflictError(f"cannot divide {task_id}: the node that asks for it does not have {lacking} itself")
     class_id = await farm.store.class_of(needs)
-    if await farm.store.split(Split(move=move, parts=tuple(parts), plan=plan, class_id=class_id)):
+    if await farm.store.split(Split(move=move, parts=tuple(parts), plan=plan, class_id=class_id, upload=upload)):
         return move.target
     task = await find_task(farm, task_id)
     if await ended_so(farm, task, move):

@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from millrace.domain.failures import Failure, FailureClass
+from millrace.domain.needs import Needs, early
 from millrace.domain.order import head_start_ms, weight
-from millrace.domain.records import Move, NewJob
+from millrace.domain.records import Arriving, InputWait, Move, NewJob
 from millrace.domain.states import State
 from millrace.domain.tenants import Over, Quota, until_tomorrow_s
 from millrace.scheduler.after import predecessors
+from millrace.scheduler.arrive import HEAD_BYTES
 from millrace.scheduler.errors import Finding, InvalidError, KeyReusedError, QuotaError
 from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_among, check_input, check_output
@@ -44,8 +47,15 @@ class Submitted(Struct, frozen=True, kw_only=True):
     fresh: tuple[NewJob, Added] | None = None
 
 
-async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency_key: str | None = None) -> Submitted:
-    """Store the job; it is accepted when this returns.
+async def submit(
+    farm: Farm,
+    request: JobRequest,
+    *,
+    caller: Caller,
+    idempotency_key: str | None = None,
+    arriving: Arriving | None = None,
+) -> Submitted:
+    """Store the job; it is accepted when this returns. `arriving` is its upload, where not all of that is there.
 
     Raises:
         InvalidError: the request asks for what cannot be; names each field at fault.
@@ -53,6 +63,8 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         QuotaError: a quota of the tenant is used up.
     """
     job, wanted = await prepare(farm, request, caller=caller, idempotency_key=idempotency_key)
+    if arriving is not None:
+        job = await _waiting(farm, job, wanted.needs, arriving)
     (added,) = await farm.store.add_jobs([job])
     if added.conflict:
         raise KeyReusedError(
@@ -67,6 +79,17 @@ async def submit(farm: Farm, request: JobRequest, *, caller: Caller, idempotency
         await _reject(farm, added.id)
         return Submitted(id=added.id, number=added.number)
     return Submitted(id=added.id, number=added.number, fresh=(job, added))
+
+
+async def _waiting(farm: Farm, job: NewJob, needs: Needs, upload: Arriving) -> NewJob:
+    """The job as it begins when the beginning of its upload has arrived, on a worker that can do so."""
+    return replace(
+        job,
+        state=State.PENDING,
+        class_id=await farm.store.class_of(early(needs)),
+        own_class_id=job.class_id,
+        awaits=InputWait(upload=upload.upload, size=upload.size, bytes=min(HEAD_BYTES, upload.size)),
+    )
 
 
 def over_quota(farm: Farm, tenant: str, over: Over, now: datetime, *, what: str) -> QuotaError:
@@ -105,6 +128,8 @@ async def prepare(
         "parameters": parameters,
         "run_after": request.run_after.isoformat() if request.run_after else None,
     }
+    if request.early:
+        spec["early"] = True
     if after:
         spec |= {"after": [one.id for one in after], "after_any_end": request.after_any_end}
     job = NewJob(

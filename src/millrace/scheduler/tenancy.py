@@ -15,15 +15,15 @@ from millrace.store.many import BatchAdded
 from millrace.store.store import Added, JobFilter, JobPage, Store
 
 _PASSED_ON = frozenset({
-    "now", "ping", "class_of", "last_cursor",
+    "now", "ping", "class_of", "last_cursor", "masters_behind",
     # These are asked with the id of a job, or of a task of it, that `job` has let through.
     # And with the id of a webhook, that `webhook` has.
     # And with the id of an upload, whose card was read.
-    "release_upload",
+    "release_upload", "note_arrival", "arrived_tasks", "forget_arriving",
     "remove_webhook", "rotate_webhook", "deliveries", "replay_messages",
     # And with the id of a batch or a schedule, that `batch` or `schedule` has.
     "awaited", "batch_jobs", "set_schedule_due", "remove_schedule", "run_schedule", "runs",
-    "tasks", "task", "standings", "attempts", "outputs", "facts", "transitions", "move", "read_log",
+    "input_awaited", "tasks", "task", "standings", "attempts", "outputs", "facts", "transitions", "move", "read_log",
 })  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from millrace.domain.order import Priority, Queue
 from millrace.domain.parts import job_progress
 from millrace.domain.quarantine import Blame
 from millrace.domain.records import (
+    Arriving,
     Attempt,
     Claimed,
     Document,
@@ -302,6 +303,18 @@ def with_progress(jobs: Sequence[Job], found: Iterable[Row]) -> tuple[Job, ...]:
     """The same jobs, those that were split with the progress of all their tasks; `found` are the rows of these tasks, in order."""
     tasks = _by_job(found)
     return tuple(replace(job, progress=job_progress(tasks[job.id])) if job.id in tasks else job for job in jobs)
+
+
+def arriving(row: Row) -> Arriving:
+    """One upload that jobs wait for."""
+    upload, size, arrived, is_awaited = row
+    return Arriving(upload=upload, size=size, arrived=arrived, is_awaited=bool(is_awaited))
+
+
+def input_awaited(row: Row) -> Arriving:
+    """The same as one job waits for it."""
+    upload, size, arrived, reason = row
+    return Arriving(upload=upload, size=size, arrived=arrived, reason=reason)
 
 
 def attempt(row: Row) -> Attempt:

@@ -42,6 +42,7 @@ from millrace.domain.records import (
 from millrace.domain.sessions import Allowance
 from millrace.domain.states import State
 from millrace.domain.tenants import Over
+from millrace.store.arriving import ArrivingInputs
 from millrace.store.many import ManyJobs
 from millrace.store.outbox import Outbox
 from millrace.store.tenants import Tenants
@@ -156,7 +157,7 @@ Listener = Callable[[Hint, int | None], None]
 """Called on the event loop with the hint and, for `QUEUED`, the requirement class."""
 
 
-class Store(Outbox, Tenants, ManyJobs, Protocol):
+class Store(Outbox, Tenants, ManyJobs, ArrivingInputs, Protocol):
     """The farm's records."""
 
     async def start(self) -> None:
@@ -331,6 +332,9 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
     async def orphans(self, *, limit: int) -> Sequence[Task]:
         """Tasks held under an epoch that is no longer their node's."""
 
+    async def left_by(self, node_id: str, *, epoch: int, limit: int) -> Sequence[Task]:
+        """Those of one node: tasks that it holds under an epoch before this one, which is its own by now."""
+
     async def queued_classes(self) -> Mapping[int, datetime]:
         """For each class with queued tasks, since when its oldest has waited."""
 
@@ -382,6 +386,9 @@ class Store(Outbox, Tenants, ManyJobs, Protocol):
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         """Mark nodes whose lease has passed as lost, each with its epoch grown by one; returns them as they now are."""
+
+    async def clock_was_set_back(self, *, by_s: float, ttl_s: float) -> None:
+        """No lease lasts for more than `ttl_s` seconds from now, and what waits for its next attempt is due by so much sooner."""
 
     # What a worker may read, and what it has sent -----------------------------------------------------------------
 

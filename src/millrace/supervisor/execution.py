@@ -8,10 +8,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from millrace.domain.document import DocumentReader, shown
+from millrace.domain.document import shown
 from millrace.process.cgroup import Resources
 from millrace.process.identity import identity
 from millrace.process.values import Limits, Spec
+from millrace.supervisor.plans.reader import Reader
 
 FORWARDED = ("HUP", "USR1", "USR2", "WINCH", "ALRM", "TTIN", "TTOU", "CONT")
 """What a supervisor may be sent for its processes; the others mean something to itself, or cannot be caught."""
@@ -20,6 +21,7 @@ SENT = (*FORWARDED, "TERM", "INT", "QUIT", "PIPE", "STOP", "KILL")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?\Z")
 _UMASK = re.compile(r"(?:0o?)?([0-7]{1,3})\Z")
 _SIZE = re.compile(r"(\d{1,12})([kKmMgGtT]?)\Z")
+_AMOUNT_PATTERN = r"^(\d{1,12}[kKmMgGtT]?|unlimited)$"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MOST_ID = 2**32 - 2  # the last one means nobody at all, setresuid(2)
 _MOST_BYTES = 1 << 50
@@ -58,7 +60,7 @@ class Execution(Struct, frozen=True, kw_only=True):
         return self.limits != Limits()
 
 
-def execution_from(reader: DocumentReader) -> Execution:
+def execution_from(reader: Reader) -> Execution:
     """Read the keys `user`, `group`, `umask`, `nice`, `oom_score_adj`, `limits` and `forward_signals` of a process."""
     limits, resources = _limits(reader)
     return Execution(
@@ -99,7 +101,7 @@ def spec_of(
     )
 
 
-def account_from(reader: DocumentReader, key: str) -> str | None:
+def account_from(reader: Reader, key: str) -> str | None:
     """The name or number of a `user` or `group`; None where the key is missing."""
     value = reader.raw(key)
     if value is None:
@@ -111,7 +113,7 @@ def account_from(reader: DocumentReader, key: str) -> str | None:
     return text
 
 
-def _umask(reader: DocumentReader) -> int | None:
+def _umask(reader: Reader) -> int | None:
     value = reader.raw("umask")
     if value is None:
         return None
@@ -122,12 +124,11 @@ def _umask(reader: DocumentReader) -> int | None:
     return int(found[1], 8)
 
 
-def _limits(reader: DocumentReader) -> tuple[Limits, Resources]:
+def _limits(reader: Reader) -> tuple[Limits, Resources]:
     """Those of each process, and those of the whole tree together."""
-    value = reader.raw("limits")
-    if value is None:
+    if not reader.has("limits"):
         return Limits(), Resources()
-    inner = DocumentReader(value, reader.at("limits"), reader.findings)
+    inner = reader.inner("limits")
     found: dict[str, Any] = {}
     for name, (field_name, low, high) in _LIMITS.items():
         amount = _amount(inner, name, low, high)
@@ -142,7 +143,9 @@ def _limits(reader: DocumentReader) -> tuple[Limits, Resources]:
     return Limits(exact=bool(found), **found), resources
 
 
-def _amount(reader: DocumentReader, key: str, low: int, high: int, *, unlimited: int | None = UNLIMITED) -> int | None:
+def _amount(reader: Reader, key: str, low: int, high: int, *, unlimited: int | None = UNLIMITED) -> int | None:
+    text = {"type": "string", "pattern": _AMOUNT_PATTERN}
+    reader.note(key, anyOf=[{"type": "integer", "minimum": low, "maximum": high}, text])
     value = reader.raw(key)
     if value is None:
         return None
@@ -156,9 +159,14 @@ def _amount(reader: DocumentReader, key: str, low: int, high: int, *, unlimited:
     return amount
 
 
-def _forward(reader: DocumentReader) -> dict[Signals, Signals]:
-    value = reader.raw("forward_signals", [])
+def _forward(reader: Reader) -> dict[Signals, Signals]:
     key = "forward_signals"
+    reader.note(key, type="array", items={"type": "string"})
+    value = reader.raw(key, [])
+    if isinstance(value, Mapping):
+        inner = reader.inner(key)
+        for name in inner.document:
+            inner.note(name, type="string")
     if isinstance(value, list):
         value = {word: word for word in value if isinstance(word, str)} if _words(value) else None
     if not isinstance(value, Mapping) or not _words(list(value.values())):

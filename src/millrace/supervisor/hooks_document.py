@@ -30,9 +30,7 @@ def _list(reader: Reader, key: str, env_of: Callable[[Reader], Mapping[str, str]
 
 
 def _hook(reader: Reader, usual_name: str, env_of: Callable[[Reader], Mapping[str, str]]) -> Hook:
-    command = reader.words("command")
-    if not command and isinstance(reader.raw("command"), list | None):
-        reader.report("command", "is missing; give a list: the program and its arguments")
+    command = reader.command()
     working_dir = reader.text("working_dir", "", 4096)
     hook = Hook(
         name=reader.text("name", usual_name, 64),

@@ -33,7 +33,7 @@ from millrace.supervisor.plan import (
 from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.keys import Key, explore
 from millrace.supervisor.plans.overrides import override
-from millrace.supervisor.plans.reader import Reader, nearest
+from millrace.supervisor.plans.reader import NUL, Reader, nearest
 from millrace.supervisor.plans.sources import Sources, gather
 from millrace.supervisor.readiness_document import readiness_of, settled
 from millrace.supervisor.schedule.reading import schedule_of
@@ -146,9 +146,7 @@ def _version(root: Reader) -> None:
 
 
 def _process(name: str, reader: Reader, usual: Restart, most: int) -> ProcessPlan:
-    command = reader.words("command")
-    if not command and isinstance(reader.raw("command"), list | None):
-        reader.report("command", "is missing; give a list: the program and its arguments")
+    command = reader.command()
     schedule = schedule_of(reader)
     kind = _kind(reader, schedule is not None)
     once = kind is not Kind.SERVICE
@@ -228,8 +226,10 @@ def _env(reader: Reader) -> dict[str, str]:
         value = inner.raw(name, "")
         if not _VARIABLE.match(name):
             inner.report(name, "is no name of a variable; allowed: letters, digits and _")
-        elif not isinstance(value, str) or "\0" in value:
+        elif not isinstance(value, str):
             inner.report(name, f"must be a text, not {kind_of(value)}")
+        elif "\0" in value:
+            inner.report(name, NUL)
         else:
             found[name] = value
     return found

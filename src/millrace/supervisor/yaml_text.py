@@ -86,7 +86,7 @@ def foreign(text: str) -> Any:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise ValueError(f"it is no valid YAML{line}: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"it is no valid YAML: {error}") from error
+        raise ValueError(f"it {_why(error)}") from error
 
 
 class _Writer(yaml.SafeDumper):
@@ -116,6 +116,11 @@ def _loader(text: str) -> _Loader:
         raise ValueError(f"is no valid YAML in line {line}: it holds a control character") from None
 
 
+def _why(error: Exception) -> str:
+    too_deep = isinstance(error, RecursionError)
+    return "is nested too deeply; a plan needs no more than ten levels" if too_deep else f"is no valid YAML: {error}"
+
+
 def node_in(text: str) -> yaml.Node:
     """The nodes of a text, its variables as they stand and its scalars in the style in which they are written.
 
@@ -129,7 +134,7 @@ def node_in(text: str) -> yaml.Node:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise ValueError(f"is no valid YAML{line}: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"is no valid YAML: {error}") from None
+        raise ValueError(_why(error)) from None
     finally:
         loader.dispose()
     if node is None:
@@ -186,7 +191,7 @@ def read(text: str, environ: Mapping[str, str]) -> Text:
         line = f" in line {mark.line + 1}" if mark is not None else ""
         return Text(findings=[("", f"is no valid YAML{line}: {error.problem}")])
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        return Text(findings=[("", f"is no valid YAML: {error}")])
+        return Text(findings=[("", _why(error))])
     finally:
         loader.dispose()
     return found

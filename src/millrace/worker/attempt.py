@@ -21,10 +21,11 @@ from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.proof import Maker, with_checksums, with_origin, with_quality
 from millrace.domain.media.split import Chunk
+from millrace.domain.needs import EARLY
 from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
 from millrace.wire.v1.work import CompleteRequest, StartRequest, Taken, TaskView
-from millrace.worker import facts
+from millrace.worker import early, facts
 from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.comparison_steps import illustrated
@@ -46,8 +47,8 @@ from millrace.worker.division import (
     ranges_in,
 )
 from millrace.worker.engine_run import Engines
-from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
-from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, scheme_of, shown
+from millrace.worker.failure import DamagedError, NotArrivedError, TaskFailedError, from_os_error
+from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, is_fetched, shown
 from millrace.worker.job import Film, Job, job_of
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.part_ranges import finely, mapped, shared_out
@@ -63,6 +64,7 @@ OF_THE_INPUT = frozenset({FailureClass.INPUT, FailureClass.ENGINE, FailureClass.
 """Failures that a hole in the input may be the cause of."""
 MOST_AGAIN = 4
 """A part of a film's chunks beyond which a join does not make them again: then it is not they that are at fault."""
+ALONE = "It is made by one worker: what is to be done about damage ({}) is decided for all of the film at once."
 FETCHED = 0.5
 """Where a join stands when all pieces are here."""
 
@@ -151,9 +153,32 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """From the input to the output, or to the division of the work."""
         engine = self._engine(job.engine)
         destination = await self._destination(job)
-        source = await self._fetch(job)
+        try:
+            source = await self._fetch(job)
+        except NotArrivedError as error:
+            if not error.size:
+                raise
+            await self._divided_early(job, engine, error.size)
+            return None
         async with self._reuse(job, source) as reuse:
             return await self._made(job, self._steps(engine, reuse), destination, source)
+
+    async def _divided_early(self, job: Job, engine: Engine, size: int) -> None:
+        """Divide a film of whose upload the beginning has arrived. Raises NotArrivedError where that cannot be."""
+        self.report({"phase": "probe"})
+
+        async def fetch(ranges: Ranges) -> Path:
+            return _film(await self._fetch(job, ranges))
+
+        steps, ability = self._steps(engine), self._ability(job.engine)
+        # Shared with those alone who know of uploads that still arrive.
+        ability = replace(ability, name=ability.name + EARLY)
+        await early.divide(job, steps, lambda plan: self._division(steps, plan, ability), fetch, size)
+
+    def _division(self, steps: MediaSteps, plan: Plan, ability: Ability) -> Division:
+        return Division(
+            client=self.means.client, task=self.task, node=self.node, ability=ability, encoders=steps.encoders(plan)
+        )
 
     @asynccontextmanager
     async def _reuse(
@@ -167,11 +192,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         reuse = Reuse(
             store=store,
             path=source,
-            source=asyncio.ensure_future(identify(source, None if told is None else told.identity)),
+            source=asyncio.ensure_future(
+                identify(source, None if told is None else told.identity, is_ours=is_fetched(job.input))
+            ),
             maker=self._maker,
             control=self.control,
             log=self.log,
             farm=self._farm() if told is not None and told.is_kept else None,
+            small=self._farm(),
         )
         try:
             yield reuse
@@ -190,7 +218,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if source is None:
             return await self._film(job, steps, destination, Film())
         probe = None
-        await steps.watch(source)
+        await steps.watch(source, is_ours=is_fetched(job.input))
         try:
             probe = await steps.probe(source)
             return await self._film(job, steps, destination, Film(source=source, probe=probe))
@@ -205,7 +233,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         Raises:
             DamagedError: the source is damaged.
         """
-        source, probe = film.source, film.probe
+        source = film.source
+        probe = None if film.probe is None else replace(film.probe, size_bytes=steps.source_bytes)
         plan = steps.plan(job.profile, probe, job.parameters, film.damage)
         spans = Spans.of(plan)
         if spans.searches:
@@ -215,8 +244,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
             plan = steps.divided(plan, probe)
         here = await steps.known(plan)
         plan = here.plan
-        # What is to be done about damage is done by one worker, for the whole film.
-        may_divide = plan.split.is_possible and not here.mostly and job.on_damage is OnDamage.FAIL
+        may_divide = plan.split.is_possible and not here.mostly
+        if may_divide and job.on_damage is not OnDamage.FAIL:
+            # What is to be done about damage is done for the whole film.
+            may_divide, plan = False, replace(plan, notes=(*plan.notes, ALONE.format(job.on_damage)))
         if source is not None and may_divide and await self._divided(job, steps, source, probe, plan):
             return None
         steps.probed = None  # as long as the film
@@ -237,19 +268,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     async def _divided(self, job: Job, steps: MediaSteps, source: Path, probe: Probe | None, plan: Plan) -> bool:
         """Whether the film was divided over several workers, where that pays."""
-        division = Division(
-            client=self.means.client,
-            task=self.task,
-            node=self.node,
-            ability=self._ability(job.engine),
-            encoders=steps.encoders(plan),
-        )
+        division = self._division(steps, plan, self._ability(job.engine))
         helpers = await division.helpers()
         shared = steps.divided(plan, probe, helpers=helpers, parts_each=PER_WORKER)
         if not shared.split.workers:
             return False
         await steps.unchanged()
-        comes = probe is not None and scheme_of(job.input or "") != "file"
+        comes = probe is not None and is_fetched(job.input)
         found = await mapped(steps, source) if comes else None
         if comes:
             # Where it is not known what a part needs of the input, each fetches all of it.
@@ -283,11 +308,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         """One chunk, or sound and text, handed on to whoever joins the film."""
         check_room(self.folder, at_least_bytes=self.means.keep_free_bytes)
         source, is_whole = await self._part_source(job, order, ranges_in(order, chunk))
-        await steps.watch(source)
+        await steps.watch(source, is_ours=is_fetched(job.input))
         await self._start()
         self.report({"phase": "encode", "fraction": ENCODE_FROM})
         film = await asyncio.to_thread(film_of, order, source) if order.source_sha256 else order.film
-        async with self._reuse(job, source, film) as reuse:
+        if order.early is not None:
+            steps.read = await early.read_of(source, None if is_whole else ranges_in(order, chunk))
+        # Which film it is nobody knows before all of it has arrived.
+        async with self._reuse(job, source if order.early is None else None, film) as reuse:
             steps.reuse = reuse
             try:
                 made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
@@ -299,7 +327,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
                 self.log.say(f"ranges: {error}; it is made once more, from all of the input")
                 await asyncio.to_thread(steps.clear)
                 source, _ = await self._part_source(job, order, None)
-                await steps.watch(source)
+                await steps.watch(source, is_ours=is_fetched(job.input))
+                steps.read = None if order.early is None else await early.read_of(source, None)
                 made = await steps.encode_part(plan, chunk, source, self._told(ENCODE_FROM, ENCODE_TO))
         await steps.unchanged()
         sizes = {**made, **await hand_on(steps, chunk)}
@@ -324,10 +353,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
     async def _joined(self, job: Job, steps: MediaSteps, order: Order, plan: Plan) -> CompleteRequest:
         """The output, of the pieces that others have made."""
         destination = await self._destination(job)
-        needs_source = steps.engine.joins_from_source(plan) or Spans.of(plan).compares or bool(plan.comparison)
+        of_source = Spans.of(plan).compares or bool(plan.comparison) or order.early is not None
+        needs_source = of_source or steps.engine.joins_from_source(plan)
         source = (await self._part_source(job, order, None))[0] if needs_source else None
         if source is not None:
-            await steps.watch(source)
+            await steps.watch(source, is_ours=is_fetched(job.input))
         call = work.parts(self.task.task, node=self.node, attempt=self.task.attempt)
         parts = (await self.means.client.do(call, patience_s=None)).parts
         steps.makers = makers(self.task.job, plan.split.chunks, parts)
@@ -338,11 +368,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
             source = source or (await self._part_source(job, order, None))[0]
             await self._make_again(steps, order, plan, wrong, source)
         handed = await handed_on(steps, parts)
+        if order.early is not None:
+            await early.check_read(_film(source), order.early, handed.read, parts=len(parts) - len(wrong))
         steps.reused = handed.reused
         self.report({"phase": "join"})
+        # That of parts which were made again here is in it, as far as they were encoded.
+        cpu_s = None if handed.cpu_s is None else round(handed.cpu_s + steps.cpu_s, 3)
         try:
             await steps.join(plan, source)
-            known = {"probe": order.probe, "encode_s": None, "speed": None}
+            known = {"probe": order.probe, "encode_s": None, "encode_cpu_s": cpu_s, "speed": None}
             return await self._proved(job, steps, destination, plan, source=source, known=known)
         except TaskFailedError as error:
             if error.failure.failure_class is FailureClass.OUTPUT:
@@ -471,8 +505,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
             )
         return engine
 
-    async def _fetch(self, job: Job) -> Path | None:
-        found = await self._fetched(job)
+    async def _fetch(self, job: Job, ranges: Ranges | None = None) -> Path | None:
+        found = await self._fetched(job, ranges=ranges)
         return None if found is None else found.path
 
     async def _fetched(self, job: Job, *, ranges: Ranges | None = None, sha256: str = "") -> Fetched | None:

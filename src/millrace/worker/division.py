@@ -46,7 +46,8 @@ class SharedFilm(Struct, frozen=True, kw_only=True):
 class Order(Struct, frozen=True, kw_only=True):
     """What the parts of a film go by: its plan, the encoders of the worker that divided it, the length of the source in bytes, and the
     facts about it that are kept with the job. `film` is what is known of it for finished pieces. Where the source comes over the network,
-    its SHA-256, and for each part by its name what it needs of it, where that is known.
+    its SHA-256, and for each part by its name what it needs of it, where that is known. `early` is what was read of an upload that had
+    not arrived: there nobody knows the SHA-256 of anything else, so each part says what it has read, and who joins compares it.
     """
 
     plan: Mapping[str, object]
@@ -56,6 +57,7 @@ class Order(Struct, frozen=True, kw_only=True):
     film: SharedFilm | None = None
     source_sha256: str = ""
     ranges: Mapping[str, Ranges] = {}
+    early: Ranges | None = None
 
 
 class Shared(Struct, frozen=True, kw_only=True):
@@ -117,7 +119,7 @@ class Division(Struct, frozen=True, kw_only=True):
 
 def _request(part: NewPart) -> PartRequest:
     kind: Literal["chunk", "sides"] = "chunk" if part.kind is Kind.CHUNK else "sides"
-    return PartRequest(kind=kind, number=part.number, frames=part.frames)
+    return PartRequest(kind=kind, number=part.number, frames=part.frames, awaits=part.awaits)
 
 
 def order_for(shared: Shared, encoders: Sequence[str], source: Path, probe: Mapping[str, object] | None) -> Order:

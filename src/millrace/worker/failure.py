@@ -47,6 +47,19 @@ class HandBackError(Exception):
         self.delay_s = delay_s
 
 
+class NotArrivedError(Exception):
+    """The upload has not come so far: the task goes back unspent, and waits for the first `needed` of `size` bytes (0: it is not known
+    how many they are).
+    """
+
+    def __init__(self, needed: int, size: int, reason: str = "") -> None:
+        """`reason` is a clause about the film that says why all of it is needed."""
+        what = f"the first {needed:,} bytes of its upload are" if needed < size or not size else "all of its upload is"
+        super().__init__(f"{what} needed" + (f": {reason}" if reason else ""))
+        self.needed = needed
+        self.size = size
+
+
 _STARVED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 
 

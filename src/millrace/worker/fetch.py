@@ -64,6 +64,11 @@ def scheme_of(location: str) -> str:
     return scheme
 
 
+def is_fetched(location: str | None) -> bool:
+    """Whether an input comes over the network, so that the file is the worker's own. Raises as `scheme_of`."""
+    return location is not None and scheme_of(location) != "file"
+
+
 def shown(location: str) -> str:
     """A location as it may stand in logs and messages: without user, password, query and fragment, which hold secrets."""
     if "://" not in location:
@@ -77,7 +82,7 @@ def shown(location: str) -> str:
 
 class Fetching(Struct, frozen=True, kw_only=True):
     """One fetch: what to fetch, where to put it, and whom to ask and tell on the way. With `ranges` these bytes of it are enough.
-    `sha256` is that of the whole, where it is known.
+    `sha256` is that of the whole, where it is known. `known` is the version that is here already, as its server names it: that one need not come.
     """
 
     location: str
@@ -87,6 +92,7 @@ class Fetching(Struct, frozen=True, kw_only=True):
     told: Told
     ranges: Ranges | None = None
     sha256: str = ""
+    known: str = ""
 
     @property
     def key(self) -> str:
@@ -113,7 +119,16 @@ class NoRangesError(Exception):
     """The source gives all of the file or nothing."""
 
 
-RemoteFetch = Callable[[Fetching], Awaitable[None]]
+class Came(Struct, frozen=True, kw_only=True):
+    """What a server said of what it serves: the `version` that came whole, by a name that no other one ever has (empty where there is none), and
+    whether that is the one that was `known`, so that nothing came.
+    """
+
+    version: str = ""
+    is_known: bool = False
+
+
+RemoteFetch = Callable[[Fetching], Awaitable[Came]]
 """Writes the input to `target`, all of it or the ranges that are wanted. Raises as `download`."""
 
 
@@ -167,7 +182,9 @@ class Fetcher:
             with suppress(NoRangesError):
                 await self._with_room(remote, fetching)
                 return Fetched(path=target, moved=fetching.ranges.needed, is_whole=False)
-        await self._with_room(remote, replace(fetching, ranges=None))
+        came = await self._revalidated(remote, replace(fetching, ranges=None))
+        if came.is_known:
+            return Fetched(path=target)
         size = target.stat().st_size
         if size == 0:
             raise TaskFailedError(FailureClass.INPUT, f"cannot use the input {shown(fetching.location)}: it is empty")
@@ -179,15 +196,29 @@ class Fetcher:
             )
         if fetching.key:
             await asyncio.to_thread(self._kept.keep, fetching.key, target)
+        elif came.version:
+            await asyncio.to_thread(self._kept.keep, fetching.location, target, version=came.version)
         return Fetched(path=target, moved=size)
+
+    async def _revalidated(self, remote: RemoteFetch, fetching: Fetching) -> Came:
+        """All of it, or the one that is kept where its server says that it still is what lies there."""
+        location = fetching.location
+        known = "" if fetching.key else await asyncio.to_thread(self._kept.version_of, location)
+        came = await self._with_room(remote, replace(fetching, known=known))
+        if not came.is_known:
+            return came
+        fetching.target.unlink(missing_ok=True)
+        if await asyncio.to_thread(self._kept.take, location, fetching.target, version=known):
+            return came
+        return await self._with_room(remote, fetching)  # it went meanwhile, to make room
 
     async def _was_kept(self, fetching: Fetching) -> bool:
         return await asyncio.to_thread(self._kept.take, fetching.key, fetching.target)
 
-    async def _with_room(self, remote: RemoteFetch, fetching: Fetching) -> None:
+    async def _with_room(self, remote: RemoteFetch, fetching: Fetching) -> Came:
         try:
-            await remote(fetching)
+            return await remote(fetching)
         except HandBackError:
             if not await self._kept.make_room(sys.maxsize):
                 raise
-            await remote(fetching)
+            return await remote(replace(fetching, known=""))

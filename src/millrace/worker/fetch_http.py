@@ -17,7 +17,7 @@ from millrace.outbound.guard import ForbiddenTargetError, Guard, UnresolvedError
 from millrace.runtime.clock import Clock
 from millrace.worker.download import BrokenOffError, Opened, download, range_header
 from millrace.worker.failure import TaskFailedError
-from millrace.worker.fetch import Fetching, shown
+from millrace.worker.fetch import Came, Fetching, shown
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,9 +43,11 @@ class HttpFetch:
         """Close the connections."""
         await self._connector.close()
 
-    async def __call__(self, fetching: Fetching) -> None:
-        """Fill the target; see `download` for what it raises."""
-        version = _Version()
+    async def __call__(self, fetching: Fetching) -> Came:
+        """Fill the target, unless the server says that the known version still lies there (RFC 9110, 13.1.2); see `download` for what it
+        raises.
+        """
+        version = _Version(known=fetching.known)
 
         @asynccontextmanager
         async def source(offset: int, end: int | None) -> AsyncIterator[Opened]:
@@ -55,10 +57,15 @@ class HttpFetch:
                 return
             # Without a strong tag nobody can say that what comes now belongs to what came before (RFC 9110, 13.1.5).
             part = {"range": range_header(offset, None), "if-range": version.tag} if offset and version.tag else {}
-            async with self._answer(fetching, part) as response:
+            ask = {"if-none-match": version.known} if version.known and not offset else {}
+            async with self._answer(fetching, {**part, **ask}) as response:
                 yield _opened(response, offset, version)
 
-        await download(fetching, source, clock=self._clock, draw=self._draw)
+        try:
+            await download(fetching, source, clock=self._clock, draw=self._draw)
+        except _UnchangedError:
+            return Came(version=fetching.known, is_known=True)
+        return Came(version=version.lasting)
 
     @asynccontextmanager
     async def _answer(self, fetching: Fetching, headers: dict[str, str]) -> AsyncIterator["httpx2.Response"]:
@@ -85,15 +92,30 @@ class HttpFetch:
             raise BrokenOffError(str(error) or type(error).__name__) from None
 
 
+class _UnchangedError(Exception):
+    """What is known is what lies there."""
+
+
 class _Version(Struct):
-    """Which of the files that may lie at an address is being fetched: its strong ETag (empty: none), and its length."""
+    """Which of the files that may lie at an address is being fetched: its strong ETag (empty: none), and its length. `known` is the tag of the
+    one that is here already. `is_elsewhere`: a redirect led there, and a tag means nothing at two addresses.
+    """
 
     tag: str = ""
     total: int | None = None
+    known: str = ""
+    is_elsewhere: bool = False
+
+    @property
+    def lasting(self) -> str:
+        """What names it also when it is asked for again, once it came whole; empty for nothing."""
+        return self.tag if self.total is not None and self.tag.isascii() and not self.is_elsewhere else ""
 
 
 def _judge(response: "httpx2.Response", fetching: Fetching) -> None:
     status = response.status_code
+    if status == 304 and fetching.known:
+        return
     if status in (200, 206):
         # Unpacked, a few kilobytes would be a full disk; packed, it is no film.
         packed = [one.strip().lower() for one in response.headers.get("content-encoding", "").split(",")]
@@ -129,6 +151,12 @@ def _length(response: "httpx2.Response") -> int | None:
 def _opened(response: "httpx2.Response", wanted: int, version: _Version) -> Opened:
     """Where the body begins and ends, by its own word; anything but the range that was asked for begins at 0."""
     tag = response.headers.get("etag", "")
+    known, version.known = version.known, ""
+    if response.status_code == 304:
+        if known and tag in ("", known) and not response.history:
+            raise _UnchangedError
+        # The next try asks for all of it.
+        raise BrokenOffError("the server answered as if another file were known here")
     # Raw pieces, as they come: gathered into larger ones, those before a break would be lost with it.
     pieces = response.aiter_raw()
     if response.status_code == 206:
@@ -142,4 +170,5 @@ def _opened(response: "httpx2.Response", wanted: int, version: _Version) -> Open
         return Opened(offset=wanted, total=total, pieces=pieces)
     version.tag = tag if tag.startswith('"') else ""
     version.total = _length(response)
+    version.is_elsewhere = bool(response.history)
     return Opened(offset=0, total=version.total, pieces=pieces)

@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 
 from millrace.client.async_client import AsyncClient
 from millrace.client.calls import Answer, Call, segment
-from millrace.client.errors import ClientError, InterruptedTransferError, StaleError, UnreachableError
+from millrace.client.errors import ClientError, ConflictError, InterruptedTransferError, StaleError, UnreachableError
 from millrace.domain.failures import FailureClass
 from millrace.runtime.clock import Clock
 from millrace.worker.download import BrokenOffError, Opened, Source, download, range_header
-from millrace.worker.failure import TaskFailedError, from_client_error
-from millrace.worker.fetch import Fetching
+from millrace.worker.failure import NotArrivedError, TaskFailedError, from_client_error
+from millrace.worker.fetch import Came, Fetching
+
+NOT_ARRIVED = "not-arrived"
+"""The kind of problem of an upload that has not come so far."""
 
 
 class UploadFetch:
@@ -24,13 +27,33 @@ class UploadFetch:
         self._clock = clock
         self._draw = draw
 
-    async def __call__(self, fetching: Fetching) -> None:
+    async def __call__(self, fetching: Fetching) -> Came:
         """Fill the target; see `download` for what it raises."""
         identity = fetching.location.removeprefix("upload://")
         if not identity or "/" in identity:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no upload")
         source = master_source(self._client, fetching, f"/v1/uploads/{segment(identity)}/content")
-        await download(fetching, source, clock=self._clock, draw=self._draw)
+        try:
+            await download(fetching, source, clock=self._clock, draw=self._draw)
+        except _StillComesError:
+            raise await _not_arrived(source, fetching) from None
+        return Came()
+
+
+class _StillComesError(Exception):
+    """Some of what was asked for has not arrived."""
+
+
+async def _not_arrived(source: Source, fetching: Fetching) -> NotArrivedError:
+    """What the task waits for."""
+    if fetching.ranges is not None:
+        return NotArrivedError(fetching.ranges.end, fetching.ranges.size)
+    try:
+        async with source(0, 1) as opened:
+            size = opened.total or 0
+    except (_StillComesError, BrokenOffError):
+        size = 0
+    return NotArrivedError(size or 1, size)
 
 
 def master_source(
@@ -59,6 +82,10 @@ def master_source(
             raise BrokenOffError(str(error)) from None
         except StaleError:
             raise
+        except ConflictError as error:
+            if error.kind == NOT_ARRIVED:
+                raise _StillComesError from None
+            raise from_client_error(error, f"fetch {fetching.location}") from error
         except ClientError as error:
             raise from_client_error(error, f"fetch {fetching.location}") from error
 

@@ -22,6 +22,8 @@ log = logger("worker")
 
 PATIENCE_S = 600.0
 """How long a task waits for another one that fetches the same; that may be paused."""
+MOST_VERSION_BYTES = 80
+"""Of a version's name: a file system takes 255 for all of an entry's."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -66,27 +68,40 @@ class KeptInputs:
         finally:
             lock.release()
 
-    def take(self, key: str, target: Path) -> bool:
+    def version_of(self, location: str) -> str:
+        """The version that is kept of what lies there, as its server names it; empty where none is. Blocking."""
+        prefix = f"{_digest(location)}."
+        found = ((used, path.name) for used, _, _, path in self._entries() if path.name.startswith(prefix))
+        _, name = max(found, default=(0.0, prefix))
+        return bytes.fromhex(name.removeprefix(prefix)).decode()
+
+    def take(self, key: str, target: Path, *, version: str = "") -> bool:
         """Give a kept input the name `target`, too; whether there is one. Blocking. Raises OSError."""
         self.tidy()
         try:
-            os.link(self._place(key), target)
+            os.link(self._place(key, version), target)
         except FileNotFoundError:
             return False
         now = self._clock.now().timestamp()
         os.utime(target, (now, now))
         return True
 
-    def keep(self, key: str, source: Path) -> None:
-        """Keep what an attempt has fetched. Blocking. What cannot be kept is not, which the log tells."""
-        if source.stat().st_size > self._most_bytes:
+    def keep(self, key: str, source: Path, *, version: str = "") -> None:
+        """Keep what an attempt has fetched, by a key that names it alone, or as a `version` of what lies at that location, in the place of those
+        before. Blocking. What cannot be kept is not, which the log tells.
+        """
+        if source.stat().st_size > self._most_bytes or len(version.encode()) > MOST_VERSION_BYTES:
             return
+        place = self._place(key, version)
         now = self._clock.now().timestamp()
         try:
             source.chmod(0o400)  # it has more readers than the attempt from now on
             os.utime(source, (now, now))
             with suppress(FileExistsError):
-                os.link(source, self._place(key))
+                os.link(source, place)
+            for other in self._folder.glob(f"{_digest(key)}.*") if version else ():
+                if other != place:
+                    other.unlink(missing_ok=True)
         except OSError as error:
             log.warning("worker.input_not_kept", reason=str(error))
         self.tidy()
@@ -124,8 +139,13 @@ class KeptInputs:
                     found.append((facts.st_mtime, facts.st_size, facts.st_ino, Path(entry.path)))
         return found
 
-    def _place(self, key: str) -> Path:
-        return self._folder / hashlib.sha256(key.encode()).hexdigest()
+    def _place(self, key: str, version: str = "") -> Path:
+        # The version stands in the name, so that one link says which it is.
+        return self._folder / (_digest(key) + (f".{version.encode().hex()}" if version else ""))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _boot() -> str:

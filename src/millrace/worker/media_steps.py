@@ -6,11 +6,13 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
 from millrace.domain.failures import Failure, FailureClass, Refused
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.check import Finding, check
 from millrace.domain.media.chunks import PER_WORKER, with_split
 from millrace.domain.media.damage import Damage
@@ -34,6 +36,7 @@ from millrace.engines.engine import (
     Listing,
     Outcome,
     Progress,
+    ShortOfMemory,
 )
 from millrace.engines.fragments import read_fragments
 from millrace.engines.joining import chunk_folder, miscounted
@@ -44,7 +47,7 @@ from millrace.worker.engine_run import Ended, Engines, Follow, collect, follow
 from millrace.worker.failure import DamagedError, TaskFailedError, from_os_error
 from millrace.worker.reuse import Known, Reuse
 from millrace.worker.side_by_side import OneProgress, Told, side_by_side, within
-from millrace.worker.source_watch import Seen, changed, check_unchanged, look
+from millrace.worker.source import Seen, changed, check_unchanged, look
 
 PIECES = "pieces"
 INSPECTIONS_AT_ONCE = 4
@@ -68,7 +71,8 @@ class MediaSteps(Struct, kw_only=True):
     joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk (None: sound and text) that
     another worker made who that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
     was taken of it. `cpu_s` is what engines have used until now, those apart that only describe. `tolerant`: the source is damaged,
-    and the plan reckons with it. `watched` is the source, as it was when the attempt got it.
+    and the plan reckons with it. `watched` is the source, as it was when the attempt got it, where others may write to it, and `source_bytes` is
+    its length. `read` is what was read of an upload that had not arrived when the film was divided.
     """
 
     engine: Engine
@@ -87,15 +91,18 @@ class MediaSteps(Struct, kw_only=True):
     reused: Sequence[Reused] = ()
     tolerant: bool = False
     watched: tuple[Path, Seen] | None = None
-
+    source_bytes: int | None = None
+    read: Ranges | None = None
     cpu_s: float = 0.0
 
-    async def watch(self, source: Path) -> None:
-        """Note what the source is before anything reads it. Raises TaskFailedError."""
+    async def watch(self, source: Path, *, is_ours: bool) -> None:
+        """Note what the source is before anything reads it; nobody else writes to one that is ours. Raises TaskFailedError."""
         try:
-            self.watched = source, await asyncio.to_thread(look, source)
+            seen = await asyncio.to_thread(look, source)
         except OSError as error:
             raise changed(f"it is gone ({error.strerror})") from error
+        self.source_bytes = seen.marks.size
+        self.watched = None if is_ours else (source, seen)
 
     async def unchanged(self) -> None:
         """Pass, if the source is what it was. Raises TaskFailedError, class `input`."""
@@ -106,7 +113,7 @@ class MediaSteps(Struct, kw_only=True):
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file; DamagedError where some
         of it may be.
         """
-        probe = await self._probed_briefly(source) or await self._probed(source)
+        probe = await self.probed_briefly(source) or await self._probed(source)
         command = self.engine.first_picture(source, probe)
         return probe if command is None else self.engine.with_first_picture(probe, await self._collect(command))
 
@@ -117,7 +124,11 @@ class MediaSteps(Struct, kw_only=True):
         if outcome is None:
             outcome = await self._collect(command)
         try:
-            probe = self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
+            try:
+                probe = self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
+            except ShortOfMemory:
+                outcome = await self._collect(self.engine.probe(source, sparing=True))
+                probe = self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
         except DamagedInput as error:
             self.log.write(outcome.stderr)
             raise DamagedError(error.failure.message, probe=error.probe, damage=error.damage) from error
@@ -127,10 +138,10 @@ class MediaSteps(Struct, kw_only=True):
         self.probed = outcome
         return probe
 
-    async def _probed_briefly(self, source: Path) -> Probe | None:
-        """The same of a long film with an index; None where there is none."""
+    async def probed_briefly(self, source: Path, *, fewest: int | None = None) -> Probe | None:
+        """The same of a film with an index that is long, or has `fewest` packets; None where there is none."""
         try:
-            brief = await asyncio.to_thread(self.engine.brief, source)
+            brief = await asyncio.to_thread(partial(self.engine.brief, source, fewest=fewest))
         except OSError as error:
             raise from_os_error(error, "read the input") from error
         if brief is None:
@@ -138,13 +149,13 @@ class MediaSteps(Struct, kw_only=True):
         if self.ahead is not None:
             await self.ahead.drop()  # it reads all of the film
             self.ahead = None
-        outcome = await self._collect(brief.command)
+        outcomes = await self.collect_all(brief.commands)
         try:
-            return self.engine.read_brief(brief, outcome.stderr, outcome.exit_status)
+            return self.engine.read_brief(brief, outcomes)
         except DamagedInput:
             return None  # all that is there of it has to be known
         except EngineFailure as error:
-            self.log.write(outcome.stderr)
+            self.log.write(outcomes[0].stderr)
             raise _failed(error.failure) from error
 
     def plan(
@@ -166,9 +177,27 @@ class MediaSteps(Struct, kw_only=True):
         self.tolerant = made.mending is not None
         return self.divided(made, probe)
 
-    def divided(self, plan: Plan, probe: Probe | None, *, helpers: int = 0, parts_each: int = PER_WORKER) -> Plan:
-        """The plan with the division of its work, here or with so many `helpers`, each of whom gets about so many parts at the most."""
-        return with_split(plan, probe, cores=self.cores, chunking=self.chunking, helpers=helpers, each=parts_each)
+    def divided(
+        self,
+        plan: Plan,
+        probe: Probe | None,
+        *,
+        helpers: int = 0,
+        parts_each: int = PER_WORKER,
+        arriving: bool = False,
+    ) -> Plan:
+        """The plan with the division of its work, here or with so many `helpers`, each of whom gets about so many parts at the most; of a
+        film that is still `arriving` also where that takes no less time.
+        """
+        return with_split(
+            plan,
+            probe,
+            cores=self.cores,
+            chunking=self.chunking,
+            helpers=helpers,
+            each=parts_each,
+            arriving=arriving,
+        )
 
     def explain(self, plan: Plan) -> None:
         """Write what was decided into the log."""
@@ -184,13 +213,13 @@ class MediaSteps(Struct, kw_only=True):
 
     async def encode(self, plan: Plan, source: Path | None, told: Told) -> None:
         """Make the plan's files in `out`. Raises TaskFailedError."""
-        first = self.engine.first_pass(plan, source, self.work) if plan.is_two_pass else ()
-        if first:
-            await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
-            told = within(told, FIRST_PASS, 1 - FIRST_PASS)
         commands = self.engine.encode(plan, source, self.out, self.work)
         if done := await self._filled(plan, commands):
             commands = self.engine.encode(plan, source, self.out, self.work, done=done)
+        first = self.engine.first_pass(plan, source, self.work) if plan.is_two_pass and commands else ()
+        if first:
+            await self.run(first, within(told, 0, FIRST_PASS), at_once=1)
+            told = within(told, FIRST_PASS, 1 - FIRST_PASS)
         await self.run(commands, told, at_once=plan.split.at_once, plan=plan)
         if first:
             # What x264 keeps of a film between its passes grows with it.

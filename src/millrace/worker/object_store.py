@@ -14,7 +14,7 @@ from millrace.worker.control import Control
 from millrace.worker.deliver import Delivery, Product, check_newest, foreign, made_by, manifest, owned, taken
 from millrace.worker.download import download
 from millrace.worker.failure import TaskFailedError, from_blob_error
-from millrace.worker.fetch import Fetching
+from millrace.worker.fetch import Came, Fetching
 from millrace.worker.fetch_blob import blob_source
 
 MANIFEST = "millrace.json"
@@ -62,8 +62,8 @@ class ObjectFetch:
         self._clock = clock
         self._draw = draw
 
-    async def __call__(self, fetching: Fetching) -> None:
-        """Fill the target; see `download` for what it raises."""
+    async def __call__(self, fetching: Fetching) -> Came:
+        """Fill the target, unless the known version still lies there; see `download` for what it raises."""
         place = place_of(fetching.location)
         if not place.path:
             raise TaskFailedError(FailureClass.REQUEST, f"cannot fetch {fetching.location!r}: it names no object")
@@ -72,7 +72,12 @@ class ObjectFetch:
             store = self._open(f"s3://{place.bucket}")
         except BlobError as error:
             raise from_blob_error(error) from error
+        before = "" if fetching.ranges is not None else await _version(store, place.path)
+        if before and before == fetching.known:
+            return Came(version=before, is_known=True)
         await download(fetching, blob_source(store, place.path), clock=self._clock, draw=self._draw)
+        # Another one may have been put there between the two requests, or the parts of the second.
+        return Came(version=before if before and await _version(store, place.path) == before else "")
 
 
 class ObjectDestination:
@@ -128,6 +133,14 @@ class ObjectDestination:
         except BlobError as error:
             raise from_blob_error(error) from error
         return reports
+
+
+async def _version(store: Blobs, key: str) -> str:
+    """How the store names what lies there now; empty where it does not, or does not answer: whoever fetches it will hear why."""
+    try:
+        return (await store.stat(key)).version
+    except BlobError:
+        return ""
 
 
 async def _manifest(store: Blobs) -> bytes:

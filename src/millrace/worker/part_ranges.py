@@ -67,8 +67,8 @@ def needs(found: SourceMap, plan: Plan, probe: Probe) -> dict[str, tuple[Span, .
 async def mapped(steps: MediaSteps, source: Path) -> SourceMap | None:
     """Where the packets of the input lie; None where that cannot be known, which the log then explains."""
     # An index that says all of a long film has not told where its packets lie.
-    probed = steps.probed or await _said(steps, steps.engine.probe(source))
-    opened = await _said(steps, steps.engine.opening(source))
+    probed = steps.probed or await said(steps, steps.engine.probe(source, sparing=True))
+    opened = await said(steps, steps.engine.opening(source))
     try:
         return await asyncio.to_thread(steps.engine.map_source, source, probed, opened)
     except ValueError as error:
@@ -78,7 +78,8 @@ async def mapped(steps: MediaSteps, source: Path) -> SourceMap | None:
     return None
 
 
-async def _said(steps: MediaSteps, command: Command) -> Outcome:
+async def said(steps: MediaSteps, command: Command) -> Outcome:
+    """How a command that only describes has ended. Raises TaskFailedError."""
     return await collect(command, engines=steps.engines, control=steps.control, log=steps.log, folder=steps.folder)
 
 

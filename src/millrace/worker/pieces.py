@@ -11,6 +11,7 @@ from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import ClientError, StaleError
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.byte_ranges import Ranges
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.proof import Maker, Reused
 from millrace.domain.media.split import Chunk
@@ -230,35 +231,54 @@ async def wrong_parts(
 
 
 class Handed(Struct, frozen=True, kw_only=True):
-    """What the makers of parts put down for who joins: what they took from a cache, and the keys of all that may lie in one now."""
+    """What the makers of parts put down for who joins: what they took from a cache, the keys of all that may lie in one now, the seconds
+    of all cores that their engines took (None: a worker of an older version does not say), and what they have read of an upload that had
+    not arrived.
+    """
 
     reused: tuple[Reused, ...] = ()
     keys: tuple[str, ...] = ()
+    cpu_s: float | None = None
+    read: tuple[Ranges, ...] = ()
 
 
 async def hand_on(steps: MediaSteps, chunk: Chunk | None) -> Mapping[str, int]:
-    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where nothing is kept. Raises OSError."""
-    if steps.reuse is None or not steps.reuse.touched:
-        return {}
+    """Put it down for one part: the file's size by its path below the attempt's folder; nothing where there is nothing to say. Raises OSError."""
     name = f"{_HANDED}{'sides' if chunk is None else chunk.number}.json"
-    data = msgspec.json.encode(Handed(reused=tuple(steps.reused), keys=tuple(steps.reuse.touched)))
+    keys = () if steps.reuse is None else tuple(steps.reuse.touched)
+    read = () if steps.read is None else (steps.read,)
+    if not keys and not read and not steps.cpu_s:
+        return {}
+    handed = Handed(reused=tuple(steps.reused), keys=keys, cpu_s=steps.cpu_s, read=read)
+    data = msgspec.json.encode(handed)
     await asyncio.to_thread((steps.work / name).write_bytes, data)
     return {f"{PIECES}/{name}": len(data)}
 
 
 async def handed_on(steps: MediaSteps, parts: Sequence[MadeView]) -> Handed:
     """What the makers of all parts have put down, as far as it is here. Raises TaskFailedError."""
-    found = Handed()
-    names = (piece.name for part in parts for piece in part.pieces if piece.name.startswith(f"{PIECES}/{_HANDED}"))
-    for name in sorted(names):
-        path = steps.folder / place_of(name)
+    reused: list[Reused] = []
+    keys: list[str] = []
+    took: list[float | None] = []
+    read: list[Ranges] = []
+    for part in parts:
+        name = next((piece.name for piece in part.pieces if piece.name.startswith(f"{PIECES}/{_HANDED}")), None)
         try:
-            one = msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Handed)
+            one = Handed() if name is None else await asyncio.to_thread(_read, steps.folder / place_of(name))
         except FileNotFoundError:
             continue  # that part was made again here
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise TaskFailedError(
                 FailureClass.OUTPUT, f"cannot join the film: {name} cannot be read: {error}"
             ) from None
-        found = Handed(reused=found.reused + one.reused, keys=found.keys + one.keys)
-    return found
+        reused += one.reused
+        keys += one.keys
+        read += one.read
+        took.append(one.cpu_s)
+    known = [each for each in took if each is not None]
+    cpu_s = sum(known) if len(known) == len(took) else None
+    return Handed(reused=tuple(reused), keys=tuple(keys), cpu_s=cpu_s, read=tuple(read))
+
+
+def _read(path: Path) -> Handed:
+    return msgspec.json.decode(path.read_bytes(), type=Handed)

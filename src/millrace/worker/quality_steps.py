@@ -3,7 +3,10 @@
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.outputs import Plan, VideoOutput
@@ -22,6 +25,7 @@ Qualities = Mapping[str, tuple[Measure, Quality]]
 """For each path of a rendition how it was compared, and what was found."""
 PROBE_EVERY = 3
 """Of a probe every third frame is compared: half the time, and the same mean within 0.1 (docs/decisions/0041-quality.md)."""
+TRIAL = "kept-trial"
 ENCODE_PART = 0.7
 """Of a probe's progress: the encode before the comparison."""
 
@@ -96,10 +100,29 @@ async def searched(steps: MediaSteps, plan: Plan, probe: Probe | None, source: P
 async def _tried(
     steps: MediaSteps, plan: Plan, video: VideoOutput, parts: Sequence[Chunk], *, source: Path | None, told: Told
 ) -> Trial:
-    """Encode every piece with the CRF of `video`, and compare it with the film."""
+    """Encode every piece with the CRF of `video`, and compare it with the film, unless somebody has."""
     work = steps.folder / "quality"
     how = measure(video, every=PROBE_EVERY)
     probes = [ProbeEncode(video=video, piece=piece, measure=how) for piece in parts]
+    kept = None if steps.reuse is None else steps.engine.trial(plan, probes, source, work, steps.folder / TRIAL)
+    if steps.reuse is not None and kept is not None and (data := await steps.reuse.recall(kept)) is not None:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found = msgspec.json.decode(data, type=Trial)
+            steps.log.say(
+                f"quality: {video.name} with CRF {found.crf:g} was tried before, on this film and with this build"
+            )
+            return found
+    trial = await _trial(steps, plan, probes, work, source=source, told=told)
+    if steps.reuse is not None and kept is not None:
+        await steps.reuse.remember(kept, msgspec.json.encode(trial))
+    return trial
+
+
+async def _trial(
+    steps: MediaSteps, plan: Plan, probes: Sequence[ProbeEncode], work: Path, *, source: Path | None, told: Told
+) -> Trial:
+    """What the probes of one rendition find. Raises TaskFailedError."""
+    video, how = probes[0].video, probes[0].measure
     pairs = [steps.engine.probe_encode(plan, probe, source, work) for probe in probes]
     await steps.run([encode for encode, _ in pairs], within(told, 0, ENCODE_PART), at_once=steps.cores)
     await steps.run([look for _, look in pairs], within(told, ENCODE_PART, 1 - ENCODE_PART), at_once=steps.cores)

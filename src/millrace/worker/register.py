@@ -8,6 +8,7 @@ import millrace
 from millrace.client import work
 from millrace.client.async_client import AsyncClient
 from millrace.client.errors import RefusedError, UnreachableError
+from millrace.domain.needs import EARLY
 from millrace.runtime.backoff import Backoff
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import logger
@@ -44,7 +45,7 @@ class Registrar(Struct, frozen=True, kw_only=True):
             name=terms.name,
             slots=terms.slots,
             labels=dict(terms.labels),
-            engines=[name for one in proven for name in (one.name, one.ability)],
+            engines=[name + early for one in proven for name in (one.name, one.ability) for early in ("", EARLY)],
             encoders=all_reasons(proven),
             memory_mb=terms.memory_mb,
             facts={

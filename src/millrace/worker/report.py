@@ -95,6 +95,6 @@ def failed(node: str, task: TaskView, failure: Failure, facts: Mapping[str, obje
     )
 
 
-def handed_back(node: str, task: TaskView, reason: str, delay_s: float) -> HandBackRequest:
-    """The report of a task that goes back unspent."""
-    return HandBackRequest(node=node, attempt=task.attempt, reason=reason[:1000], delay_s=delay_s)
+def handed_back(node: str, task: TaskView, reason: str, delay_s: float, *, awaits: int = 0) -> HandBackRequest:
+    """The report of a task that goes back unspent, and perhaps waits for so many bytes of its upload."""
+    return HandBackRequest(node=node, attempt=task.attempt, reason=reason[:1000], delay_s=delay_s, awaits=awaits)

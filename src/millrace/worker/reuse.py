@@ -71,7 +71,8 @@ class Farm(Protocol):
 
 class Reuse(Struct, kw_only=True):
     """One attempt's use of a cache. `path` is the input, and `source` becomes what film it is, or None where that cannot be told; `maker`
-    is who makes what is made here. `farm` is where the farm keeps pieces for all workers; None where they are not asked for there.
+    is who makes what is made here. `farm` is where the farm keeps pieces for all workers; None where they are not asked for there. `small` is
+    the same for what has a few bytes.
     """
 
     store: Store
@@ -81,6 +82,7 @@ class Reuse(Struct, kw_only=True):
     control: Control
     log: AttemptLog
     farm: "Farm | None" = None
+    small: "Farm | None" = None
     touched: list[str] = field(default_factory=list)
 
     async def planned(self, engine: Engine, plan: Plan, chunking: Chunking, out: Path, work: Path) -> Known:
@@ -119,11 +121,7 @@ class Reuse(Struct, kw_only=True):
             if (recipe := recipes.get(piece.path)) is None:
                 continue
             await self.control.gate()
-            facts = await finished(partial(self.store.cache.take, recipe, piece.path))
-            if facts is None and self.farm is not None:
-                facts = await self._fetched(self.farm, recipe, piece.path)
-            if facts is not None:
-                self.touched.append(recipe.key)
+            if (facts := await self._put(recipe, piece.path, self.farm)) is not None:
                 done[piece.path] = _reused(piece, facts)
         if done:
             self.log.say(f"cache: {len(done)} of {len(pieces)} pieces are here already")
@@ -137,9 +135,44 @@ class Reuse(Struct, kw_only=True):
         recipes = await self._recipes(pieces, source)
         for piece in pieces:
             if (recipe := recipes.get(piece.path)) is not None:
-                await finished(partial(self.store.cache.keep, recipe, piece.path, self.maker))
-                self.touched.append(recipe.key)
-                await self._send(recipe, piece.path)
+                await self._keep(recipe, piece.path, self.farm)
+
+    async def recall(self, piece: Piece) -> bytes | None:
+        """The bytes that were remembered under a piece; None for none. Nothing of it stays at its place."""
+        source = await self._source()
+        recipe = None if source is None else (await self._recipes([piece], source)).get(piece.path)
+        if recipe is None or await self._put(recipe, piece.path, self.small) is None:
+            return None
+        try:
+            return await asyncio.to_thread(piece.path.read_bytes)
+        finally:
+            await asyncio.to_thread(remove, piece.path)
+
+    async def remember(self, piece: Piece, data: bytes) -> None:
+        """Keep a few bytes under a piece, unless the film is another one by now."""
+        source = await self._source()
+        recipe = None if source is None else (await self._recipes([piece], source)).get(piece.path)
+        if source is None or recipe is None or not await asyncio.to_thread(source.is_unchanged):
+            return
+        await asyncio.to_thread(piece.path.write_bytes, data)
+        if not await self._keep(recipe, piece.path, self.small):
+            self.small = None
+        await asyncio.to_thread(remove, piece.path)
+
+    async def _put(self, recipe: Recipe, target: Path, farm: "Farm | None") -> Facts | None:
+        """A piece from here or from the farm, put to its place; None where there is none."""
+        facts = await finished(partial(self.store.cache.take, recipe, target))
+        if facts is None and farm is not None:
+            facts = await self._fetched(farm, recipe, target)
+        if facts is not None:
+            self.touched.append(recipe.key)
+        return facts
+
+    async def _keep(self, recipe: Recipe, path: Path, farm: "Farm | None") -> bool:
+        """Keep a piece here and with the farm; whether that keeps it."""
+        await finished(partial(self.store.cache.keep, recipe, path, self.maker))
+        self.touched.append(recipe.key)
+        return farm is not None and await self._send(recipe, path, farm)
 
     async def forget(self) -> None:
         """What was made of these pieces is not as planned: nobody takes them again."""
@@ -178,17 +211,18 @@ class Reuse(Struct, kw_only=True):
         finally:
             await asyncio.to_thread(remove, path)
 
-    async def _send(self, recipe: Recipe, piece: Path) -> None:
-        """Let the farm keep what is kept here."""
-        facts = None if self.farm is None else await asyncio.to_thread(self.store.cache.facts, recipe)
-        if self.farm is None or facts is None:
-            return
-        path = self.farm.folder / _ARCHIVE
+    async def _send(self, recipe: Recipe, piece: Path, farm: Farm) -> bool:
+        """Let the farm keep what is kept here; whether it does."""
+        facts = await asyncio.to_thread(self.store.cache.facts, recipe)
+        if facts is None:
+            return False
+        path = farm.folder / _ARCHIVE
         try:
             await finished(partial(pack, facts, piece, path))
-            await self.farm.cache(recipe.key, path)
+            return await farm.cache(recipe.key, path)
         except OSError as error:
             self.log.say(f"cache: a piece is not sent to the farm: {error.strerror or error}")
+            return False
         finally:
             await asyncio.to_thread(remove, path)
 

@@ -16,7 +16,7 @@ from millrace.worker.attempt import Attempt, Means
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.board import Board
 from millrace.worker.control import Control, Ending
-from millrace.worker.failure import HandBackError, TaskFailedError, from_client_error, from_os_error
+from millrace.worker.failure import HandBackError, NotArrivedError, TaskFailedError, from_client_error, from_os_error
 from millrace.worker.report import Report, Told, failed, handed_back
 from millrace.worker.scratch import Scratch
 
@@ -156,6 +156,9 @@ class Runner(Struct, frozen=True, kw_only=True):
         except HandBackError as error:
             attempt_log.say(f"handed back: {error.reason}")
             return handed_back(node, task, error.reason, error.delay_s), error
+        except NotArrivedError as error:
+            attempt_log.say(f"handed back: {error}")
+            return handed_back(node, task, str(error), 0.0, awaits=error.needed), None
         except StaleError as error:
             log.warning("worker.attempt_stale", reason=str(error))
             control.end(Ending.STALE)

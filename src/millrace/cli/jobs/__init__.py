@@ -9,6 +9,7 @@ app = LazyGroup(
     help="Submit jobs, look at them, and steer them.",
     commands={
         "submit": (f"{_HERE}.submit:submit", "Submit a job and print what became of it."),
+        "send": (f"{_HERE}.send:send", "Send the rest of the film of a job whose upload broke off."),
         "list": (f"{_HERE}.list:list_jobs", "List jobs, newest first."),
         "dead": (f"{_HERE}.dead:dead", "List jobs that failed for good although another attempt might have worked."),
         "show": (f"{_HERE}.show:show", "Show a job: state, progress, attempts, outputs, and why it failed."),

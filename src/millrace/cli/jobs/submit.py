@@ -10,11 +10,13 @@ import msgspec
 from millrace.cli import show
 from millrace.cli.failure import CommandError
 from millrace.cli.jobs.request import Wish, absolute, check_key, request_of, wish_options
+from millrace.cli.jobs.sending import EARLY_BYTES, submit_early
 from millrace.cli.options import PATH, Output, Target, output_option, pattern_option, target_options
 from millrace.cli.session import connect
 from millrace.client import people
 from millrace.client.client import Client
 from millrace.client.transfers import upload as send
+from millrace.wire.v1.jobs import JobDetail, JobRequest
 
 
 @click.command()
@@ -77,12 +79,13 @@ def submit(
     if pattern or name or skip_bad:
         raise click.UsageError("--pattern, --name and --skip-bad go with --folder or --csv")
     request = request_of(wish | {"input": source if upload else absolute(source)})
+    if upload and source is None:
+        raise CommandError("cannot upload: name the file", code=2)
     with connect(target) as client:
         if upload:
-            if source is None:
-                raise CommandError("cannot upload: name the file", code=2)
-            request = msgspec.structs.replace(request, input=f"upload://{_send(client, Path(source))}")
-        job = client.do(people.submit(request, key=key))
+            job = _sent(client, Path(source or ""), request, key=key, quiet=output is Output.JSON)
+        else:
+            job = client.do(people.submit(request, key=key))
         if wait:
             from millrace.cli.jobs.watch import follow  # noqa: PLC0415  only --wait draws
 
@@ -90,14 +93,26 @@ def submit(
     if output is Output.JSON:
         show.json_document(job)
     else:
-        print(f"job {job.number} is {job.state} ({job.id})")
+        _say(job)
     if job.failure is not None:
         sys.stderr.write(f"{job.failure.message}\n")
     return 1 if job.state in {"failed", "rejected", "canceled"} else 0
 
 
-def _send(client: Client, path: Path) -> str:
+def _say(job: JobDetail) -> None:
+    print(f"job {job.number} is {job.state} ({job.id})", flush=True)
+
+
+def _sent(client: Client, path: Path, request: JobRequest, *, key: str | None, quiet: bool) -> JobDetail:
+    """Submit a film of this machine: while it is sent where it is large, afterwards where it is small or does not hurry."""
     try:
-        return send(client, path).id
+        if path.stat().st_size > EARLY_BYTES and not (request.after or request.run_after):
+            return submit_early(client, path, request, key=key, said=_nothing if quiet else _say, quiet=quiet)
+        request = msgspec.structs.replace(request, input=f"upload://{send(client, path).id}")
+        return client.do(people.submit(request, key=key))
     except OSError as error:
         raise CommandError(f"cannot upload {path}: {error.strerror}", code=2) from error
+
+
+def _nothing(_: JobDetail) -> None:
+    """One JSON document is printed, at the end."""

@@ -14,6 +14,7 @@ from millrace.supervisor.plans.advice import advise
 from millrace.supervisor.plans.file import PlanFile
 from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.layers import Layers
+from millrace.supervisor.plans.text_file import text_in
 from millrace.supervisor.plans.weight import Weight
 
 
@@ -96,8 +97,8 @@ def read_text(file: Path) -> str:
         CommandError: it cannot be read.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return text_in(file, pipes=True)
     except OSError as error:
         raise CommandError(f"cannot read the plan {file}: {error.strerror}", code=2) from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"cannot read the plan {file}: it is no UTF-8 at byte {error.start}", code=2) from error
+    except ValueError as error:
+        raise CommandError(f"cannot read the plan {file}: {error}", code=2) from error

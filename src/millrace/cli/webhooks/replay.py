@@ -23,4 +23,4 @@ def replay(webhook: str, message: str | None, dead: bool, target: Target, output
     if output is Output.JSON:
         show.json_document(found)
     else:
-        print(f"{found.replayed} messages are sent again")
+        print(f"{found.replayed} {'message is' if found.replayed == 1 else 'messages are'} sent again")

@@ -16,7 +16,7 @@ MOST_SPANS = 2000
 
 
 class Bundle(Struct, frozen=True, kw_only=True):
-    """Bytes that are checked together: `sha256` is that of the spans, one after the other."""
+    """Bytes that are checked together: `sha256` is that of the spans, one after the other; empty where nobody knows it yet."""
 
     spans: tuple[Span, ...]
     sha256: str
@@ -27,6 +27,11 @@ class Ranges(Struct, frozen=True, kw_only=True):
 
     size: int
     bundles: tuple[Bundle, ...]
+
+    @property
+    def end(self) -> int:
+        """Where the last of them ends."""
+        return max((end for bundle in self.bundles for _, end in bundle.spans), default=0)
 
     @property
     def needed(self) -> int:

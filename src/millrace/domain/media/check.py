@@ -13,6 +13,7 @@ from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, S
 from millrace.domain.media.plan_tracks import WITH_PURPOSES
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
 from millrace.domain.media.purposes import words
+from millrace.domain.media.rate_bound import Supply
 
 CODECS = {"h265": "hevc"}
 AUDIO_SLACK = Fraction(1, 10)
@@ -21,12 +22,14 @@ AUDIO_SLACK = Fraction(1, 10)
 
 class Produced(Struct, frozen=True, kw_only=True):
     """Probes of what was made by the plan's paths, the size in bytes of every file in the folder, and for each playlist
-    its segments: paths within the folder and lengths in seconds.
+    its segments: paths within the folder and lengths in seconds. `supplies`: how a player's buffer fares with what was made with a
+    bound on its rate.
     """
 
     probes: Mapping[str, Probe]
     sizes: Mapping[str, int]
     segments: Mapping[str, tuple[tuple[str, Fraction], ...]] = field(default_factory=dict)
+    supplies: Mapping[str, Supply] = field(default_factory=dict)
 
 
 class Finding(Struct, frozen=True, kw_only=True):

@@ -37,12 +37,15 @@ end, so smaller chunks end closer together."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """For each frame: `decode`, and `largest` of all stages (each is one thread where encoders have none), and `all`."""
+    """For each frame: `decode`, and `largest` of all stages (each is one thread where encoders have none), and `all`. Each chunk makes
+    `ahead` frames for nothing.
+    """
 
     decode: float
     largest: float
     all: float
     is_ladder: bool
+    ahead: int
 
 
 def film(plan: Plan, source: VideoStream) -> Cost:
@@ -55,6 +58,7 @@ def film(plan: Plan, source: VideoStream) -> Cost:
         largest=max([decode, scale, *encodes]),
         all=decode + scale + sum(encodes),
         is_ladder=len(encodes) > 1,
+        ahead=plan.ahead,
     )
 
 
@@ -115,8 +119,8 @@ def spread_work(cost: Cost, chunks: Sequence[Chunk], *, cores: int) -> float:
 
 
 def _frames(cost: Cost, chunk: Chunk) -> float:
-    """The frames of a chunk, with those that are only decoded for the part of one that they cost."""
-    return chunk.frames + chunk.lead * cost.decode / cost.all
+    """The frames of a chunk, those ahead of it, and those that are only decoded for the part of one that they cost."""
+    return chunk.frames + cost.ahead + chunk.lead * cost.decode / cost.all
 
 
 def chunks_time(cost: Cost, chunks: Sequence[Chunk], *, at_once: int, cores: int) -> float:
@@ -142,4 +146,4 @@ def chunks_work(cost: Cost, chunks: Sequence[Chunk]) -> float:
 
 
 def _work(cost: Cost, chunk: Chunk) -> float:
-    return (chunk.frames * cost.all + chunk.lead * cost.decode) * CROWD + START
+    return _frames(cost, chunk) * cost.all * CROWD + START

@@ -8,6 +8,7 @@ lands at or before the first frame; one that lands later makes too few frames, w
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,8 +39,13 @@ PER_CORE = 3
 PER_WORKER = 8
 """The same for each worker that shares in a film; there the last one to end is waited for by all."""
 MOST_PARTS = 500
+SHORTEST = 10
+"""Frames of a chunk: one of fewer than its encoder holds back to reorder them has other decoding times, and another header (measured:
+1 and 2 of x264 and x265)."""
 SPREAD_WORTH = 0.8
 """Part of the time on one worker that several must stay below: they might do something else, and their pieces are moved twice."""
+ARRIVING_SLACK = 1.1
+"""How many times as long as the fastest division one may take whose last chunk, of a film that arrives, is shorter."""
 WORTH = 0.95
 """Part of the time for the whole film that chunks must stay below; what is nearer is within the error of the estimate."""
 
@@ -52,11 +58,12 @@ def with_split(
     chunking: Chunking = Chunking.AUTO,
     helpers: int = 0,
     each: int = PER_WORKER,
+    arriving: bool = False,
 ) -> Plan:
     """The plan with the division of its work for `cores` cores of one machine and `helpers` others like it, for each of which there
-    are `each` chunks at the most.
+    are `each` chunks at the most. Of a film that is still `arriving` parts are worth it that take no less time.
     """
-    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each)
+    found = split(plan, probe, cores=max(1, cores), chunking=chunking, helpers=helpers, each=each, arriving=arriving)
     return replace(plan, split=found)
 
 
@@ -68,10 +75,17 @@ def split(
     chunking: Chunking = Chunking.AUTO,
     helpers: int = 0,
     each: int = PER_WORKER,
+    arriving: bool = False,
 ) -> Split:
     """Whole, in chunks on this worker, or in chunks on this and others, with what was weighed and the reason."""
     pictures, source = plan.pictures, source_stream(plan, probe)
-    decision = Decision(asked=chunking, cores=cores, helpers=helpers, obstacle="nothing in it is a film from an input")
+    decision = Decision(
+        asked=chunking,
+        cores=cores,
+        helpers=helpers,
+        arriving=arriving,
+        obstacle="nothing in it is a film from an input",
+    )
     if pictures is None or source is None or probe is None or not plan.videos:
         return _decided(Split(), decision)
     cost = costs.film(plan, source)
@@ -172,10 +186,14 @@ def _spread(film: _Film, here: Split, decision: Decision, *, workers: int, each:
     if not timed:
         return here, decision
     time, count, chunks = min(timed)
+    if decision.arriving:
+        # What is encoded after the last byte is the last of them: as many as cost little more.
+        slack = ARRIVING_SLACK * time
+        time, count, chunks = max((one for one in timed if one[0] <= slack), key=itemgetter(1))
     way = film.way(Course.SPREAD, time, chunks, min(workers, count))
     alone = decision.ways[decision.here]
     decision = replace(decision, ways=(*decision.ways, way))
-    if film.chunking is Chunking.AUTO and way.time_s > SPREAD_WORTH * alone.time_s:
+    if film.chunking is Chunking.AUTO and not decision.arriving and way.time_s > SPREAD_WORTH * alone.time_s:
         return here, decision
     shared = replace(
         here,
@@ -220,7 +238,7 @@ def _obstacle(plan: Plan, probe: Probe, source: VideoStream, chunking: Chunking)
             any(one.settings.bitrate_bps is not None for one in plan.videos),
             "an average bit rate is kept over the whole film only",
         ),
-        (plan.frames <= unit, f"it is not longer than one piece of {unit} frames"),
+        (plan.frames < unit + SHORTEST, f"it is not longer than one piece of {unit} frames"),
         (
             chunking is Chunking.AUTO and not _is_measured(plan),
             f"what chunks gain is measured for {', '.join(MEASURED)} only",
@@ -267,15 +285,15 @@ def starts(plan: Plan, pictures: Pictures, probe: Probe, source: VideoStream) ->
 
 def _division(pictures: Pictures, count: int, unit: int, starts: Sequence[Start | None]) -> tuple[Chunk, ...]:
     """At most `count` chunks: each cut lies near its even share, where the fewest frames are decoded for nothing."""
-    even = Fraction(len(starts), count)
+    even, least = Fraction(len(starts), count), -(-SHORTEST // unit)
     reach = int(even / 4)
     cuts: list[tuple[int, Start | None]] = [(0, None)]
     for number in range(1, count):
         place = round(even * number)
         near = [
             (start.lead + abs(one - place), one, start)
-            for one in range(max(cuts[-1][0] + 1, place - reach), min(place + reach + 1, len(starts)))
-            if (start := starts[one]) is not None
+            for one in range(max(cuts[-1][0] + least, place - reach), min(place + reach + 1, len(starts)))
+            if (start := starts[one]) is not None and one * unit + SHORTEST <= pictures.frames
         ]
         if near:
             _, cut, start = min(near, key=lambda one: one[:2])

@@ -8,7 +8,15 @@ from msgspec import Struct, field
 from millrace.domain.media.damage import Mending
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.probe import Color, LightLevel, Mastering
-from millrace.domain.media.profile import AudioSettings, Checks, Packaging, Thumbnails, VideoSettings, VmafCheck
+from millrace.domain.media.profile import (
+    AudioSettings,
+    Checks,
+    Packaging,
+    Thumbnails,
+    VideoCodec,
+    VideoSettings,
+    VmafCheck,
+)
 from millrace.domain.media.purposes import Purpose
 from millrace.domain.media.quality_search import Choice
 from millrace.domain.media.split import Chunk, Split
@@ -125,6 +133,13 @@ class Sprites(Struct, frozen=True, kw_only=True):
         return -(-self.count // (self.settings.columns * self.settings.rows))
 
 
+AHEAD = 10
+"""Frames of the next chunk that the encoder of a chunk is shown, and that are thrown away. x264 and x265 look so far ahead at the preset
+veryfast (`rc-lookahead`), and spend fewer bits on what they take for the end of the film."""
+LOOKING_AHEAD = (VideoCodec.H264, VideoCodec.H265)
+"""Codecs whose encoders do. A chunk of SVT-AV1 is the same, bit for bit, without."""
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """The whole output. `duration` is that of the pictures, or of the audio where there are none (seconds).
 
@@ -164,6 +179,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     def frames(self) -> int:
         """Frames of the first rendition: what the engine's frame counter runs to. 0 without pictures."""
         return next((file.video.frames for file in self.files if file.video), 0)
+
+    @property
+    def ahead(self) -> int:
+        """How many frames of the next chunk an encoder is shown."""
+        return AHEAD if any(one.settings.codec in LOOKING_AHEAD for one in self.videos) else 0
 
     @property
     def videos(self) -> tuple[VideoOutput, ...]:

@@ -13,6 +13,7 @@ from millrace.domain.media.check import Produced, chunk_frames
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, VideoOutput
 from millrace.domain.media.probe import AudioStream, VideoStream
 from millrace.domain.media.quality_search import Choice
+from millrace.domain.media.rate_bound import Supply
 from millrace.domain.media.vmaf import Measure, Quality
 
 VERSION = 1
@@ -77,6 +78,7 @@ def proof(
     made_by = {number: {"made_by": maker.to_document()} for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
+        "packaging": str(plan.packaging),
         "division": plan.split.reason,
         "frames": plan.frames,
         "frame_tolerance": plan.checks.frame_tolerance,
@@ -157,7 +159,7 @@ def _streams(plan: Plan, file: OutputFile, produced: Produced, headers: Mapping[
     probe = produced.probes[file.path]
     entries = []
     if file.video and probe.video:
-        entries.append(_video(plan, file, file.video, probe.video[0], headers))
+        entries.append(_video(plan, file, file.video, produced, headers))
     for wanted, found in zip(file.audio, probe.audio, strict=False):
         entries.append(_audio(file, wanted, found))
     entries.extend(
@@ -174,8 +176,9 @@ def _streams(plan: Plan, file: OutputFile, produced: Produced, headers: Mapping[
 
 
 def _video(
-    plan: Plan, file: OutputFile, wanted: VideoOutput, found: VideoStream, headers: Mapping[str, str]
+    plan: Plan, file: OutputFile, wanted: VideoOutput, produced: Produced, headers: Mapping[str, str]
 ) -> Document:
+    found = produced.probes[file.path].video[0]
     document: Document = {
         "path": file.path,
         "type": "video",
@@ -195,6 +198,8 @@ def _video(
         document["frames_of_chunks"] = list(chunk_frames(plan, wanted, found))
         document["header_sha256"] = headers.get(wanted.name)
         document["joins"] = [_join(plan, wanted, found, chunk.first) for chunk in plan.split.chunks[1:]]
+    if file.path in produced.supplies:
+        document["rate_bound"] = _bound(produced.supplies[file.path], wanted.rate)
     if wanted.search:
         document["search"] = _search(wanted.search)
     return document
@@ -223,6 +228,16 @@ def color_document(stream: VideoStream) -> Document:
     if stream.dynamic_hdr:
         document["dynamic"] = True
     return document
+
+
+def _bound(supply: Supply, rate: Fraction) -> Document:
+    """What was asked for, and how empty a player's buffer gets that bits come into at that rate: below 0, a picture comes late."""
+    return {
+        "maxrate": supply.bound.rate_bps,
+        "buffer": supply.bound.buffer_bits,
+        "least_full": round(supply.least, 4),
+        "at_s": _seconds(supply.picture / rate),
+    }
 
 
 def _join(plan: Plan, wanted: VideoOutput, found: VideoStream, frame: int) -> Document:

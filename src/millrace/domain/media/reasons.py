@@ -22,6 +22,8 @@ def reason(decision: Decision) -> str:
     if shared is None:
         return here
     part = shared.time_s / decision.ways[decision.here].time_s
+    if decision.ways[decision.chosen] is shared and decision.arriving:
+        return f"{shared.chunks} chunks, each begun as soon as its part of the upload has arrived, {_repeated(shared)}"
     if decision.ways[decision.chosen] is shared:
         return f"{shared.chunks} chunks on {shared.workers} workers: expected {part:.2f} of the time on one, {_repeated(shared)}"
     return f"{here}; on {shared.workers} workers it would take {part:.2f} of that"

@@ -60,6 +60,11 @@ class SourceMap(Struct, frozen=True, kw_only=True):
     begins: Sequence[int] = ()
     gap: int = GAP_BYTES
 
+    @property
+    def opened_end(self) -> int:
+        """Behind the last byte that is read before anything is sought."""
+        return max((end for _, end in self._opened()), default=0)
+
     def chunk(self, plan: Plan, probe: Probe, chunk: Chunk) -> tuple[Span, ...] | None:
         """What is read for one chunk; None where that is not known."""
         if plan.pictures is None or not self._knows([plan.pictures.stream], probe):
@@ -111,6 +116,6 @@ class SourceMap(Struct, frozen=True, kw_only=True):
         if chunk.seek is not None:
             reach = floor((probe.start + chunk.seek - FFMPEG_EARLY) / packets.time_base)
             first = max((number for number in packets.keys if packets.times[number] <= reach), default=0)
-        shown = floor((probe.start + (chunk.end + 1) / rate) / packets.time_base)
+        shown = floor((probe.start + (chunk.end + plan.ahead + 1) / rate) / packets.time_base)
         last = max((number for number, time in enumerate(packets.times) if time <= shown), default=first)
         return range(first, last + 1 + READ_AHEAD + max(plan.split.threads, default=0))

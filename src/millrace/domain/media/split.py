@@ -53,6 +53,7 @@ class Decision(Struct, frozen=True, kw_only=True):
         ways: the best of each course that is possible, the whole first.
         here: the place of the best one on one worker, where there are any.
         chosen: the place of the one that was taken.
+        arriving: the film still arrived, so that parts begin before all of it is there.
     """
 
     asked: Chunking
@@ -63,6 +64,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     ways: tuple[Way, ...] = ()
     here: int = 0
     chosen: int = 0
+    arriving: bool = False
 
 
 class Chunk(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ MENDING = ("-max_error_rate", "1")
 HEADERS_BYTES = 64 << 20
 """Indexes, tags and, of sprites, pictures."""
 NOWHERE = ("-f", "null", "-")
+PASSES = Path("/passes")
+"""Where first passes are said to lie in what names a piece: each attempt has another folder for them."""
 Tagged = AudioOutput | SubtitleOutput
 PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 MUXERS = {
@@ -48,11 +50,6 @@ LATER = ("-output_ts_offset", seconds(SEGMENT_ORIGIN))
 """Segments begin late enough that no encoder's delay falls below time 0, where muxers would move each rendition by its
 own delay and pull sound and pictures apart (measured on 6.0 and 9.0.2: 80 ms)."""
 TRANSPORT = (*LATER, "-hls_segment_type", "mpegts")
-FRAGMENTS = (
-    *(*LATER, "-hls_segment_type", "fmp4"),
-    # Without frag_discont the muxer begins at 0 again.
-    *("-hls_segment_options", "movflags=+frag_discont", "-hls_fmp4_init_filename", "init.mp4"),
-)
 
 
 def encode_commands(
@@ -69,10 +66,10 @@ def encode_commands(
     First passes have left theirs in `work`.
     """
     files = [file for file in plan.files if place_of(folder, file) not in done]
-    if not files:
+    if not files or folder in done:
         return ()
 
-    def argv(made: Sequence[OutputFile]) -> tuple[str, ...]:
+    def argv(made: Sequence[OutputFile], work: Path) -> tuple[str, ...]:
         read = [*strictness(plan), *card(plan, working), *source_input(plan, path)]
         start = [*guarded(binary), *PROGRESS, "-n", *read]
         if plan.sprites is None:
@@ -81,17 +78,32 @@ def encode_commands(
         return (*start, "-filter_complex", graph, *_sprites(plan))
 
     command = Command(
-        argv=argv(files), label="encode", cwd=folder, folders=tuple(dict.fromkeys((folder / file.path).parent for file in files)),
+        argv=argv(files, work), label="encode", cwd=folder, folders=tuple(dict.fromkeys((folder / file.path).parent for file in files)),
         reads=(*(() if plan.generated is not None or path is None else (path,)), *((work,) if plan.is_two_pass else ())),
         writes=folder, frames=plan.frames, duration=plan.duration, file_bytes=file_bytes(plan),
     )  # fmt: skip
     if path is None or plan.generated is not None or plan.sprites is not None or not is_repeatable(plan, working):
         return (command,)
+    if plan.is_two_pass:
+        # Which file of a first pass belongs to which rendition depends on what else is made, so all of it is one piece.
+        first = first_pass_commands(binary, plan, path, PASSES, working)
+        words = (
+            word for each in (*(one.argv for one in first), argv(files, PASSES)) for word in placeless(each, path, "")
+        )
+        numbers = range(len(plan.videos))
+        place = place_of(folder, files[0]) if len(files) == 1 else folder
+        both = Piece(
+            name="all files",
+            path=place,
+            arguments=tuple(words),
+            by_cores=any(by_cores(plan, number, working) for number in numbers),
+        )
+        return (replace(command, pieces=(both,)),)
     pieces = (
         Piece(
             name=file.path,
             path=place_of(folder, file),
-            arguments=placeless(argv([file]), path, file.path.rpartition("/")[0]),
+            arguments=placeless(argv([file], work), path, file.path.rpartition("/")[0]),
             by_cores=file.video is not None and by_cores(plan, plan.videos.index(file.video), working),
         )
         for file in files
@@ -314,11 +326,19 @@ def segments_of(plan: Plan, path: str, *, first: int = 0) -> tuple[str, ...]:
     folder = path.rpartition("/")[0]
     return (
         *("-f", "hls", "-hls_time", seconds(plan.segment), "-hls_playlist_type", "vod", "-hls_list_size", "0"),
-        *("-hls_flags", "independent_segments", *(FRAGMENTS if is_cmaf else TRANSPORT)),
+        *("-hls_flags", "independent_segments", *(_fragments(first) if is_cmaf else TRANSPORT)),
         *(("-start_number", str(first)) if first else ()),
         *("-hls_segment_filename", f"file:{folder}/seg-%05d.{'m4s' if is_cmaf else 'ts'}"),
         f"file:{path}",
     )
+
+
+def _fragments(first: int) -> tuple[str, ...]:
+    """Segments of fragmented MP4. Their fragments, one in each, are numbered through the film from 1 (ISO/IEC 14496-12, 8.8.5)."""
+    numbers = f":fragment_index={first + 1}" if first else ""
+    # Without frag_discont the muxer begins at 0 again.
+    options = ("-hls_segment_options", f"movflags=+frag_discont{numbers}")
+    return (*LATER, "-hls_segment_type", "fmp4", *options, "-hls_fmp4_init_filename", "init.mp4")
 
 
 def _sprites(plan: Plan) -> list[str]:

@@ -30,6 +30,7 @@ def cadence(times: Sequence[int], time_base: Fraction, hint: Fraction | None) ->
     average = (len(ordered) - 1) / span
     near = [rate for rate in STANDARD_RATES if abs(rate - average) <= average * NEAR]
     candidates = [*near, snapped(average)] if hint is None else [hint, *near, snapped(average)]
+    candidates = list(dict.fromkeys(candidates))  # most are the same, and each costs a look at every frame
     fits = sorted((_error(ordered, time_base, rate), order) for order, rate in enumerate(candidates))
     error, best = fits[0]
     if error <= SLOT:

@@ -14,7 +14,7 @@ from millrace.engines.engine import Command, Done, Piece
 from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.codecs import seconds, tag, video_options
 from millrace.engines.ffmpeg.encoders import chosen
-from millrace.engines.ffmpeg.filters import ladder_options
+from millrace.engines.ffmpeg.filters import ladder_options, ratio
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
 from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
 from millrace.engines.joining import JOINED, PLAYLIST, chunk_folder, first_segment
@@ -86,9 +86,13 @@ def _chunk_argv(one: Encoding, pictures: Pictures, chunk: Chunk, made: Collectio
         if number in without:
             continue
         encoder = chosen(video.settings, one.working)
-        argv += ["-map", f"[v{number}]", *video_options(video, encoder, Packaging.CMAF, plan.split.threads_of(number))]
+        argv += ["-map", f"[v{number}]"]
+        threads = plan.split.threads_of(number)
+        argv += video_options(video, encoder, Packaging.CMAF, threads, chunk=chunk)
         # What the grid gives is final: one frame for each place, at its own time.
         argv += ["-fps_mode", "passthrough"]
+        if plan.ahead and chunk is not plan.split.chunks[-1]:
+            argv += ["-bsf:v", f"noise=drop='gte(pts*tb*{ratio(video.rate)}+1/2,{chunk.end})'"]
         # Chapters would be those of the chunk, in a header that all chunks must share.
         kept = plan.keep_metadata and plan.packaging is Packaging.CMAF
         argv += ["-map_metadata", "0" if kept else "-1", "-map_chapters", "-1"]

@@ -5,11 +5,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from millrace.domain.media.levels import level_of
 from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, VideoOutput
 from millrace.domain.media.profile import AudioCodec, Packaging, RateMode, VideoCodec, VideoSettings
+from millrace.domain.media.rate_bound import GOES_ON_FULL, bound_of
+from millrace.domain.media.split import Chunk
 from millrace.domain.sessions import family_of
 from millrace.engines.ffmpeg import hardware
+
+FINER_KEY_FRAME = "zones=0,0,b=1.4"
+"""x264 quantizes a key frame 1.4 times as finely as the frames after it (`ipratio`), but not the first one of an encode (ratecontrol.c,
+`rate_estimate_qscale`): measured, its quantizer is 3 more, and all of its GOP is up to 2.4 dB worse. A zone of that frame says the ratio."""
 
 
 class Pass(Struct, frozen=True, kw_only=True):
@@ -26,18 +31,22 @@ def video_options(
     threads: int | None = None,
     *,
     stage: Pass | None = None,
+    chunk: Chunk | None = None,
 ) -> tuple[str, ...]:
-    """Encoder, rate control and GOP. Key frames stand exactly every `gop_frames`, each starting a closed GOP."""
+    """Encoder, rate control and GOP. Key frames stand exactly every `gop_frames`, each starting a closed GOP. A `chunk` goes on where the
+    one before it ends.
+    """
     settings, gop = video.settings, str(video.gop_frames)
     return (
         *("-c:v", encoder),
         *(("-threads", str(threads)) if threads is not None and encoder == "libx264" else ()),
         *_speed_and_rate(settings, encoder),
+        *(_in_the_midst(settings, encoder) if chunk and chunk.first else ()),
         *_pass(stage, encoder),
         *("-g", gop, "-keyint_min", gop, "-force_key_frames", f"expr:eq(mod(n,{gop}),0)"),
         *_closed(encoder),
         *_level(settings, encoder),
-        *_own_parameters(settings, encoder, stage),
+        *_own_parameters(settings, encoder, stage, chunk),
         *tag(settings.codec, packaging),
     )
 
@@ -63,7 +72,7 @@ def _rate_control(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
         return _constant_quality(settings, encoder)
     rate = ("-b:v", str(settings.bitrate_bps))
     if settings.mode is RateMode.CBR:
-        return (*rate, *_constant_rate(settings.bitrate_bps, encoder))
+        return (*rate, *_constant_rate(settings, encoder))
     return (*rate, *_bounds(settings))
 
 
@@ -76,13 +85,17 @@ def _constant_quality(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
 
 
 def _bounds(settings: VideoSettings) -> tuple[str, ...]:
-    level = level_of(settings)
-    maxrate = settings.maxrate_bps if level is None else settings.maxrate_bps or level.bits_per_second
-    if maxrate is None:
+    bound = bound_of(settings)
+    return () if bound is None else ("-maxrate", str(bound.rate_bps), "-bufsize", str(bound.buffer_bits))
+
+
+def _in_the_midst(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    """How x264 begins a chunk that others come before, so that it looks like the midst of a film."""
+    if encoder != "libx264":
         return ()
-    # A buffer of two seconds at the highest rate is what HLS players are told to expect (Apple authoring guide).
-    buffer = maxrate * 2 if level is None else min(maxrate * 2, level.buffer_bits)
-    return ("-maxrate", str(maxrate), "-bufsize", str(buffer))
+    bound = bound_of(settings)
+    full = () if bound is None else ("-rc_init_occupancy", str(int(bound.buffer_bits * GOES_ON_FULL)))
+    return (*full, "-x264-params", FINER_KEY_FRAME)
 
 
 def _level(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
@@ -92,12 +105,12 @@ def _level(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
     return ("-level", settings.level)
 
 
-def _constant_rate(bitrate_bps: int, encoder: str) -> tuple[str, ...]:
-    """A buffer of one second at one rate. Where the wrapper asks for it, the lowest rate is the highest as well."""
-    least = ("-minrate", str(bitrate_bps)) if encoder == "libvpx-vp9" else ()
+def _constant_rate(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    """One rate. Where the wrapper asks for it, the lowest rate is the highest as well."""
+    least = ("-minrate", str(settings.bitrate_bps)) if encoder == "libvpx-vp9" else ()
     # Without filling, x264 falls below the rate wherever the picture needs less.
     filled = ("-nal-hrd", "cbr") if encoder == "libx264" else ()
-    return (*least, "-maxrate", str(bitrate_bps), "-bufsize", str(bitrate_bps), *filled)
+    return (*least, *_bounds(settings), *filled)
 
 
 def _pass(stage: Pass | None, encoder: str) -> tuple[str, ...]:
@@ -114,7 +127,7 @@ def _closed(encoder: str) -> tuple[str, ...]:
     return ("-flags", "+cgop") if encoder == "libvpx-vp9" else hardware.closed(encoder)
 
 
-def _own_parameters(settings: VideoSettings, encoder: str, stage: Pass | None) -> tuple[str, ...]:
+def _own_parameters(settings: VideoSettings, encoder: str, stage: Pass | None, chunk: Chunk | None) -> tuple[str, ...]:
     """What the encoder knows by its own names only."""
     is_constant = settings.mode is RateMode.CBR
     if encoder == "libx265":
@@ -122,12 +135,20 @@ def _own_parameters(settings: VideoSettings, encoder: str, stage: Pass | None) -
         passes = "" if stage is None else f":pass={stage.number}:stats={_escaped(f'{stage.stats}.log')}"
         return (
             "-x265-params",
-            f"log-level=warning:scenecut=0:open-gop=0{':strict-cbr=1' if is_constant else ''}{level}{passes}",
+            f"log-level=warning:scenecut=0:open-gop=0{':strict-cbr=1' if is_constant else ''}{level}{_x265_of(settings, chunk)}{passes}",
         )
     if encoder == "libsvtav1":
         # Its constant rate needs pictures that follow each other without reordering.
         return ("-svtav1-params", "scd=0:pred-struct=1" if is_constant else "scd=0")
     return ()
+
+
+def _x265_of(settings: VideoSettings, chunk: Chunk | None) -> str:
+    """What x265 is told of a chunk with a bound on its rate."""
+    if chunk is None or bound_of(settings) is None:
+        return ""
+    # It would tell its settings in the header, which all chunks share.
+    return f":info=0:vbv-init={float(GOES_ON_FULL):g}" if chunk.first else ":info=0"
 
 
 def _escaped(text: str) -> str:

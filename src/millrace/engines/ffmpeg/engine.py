@@ -9,10 +9,11 @@ from millrace.domain.media.damage import Place
 from millrace.domain.media.outputs import OutputFile, Plan, Role
 from millrace.domain.media.probe import Probe
 from millrace.domain.media.profile import Profile
+from millrace.domain.media.rate_bound import Supply, bound_of, supply
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.source_map import SourceMap
 from millrace.domain.media.split import Chunk
-from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome
+from millrace.engines.engine import Brief, Command, Done, Illustration, Joined, Listing, Outcome, Piece
 from millrace.engines.ffmpeg import encoders
 from millrace.engines.ffmpeg.arguments import encode_commands, first_pass_commands
 from millrace.engines.ffmpeg.chunk_arguments import (
@@ -27,6 +28,8 @@ from millrace.engines.ffmpeg.chunk_arguments import (
 from millrace.engines.ffmpeg.comparison_arguments import side_by_side
 from millrace.engines.ffmpeg.damage import damage_commands, read_damage
 from millrace.engines.ffmpeg.failure import failure, suspicion
+from millrace.engines.ffmpeg.mp4_index import read_packet_lists
+from millrace.engines.ffmpeg.packets import sizes
 from millrace.engines.ffmpeg.probe import (
     brief,
     inspection_command,
@@ -39,11 +42,12 @@ from millrace.engines.ffmpeg.probe import (
     read_probe,
 )
 from millrace.engines.ffmpeg.progress import FFmpegProgress
-from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file
+from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file, trial_piece
 from millrace.engines.ffmpeg.side_data import first_picture, with_first_picture
 from millrace.engines.ffmpeg.vmaf_log import read_scores
+from millrace.engines.head_layout import Head, read_head
 from millrace.engines.joining import join, pieces_to_read
-from millrace.engines.layout import map_source
+from millrace.engines.layout import map_index, map_source
 from millrace.engines.packages import files_to_read, finishing_files, fragmented, segments_of
 
 
@@ -58,9 +62,9 @@ class FFmpeg:
         self.binary = binary
         self.working = working
 
-    def probe(self, source: Path) -> Command:
+    def probe(self, source: Path, *, sparing: bool = False) -> Command:
         """See `Engine.probe`."""
-        return probe_command(self.binary, source)
+        return probe_command(self.binary, source, sparing=sparing)
 
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
@@ -83,13 +87,18 @@ class FFmpeg:
         stored, decoded = outcomes
         return read_damage(probe, stored.stdout, decoded.stdout)
 
-    def brief(self, source: Path) -> Brief | None:
-        """See `Engine.brief`."""
-        return brief(self.binary, source)
+    def head(self, source: Path, have: int) -> Head:
+        """See `Engine.head`."""
+        with source.open("rb") as file:
+            return read_head(file, have, source.stat().st_size)
 
-    def read_brief(self, brief: Brief, stderr: str, exit_status: int) -> Probe | None:
+    def brief(self, source: Path, *, fewest: int | None = None) -> Brief | None:
+        """See `Engine.brief`."""
+        return brief(self.binary, source, fewest=fewest)
+
+    def read_brief(self, brief: Brief, outcomes: Sequence[Outcome]) -> Probe | None:
         """See `Engine.read_brief`."""
-        return read_brief(brief, stderr, exit_status)
+        return read_brief(brief, outcomes)
 
     def opening(self, source: Path) -> Command:
         """See `Engine.opening`."""
@@ -101,6 +110,15 @@ class FFmpeg:
         if packets is None:
             raise ValueError("the engine does not say how much it reads to open it")
         return map_source(source, packet_lists(probed), opening=packets)
+
+    def map_index(self, source: Path, opened: Outcome) -> SourceMap:
+        """See `Engine.map_index`."""
+        packets = read_opening(opened.stderr)
+        with source.open("rb") as file:
+            lists = read_packet_lists(file, source.stat().st_size)
+        if packets is None or lists is None:
+            raise ValueError("the engine does not say how much it reads to open it")
+        return map_index(source, lists, opening=packets)
 
     def encode(
         self, plan: Plan, source: Path | None, folder: Path, work: Path, *, done: Done = frozenset()
@@ -178,6 +196,12 @@ class FFmpeg:
         """See `Engine.probe_encode`."""
         return probe_commands(self.binary, plan, probe, path=source, work=work, working=self.working)
 
+    def trial(
+        self, plan: Plan, probes: Sequence[ProbeEncode], source: Path | None, work: Path, place: Path
+    ) -> Piece | None:
+        """See `Engine.trial`."""
+        return trial_piece(self.binary, plan, probes, path=source, work=work, place=place, working=self.working)
+
     def side_by_side(
         self, plan: Plan, file: OutputFile, moment: Chunk, *, source: Path | None, folder: Path, work: Path
     ) -> Illustration:
@@ -211,7 +235,12 @@ class FFmpeg:
             for path, outcome in zip(_inspected(plan), outcomes, strict=True)
             if (probe := read_back(outcome.stdout, outcome.stderr, outcome.exit_status)) is not None
         }
-        return Produced(probes=probes, sizes=listing.sizes, segments=segments_of(plan, listing))
+        return Produced(
+            probes=probes,
+            sizes=listing.sizes,
+            segments=segments_of(plan, listing),
+            supplies=_supplies(plan, dict(zip(_inspected(plan), outcomes, strict=True))),
+        )
 
     def finish(self, plan: Plan, listing: Listing) -> Mapping[str, bytes]:
         """See `Engine.finish`."""
@@ -228,6 +257,14 @@ class FFmpeg:
     def encoders_of(self, profile: Profile) -> frozenset[str]:
         """See `Engine.encoders_of`."""
         return encoders.encoders_of(profile, self.working)
+
+
+def _supplies(plan: Plan, outcomes: Mapping[str, Outcome]) -> Mapping[str, Supply]:
+    return {
+        file.path: supply(sizes(outcomes[file.path].stdout), file.video.rate, bound)
+        for file in plan.files
+        if file.video and (bound := bound_of(file.video.settings))
+    }
 
 
 def _inspected(plan: Plan) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def ladder_graph(
     depths = {video.settings.bit_depth for video in plan.videos}
     shared = len(depths) == 1 and not any(UPLOAD in form for form in forms)
     chains = []
-    kept = places(chunk, to_the_end=chunk is plan.split.chunks[-1]) if chunk else START
+    kept = places(chunk, to_the_end=chunk is plan.split.chunks[-1], ahead=plan.ahead) if chunk else START
     feed = f"[0:{pictures.stream}]{on_grid(pictures, kept, mended(pictures, plan.mending))}"
     for number, (video, form) in enumerate(zip(plan.videos[: wanted[-1] + 1], forms, strict=False)):
         # A rung that is scaled from the one above needs that one's depth, or the first rung's rounding would stay; and what lies in
@@ -167,9 +167,11 @@ def on_grid(pictures: Pictures, places: str, mended: str = "") -> str:
     return f"{deinterlace}fps={ratio(pictures.rate)}{places},{captions}{mended}{tonemap}"
 
 
-def places(chunk: Chunk, *, to_the_end: bool) -> str:
-    """The places of the grid that a chunk keeps. The film's last chunk goes on to the source's end, as the whole would."""
-    bounds = {"start_pts": chunk.first, "end_pts": 0 if to_the_end else chunk.end}
+def places(chunk: Chunk, *, to_the_end: bool, ahead: int = 0) -> str:
+    """The places of the grid that a chunk keeps, and so many `ahead`. The film's last chunk goes on to the source's end, as the whole
+    would.
+    """
+    bounds = {"start_pts": chunk.first, "end_pts": 0 if to_the_end else chunk.end + ahead}
     kept = ":".join(f"{name}={place}" for name, place in bounds.items() if place)
     # Only the first chunk fills up from time 0: in another one that would hide a seek that landed too late.
     return f"{'' if chunk.first else START},trim={kept}"

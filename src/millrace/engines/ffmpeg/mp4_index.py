@@ -5,7 +5,6 @@ would say of plain files: one edit at the most that hides no picture, one descri
 encrypted. Of anything else nothing is said, and FFmpeg has to.
 """
 
-import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -14,15 +13,15 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from millrace.domain.media.source_map import PacketList
 from millrace.engines.ffmpeg.packets import Packets
 from millrace.engines.isobmff import boxes
+from millrace.engines.sample_tables import Sizes, chunks_of, extents_of, numbers, sizes_of
 
 MOST_INDEX_BYTES = 64 << 20
 MOST_PACKETS = 4_000_000
 """More than a day of 25 frames a second with its sound."""
 MOST_BOXES = 1000
-FEWEST_PACKETS = 20_000
-"""FFmpeg has read fewer as soon."""
 KINDS = {b"vide", b"soun"}
 ODD = {b"mvex", b"cmov", b"meco"}
 """Boxes of a film whose index stands elsewhere too, or in another form."""
@@ -33,20 +32,34 @@ class _NotPlain(Exception):  # noqa: N818  no error: FFmpeg is asked instead
     """Something that is not read here."""
 
 
-def read_index(file: BinaryIO, size: int, *, fewest: int | None = None) -> Mapping[int, Packets] | None:
+def read_index(file: BinaryIO, size: int, *, fewest: int) -> Mapping[int, Packets] | None:
     """The packets of the streams with pictures and sound by their number, from a file of `size` bytes; None where it is no plain MP4,
-    or has fewer packets than `fewest` (None: FEWEST_PACKETS).
+    or has fewer packets than `fewest`.
 
     Raises:
         OSError: the file cannot be read.
     """
+    found = _tracks(file, size, fewest)
+    return None if found is None else {number: track.shown_packets() for number, track in found.items()}
+
+
+def read_packet_lists(file: BinaryIO, size: int) -> Mapping[int, PacketList] | None:
+    """The same with the size of each packet, in the order in which they are decoded; of what they hold nothing is known.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found = _tracks(file, size, 0)
+    return None if found is None else {number: track.stored_packets() for number, track in found.items()}
+
+
+def _tracks(file: BinaryIO, size: int, fewest: int) -> "Mapping[int, _Track] | None":
     try:
         moov = _moov(file, size)
-        least = FEWEST_PACKETS if fewest is None else fewest
-        if moov is None or len(moov) < 4 * least:  # which most tables of sizes take
+        if moov is None or len(moov) < 4 * fewest:  # which most tables of sizes take
             return None
         return _streams(moov, size)
-    except (_NotPlain, ValueError, IndexError, OverflowError):
+    except (_NotPlain, ValueError, IndexError, KeyError, OverflowError):
         return None
 
 
@@ -79,27 +92,66 @@ def _moov(file: BinaryIO, size: int) -> bytes | None:
     return None
 
 
-def _streams(moov: bytes, size: int) -> Mapping[int, Packets]:
+def _streams(moov: bytes, size: int) -> "Mapping[int, _Track]":
     parts = list(boxes(moov))
     if any(kind in ODD for kind, _ in parts) or b"covr" in dict(parts).get(b"udta", b""):
         raise _NotPlain
     scale = _times(_only(dict(parts), b"mvhd"))[0]
     tracks = [body for kind, body in parts if kind == b"trak"]
     found = {number: _track(body, scale, size) for number, body in enumerate(tracks)}
-    return {number: packets for number, packets in found.items() if packets is not None}
+    return {number: track for number, track in found.items() if track is not None}
 
 
 class _Table(Struct):
-    """The tables of a track: of each packet its decoding time, how much later it is shown, its length and its size."""
+    """The tables of a track: of each packet the ticks to the next one, how much later it is shown, and its bytes; and which are key
+    frames, from 1.
+    """
 
     steps: list[int]
     later: list[int] | None
-    sizes: "array[int]"
     keys: "array[int] | None"
+    sizes: Sizes
 
 
-def _track(trak: bytes, movie_scale: int, size: int) -> Packets | None:
-    """The packets of a track with pictures or sound; None of another one."""
+class _Track(Struct, frozen=True, kw_only=True):
+    """A track with pictures or sound, in ticks of which there are `scale` in a second: of each packet when it is shown and when it is
+    decoded, before all is `moved` by an edit, which of them are `kept` by it, and the numbers of the key frames, from 1.
+    """
+
+    scale: int
+    table: _Table
+    shown: Sequence[int]
+    decoding: Sequence[int]
+    moved: int
+    kept: range
+    marks: Sequence[int]
+
+    def shown_packets(self) -> Packets:
+        """As FFmpeg would give them."""
+        shown, decoding, moved = self.shown, self.decoding, self.moved
+        latest = max(self.kept, key=lambda place: (shown[place], place))
+        return Packets(
+            time_base=Fraction(1, self.scale),
+            times=[shown[place] + moved for place in self.kept],
+            keys=[
+                (shown[mark - 1] + moved, decoding[mark - 1] + moved) for mark in self.marks if mark - 1 in self.kept
+            ],
+            last_duration=self.table.steps[latest],
+        )
+
+    def stored_packets(self) -> PacketList:
+        """As they lie in the file, also those that nobody sees."""
+        return PacketList(
+            time_base=Fraction(1, self.scale),
+            times=array("q", (time + self.moved for time in self.shown)),
+            sizes=self.table.sizes.one_by_one(),
+            sums=array("Q"),
+            keys=array("Q", (mark - 1 for mark in self.marks)),
+        )
+
+
+def _track(trak: bytes, movie_scale: int, size: int) -> _Track | None:
+    """A track with pictures or sound; None for another one."""
     track = dict(boxes(trak))
     media = dict(boxes(_only(track, b"mdia")))
     kind = _only(media, b"hdlr")[8:12]
@@ -117,13 +169,7 @@ def _track(trak: bytes, movie_scale: int, size: int) -> Packets | None:
     if begin is not None and end is not None:
         kept = _shown_pictures(shown, table, begin, end) if kind == b"vide" else _heard(decoding, table, begin, end)
     marks = range(1, len(shown) + 1) if table.keys is None else table.keys
-    latest = max(kept, key=lambda place: (shown[place], place))
-    return Packets(
-        time_base=Fraction(1, scale),
-        times=[shown[place] + moved for place in kept],
-        keys=[(shown[mark - 1] + moved, decoding[mark - 1] + moved) for mark in marks if mark - 1 in kept],
-        last_duration=table.steps[latest],
-    )
+    return _Track(scale=scale, table=table, shown=shown, decoding=decoding, moved=moved, kept=kept, marks=marks)
 
 
 def _check_place(dinf: Mapping[bytes, bytes]) -> None:
@@ -151,59 +197,41 @@ def _table(stbl: Mapping[bytes, bytes], size: int) -> _Table:
     described = list(boxes(_only(stbl, b"stsd")[8:]))
     if len(described) != 1 or described[0][0].startswith(b"enc"):
         raise _NotPlain
-    counts = _only(stbl, b"stsz")
-    fixed, count = int.from_bytes(counts[4:8]), int.from_bytes(counts[8:12])
+    sizes = sizes_of(stbl)
+    count = sizes.count
     if not 0 < count <= MOST_PACKETS:
         raise _NotPlain
-    sizes = array("I", [fixed]) * count if fixed else _words(counts[12:], count)
-    _check_extent(stbl, sizes, size)
+    _check_places(stbl, sizes, size)
     steps = _runs(_only(stbl, b"stts"), count)
     later = _runs(stbl[b"ctts"], count) if b"ctts" in stbl else None
     # Of samples of a tick each FFmpeg makes packets of its own (PCM).
-    if (fixed and set(steps) == {1}) or min(steps[:-1], default=1) < 1 or max(chain(steps, later or ())) >= 1 << 31:
+    if (
+        (sizes.each and set(steps) == {1})
+        or min(steps[:-1], default=1) < 1
+        or max(chain(steps, later or ())) >= 1 << 31
+    ):
         raise _NotPlain
     keys = None
     if b"stss" in stbl:
-        keys = _words(stbl[b"stss"][8:], int.from_bytes(stbl[b"stss"][4:8]))
+        keys = numbers(stbl[b"stss"], 4)
         if not keys or keys[0] < 1 or keys[-1] > count or any(one >= other for one, other in pairwise(keys)):
             raise _NotPlain
-    return _Table(steps, later, sizes, keys)
+    return _Table(steps, later, keys, sizes)
 
 
 def _runs(table: bytes, count: int) -> list[int]:
     """One value for each packet, of pairs of how many have it and what it is."""
-    words = _words(table[8:], 2 * int.from_bytes(table[4:8]))
+    words = numbers(table, 4, each=2)
     if sum(words[::2]) != count:
         raise _NotPlain
     return list(chain.from_iterable(map(repeat, words[1::2], words[::2])))
 
 
-def _check_extent(stbl: Mapping[bytes, bytes], sizes: "array[int]", size: int) -> None:
-    """Every packet lies within the file: one that was cut short is FFmpeg's to describe."""
-    wide = b"co64" in stbl
-    table = stbl[b"co64"] if wide else _only(stbl, b"stco")
-    chunks = int.from_bytes(table[4:8])
-    if wide:
-        offsets: Sequence[int] = [
-            int.from_bytes(table[8 + 8 * n : 16 + 8 * n]) for n in range(min(chunks, len(table) // 8))
-        ]
-    else:
-        offsets = _words(table[8:], chunks)
-    rows = _only(stbl, b"stsc")
-    entries = _words(rows[8:], 3 * int.from_bytes(rows[4:8]))
-    if not entries or entries[0] != 1 or set(entries[2::3]) != {1} or len(offsets) != chunks:
-        raise _NotPlain
-    begins = [*entries[::3], chunks + 1]
-    if any(one >= other for one, other in pairwise(begins)):
-        raise _NotPlain
-    each = chain.from_iterable(
-        repeat(per, until - begin) for per, (begin, until) in zip(entries[1::3], pairwise(begins), strict=True)
-    )
-    places = [0, *accumulate(each)]
-    if places[-1] != len(sizes):
-        raise _NotPlain
-    ends = [0, *accumulate(sizes)]
-    if any(at + ends[until] - ends[begin] > size for at, (begin, until) in zip(offsets, pairwise(places), strict=True)):
+def _check_places(stbl: Mapping[bytes, bytes], sizes: Sizes, size: int) -> None:
+    """Every packet is of the one kind, and lies within the file: one that was cut short is FFmpeg's to describe."""
+    kinds = numbers(_only(stbl, b"stsc"), 4, each=3)[2::3]
+    held = sum(count for _, count in chunks_of(stbl))
+    if set(kinds) != {1} or held != sizes.count or any(end > size for _, end in extents_of(stbl, sizes)):
         raise _NotPlain
 
 
@@ -261,16 +289,6 @@ def _times(head: bytes) -> tuple[int, int]:
     if len(head) < at + 4 + wide or not scale:
         raise _NotPlain
     return scale, int.from_bytes(head[at + 4 : at + 4 + wide])
-
-
-def _words(data: bytes, count: int) -> "array[int]":
-    """So many numbers of 32 bits."""
-    if len(data) < 4 * count:
-        raise _NotPlain
-    words = array("I", data[: 4 * count])
-    if sys.byteorder == "little":
-        words.byteswap()
-    return words
 
 
 def _only(parts: Mapping[bytes, bytes], kind: bytes) -> bytes:

@@ -67,6 +67,25 @@ class Line(Struct, frozen=True):
     flags: int
 
 
+class Row(Struct, frozen=True):
+    """One packet as it stands there: its times and length in ticks of its stream, its bytes, and its flags."""
+
+    dts: int
+    pts: int
+    duration: int
+    size: int
+    flags: int
+
+
+def packet_rows(text: str, mapping: Mapping[int, int]) -> dict[int, list[Row]]:
+    """Every packet by input stream number; `mapping` says which input each output stream is made of."""
+    streams: dict[int, list[Row]] = {}
+    for number, parts, flags in rows(text):
+        row = Row(int(parts[1]), int(parts[2]), int(parts[3]), int(parts[4]), flags)
+        streams.setdefault(mapping.get(number, number), []).append(row)
+    return streams
+
+
 def packet_lines(text: str) -> dict[int, list[Line]]:
     """Every packet or frame as it stands there, by output stream number."""
     bases = time_bases(text)
@@ -85,6 +104,11 @@ def read_packets(text: str) -> dict[int, Packets]:
         stream = streams.setdefault(number, Packets())
         stream.add(int(parts[1]), int(parts[2]), int(parts[3]), flags)
     return streams
+
+
+def sizes(text: str) -> list[int]:
+    """The bytes of every packet of the first output stream, in the order of decoding."""
+    return [int(parts[4]) for number, parts, _ in rows(text) if number == 0]
 
 
 def time_bases(text: str) -> dict[int, Fraction]:

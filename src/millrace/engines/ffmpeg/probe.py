@@ -1,7 +1,7 @@
 """A probe in one run of FFmpeg: copied packets counted by `framecrc` on stdout, the description of the streams on stderr."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStrea
 from millrace.domain.media.purposes import purposes_of
 from millrace.domain.media.rates import snapped
 from millrace.domain.media.source_map import PacketList
-from millrace.engines.engine import Brief, Command, DamagedInput, EngineFailure, Outcome
+from millrace.engines.engine import Brief, Command, DamagedInput, EngineFailure, Outcome, ShortOfMemory
 from millrace.engines.ffmpeg import headers as printed
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.failure import failure, messages
+from millrace.engines.ffmpeg.matroska_index import Film, packets_of, read_film
 from millrace.engines.ffmpeg.mp4_index import read_index
-from millrace.engines.ffmpeg.packets import Packets, read_packet_lists, read_packets
+from millrace.engines.ffmpeg.packets import Packets, packet_rows, read_packet_lists, read_packets, time_bases
 from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
 from millrace.engines.ffmpeg.side_data import described
 from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
@@ -36,38 +37,48 @@ SHORT_RATIO, SHORT_S = Fraction(1, 50), Fraction(1, 2)
 """A file that ends more than 2 % and half a second before the length that it declares has lost its end."""
 LOST_S = Fraction(1, 10)
 """Of an input that is damaged in any case: it has lost its end. What is less may be the length of a last frame."""
-ONE_AT_A_TIME = ("-thread_queue_size", "1")
-"""Packets between threads, by default 8: of uncompressed 4K those alone could fill the memory of a probe on a busy machine."""
-COPY = (
-    *("-map", "0:v?", "-map", "0:a?", "-c", "copy"),
-    *("-map_metadata", "-1", "-map_chapters", "-1", *ONE_AT_A_TIME, "-f", "framecrc", "-"),
-)
+ONE_AT_A_TIME, MANY = ("-thread_queue_size", "1"), ("-thread_queue_size", "64")
+"""Packets between threads. To hand them on one at a time takes three times the CPU, and of uncompressed 4K the usual 8 alone could fill the
+memory of a probe."""
+COPY = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1")
 """Without the input's words, which would stand among the engine's own once more."""
+LIST = ("-f", "framecrc", "-")
 NO_PACKETS = ("-t", "0")
+BEGINNING = ("-t", "20")
+"""Seconds in which the packets of each stream are compared with an index that leaves something to FFmpeg."""
+FEWEST_PACKETS = 20_000
+"""FFmpeg has read fewer as soon."""
 
 
-def probe_command(binary: Path | str, path: Path) -> Command:
-    """Probe an untrusted local file."""
+def probe_command(binary: Path | str, path: Path, *part: str, sparing: bool) -> Command:
+    """Probe an untrusted local file, or the `part` of it that options for the input say; `sparing` memory in the place of time."""
+    queue = ONE_AT_A_TIME if sparing else MANY
     return Command(
-        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *source(path), *COPY),
+        argv=(*guarded(binary), *queue, "-copyts", *part, *source(path), *COPY, *queue, *LIST),
         label="probe",
         reads=(path,),
         memory_bytes=PROBE_MEMORY_BYTES,
     )
 
 
-def brief(binary: Path | str, path: Path) -> Brief | None:
-    """The description of an untrusted local file whose index tells of its packets; None where FFmpeg has to read them. Blocking.
+def brief(binary: Path | str, path: Path, *, fewest: int | None = None) -> Brief | None:
+    """How an untrusted local file is described whose index tells of its packets, at least so many (None: FEWEST_PACKETS); None where
+    FFmpeg has to read them all. Blocking.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        index = read_index(file, path.stat().st_size)
+        least = FEWEST_PACKETS if fewest is None else fewest
+        if (film := read_film(file, fewest=least)) is not None:
+            end = ("-ss", f"{film.end_s:.3f}")
+            commands = tuple(probe_command(binary, path, *one, sparing=True) for one in (BEGINNING, end))
+            return Brief(commands=commands, index=film)
+        index = read_index(file, path.stat().st_size, fewest=least)
     if index is None:
         return None
-    command = probe_command(binary, path)
-    return Brief(command=replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])), index=index)
+    command = probe_command(binary, path, sparing=True)
+    return Brief(commands=(replace(command, argv=(*command.argv[:-1], *NO_PACKETS, command.argv[-1])),), index=index)
 
 
 def opening_command(binary: Path | str, path: Path) -> Command:
@@ -91,11 +102,15 @@ def packet_lists(outcome: Outcome) -> Mapping[int, PacketList]:
     return read_packet_lists(outcome.stdout, printed.read_headers(outcome.stderr).mapping)
 
 
+def made_input(path: str) -> tuple[str, ...]:
+    """Input options for a file that Millrace made: a playlist with its segments, a sprite, or a movie."""
+    return playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
+
+
 def inspection_command(binary: Path | str, path: str, folder: Path, share: float) -> Command:
-    """Probe a file that Millrace made in `folder`: a playlist with its segments, a sprite, or a movie."""
-    options = playlist(path) if path.endswith(".m3u8") else picture(path) if path.endswith(".jpg") else source(path)
+    """Probe a file that Millrace made in `folder`."""
     return Command(
-        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *options, *COPY),
+        argv=(*guarded(binary), *ONE_AT_A_TIME, "-copyts", *made_input(path), *COPY, *ONE_AT_A_TIME, *LIST),
         label=f"check {path}",
         share=share,
         cwd=folder,
@@ -116,13 +131,26 @@ def read_probe(stdout: str, stderr: str, exit_status: int) -> Probe:
     return _described(head, {head.mapping.get(number, number): one for number, one in packets.items()}, stderr)
 
 
-def read_brief(found: Brief, stderr: str, exit_status: int) -> Probe | None:
+def read_brief(found: Brief, outcomes: Sequence[Outcome]) -> Probe | None:
     """The same by an index; None where its streams are not those that FFmpeg describes. Raises as :func:`read_probe`."""
-    index: Mapping[int, Packets] = found.index  # type: ignore[assignment]  # as `brief` made it
-    head = _head(stderr, exit_status)
-    if set(index) != {header.index for header in head.streams if header.kind in ("Video", "Audio")}:
+    stderr = outcomes[0].stderr
+    head = _head(stderr, outcomes[0].exit_status)
+    index: Mapping[int, Packets] | None = found.index  # type: ignore[assignment]  # as `brief` made it
+    if isinstance(found.index, Film):
+        index = _compared(found.index, head, outcomes)
+    if index is None or set(index) != {header.index for header in head.streams if header.kind in ("Video", "Audio")}:
         return None
     return _described(head, index, stderr)
+
+
+def _compared(film: Film, head: printed.Headers, outcomes: Sequence[Outcome]) -> Mapping[int, Packets] | None:
+    """The packets of a film by its headers; None where those that were read at its beginning and end are others."""
+    begin, end = outcomes
+    if end.exit_status or CUT_SHORT.search(messages(end.stderr)):
+        return None
+    bases = {head.mapping.get(number, number): base for number, base in time_bases(begin.stdout).items()}
+    ends = printed.read_headers(end.stderr).mapping
+    return packets_of(film, bases, packet_rows(begin.stdout, head.mapping), packet_rows(end.stdout, ends))
 
 
 def _head(stderr: str, exit_status: int) -> printed.Headers:
@@ -138,7 +166,7 @@ def _head(stderr: str, exit_status: int) -> printed.Headers:
         found = failure(exit_status, stderr, signalled=exit_status < 0)
         if found.message in (SHORT_OF_MEMORY, SHORT_OF_THREADS):  # a thread needs memory, too
             # Ours is the only bound that so little work can meet: it lies in the file, so no other machine does better.
-            raise _refusal(f"cannot be described within {PROBE_MEMORY_BYTES >> 20} MB of memory")
+            raise ShortOfMemory(_refusal(f"cannot be described within {PROBE_MEMORY_BYTES >> 20} MB of memory").failure)
         raise EngineFailure(found)
     if OVER.search(log):
         raise EngineFailure(failure(exit_status, stderr, signalled=False))

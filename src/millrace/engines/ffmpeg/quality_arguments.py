@@ -1,6 +1,6 @@
 """Argument lists that compare a rendition with its source by libvmaf, and that encode a piece of the film as a probe."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,14 +10,15 @@ from millrace.domain.media.profile import Packaging
 from millrace.domain.media.samples import ProbeEncode
 from millrace.domain.media.split import Chunk
 from millrace.domain.media.vmaf import Measure, measure
-from millrace.engines.engine import Command
+from millrace.engines.engine import Command, Piece
 from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.chunk_arguments import reading
-from millrace.engines.ffmpeg.codecs import picture_form, pixel_format, video_options
+from millrace.engines.ffmpeg.codecs import is_software, picture_form, pixel_format, video_options
 from millrace.engines.ffmpeg.encoders import chosen
 from millrace.engines.ffmpeg.filters import START, TONEMAP, mended, on_grid, places, ratio, scaled
 from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
+from millrace.engines.ffmpeg.repeatable import placeless
 from millrace.engines.ffmpeg.vmaf_log import BYTES_PER_FRAME
 
 LOG_HEAD_BYTES = 1 << 20
@@ -73,6 +74,29 @@ def probe_commands(
     one = Compared(pictures=plan.pictures, video=video, measure=probe.measure, chunk=piece)
     argv = [*guarded(binary), *whole.PROGRESS, *read, *source(work / name), *_comparison(one, log_name(probe.name), 1)]
     return encode, _command(argv, f"look at {label}", plan, reads=(path,), work=work, frames=piece.frames)
+
+
+def trial_piece(
+    binary: Path | str,
+    plan: Plan,
+    probes: Sequence[ProbeEncode],
+    *,
+    path: Path | None,
+    work: Path,
+    place: Path,
+    working: Iterable[str] | None,
+) -> Piece | None:
+    """What is found by these probes of one rendition, as something to be kept at `place`; None where the same commands may find something else."""
+    encoder = chosen(probes[0].video.settings, working)
+    if path is None or not is_software(encoder):
+        return None
+    commands = (probe_commands(binary, plan, one, path=path, work=work, working=working) for one in probes)
+    return Piece(
+        name=f"probes of {probes[0].video.name}",
+        path=place,
+        arguments=tuple(word for pair in commands for one in pair for word in placeless(one.argv, path, str(work))),
+        by_cores=encoder != "libx264",
+    )
 
 
 def log_name(name: str) -> str:

@@ -26,11 +26,10 @@ def placeless(argv: Sequence[str], source: Path, name: str) -> tuple[str, ...]:
 def is_repeatable(plan: Plan, working: Iterable[str] | None) -> bool:
     """Whether the same arguments give the same bits of a rendition, whatever is made beside it.
 
-    What an encoder of a graphics card makes depends on the card and its driver, which no argument names; two passes on what the first one
-    left.
+    What an encoder of a graphics card makes depends on the card and its driver, which no argument names.
     """
     encoders = (chosen(video.settings, working) for video in plan.videos)
-    return not plan.is_two_pass and is_separable(plan) and all(map(is_software, encoders))
+    return is_separable(plan) and all(map(is_software, encoders))
 
 
 def by_cores(plan: Plan, number: int, working: Iterable[str] | None) -> bool:

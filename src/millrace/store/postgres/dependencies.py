@@ -6,6 +6,7 @@ from millrace.domain.after import Awaited, Waiting
 from millrace.domain.records import NewJob
 from millrace.store import rows
 from millrace.store.postgres.access import Access
+from millrace.store.postgres.arriving import await_input
 from millrace.store.postgres.connection import Session
 from millrace.store.postgres.jobs import add_jobs, number_of
 from millrace.store.store import Added
@@ -28,7 +29,7 @@ class Dependencies(Access):
 
 
 async def add_with_dependencies(session: Session, jobs: Sequence[NewJob]) -> Sequence[Added]:
-    """Accept jobs within a transaction, with what they wait for."""
+    """Accept jobs within a transaction, with what they wait for: other jobs, or their input."""
     (answers,) = await add_jobs(session, [jobs])
     if isinstance(answers, Exception):
         raise answers
@@ -36,6 +37,9 @@ async def add_with_dependencies(session: Session, jobs: Sequence[NewJob]) -> Seq
         if added.cursor is not None:  # it is new
             for after in job.after:
                 await session.run("add_dependency", added.number, after, job.after_any_end)
+            if job.awaits is not None:
+                await await_input(session, added.number, 1, 0, job.awaits)
+                await session.run("set_own_class", added.number, job.own_class_id)
     return answers
 
 

@@ -53,6 +53,7 @@ from millrace.store.postgres import quarantine as quarantine_units
 from millrace.store.postgres import tenants as tenant_units
 from millrace.store.postgres import webhooks as webhook_units
 from millrace.store.postgres import work as work_units
+from millrace.store.postgres.arriving import ArrivingInputs
 from millrace.store.postgres.batches import Batches
 from millrace.store.postgres.claims import Claim
 from millrace.store.postgres.connect import PATIENT_SETTINGS
@@ -79,7 +80,7 @@ T = TypeVar("T")
 _EVENT_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 
-class PostgresStore(Dependencies, Batches, Schedules):
+class PostgresStore(Dependencies, Batches, Schedules, ArrivingInputs):
     """A :class:`~millrace.store.store.Store` for any number of masters."""
 
     def __init__(self, url: str, *, clock: Clock, connections: int, may_lose: bool) -> None:
@@ -172,7 +173,7 @@ class PostgresStore(Dependencies, Batches, Schedules):
         return await self._read(lambda session: job_units.classes(session, after))
 
     async def add_jobs(self, jobs: Sequence[NewJob]) -> Sequence[Added]:
-        if any(job.after for job in jobs):  # which come too seldom to be some of a batch
+        if any(job.after or job.awaits for job in jobs):  # which come too seldom to be some of a batch
             return await self._accept(lambda session: accepted(session, jobs))
         return await self._running().add_jobs.submit(jobs)
 
@@ -306,6 +307,9 @@ class PostgresStore(Dependencies, Batches, Schedules):
     async def orphans(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.orphans(session, limit))
 
+    async def left_by(self, node_id: str, *, epoch: int, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.left_by(session, node_id, epoch, limit))
+
     async def queued_classes(self) -> Mapping[int, datetime]:
         return await self._read(work_units.queued_classes)
 
@@ -351,6 +355,10 @@ class PostgresStore(Dependencies, Batches, Schedules):
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         return await self._write(lambda session: node_units.expire_leases(session, limit))
+
+    async def clock_was_set_back(self, *, by_s: float, ttl_s: float) -> None:
+        by_ms, ttl_ms = round(by_s * 1000), round(ttl_s * 1000)
+        await self._write(lambda session: node_units.clock_was_set_back(session, by_ms, ttl_ms))
 
     # What a worker may read, and what it has sent -------------------------------------------------------------------
 

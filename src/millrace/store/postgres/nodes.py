@@ -119,6 +119,11 @@ async def remove_node(session: Session, node_id: str) -> bool:
     return True
 
 
+async def clock_was_set_back(session: Session, by_ms: int, ttl_ms: int) -> None:
+    await session.run("shorten_leases", ttl_ms)
+    await session.run("retry_sooner", by_ms)
+
+
 async def expire_leases(session: Session, limit: int) -> Sequence[Node]:
     ids = [row[0] for row in await session.all("expire_leases", limit)]
     return [rows.node(row) for row in await session.all("nodes_by_id", ids)]

@@ -33,6 +33,11 @@ UPDATE nodes SET state = 'lost', epoch = epoch + 1
 WHERE id IN (SELECT id FROM nodes WHERE state <> 'lost' AND lease_until < now_ms() ORDER BY lease_until, id LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING id
 
+-- name: shorten_leases
+-- Those that were measured by a clock that was set back since. In the order in which heartbeats lock nodes.
+UPDATE nodes SET lease_until = now_ms() + $1::bigint
+WHERE id IN (SELECT id FROM nodes WHERE lease_until > now_ms() + $1::bigint ORDER BY id FOR NO KEY UPDATE)
+
 -- name: add_blame
 INSERT INTO node_blames (node_id, job, at, failure_class, failure_message)
 SELECT $1, number, now_ms(), $3, $4 FROM jobs WHERE id = $2 AND EXISTS (SELECT 1 FROM nodes WHERE nodes.id = $1)

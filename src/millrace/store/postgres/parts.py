@@ -6,6 +6,7 @@ from millrace.domain.ids import job_of
 from millrace.domain.parts import may_hedge
 from millrace.domain.records import Hedge, Job, Split, Standing
 from millrace.store import rows
+from millrace.store.postgres.arriving import await_input
 from millrace.store.postgres.connection import Session
 from millrace.store.postgres.moves import follow, move_all
 
@@ -24,6 +25,9 @@ async def split(session: Session, asked: Split) -> bool:
     await session.run("keep_plan", job, rows.to_text(asked.plan))
     kinds, numbers, frames = zip(*((part.kind.value, part.number, part.frames) for part in asked.parts), strict=True)
     await session.run("add_parts", job, first, kinds, numbers, frames)
+    for position, part in enumerate(asked.parts, first):
+        if part.awaits:
+            await await_input(session, job, position, 0, asked.wait_of(part))
     await session.run("add_part_tasks", job, first)
     await session.run("add_part_transitions", job, first, rows.storable(move.reason), move.actor)
     session.queued.add(asked.class_id)

@@ -31,6 +31,10 @@ async def orphans(session: Session, limit: int) -> Sequence[Task]:
     return [rows.task(row) for row in await session.all("orphans", limit)]
 
 
+async def left_by(session: Session, node_id: str, epoch: int, limit: int) -> Sequence[Task]:
+    return [rows.task(row) for row in await session.all("left_by", node_id, epoch, limit)]
+
+
 async def queued_classes(session: Session) -> Mapping[int, datetime]:
     found = await session.all("queued_classes")
     return {number: rows.to_datetime(since) for number, since in found if since is not None}

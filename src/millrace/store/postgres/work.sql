@@ -35,6 +35,18 @@ FROM tasks t JOIN jobs j ON j.number = t.job LEFT JOIN nodes n ON n.id = t.node_
 WHERE t.node_id IS NOT NULL AND (n.id IS NULL OR n.epoch <> t.node_epoch)
 ORDER BY t.claimed_at, t.job, t.position LIMIT $1
 
+-- name: left_by
+-- Of one node, before this epoch: one index entry for each task that it holds, however many others hold some.
+SELECT j.id || '.' || t.position, j.id, t.state, t.attempt, t.spent, t.losses, t.max_retries, t.class_id, t.node_id,
+  t.node_epoch, t.started, t.claimed_at, t.due_at, t.split, t.hedges
+FROM tasks t JOIN jobs j ON j.number = t.job
+WHERE t.node_id = $1 AND t.node_epoch < $2
+ORDER BY t.claimed_at, t.job, t.position LIMIT $3
+
+-- name: retry_sooner
+-- What waits for its next attempt waits for a time, and not until one that somebody named.
+UPDATE tasks SET due_at = due_at - $1::bigint WHERE state = 'retrying' AND due_at IS NOT NULL
+
 -- name: queued_classes
 -- One step into the index for each class, however many tasks wait.
 SELECT c.id, (

@@ -58,6 +58,7 @@ from millrace.store.sqlite import tenants as tenant_units
 from millrace.store.sqlite import webhooks as webhook_units
 from millrace.store.sqlite import work as work_units
 from millrace.store.sqlite.access import ALONE
+from millrace.store.sqlite.arriving import ArrivingInputs
 from millrace.store.sqlite.batches import Batches
 from millrace.store.sqlite.connection import Session, meaning_of, no_space, open_connection
 from millrace.store.sqlite.dependencies import Dependencies
@@ -82,7 +83,7 @@ from millrace.store.store import (
 T = TypeVar("T")
 
 
-class SqliteStore(Dependencies, Batches, Schedules):
+class SqliteStore(Dependencies, Batches, Schedules, ArrivingInputs):
     """A :class:`~millrace.store.store.Store` in one file, for one process."""
 
     def __init__(
@@ -310,6 +311,9 @@ class SqliteStore(Dependencies, Batches, Schedules):
     async def orphans(self, *, limit: int) -> Sequence[Task]:
         return await self._read(lambda session: work_units.orphans(session, limit))
 
+    async def left_by(self, node_id: str, *, epoch: int, limit: int) -> Sequence[Task]:
+        return await self._read(lambda session: work_units.left_by(session, node_id, epoch, limit))
+
     async def queued_classes(self) -> Mapping[int, datetime]:
         return await self._read(work_units.queued_classes)
 
@@ -355,6 +359,10 @@ class SqliteStore(Dependencies, Batches, Schedules):
 
     async def expire_leases(self, *, limit: int) -> Sequence[Node]:
         return await self._write(lambda session: node_units.expire_leases(session, limit), weight=limit)
+
+    async def clock_was_set_back(self, *, by_s: float, ttl_s: float) -> None:
+        by_ms, ttl_ms = round(by_s * 1000), round(ttl_s * 1000)
+        await self._write(lambda session: node_units.clock_was_set_back(session, by_ms, ttl_ms))
 
     # What a worker may read, and what it has sent -------------------------------------------------------------------
 

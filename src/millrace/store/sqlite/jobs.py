@@ -10,6 +10,7 @@ from millrace.store import rows
 from millrace.store.pages import page_statement
 from millrace.store.sqlite import parts as part_units
 from millrace.store.sqlite import tenants
+from millrace.store.sqlite.arriving import await_input
 from millrace.store.sqlite.connection import QUERIES, Session
 from millrace.store.sqlite.dependencies import add_dependencies
 from millrace.store.store import Added, JobFilter, JobPage
@@ -59,6 +60,9 @@ def _add_job(session: Session, job: NewJob) -> Added:
         session.run("add_key", job.tenant, job.idempotency_key, job.body_digest or "", number)
     if job.after:
         add_dependencies(session, number, job)
+    if job.awaits is not None:
+        await_input(session, number, 1, 0, job.awaits)
+        session.run("set_own_class", number, job.own_class_id)
     if job.state is State.QUEUED:
         session.queue(job.class_id)
     return Added(id=job.id, number=number, state=job.state, created_at=session.now, cursor=str(cursor))

@@ -69,5 +69,10 @@ def remove_node(session: Session, node_id: str) -> bool:
     return True
 
 
+def clock_was_set_back(session: Session, by_ms: int, ttl_ms: int) -> None:
+    session.run("shorten_leases", session.now_ms + ttl_ms)
+    session.run("retry_sooner", by_ms)
+
+
 def expire_leases(session: Session, limit: int) -> Sequence[Node]:
     return [_node(session, row[0]) for row in session.all("expire_leases", session.now_ms, limit)]

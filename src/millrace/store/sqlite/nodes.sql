@@ -29,6 +29,10 @@ UPDATE nodes SET state = 'lost', epoch = epoch + 1
 WHERE id IN (SELECT id FROM nodes WHERE state <> 'lost' AND lease_until < ?1 ORDER BY lease_until, id LIMIT ?2)
 RETURNING id
 
+-- name: shorten_leases
+-- Those that were measured by a clock that was set back since.
+UPDATE nodes SET lease_until = ?1 WHERE lease_until > ?1
+
 -- name: add_blame
 INSERT INTO node_blames (node_id, job, at, failure_class, failure_message)
 SELECT ?1, number, ?3, ?4, ?5 FROM jobs WHERE id = ?2 AND EXISTS (SELECT 1 FROM nodes WHERE id = ?1)

@@ -7,6 +7,7 @@ from millrace.domain.parts import follow_up, may_hedge
 from millrace.domain.records import Hedge, Job, Split, Standing
 from millrace.store import rows
 from millrace.store.sqlite import work
+from millrace.store.sqlite.arriving import await_input
 from millrace.store.sqlite.connection import Session
 
 
@@ -21,6 +22,9 @@ def split(session: Session, asked: Split) -> bool:
     session.run("mark_split", job, asked.class_id)
     session.run("keep_plan", job, rows.to_text(asked.plan))
     session.run("add_parts", job, first, rows.to_text([[part.kind, part.number, part.frames] for part in asked.parts]))
+    for position, part in enumerate(asked.parts, first):
+        if part.awaits:
+            await_input(session, job, position, 0, asked.wait_of(part))
     session.run("add_part_tasks", job, first, session.now_ms)
     session.run("add_part_transitions", job, first, session.now_ms, rows.storable(move.reason), move.actor)
     session.run("show_split", job)

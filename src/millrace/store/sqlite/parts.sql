@@ -5,7 +5,7 @@ SELECT max(position) + 1 FROM tasks WHERE job = ?1
 
 -- name: mark_split
 -- The lead ?1 was split by its present attempt; from now on it is of class ?2.
-UPDATE tasks SET split = attempt, own_class = class_id, class_id = ?2 WHERE job = ?1 AND position = 1
+UPDATE tasks SET split = attempt, own_class = coalesce(own_class, class_id), class_id = ?2 WHERE job = ?1 AND position = 1
 
 -- name: keep_plan
 INSERT INTO parts (job, position, kind, number, frames, plan) VALUES (?1, 1, 'join', 0, 0, ?2)
@@ -18,12 +18,14 @@ SELECT ?1, ?2 + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), j
 
 -- name: add_part_tasks
 INSERT INTO tasks (job, position, class_id, rank, max_retries, state, queued_at, lane, split)
-SELECT p.job, p.position, l.class_id, l.rank, l.max_retries, 'queued', ?3, l.lane, l.split
-FROM parts p JOIN tasks l ON l.job = p.job AND l.position = 1 WHERE p.job = ?1 AND p.position >= ?2
+SELECT p.job, p.position, l.class_id, l.rank, l.max_retries, CASE WHEN w.job IS NULL THEN 'queued' ELSE 'pending' END,
+  CASE WHEN w.job IS NULL THEN ?3 END, l.lane, l.split
+FROM parts p JOIN tasks l ON l.job = p.job AND l.position = 1 LEFT JOIN input_waits w ON w.job = p.job AND w.position = p.position
+WHERE p.job = ?1 AND p.position >= ?2
 
 -- name: add_part_transitions
 INSERT INTO transitions (job, position, source, target, at, reason, attempt, actor)
-SELECT job, position, NULL, 'queued', ?3, ?4, 0, ?5 FROM parts WHERE job = ?1 AND position >= ?2 ORDER BY position
+SELECT job, position, NULL, state, ?3, ?4, 0, ?5 FROM tasks WHERE job = ?1 AND position >= ?2 ORDER BY position
 
 -- name: add_hedge_part
 -- The part at ?3 gets a second task, at ?2.

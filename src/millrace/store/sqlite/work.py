@@ -332,6 +332,10 @@ def orphans(session: Session, limit: int) -> Sequence[Task]:
     return [rows.task(row) for row in session.all("orphans", limit)]
 
 
+def left_by(session: Session, node_id: str, epoch: int, limit: int) -> Sequence[Task]:
+    return [rows.task(row) for row in session.all("left_by", node_id, epoch, limit)]
+
+
 def queued_classes(session: Session) -> Mapping[int, datetime]:
     return {number: rows.to_datetime(since) for number, since in session.all("queued_classes") if since is not None}
 

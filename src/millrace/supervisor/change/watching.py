@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from millrace.runtime.clock import Clock
+from millrace.supervisor.plans.text_file import text_in
 from millrace.telemetry.logs import logger
 
 log = logger("supervisor")
@@ -135,15 +136,15 @@ async def watch(
         inotify.close()
 
 
-def _look(inotify: Inotify, files: Iterable[Path]) -> dict[Path, bytes | None]:
+def _look(inotify: Inotify, files: Iterable[Path]) -> dict[Path, str | None]:
     """The texts as they are now. They are read after the folders are watched, so that nothing falls in between."""
     found = tuple(files)
     inotify.watch({one for path in found for one in (folders(path) | ({path} if path.is_dir() else set()))})
     return {path: _text(path) for path in found if not path.is_dir()}
 
 
-def _text(path: Path) -> bytes | None:
+def _text(path: Path) -> str | None:
     try:
-        return path.read_bytes()
-    except OSError:
+        return text_in(path)
+    except (OSError, ValueError):
         return None

@@ -19,9 +19,9 @@ _LATE = 999
 """The priority of what names none."""
 _HANDLED = (
     "command", "numprocs", "numprocs_start", "process_name", "autostart", "autorestart", "exitcodes", "startsecs", "startretries",
-    "stopsignal", "stopwaitsecs", "user", "environment", "directory", "priority", "umask",
+    "stopsignal", "stopwaitsecs", "user", "environment", "directory", "priority", "umask", "stopasgroup",
 )  # fmt: skip
-_ALWAYS_SO = ("stopasgroup", "killasgroup", "redirect_stderr", "stdout_capture_maxbytes", "stderr_capture_maxbytes")
+_ALWAYS_SO = ("killasgroup", "redirect_stderr", "stdout_capture_maxbytes", "stderr_capture_maxbytes")
 _OWN_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "/proc/self/fd/1", "/proc/self/fd/2", "none")
 _LOG_FILES = ("stdout_logfile", "stderr_logfile")
 _NOT_NEEDED = ("unix_http_server", "inet_http_server", "supervisorctl")
@@ -149,7 +149,8 @@ def _shutdown(found: Conversion, where: str, section: Mapping[str, str]) -> dict
     if word not in SIGNALS:
         found.left_out(f"{where}.shutdown.signal", f"was {word}, which is none that can be given; it is TERM")
         word = "TERM"
-    return {"signal": word, "timeout": _whole(section.get("stopwaitsecs"), 10)}
+    alone = section.get("stopasgroup", "false").lower() not in _TRUE
+    return {"signal": word, "timeout": _whole(section.get("stopwaitsecs"), 10), **({"to": "main"} if alone else {})}
 
 
 def _who(found: Conversion, where: str, section: Mapping[str, str], process: dict[str, Any]) -> None:

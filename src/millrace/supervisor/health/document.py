@@ -31,9 +31,7 @@ def _question(inner: Reader, kind: ProbeKind, mode: ProbeMode) -> HealthCheck:
     command: tuple[str, ...] = ()
     target, http = "", None
     if kind is ProbeKind.EXEC:
-        command = inner.words("command")
-        if not command:
-            inner.report("command", "is missing; give a list: the program and its arguments")
+        command = inner.command()
     elif kind is ProbeKind.HTTP:
         http = _http(inner)
         target = http.url

@@ -53,11 +53,13 @@ def _stream(process: Reader, reader: Reader, key: str) -> bool:
 
 def _labels(reader: Reader) -> dict[str, str]:
     found = {}
-    for name, value in reader.mapping("labels").items():
+    inner = _inner(reader, "labels")
+    for name, value in inner.document.items():
+        inner.note(name, type="string")
         if isinstance(value, str):
             found[name] = value
         else:
-            reader.report(f"labels.{name}", f"must be a text, not {shown(value)}")
+            inner.report(name, f"must be a text, not {shown(value)}")
     return found
 
 
@@ -115,6 +117,7 @@ def _replacement(reader: Reader, text: str, pattern: re.Pattern[str] | None) -> 
 
 
 def _json(reader: Reader) -> JsonLines | None:
+    reader.note("json", type="boolean")
     value = reader.raw("json", False)
     if isinstance(value, bool):
         return JsonLines() if value else None

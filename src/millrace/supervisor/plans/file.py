@@ -11,6 +11,7 @@ from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.layering import layered, read_layers
 from millrace.supervisor.plans.layers import Amendments, Layers, Saving, to_save
 from millrace.supervisor.plans.sources import Sources, gather
+from millrace.supervisor.plans.text_file import text_in
 from millrace.supervisor.yaml_text import MAX_CHARS
 
 
@@ -94,9 +95,9 @@ class PlanFile:
         if self._known is not None:
             return self._known
         try:
-            return self.path.read_text(encoding="utf-8")
+            return text_in(self.path)
         except OSError as error:
             why = error.strerror or str(error)
-        except UnicodeDecodeError as error:
-            why = f"it is no UTF-8 at byte {error.start}"
+        except ValueError as error:
+            why = str(error)
         raise PlanError([Finding("", 0, "", f"cannot read {self.path}: {why}")])

@@ -10,6 +10,7 @@ from millrace.domain.document import DocumentReader, kind_of, shown
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
 DURATION_PATTERN = r"^(\d+h)?(\d+m)?(\d+(\.\d+)?s)?(\d+ms)?$"
 _DAY_S = 86_400.0
+NUL = "holds a NUL character, which no argument and no variable can; take it out"
 
 
 class Noted(list[tuple[str, str]]):
@@ -117,10 +118,22 @@ class Reader(DocumentReader):
         """A list of texts."""
         self.note(key, type="array", items={"type": ["string", "number", "boolean"]})
         value = self.raw(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             self.report(key, f'must be a list of texts, such as ["nginx", "-g", "daemon off;"], not {shown(value)}')
             return ()
+        if any("\0" in one for one in value):
+            self.report(key, NUL)
+            return ()
         return tuple(value)
+
+    def command(self, key: str = "command") -> tuple[str, ...]:
+        """A program and its arguments; a list without a program is none."""
+        found = self.words(key)
+        if self.raw(key) in (None, []):
+            self.report(key, "is missing; give a list: the program and its arguments")
+        elif found and not found[0]:
+            self.report(key, "begins with an empty text; name the program")
+        return found
 
     def texts_or_text(self, key: str) -> tuple[str, ...]:
         """A list of texts, or one text."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from millrace.supervisor.plans.text_file import text_in
 from millrace.supervisor.yaml_text import Findings, read
 
 _PARTS = ("global", "processes")
@@ -101,9 +102,9 @@ def _searched(folder: Path, pattern: str) -> list[Path]:
 def _include(found: Sources, path: Path, environ: Mapping[str, str], folder: Path | None) -> None:
     name = _shown(path, folder)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        text = text_in(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
         found.findings.append(("include", f"names {name}, which cannot be read: {why}; correct it or take it out"))
         return
     part = read(text, environ)

@@ -14,10 +14,10 @@ _NUMBERS = {"memory_share": (0.05, 1.0), "workers_per_cpu": (0.01, 1000.0)}
 
 def tune_of(reader: Reader) -> Tune | None:
     """What stands under `tune`: the name of a profile, or a mapping with it and what is otherwise. None where there is none."""
+    reader.note("tune", type="string")
     if not reader.has("tune"):
         return None
     if isinstance(name := reader.raw("tune"), str):
-        reader.note("tune", type="string")
         return _known(reader, "tune", Tune(profile=name))
     inner = reader.inner("tune")
     found = {key: inner.whole(key, low, high, None) for key, (low, high) in _WHOLES.items()}

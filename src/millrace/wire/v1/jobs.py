@@ -149,6 +149,13 @@ class JobRequest(Request, omit_defaults=True):
     after_any_end: Annotated[
         bool, msgspec.Meta(description="Run it once those in `after` have ended, however they ended.")
     ] = False
+    early: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Accept it while its upload still arrives, and begin with what is there. Not for batches and schedules, nor with "
+            "`run_after` or `after`."
+        ),
+    ] = False
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=30 * 86_400)] | None = None
     max_retries: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
 
@@ -263,9 +270,20 @@ class JobView(Reply, kw_only=True):
     attempt_count: int = 0
 
 
+class ArrivingView(Reply):
+    """An upload that a job began before all of it was there: its bytes, how many have arrived, and why the job waits for all of them,
+    where it does.
+    """
+
+    id: str
+    size: int
+    arrived: int
+    reason: str = ""
+
+
 class JobDetail(JobView, kw_only=True):
-    """A job with all that is known of it. `held_back` says for which quota of its tenant a queued job waits, or for which jobs a
-    pending one; `after` are the ids of those that it runs after.
+    """A job with all that is known of it. `held_back` says for which quota of its tenant a queued job waits, or for which jobs or for
+    how much of its upload a pending one; `after` are the ids of those that it runs after; `upload` is there while that still arrives.
     """
 
     parameters: Document
@@ -276,6 +294,7 @@ class JobDetail(JobView, kw_only=True):
     held_back: str = ""
     after: list[str] = []
     tasks: list[TaskStanding] = []
+    upload: ArrivingView | None = None
 
 
 class JobList(Reply):

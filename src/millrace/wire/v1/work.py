@@ -183,12 +183,15 @@ class HelpersReply(Reply):
     reason: str = ""
 
 
-class PartRequest(Request):
-    """One part, to be claimed in the order of the list. `frames` is how many pictures it makes: its weight in the job's progress."""
+class PartRequest(Request, omit_defaults=True):
+    """One part, to be claimed in the order of the list. `frames` is how many pictures it makes: its weight in the job's progress; `awaits`
+    how many bytes of its upload have to arrive before it is queued.
+    """
 
     kind: Literal["chunk", "sides"]
     number: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
     frames: Count = 0
+    awaits: Count = 0
 
 
 class SplitRequest(Skill, kw_only=True, omit_defaults=True):
@@ -294,11 +297,14 @@ class FailRequest(EndRequest, kw_only=True, omit_defaults=True):
     ] = {}
 
 
-class HandBackRequest(EndRequest, kw_only=True):
-    """The worker gives the task back unspent: it drains, or has no room for it."""
+class HandBackRequest(EndRequest, kw_only=True, omit_defaults=True):
+    """The worker gives the task back unspent: it drains, or has no room for it, or its upload has not come so far. Then `awaits` says how
+    many bytes of that it needs, and the task waits for them.
+    """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
     delay_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    awaits: Count = 0
 
 
 class Taken(Reply):

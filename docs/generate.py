@@ -166,11 +166,40 @@ def profiles() -> str:
     from millrace.engines import profiles as built_in
 
     parts = [MADE + "# Profiles\n", f"Besides these, scenarios are profiles by their parts: {FORM}\n"]
+    parts.append("\n".join(_declarations()))
     for name in built_in.names():
         profile = built_in.named(name)
         text = yaml.safe_dump(to_document(profile), sort_keys=False).rstrip()
         parts.append(f"## {name}\n\n{profile.description}\n\n```yaml\n{text}\n```\n")
     return "\n".join(parts)
+
+
+def _declarations() -> list[str]:
+    """What a profile says of that which a source has beside pictures and sound, and what each built-in one says."""
+    from millrace.domain.media.damage import OnDamage
+    from millrace.domain.media.profile import Hdr, Keep, Subtitles, Tracks
+    from millrace.engines import profiles as built_in
+
+    kinds = {
+        "hdr": Hdr, "audio[].tracks": Tracks, "subtitles": Subtitles, "metadata": Keep, "chapters": Keep,
+        "attachments": Keep, "on_damage": OnDamage,
+    }  # fmt: skip
+    profiles = [built_in.named(name) for name in built_in.names()]
+    said = {key: {one.name: getattr(one, key, None) for one in profiles} for key in kinds}
+    said["audio[].tracks"] = {one.name: ", ".join(str(entry.tracks) for entry in one.audio) or "-" for one in profiles}
+    lines = [
+        "## What they say of what a source has\n",
+        "Every profile says, or leaves at its default, what becomes of these; [media](../explanation/media.md#what-becomes-of-what) says the rest.\n",
+        "| key | words | |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{key}` | {', '.join(f'`{word}`' for word in kind)} | {' '.join((kind.__doc__ or '').split())} |"
+        for key, kind in kinds.items()
+    ]
+    lines += ["", f"| profile | {' | '.join(f'`{key}`' for key in kinds)} |", f"|---|{'---|' * len(kinds)}"]
+    lines += [f"| {one.name} | {' | '.join(str(said[key][one.name]) for key in kinds)} |" for one in profiles]
+    return [*lines, ""]
 
 
 def failures() -> str:

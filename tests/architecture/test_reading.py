@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from millrace.domain.media.chunks import with_split
 from millrace.domain.media.damage import Damage, OnDamage, Place
 from millrace.domain.media.plan import plan
-from millrace.domain.media.probe import AudioStream, Probe, VideoStream
+from millrace.domain.media.probe import AudioStream, Color, Probe, VideoStream
 from millrace.domain.media.profile_document import profile_from
 from millrace.domain.media.samples import ProbeEncode, with_crf
 from millrace.domain.media.split import Chunk, Chunking
@@ -57,6 +57,8 @@ def commands() -> Iterator[Command]:
     film, out, work = Path("/film.mp4"), Path("/out"), Path("/work")
     yield engine.probe(film)
     yield from engine.damage(film, FILM)
+    hdr = replace(FILM, video=(replace(FILM.video[0], color=Color(transfer="smpte2084")),))
+    yield from (command for command in [engine.first_picture(film, hdr)] if command)
     yield from (engine.encoder_proof(name) for name in encoders.ALL)
     rungs = [{"video": {"codec": "h264", "height": 72}}]
     yield from quality_commands(engine, film, out, work)

@@ -97,6 +97,9 @@ class FakeEngine:
         )
         return Probe(formats=("mp4",), duration=Fraction(1), video=(stream,))
 
+    def first_picture(self, source, probe):
+        return None
+
     def encode(self, plan, source, folder, work):
         self.encoded += 1
         return (

@@ -182,7 +182,9 @@ class Bench:
 
     def probe(self, source: Path) -> Probe:
         outcome = self.run(self.engine.probe(source))
-        return self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
+        found = self.engine.read_probe(outcome.stdout, outcome.stderr, outcome.exit_status)
+        command = self.engine.first_picture(source, found)
+        return found if command is None else self.engine.with_first_picture(found, self.run(command))
 
     def briefly(self, source: Path) -> Probe | None:
         """What a worker finds without looking at each packet; None where it has to."""

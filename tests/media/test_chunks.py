@@ -14,6 +14,7 @@ from millrace.domain.failures import FailureClass
 from millrace.domain.media.check import check
 from millrace.domain.media.chunks import with_split
 from millrace.domain.media.plan import plan
+from millrace.domain.media.probe import LightLevel
 from millrace.domain.media.profile import Profile
 from millrace.domain.media.profile_document import profile_from, to_document
 from millrace.domain.media.proof import proof
@@ -62,7 +63,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         *_clip("25", seconds=2),
         *("-vf", "zscale=tin=bt709:pin=bt709:min=bt709:t=smpte2084:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"),
         *("-c:v", "libx265", "-preset", "ultrafast", "-color_primaries", "bt2020", "-color_trc", "smpte2084"),
-        *("-colorspace", "bt2020nc", "-x265-params", "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:keyint=20"),
+        *("-colorspace", "bt2020nc", "-x265-params", "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:keyint=20:max-cll=1000,400"),
     ),
     "from_transport.mkv": (*_clip("25"), *OPEN, "-f", "mpegts"),
     "damaged_later.mp4": (*_clip("25", size="256x144"), *OPEN, "-movflags", "+faststart"),
@@ -82,13 +83,16 @@ def _profile(packaging: str = "cmaf", codec: str = "h264", **video: Any) -> Prof
 
 
 def test_chunks_keep_high_dynamic_range(bench: Bench, sources: Any, tmp_path: Path) -> None:
-    rungs = [{"video": {"codec": "h265", "height": 36, "preset": "ultrafast"}}]
+    rungs = [{"video": {"codec": "h265", "height": height, "preset": "ultrafast"}} for height in (36, 32)]
     document = {"name": "t", "packaging": "cmaf", "renditions": rungs, "hdr": "keep", "segment_s": 1, "gop_s": 0.5}
     cut = bench.make(profile_from(document), sources("hdr.mp4"), tmp_path / "cut", chunks="always")
     assert len(cut.plan.split.chunks) >= 2
     assert cut.findings == ()
-    (found,) = cut.produced.probes["36p/index.m3u8"].video
-    assert (found.color.hdr_name, found.color.primaries, found.bit_depth) == ("PQ", "bt2020", 10)
+    assert cut.plan.pictures is not None
+    for name in ("36p", "32p"):
+        (found,) = cut.produced.probes[f"{name}/index.m3u8"].video
+        assert (found.color.hdr_name, found.color.primaries, found.bit_depth) == ("PQ", "bt2020", 10)
+        assert found.light == cut.plan.pictures.light == LightLevel(max_cll=1000, max_fall=400)
 
 
 LOSSLESS = {"crf": 0, "preset": "ultrafast"}

@@ -121,6 +121,31 @@ def test_lost_sound_reaches_into_the_next_packet_and_the_ends_may_be_silent() ->
     assert lost_sound(marked, came)[-1] == (7 / RATE, 9 / RATE)
 
 
+def test_missing_sound_is_lost_sound_and_reaches_into_the_packet_behind() -> None:
+    stored = [line(number, KEY) for number in range(12) if not 4 <= number < 7]
+    assert lost_sound(stored, stored) == [(4 / RATE, 8 / RATE)]
+    # Containers that count in milliseconds are off by half of one.
+    rounded = [Line(Fraction(round(number * 64 / 3), 1000), Fraction(21, 1000), KEY) for number in range(50)]
+    assert lost_sound(rounded, rounded) == []
+
+
+def test_missing_pictures_are_told_from_a_still_one_by_the_sound_that_is_missing_with_them() -> None:
+    stored = [line(frame, KEY if frame in (0, 20) else 0) for frame in range(25) if not 8 <= frame < 14]
+    silent = [(8 / RATE, 12 / RATE)]
+    (found,) = lost_pictures(stored, stored, apart=1 / RATE, silent=silent)
+    assert (found.start * RATE, found.end * RATE) == (6, 20)
+    assert lost_pictures(stored, stored, apart=1 / RATE) == []
+    assert lost_pictures(stored, stored, apart=1 / RATE, silent=[(16 / RATE, 18 / RATE)]) == []
+
+
+def test_behind_a_key_frame_that_does_not_begin_anew_a_whole_gop_is_suspect() -> None:
+    # Stored as I P B I B P I B P: those behind a key frame are shown before it.
+    order = [0, 3, 1, 2, 6, 4, 5, 9, 7, 8, 12, 10, 11, 15, 13, 14]
+    stored = [line(frame, KEY if frame in (0, 6, 12) else 0) for frame in order]
+    (found,) = lost_pictures(stored, [line(frame) for frame in range(16) if frame != 3], apart=1 / RATE)
+    assert (found.start * RATE, found.end * RATE, found.packets) == (0, 12, ())
+
+
 def test_times_are_those_of_the_film() -> None:
     head = "#tb 0: 1/25\n#tb 1: 1/25\n"
     stored = "".join(

@@ -122,7 +122,8 @@ def test_every_track_and_what_goes_along() -> None:
         *("-map", "0:2", "-filter:a:1", "aresample=async=1:first_pts=0", "-c:a:1", "libopus", "-b:a:1", "128000"),
         *("-ac:a:1", "2", "-ar:a:1", "48000", "-metadata:s:a:1", "language=eng", "-disposition:a:1", "-default"),
         *("-map", "0:3", "-c:s:0", "copy", "-metadata:s:s:0", "language=eng", "-map", "0:t", "-c:t", "copy"),
-        *("-map_metadata", "-1", "-map_chapters", "0", "-f", "matroska", "file:video.mkv"),
+        *("-map_metadata:s:t:0", "0:s:t:0", "-map_metadata:s:t:1", "0:s:t:1"),
+        *("-map_metadata:g", "-1", "-map_metadata:s", "-1", "-map_chapters", "0", "-f", "matroska", "file:video.mkv"),
     ]
 
 

@@ -138,6 +138,7 @@ def test_one_file_is_muxed_of_segments_and_sound() -> None:
         *(*READ, "file:/jobs/7/pieces/sides.mp4", *READ, "file:/films/a.mkv"),
         *("-map", "0:v:0", "-c:v", "copy", "-map", "1:a:0", "-c:a:0", "copy", "-metadata:s:a:0", "language=eng"),
         *("-map", "1:s:0", "-c:s:0", "copy", "-metadata:s:s:0", "language=eng"),
+        *("-map_metadata:s:a:0", "2:s:2", "-map_metadata:s:s:0", "2:s:3"),
         *("-map_metadata", "2", "-map_chapters", "-1", "-f", "mp4", "-movflags", "+faststart", "file:video.mp4"),
     ]
 
@@ -153,8 +154,8 @@ def test_tracks_chapters_and_attachments_are_muxed_into_one_file() -> None:
     assert list(command.argv)[command.argv.index("1:a:0") - 1 :] == [
         *("-map", "1:a:0", "-c:a:0", "copy", "-metadata:s:a:0", "language=eng", "-disposition:a:0", "+default"),
         *("-map", "1:a:1", "-c:a:1", "copy", "-metadata:s:a:1", "language=deu", "-disposition:a:1", "-default"),
-        *("-map", "2:t", "-c:t", "copy"),
-        *("-map_metadata", "-1", "-map_chapters", "2", "-f", "matroska", "file:video.mkv"),
+        *("-map", "2:t", "-c:t", "copy", "-map_metadata:s:t:0", "2:s:t:0"),
+        *("-map_metadata:g", "-1", "-map_metadata:s", "-1", "-map_chapters", "2", "-f", "matroska", "file:video.mkv"),
     ]
 
 

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.probe import DolbyVision
+from millrace.domain.media.purposes import Purpose
 from millrace.engines.engine import EngineFailure
 from millrace.engines.ffmpeg.cadence import cadence
 from millrace.engines.ffmpeg.probe import read_probe
@@ -81,6 +83,11 @@ def test_everything_is_read(log: str) -> None:
         ),
         (PACKETS, LOG_9.replace("hevc (Main 10)", "none").replace("yuv420p10le", "none"), "cannot be decoded"),
         (PACKETS, LOG_9.replace("-90.00", "30.00"), "quarter turns"),
+        (
+            PACKETS,
+            LOG_9.replace("    Side data:", "    Side data:\n      Frame Cropping: 900/1020/0/0"),
+            "cropped by more than it has",
+        ),
         ("", "", "neither video nor audio"),
     ],
 )
@@ -115,6 +122,19 @@ def test_a_rate_called_constant_keeps_every_frame(gaps: list[int]) -> None:
         assert found.rate is not None
         slots = {round((time - times[0]) * Fraction(1, 15360) * found.rate) for time in times}
         assert len(slots) == len(times)
+
+
+def test_what_a_container_crops_is_left_out_and_what_it_says_is_read() -> None:
+    said = "    Side data:\n      Frame Cropping: 8/12/40/0\n      DOVI configuration record: version: 1.0, profile: 8, level: 4, rpu flag: 1, el flag: 0, bl flag: 1, compatibility id: 4"
+    beside = "  Stream #0:4: Data: none (tmcd / 0x64636D74)\n  Stream #0:5(eng): Audio: aac, 48000 Hz, stereo, fltp (visual impaired) (comment)\n"
+    log = LOG_9.replace("    Side data:", said).replace(
+        "Stream mapping:\n", f"{beside}Stream mapping:\n  Stream #0:5 -> #0:3 (copy)\n"
+    )
+    found = read_probe(PACKETS + "#tb 3: 1/48000\n3,          0,          0,     1024,      257, 0xb8847714\n", log, 0)
+    assert (found.video[0].width, found.video[0].height, found.video[0].rotation_degrees) == (1900, 1040, 90)
+    assert found.video[0].dolby_vision == DolbyVision(profile=8, compatibility=4)
+    assert found.data == 1
+    assert found.audio[1].purposes == (Purpose.DESCRIPTION, Purpose.COMMENTARY)
 
 
 def test_progress_reports() -> None:

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 
 from millrace.domain.failures import FailureClass, Refused
 from millrace.domain.media.levels import LEVELS, beyond_level, rung
+from millrace.domain.media.parameters import ParameterError, with_parameters
 from millrace.domain.media.plan import plan
 from millrace.domain.media.probe import Probe, VideoStream
 from millrace.domain.media.profile import Packaging, VideoCodec
 from millrace.domain.media.profile_document import ProfileError, profile_from, to_document
 from millrace.engines.ffmpeg.codecs import video_options
+from millrace.engines.ffmpeg.encoders import candidates_of, chosen
 
 FILM = VideoStream(index=0, codec="h264", width=3840, height=2160, frame_rate=Fraction(25), frames=50, end=Fraction(2))
 
@@ -38,6 +40,7 @@ def findings(**video: Any) -> list[str]:
         ({"codec": "h264", "level": 4.7}, "level is 4.7; allowed: 1, 1.1"),
         ({"codec": "h264", "level": True}, "level is True; allowed"),
         ({"codec": "h264", "level": 4.1, "encoder": "nvenc"}, "is kept by encoders in software only, and encoder is nvenc"),
+        ({"codec": "h265", "level": 5.1, "encoder": "hardware"}, "is kept by encoders in software only, and encoder is hardware"),
         ({"codec": "vp9", "level": 4.1}, "level is 4.1; only h264 and h265 have one here, not vp9"),
     ],
 )  # fmt: skip
@@ -92,6 +95,15 @@ def test_the_encoder_is_told_and_bounded() -> None:
     assert "-maxrate 4000000 -bufsize 8000000" in words
     assert ":level-idc=3.1:high-tier=0" in words
     assert "-level " not in words
+
+
+def test_no_card_is_taken_for_a_level() -> None:
+    kept, free = profile(codec="h264", level="4.1"), profile(codec="h264")
+    assert candidates_of(kept) == (("libx264",),)
+    assert chosen(kept.renditions[0].video, {"h264_nvenc"}) == "libx264"
+    assert chosen(free.renditions[0].video, {"h264_nvenc"}) == "h264_nvenc"
+    with pytest.raises(ParameterError, match="is kept by encoders in software only, and encoder is hardware"):
+        with_parameters(kept, {"encoder": "hardware"})
 
 
 def test_levels_rise() -> None:

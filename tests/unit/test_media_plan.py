@@ -259,7 +259,7 @@ def test_each_difference_in_the_pictures_is_found(change: dict[str, Any], words:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (Color(), "has the transfer None; planned, as in the source: smpte2084"),
+        (Color(), "has the transfer None; planned: smpte2084"),
         (Color(transfer="arib-std-b67", primaries="bt2020", space="bt2020nc"), "transfer arib-std-b67"),
         (Color(transfer="smpte2084", primaries="bt709", space="bt2020nc"), "primaries bt709"),
         (Color(transfer="smpte2084", primaries="bt2020", space="bt709"), "matrix bt709"),
@@ -269,7 +269,7 @@ def test_high_dynamic_range_that_was_lost_is_found(found: Color, words: str) -> 
     wanted, produced = proven()
     assert wanted.pictures is not None
     color = Color(transfer="smpte2084", primaries="bt2020", space="bt2020nc", range="tv")
-    kept = replace(wanted, pictures=replace(wanted.pictures, hdr=color))
+    kept = replace(wanted, pictures=replace(wanted.pictures, hdr=color, color=color))
     before = produced.probes["360p/index.m3u8"]
 
     def findings(shown: Color) -> str:

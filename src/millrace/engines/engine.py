@@ -177,6 +177,14 @@ class Engine(Protocol):
         """
         ...
 
+    def first_picture(self, source: Path, probe: Probe) -> Command | None:
+        """The command that decodes one picture, for a film of which the pictures may say more than a probe has read; None for another."""
+        ...
+
+    def with_first_picture(self, probe: Probe, outcome: Outcome) -> Probe:
+        """The facts with what that picture says."""
+        ...
+
     def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
         """The commands that find out where a source is damaged; their outcomes go to `read_damage` in this order."""
         ...

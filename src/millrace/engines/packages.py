@@ -24,6 +24,7 @@ from millrace.domain.media.hls_rules import violations as hls_violations
 from millrace.domain.media.languages import language_name, language_tag
 from millrace.domain.media.outputs import SAMPLE_RATE_HZ, AudioOutput, OutputFile, Plan, Role, SubtitleOutput
 from millrace.domain.media.profile import Packaging
+from millrace.domain.media.purposes import words
 from millrace.domain.media.webvtt import parse_webvtt, thumbnails_vtt, webvtt_segments
 from millrace.engines.engine import Listing
 from millrace.engines.renditions import (
@@ -177,6 +178,7 @@ def _audio(one: Rendition, names: Mapping[str, str]) -> AudioRendition:
         channels=entry.channels,
         bandwidth=one.bandwidth,
         language=language_tag(entry.language),
+        purposes=entry.purposes,
     )
 
 
@@ -224,6 +226,7 @@ def _subtitles(
                 bandwidth=bandwidth([(seconds, len(text.encode())) for seconds, text in pieces]),
                 language=language_tag(entry.language),
                 forced=entry.forced,
+                purposes=entry.purposes,
             )
         )
     return entries, made
@@ -262,6 +265,7 @@ def _manifest(
                 name=names[entry.name],
                 language=language_tag(entry.language),
                 forced=entry.forced,
+                purposes=entry.purposes,
             )
             for file, entry in _texts(plan)
         ],
@@ -279,6 +283,7 @@ def _dash_sound(plan: Plan, one: Rendition, names: Mapping[str, str]) -> dash.So
         track=(entry.stream, entry.channels),
         name=names[entry.name],
         language=language_tag(entry.language),
+        purposes=entry.purposes,
     )
 
 
@@ -291,9 +296,8 @@ def track_names(plan: Plan) -> dict[str, str]:
             for entry in (*file.audio, *file.subtitles):
                 if not isinstance(entry, kind):
                     continue
-                name = language_name(entry.language)
-                if isinstance(entry, SubtitleOutput) and entry.forced:
-                    name += " (forced)"
+                forced = isinstance(entry, SubtitleOutput) and entry.forced
+                name = language_name(entry.language) + words(entry.purposes, forced=forced)
                 taken[name] = taken.get(name, 0) + 1
                 found[entry.name] = name if taken[name] == 1 else f"{name} {taken[name]}"
     return found

@@ -19,7 +19,7 @@ from millrace.domain.media.chunks import PER_WORKER
 from millrace.domain.media.damage import OnDamage
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import Probe
-from millrace.domain.media.proof import Maker, with_checksums, with_quality
+from millrace.domain.media.proof import Maker, with_checksums, with_origin, with_quality
 from millrace.domain.media.split import Chunk
 from millrace.domain.needs import EARLY
 from millrace.domain.records import Kind
@@ -189,14 +189,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if store is None or source is None:
             yield None
             return
-        maker = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
         reuse = Reuse(
             store=store,
             path=source,
             source=asyncio.ensure_future(
                 identify(source, None if told is None else told.identity, is_ours=is_fetched(job.input))
             ),
-            maker=maker,
+            maker=self._maker,
             control=self.control,
             log=self.log,
             farm=self._farm() if told is not None and told.is_kept else None,
@@ -410,9 +409,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         for one in wrong:
             self.log.say(f"join: {one.reason}; {one.name} is made again here")
             await steps.encode_part(plan, one.chunk, source, lambda *_: None)
-            if one.chunk is not None:
-                own = Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
-                steps.makers = {**steps.makers, one.chunk.number: own}
+            steps.makers = {**steps.makers, None if one.chunk is None else one.chunk.number: self._maker}
 
     async def _proved(
         self,
@@ -429,6 +426,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
         made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
         # All that reads the source has read it by now.
         await steps.unchanged()
+        found = known["probe"] if isinstance(known["probe"], dict) else None
+        evidence = with_origin(dict(made.proof), source=found, maker=self._maker, encoders=steps.encoders(plan))
+        made = replace(made, proof=evidence)
         kept: dict[str, object] = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
@@ -447,6 +447,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
         self.report({"phase": "compare"})
         found = await compared(steps, plan, made.probes, source, self._told(spans.encode_to, ENCODE_TO))
         return replace(made, proof=with_quality(dict(made.proof), found))
+
+    @property
+    def _maker(self) -> Maker:
+        return Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
 
     def _steps(self, engine: Engine, reuse: Reuse | None = None) -> MediaSteps:
         return MediaSteps(

@@ -31,6 +31,7 @@ MOST_LOOKS = 8
 """At the beginning of a film, each for more of it."""
 DAMAGE = "what is to be done about damage needs a look at all of it"
 SEARCH = "a quality is searched in all of it"
+IN_PICTURES = "what it is to be shown on stands in its pictures"
 ODD_INDEX = "its index is none of the plain kind that is read here"
 APART = "its pictures and its sound do not lie side by side"
 
@@ -64,6 +65,8 @@ async def divide(job: Job, steps: MediaSteps, division_of: Callable[[Plan], Divi
         probe = None  # the hole behind the beginning may be to blame: who has all of it says what is wrong
     if probe is None:
         raise all_of_it(ODD_INDEX)
+    if steps.engine.first_picture(source, probe) is not None:
+        raise all_of_it(IN_PICTURES)
     probe = replace(probe, size_bytes=size)
     plan = steps.plan(job.profile, probe, job.parameters)
     if reason := _obstacle(job, plan):

@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from millrace.domain.media.outputs import Plan
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.proof import color_document
 from millrace.domain.media.reasons import steps
 from millrace.process.sandbox import Confinement
 from millrace.worker.bounds import Bounds
@@ -42,6 +43,9 @@ def of_probe(probe: Probe) -> Document:
             *({**_video(stream), "key_frames": _key_frames(stream)} for stream in probe.video),
             *_beside_pictures(probe),
         ],
+        "chapters": probe.chapters,
+        "attachments": probe.attachments,
+        "data_streams": probe.data,
     }
 
 
@@ -120,9 +124,12 @@ def _video(stream: VideoStream) -> Document:
         "duration_s": round(float(stream.end - stream.start), 3),
         "pix_fmt": stream.pix_fmt,
         "bit_depth": stream.bit_depth,
+        "sar": str(stream.sar),
+        "field_order": stream.field_order,
         "rotation_degrees": stream.rotation_degrees,
         "variable_frame_rate": stream.is_vfr,
         "hdr": stream.color.is_hdr,
+        "color": color_document(stream),
     }
 
 
@@ -134,9 +141,11 @@ def _audio(stream: AudioStream) -> Document:
         "channels": stream.channels,
         "layout": stream.layout,
         "language": stream.language,
+        "purposes": list(stream.purposes),
         "duration_s": round(float(stream.duration), 3),
     }
 
 
 def _subtitles(stream: SubtitleStream) -> Document:
-    return {"type": "subtitles", "codec": stream.codec, "language": stream.language}
+    purposes = [*stream.purposes, *(("forced",) if stream.forced else ())]
+    return {"type": "subtitles", "codec": stream.codec, "language": stream.language, "purposes": purposes}

@@ -68,8 +68,8 @@ class MediaSteps(Struct, kw_only=True):
 
     `folder` is the attempt's own, `out` the folder of its outputs, `cores` how many it may keep busy. `ahead` may
     be a probe that was begun already. `chunking` is what the job says of chunks. `headers` is what
-    joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk that another worker made who
-    that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
+    joining found: the SHA-256 of each rendition's initialisation segment. `makers` says of each chunk (None: sound and text) that
+    another worker made who that was. `probed` is all that the probe said. `reuse` is what was made before; None where nothing is kept. `reused` is what
     was taken of it. `cpu_s` is what engines have used until now, those apart that only describe. `tolerant`: the source is damaged,
     and the plan reckons with it. `watched` is the source, as it was when the attempt got it, where others may write to it, and `source_bytes` is
     its length. `read` is what was read of an upload that had not arrived when the film was divided.
@@ -85,7 +85,7 @@ class MediaSteps(Struct, kw_only=True):
     ahead: Ahead | None = None
     chunking: Chunking = Chunking.AUTO
     headers: Mapping[str, str] = {}
-    makers: Mapping[int, Maker] = {}
+    makers: Mapping[int | None, Maker] = {}
     probed: Outcome | None = None
     reuse: Reuse | None = None
     reused: Sequence[Reused] = ()
@@ -113,9 +113,12 @@ class MediaSteps(Struct, kw_only=True):
         """The facts about a source. Raises TaskFailedError, class `input` for what is no usable media file; DamagedError where some
         of it may be.
         """
-        probe = await self.probed_briefly(source)
-        if probe is not None:
-            return probe
+        probe = await self.probed_briefly(source) or await self._probed(source)
+        command = self.engine.first_picture(source, probe)
+        return probe if command is None else self.engine.with_first_picture(probe, await self._collect(command))
+
+    async def _probed(self, source: Path) -> Probe:
+        """The same by what FFmpeg reads of all of it, without what is said in pictures alone."""
         command = self.engine.probe(source)
         outcome = None if self.ahead is None else await self.ahead.outcome(command, self.log)
         if outcome is None:

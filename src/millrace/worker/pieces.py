@@ -174,17 +174,17 @@ def made_in(part: MadeView, chunks: Sequence[Chunk]) -> list[int]:
     return [chunk.number for chunk in chunks if chunk_folder(chunk) in folders]
 
 
-def makers(job: str, chunks: Sequence[Chunk], parts: Sequence[MadeView]) -> Mapping[int, Maker]:
-    """Who made each chunk.
+def makers(job: str, chunks: Sequence[Chunk], parts: Sequence[MadeView]) -> Mapping[int | None, Maker]:
+    """Who made each chunk, and (None) sound and text.
 
     Raises:
         TaskFailedError: nobody made one of them, or two did.
     """
-    found: dict[int, Maker] = {}
+    found: dict[int | None, Maker] = {}
     for part in parts:
-        for number in made_in(part, chunks):
+        for number in made_in(part, chunks) or (None,):
             if number in found:
-                raise TaskFailedError(FailureClass.OUTPUT, f"cannot join the film: two parts made chunk {number}")
+                raise TaskFailedError(FailureClass.OUTPUT, f"cannot join the film: two parts made {_named(number)}")
             found[number] = Maker(
                 node=part.node_name, task=f"{job}.{part.position}", attempt=part.attempt, beat=part.beat
             )
@@ -203,7 +203,11 @@ class Wrong(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """As people call it."""
-        return "the sound" if self.chunk is None else f"chunk {self.chunk.number}"
+        return _named(None if self.chunk is None else self.chunk.number)
+
+
+def _named(chunk: int | None) -> str:
+    return "the sound" if chunk is None else f"chunk {chunk}"
 
 
 async def wrong_parts(

@@ -7,9 +7,12 @@ from fractions import Fraction
 from msgspec import Struct, field
 
 from millrace.domain.failures import FailureClass
+from millrace.domain.media.check_color import color_findings
 from millrace.domain.media.languages import language_code, language_name, same_language
 from millrace.domain.media.outputs import AudioOutput, OutputFile, Plan, Role, SubtitleOutput, VideoOutput
-from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.plan_tracks import WITH_PURPOSES
+from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.purposes import words
 from millrace.domain.media.rate_bound import Supply
 
 CODECS = {"h265": "hevc"}
@@ -88,6 +91,10 @@ def _beside(plan: Plan, file: OutputFile, probe: Probe) -> list[str]:
     texts = []
     if file.role is Role.MOVIE:
         texts += _languages(file.audio, probe.audio, "audio") + _languages(file.subtitles, probe.subtitles, "subtitles")
+        if plan.packaging in WITH_PURPOSES:
+            texts += _purposes(file.audio, probe.audio, "audio") + _purposes(
+                file.subtitles, probe.subtitles, "subtitles"
+            )
     if probe.chapters != plan.chapters:
         texts.append(f"has {probe.chapters} chapters; planned: {plan.chapters}")
     if probe.attachments != plan.attachments:
@@ -103,6 +110,17 @@ def _languages(
         f"has {kind} in {language_name(there.language)}; planned: {language_name(wanted.language)}"
         for wanted, there in zip(planned, found, strict=False)
         if language_code(wanted.language) and not same_language(wanted.language, there.language)
+    ]
+
+
+def _purposes(
+    planned: Sequence[AudioOutput | SubtitleOutput], found: Sequence[AudioStream | SubtitleStream], kind: str
+) -> list[str]:
+    """Who a track is for stands there."""
+    return [
+        f"has {kind}{words(there.purposes) or ' for everybody'}; planned:{words(wanted.purposes)}"
+        for wanted, there in zip(planned, found, strict=False)
+        if not set(wanted.purposes) <= set(there.purposes)
     ]
 
 
@@ -125,22 +143,7 @@ def _video(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:
     texts += _times(plan, wanted, found)
     if found.bit_depth > wanted.settings.bit_depth:
         texts.append(f"has {found.bit_depth} bits a sample; planned: {wanted.settings.bit_depth}")
-    return texts + _color(plan, found.color)
-
-
-def _color(plan: Plan, found: Color) -> list[str]:
-    wanted = plan.pictures.hdr if plan.pictures else None
-    if wanted is None:
-        return ["is marked HDR; planned: standard dynamic range"] if found.is_hdr else []
-    pairs = (
-        ("transfer", found.transfer, wanted.transfer),
-        ("primaries", found.primaries, wanted.primaries),
-        ("matrix", found.space, wanted.space),
-    )
-    # What the source does not say, an encoder may fill in.
-    return [
-        f"has the {name} {has}; planned, as in the source: {kept}" for name, has, kept in pairs if kept and has != kept
-    ]
+    return texts if plan.pictures is None else [*texts, *color_findings(plan.pictures, found)]
 
 
 def _times(plan: Plan, wanted: VideoOutput, found: VideoStream) -> list[str]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.languages import UNKNOWN
+from millrace.domain.media.purposes import ACCESSIBILITY, AUDIO_PURPOSES, Purpose
 
 NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
 LIVE_PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
@@ -90,6 +91,7 @@ class Sound(Struct, frozen=True, kw_only=True):
     track: tuple[int, int]
     name: str
     language: str = UNKNOWN
+    purposes: tuple[Purpose, ...] = ()
 
 
 class Text(Struct, frozen=True, kw_only=True):
@@ -101,6 +103,7 @@ class Text(Struct, frozen=True, kw_only=True):
     name: str
     language: str = UNKNOWN
     forced: bool = False
+    purposes: tuple[Purpose, ...] = ()
 
 
 def manifest(pictures: Sequence[Picture], sounds: Sequence[Sound] = (), texts: Sequence[Text] = ()) -> str:
@@ -195,7 +198,8 @@ def _sounds(sounds: Sequence[Sound], *, is_main: bool) -> tuple[Attributes, list
     described = [
         _element("AudioChannelConfiguration", {"schemeIdUri": CHANNELS, "value": layout}),
         _label(sounds[0].name),
-        _role("main" if is_main else "alternate"),
+        *_accessibility(sounds[0].purposes),
+        _role("main" if is_main else "commentary" if Purpose.COMMENTARY in sounds[0].purposes else "alternate"),
     ]
     return attributes, [*described, *(_sound(one) for one in sounds)]
 
@@ -215,7 +219,12 @@ def _text(one: Text, length: Fraction) -> tuple[Attributes, list[Element]]:
     whole = _element("Representation", {"id": one.id, "bandwidth": max(1, ceil(one.size * 8 / length))}, [
         [f"<BaseURL>{escape(one.path)}</BaseURL>"]
     ])  # fmt: skip
-    return attributes, [_label(one.name), _role("forced-subtitle" if one.forced else "subtitle"), whole]
+    return attributes, [
+        _label(one.name),
+        *_accessibility(one.purposes),
+        _role("forced-subtitle" if one.forced else "subtitle"),
+        whole,
+    ]
 
 
 def _template(segments: Segments) -> Element:
@@ -240,6 +249,11 @@ def _runs(spans: Sequence[Span]) -> Iterator[Element]:
 
 def _role(value: str) -> Element:
     return _element("Role", {"schemeIdUri": ROLES, "value": value})
+
+
+def _accessibility(purposes: Sequence[Purpose]) -> list[Element]:
+    values = (ACCESSIBILITY[one] for one in purposes if one in ACCESSIBILITY)
+    return [_element("Accessibility", {"schemeIdUri": AUDIO_PURPOSES, "value": value}) for value in values]
 
 
 def _label(name: str) -> Element:

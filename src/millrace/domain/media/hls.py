@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from millrace.domain.media.ladder import Size
 from millrace.domain.media.languages import UNKNOWN
+from millrace.domain.media.purposes import Purpose, sound_characteristics, text_characteristics
 
 
 class Segment(Struct, frozen=True, kw_only=True):
@@ -51,6 +52,7 @@ class AudioRendition(Struct, frozen=True, kw_only=True):
     channels: int
     bandwidth: Bandwidth
     language: str = UNKNOWN
+    purposes: tuple[Purpose, ...] = ()
 
 
 class SubtitleRendition(Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ class SubtitleRendition(Struct, frozen=True, kw_only=True):
     bandwidth: Bandwidth
     language: str = UNKNOWN
     forced: bool = False
+    purposes: tuple[Purpose, ...] = ()
 
 
 class KeyFrames(Struct, frozen=True, kw_only=True):
@@ -191,11 +194,13 @@ def master_playlist(
     for number, entry in enumerate(audio):
         lines.append(
             f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{entry.name}",LANGUAGE="{entry.language}",'
-            f'DEFAULT={_yes(number == 0)},AUTOSELECT=YES,CHANNELS="{entry.channels}",URI="{entry.uri}"'
+            f"DEFAULT={_yes(number == 0)},AUTOSELECT={_yes(number == 0 or Purpose.COMMENTARY not in entry.purposes)},"
+            f'{_characteristics(sound_characteristics(entry.purposes))}CHANNELS="{entry.channels}",URI="{entry.uri}"'
         )
     lines.extend(
         f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="{title.name}",LANGUAGE="{title.language}",'
-        f'DEFAULT=NO,AUTOSELECT=YES,FORCED={_yes(title.forced)},URI="{title.uri}"'
+        f"DEFAULT=NO,AUTOSELECT=YES,FORCED={_yes(title.forced)},"
+        f'{_characteristics(text_characteristics(title.purposes))}URI="{title.uri}"'
         for title in subtitles
     )
     beside = [[entry.bandwidth for entry in audio], [title.bandwidth for title in subtitles]]
@@ -224,6 +229,10 @@ def _rates(own: Bandwidth, beside: Sequence[Sequence[Bandwidth]] = ()) -> str:
 def _looks(codecs: str, one: Variant | KeyFrames) -> str:
     shown = f",VIDEO-RANGE={one.video_range}" if one.video_range else ""
     return f'CODECS="{codecs}",RESOLUTION={one.size.width}x{one.size.height}{shown}'
+
+
+def _characteristics(words: str) -> str:
+    return f'CHARACTERISTICS="{words}",' if words else ""
 
 
 def _yes(value: bool) -> str:

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from millrace.domain.media.damage import Mending
 from millrace.domain.media.ladder import Size
-from millrace.domain.media.probe import Color
+from millrace.domain.media.probe import Color, LightLevel, Mastering
 from millrace.domain.media.profile import (
     AudioSettings,
     Checks,
@@ -17,6 +17,7 @@ from millrace.domain.media.profile import (
     VideoSettings,
     VmafCheck,
 )
+from millrace.domain.media.purposes import Purpose
 from millrace.domain.media.quality_search import Choice
 from millrace.domain.media.split import Chunk, Split
 
@@ -39,17 +40,25 @@ class Generated(Struct, frozen=True, kw_only=True):
 class Pictures(Struct, frozen=True, kw_only=True):
     """How the source's pictures become the common picture that every rendition is scaled from.
 
-    The decoder turns the picture upright; then it is deinterlaced (bwdif, one frame per frame), brought to `rate` on an
-    exact grid from time 0 (`frames` pictures), tone-mapped where `tonemap`, and scaled in square pixels. `hdr` is the colour
-    of high dynamic range that they keep; None where they have none.
+    The decoder turns the picture upright; then it is deinterlaced (bwdif, one frame per frame; `only_marked`: the pictures of which the
+    stream says that they are two fields), brought to YUV where it is `from_rgb`, and to `rate` on an
+    exact grid from time 0 (`frames` pictures), tone-mapped where `tonemap`, and scaled in square pixels. `color` is the one that the
+    output then has, as far as it is known, and `hdr` the same where it is of high dynamic range; with that go `mastering` and `light`.
+    `captions` in the pictures stay where each of these is made one picture: else their letters would come twice, or not.
     """
 
     stream: int
     rate: Fraction
     frames: int
     deinterlace: bool = False
+    only_marked: bool = False
+    from_rgb: bool = False
     tonemap: bool = False
     hdr: Color | None = None
+    color: Color | None = None
+    mastering: Mastering | None = None
+    light: LightLevel | None = None
+    captions: bool = True
 
 
 class Role(StrEnum):
@@ -86,6 +95,7 @@ class AudioOutput(Struct, frozen=True, kw_only=True):
     duration: Fraction
     settings: AudioSettings
     language: str | None = None
+    purposes: tuple[Purpose, ...] = ()
 
 
 class SubtitleOutput(Struct, frozen=True, kw_only=True):
@@ -96,6 +106,7 @@ class SubtitleOutput(Struct, frozen=True, kw_only=True):
     codec: str
     language: str | None = None
     forced: bool = False
+    purposes: tuple[Purpose, ...] = ()
 
 
 class OutputFile(Struct, frozen=True, kw_only=True):

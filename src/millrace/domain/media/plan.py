@@ -32,8 +32,9 @@ from millrace.domain.media.outputs import (
     VideoOutput,
 )
 from millrace.domain.media.parameters import with_parameters
+from millrace.domain.media.plan_color import RGB, color_notes, made_color, refuse_closed, sample_notes
 from millrace.domain.media.plan_mending import mended, shortened, without_chapters, without_cuts, without_text
-from millrace.domain.media.plan_tracks import audio_tracks, kept_attachments, kept_chapters, subtitle_tracks
+from millrace.domain.media.plan_tracks import audio_tracks, data_notes, kept_attachments, kept_chapters, subtitle_tracks
 from millrace.domain.media.probe import AudioStream, Probe, VideoStream
 from millrace.domain.media.profile import (
     SMALLEST_SIDE,
@@ -51,6 +52,9 @@ __all__ = ["Plan", "plan", "plan_generated"]
 
 MAX_VARIABLE_RATE = Fraction(60)
 MAX_RATE = Fraction(240)
+ON_AIR = {"mpegts", "mpeg"}
+FIELD_CODECS = ("h264", "mpeg2video", "vc1")
+"""Codecs of broadcasts that say of each picture whether it is two fields."""
 
 
 def plan(
@@ -127,6 +131,7 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None, damage: Dam
     subtitles = without_text(mending, subtitle_tracks(profile, probe, notes), notes)
     chapters = without_chapters(mending, kept_chapters(profile, probe, notes), notes)
     attachments = kept_attachments(profile, probe, notes)
+    notes += data_notes(probe)
     duration = pictures.frames / pictures.rate if pictures else max(entry.duration for entry in audio)
     files = _sprite_files(sprites) if sprites else _files(profile, videos, audio, subtitles)
     made = Plan(
@@ -152,12 +157,12 @@ def _planned(profile: Profile, probe: Probe, clip: Generated | None, damage: Dam
 
 
 def _picture_stream(profile: Profile, probe: Probe, notes: list[str]) -> VideoStream:
-    if not probe.pictures:
+    stream = probe.largest
+    if stream is None:
         what = "only cover art" if probe.video else "no video stream"
         raise Refused(
             FailureClass.INPUT, f"The input has {what}, and profile {profile.name} makes video; use profile audio."
         )
-    stream = max(probe.pictures, key=lambda one: (one.width * one.height, -one.index))
     if len(probe.pictures) > 1:
         notes.append(
             f"The input has {len(probe.pictures)} video streams; the largest one (stream {stream.index}) is used."
@@ -169,6 +174,7 @@ def _picture_stream(profile: Profile, probe: Probe, notes: list[str]) -> VideoSt
             FailureClass.INPUT,
             f"The input's picture of {stream.width}x{stream.height} is too small; at least {SMALLEST_SIDE} pixels a side are needed.",
         )
+    refuse_closed(stream)
     if stream.color.is_hdr and profile.hdr is Hdr.REFUSE:
         raise Refused(
             FailureClass.REQUEST,
@@ -193,15 +199,23 @@ def _pictures(profile: Profile, probe: Probe, stream: VideoStream, notes: list[s
     # Thumbnails are for pages, which show them in standard range.
     keeps = stream.color.is_hdr and profile.hdr is Hdr.KEEP and not profile.thumbnails
     tonemap = stream.color.is_hdr and not keeps
-    if tonemap:
-        notes.append("The input is HDR; the output is tone-mapped to standard dynamic range (BT.709).")
+    # What comes over the air changes between programmes, and a probe sees the beginning.
+    may_change = bool(ON_AIR & set(probe.formats)) and stream.codec in FIELD_CODECS
+    color = made_color(stream, tonemap=tonemap)
+    notes += color_notes(stream, tonemap=tonemap)
     return Pictures(
         stream=stream.index,
         rate=rate,
         frames=frames,
-        deinterlace=stream.interlaced,
+        deinterlace=stream.interlaced or may_change,
+        only_marked=not stream.interlaced and may_change,
+        from_rgb=stream.chroma == RGB and not profile.thumbnails,  # JPEG is of BT.601
         tonemap=tonemap,
-        hdr=stream.color if keeps else None,
+        hdr=color if keeps else None,
+        color=color,
+        mastering=stream.mastering if keeps else None,
+        light=stream.light if keeps else None,
+        captions=rate == stream.frame_rate and not stream.is_vfr,
     )
 
 
@@ -238,6 +252,7 @@ def _videos(profile: Profile, stream: VideoStream, pictures: Pictures, notes: li
                 FailureClass.REQUEST,
                 f"Rendition {video.name} would have {fault}; give it less height or fps, or a higher level.",
             )
+    notes += sample_notes(stream, max(video.settings.bit_depth for video in made))
     if any(fitted(stream.display_size, height) is None for height in heights):
         wide, high = (int(side) for side in stream.display_size)
         sizes = ", ".join(f"{video.size.width}x{video.size.height}" for video in made)

@@ -5,6 +5,7 @@ from millrace.domain.media.languages import same_language
 from millrace.domain.media.outputs import AudioOutput, SubtitleOutput
 from millrace.domain.media.probe import AudioStream, Probe, SubtitleStream
 from millrace.domain.media.profile import AudioCodec, AudioSettings, Keep, Packaging, Profile, Subtitles, Tracks
+from millrace.domain.media.purposes import words
 
 SIDECAR = {Packaging.MP4: "mov_text", Packaging.MKV: "subrip", Packaging.WEBM: "webvtt"}
 """What text subtitles become inside a file; in HLS they become WebVTT files."""
@@ -14,6 +15,8 @@ WITH_CHAPTERS = (
     *(Packaging.M4A, Packaging.MP3, Packaging.OGG),
 )
 """Packagings that hold chapters (read back by a test)."""
+WITH_PURPOSES = (Packaging.MP4, Packaging.MKV)
+"""Files that say who a track is for (read back by a test); HLS and DASH say it in their playlists."""
 MOST_TRACKS = 32
 """Sound tracks of one output: each is an encoder of its own, and a film has a handful."""
 
@@ -35,6 +38,9 @@ def audio_tracks(profile: Profile, probe: Probe, notes: list[str]) -> tuple[Audi
             FailureClass.INPUT,
             f"The output would have {len(made)} audio tracks, and at most {MOST_TRACKS} are made; name the languages in tracks.",
         )
+    if profile.packaging is Packaging.WEBM:
+        for lost in (words(stream.purposes) for _, stream in made if stream.purposes):
+            _note(notes, f"The input has an audio track{lost}; webm does not say who a track is for.")
     return tuple(_audio_output(entry, stream, probe, number) for number, (entry, stream) in enumerate(made))
 
 
@@ -103,6 +109,13 @@ def kept_attachments(profile: Profile, probe: Probe, notes: list[str]) -> int:
     return 0
 
 
+def data_notes(probe: Probe) -> list[str]:
+    """That streams of data (time codes, positions) are in no output."""
+    return (
+        [f"The input has {_counted(probe.data, 'stream')} of data, such as time codes, left out."] if probe.data else []
+    )
+
+
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" + ("s" if count > 1 else "")
 
@@ -120,6 +133,7 @@ def _audio_output(settings: AudioSettings, stream: AudioStream, probe: Probe, nu
         duration=stream.end - probe.start,
         settings=settings,
         language=stream.language,
+        purposes=stream.purposes,
     )
 
 
@@ -143,6 +157,7 @@ def subtitle_tracks(profile: Profile, probe: Probe, notes: list[str]) -> tuple[S
                     codec=codec,
                     language=stream.language,
                     forced=stream.forced,
+                    purposes=stream.purposes,
                 )
             )
     return tuple(made)

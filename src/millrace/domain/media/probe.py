@@ -5,6 +5,8 @@ from fractions import Fraction
 
 from msgspec import Struct, field
 
+from millrace.domain.media.purposes import Purpose
+
 
 class Transfer(StrEnum):
     """Transfer characteristics that need tone mapping (ITU-R BT.2100); any other name is standard dynamic range."""
@@ -32,14 +34,49 @@ class Color(Struct, frozen=True, kw_only=True):
         return {str(Transfer.PQ): "PQ", str(Transfer.HLG): "HLG"}.get(self.transfer or "")
 
 
+Point = tuple[Fraction, Fraction]
+"""x and y of a colour (CIE 1931)."""
+
+
+class Mastering(Struct, frozen=True, kw_only=True):
+    """The display that a film was mastered on (SMPTE ST 2086), None for what is not said.
+
+    `primaries` are red, green, blue and white, `luminance` the darkest and the brightest in cd/m2.
+    """
+
+    primaries: tuple[Point, Point, Point, Point] | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+
+
+class LightLevel(Struct, frozen=True, kw_only=True):
+    """The brightest pixel of a film and its brightest frame on average, in cd/m2 (CTA-861.3)."""
+
+    max_cll: int
+    max_fall: int
+
+
+class DolbyVision(Struct, frozen=True, kw_only=True):
+    """What a file says of its Dolby Vision; `compatibility` is what the pictures are for others (0: nothing, 1: HDR10, 2: SDR, 4: HLG)."""
+
+    profile: int
+    compatibility: int
+
+    @property
+    def is_closed(self) -> bool:
+        """True where the pictures are in Dolby's own colours (IPT), which other decoders show green and purple."""
+        return self.profile == 5 or (self.profile in (10, 20) and self.compatibility == 0)
+
+
 class VideoStream(Struct, frozen=True, kw_only=True):
     """One video stream.
 
-    `width` and `height` are coded pixels, before `rotation_degrees` (clockwise, to be applied for display) and `sar`.
+    `width` and `height` are the pixels that are decoded and not cropped off, before `rotation_degrees` (clockwise, to be applied for
+    display) and `sar`.
     `frames` counts the packets that are shown; `start` and `end` are seconds on the file's own clock (`end` includes the
     last frame's duration). `frame_rate` is exact for constant rates and the average for variable ones; `peak_rate` is
     the rate that would keep nearly every frame of a variable stream. `exact_times` is False where the container keeps no
-    presentation times (AVI with B-frames), so that counts may be off by the decoder's delay.
+    presentation times (AVI with B-frames), so that counts may be off by the decoder's delay. `chroma` is 4:2:0, 4:2:2 and the like,
+    RGB, or grey; `dynamic_hdr` is True where metadata of high dynamic range change from scene to scene (HDR10+).
     """
 
     index: int
@@ -61,6 +98,12 @@ class VideoStream(Struct, frozen=True, kw_only=True):
     exact_times: bool = True
     field_order: str = "progressive"
     color: Color = field(default_factory=Color)
+    chroma: str = "4:2:0"
+    alpha: bool = False
+    mastering: Mastering | None = None
+    light: LightLevel | None = None
+    dolby_vision: DolbyVision | None = None
+    dynamic_hdr: bool = False
     attached_picture: bool = False
     keyframes: tuple[Fraction, ...] = ()
     """Times of the key frames in seconds, ascending."""
@@ -94,6 +137,7 @@ class AudioStream(Struct, frozen=True, kw_only=True):
     channels: int
     layout: str | None = None
     language: str | None = None
+    purposes: tuple[Purpose, ...] = ()
     packets: int = 0
     start: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
@@ -112,12 +156,13 @@ class SubtitleStream(Struct, frozen=True, kw_only=True):
     is_text: bool
     language: str | None = None
     forced: bool = False
+    purposes: tuple[Purpose, ...] = ()
 
 
 class Probe(Struct, frozen=True, kw_only=True):
     """A whole file. `start` is the earliest time of any stream, `duration` reaches from there to the last end.
 
-    `chapters` and `attachments` (fonts, pictures) are how many there are.
+    `chapters`, `attachments` (fonts, pictures) and `data` (streams of time codes and the like) are how many there are.
     """
 
     formats: tuple[str, ...]
@@ -129,8 +174,14 @@ class Probe(Struct, frozen=True, kw_only=True):
     subtitles: tuple[SubtitleStream, ...] = ()
     chapters: int = 0
     attachments: int = 0
+    data: int = 0
 
     @property
     def pictures(self) -> tuple[VideoStream, ...]:
         """The video streams that are moving pictures: cover art is none."""
         return tuple(stream for stream in self.video if not stream.attached_picture)
+
+    @property
+    def largest(self) -> VideoStream | None:
+        """The moving pictures that are made something of: the largest, of equal ones the first. None without any."""
+        return max(self.pictures, key=lambda one: (one.width * one.height, -one.index), default=None)

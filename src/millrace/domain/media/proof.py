@@ -69,13 +69,13 @@ def proof(
     plan: Plan,
     produced: Produced,
     headers: Mapping[str, str],
-    makers: Mapping[int, Maker] | None = None,
+    makers: Mapping[int | None, Maker] | None = None,
     reused: Sequence[Reused] = (),
 ) -> Document:
     """The evidence; `headers` is the SHA-256 of the initialisation segment that all chunks of a rendition have, `makers` who made
-    each chunk, where it was not the worker that joined them, and `reused` what came from a cache.
+    each chunk (None: sound and text), where it was not the worker that joined them, and `reused` what came from a cache.
     """
-    made_by = {number: maker.to_document() for number, maker in (makers or {}).items()}
+    made_by = {number: {"made_by": maker.to_document()} for number, maker in (makers or {}).items()}
     return {
         "version": VERSION,
         "packaging": str(plan.packaging),
@@ -88,19 +88,26 @@ def proof(
                 "number": chunk.number,
                 "first_frame": chunk.first,
                 "frames": chunk.frames,
-                **({"made_by": made_by[chunk.number]} if chunk.number in made_by else {}),
+                **made_by.get(chunk.number, {}),
             }
             for chunk in plan.split.chunks
         ],
         "reused": [one.to_document() for one in reused],
         "files": [
-            entry
+            entry if entry["type"] == "video" else {**entry, **made_by.get(None, {})}
             for file in plan.files
             if file.path in produced.probes
             for entry in _streams(plan, file, produced, headers)
         ],
         **({"damage": plan.mending.document} if plan.mending else {}),
     }
+
+
+def with_origin(document: Document, *, source: Document | None, maker: Maker, encoders: Sequence[str]) -> Document:
+    """The document with the source as it was read (None for a generated clip), and who made the output, or joined it, with which
+    encoders.
+    """
+    return {**document, "source": source, "made_by": {**maker.to_document(), "encoders": list(encoders)}}
 
 
 def with_quality(document: Document, compared: Mapping[str, tuple[Measure, Quality]]) -> Document:
@@ -178,13 +185,7 @@ def _video(
         "codec": found.codec,
         "size": f"{found.width}x{found.height}",
         "pix_fmt": found.pix_fmt,
-        "color": {
-            "space": found.color.space,
-            "transfer": found.color.transfer,
-            "primaries": found.color.primaries,
-            "range": found.color.range,
-            "hdr": found.color.hdr_name,
-        },
+        "color": color_document(found),
         "frames": {"planned": wanted.frames, "found": found.frames},
         "frame_rate": str(wanted.rate),
         "on_the_grid": not found.is_vfr,
@@ -201,6 +202,31 @@ def _video(
         document["rate_bound"] = _bound(produced.supplies[file.path], wanted.rate)
     if wanted.search:
         document["search"] = _search(wanted.search)
+    return document
+
+
+def color_document(stream: VideoStream) -> Document:
+    """How a stream says that it is to be shown, and on what display it was mastered."""
+    color, mastering, light, dolby = stream.color, stream.mastering, stream.light, stream.dolby_vision
+    points = zip(("red", "green", "blue", "white"), (mastering and mastering.primaries) or (), strict=False)
+    document: Document = {
+        "space": color.space,
+        "transfer": color.transfer,
+        "primaries": color.primaries,
+        "range": color.range,
+        "hdr": color.hdr_name,
+    }
+    if mastering:
+        document["mastering_display"] = {
+            **{name: [float(x), float(y)] for name, (x, y) in points},
+            **({"luminance": [float(one) for one in mastering.luminance]} if mastering.luminance else {}),
+        }
+    if light:
+        document["light_level"] = {"max_cll": light.max_cll, "max_fall": light.max_fall}
+    if dolby:
+        document["dolby_vision"] = {"profile": dolby.profile, "compatibility": dolby.compatibility}
+    if stream.dynamic_hdr:
+        document["dynamic"] = True
     return document
 
 

@@ -20,7 +20,7 @@ from millrace.domain.media.profile import Packaging
 from millrace.engines.engine import Command, Done, Piece
 from millrace.engines.ffmpeg.codecs import Pass, audio_options, is_software, picture_form, seconds, video_options
 from millrace.engines.ffmpeg.encoders import PICTURE, chosen
-from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, sprite_graph
+from millrace.engines.ffmpeg.filters import audio_filter, ladder_graph, ladder_options, sprite_graph
 from millrace.engines.ffmpeg.hardware import device
 from millrace.engines.ffmpeg.reading import generated, guarded, source
 from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
@@ -229,7 +229,7 @@ def _files(plan: Plan, made: Sequence[OutputFile], work: Path, working: Iterable
     others = [file for file in plan.files if file not in made]
     without = [number for number, video in enumerate(plan.videos) if any(video is file.video for file in others)]
     if plan.pictures and len(without) < len(plan.videos):
-        yield from ("-filter_complex", ladder_graph(plan, plan.pictures, picture_forms(plan, working), without=without))
+        yield from ladder_options(plan, plan.pictures, picture_forms(plan, working), without=without)
     for file in made:
         if file.video:
             number = plan.videos.index(file.video)
@@ -256,7 +256,7 @@ def file_options(plan: Plan, file: OutputFile, working: Iterable[str] | None) ->
         argv += ["-map", f"0:{subtitles.stream}", f"-c:s:{number}", subtitles.codec]
         argv += language_options("s", number, subtitles)
     if plan.attachments and file.video:
-        argv += attachment_options(0)
+        argv += attachment_options(plan, 0)
     return [*argv, *words_options(plan, 0), *target_options(plan, file)]
 
 
@@ -287,9 +287,13 @@ def default_options(number: int, count: int) -> tuple[str, ...]:
     return (f"-disposition:a:{number}", "-default" if number else "+default") if count > 1 else ()
 
 
-def attachment_options(number: int) -> tuple[str, ...]:
-    """The attachments of that input, as they are."""
-    return ("-map", f"{number}:t", "-c:t", "copy")
+def attachment_options(plan: Plan, number: int) -> tuple[str, ...]:
+    """The attachments of that input, as they are, with the names and kinds without which Matroska takes none."""
+    named = range(0 if plan.keep_metadata else plan.attachments)
+    return (
+        *("-map", f"{number}:t", "-c:t", "copy"),
+        *(word for at in named for word in (f"-map_metadata:s:t:{at}", f"{number}:s:t:{at}")),
+    )
 
 
 def words_options(plan: Plan, number: int) -> tuple[str, ...]:
@@ -300,8 +304,11 @@ def words_options(plan: Plan, number: int) -> tuple[str, ...]:
 def metadata_options(number: int | None, *, chapters: int | None = None) -> tuple[str, ...]:
     """Titles of that input and chapters of that one, or none."""
     # The encoder tag stays: it tells how a file was made and nothing about a person.
-    titles, parts = ("-1" if one is None else str(one) for one in (number, chapters))
-    return ("-map_metadata", titles, "-map_chapters", parts)
+    titles: tuple[str, ...] = ("-map_metadata", "-1" if number is None else str(number))
+    if number is None and chapters is not None:
+        # Without a kind it would take away the titles of the chapters, too.
+        titles = ("-map_metadata:g", "-1", "-map_metadata:s", "-1")
+    return (*titles, "-map_chapters", "-1" if chapters is None else str(chapters))
 
 
 def target_options(plan: Plan, file: OutputFile) -> tuple[str, ...]:

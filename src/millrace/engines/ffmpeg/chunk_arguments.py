@@ -14,7 +14,7 @@ from millrace.engines.engine import Command, Done, Piece
 from millrace.engines.ffmpeg import arguments as whole
 from millrace.engines.ffmpeg.codecs import seconds, tag, video_options
 from millrace.engines.ffmpeg.encoders import chosen
-from millrace.engines.ffmpeg.filters import ladder_graph, ratio
+from millrace.engines.ffmpeg.filters import ladder_options, ratio
 from millrace.engines.ffmpeg.reading import guarded, playlist, source
 from millrace.engines.ffmpeg.repeatable import by_cores, is_repeatable, placeless
 from millrace.engines.joining import JOINED, PLAYLIST, chunk_folder, first_segment
@@ -81,7 +81,7 @@ def _chunk_argv(one: Encoding, pictures: Pictures, chunk: Chunk, made: Collectio
     without = [number for number in range(len(plan.videos)) if number not in made]
     card, forms = whole.card(plan, one.working), whole.picture_forms(plan, one.working)
     argv = [*guarded(one.binary), *whole.PROGRESS, "-n", *card, *reading(plan, chunk, one.film, _decoder_threads(plan))]
-    argv += ["-filter_complex", ladder_graph(plan, pictures, forms, chunk, without=without)]
+    argv += ladder_options(plan, pictures, forms, chunk, without=without)
     for number, video in enumerate(plan.videos):
         if number in without:
             continue
@@ -192,7 +192,9 @@ def mux_commands(one: Encoding) -> tuple[Command, ...]:
         argv += ["-map", f"{number}:v:0", "-c:v", "copy", *_tag(plan, file)]
         argv += _copied("a", beside, file.audio) if sides else []
         argv += _copied("s", beside, file.subtitles) if sides else []
-        argv += whole.attachment_options(described) if plan.attachments else ()
+        if plan.keep_metadata and plan.packaging is Packaging.MP4:
+            argv += [*_titles("a", described, file.audio), *_titles("s", described, file.subtitles)]
+        argv += whole.attachment_options(plan, described) if plan.attachments else ()
         argv += [*whole.words_options(plan, described), *whole.target_options(plan, file)]
     folders = tuple(dict.fromkeys((one.folder / file.path).parent for file in files))
     command = Command(argv=tuple(argv), label="join", share=0.0, cwd=one.folder, folders=folders)
@@ -212,6 +214,12 @@ def _copied(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[s
         argv += whole.language_options(kind, place, stream)
         argv += whole.default_options(place, len(streams)) if kind == "a" else ()
     return argv
+
+
+def _titles(kind: str, number: int, streams: tuple[whole.Tagged, ...]) -> list[str]:
+    """What the source says of the tracks: a copy of an MP4 loses their titles, which are read as something else than they are written."""
+    places = enumerate(streams)
+    return [word for at, one in places for word in (f"-map_metadata:s:{kind}:{at}", f"{number}:s:{one.stream}")]
 
 
 def _tag(plan: Plan, file: OutputFile) -> tuple[str, ...]:

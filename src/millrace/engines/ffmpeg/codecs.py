@@ -57,6 +57,8 @@ def is_software(encoder: str) -> bool:
 
 
 def _speed_and_rate(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    if settings.crf is None and settings.bitrate_bps is None:
+        raise ValueError("cannot encode with a quality that has not been searched yet")
     if not is_software(encoder):
         return hardware.speed_and_rate(settings, encoder)
     speed: tuple[str, ...] = ("-preset", settings.preset)
@@ -66,21 +68,20 @@ def _speed_and_rate(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
 
 
 def _rate_control(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
-    if settings.crf is not None:
-        return _constant_quality(settings, settings.crf, encoder)
     if settings.bitrate_bps is None:
-        raise ValueError("cannot encode with a quality that has not been searched yet")
+        return _constant_quality(settings, encoder)
     rate = ("-b:v", str(settings.bitrate_bps))
     if settings.mode is RateMode.CBR:
         return (*rate, *_constant_rate(settings, encoder))
     return (*rate, *_bounds(settings))
 
 
-def _constant_quality(settings: VideoSettings, crf: float, encoder: str) -> tuple[str, ...]:
+def _constant_quality(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
+    quality = ("-crf", f"{settings.crf:g}")
     if encoder == "libvpx-vp9":
         # libvpx takes -crf as constant quality only when the bit rate is 0, and any other rate as a bound on the average.
-        return ("-crf", f"{crf:g}", "-b:v", str(settings.maxrate_bps or 0), *_bounds(settings))
-    return ("-crf", f"{crf:g}", *_bounds(settings))
+        return (*quality, "-b:v", str(settings.maxrate_bps or 0), *_bounds(settings))
+    return (*quality, *_bounds(settings))
 
 
 def _bounds(settings: VideoSettings) -> tuple[str, ...]:

@@ -85,6 +85,9 @@ def candidates(settings: VideoSettings | AudioSettings) -> tuple[str, ...]:
     if isinstance(settings, AudioSettings):
         return AUDIO[settings.codec]
     names = VIDEO[settings.codec]
+    if settings.level is not None:
+        # A card's encoder is told of no level, so it would keep none.
+        return tuple(name for name in names if family_of(name) is None)
     if settings.encoder is Encoder.AUTO:
         return names
     of_cards = tuple(name for name in names if family_of(name) is not None)

@@ -43,6 +43,7 @@ from millrace.engines.ffmpeg.probe import (
 )
 from millrace.engines.ffmpeg.progress import FFmpegProgress
 from millrace.engines.ffmpeg.quality_arguments import compare_command, log_name, probe_commands, probe_file, trial_piece
+from millrace.engines.ffmpeg.side_data import first_picture, with_first_picture
 from millrace.engines.ffmpeg.vmaf_log import read_scores
 from millrace.engines.head_layout import Head, read_head
 from millrace.engines.joining import join, pieces_to_read
@@ -68,6 +69,14 @@ class FFmpeg:
     def read_probe(self, stdout: str, stderr: str, exit_status: int) -> Probe:
         """See `Engine.read_probe`."""
         return read_probe(stdout, stderr, exit_status)
+
+    def first_picture(self, source: Path, probe: Probe) -> Command | None:
+        """See `Engine.first_picture`."""
+        return first_picture(self.binary, source, probe)
+
+    def with_first_picture(self, probe: Probe, outcome: Outcome) -> Probe:
+        """See `Engine.with_first_picture`."""
+        return with_first_picture(probe, outcome.stderr, outcome.exit_status)
 
     def damage(self, source: Path, probe: Probe) -> tuple[Command, ...]:
         """See `Engine.damage`."""

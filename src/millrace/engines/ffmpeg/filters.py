@@ -13,7 +13,9 @@ START = ":start_time=0"
 HOLE_S = 0.005
 """A hole in damaged sound that is filled at once: less than any packet lasts, and more than the times of containers in milliseconds
 are off by. By default FFmpeg waits for 0.1 s, and the sound comes early until then."""
-DEINTERLACE = "bwdif=mode=send_frame:parity=auto:deint=all"
+DEINTERLACE = "bwdif=mode=send_frame:parity=auto:deint="
+TO_YUV = "scale=out_color_matrix=bt709:out_range=tv,format=yuv444p|yuv444p10,setparams=colorspace=bt709:range=tv"
+"""Left to itself FFmpeg takes the matrix of BT.601 and says nothing of it, and players show the colours of BT.709."""
 TONEMAP = (
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=mobius:desat=0:peak=5,"
     "zscale=t=bt709:m=bt709:p=bt709:r=tv"
@@ -21,6 +23,10 @@ TONEMAP = (
 """PQ or HLG to BT.709 through linear light. 203 cd/m2 is the white of graphics (ITU-R BT.2408), five times that the
 brightest highlight kept. Measured on grey: 64, 128, 180, 235 come back as 64, 129, 177, 210; the usual recipe (hable,
 npl=100) gives 59, 113, 151, 184."""
+WORDLESS = "sidedata=mode=delete"
+"""Takes away what is said beside the samples: what was true of a display of high dynamic range is not of the standard one."""
+STATIC = ",".join(f"{WORDLESS}:type={kind}" for kind in ("DYNAMIC_HDR_PLUS", "DOVI_RPU_BUFFER", "DOVI_METADATA"))
+"""The same for what changes from scene to scene. Encoders differ in what of it they write, if any, and no plan could say it."""
 
 
 def ladder_graph(
@@ -54,6 +60,27 @@ def ladder_graph(
             chains.append(f"[d{number}]{form}[v{number}]")
         feed = f"[s{number}]"
     return ";".join(chains)
+
+
+def ladder_options(
+    plan: Plan, pictures: Pictures, forms: Sequence[str], chunk: Chunk | None = None, *, without: Collection[int] = ()
+) -> tuple[str, ...]:
+    """The graph as options.
+
+    FFmpeg 9 gives what is said beside the samples to the first encoder of a graph alone, so that the lower renditions of a ladder would
+    tell of no display. There each output passes through a graph of its own (from FFmpeg 7.1 on).
+    """
+    graph = ladder_graph(plan, pictures, forms, chunk, without=without)
+    made = [number for number in range(len(plan.videos)) if number not in without]
+    if pictures.hdr is None or len(made) < 2:
+        return ("-filter_complex", graph)
+    for number in made:
+        graph = graph.replace(f"[v{number}]", f"[h{number}]")
+    return (
+        "-filter_complex",
+        graph,
+        *(word for number in made for word in ("-filter_complex", f"[h{number}]null[v{number}]")),
+    )
 
 
 def is_separable(plan: Plan) -> bool:
@@ -132,9 +159,12 @@ def mended(pictures: Pictures, mending: Mending | None) -> str:
 
 def on_grid(pictures: Pictures, places: str, mended: str = "") -> str:
     """Whole pictures at a constant rate from time 0; the decoder has turned them upright already."""
-    deinterlace = f"{DEINTERLACE}," if pictures.deinterlace else ""
-    tonemap = f"{TONEMAP}," if pictures.tonemap else ""
-    return f"{deinterlace}fps={ratio(pictures.rate)}{places},{mended}{tonemap}"
+    deinterlace = f"{DEINTERLACE}{'interlaced' if pictures.only_marked else 'all'}," if pictures.deinterlace else ""
+    if pictures.from_rgb:
+        deinterlace += f"{TO_YUV},"
+    tonemap = f"{TONEMAP},{WORDLESS}," if pictures.tonemap else f"{STATIC}," if pictures.hdr else ""
+    captions = "" if pictures.captions else f"{WORDLESS}:type=A53_CC,"
+    return f"{deinterlace}fps={ratio(pictures.rate)}{places},{captions}{mended}{tonemap}"
 
 
 def places(chunk: Chunk, *, to_the_end: bool, ahead: int = 0) -> str:

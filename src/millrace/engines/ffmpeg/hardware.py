@@ -17,8 +17,6 @@ AV1_STEPS = 4
 
 def speed_and_rate(settings: VideoSettings, encoder: str) -> tuple[str, ...]:
     """Preset and rate control. CRF is what comes nearest in each family; none of them means the same picture."""
-    if settings.crf is None and settings.bitrate_bps is None:
-        raise ValueError("cannot encode with a quality that has not been searched yet")
     family = family_of(encoder)
     if family == "nvenc":
         return _nvenc(settings)

@@ -12,11 +12,21 @@ STREAM = re.compile(
 )
 CHAPTER = re.compile(r"^\s+Chapter #0:(\d+): start -?[\d.]+, end (-?\d+\.\d+)")
 MAPPING = re.compile(r"^\s+Stream #0:(\d+) -> #0:(\d+) \(copy\)")
+CROPPING = re.compile(r"^Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", re.IGNORECASE)
+TRANSPARENT = re.compile(r"^\s+alpha_mode\s+: 1$")
+SIDE_DATA = re.compile(r"^\s+Side data:$")
 ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?|-?nan) degrees")
 SIZE = re.compile(r"^(\d+)x(\d+)")
 SAR = re.compile(r"SAR (\d+):(\d+)")
 RATE = re.compile(r"([\d.]+k?) (fps|tbr)\b")
 DEPTH = re.compile(r"(?:p|gray|gbrap?|gbrp|rgb|y2|p0|xv)(9|10|12|14|16)(?:le|be)?$")
+GREY = ("gray", "mono", "ya")
+CHROMA = re.compile(r"4(?:20|22|44|40|11|10)(?=p|$|\D)")
+PACKED = {
+    "4:2:0": ("nv12", "nv21", "p01"), "4:2:2": ("nv16", "nv20", "p21", "y21"), "4:4:4": ("nv24", "nv42", "p41", "xv", "vuy", "ayuv"),
+}  # fmt: skip
+ALPHA = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|ayuv|vuya|pal8")
+"""Names of pixel formats (libavutil/pixdesc.c)."""
 CHANNELS = {
     "mono": 1, "stereo": 2, "downmix": 2, "2.1": 3, "3.0": 3, "4.0": 4, "quad": 4, "3.1": 4, "5.0": 5, "4.1": 5, "5.1": 6,
     "6.0": 6, "hexagonal": 6, "6.1": 7, "7.0": 7, "7.1": 8, "octagonal": 8,
@@ -29,13 +39,31 @@ FIELDS = {
 
 
 class Header(Struct):
-    """One stream as printed: `kind`, the text after it cut at its top-level commas, and what stood below it."""
+    """One stream as printed: `kind`, the text after it cut at its top-level commas, and what stood below it; `side_data` is a line each."""
 
     index: int
     kind: str
     language: str | None
     parts: list[str]
-    rotation: float = 0.0
+    side_data: list[str] | None = None
+    """None until its heading has come."""
+    transparent: bool = False
+    """Whether a container says that a stream of its own holds the alpha of the pictures (WebM)."""
+
+    @property
+    def cropping(self) -> tuple[int, int]:
+        """How much narrower and lower the pictures are that a container has shown: left, right, top and bottom are cut off."""
+        found = next((match for line in self.side_data or () if (match := CROPPING.match(line))), None)
+        left, right, top, bottom = map(int, found.groups()) if found else (0, 0, 0, 0)
+        return left + right, top + bottom
+
+    @property
+    def rotation(self) -> float:
+        """Degrees anticlockwise that the picture is to be turned for display."""
+        found = [
+            match[1] for line in self.side_data or () if (match := ROTATION.search(line)) and "nan" not in match[1]
+        ]
+        return float(found[-1]) if found else 0.0
 
     @property
     def codec(self) -> str:
@@ -48,6 +76,11 @@ class Header(Struct):
         words = re.findall(r"\(([^()/]*)\)", self.parts[0])
         # The decoder's name stands in brackets too where it is not the codec's own.
         return next((word for word in words if not word.startswith("lib")), None)
+
+    @property
+    def dispositions(self) -> tuple[str, ...]:
+        """What stands in brackets at the line's end, such as `default` and `comment`."""
+        return tuple(re.findall(r"\(([a-z -]+)\)", self.parts[-1]))
 
     @property
     def text(self) -> str:
@@ -73,6 +106,8 @@ class Headers(Struct):
     forged: bool = False
     timed: bool = False
     by_index: dict[int, Header] = field(default_factory=dict)
+    last: Header | None = None
+    """The stream that the lines read last belong to."""
 
 
 def read_headers(log: str) -> Headers:
@@ -103,15 +138,19 @@ def _inside(line: str, found: Headers) -> None:
     elif match := STREAM.match(line):
         language = match[2] if match[2] and match[2] != "und" and re.fullmatch(r"[a-zA-Z-]{2,12}", match[2]) else None
         made = Header(index=int(match[1]), kind=match[3], language=language, parts=_parts(match[4]))
-        same = found.by_index.setdefault(made.index, made)
+        found.last = same = found.by_index.setdefault(made.index, made)
         if same is made:
             found.streams.append(made)
         elif (same.kind, same.parts) != (made.kind, made.parts):  # a stream of two programs is printed twice
             found.forged = True
     elif match := CHAPTER.match(line):
         found.chapters[int(match[1])] = Fraction(match[2])
-    elif found.streams and (match := ROTATION.search(line)) and "nan" not in match[1]:
-        found.streams[-1].rotation = float(match[1])
+    elif found.last and SIDE_DATA.match(line):
+        found.last.side_data = []
+    elif found.last and TRANSPARENT.match(line):
+        found.last.transparent = True
+    elif found.last and found.last.side_data is not None:
+        found.last.side_data.append(line.strip())
 
 
 def _parts(text: str) -> list[str]:
@@ -165,6 +204,21 @@ def bit_depth_of(pixel_format: str | None) -> int:
     """Bits of one sample by the name of the pixel format."""
     match = DEPTH.search(pixel_format or "")
     return int(match[1]) if match else 8
+
+
+def chroma_of(pixel_format: str | None) -> str:
+    """How much colour is stored beside the luma: `4:2:0` and the like, `RGB` or `grey`."""
+    name = pixel_format or ""
+    if name.startswith(GREY):
+        return "grey"
+    if match := CHROMA.search(name):
+        return ":".join(match[0])
+    return next((chroma for chroma, names in PACKED.items() if name.startswith(names)), "RGB")
+
+
+def has_alpha(pixel_format: str | None) -> bool:
+    """Whether pictures may be transparent."""
+    return bool(ALPHA.match(pixel_format or ""))
 
 
 def channels_of(layout: str) -> int | None:

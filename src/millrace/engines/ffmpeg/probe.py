@@ -11,6 +11,7 @@ from millrace.domain.failures import Failure, FailureClass
 from millrace.domain.media.accepted import too_large
 from millrace.domain.media.damage import Damage
 from millrace.domain.media.probe import AudioStream, Color, Probe, SubtitleStream, VideoStream
+from millrace.domain.media.purposes import purposes_of
 from millrace.domain.media.rates import snapped
 from millrace.domain.media.source_map import PacketList
 from millrace.engines.engine import Brief, Command, DamagedInput, EngineFailure, Outcome, ShortOfMemory
@@ -21,6 +22,7 @@ from millrace.engines.ffmpeg.matroska_index import Film, packets_of, read_film
 from millrace.engines.ffmpeg.mp4_index import read_index
 from millrace.engines.ffmpeg.packets import Packets, packet_rows, read_packet_lists, read_packets, time_bases
 from millrace.engines.ffmpeg.reading import CODECS, PROBE_MEMORY_BYTES, guarded, picture, playlist, source
+from millrace.engines.ffmpeg.side_data import described
 from millrace.engines.ffmpeg.signatures import SHORT_OF_MEMORY, SHORT_OF_THREADS
 
 MISDETECTED = re.compile(r"detected only with low score of")
@@ -249,7 +251,8 @@ def _assembled(head: printed.Headers, packets: Mapping[int, Packets]) -> Probe:
                     codec=header.codec,
                     is_text=header.codec in printed.TEXT_SUBTITLES,
                     language=header.language,
-                    forced="(forced)" in header.text,
+                    forced="forced" in header.dispositions,
+                    purposes=purposes_of(header.dispositions),
                 )
             )
     timed: list[VideoStream | AudioStream] = [*(one for one in video if not one.attached_picture), *audio]
@@ -265,6 +268,7 @@ def _assembled(head: printed.Headers, packets: Mapping[int, Packets]) -> Probe:
         # What ends before the film begins belongs to nothing in it, and FFmpeg keeps none of that.
         chapters=sum(chapter_end >= start for chapter_end in head.chapters.values()),
         attachments=sum(header.kind == "Attachment" for header in head.streams),
+        data=sum(header.kind == "Data" for header in head.streams),
     )
 
 
@@ -279,6 +283,9 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
     pixel_format, words = printed.pixel_format_of(header)
     if header.codec == "none" or size is None or pixel_format in (None, "none"):
         raise _refusal(f"has video in a codec that cannot be decoded (stream {header.index})")
+    width, height = (side - cut for side, cut in zip(size, header.cropping, strict=True))
+    if min(width, height) < 1:
+        raise _refusal(f"is to be shown cropped by more than it has (stream {header.index})")
     if round(header.rotation) % 90:
         raise _refusal(f"is to be shown turned by {header.rotation:g} degrees; only quarter turns can be done")
     declared = printed.rate_of(header)
@@ -286,12 +293,12 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
     base = stream.time_base
     last = stream.last_duration * base or (1 / beat.rate if beat.rate else Fraction(0))
     first = min(stream.times, default=0) * base
-    return VideoStream(
+    found = VideoStream(
         index=header.index,
         codec=header.codec,
         profile=header.profile,
-        width=size[0],
-        height=size[1],
+        width=width,
+        height=height,
         sar=printed.sar_of(header),
         # FFmpeg prints the turn that the matrix makes anticlockwise; what is stored here is the clockwise turn for display.
         rotation_degrees=-round(header.rotation) % 360,
@@ -307,6 +314,8 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         exact_times=not stream.guessed,
         field_order=next((printed.FIELDS[word] for word in words if word in printed.FIELDS), "progressive"),
         color=_color(words),
+        chroma=printed.chroma_of(pixel_format),
+        alpha=header.transparent or printed.has_alpha(pixel_format),
         attached_picture=is_cover,
         keyframes=tuple(time * base for time, _ in sorted(stream.keys)),
         key_decoding=tuple(dts * base for _, dts in sorted(stream.keys)),
@@ -314,6 +323,7 @@ def _video(header: printed.Header, stream: Packets) -> VideoStream | None:
         backsteps=tuple(time * base for time in stream.backsteps),
         hidden=stream.hidden,
     )
+    return described(found, header.side_data or ())
 
 
 def _color(words: list[str]) -> Color:
@@ -353,6 +363,7 @@ def _audio(header: printed.Header, stream: Packets) -> AudioStream | None:
         channels=named[1],
         layout=named[0],
         language=header.language,
+        purposes=purposes_of(header.dispositions),
         packets=len(stream.times),
         start=min(stream.times) * base,
         end=(max(stream.times) + stream.last_duration) * base,

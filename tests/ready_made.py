@@ -25,5 +25,6 @@ def sqlite_file() -> bytes:
 def put_sqlite(path: Path) -> Path:
     """Put one there, where none is; its path."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(sqlite_file())
     return path

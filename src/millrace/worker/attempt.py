@@ -195,7 +195,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             source=asyncio.ensure_future(
                 identify(source, None if told is None else told.identity, is_ours=is_fetched(job.input))
             ),
-            maker=self._maker,
+            maker=self._maker(),
             control=self.control,
             log=self.log,
             farm=self._farm() if told is not None and told.is_kept else None,
@@ -409,7 +409,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         for one in wrong:
             self.log.say(f"join: {one.reason}; {one.name} is made again here")
             await steps.encode_part(plan, one.chunk, source, lambda *_: None)
-            steps.makers = {**steps.makers, None if one.chunk is None else one.chunk.number: self._maker}
+            steps.makers = {**steps.makers, None if one.chunk is None else one.chunk.number: self._maker()}
 
     async def _proved(
         self,
@@ -426,9 +426,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
         made, _ = await asyncio.gather(self._compared(steps, plan, source), destination.settle(steps.out))
         # All that reads the source has read it by now.
         await steps.unchanged()
-        found = known["probe"] if isinstance(known["probe"], dict) else None
-        evidence = with_origin(dict(made.proof), source=found, maker=self._maker, encoders=steps.encoders(plan))
-        made = replace(made, proof=evidence)
+        proof = with_origin(made.proof, source=known["probe"], maker=self._maker(), encoders=steps.encoders(plan))
+        made = replace(made, proof=proof)
         kept: dict[str, object] = {
             **_facts(plan, made, known),
             "sandbox": facts.of_confinement(record(self.means.running.able)),
@@ -448,7 +447,6 @@ class Attempt(Struct, frozen=True, kw_only=True):
         found = await compared(steps, plan, made.probes, source, self._told(spans.encode_to, ENCODE_TO))
         return replace(made, proof=with_quality(dict(made.proof), found))
 
-    @property
     def _maker(self) -> Maker:
         return Maker(node=self.means.name, task=self.task.task, attempt=self.task.attempt)
 

@@ -103,7 +103,7 @@ def proof(
     }
 
 
-def with_origin(document: Document, *, source: Document | None, maker: Maker, encoders: Sequence[str]) -> Document:
+def with_origin(document: Mapping[str, object], *, source: object, maker: Maker, encoders: Sequence[str]) -> Document:
     """The document with the source as it was read (None for a generated clip), and who made the output, or joined it, with which
     encoders.
     """

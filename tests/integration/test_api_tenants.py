@@ -259,7 +259,7 @@ def test_limits_by_default_are_those_of_tenants_of_which_nobody_said_anything(
             await limited(rig, "acme", queued=3)
             assert await accepted("acme", 5) == 1
             farm = replace(farm, rules=replace(rules, quotas=Quotas(queued=4)))
-            monkeypatch.setattr("millrace.scheduler.tenants.GOOD_FOR_S", -1.0)
+            monkeypatch.setattr("millrace.scheduler.known_tenants.GOOD_FOR_S", -1.0)
             farm.tenants.forget("other")
             assert await accepted("other", 9, farm) == 2
             farm.tenants.forget("acme")

@@ -82,9 +82,7 @@ async def _count(master: Master, upload_id: str, size: int) -> None:
     """Count it for its tenant as it is announced, so that no two that come at once are more than the quota allows."""
     farm = master.farm
     if master.tenant:
-        await farm.tenants.rules_of(
-            farm, master.tenant
-        )  # which has a record from now on, where there are limits by default
+        await farm.rules_of(master.tenant)  # which has a record from now on, where there are limits by default
     over = await farm.store.add_upload(upload_id, master.tenant, size)
     if over is not None:
         raise refuse(farm, master.tenant, over, what=f"take {size} bytes")

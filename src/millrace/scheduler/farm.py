@@ -12,10 +12,11 @@ from millrace.domain.order import DEFAULT_AGEING_S
 from millrace.domain.retry import DEFAULT_MAX_RETRIES
 from millrace.domain.schedules import Outcome
 from millrace.domain.tenants import NONE, Quotas
+from millrace.domain.tenants import Rules as TenantRules
 from millrace.runtime.chance import SystemChance
 from millrace.runtime.clock import Clock, SystemClock
+from millrace.scheduler.known_tenants import KnownTenants
 from millrace.scheduler.space import Space
-from millrace.scheduler.tenants import KnownTenants
 from millrace.scheduler.waiting import Bell, WaitingRoom
 from millrace.store.store import Store
 
@@ -55,3 +56,8 @@ class Farm(Struct, frozen=True):
     def new_job_id(self, now: datetime) -> str:
         """A fresh job id."""
         return self.new_id(ids.job_id, now)
+
+    async def rules_of(self, tenant: str) -> TenantRules:
+        """What is said of a tenant, which has a record from now on where there are limits by default."""
+        now_s = self.clock.monotonic()
+        return await self.tenants.rules_of(tenant, store=self.store, default=self.rules.quotas, now_s=now_s)

@@ -108,7 +108,7 @@ async def prepare(
     """
     check_input(request.input)
     check_output(request.output)
-    rules = await farm.tenants.rules_of(farm, request.tenant)
+    rules = await farm.rules_of(request.tenant)
     check_among("input", request.input, rules.inputs, request.tenant)
     check_among("output", request.output, rules.outputs, request.tenant)
     parameters = given(request.parameters)

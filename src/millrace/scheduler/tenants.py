@@ -1,74 +1,27 @@
 """Tenants: what an operator says of them, and what a verb has to know of that."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from millrace.domain.tenants import NONE, Over, Quota, Quotas, Rules, Tenant, held_back, over_for_retry
+from millrace.domain.tenants import Over, Quotas, Rules, Tenant, held_back, over_for_retry
 from millrace.scheduler.errors import NotFoundError, QuotaError
+from millrace.scheduler.farm import Farm
 from millrace.scheduler.locations import check_place
 from millrace.wire.v1.tenants import TenantRequest
 
-if TYPE_CHECKING:
-    from millrace.scheduler.farm import Farm
-
 T = TypeVar("T")
 U = TypeVar("U")
-GOOD_FOR_S = 2.0
-"""For so long a master goes by what it has read of a tenant's places. Its quotas are judged where they are counted."""
-_MOST = 10_000
 
 
-class KnownTenants:
-    """What this master has read of tenants lately, and how often it has refused something for a quota."""
-
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.refused: Counter[Quota] = Counter()
-        self._rules: dict[str, tuple[float, Rules]] = {}
-
-    async def rules_of(self, farm: "Farm", name: str) -> Rules:
-        """What is said of a tenant. Where nobody said anything and there are limits by default, it has a record from now on."""
-        now_s = farm.clock.monotonic()
-        known = self._rules.get(name)
-        if known is not None and now_s < known[0]:
-            return known[1]
-        if known is not None:
-            self._rules[name] = now_s + GOOD_FOR_S, known[1]  # who comes meanwhile does not read it, too
-        try:
-            rules = await _read(farm, name)
-        except BaseException:
-            self._rules.pop(name, None)
-            raise
-        if len(self._rules) >= _MOST:
-            self._rules.clear()
-        self._rules[name] = now_s + GOOD_FOR_S, rules
-        return rules
-
-    def forget(self, name: str) -> None:
-        """It was changed."""
-        self._rules.pop(name, None)
-
-
-async def _read(farm: "Farm", name: str) -> Rules:
-    found = await farm.store.tenant(name)
-    default = farm.rules.quotas
-    if (found is None and default != NONE) or (
-        found is not None and found.by_default and found.rules.quotas != default
-    ):
-        found = await farm.store.set_tenant(name, Rules(quotas=default), by_default=True)
-    return Rules() if found is None else found.rules
-
-
-def refuse(farm: "Farm", name: str, over: Over, *, what: str, retry_after_s: int | None = None) -> QuotaError:
+def refuse(farm: Farm, name: str, over: Over, *, what: str, retry_after_s: int | None = None) -> QuotaError:
     """The error for a quota that is used up; `what` cannot be done."""
     farm.tenants.refused[over.quota] += 1
     return QuotaError(name, over, what=what, retry_after_s=retry_after_s)
 
 
-async def check_retry(farm: "Farm", name: str) -> None:
+async def check_retry(farm: Farm, name: str) -> None:
     """Pass where one more job of the tenant may wait.
 
     Raises:
@@ -80,7 +33,7 @@ async def check_retry(farm: "Farm", name: str) -> None:
         raise refuse(farm, name, over, what="run the job again")
 
 
-async def why_held_back(farm: "Farm", name: str) -> str:
+async def why_held_back(farm: Farm, name: str) -> str:
     """Why a queued job of the tenant waits although a worker may be free, as a sentence; empty where it is for no quota."""
     tenant = await farm.store.tenant(name)
     over = None if tenant is None else held_back(tenant)
@@ -89,12 +42,12 @@ async def why_held_back(farm: "Farm", name: str) -> str:
     return f"tenant {name} runs {over.used} tasks, and its quota `{over.quota}` is {over.limit}: it waits until one has ended"
 
 
-async def list_tenants(farm: "Farm") -> Sequence[Tenant]:
+async def list_tenants(farm: Farm) -> Sequence[Tenant]:
     """Every tenant of which there is a record, by name."""
     return await farm.store.tenants()
 
 
-async def find(farm: "Farm", name: str) -> Tenant:
+async def find(farm: Farm, name: str) -> Tenant:
     """One of them.
 
     Raises:
@@ -106,7 +59,7 @@ async def find(farm: "Farm", name: str) -> Tenant:
     return found
 
 
-async def change(farm: "Farm", name: str, request: TenantRequest) -> Tenant:
+async def change(farm: Farm, name: str, request: TenantRequest) -> Tenant:
     """Keep what the request says; what it leaves out stays as it is.
 
     Raises:
@@ -139,7 +92,7 @@ def _or(value: T | UnsetType, other: U) -> T | U:
     return other if value is UNSET else value
 
 
-async def remove(farm: "Farm", name: str) -> None:
+async def remove(farm: Farm, name: str) -> None:
     """Forget what was said of a tenant: it has the limits of the settings again.
 
     Raises:

@@ -3,7 +3,7 @@ to what is handed on, of a join from there to the output.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from millrace.client import work
-from millrace.client.async_client import AsyncClient
 from millrace.client.calls import Call
 from millrace.domain.failures import FailureClass
 from millrace.domain.media.byte_ranges import Ranges
@@ -26,7 +25,6 @@ from millrace.domain.records import Kind
 from millrace.engines.engine import Engine, Progress
 from millrace.wire.v1.work import CompleteRequest, StartRequest, Taken, TaskView
 from millrace.worker import early, facts
-from millrace.worker.ahead import Ahead
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.comparison_steps import illustrated
 from millrace.worker.control import Control
@@ -46,15 +44,15 @@ from millrace.worker.division import (
     order_of,
     ranges_in,
 )
-from millrace.worker.engine_run import Engines
 from millrace.worker.failure import DamagedError, NotArrivedError, TaskFailedError, from_os_error
-from millrace.worker.fetch import Fetched, Fetcher, Fetching, FetchLimits, is_fetched, shown
+from millrace.worker.fetch import Fetched, Fetching, is_fetched, shown
 from millrace.worker.job import Film, Job, job_of
+from millrace.worker.means import Means
 from millrace.worker.media_steps import Made, MediaSteps
 from millrace.worker.part_ranges import finely, mapped, shared_out
 from millrace.worker.pieces import OUT, Pieces, Wrong, hand_on, handed_on, makers, wrong_parts
 from millrace.worker.quality_steps import compared, searched
-from millrace.worker.reuse import Reuse, Store
+from millrace.worker.reuse import Reuse
 from millrace.worker.shut_in import admit, record
 from millrace.worker.source import identify
 from millrace.worker.spans import ENCODE_FROM, ENCODE_TO, Spans
@@ -70,44 +68,6 @@ FETCHED = 0.5
 
 Report = Callable[[Mapping[str, object]], None]
 """Changes fields of the task's report in the next heartbeat."""
-
-
-class Means(Struct, frozen=True, kw_only=True):
-    """What every attempt of a worker works with.
-
-    Attributes:
-        name: of the node, as people know it.
-        client: speaks to the masters.
-        engines: by name, each bound to the encoders that work.
-        running: how children are run.
-        fetcher, limits: how inputs come.
-        destination: from a job's output to the place that it means. Raises TaskFailedError.
-        holds: whether the lease surely holds at this moment.
-        confirm: returns when the master has said after the call that the node lives; where the attempt is no longer
-            ours, it is cancelled by then.
-        keep_free_bytes: room that must stay free in the scratch folder.
-        cores: processor cores that one task may keep busy.
-        ahead: the probe of an input that was expected.
-        abilities: by engine, how it makes parts of a film.
-        pieces: fetches what others have made, for a task under a node's name, into a folder.
-        stores: by engine, where finished pieces are kept; none where nothing is.
-    """
-
-    name: str
-    client: AsyncClient
-    engines: Mapping[str, Engine]
-    running: Engines
-    fetcher: Fetcher
-    limits: FetchLimits
-    destination: Callable[[str | None], Destination]
-    holds: Callable[[], bool]
-    confirm: Callable[[], Awaitable[None]]
-    keep_free_bytes: int
-    abilities: Mapping[str, Ability]
-    pieces: Callable[[TaskView, str, Control, Path], Pieces]
-    cores: int = 1
-    ahead: Ahead | None = None
-    stores: Mapping[str, Store] = {}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -144,14 +104,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if part is None:
             return await self._whole(job)
         order, plan = order_of(part)
-        steps = self._steps(self._ability(job.engine).bind(frozenset(order.encoders)))
+        steps = self._steps(self.means.ability(job.engine).bind(frozenset(order.encoders)))
         if part.kind is Kind.JOIN:
             return await self._joined(job, steps, order, plan)
         return await self._part(job, steps, order, plan, chunk_of(part, plan))
 
     async def _whole(self, job: Job) -> CompleteRequest | None:
         """From the input to the output, or to the division of the work."""
-        engine = self._engine(job.engine)
+        engine = self.means.engine(job.engine)
         destination = await self._destination(job)
         try:
             source = await self._fetch(job)
@@ -170,7 +130,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
         async def fetch(ranges: Ranges) -> Path:
             return _film(await self._fetch(job, ranges))
 
-        steps, ability = self._steps(engine), self._ability(job.engine)
+        steps, ability = self._steps(engine), self.means.ability(job.engine)
         # Shared with those alone who know of uploads that still arrive.
         ability = replace(ability, name=ability.name + EARLY)
         await early.divide(job, steps, lambda plan: self._division(steps, plan, ability), fetch, size)
@@ -268,7 +228,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     async def _divided(self, job: Job, steps: MediaSteps, source: Path, probe: Probe | None, plan: Plan) -> bool:
         """Whether the film was divided over several workers, where that pays."""
-        division = self._division(steps, plan, self._ability(job.engine))
+        division = self._division(steps, plan, self.means.ability(job.engine))
         helpers = await division.helpers()
         shared = steps.divided(plan, probe, helpers=helpers, parts_each=PER_WORKER)
         if not shared.split.workers:
@@ -475,14 +435,6 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
         await with_facts(self.means.client, call, planned or {})
 
-    def _ability(self, name: str) -> Ability:
-        found = self.means.abilities.get(name)
-        if found is None:
-            raise TaskFailedError(
-                FailureClass.CAPABILITY, f"cannot make parts of a film: this worker has no engine {name}"
-            )
-        return found
-
     def _delivery(self, job: Job, folder: Path, products: Sequence[Product]) -> Delivery:
         return Delivery(
             job=self.task.job,
@@ -493,15 +445,6 @@ class Attempt(Struct, frozen=True, kw_only=True):
             products=products,
             overwrite=job.overwrite,
         )
-
-    def _engine(self, name: str) -> Engine:
-        engine = self.means.engines.get(name)
-        if engine is None:
-            have = ", ".join(self.means.engines) or "none"
-            raise TaskFailedError(
-                FailureClass.CAPABILITY, f"cannot run the job: this worker has no engine {name} (it has {have})"
-            )
-        return engine
 
     async def _fetch(self, job: Job, ranges: Ranges | None = None) -> Path | None:
         found = await self._fetched(job, ranges=ranges)

@@ -12,11 +12,12 @@ from millrace.domain.failures import Failure, FailureClass
 from millrace.runtime.clock import Clock
 from millrace.telemetry.logs import context, logger
 from millrace.wire.v1.work import CompleteRequest, NextClaim, TaskReport, TaskView
-from millrace.worker.attempt import Attempt, Means
+from millrace.worker.attempt import Attempt
 from millrace.worker.attempt_log import AttemptLog
 from millrace.worker.board import Board
 from millrace.worker.control import Control, Ending
 from millrace.worker.failure import HandBackError, NotArrivedError, TaskFailedError, from_client_error, from_os_error
+from millrace.worker.means import Means
 from millrace.worker.report import Report, Told, failed, handed_back
 from millrace.worker.scratch import Scratch
 

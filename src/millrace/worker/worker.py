@@ -18,7 +18,6 @@ from millrace.telemetry.logs import logger
 from millrace.wire.v1.work import HeartbeatReply, NextClaim, ProofRequest, TaskView
 from millrace.worker import facts
 from millrace.worker.ahead import Ahead
-from millrace.worker.attempt import Means
 from millrace.worker.board import Board
 from millrace.worker.bounds import bounds
 from millrace.worker.build import Build
@@ -32,6 +31,7 @@ from millrace.worker.equipment import Equipment, begin, equip, prove_all
 from millrace.worker.failure import HandBackError
 from millrace.worker.heartbeat import Heartbeat, Listeners, Membership
 from millrace.worker.identity import Identity, StateFolder
+from millrace.worker.means import Means
 from millrace.worker.pieces import Pieces
 from millrace.worker.proofs import Proven, all_reasons
 from millrace.worker.register import Registrar

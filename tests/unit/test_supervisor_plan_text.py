@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from millrace.cli.supervise import app
 from millrace.runtime.clock import SystemClock
 from millrace.supervisor.change.watching import watch
-from millrace.supervisor.plans.text_file import text_in
-from millrace.supervisor.yaml_text import MAX_CHARS
+from millrace.supervisor.plans.text_file import MAX_CHARS, text_in
 
 PLAN = 'processes: {a: {command: ["true"]}}'
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import yaml
 from msgspec import Struct, field
 
+from millrace.supervisor.plans.text_file import MAX_CHARS
+
 Findings = list[tuple[str, str]]
 
 _WORDS = (
@@ -17,7 +19,6 @@ _WORDS = (
 )
 """The core schema of YAML 1.2.2, 10.3.2, without octal and hexadecimal numbers and infinities."""
 
-MAX_CHARS = 1 << 20
 _TEXTS = re.compile(r"\.command\[\d+\]\Z|\.env\.[^.]+\Z|\Aprocesses\.[^.]+\.(?:umask|user|group)\Z")
 """Paths of what is a text however it looks: an argument `010` stays what it is, and so does a umask."""
 _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:-|:\?)(?P<word>[^}]*))?\})")

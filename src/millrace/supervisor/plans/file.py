@@ -11,8 +11,7 @@ from millrace.supervisor.plans.findings import Finding, PlanError
 from millrace.supervisor.plans.layering import layered, read_layers
 from millrace.supervisor.plans.layers import Amendments, Layers, Saving, to_save
 from millrace.supervisor.plans.sources import Sources, gather
-from millrace.supervisor.plans.text_file import text_in
-from millrace.supervisor.yaml_text import MAX_CHARS
+from millrace.supervisor.plans.text_file import MAX_CHARS, text_in
 
 
 class PlanFile:

@@ -23,14 +23,14 @@ from millrace.worker.failure import NotArrivedError
 from millrace.worker.fetch import Fetching, FetchLimits
 from millrace.worker.fetch_master import UploadFetch
 
-SECONDS = 8
+SECONDS = 20
 PIECE = 250_000
 PIECES = {"content-type": "application/offset+octet-stream"}
 
 
 def encoded(path: Path, *options: str) -> Path:
     """Small pictures in large frames: the rate is constant, so that the bytes of a second lie where they are expected."""
-    rate = "nal-hrd=cbr:filler=1:bitrate=2000:vbv-maxrate=2000:vbv-bufsize=2000:keyint=25:log=-1"
+    rate = "nal-hrd=cbr:filler=1:bitrate=800:vbv-maxrate=800:vbv-bufsize=800:keyint=25:log=-1"
     inputs = [f"testsrc2=size=128x72:rate=25:duration={SECONDS}", f"sine=duration={SECONDS}:sample_rate=48000"]
     subprocess.run(
         [

@@ -20,10 +20,11 @@ from millrace.worker.proofs import EngineSource
 __all__ = ["film"]
 
 WRONG = """#!/bin/bash
-# FFmpeg that leaves out the last frame of the first chunk: {when}.
-if [[ "$*" =~ trim=end_pts=([0-9]+) ]] && {condition}; then
+# FFmpeg that drops the last frame of the first chunk with those ahead: {when}.
+if [[ "$*" =~ \\+1/2,([0-9]+)\\) ]] && {condition}; then
   echo wrong >> "{said}"
-  exec {ffmpeg} "${{@/trim=end_pts=${{BASH_REMATCH[1]}}/trim=end_pts=$((BASH_REMATCH[1] - 1))}}"
+  last=${{BASH_REMATCH[1]}}
+  exec {ffmpeg} "${{@/2,$last)/2,$((last - 1)))}}"
 fi
 exec {ffmpeg} "$@"
 """

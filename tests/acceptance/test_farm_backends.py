@@ -74,8 +74,12 @@ def test_two_masters_on_one_postgresql_are_one_farm(masters: Masters) -> None:
     worker = masters.worker(one)
     assert [node["name"] for node in two.http("GET", "/v1/nodes").json()["nodes"]] == ["w"]
     # Submitted to one, followed and steered through the other.
-    job = one.submit(key="same", **LONG)
-    assert two.submit(key="same", **LONG)["id"] == job["id"]
+    longer = {
+        **LONG,
+        "parameters": {"duration_s": 60},
+    }  # two masters and a command come between its start and its pause
+    job = one.submit(key="same", **longer)
+    assert two.submit(key="same", **longer)["id"] == job["id"]
     after = two.submit(**SHORT)["number"]
     assert after > job["number"]
     two.reaches(job["id"], "processing")

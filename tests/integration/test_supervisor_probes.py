@@ -289,6 +289,15 @@ def test_the_request_holds_what_was_asked_for() -> None:
     assert {"host: shop", "x-key: k", "content-length: 0", "connection: close"} <= set(lines)
 
 
+def test_where_nobody_listens_the_reason_has_no_numbers_of_errors() -> None:
+    with socket.socket() as bound:  # a port that nobody listens on, and that nobody else can take meanwhile
+        bound.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{bound.getsockname()[1]}"
+        check = HealthCheck(kind=ProbeKind.TCP, target=place)
+        said = asyncio.run(ask(check, spec=lambda: Spec(argv=("x",), cwd=Path()), clock=SystemClock()))
+    assert said == f"{place.replace(':', ' port ')}: Connection refused"
+
+
 @pytest.mark.parametrize("tls", [Tls(), Tls(verify=False)])
 def test_a_server_that_hangs_is_given_up_in_time_and_blocks_no_other(tls: Tls) -> None:
     """Also one whose handshake never ends; twenty at once, more than there are threads."""

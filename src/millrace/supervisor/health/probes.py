@@ -1,6 +1,8 @@
 """Ask a process whether it is well. Each question ends in time and leaves nothing behind."""
 
 import asyncio
+import os
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -11,6 +13,9 @@ from millrace.process.values import CannotStart, CannotStop, Spec
 from millrace.runtime.clock import Clock
 from millrace.supervisor.health.http_probe import NoAnswer, fetch, judge
 from millrace.supervisor.health.values import HealthCheck, ProbeKind
+
+_CALL_FAILED = re.compile(r"\[Errno (\d+)\] Connect call failed \('([^']+)', (\d+)[^)]*\)")
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
 async def ask(check: HealthCheck, *, spec: Callable[[], Spec], clock: Clock) -> str | None:
@@ -23,7 +28,13 @@ async def ask(check: HealthCheck, *, spec: Callable[[], Spec], clock: Clock) -> 
         return f"no answer within {check.timeout_s:g} s"
     # ValueError: a name or an address that cannot be one, such as one that came from a variable.
     except (OSError, ValueError, NoAnswer, CannotStart, CannotStop) as error:
-        return str(error) or type(error).__name__
+        return _NUMBER.sub("", _CALL_FAILED.sub(_refused, str(error))) or type(error).__name__
+
+
+def _refused(found: re.Match[str]) -> str:
+    """What asyncio says of an address, in the words of the system."""
+    number, host, port = found.groups()
+    return f"{host} port {port}: {os.strerror(int(number))}"
 
 
 async def _tcp(check: HealthCheck) -> None:

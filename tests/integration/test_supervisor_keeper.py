@@ -193,7 +193,8 @@ processes:
 """
 
     async def play(it: Stage) -> None:
-        await it.until(lambda: ("web-0", Phase.RUNNING, True) in it.changes)
+        # A check that comes before the first command has nothing to say against the process.
+        await it.until(lambda: ("web-0", Phase.RUNNING, True) in it.changes and it.said("web-0") == ["up"])
         (tmp_path / "sick").touch()
         await it.until(lambda: it.said("web-0") == ["up", "was asked", "up"])
         await it.until(lambda: it.changes[-1] == ("web-0", Phase.RUNNING, True))

@@ -6,10 +6,10 @@ knows what a power cut would leave.
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -37,9 +37,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     """In memory where there is such a folder: nothing here waits for a disk."""
     shared = Path("/dev/shm")
     base = shared if shared.is_dir() else tmp_path
-    found = base / f"millrace-power-{tmp_path.name}"
-    yield found
-    shutil.rmtree(found, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="millrace-power-", dir=base, ignore_cleanup_errors=True) as found:
+        yield Path(found) / "life"
 
 
 def test_killed_or_cut_at_any_sync_nothing_is_lost(folder: Path) -> None:

@@ -135,6 +135,10 @@ def _of_video(document: Any) -> Any:
     return next(entry for entry in document["files"] if entry["type"] == "video")
 
 
+def _of_sound(document: Any) -> Any:
+    return next(entry for entry in document["files"] if entry["type"] == "audio")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -163,6 +167,7 @@ def test_a_proof_that_contradicts_itself_does_not_hold(change: Callable[[Any], N
         (lambda one: _of_video(one).update(frame_rate="1e999999999"), "it does not tell the frames, the rate"),
         (lambda one: _of_video(one).update(frame_rate="1/0"), "it does not tell the frames, the rate"),
         (lambda one: _of_video(one).update(size="wide"), "it does not tell the frames, the rate"),
+        (lambda one: _of_sound(one).pop("samples"), "it does not tell the length of the sound"),
     ],
 )
 def test_what_is_no_proof_is_not_followed(change: Callable[[Any], None], text: str) -> None:

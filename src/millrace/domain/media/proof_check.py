@@ -278,7 +278,7 @@ class _Stream(Struct):
     size: str = ""
     joins: tuple[_Join, ...] = ()
     duration_s: _Length | None = None
-    samples: int = 0
+    samples: int | None = None
     language: str | None = None
     count: _Counted | None = None
     rate_bound: _Bound | None = None
@@ -344,7 +344,7 @@ def _video(entry: _Stream) -> VideoOutput:
 
 
 def _audio(entry: _Stream) -> AudioOutput:
-    if entry.duration_s is None:
+    if entry.duration_s is None or entry.samples is None:
         raise ValueError(f"it does not tell the length of the sound of {entry.path}")
     return AudioOutput(
         name=entry.path,

@@ -322,6 +322,14 @@ def _body(call: Call[Any]) -> bytes:
     return call.body
 
 
+def _ask(
+    client: Process, base: str, call: Call[Any], terms: Terms, done: Callable[[Answer | Broken], None]
+) -> Exchange:
+    body = _body(call)
+    headers, connect_s = _headers(terms, call, len(body)), http.connect_s(terms, call)
+    return client.world.network.ask(client, base, call, headers, body, connect_s, done)
+
+
 class SimAsyncClient(AsyncClient):
     """The product's asynchronous client, whose requests go through the simulated network."""
 
@@ -334,23 +342,13 @@ class SimAsyncClient(AsyncClient):
         """There is nothing to close."""
 
     async def _perform(self, base: str, call: Call[object]) -> Answer | Broken:
-        network = self._process.world.network
-        answer: asyncio.Future[Answer | Broken] = network.world.loop.create_future()
+        answer: asyncio.Future[Answer | Broken] = self._process.world.loop.create_future()
 
         def done(result: Answer | Broken) -> None:
             if not answer.done():
                 answer.set_result(result)
 
-        body = _body(call)
-        exchange = network.ask(
-            self._process,
-            base,
-            call,
-            _headers(self._terms, call, len(body)),
-            body,
-            http.connect_s(self._terms, call),
-            done,
-        )
+        exchange = _ask(self._process, base, call, self._terms, done)
         try:
             return await answer
         finally:
@@ -382,8 +380,7 @@ class SimClient(Client):
         """There is nothing to close."""
 
     def _perform(self, base: str, call: Call[object]) -> Answer | Broken:
-        world = self._process.world
-        thread = world.threads.current
+        thread = self._process.world.threads.current
         assert thread is not None
         found: list[Answer | Broken] = []
 
@@ -391,16 +388,7 @@ class SimClient(Client):
             found.append(result)
             thread.step()
 
-        body = _body(call)
-        world.network.ask(
-            self._process,
-            base,
-            call,
-            _headers(self._terms, call, len(body)),
-            body,
-            http.connect_s(self._terms, call),
-            done,
-        )
+        _ask(self._process, base, call, self._terms, done)
         while not found:
             thread.park()
         return found[0]

@@ -22,3 +22,9 @@ class Access(ABC):
     @abstractmethod
     async def _accept(self, unit: Callable[[Session], Awaitable[tuple[T, Sequence[Added]]]]) -> T:
         """As `_write`, for a unit that also gives the jobs that it accepted."""
+
+
+async def number_of(session: Session, job_id: str) -> int:
+    """The job's number; 0, which is no job's, where it is unknown."""
+    found = await session.one("number_of_job", job_id)
+    return 0 if found is None else int(found[0])

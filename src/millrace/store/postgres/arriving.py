@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from millrace.domain.records import Arriving, InputWait, Task
 from millrace.store import rows
-from millrace.store.postgres.access import Access
+from millrace.store.postgres.access import Access, number_of
 from millrace.store.postgres.connection import Session
 
 
@@ -17,7 +17,7 @@ class ArrivingInputs(Access):
             return
 
         async def unit(session: Session) -> None:
-            await await_input(session, await _number(session, key[0]), key[1], attempt, wait)
+            await await_input(session, await number_of(session, key[0]), key[1], attempt, wait)
 
         await self._write(unit)
 
@@ -33,7 +33,7 @@ class ArrivingInputs(Access):
 
     async def input_awaited(self, job_id: str, upload: str) -> Arriving | None:
         async def query(session: Session) -> Arriving | None:
-            row = await session.one("input_awaited", await _number(session, job_id), upload)
+            row = await session.one("input_awaited", await number_of(session, job_id), upload)
             return None if row is None else rows.input_awaited(row)
 
         return await self._read(query)
@@ -44,11 +44,6 @@ class ArrivingInputs(Access):
             await session.run("forget_arriving", upload)
 
         await self._write(unit)
-
-
-async def _number(session: Session, job_id: str) -> int:
-    found = await session.one("number_of_job", job_id)
-    return 0 if found is None else int(found[0])
 
 
 async def await_input(session: Session, job: int, position: int, attempt: int, wait: InputWait) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from millrace.domain.after import Awaited, Waiting
 from millrace.domain.records import NewJob
 from millrace.store import rows
-from millrace.store.postgres.access import Access
+from millrace.store.postgres.access import Access, number_of
 from millrace.store.postgres.arriving import await_input
 from millrace.store.postgres.connection import Session
-from millrace.store.postgres.jobs import add_jobs, number_of
+from millrace.store.postgres.jobs import add_jobs
 from millrace.store.store import Added
 
 

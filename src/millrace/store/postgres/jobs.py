@@ -10,6 +10,7 @@ from millrace.domain.turns import AHEAD_MS
 from millrace.store import rows
 from millrace.store.pages import page_statement
 from millrace.store.postgres import parts as part_units
+from millrace.store.postgres.access import number_of
 from millrace.store.postgres.connection import QUERIES, Session
 from millrace.store.store import Added, JobFilter, JobPage, StoreError
 
@@ -141,12 +142,6 @@ async def _meet_again(
             id=job_id, number=number, state=State(state), created_at=rows.to_datetime(created_at), repeated=same,
             conflict=not same,
         )  # fmt: skip
-
-
-async def number_of(session: Session, job_id: str) -> int:
-    """The job's number; 0, which is no job's, where it is unknown."""
-    found = await session.one("number_of_job", job_id)
-    return 0 if found is None else int(found[0])
 
 
 async def job(session: Session, ref: str | int) -> Job | None:

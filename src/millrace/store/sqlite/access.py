@@ -23,3 +23,9 @@ class Access(ABC):
 
     @abstractmethod
     async def _read(self, query: Callable[[Session], T]) -> T: ...
+
+
+def number_of(session: Session, job_id: str) -> int:
+    """The job's number; 0, which is no job's, where it is unknown."""
+    found = session.one("number_of_job", job_id)
+    return 0 if found is None else int(found[0])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from millrace.domain.records import Arriving, InputWait, Task
 from millrace.store import rows
-from millrace.store.sqlite.access import Access
+from millrace.store.sqlite.access import Access, number_of
 from millrace.store.sqlite.connection import Session
 
 
@@ -14,7 +14,7 @@ class ArrivingInputs(Access):
     async def await_input(self, task_id: str, attempt: int, wait: InputWait) -> None:
         key = rows.position_of(task_id)
         if key is not None:
-            await self._write(lambda session: await_input(session, _number(session, key[0]), key[1], attempt, wait))
+            await self._write(lambda session: await_input(session, number_of(session, key[0]), key[1], attempt, wait))
 
     async def note_arrival(self, upload: str, arrived: int) -> bool:
         return await self._write(lambda session: session.one("note_arrival", upload, arrived) is not None)
@@ -28,7 +28,7 @@ class ArrivingInputs(Access):
         )
 
     async def input_awaited(self, job_id: str, upload: str) -> Arriving | None:
-        row = await self._read(lambda session: session.one("input_awaited", _number(session, job_id), upload))
+        row = await self._read(lambda session: session.one("input_awaited", number_of(session, job_id), upload))
         return None if row is None else rows.input_awaited(row)
 
     async def forget_arriving(self, upload: str) -> None:
@@ -43,8 +43,3 @@ def await_input(session: Session, job: int, position: int, attempt: int, wait: I
     """From the moment in which the task is `pending`, still in this attempt, it waits."""
     session.run("expect_upload", wait.upload, wait.size)
     session.run("await_input", job, position, attempt, wait.upload, wait.bytes, rows.storable(wait.reason))
-
-
-def _number(session: Session, job_id: str) -> int:
-    found = session.one("number_of_job", job_id)
-    return 0 if found is None else int(found[0])

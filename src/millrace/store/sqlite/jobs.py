@@ -10,6 +10,7 @@ from millrace.store import rows
 from millrace.store.pages import page_statement
 from millrace.store.sqlite import parts as part_units
 from millrace.store.sqlite import tenants
+from millrace.store.sqlite.access import number_of
 from millrace.store.sqlite.arriving import await_input
 from millrace.store.sqlite.connection import QUERIES, Session
 from millrace.store.sqlite.dependencies import add_dependencies
@@ -75,12 +76,6 @@ def _known(row: rows.Row, job: NewJob) -> Added:
         id=known_id, number=number, state=State(state), created_at=rows.to_datetime(created_at), repeated=same,
         conflict=not same,
     )  # fmt: skip
-
-
-def number_of(session: Session, job_id: str) -> int:
-    """The job's number; 0, which is no job's, where it is unknown."""
-    found = session.one("number_of_job", job_id)
-    return 0 if found is None else int(found[0])
 
 
 def job(session: Session, ref: str | int) -> Job | None:
